@@ -1,0 +1,87 @@
+"""FLOPs of a model under an elimination profile, counted from the shapes of its own linear maps."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+# Where the head reads: the pooled position alone, or every position.
+POOLED, ALL = "pooled", "all"
+
+
+@dataclass(frozen=True)
+class LayerShape:
+    """Weights of the linear maps of one layer, biases left out.
+
+    query, key_value, output, feed_forward : number of weights of the maps
+    attention : heads * head_dim, the width of the two attention products
+    """
+
+    query: int
+    key_value: int
+    output: int
+    feed_forward: int
+    attention: int
+
+
+def kept(ratio: float, lengths: np.ndarray, at_least: int = 1) -> np.ndarray:
+    """Word-vectors that a keep ratio leaves of each length: ``max(at_least, ceil(ratio * n_0))``, at most ``n_0``."""
+    counts = np.ceil(ratio * lengths - 1e-6).astype(np.int64)
+    return np.minimum(np.maximum(counts, at_least), lengths)
+
+
+def schedule(keep: Sequence[float], lengths: np.ndarray, reads: str) -> np.ndarray:
+    """Word-vectors in each layer: row 0 enters the model, row ``l`` leaves layer ``l``.
+
+    Parameters
+    ----------
+    keep : keep ratio of each layer
+    lengths : (sequences,) real word-vectors of each sequence, no padding
+    reads : ``pooled`` trims the last layer to the one position that the head reads; ``all`` does not
+
+    Returns
+    -------
+    (layers + 1, sequences) integers, never increasing along the layers
+    """
+    counts = [lengths, *(kept(ratio, lengths) for ratio in keep)]
+    if reads == POOLED:
+        counts[-1] = np.minimum(lengths, 1)
+    return np.stack(counts)
+
+
+def flops(shapes: Sequence[LayerShape], keep: Sequence[float], lengths: np.ndarray, reads: str) -> np.ndarray:
+    """FLOPs of each sequence under a profile: multiply-adds times two, without embeddings and head.
+
+    The engine eliminates right after attention, so the output map and the feed-forward block run on the
+    survivors. A last layer trimmed to the pooled position computes one query only.
+
+    Parameters
+    ----------
+    shapes : one entry a layer
+    keep, lengths, reads : as in :func:`schedule`
+
+    Returns
+    -------
+    (sequences,) FLOPs as float64
+    """
+    counts = schedule(keep, np.asarray(lengths), reads).astype(np.float64)
+    total = np.zeros(counts.shape[1])
+    for layer, shape in enumerate(shapes):
+        n_in, n_out = counts[layer], counts[layer + 1]
+        trimmed = reads == POOLED and layer == len(shapes) - 1
+        queries = n_out if trimmed else n_in
+        # A restored word-vector leaves with its attention update, so its output map runs too.
+        projected = n_in if reads == ALL else n_out
+        total += queries * shape.query + n_in * shape.key_value + 2 * queries * n_in * shape.attention
+        total += projected * shape.output + n_out * shape.feed_forward
+    return 2 * total
+
+
+def full_flops(shapes: Sequence[LayerShape], lengths: np.ndarray) -> np.ndarray:
+    """FLOPs of each sequence through the plain model, as transformers runs it: (sequences,) float64."""
+    return flops(shapes, [1.0] * len(shapes), lengths, reads=ALL)
+
+
+def flops_speedup(shapes: Sequence[LayerShape], keep: Sequence[float], lengths: np.ndarray, reads: str) -> float:
+    """Total FLOPs of the plain model over total FLOPs under a profile, padding counted in neither."""
+    return float(full_flops(shapes, lengths).sum() / flops(shapes, keep, lengths, reads).sum())

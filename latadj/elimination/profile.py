@@ -1,0 +1,195 @@
+"""Profiles (how many word-vectors each layer keeps) and the dial that finds one for a wanted speedup."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from latadj.elimination.cost import ALL, POOLED, LayerShape, flops_speedup
+
+FAMILIES = ("geometric", "acc", "searched")
+# Below this a layer keeps next to nothing; profiles that starve every layer alike are not worth solving for.
+SMALLEST_RATIO = 0.01
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Keep ratio of each layer: ``1 >= k_1 >= ... >= k_L > 0``.
+
+    Raises
+    ------
+    ValueError
+        if a ratio lies outside (0, 1] or a later layer would keep more than an earlier one.
+    """
+
+    keep: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "keep", tuple(float(ratio) for ratio in self.keep))
+        previous = 1.0
+        for layer, ratio in enumerate(self.keep, start=1):
+            if not 0.0 < ratio <= 1.0:
+                raise ValueError(f"keep ratio of layer {layer} is {ratio}: expected a number above 0, at most 1")
+            if ratio > previous + 1e-9:
+                raise ValueError(
+                    f"keep ratio of layer {layer} is {ratio:.3f}, above {previous:.3f} of the layer before: "
+                    "an eliminated word-vector cannot come back, so ratios must not rise"
+                )
+            previous = ratio
+
+    @classmethod
+    def full(cls, layers: int) -> "Profile":
+        """The profile that eliminates nothing."""
+        return cls((1.0,) * layers)
+
+    @property
+    def eliminates(self) -> bool:
+        return any(ratio < 1.0 for ratio in self.keep)
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """A profile that a search found for one speedup."""
+
+    speedup: float
+    keep: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Dial:
+    """Speedup -> profile, for one model and the lengths of one data set.
+
+    layer_acc : layer ACC of each layer, the effective fraction of word-vectors that contribute
+    lengths : real word-vectors of sequences that stand for the data; FLOPs speedups are solved over these
+    shapes : linear maps of each layer
+    reads : ``pooled`` or ``all``, where the model's head reads
+    max_speedup : the largest speedup that may be asked for
+    family : ``geometric``, ``acc`` or ``searched``
+    score : which score ranks word-vectors
+    anchors : what the search found, by rising speedup; empty without a search
+    """
+
+    layer_acc: tuple[float, ...]
+    lengths: tuple[int, ...]
+    shapes: tuple[LayerShape, ...]
+    reads: str = POOLED
+    max_speedup: float = 5.0
+    family: str = "acc"
+    score: str = "acc"
+    anchors: tuple[Anchor, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.family not in FAMILIES:
+            raise ValueError(f"family={self.family}: expected one of {', '.join(FAMILIES)}")
+        if self.family == "searched" and not self.anchors:
+            raise ValueError("family=searched: this dial holds no searched profiles; calibrate with search.trials > 0")
+        if self.reads not in (POOLED, ALL):
+            raise ValueError(f"reads={self.reads}: expected {POOLED} or {ALL}")
+        if len(self.layer_acc) != len(self.shapes):
+            raise ValueError(f"the dial has {len(self.layer_acc)} layer ACCs for {len(self.shapes)} layers")
+        if not self.lengths or min(self.lengths) < 1:
+            raise ValueError("the dial needs at least one length, each at least 1")
+
+    @property
+    def layers(self) -> int:
+        return len(self.shapes)
+
+    def with_family(self, family: str) -> "Dial":
+        """The same dial with another family of profiles."""
+        return replace(self, family=family)
+
+    def speedup_of(self, profile: Profile) -> float:
+        """FLOPs speedup of a profile over the dial's lengths."""
+        return flops_speedup(self.shapes, profile.keep, np.asarray(self.lengths), self.reads)
+
+    def profile(self, speedup: float) -> Profile:
+        """Profile whose FLOPs speedup is the one asked for.
+
+        Lossless trimming alone may exceed a small speedup; then nothing else is eliminated.
+
+        Raises
+        ------
+        ValueError
+            if ``speedup`` is below 1, above ``max_speedup``, or out of reach of the family.
+        """
+        if not (isinstance(speedup, (int, float)) and math.isfinite(speedup) and speedup >= 1.0):
+            raise ValueError(f"speedup={speedup}: expected a number from 1 to {self.max_speedup:g}")
+        if speedup > self.max_speedup + 1e-9:
+            raise ValueError(
+                f"speedup={speedup:g} is beyond this dial, which goes to {self.max_speedup:g}: "
+                f"ask for 1 to {self.max_speedup:g}, or calibrate again with max_speedup={math.ceil(speedup)}"
+            )
+        return _solve(self, float(speedup))
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "Dial":
+        """Inverse of :meth:`to_json`.
+
+        Raises
+        ------
+        ValueError
+            if a field is missing, unknown or of the wrong kind.
+        """
+        try:
+            fields = dict(data)
+            fields["layer_acc"] = tuple(float(value) for value in data["layer_acc"])
+            fields["lengths"] = tuple(int(value) for value in data["lengths"])
+            fields["shapes"] = tuple(LayerShape(**shape) for shape in data["shapes"])
+            fields["anchors"] = tuple(
+                Anchor(float(anchor["speedup"]), Profile(tuple(anchor["keep"])).keep)
+                for anchor in data.get("anchors", ())
+            )
+            return cls(**fields)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"not a dial: {error}") from error
+
+
+def family_profile(dial: Dial, strength: float) -> Profile:
+    """Member of the dial's family; strength 0 keeps all, more strength keeps less (monotone in every layer)."""
+    layers = dial.layers
+    if dial.family == "geometric":
+        keep = np.exp(-strength * np.arange(1, layers + 1))
+    elif dial.family == "acc":
+        keep = np.exp(strength * np.cumsum(np.log(np.clip(dial.layer_acc, 1e-6, 0.999))))
+    else:
+        keep = _between_anchors(dial.anchors, strength)
+    return Profile(tuple(np.minimum.accumulate(np.clip(keep, SMALLEST_RATIO, 1.0))))
+
+
+def _between_anchors(anchors: Sequence[Anchor], strength: float) -> np.ndarray:
+    # Log keep ratios are linear in log speedup for a geometric profile, so interpolating there bends least.
+    knots = np.array([0.0, *(math.log(anchor.speedup) for anchor in anchors)])
+    ratios = np.log(np.array([[1.0] * len(anchors[0].keep), *(anchor.keep for anchor in anchors)]))
+    if strength <= knots[-1]:
+        return np.exp([np.interp(strength, knots, column) for column in ratios.T])
+    # Past the last anchor every layer keeps shrinking at one common rate.
+    return np.exp(ratios[-1] - (strength - knots[-1]))
+
+
+@lru_cache(maxsize=4096)
+def _solve(dial: Dial, speedup: float) -> Profile:
+    full = Profile.full(dial.layers)
+    if dial.speedup_of(full) >= speedup:
+        return full
+    low, high = 0.0, 1.0
+    while dial.speedup_of(family_profile(dial, high)) < speedup:
+        low, high = high, high * 2
+        if high > 64:
+            reach = dial.speedup_of(family_profile(dial, high))
+            raise ValueError(
+                f"speedup={speedup:g} is out of reach: profiles of family={dial.family} end at {reach:.2f}x "
+                "on these lengths"
+            )
+    for _ in range(40):
+        middle = (low + high) / 2
+        if dial.speedup_of(family_profile(dial, middle)) < speedup:
+            low = middle
+        else:
+            high = middle
+    return family_profile(dial, high)
