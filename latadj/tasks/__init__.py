@@ -1,0 +1,1 @@
+"""What is asked of a model: examples, encoding, batches, metric."""

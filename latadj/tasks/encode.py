@@ -1,0 +1,52 @@
+"""Text to token ids, and token ids to batches."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from transformers import PreTrainedTokenizerBase
+
+from latadj.config import TaskConfig
+
+Batch = dict[str, torch.Tensor]
+
+
+def encode(examples: Dataset, tokenizer: PreTrainedTokenizerBase, task: TaskConfig) -> Dataset:
+    """Token ids, cut to ``task.max_length`` and to what the model can read, with ``labels`` and ``length``.
+
+    Columns out: those the tokenizer makes, ``labels`` (int, or float for a regression), ``length`` (tokens).
+    """
+    limit = min(task.max_length, tokenizer.model_max_length)
+
+    def one(rows: dict[str, list[Any]]) -> dict[str, Any]:
+        encoded = tokenizer(*(rows[column] for column in task.text), truncation=True, max_length=limit)
+        return {**encoded, "labels": rows["label"], "length": [len(ids) for ids in encoded["input_ids"]]}
+
+    return examples.map(one, batched=True, remove_columns=examples.column_names, load_from_cache_file=False)
+
+
+def rows_of(encoded: Dataset) -> list[dict[str, Any]]:
+    """The encoded examples as plain rows, without labels and lengths: what a model is fed."""
+    return encoded.remove_columns(["labels", "length"]).to_list()
+
+
+def pad(rows: Sequence[dict[str, Any]], tokenizer: PreTrainedTokenizerBase, length: int | None = None) -> Batch:
+    """Rows to one batch: padded to the longest, or to ``length``; tensors of (batch, length)."""
+    padding = "longest" if length is None else "max_length"
+    return dict(tokenizer.pad(list(rows), padding=padding, max_length=length, return_tensors="pt"))
+
+
+def bucketed(rows: Sequence[dict[str, Any]], batch_size: int) -> list[np.ndarray]:
+    """Indices of batches of like length, shortest first: next to no padding."""
+    order = np.argsort([len(row["input_ids"]) for row in rows], kind="stable")
+    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+
+
+def bucketed_batches(
+    rows: Sequence[dict[str, Any]], tokenizer: PreTrainedTokenizerBase, batch_size: int
+) -> Iterator[tuple[np.ndarray, Batch]]:
+    """Batches of like length with the indices of their rows."""
+    for index in bucketed(rows, batch_size):
+        yield index, pad([rows[i] for i in index], tokenizer)

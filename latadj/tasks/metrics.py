@@ -1,0 +1,108 @@
+"""GLUE's metrics as `evaluate.Metric`s that need no hub."""
+
+from typing import Any
+
+import datasets
+import evaluate
+import numpy as np
+from scipy import stats
+from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
+
+
+class _Metric(evaluate.Metric):
+    """A metric that is computed here; ``value_type`` is ``int64`` for classes, ``float64`` for a regression."""
+
+    value_type = "int64"
+    summary = ""
+
+    def _info(self) -> evaluate.MetricInfo:
+        value = datasets.Value(self.value_type)
+        return evaluate.MetricInfo(
+            description=self.summary,
+            citation="",
+            inputs_description="predictions, references: one number for each example",
+            features=datasets.Features({"predictions": value, "references": value}),
+        )
+
+    def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
+        return self.scores(np.asarray(predictions), np.asarray(references))
+
+    @staticmethod
+    def scores(predictions: np.ndarray, references: np.ndarray) -> dict[str, float]:
+        """Scores by name, the headline first, as fractions of 1; two (examples,) arrays in."""
+        raise TypeError("a metric is one of METRICS")
+
+
+class Accuracy(_Metric):
+    """Share of right classes."""
+
+    summary = "share of right classes"
+
+    @staticmethod
+    def scores(predictions: np.ndarray, references: np.ndarray) -> dict[str, float]:
+        return {"accuracy": float(accuracy_score(references, predictions))}
+
+
+class MatthewsCorrelation(_Metric):
+    """Matthews correlation, GLUE's metric for CoLA; 0 where only one class is predicted."""
+
+    summary = "Matthews correlation, GLUE's metric for CoLA; 0 where only one class is predicted"
+
+    @staticmethod
+    def scores(predictions: np.ndarray, references: np.ndarray) -> dict[str, float]:
+        return {"matthews_correlation": float(matthews_corrcoef(references, predictions))}
+
+
+class F1Accuracy(_Metric):
+    """F1 of class 1, and accuracy; GLUE's metrics for MRPC and QQP."""
+
+    summary = "F1 of class 1, and accuracy; GLUE's metrics for MRPC and QQP"
+
+    @staticmethod
+    def scores(predictions: np.ndarray, references: np.ndarray) -> dict[str, float]:
+        return {
+            "f1": float(f1_score(references, predictions, zero_division=0.0)),
+            "accuracy": float(accuracy_score(references, predictions)),
+        }
+
+
+class PearsonSpearman(_Metric):
+    """Pearson and Spearman correlation, GLUE's metrics for STS-B; 0 where all predictions are equal."""
+
+    value_type = "float64"
+    summary = "Pearson and Spearman correlation, GLUE's metrics for STS-B; 0 where all predictions are equal"
+
+    @staticmethod
+    def scores(predictions: np.ndarray, references: np.ndarray) -> dict[str, float]:
+        if np.ptp(predictions) == 0 or np.ptp(references) == 0:
+            return {"pearson": 0.0, "spearman": 0.0}
+        return {
+            "pearson": float(stats.pearsonr(predictions, references).statistic),
+            "spearman": float(stats.spearmanr(predictions, references).statistic),
+        }
+
+
+METRICS: dict[str, type[_Metric]] = {
+    "accuracy": Accuracy,
+    "matthews_correlation": MatthewsCorrelation,
+    "f1": F1Accuracy,
+    "pearson": PearsonSpearman,
+}
+
+
+def metric_of(name: str) -> _Metric:
+    """The metric of that headline.
+
+    Raises
+    ------
+    ValueError
+        if there is none of that name.
+    """
+    if name not in METRICS:
+        raise ValueError(f"task.metric={name}: expected one of {', '.join(METRICS)}")
+    return METRICS[name]()
+
+
+def predictions_of(logits: np.ndarray, regression: bool) -> np.ndarray:
+    """(examples, outputs) logits to (examples,) class numbers, or values for a regression."""
+    return logits[:, 0].astype(np.float64) if regression else logits.argmax(axis=-1)
