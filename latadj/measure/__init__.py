@@ -1,0 +1,1 @@
+"""The clock, intervals, and the machine that the numbers come from."""

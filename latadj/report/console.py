@@ -1,0 +1,68 @@
+"""Where a command talks: rich on a terminal, plain log lines elsewhere."""
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+log = logging.getLogger("latadj")
+console = Console()
+SECONDS_BETWEEN_LINES = 20.0
+
+
+class Steps:
+    """Counts the steps of something long; made by :func:`progress`."""
+
+    def __init__(self, name: str, total: int, bar: Progress | None) -> None:
+        self.name, self.total, self.done = name, total, 0
+        self._bar = bar
+        self._task = bar.add_task(name, total=total, note="", rate="") if bar else None
+        self._start = self._last_line = time.monotonic()
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        """Take ``steps`` steps; ``note`` is shown behind them."""
+        self.done += steps
+        now = time.monotonic()
+        rate = self.done / max(now - self._start, 1e-9)
+        shown = f"{rate:.1f}/s" if rate >= 1 else f"{1 / max(rate, 1e-9):.1f} s each"
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=self.done, note=note, rate=shown)
+        elif now - self._last_line >= SECONDS_BETWEEN_LINES or self.done >= self.total:
+            self._last_line = now
+            left = (self.total - self.done) / max(rate, 1e-9)
+            log.info("%s: %d of %d, %s, %.0f s left%s", self.name, self.done, self.total, shown, left, _behind(note))
+
+
+@contextmanager
+def progress(name: str, total: int) -> Iterator[Steps]:
+    """Show the progress of ``total`` steps."""
+    if not console.is_terminal:
+        yield Steps(name, total, None)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=console) as bar:
+        yield Steps(name, total, bar)
+
+
+def _behind(note: str) -> str:
+    return f", {note}" if note else ""

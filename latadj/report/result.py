@@ -1,0 +1,70 @@
+"""The sweep's result, typed; its JSON form is the one truth that tables and pictures are made from."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from latadj.measure.clock import Interval
+
+SCHEMA = "latadj.sweep/1"
+
+
+@dataclass
+class Measured:
+    """A wall-clock speedup over one baseline, with its 95% interval."""
+
+    speedup: float
+    ci: tuple[float, float]
+
+    @classmethod
+    def of(cls, interval: Interval) -> "Measured":
+        return cls(interval.median, (interval.low, interval.high))
+
+
+@dataclass
+class Row:
+    """One position of the dial.
+
+    keep : share of word-vectors that leave each layer, over the test texts (a trimmed last layer keeps one)
+    profile : keep ratios that the dial asked for
+    drop : metric points lost against the better full model; 0.01 = one point, positive = worse
+    agreement : share of examples with the full model's prediction; for a regression, correlation with it
+    """
+
+    speedup: float
+    keep: list[float]
+    profile: list[float]
+    family: str
+    metric: float
+    metric_ci: tuple[float, float]
+    scores: dict[str, dict[str, float]]
+    drop: float
+    drop_ci: tuple[float, float]
+    agreement: float
+    flops_speedup: float
+    measured: dict[str, Measured] = field(default_factory=dict)
+    latency_ms: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class Sweep:
+    """Everything `latadj sweep` found.
+
+    baseline_metric : the checkpoint at speedup 1
+    plain_metric : the plain fine-tuned model, None where it is not kept
+    samples_s : raw seconds of every timed batch, contestant -> rounds -> batches
+    """
+
+    model: str
+    task: str
+    metric: str
+    greater_is_better: bool
+    baseline_metric: float
+    plain_metric: float | None
+    test_examples: int
+    rows: list[Row]
+    environment: dict[str, Any]
+    config: dict[str, Any]
+    samples_s: dict[str, list[list[float]]] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"schema": SCHEMA, **asdict(self)}

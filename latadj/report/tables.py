@@ -1,0 +1,111 @@
+"""Tables: rich for the terminal, Markdown and CSV for files."""
+
+import csv
+import io
+from typing import Any
+
+from rich.table import Table
+
+from latadj.elimination.profile import Dial
+from latadj.measure.baselines import BASELINES
+from latadj.report.console import console
+from latadj.report.result import Row, Sweep
+
+HEADLINE = "bucketed"
+
+
+def print_dial(dial: Dial, profiles: list[dict[str, Any]]) -> None:
+    """Show layer ACC and the profiles of a dial."""
+    table = Table(title=f"Keep ratios, family={dial.family}", title_justify="left")
+    table.add_column("asked", justify="right")
+    for layer in range(1, dial.layers + 1):
+        table.add_column(f"layer {layer}", justify="right")
+    table.add_column("FLOPs", justify="right")
+    table.add_row("layer ACC", *(f"{value:.2f}" for value in dial.layer_acc), "", style="dim")
+    for profile in profiles:
+        keep = [f"{ratio:.2f}" for ratio in profile["keep"]]
+        if dial.reads == "pooled":
+            keep[-1] = "pooled"
+        table.add_row(f"{profile['speedup']:g}x", *keep, f"{profile['flops_speedup']:.2f}x")
+    console.print(table)
+
+
+def print_sweep(sweep: Sweep) -> None:
+    """Show a sweep on the terminal."""
+    header, rows = _cells(sweep)
+    table = Table(title=_title(sweep), title_justify="left", caption=_caption(sweep), caption_justify="left")
+    for name in header:
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+def markdown(sweep: Sweep) -> str:
+    """A sweep as a Markdown document."""
+    header, rows = _cells(sweep)
+    lines = [f"### {_title(sweep)}", "", "| " + " | ".join(header) + " |", "|" + " ---: |" * len(header)]
+    lines += ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([*lines, "", _caption(sweep), ""])
+
+
+def csv_text(sweep: Sweep) -> str:
+    """A sweep as CSV, one row a speedup, numbers unrounded."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(
+        ["speedup", "family", "metric", "metric_low", "metric_high", "drop", "drop_low", "drop_high"]
+        + ["agreement", "flops_speedup", "keep"]
+        + [f"{name}{part}" for name in BASELINES for part in ("", "_low", "_high")]
+        + ["latency_p50_ms", "latency_p95_ms"]
+    )
+    for row in sweep.rows:
+        measured = [row.measured.get(name) for name in BASELINES]
+        writer.writerow(
+            [row.speedup, row.family, row.metric, *row.metric_ci, row.drop, *row.drop_ci]
+            + [row.agreement, row.flops_speedup, " ".join(f"{ratio:.4f}" for ratio in row.keep)]
+            + [value for found in measured for value in ((found.speedup, *found.ci) if found else ("", "", ""))]
+            + [row.latency_ms.get("p50", ""), row.latency_ms.get("p95", "")]
+        )
+    return out.getvalue()
+
+
+def _cells(sweep: Sweep) -> tuple[list[str], list[list[str]]]:
+    timed = any(row.measured for row in sweep.rows)
+    header = ["asked", sweep.metric, "95%", "drop, points", "95%", "agree", "FLOPs"]
+    if timed:
+        header += ["vs bucketed", "95%", "vs batch_padded", "vs max_padded", "p50 ms", "p95 ms"]
+    return header, [_row(row, timed) for row in sweep.rows]
+
+
+def _row(row: Row, timed: bool) -> list[str]:
+    cells = [
+        f"{row.speedup:g}x",
+        f"{100 * row.metric:.2f}",
+        f"{100 * row.metric_ci[0]:.1f}–{100 * row.metric_ci[1]:.1f}",
+        f"{100 * row.drop:+.2f}",
+        f"{100 * row.drop_ci[0]:+.2f} to {100 * row.drop_ci[1]:+.2f}",
+        f"{100 * row.agreement:.1f}%",
+        f"{row.flops_speedup:.2f}x",
+    ]
+    if timed:
+        headline = row.measured[HEADLINE]
+        cells += [f"{headline.speedup:.2f}x", f"{headline.ci[0]:.2f}–{headline.ci[1]:.2f}"]
+        cells += [f"{row.measured[name].speedup:.2f}x" for name in BASELINES if name != HEADLINE]
+        cells += [f"{row.latency_ms['p50']:.1f}", f"{row.latency_ms['p95']:.1f}"]
+    return cells
+
+
+def _title(sweep: Sweep) -> str:
+    return f"{sweep.model} on {sweep.task}, {sweep.test_examples} test examples"
+
+
+def _caption(sweep: Sweep) -> str:
+    plain = "not kept" if sweep.plain_metric is None else f"{100 * sweep.plain_metric:.2f}"
+    where = sweep.environment
+    size = sweep.config.get("task", {}).get("batch_size", "?")
+    return (
+        f"Plain model {plain}, this checkpoint at 1x {100 * sweep.baseline_metric:.2f}; drops count from the better "
+        f"one. One checkpoint, never trained between the rows. {where['processor']}, {where['threads']} threads, "
+        f"{where['precision']}, batch {size}; milliseconds a batch."
+    )
