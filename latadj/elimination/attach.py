@@ -105,13 +105,13 @@ def set_speedup(model: PreTrainedModel, speedup: float) -> None:
         if nothing is attached, there is no dial, or the speedup is off the dial.
     """
     elimination = attached(model)
-    elimination.default = replace(elimination.default, profile=_dial(elimination).profile(speedup))
+    elimination.default = replace(elimination.default, profile=dial_of(model).profile(speedup))
 
 
 @contextmanager
 def at_speedup(model: PreTrainedModel, speedup: float) -> Iterator[PreTrainedModel]:
     """Turn the dial inside a ``with`` block, for this thread (or async task) alone. Raises as :func:`set_speedup`."""
-    profile = _dial(attached(model)).profile(speedup)
+    profile = dial_of(model).profile(speedup)
     with at_profile(model, profile):
         yield model
 
@@ -144,7 +144,15 @@ def at_profile(
         overrides.reset(token)
 
 
-def _dial(elimination: Elimination) -> Dial:
-    if elimination.dial is None:
+def dial_of(model: PreTrainedModel) -> Dial:
+    """The dial attached to a model.
+
+    Raises
+    ------
+    ValueError
+        if nothing is attached, or nothing but explicit profiles.
+    """
+    dial = attached(model).dial
+    if dial is None:
         raise ValueError("this model has no dial: make one with `latadj calibrate`, or attach(model, dial)")
-    return elimination.dial
+    return dial

@@ -1,0 +1,149 @@
+"""latadj eval: metric, latency and predictions at one position of the dial."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from rich.table import Table
+
+from latadj.commands.session import Session, as_dict, open_checkpoint, require_dial
+from latadj.config import EvalConfig, parse_speedups
+from latadj.elimination.attach import attach, dial_of
+from latadj.files import whole_file, write_json
+from latadj.measure.clock import percentiles_ms, take_turns, time_once
+from latadj.measure.environment import environment
+from latadj.measure.intervals import score
+from latadj.predict import predict
+from latadj.report.console import console, progress
+from latadj.tasks.encode import Batch, bucketed_batches, pad, rows_of
+from latadj.tasks.metrics import metric_of, predictions_of
+
+log = logging.getLogger("latadj")
+
+
+def prepare(config: EvalConfig) -> Session:
+    """Load checkpoint, dial and examples, and turn the dial."""
+    wanted = _one_speedup(config)
+    dial = require_dial(config, [wanted])
+    session = open_checkpoint(config)
+    attach(session.model, dial, speedup=wanted)
+    return session
+
+
+def run(session: Session) -> dict[str, Any]:
+    """Evaluate at one speedup; reads the test split.
+
+    Returns
+    -------
+    what ``eval/eval.json`` holds
+    """
+    config = session.config
+    assert isinstance(config, EvalConfig)
+    wanted, dial = _one_speedup(config), dial_of(session.model)
+    regression = not config.task.labels
+    work = Path(config.folder) / "eval"
+    scores, intervals = {}, {}
+    rows: list[dict[str, Any]] = []
+    for name, examples in session.splits.tests.items():
+        encoded = session.encoded(examples)
+        labels = np.asarray(encoded["labels"])
+        logits = predict(session.model, session.tokenizer, encoded)
+        predictions = predictions_of(logits, regression)
+        scores[name] = metric_of(config.task.metric).scores(predictions, labels)
+        intervals[name] = score(config.task.metric, predictions, predictions, labels, config.seed).metric_ci
+        suffix = "" if name == next(iter(session.splits.tests)) else f"-{name}"
+        _write_predictions(work / f"predictions{suffix}.csv", examples, predictions, logits, config)
+        rows = rows or rows_of(encoded)
+
+    result = {
+        "schema": "latadj.eval/1",
+        "model": config.model.name,
+        "task": config.task.name,
+        "metric": config.task.metric,
+        "speedup": wanted,
+        "keep": list(dial.profile(wanted).keep),
+        "flops_speedup": dial.speedup_of(dial.profile(wanted)),
+        "scores": scores,
+        "metric_ci": intervals,
+        **_latency(session, rows),
+        "environment": environment(session.device, config.device.precision),
+        "config": as_dict(config),
+    }
+    write_json(work / "eval.json", result)
+    _print(result)
+    log.info("wrote eval.json and predictions.csv to %s", work)
+    return result
+
+
+def _latency(session: Session, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Percentiles one example at a time, and examples a second in batches of the task's size."""
+    config = session.config
+    assert isinstance(config, EvalConfig)
+    order = np.random.default_rng(config.seed).permutation(len(rows))
+    chosen = [rows[index] for index in order[: config.measure.examples]]
+
+    def work(batch: Batch) -> Any:
+        batch = {name: tensor.to(session.device) for name, tensor in batch.items()}
+
+        def once() -> object:
+            with torch.inference_mode():
+                return session.model(**batch).logits.cpu()
+
+        return once
+
+    singles = [work(pad([row], session.tokenizer)) for row in chosen]
+    for single in singles[: config.measure.warmup]:
+        time_once(single, session.device)
+    with progress("latency at batch 1", 3) as steps:
+        alone = take_turns({"batch 1": singles}, rounds=3, warmup=0, device=session.device, advance=steps.advance)[
+            "batch 1"
+        ]
+    parts = [work(batch) for _, batch in bucketed_batches(chosen, session.tokenizer, config.task.batch_size)]
+    together = take_turns({"batches": parts}, rounds=5, warmup=1, device=session.device)["batches"]
+    return {
+        "latency_ms": percentiles_ms(alone, (50, 95, 99)),
+        "throughput_per_s": len(chosen) / float(np.median(together.sum(axis=1))),
+        "samples_s": {"batch 1": alone.tolist(), f"batch {config.task.batch_size}": together.tolist()},
+    }
+
+
+def _write_predictions(
+    path: Path, examples: Dataset, predictions: np.ndarray, logits: np.ndarray, config: EvalConfig
+) -> None:
+    frame = examples.to_pandas()
+    names = config.task.labels
+    frame["prediction"] = [names[int(value)] for value in predictions] if names else predictions
+    if names:
+        shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+        frame["confidence"] = (shifted / shifted.sum(axis=1, keepdims=True)).max(axis=1)
+        frame["label"] = [names[value] for value in frame["label"]]
+    with whole_file(path) as temporary:
+        frame.to_csv(temporary, index=False)
+
+
+def _print(result: dict[str, Any]) -> None:
+    table = Table(title=f"{result['model']} on {result['task']} at {result['speedup']:g}x", title_justify="left")
+    table.add_column("")
+    table.add_column("value", justify="right")
+    table.add_column("95%", justify="right")
+    for split, scores in result["scores"].items():
+        for name, value in scores.items():
+            low, high = result["metric_ci"][split]
+            interval = f"{100 * low:.1f}–{100 * high:.1f}" if name == result["metric"] else ""
+            table.add_row(f"{name} ({split})", f"{100 * value:.2f}", interval)
+    table.add_row("FLOPs speedup", f"{result['flops_speedup']:.2f}x", "")
+    for name, value in result["latency_ms"].items():
+        table.add_row(f"latency {name}, batch 1", f"{value:.1f} ms", "")
+    size = result["config"]["task"]["batch_size"]
+    table.add_row(f"throughput, batch {size}", f"{result['throughput_per_s']:.0f}/s", "")
+    console.print(table)
+
+
+def _one_speedup(config: EvalConfig) -> float:
+    speedups = parse_speedups(config.speedup)
+    if len(speedups) != 1:
+        raise ValueError(f"speedup={config.speedup}: eval takes one speedup; `latadj sweep` takes several")
+    return speedups[0]

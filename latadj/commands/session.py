@@ -1,0 +1,82 @@
+"""What several commands need: device, splits, model, encoded examples."""
+
+import logging
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset, disable_progress_bars
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from transformers.utils import logging as transformers_logging
+
+from latadj import checkpoint, device
+from latadj.config import CommandConfig
+from latadj.elimination.profile import Dial
+from latadj.tasks.data import Splits, load_splits
+from latadj.tasks.encode import encode
+from latadj.tasks.metrics import metric_of
+
+log = logging.getLogger("latadj")
+
+
+@dataclass
+class Session:
+    """A loaded model and the examples it is asked about."""
+
+    config: CommandConfig
+    device: torch.device
+    splits: Splits
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+
+    def encoded(self, examples: Dataset) -> Dataset:
+        return encode(examples, self.tokenizer, self.config.task)
+
+
+def set_up(config: CommandConfig) -> torch.device:
+    """Seed, threads and quiet libraries; returns the device."""
+    disable_progress_bars()
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    set_seed(config.seed)
+    metric_of(config.task.metric)
+    return device.choose(config.device)
+
+
+def open_checkpoint(config: CommandConfig) -> Session:
+    """Load the command's checkpoint and its task's examples, in the precision asked for."""
+    chosen = set_up(config)
+    splits = load_splits(config.task)
+    model, tokenizer = checkpoint.load(config.checkpoint)
+    outputs = len(config.task.labels) or 1
+    if model.config.num_labels != outputs:
+        raise ValueError(
+            f"checkpoint {config.checkpoint} has {model.config.num_labels} outputs, "
+            f"task={config.task.name} needs {outputs}: it is for another task"
+        )
+    model.to(device=chosen, dtype=device.DTYPES[config.device.precision])
+    return Session(config, chosen, splits, model, tokenizer)
+
+
+def require_dial(config: CommandConfig, speedups: list[float]) -> Dial:
+    """The dial of the command's checkpoint, after checking that it reaches all of ``speedups``.
+
+    Raises
+    ------
+    ValueError
+        if there is no dial, or a speedup is off it.
+    """
+    sidecar = checkpoint.check(Path(config.checkpoint), config.task)
+    if sidecar.dial is None:
+        raise ValueError(f"checkpoint {config.checkpoint} has no dial: make one with `latadj calibrate` (same options)")
+    family = getattr(config, "family", None)
+    dial = sidecar.dial.with_family(family) if family else sidecar.dial
+    for speedup in speedups:
+        dial.profile(speedup)
+    return dial
+
+
+def as_dict(config: CommandConfig) -> dict[str, Any]:
+    """The composed config, for a result file."""
+    return asdict(config)

@@ -1,0 +1,191 @@
+"""latadj sweep: one checkpoint, every speedup: metric, drop, agreement, FLOPs and the clock."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from latadj import checkpoint, device
+from latadj.checkpoint import plain_copy
+from latadj.commands.session import Session, as_dict, open_checkpoint, require_dial
+from latadj.config import SweepConfig, parse_speedups
+from latadj.elimination.attach import at_speedup, attach, dial_of
+from latadj.elimination.cost import flops_speedup, schedule
+from latadj.files import write_json, write_text
+from latadj.measure.baselines import BASELINES, batches_of
+from latadj.measure.clock import percentiles_ms, speedup, take_turns
+from latadj.measure.environment import environment
+from latadj.measure.intervals import score
+from latadj.predict import predict
+from latadj.report.console import progress
+from latadj.report.plots import plot_sweep
+from latadj.report.result import Measured, Row, Sweep
+from latadj.report.tables import csv_text, markdown, print_sweep
+from latadj.tasks.encode import Batch, rows_of
+from latadj.tasks.metrics import metric_of, predictions_of
+
+log = logging.getLogger("latadj")
+
+
+def prepare(config: SweepConfig) -> Session:
+    """Load checkpoint, dial and examples."""
+    dial = require_dial(config, parse_speedups(config.speedup))
+    session = open_checkpoint(config)
+    attach(session.model, dial)
+    return session
+
+
+def run(session: Session) -> Sweep:
+    """Turn the dial through ``speedup`` and measure; reads the test split."""
+    config = session.config
+    assert isinstance(config, SweepConfig)
+    tests = {name: session.encoded(examples) for name, examples in session.splits.tests.items()}
+    headline = rows_of(next(iter(tests.values())))
+
+    sweep = _score(session, parse_speedups(config.speedup), tests)
+    if config.measure.batches > 0:
+        _time(session, sweep, headline)
+    work = Path(config.folder) / "sweep"
+    write_json(work / "sweep.json", sweep.to_json())
+    write_text(work / "sweep.csv", csv_text(sweep))
+    write_text(work / "sweep.md", markdown(sweep))
+    plot_sweep(sweep, work / "sweep.png")
+    print_sweep(sweep)
+    log.info("wrote sweep.json, sweep.csv, sweep.md and sweep.png to %s", work)
+    return sweep
+
+
+def _score(session: Session, speedups: list[float], tests: dict[str, Any]) -> Sweep:
+    """Metric, drop and agreement at every speedup, without the clock."""
+    config = session.config
+    dial = dial_of(session.model)
+    regression = not config.task.labels
+    rows = {name: rows_of(encoded) for name, encoded in tests.items()}
+    labels = {name: np.asarray(encoded["labels"]) for name, encoded in tests.items()}
+    metric = metric_of(config.task.metric)
+    first = next(iter(tests))
+
+    def answers(model: PreTrainedModel) -> dict[str, np.ndarray]:
+        return {
+            name: predictions_of(predict(model, session.tokenizer, encoded), regression)
+            for name, encoded in rows.items()
+        }
+
+    def headline(predictions: dict[str, np.ndarray]) -> float:
+        return metric.scores(predictions[first], labels[first])[config.task.metric]
+
+    plain = _plain_model(session)
+    found: list[Row] = []
+    with progress("sweep", len(speedups) + 1 + (plain is not None)) as steps:
+        with at_speedup(session.model, 1.0):
+            full = answers(session.model)
+        steps.advance(note="full model")
+        best = full
+        plain_metric = None
+        if plain is not None:
+            predictions = answers(plain)
+            plain_metric = headline(predictions)
+            best = predictions if plain_metric > headline(full) else full
+            steps.advance(note="plain model")
+        for wanted in speedups:
+            with at_speedup(session.model, wanted):
+                predictions = full if wanted == 1.0 else answers(session.model)
+            lengths = np.array([len(row["input_ids"]) for row in rows[first]])
+            scored = score(config.task.metric, predictions[first], best[first], labels[first], config.seed)
+            profile = dial.profile(wanted)
+            counts = schedule(profile.keep, lengths, dial.reads).sum(axis=1)
+            found.append(
+                Row(
+                    speedup=wanted,
+                    keep=[float(count / counts[0]) for count in counts[1:]],
+                    profile=list(profile.keep),
+                    family=dial.family,
+                    metric=scored.metric,
+                    metric_ci=scored.metric_ci,
+                    scores={name: metric.scores(predictions[name], labels[name]) for name in rows},
+                    drop=scored.drop,
+                    drop_ci=scored.drop_ci,
+                    agreement=_agreement(predictions[first], full[first], regression),
+                    flops_speedup=flops_speedup(dial.shapes, profile.keep, lengths, dial.reads),
+                )
+            )
+            steps.advance(note=f"{wanted:g}x {scored.metric:.4f}")
+    return Sweep(
+        model=config.model.name,
+        task=config.task.name,
+        metric=config.task.metric,
+        greater_is_better=True,
+        baseline_metric=headline(full),
+        plain_metric=plain_metric,
+        test_examples=len(labels[first]),
+        rows=found,
+        environment=environment(session.device, config.device.precision),
+        config=as_dict(config),
+    )
+
+
+def _time(session: Session, sweep: Sweep, rows: list[dict[str, Any]]) -> None:
+    """Fill in the clock's part of every row: all speedups and baselines take turns in one run."""
+    config = session.config
+    assert isinstance(config, SweepConfig)
+    size = config.task.batch_size
+    batches = batches_of(
+        rows,
+        session.tokenizer,
+        examples=config.measure.batches * size,
+        batch_size=size,
+        max_length=min(config.task.max_length, session.tokenizer.model_max_length),
+        seed=config.seed,
+    )
+    batches = {name: [_to(batch, session.device) for batch in part] for name, part in batches.items()}
+    # The baselines run what a user has without latadj: the same weights through transformers' own forward.
+    full = plain_copy(session.model)
+
+    def plain(batch: Batch) -> object:
+        with torch.inference_mode():
+            return full(**batch).logits.cpu()
+
+    def cut(batch: Batch, wanted: float) -> object:
+        with torch.inference_mode(), at_speedup(session.model, wanted):
+            return session.model(**batch).logits.cpu()
+
+    contestants: dict[str, list[Any]] = {
+        name: [lambda batch=batch: plain(batch) for batch in part] for name, part in batches.items()
+    }
+    for row in sweep.rows:
+        contestants[f"{row.speedup:g}x"] = [
+            lambda batch=batch, wanted=row.speedup: cut(batch, wanted) for batch in batches["bucketed"]
+        ]
+    rounds, warmup = config.measure.repeats, config.measure.warmup
+    with progress("clock", rounds + warmup) as steps:
+        seconds = take_turns(contestants, rounds=rounds, warmup=warmup, device=session.device, advance=steps.advance)
+    for row in sweep.rows:
+        ours = seconds[f"{row.speedup:g}x"]
+        row.measured = {name: Measured.of(speedup(seconds[name], ours, config.seed)) for name in BASELINES}
+        row.latency_ms = percentiles_ms(ours)
+    sweep.samples_s = {name: values.tolist() for name, values in seconds.items()}
+
+
+def _plain_model(session: Session) -> PreTrainedModel | None:
+    """The plain fine-tuned model that `finetune` keeps, or None for a checkpoint from elsewhere."""
+    config = session.config
+    folder = Path(config.folder) / "plain"
+    ours = Path(config.checkpoint).resolve().parent == folder.resolve().parent
+    if not ours or not folder.is_dir():
+        log.info("no plain model beside this checkpoint: drops count from its own speedup 1")
+        return None
+    model, _ = checkpoint.load(folder)
+    return plain_copy(model).to(device=session.device, dtype=device.DTYPES[config.device.precision])
+
+
+def _agreement(ours: np.ndarray, full: np.ndarray, regression: bool) -> float:
+    if not regression:
+        return float(np.mean(ours == full))
+    return 1.0 if np.array_equal(ours, full) else float(np.corrcoef(ours, full)[0, 1])
+
+
+def _to(batch: Batch, where: torch.device) -> Batch:
+    return {name: tensor.to(where) for name, tensor in batch.items()}
