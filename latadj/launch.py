@@ -9,7 +9,9 @@ from typing import Any, TypeVar
 from omegaconf import DictConfig, OmegaConf
 
 from latadj import hub
-from latadj.config import SCHEMAS, CommandConfig, FinetuneConfig, check
+from latadj.config import SCHEMAS, CommandConfig, EvalConfig, FinetuneConfig, SweepConfig, check, parse_speedups
+from latadj.sidecar import check as check_checkpoint
+from latadj.sidecar import require_dial
 
 Prepared = TypeVar("Prepared")
 Result = TypeVar("Result")
@@ -57,7 +59,7 @@ def compose(command: str, overrides: list[str]) -> DictConfig:
 
 
 def check_early(command: str, overrides: list[str]) -> None:
-    """Refuse what can be refused before torch is imported: bad overrides, and a hub that is not there.
+    """Refuse what can be refused before torch is imported: bad overrides, a missing checkpoint or hub.
 
     Raises
     ------
@@ -66,6 +68,10 @@ def check_early(command: str, overrides: list[str]) -> None:
     config = typed(command, compose(command, overrides))
     if isinstance(config, FinetuneConfig):
         hub.model_source(config.model.path)
+    elif isinstance(config, (SweepConfig, EvalConfig)):
+        require_dial(config, parse_speedups(config.speedup))
+    else:
+        check_checkpoint(Path(config.checkpoint), config.task)
     if config.task.hub is not None and not config.task.data_dir:
         hub.require_data(config.task.hub.path)
 

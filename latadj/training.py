@@ -37,6 +37,7 @@ from latadj.tasks.metrics import metric_of, predictions_of
 
 log = logging.getLogger("latadj")
 BEST = "score"
+TEACHER = "teacher_logits"
 
 
 class LatadjTrainer(Trainer):
@@ -102,14 +103,13 @@ class AdjustableLoss:
     """Loss of the full model and of one cut model at a speedup drawn anew for each batch.
 
     ``task loss (full) + task loss (cut) + divergence (full | teacher) + divergence (cut | teacher)``, the teacher
-    being a frozen copy of the plain fine-tuned model.
+    being the plain fine-tuned model. Its logits come with the examples in the column ``TEACHER``.
     """
 
-    def __init__(self, dial: Dial, teacher: PreTrainedModel, config: AdjustConfig) -> None:
-        self.dial, self.teacher, self.config = dial, teacher.eval(), config
+    def __init__(self, dial: Dial, config: AdjustConfig, regression: bool) -> None:
+        self.config, self.regression = config, regression
         self.dials = [dial.with_family(family) for family in config.families]
         self.full = Profile.full(dial.layers)
-        self.regression = teacher.config.num_labels == 1
 
     def draw(self) -> Profile:
         """A profile of a random family at a random speedup; Trainer saves and restores Python's random state."""
@@ -119,19 +119,15 @@ class AdjustableLoss:
 
     def __call__(self, model: Any, batch: dict[str, Tensor]) -> Tensor:
         batch = dict(batch)
-        labels = batch.pop("labels")
+        labels, wanted = batch.pop("labels"), batch.pop(TEACHER)
         inner = model.module if hasattr(model, "module") else model
-        with torch.no_grad():
-            wanted = self.teacher(**batch).logits.float()
-        with at_profile(inner, self.full):
-            full = model(**batch).logits.float()
-        with at_profile(inner, self.draw()):
-            cut = model(**batch).logits.float()
-        return sum(
-            self.config.task_weight * self._task(logits, labels)
-            + self.config.distill_weight * self._divergence(logits, wanted)
-            for logits in (full, cut)
-        )  # type: ignore[return-value]
+        total = torch.zeros((), device=labels.device)
+        for profile in (self.full, self.draw()):
+            with at_profile(inner, profile):
+                logits = model(**batch).logits.float()
+            total = total + self.config.task_weight * self._task(logits, labels)
+            total = total + self.config.distill_weight * self._divergence(logits, wanted)
+        return total
 
     def _task(self, logits: Tensor, labels: Tensor) -> Tensor:
         if self.regression:

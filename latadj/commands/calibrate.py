@@ -6,9 +6,7 @@ from typing import Any
 
 import torch
 
-from latadj import checkpoint
 from latadj.calibration import add_search, make_dial, measure_contribution
-from latadj.checkpoint import Sidecar
 from latadj.commands.session import Session, as_dict, open_checkpoint
 from latadj.config import CalibrateConfig
 from latadj.device import trains_in_bf16
@@ -18,6 +16,7 @@ from latadj.measure.environment import environment
 from latadj.report.console import progress
 from latadj.report.plots import plot_contribution
 from latadj.report.tables import print_dial
+from latadj.sidecar import SIDECAR, Sidecar, check, write_sidecar
 from latadj.tasks.encode import rows_of
 
 log = logging.getLogger("latadj")
@@ -26,7 +25,7 @@ SHOWN = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0)
 
 def prepare(config: CalibrateConfig) -> Session:
     """Load checkpoint and examples."""
-    checkpoint.check(Path(config.checkpoint), config.task)
+    check(Path(config.checkpoint), config.task)
     if config.calibration.max_speedup < 1:
         raise ValueError(f"calibration.max_speedup={config.calibration.max_speedup}: expected a number >= 1")
     if config.calibration.examples < 1:
@@ -88,9 +87,9 @@ def run(session: Session) -> dict[str, Any]:
     }
     write_json(work / "calibrate.json", result)
     notes = {"examples": len(rows), "seed": config.seed, "trials": search.trials}
-    checkpoint.write_sidecar(Path(config.checkpoint), Sidecar(config.task.name, dial, notes))
+    write_sidecar(Path(config.checkpoint), Sidecar(config.task.name, dial, notes))
     print_dial(dial, profiles(dial))
-    log.info("wrote %s, %s and %s", Path(config.checkpoint) / checkpoint.SIDECAR, work / "acc.png", work)
+    log.info("wrote %s, %s and %s", Path(config.checkpoint) / SIDECAR, work / "acc.png", work)
     return result
 
 
@@ -98,7 +97,12 @@ def profiles(dial: Dial) -> list[dict[str, Any]]:
     """The dial's profiles at the speedups worth showing, with the FLOPs speedup each really has."""
     found = []
     for speedup in SHOWN:
-        if speedup <= dial.max_speedup:
+        if speedup > dial.max_speedup:
+            break
+        try:
             profile = dial.profile(speedup)
-            found.append({"speedup": speedup, "keep": list(profile.keep), "flops_speedup": dial.speedup_of(profile)})
+        except ValueError as error:  # a few words a text cannot be cut far
+            log.warning("%s", error)
+            break
+        found.append({"speedup": speedup, "keep": list(profile.keep), "flops_speedup": dial.speedup_of(profile)})
     return found

@@ -9,7 +9,7 @@ import torch
 from datasets import Dataset
 from rich.table import Table
 
-from latadj.commands.session import Session, as_dict, open_checkpoint, require_dial
+from latadj.commands.session import Session, as_dict, open_checkpoint
 from latadj.config import EvalConfig, parse_speedups
 from latadj.elimination.attach import attach, dial_of
 from latadj.files import whole_file, write_json
@@ -18,6 +18,7 @@ from latadj.measure.environment import environment
 from latadj.measure.intervals import score
 from latadj.predict import predict
 from latadj.report.console import console, progress
+from latadj.sidecar import require_dial
 from latadj.tasks.encode import Batch, bucketed_batches, pad, rows_of
 from latadj.tasks.metrics import metric_of, predictions_of
 

@@ -11,7 +11,6 @@ from transformers import set_seed
 
 from latadj import checkpoint
 from latadj.calibration import make_dial, measure_contribution
-from latadj.checkpoint import Sidecar
 from latadj.commands.session import Session, as_dict, set_up
 from latadj.config import FinetuneConfig
 from latadj.device import trains_in_bf16
@@ -19,9 +18,11 @@ from latadj.elimination.attach import attach, detach
 from latadj.elimination.profile import Dial
 from latadj.files import read_json, write_json
 from latadj.measure.environment import environment
+from latadj.predict import predict
+from latadj.sidecar import Sidecar
 from latadj.tasks.data import load_splits
 from latadj.tasks.encode import rows_of
-from latadj.training import AdjustableLoss, fit
+from latadj.training import TEACHER, AdjustableLoss, fit
 
 log = logging.getLogger("latadj")
 STATE = "state.json"
@@ -104,8 +105,11 @@ def _adjust(session: Session, config: FinetuneConfig, work: Path, common: dict[s
     """Adjustable fine-tuning of the session's plain model, saved with its dial."""
     set_seed(config.seed)
     model, tokenizer = session.model, session.tokenizer
-    teacher = checkpoint.plain_copy(model)
     train = session.encoded(session.splits.train)
+    autocast = torch.bfloat16 if common["bf16"] else None
+    # The teacher never changes, so one pass over the examples serves all epochs.
+    teacher = predict(model, tokenizer, train, autocast=autocast)
+    train = train.add_column(TEACHER, teacher.tolist())
     attach(model)
     dial = _dial(session, config, train)
     attach(model, dial)
@@ -119,7 +123,7 @@ def _adjust(session: Session, config: FinetuneConfig, work: Path, common: dict[s
         folder=work,
         config=config.adjust,
         speedups=speedups,
-        loss=AdjustableLoss(dial, teacher, config.adjust),
+        loss=AdjustableLoss(dial, config.adjust, regression=not config.task.labels),
         **common,
     )
     # Contributions moved while the model was trained, so the dial is made anew.

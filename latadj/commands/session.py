@@ -2,7 +2,6 @@
 
 import logging
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,7 +11,6 @@ from transformers.utils import logging as transformers_logging
 
 from latadj import checkpoint, device
 from latadj.config import CommandConfig
-from latadj.elimination.profile import Dial
 from latadj.tasks.data import Splits, load_splits
 from latadj.tasks.encode import encode
 from latadj.tasks.metrics import metric_of
@@ -57,24 +55,6 @@ def open_checkpoint(config: CommandConfig) -> Session:
         )
     model.to(device=chosen, dtype=device.DTYPES[config.device.precision])
     return Session(config, chosen, splits, model, tokenizer)
-
-
-def require_dial(config: CommandConfig, speedups: list[float]) -> Dial:
-    """The dial of the command's checkpoint, after checking that it reaches all of ``speedups``.
-
-    Raises
-    ------
-    ValueError
-        if there is no dial, or a speedup is off it.
-    """
-    sidecar = checkpoint.check(Path(config.checkpoint), config.task)
-    if sidecar.dial is None:
-        raise ValueError(f"checkpoint {config.checkpoint} has no dial: make one with `latadj calibrate` (same options)")
-    family = getattr(config, "family", None)
-    dial = sidecar.dial.with_family(family) if family else sidecar.dial
-    for speedup in speedups:
-        dial.profile(speedup)
-    return dial
 
 
 def as_dict(config: CommandConfig) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from latadj import checkpoint, device
 from latadj.checkpoint import plain_copy
-from latadj.commands.session import Session, as_dict, open_checkpoint, require_dial
+from latadj.commands.session import Session, as_dict, open_checkpoint
 from latadj.config import SweepConfig, parse_speedups
 from latadj.elimination.attach import at_speedup, attach, dial_of
 from latadj.elimination.cost import flops_speedup, schedule
@@ -24,6 +24,7 @@ from latadj.report.console import progress
 from latadj.report.plots import plot_sweep
 from latadj.report.result import Measured, Row, Sweep
 from latadj.report.tables import csv_text, markdown, print_sweep
+from latadj.sidecar import require_dial
 from latadj.tasks.encode import Batch, rows_of
 from latadj.tasks.metrics import metric_of, predictions_of
 

@@ -180,7 +180,7 @@ def _solve(dial: Dial, speedup: float) -> Profile:
     low, high = 0.0, 1.0
     while dial.speedup_of(family_profile(dial, high)) < speedup:
         low, high = high, high * 2
-        if high > 64:
+        if high > 2**20:
             reach = dial.speedup_of(family_profile(dial, high))
             raise ValueError(
                 f"speedup={speedup:g} is out of reach: profiles of family={dial.family} end at {reach:.2f}x "

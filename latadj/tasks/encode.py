@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from latadj.config import TaskConfig
 
 Batch = dict[str, torch.Tensor]
+MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
 def encode(examples: Dataset, tokenizer: PreTrainedTokenizerBase, task: TaskConfig) -> Dataset:
@@ -29,7 +30,7 @@ def encode(examples: Dataset, tokenizer: PreTrainedTokenizerBase, task: TaskConf
 
 def rows_of(encoded: Dataset) -> list[dict[str, Any]]:
     """The encoded examples as plain rows, without labels and lengths: what a model is fed."""
-    return encoded.remove_columns(["labels", "length"]).to_list()
+    return encoded.select_columns([name for name in encoded.column_names if name in MODEL_INPUTS]).to_list()
 
 
 def pad(rows: Sequence[dict[str, Any]], tokenizer: PreTrainedTokenizerBase, length: int | None = None) -> Batch:

@@ -1,0 +1,103 @@
+"""``latadj.json``, the file beside a model that holds its dial, and what can be checked before a model is loaded.
+
+Imports neither torch nor transformers, so that a wrong folder or speedup is refused at once.
+"""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from latadj.config import CommandConfig, TaskConfig
+from latadj.elimination.profile import Dial
+from latadj.files import read_json, write_json
+
+SIDECAR = "latadj.json"
+SCHEMA = "latadj.checkpoint/1"
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+
+
+@dataclass
+class Sidecar:
+    """What ``latadj.json`` holds.
+
+    task : name of the task that the model was fine-tuned for; None if latadj does not know
+    dial : None until `latadj calibrate`
+    notes : where the numbers come from (calibration set, seed, versions)
+    """
+
+    task: str | None = None
+    dial: Dial | None = None
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        dial = self.dial.to_json() if self.dial else None
+        return {"schema": SCHEMA, **asdict(self), "dial": dial}
+
+
+def read_sidecar(folder: Path) -> Sidecar:
+    """What ``latadj.json`` in a model's folder holds; an empty one if the model was not made by latadj.
+
+    Raises
+    ------
+    ValueError
+        if the file is damaged or of another schema.
+    """
+    path = folder / SIDECAR
+    if not path.exists():
+        return Sidecar()
+    mend = "make it anew with `latadj calibrate`"
+    data = read_json(path, "dial file", mend)
+    if not isinstance(data, dict) or data.get("schema") != SCHEMA:
+        found = data.get("schema") if isinstance(data, dict) else type(data).__name__
+        raise ValueError(f"{path}: schema {found!r}, this latadj reads {SCHEMA!r}; {mend}")
+    try:
+        dial = Dial.from_json(data["dial"]) if data.get("dial") else None
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}; {mend}") from error
+    return Sidecar(data.get("task"), dial, data.get("notes") or {})
+
+
+def write_sidecar(folder: Path, sidecar: Sidecar) -> None:
+    """Write ``latadj.json`` beside a model."""
+    write_json(folder / SIDECAR, sidecar.to_json())
+
+
+def check(folder: Path, task: TaskConfig | None = None) -> Sidecar:
+    """Check that a folder holds a whole model, made for ``task`` if that is known, without loading it.
+
+    Raises
+    ------
+    ValueError
+        if it is missing, cut short or for another task.
+    """
+    make = "make it with `latadj finetune` (same model= and task=), or name another with checkpoint=FOLDER"
+    if not folder.is_dir():
+        raise ValueError(f"checkpoint {folder}: no such folder; {make}")
+    read_json(folder / "config.json", "transformers model", make)
+    if not any((folder / name).is_file() for name in WEIGHTS):
+        raise ValueError(f"checkpoint {folder}: no {' or '.join(WEIGHTS)} (other formats are not read); {make}")
+    sidecar = read_sidecar(folder)
+    if task is not None and sidecar.task not in (None, task.name):
+        raise ValueError(
+            f"checkpoint {folder} is for task={sidecar.task}, not task={task.name}: "
+            f"run with task={sidecar.task}, or fine-tune one for {task.name}"
+        )
+    return sidecar
+
+
+def require_dial(config: CommandConfig, speedups: list[float]) -> Dial:
+    """The dial of the command's checkpoint, after checking that it reaches all of ``speedups``.
+
+    Raises
+    ------
+    ValueError
+        if there is no dial, or a speedup is off it.
+    """
+    sidecar = check(Path(config.checkpoint), config.task)
+    if sidecar.dial is None:
+        raise ValueError(f"checkpoint {config.checkpoint} has no dial: make one with `latadj calibrate` (same options)")
+    family = getattr(config, "family", None)
+    dial = sidecar.dial.with_family(family) if family else sidecar.dial
+    for speedup in speedups:
+        dial.profile(speedup)
+    return dial

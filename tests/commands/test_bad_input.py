@@ -1,0 +1,169 @@
+"""One line on stderr, exit code 2, no traceback, nothing left behind."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import toy
+from typer.testing import CliRunner
+
+from latadj.cli import app
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    root = tmp_path_factory.mktemp("bad")
+    toy.write_model(root / "model")
+    toy.write_task(root / "data", examples=60)
+    common = toy.overrides(root)
+    run(root, "finetune", *common, "plain.epochs=1", "adjustable=false", expect=0)
+    run(root, "calibrate", *common, "search.trials=0", "calibration.examples=16", expect=0)
+    return root
+
+
+@contextmanager
+def _inside(folder):
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+def run(cwd, *arguments, expect=2):
+    with _inside(cwd):
+        found = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+    assert found.exit_code == expect, found.output
+    return found
+
+
+def refused(cwd, *arguments):
+    found = run(cwd, *arguments)
+    assert found.stderr.count("\n") == 1, found.stderr
+    assert "Traceback" not in found.output
+    return found.stderr
+
+
+def test_a_real_process_says_one_line_too(tmp_path):
+    command = [sys.executable, "-m", "latadj.cli", "sweep", "checkpoint=nowhere"]
+    found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert found.returncode == 2
+    assert found.stderr.startswith("latadj sweep: checkpoint nowhere: no such folder")
+    assert found.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("model=gpt5", "Available options in 'model': bert minilm"),
+        ("no_such_key=1", "Could not override 'no_such_key'"),
+        ("speedup=0.5", "speedup=0.5: expected a number >= 1"),
+        ("speedup=abc", "speedup=abc: expected a number >= 1"),
+        ("speedup=5..1", "speedup=5..1: expected a number >= 1, a rising range"),
+        ("checkpoint=nowhere", "checkpoint nowhere: no such folder; make it with `latadj finetune`"),
+        ("task.batch_size=many", "task.batch_size: Value 'many' of type 'str' could not be converted to Integer"),
+        ("family=best", "family=best: expected one of geometric, acc, searched"),
+        ("speedup=[", "latadj sweep:"),
+    ],
+)
+def test_bad_overrides(tmp_path, override, message):
+    assert message in refused(tmp_path, "sweep", override)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_speedup_beyond_the_dial(root, tmp_path):
+    message = refused(tmp_path, "eval", *toy.overrides(root), "speedup=7")
+    assert "beyond this dial, which goes to 5" in message
+
+
+def test_a_checkpoint_for_another_task(root, tmp_path):
+    message = refused(tmp_path, "sweep", *toy.overrides(root), "task=cola", f"checkpoint={root / 'out/checkpoint'}")
+    assert "is for task=sst2, not task=cola" in message
+
+
+@pytest.fixture
+def checkpoint(root, tmp_path):
+    return shutil.copytree(root / "out" / "checkpoint", tmp_path / "checkpoint")
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "latadj.json", "config.json", "tokenizer.json"])
+def test_a_checkpoint_that_was_cut_short(root, checkpoint, tmp_path, name):
+    path = checkpoint / name
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    message = refused(tmp_path, "sweep", *toy.overrides(root), f"checkpoint={checkpoint}", f"folder={tmp_path}/new")
+    assert "cut short" in message
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_dial_for_another_number_of_layers(root, checkpoint, tmp_path):
+    data = json.loads((checkpoint / "latadj.json").read_text())
+    data["dial"]["shapes"].pop()
+    data["dial"]["layer_acc"].pop()
+    (checkpoint / "latadj.json").write_text(json.dumps(data))
+    message = refused(tmp_path, "eval", *toy.overrides(root), f"checkpoint={checkpoint}")
+    assert "dial is for a model of 3 layers, the model has 4" in message
+
+
+def test_pickled_weights_are_not_read(root, checkpoint, tmp_path):
+    (checkpoint / "model.safetensors").rename(checkpoint / "pytorch_model.bin")
+    message = refused(tmp_path, "sweep", *toy.overrides(root), f"checkpoint={checkpoint}")
+    assert "no model.safetensors" in message
+    assert "other formats are not read" in message
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ([], "training split is empty"),
+        (["good film\t1", "fine film\t1"], "there is nothing to learn"),
+        (["good film\t1", "bad film\t5"], "label '5'"),
+    ],
+)
+def test_data_that_cannot_be_learnt_from(root, tmp_path, lines, message):
+    data = shutil.copytree(root / "data", tmp_path / "data")
+    (data / "train.tsv").write_text("\n".join(["sentence\tlabel", *lines]) + "\n")
+    options = [*toy.overrides(root), f"task.data_dir={data}", f"folder={tmp_path}/new"]
+    assert message in refused(tmp_path, "finetune", *options)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_missing_column(root, tmp_path):
+    data = shutil.copytree(root / "data", tmp_path / "data")
+    (data / "train.tsv").write_text("text\tlabel\ngood\t1\n")
+    message = refused(tmp_path, "finetune", *toy.overrides(root), f"task.data_dir={data}")
+    assert "column 'sentence' is missing; there are text, label" in message
+
+
+def test_an_output_folder_that_cannot_be_made(root, tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    options = [*toy.overrides(root), f"folder={tmp_path}/file/out", f"checkpoint={root}/out/checkpoint"]
+    assert "file" in refused(tmp_path, "eval", *options)
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted", "way_on"),
+    [
+        (["model=bert"], "model 'google-bert/bert-base-uncased'", "model.path=FOLDER"),
+        (["task=rte"], "data set 'nyu-mll/glue'", "task.data_dir=FOLDER"),
+    ],
+)
+def test_a_hub_that_is_not_there_names_both_ways_on(tmp_path, monkeypatch, options, wanted, way_on):
+    monkeypatch.setattr("latadj.hub.reachable", lambda: False)
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    message = refused(tmp_path, "finetune", *options)
+    assert wanted in message
+    assert way_on in message
+    assert "built-in default" in message
+
+
+def test_help_needs_neither_torch_nor_transformers():
+    code = "import sys, latadj.cli; print([m for m in ('torch', 'transformers', 'hydra') if m in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
