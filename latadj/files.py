@@ -9,6 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
+# How safetensors and torch.save word a write that failed.
+_DISK_SIGNS = ("os error", "PytorchStreamWriter", "inline_container", "No space left")
+
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
@@ -52,13 +57,26 @@ def read_json(path: Path, what: str, mend: str) -> Any:
         raise ValueError(f"{path}: this {what} is damaged or was cut short ({error}); {mend}") from error
 
 
+@contextmanager
+def readable_disk_errors(folder: Path) -> Iterator[None]:
+    """Turn what libraries raise when a disk is full into an ``OSError`` that says so."""
+    try:
+        yield
+    except (SafetensorError, RuntimeError) as error:
+        if any(sign in str(error) for sign in _DISK_SIGNS):
+            reason = str(error).strip().splitlines()[0]
+            raise OSError(f"{folder} cannot be written, the disk may be full: {reason}") from error
+        raise
+
+
 def write_folder(folder: Path, fill: Callable[[Path], None]) -> None:
     """Fill a new folder aside and put it in place of ``folder``; a failure leaves the old one as it was."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
     old = temporary.with_name(temporary.name + "-old")
     try:
-        fill(temporary)
+        with readable_disk_errors(folder):
+            fill(temporary)
         temporary.chmod(0o755)
         if folder.exists():
             folder.replace(old)

@@ -29,7 +29,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from latadj.config import AdjustConfig, StageConfig, TaskConfig
 from latadj.elimination.attach import at_profile, at_speedup
 from latadj.elimination.profile import Dial, Profile
-from latadj.files import read_json
+from latadj.files import read_json, readable_disk_errors
 from latadj.predict import predict
 from latadj.report.console import Steps, progress
 from latadj.tasks.encode import rows_of
@@ -214,7 +214,8 @@ def fit(
         shutil.rmtree(folder, ignore_errors=True)
     else:
         log.info("%s: going on from %s", name, last)
-    trainer.train(resume_from_checkpoint=str(last) if last else None)
+    with readable_disk_errors(folder):
+        trainer.train(resume_from_checkpoint=str(last) if last else None)
     return trainer.evaluate()
 
 

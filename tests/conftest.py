@@ -55,3 +55,9 @@ def batch_of(lengths: list[int], width: int | None = None, side: str = "right") 
         mask[row, real] = 1
         positions[row, real] = torch.arange(length)
     return {"input_ids": ids, "attention_mask": mask, "position_ids": positions}
+
+
+def use_checkpointing(model: PreTrainedModel, **options: object) -> None:
+    """Turn gradient checkpointing on, under the name that this transformers release has for it."""
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    enable(options or None)

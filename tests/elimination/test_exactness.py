@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from conftest import batch_of
+from conftest import batch_of, use_checkpointing
 from torch import nn
 from transformers import AutoModelForSequenceClassification, BertForTokenClassification, BertModel
 
@@ -139,7 +139,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(make_model, reentrant):
     for checkpointing in (False, True):
         model = make_model(hidden_dropout_prob=0.1)
         if checkpointing:
-            model.activation_checkpointing_enable({"use_reentrant": reentrant})
+            use_checkpointing(model, use_reentrant=reentrant)
         attach(model).train()
         torch.manual_seed(3)
         embeds = model.get_input_embeddings()(batch_of(LENGTHS)["input_ids"])
@@ -153,7 +153,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(make_model, reentrant):
 
 
 def test_gradient_checkpointing_really_runs_layers_again(model):
-    model.activation_checkpointing_enable()
+    use_checkpointing(model)
     attach(model).train()
     calls = []
     model.base_model.encoder.layer[1].attention.self.query.register_forward_hook(lambda *_: calls.append(1))
@@ -313,7 +313,7 @@ class TestHeadsThatReadEveryPosition:
         for checkpointing in (False, True):
             twin = copy.deepcopy(tagger)
             if checkpointing:
-                twin.activation_checkpointing_enable()
+                use_checkpointing(twin)
             attach(twin).train()
             torch.manual_seed(3)
             with at_profile(twin, CUT):

@@ -1,0 +1,94 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+import toy
+
+from latadj.config import AdjustConfig
+from latadj.elimination.attach import attach
+from latadj.elimination.cost import LayerShape
+from latadj.elimination.profile import Dial
+from latadj.training import TEACHER, AdjustableLoss, _last_whole_checkpoint
+
+SHAPE = LayerShape(32 * 32, 2 * 32 * 32, 32 * 32, 2 * 32 * 64, 32)
+
+
+def finetune(root, *options):
+    command = [sys.executable, "-m", "latadj.cli", "finetune", *toy.overrides(root), *options]
+    return subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+@pytest.mark.parametrize("stage", ["plain", "adjustable"])
+def test_resume_goes_on_after_a_kill(tmp_path, stage):
+    toy.write_model(tmp_path / "model")
+    toy.write_task(tmp_path / "data", examples=320)
+    killed = finetune(tmp_path, *(["plain.epochs=60"] if stage == "plain" else ["plain.epochs=1", "adjust.epochs=60"]))
+    work = tmp_path / "out" / "finetune" / stage
+    deadline = time.monotonic() + 100
+    while len(list(work.glob("checkpoint-*/trainer_state.json"))) < 1:
+        assert killed.poll() is None and time.monotonic() < deadline, killed.communicate()[0]
+        time.sleep(0.02)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.communicate()
+    assert not (tmp_path / "out" / "checkpoint").exists()
+
+    resumed = finetune(tmp_path, "resume=true", "plain.epochs=2", "adjust.epochs=2", "plain.patience=99")
+    output = resumed.communicate(timeout=200)[0]
+    assert resumed.returncode == 0, output
+    assert "going on from" in output
+    assert (tmp_path / "out" / "checkpoint" / "latadj.json").is_file()
+    if stage == "adjustable":
+        assert "plain fine-tuning:" not in output
+
+
+def test_a_checkpoint_that_was_cut_short_is_left_out(tmp_path):
+    for step, state in ((9, '{"epoch": 1}'), (18, '{"epoch": 2}'), (100, '{"epo'), (200, None)):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        if state is not None:
+            (folder / "trainer_state.json").write_text(state)
+    assert _last_whole_checkpoint(tmp_path) == tmp_path / "checkpoint-18"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-18", "checkpoint-9"]
+
+
+@pytest.fixture
+def loss():
+    dial = Dial(layer_acc=(0.8,) * 4, lengths=(5, 9), shapes=(SHAPE,) * 4)
+    return AdjustableLoss(dial, AdjustConfig(max_speedup=3.0), regression=False)
+
+
+def test_the_loss_is_that_of_the_full_and_of_a_cut_model(loss, model):
+    attach(model)
+    batch = {"input_ids": torch.randint(1, 100, (4, 9)), "labels": torch.tensor([0, 1, 2, 0])}
+    with torch.no_grad():
+        wanted = model(input_ids=batch["input_ids"]).logits
+        full = torch.nn.functional.cross_entropy(wanted, batch["labels"])
+        total = loss(model, {**batch, TEACHER: wanted})
+    assert total > full  # the full model is its own teacher here, so what is above comes from the cut one
+
+
+def test_drawn_profiles_stay_inside_the_range(loss):
+    drawn = {loss.draw() for _ in range(200)}
+    speedups = [loss.dials[0].speedup_of(profile) for profile in drawn]
+    assert len(drawn) > 10
+    assert max(speedups) < 3.6  # two short lengths come in whole word-vectors
+    assert min(speedups) >= 1.1
+
+
+def test_a_regression_is_trained_on_squared_errors(model):
+    dial = Dial(layer_acc=(0.8,) * 4, lengths=(5,), shapes=(SHAPE,) * 4)
+    loss = AdjustableLoss(dial, AdjustConfig(), regression=True)
+    assert loss._task(torch.tensor([[2.0], [4.0]]), torch.tensor([1.0, 4.0])) == 0.5
+
+
+def test_the_state_of_a_finished_run_names_its_stages(tmp_path):
+    toy.write_model(tmp_path / "model")
+    toy.write_task(tmp_path / "data", examples=64)
+    done = finetune(tmp_path, "plain.epochs=1", "adjust.epochs=1", "calibration.examples=16")
+    assert "validation accuracy_1x" in done.communicate(timeout=200)[0]
+    assert set(json.loads((tmp_path / "out" / "finetune" / "state.json").read_text())) == {"plain", "adjustable"}
