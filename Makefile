@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install test lint format reproduce clean
+.PHONY: help install test lint format reproduce readme clean
 
 help: ## Show this help
 	@echo "latadj: a latency dial for fine-tuned transformers"
@@ -36,10 +36,20 @@ format: $(READY) ## Let ruff mend what it can
 	$(BIN)/ruff check --fix latadj tests
 	$(BIN)/ruff format latadj tests
 
+# SEED and FOLDER run it again beside the first: make reproduce SEED=1 FOLDER=outputs/seed-1
+SEED := 0
+FOLDER := outputs/minilm-rotten_tomatoes
+RUN := seed=$(SEED) folder=$(FOLDER)
+
 reproduce: $(READY) ## Fine-tune, calibrate and sweep the built-in default: about 20 minutes on 2 cores, offline
-	$(BIN)/latadj finetune
-	$(BIN)/latadj calibrate
-	$(BIN)/latadj sweep 'speedup=[1,1.5,2,2.5,3,4,5]'
+	$(BIN)/latadj finetune $(RUN)
+	$(BIN)/latadj calibrate $(RUN)
+	$(BIN)/latadj sweep $(RUN) 'speedup=[1,1.5,2,2.5,3,4,5]'
+
+readme: $(READY) ## Write what `make reproduce` found into the README
+	cp $(FOLDER)/sweep/sweep.json docs/seed-$(SEED).json
+	test $(SEED) != 0 || cp $(FOLDER)/sweep/sweep.png docs/sweep.png
+	$(BIN)/python -m latadj.report.readme README.md docs/seed-*.json
 
 clean: ## Remove .venv and caches; outputs/ stays
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache dist

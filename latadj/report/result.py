@@ -68,3 +68,21 @@ class Sweep:
 
     def to_json(self) -> dict[str, Any]:
         return {"schema": SCHEMA, **asdict(self)}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "Sweep":
+        """Inverse of :meth:`to_json`.
+
+        Raises
+        ------
+        ValueError
+            if the schema is another one.
+        """
+        if data.get("schema") != SCHEMA:
+            raise ValueError(f"schema {data.get('schema')!r}: expected {SCHEMA!r}")
+        fields = {key: value for key, value in data.items() if key != "schema"}
+        fields["rows"] = [
+            Row(**{**row, "measured": {name: Measured(**found) for name, found in row["measured"].items()}})
+            for row in data["rows"]
+        ]
+        return cls(**fields)

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections.abc import Sequence
 from typing import Any
 
 from rich.table import Table
@@ -47,6 +48,24 @@ def markdown(sweep: Sweep) -> str:
     lines = [f"### {_title(sweep)}", "", "| " + " | ".join(header) + " |", "|" + " ---: |" * len(header)]
     lines += ["| " + " | ".join(row) + " |" for row in rows]
     return "\n".join([*lines, "", _caption(sweep), ""])
+
+
+def seeds_markdown(sweeps: Sequence[Sweep]) -> str:
+    """Several sweeps of the same model and task, one column a seed: metric and drop at every speedup."""
+    seeds = [sweep.config["seed"] for sweep in sweeps]
+    metric = sweeps[0].metric
+    lines = [
+        f"{metric} (drop in points) over seeds of the whole pipeline:",
+        "",
+        "| asked | " + " | ".join(f"seed {seed}" for seed in seeds) + " | mean drop |",
+        "|" + " ---: |" * (len(seeds) + 2),
+    ]
+    for rows in zip(*(sweep.rows for sweep in sweeps), strict=True):
+        cells = [f"{100 * row.metric:.2f} ({100 * row.drop:+.2f})" for row in rows]
+        mean = sum(100 * row.drop for row in rows) / len(rows)
+        lines.append(f"| {rows[0].speedup:g}x | " + " | ".join(cells) + f" | {mean:+.2f} |")
+    plain = [f"{100 * sweep.plain_metric:.2f}" if sweep.plain_metric is not None else "" for sweep in sweeps]
+    return "\n".join([*lines, "| plain model | " + " | ".join(plain) + " | |", ""])
 
 
 def csv_text(sweep: Sweep) -> str:

@@ -2,7 +2,9 @@
 
 import csv
 import json
+import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -139,6 +141,15 @@ def test_the_checkpoint_loads_in_plain_transformers_as_the_full_model(root):
     batch = tokenizer(["the film is good", "a bad story about people"], padding=True, return_tensors="pt")
     with torch.no_grad():
         assert torch.allclose(ours(**batch).logits, plain(**batch).logits, atol=1e-5)
+
+
+def test_the_readme_snippet_runs(root, tmp_path, monkeypatch, capsys):
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    (snippet,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    shutil.copytree(root / "out" / "checkpoint", tmp_path / "outputs" / "minilm-rotten_tomatoes" / "checkpoint")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(snippet, "README.md", "exec"), {})
+    assert capsys.readouterr().out.count("'label'") == 2
 
 
 def test_any_fine_tuned_folder_can_be_calibrated(root, tmp_path):

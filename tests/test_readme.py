@@ -1,0 +1,55 @@
+"""Every command in the README works, and its results are those of the JSON files beside it."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from latadj.launch import compose, typed
+from latadj.report.readme import read_sweep, results, with_results
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = [
+    line.split("#")[0].strip()
+    for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+    for line in block.splitlines()
+    if line.strip()
+]
+# A multi-line `code` or a `make install` in the text counts too.
+INLINE = re.findall(r"`(make [a-z]+|latadj [a-z]+)`", README)
+
+
+@pytest.mark.parametrize("line", [line for line in COMMANDS if line.startswith("latadj ")])
+def test_every_latadj_command_composes(line):
+    _, command, *overrides = shlex.split(line)
+    typed(command, compose(command, overrides))
+
+
+@pytest.mark.parametrize("line", sorted({line for line in [*COMMANDS, *INLINE] if line.startswith("make ")}))
+def test_every_make_target_is_there(line):
+    target = line.split()[1]
+    assert re.search(rf"^{target}:.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
+def test_every_command_in_the_readme_is_one_of_those_kinds():
+    assert all(line.split()[0] in ("latadj", "make") for line in COMMANDS)
+
+
+def test_every_choice_in_the_options_table_exists():
+    for group in ("model", "task"):
+        (row,) = re.findall(rf"^\| `{group}` \|.*$", README, re.MULTILINE)
+        for name in re.findall(r"`([a-z_0-9]+)`", row.split("|")[3]):
+            typed("finetune", compose("finetune", [f"{group}={name}"]))
+
+
+def test_the_results_are_those_of_the_json_files():
+    sweeps = [read_sweep(path) for path in sorted((ROOT / "docs").glob("seed-*.json"))]
+    assert with_results(README, results(sweeps)) == README
+    assert (ROOT / "docs" / "sweep.png").is_file()
+
+
+def test_a_readme_without_marks_is_refused():
+    with pytest.raises(ValueError, match="no lines"):
+        with_results("# hello", "table")
