@@ -88,9 +88,14 @@ class StageConfig:
 
 @dataclass
 class AdjustConfig(StageConfig):
-    """Adjustable fine-tuning: ``families`` of profiles are drawn from, at speedups from 1 to ``max_speedup``."""
+    """Adjustable fine-tuning along ``families`` of profiles, at speedups drawn up to ``max_speedup``.
+
+    A ``skew`` above 1 draws small speedups more often. ``dropout`` is that of the hidden state.
+    """
 
     max_speedup: float = 5.0
+    skew: float = 1.5
+    dropout: float = 0.0
     families: list[str] = field(default_factory=lambda: ["geometric", "acc"])
     task_weight: float = 1.0
     distill_weight: float = 1.0

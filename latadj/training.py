@@ -113,8 +113,9 @@ class AdjustableLoss:
 
     def draw(self) -> Profile:
         """A profile of a random family at a random speedup; Trainer saves and restores Python's random state."""
-        # In steps of 0.1, so that a profile is solved for once and then remembered.
-        speedup = round(random.uniform(1.1, self.config.max_speedup), 1)
+        # Small speedups are asked for most and drawn more often. In steps of 0.1, so that a profile is solved for
+        # once and then remembered.
+        speedup = round(1.1 + (self.config.max_speedup - 1.1) * random.random() ** self.config.skew, 1)
         return random.choice(self.dials).profile(speedup)
 
     def __call__(self, model: Any, batch: dict[str, Tensor]) -> Tensor:

@@ -15,6 +15,7 @@ from latadj.commands.session import Session, as_dict, set_up
 from latadj.config import FinetuneConfig
 from latadj.device import trains_in_bf16
 from latadj.elimination.attach import attach, detach
+from latadj.elimination.families import family_of
 from latadj.elimination.profile import Dial
 from latadj.files import read_json, write_json
 from latadj.measure.environment import environment
@@ -113,6 +114,8 @@ def _adjust(session: Session, config: FinetuneConfig, work: Path, common: dict[s
     attach(model)
     dial = _dial(session, config, train)
     attach(model, dial)
+    for dropout in family_of(model).hidden_dropouts(model.base_model):
+        dropout.p = config.adjust.dropout
     speedups = [speedup for speedup in (1.0, 1.5, 2.0, 3.0) if speedup <= dial.max_speedup]
     metrics = fit(
         model,

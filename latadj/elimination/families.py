@@ -5,10 +5,10 @@ submodules; no modelling code is repeated here.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.models.bert.modeling_bert import BertCrossAttention
 from transformers.pytorch_utils import apply_chunking_to_forward
@@ -55,6 +55,10 @@ class Family(ABC):
     def shape(self, layer: Any) -> LayerShape:
         """Weights of the layer's linear maps."""
 
+    @abstractmethod
+    def hidden_dropouts(self, base: PreTrainedModel) -> Iterator[nn.Dropout]:
+        """The dropouts of the hidden state; those of attention probabilities are not among them."""
+
     def reads(self, model: PreTrainedModel) -> str:
         """``pooled`` if the model's head reads the pooled position only, else ``all``."""
         return POOLED if type(model).__name__.endswith(self.pooled_heads) else ALL
@@ -98,6 +102,11 @@ class Bert(Family):
             feed_forward=layer.intermediate.dense.weight.numel() + layer.output.dense.weight.numel(),
             attention=block.all_head_size,
         )
+
+    def hidden_dropouts(self, base: PreTrainedModel) -> Iterator[nn.Dropout]:
+        yield base.embeddings.dropout
+        for layer in self.layers(base):
+            yield from (layer.attention.output.dropout, layer.output.dropout)
 
 
 FAMILIES: tuple[Family, ...] = (Bert(),)
