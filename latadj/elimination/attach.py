@@ -48,11 +48,16 @@ def attach(
     family = family_of(model)
     base = model.base_model
     layers = family.layers(base)
-    reads = reads or (dial.reads if dial else family.reads(model))
+    reads = reads or family.reads(model)
     if reads not in (POOLED, ALL):
         raise ValueError(f"reads={reads}: expected {POOLED} or {ALL}")
     if dial is not None and dial.layers != len(layers):
         raise ValueError(f"this dial is for a model of {dial.layers} layers, the model has {len(layers)}: calibrate it")
+    if dial is not None and dial.reads != reads:
+        raise ValueError(
+            f"this dial is for a head that reads {dial.reads} positions, {type(model).__name__} reads {reads}: "
+            "calibrate this model"
+        )
     profile = dial.profile(speedup) if dial else Profile.full(len(layers))
     default = Setting(profile, dial.score if dial else "acc")
     if is_attached(model):

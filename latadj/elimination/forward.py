@@ -167,7 +167,9 @@ def _attention(
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     logits = torch.matmul(query * scale, key.transpose(2, 3))
     if attention_mask is not None:
-        logits = logits.masked_fill(~attention_mask, torch.finfo(logits.dtype).min)
+        # One row a sequence: padding hides the same keys from every query.
+        hidden_keys = torch.zeros_like(attention_mask[:, :, :1], dtype=logits.dtype)
+        logits = logits + hidden_keys.masked_fill_(~attention_mask[:, :, :1], torch.finfo(logits.dtype).min)
     probs = logits.softmax(dim=-1).to(value.dtype)
     elimination.receive(layer, probs, value)
     probs = nn.functional.dropout(probs, p=dropout, training=module.training)

@@ -11,6 +11,7 @@ import numpy as np
 from latadj.elimination.cost import ALL, POOLED, LayerShape, flops_speedup
 
 FAMILIES = ("geometric", "acc", "searched")
+SCORE_NAMES = ("acc", "attention", "random", "position")
 # Below this a layer keeps next to nothing; profiles that starve every layer alike are not worth solving for.
 SMALLEST_RATIO = 0.01
 
@@ -90,6 +91,10 @@ class Dial:
             raise ValueError(f"reads={self.reads}: expected {POOLED} or {ALL}")
         if len(self.layer_acc) != len(self.shapes):
             raise ValueError(f"the dial has {len(self.layer_acc)} layer ACCs for {len(self.shapes)} layers")
+        if self.score not in SCORE_NAMES:
+            raise ValueError(f"score={self.score}: expected one of {', '.join(SCORE_NAMES)}")
+        if any(len(anchor.keep) != len(self.shapes) for anchor in self.anchors):
+            raise ValueError(f"a searched profile of this dial does not have {len(self.shapes)} keep ratios")
         if not self.lengths or min(self.lengths) < 1:
             raise ValueError("the dial needs at least one length, each at least 1")
 
@@ -140,6 +145,7 @@ class Dial:
             fields = dict(data)
             fields["layer_acc"] = tuple(float(value) for value in data["layer_acc"])
             fields["lengths"] = tuple(int(value) for value in data["lengths"])
+            fields["max_speedup"] = float(data["max_speedup"])
             fields["shapes"] = tuple(LayerShape(**shape) for shape in data["shapes"])
             fields["anchors"] = tuple(
                 Anchor(float(anchor["speedup"]), Profile(tuple(anchor["keep"])).keep)

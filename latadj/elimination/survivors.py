@@ -134,7 +134,10 @@ class Call:
 
 def gather(hidden: Tensor, index: Tensor) -> Tensor:
     """Word-vectors at ``index``: (batch, n, width) and (batch, m) to (batch, m, width)."""
-    return hidden.gather(1, index[:, :, None].expand(-1, -1, hidden.shape[-1]))
+    batch, length, width = hidden.shape
+    # Whole rows are copied; torch.gather would look up every number by an index of its own.
+    rows = index + torch.arange(0, batch * length, length, device=index.device)[:, None]
+    return hidden.reshape(batch * length, width).index_select(0, rows.flatten()).view(batch, -1, width)
 
 
 def put_back(hidden: Tensor, survivors: Survivors, new: Tensor) -> Tensor:

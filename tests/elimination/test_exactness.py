@@ -261,6 +261,12 @@ def test_a_dial_for_another_number_of_layers_is_refused(make_model):
         attach(make_model(layers=3), dial_for(make_model(layers=4)))
 
 
+def test_a_dial_for_another_kind_of_head_is_refused(model):
+    tagger = BertForTokenClassification(model.config)
+    with pytest.raises(ValueError, match="reads pooled positions, BertForTokenClassification reads all: calibrate"):
+        attach(tagger, dial_for(model))
+
+
 def test_set_speedup_needs_an_attached_dial(model):
     with pytest.raises(ValueError, match="not attached"):
         set_speedup(model, 2.0)
