@@ -14,23 +14,24 @@ def batches_of(
     rows: list[dict[str, Any]],
     tokenizer: PreTrainedTokenizerBase,
     *,
-    examples: int,
+    batches: int,
     batch_size: int,
     max_length: int,
-    seed: int,
 ) -> dict[str, list[Batch]]:
-    """The same examples, drawn at random, in the batches of each baseline.
+    """The same examples in the batches of each baseline: whole buckets, spread evenly over the lengths of all rows.
 
     Returns
     -------
     ``bucketed``: batches of like length; ``batch_padded``: in data order, padded to the longest of each batch;
     ``max_padded``: in data order, padded to ``max_length``
     """
-    chosen = np.random.default_rng(seed).permutation(len(rows))[:examples]
-    drawn = [rows[index] for index in chosen]
-    in_order = [drawn[start : start + batch_size] for start in range(0, len(drawn), batch_size)]
+    buckets = bucketed(rows, batch_size)
+    spread = np.unique(((np.arange(batches) + 0.5) * len(buckets) / batches).astype(int))
+    chosen = [buckets[place] for place in spread]
+    ordered = np.sort(np.concatenate(chosen))
+    in_order = [[rows[i] for i in ordered[start : start + batch_size]] for start in range(0, len(ordered), batch_size)]
     return {
-        "bucketed": [pad([drawn[i] for i in index], tokenizer) for index in bucketed(drawn, batch_size)],
+        "bucketed": [pad([rows[i] for i in index], tokenizer) for index in chosen],
         "batch_padded": [pad(part, tokenizer) for part in in_order],
         "max_padded": [pad(part, tokenizer, max_length) for part in in_order],
     }

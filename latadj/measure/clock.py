@@ -25,11 +25,13 @@ def take_turns(
     rounds: int,
     warmup: int,
     device: torch.device,
+    seed: int = 0,
     advance: Callable[[], object] = lambda: None,
 ) -> dict[str, np.ndarray]:
     """Time every piece of work of every contestant, round by round.
 
-    Within a round the contestants alternate piece by piece, starting with another one each time.
+    Within a round the contestants alternate piece by piece, in an order drawn anew for each piece, so that none
+    always runs in the wake of the same other.
 
     Parameters
     ----------
@@ -47,10 +49,10 @@ def take_turns(
         raise ValueError(f"contestants need the same number of pieces of work, got {sorted(pieces)}")
     count = pieces.pop()
     seconds = {name: np.zeros((rounds + warmup, count)) for name in names}
+    order = np.random.default_rng(seed)
     for turn in range(rounds + warmup):
         for piece in range(count):
-            first = (turn + piece) % len(names)
-            for name in names[first:] + names[:first]:
+            for name in order.permutation(names):
                 seconds[name][turn, piece] = time_once(contestants[name][piece], device)
         advance()
     return {name: values[warmup:] for name, values in seconds.items()}

@@ -35,6 +35,8 @@ def score(metric: str, predictions: np.ndarray, reference_model: np.ndarray, lab
         return value, scores(theirs, truth)[metric] - value
 
     value, drop = both(predictions, reference_model, labels)
+    if len(labels) < 2:  # nothing to resample
+        return Scored(value, (value, value), drop, (drop, drop))
     found = stats.bootstrap(
         (predictions, reference_model, labels),
         both,

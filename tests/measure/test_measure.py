@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from latadj.measure.baselines import batches_of
 from latadj.measure.clock import speedup, take_turns
 from latadj.measure.environment import environment
 from latadj.measure.intervals import score
@@ -14,8 +15,25 @@ def test_contestants_take_turns_piece_by_piece():
     work = {name: [lambda n=name, i=i: order.append((n, i)) for i in range(2)] for name in "ab"}
     seconds = take_turns(work, rounds=2, warmup=1, device=CPU)
     assert {name: values.shape for name, values in seconds.items()} == {"a": (2, 2), "b": (2, 2)}
-    assert order[:4] == [("a", 0), ("b", 0), ("b", 1), ("a", 1)]
     assert len(order) == 12
+    for start in range(0, 12, 2):  # both have had a piece before either gets the next
+        assert {name for name, _ in order[start : start + 2]} == {"a", "b"}
+        assert order[start][1] == order[start + 1][1]
+    assert {order[start][0] for start in range(0, 12, 2)} == {"a", "b"}  # neither always goes first
+
+
+def test_baselines_feed_the_same_examples_in_three_ways():
+    class Tokenizer:
+        @staticmethod
+        def pad(rows, padding, max_length, return_tensors):
+            return {"lengths": [len(row["input_ids"]) for row in rows], "padded_to": max_length}
+
+    rows = [{"input_ids": [5] * length} for length in (9, 3, 7, 4, 8, 2, 6, 5, 11, 10)]
+    found = batches_of(rows, Tokenizer(), batches=2, batch_size=2, max_length=12)
+    lengths = {name: [batch["lengths"] for batch in part] for name, part in found.items()}
+    assert lengths["bucketed"] == [[4, 5], [8, 9]]  # whole buckets of all ten rows, spread over the lengths
+    assert lengths["batch_padded"] == lengths["max_padded"] == [[9, 4], [8, 5]]  # the same rows in data order
+    assert [batch["padded_to"] for batch in found["max_padded"]] == [12, 12]
 
 
 def test_contestants_with_different_work_are_refused():
