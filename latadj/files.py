@@ -69,9 +69,20 @@ def readable_disk_errors(folder: Path) -> Iterator[None]:
         raise
 
 
+def recover_folder(folder: Path) -> None:
+    """Put back what :func:`write_folder` had set aside when it was killed between two renames."""
+    if not folder.exists():
+        for old in folder.parent.glob(f".{folder.name}-*-old"):
+            old.replace(folder)
+            return
+
+
 def write_folder(folder: Path, fill: Callable[[Path], None]) -> None:
     """Fill a new folder aside and put it in place of ``folder``; a failure leaves the old one as it was."""
     folder.parent.mkdir(parents=True, exist_ok=True)
+    recover_folder(folder)
+    for leftover in folder.parent.glob(f".{folder.name}-*"):  # of a run that was killed
+        shutil.rmtree(leftover, ignore_errors=True)
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
     old = temporary.with_name(temporary.name + "-old")
     try:

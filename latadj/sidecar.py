@@ -9,7 +9,7 @@ from typing import Any
 
 from latadj.config import CommandConfig, TaskConfig
 from latadj.elimination.profile import Dial
-from latadj.files import read_json, write_json
+from latadj.files import read_json, recover_folder, write_json
 
 SIDECAR = "latadj.json"
 SCHEMA = "latadj.checkpoint/1"
@@ -71,6 +71,7 @@ def check(folder: Path, task: TaskConfig | None = None) -> Sidecar:
         if it is missing, cut short or for another task.
     """
     make = "make it with `latadj finetune` (same model= and task=), or name another with checkpoint=FOLDER"
+    recover_folder(folder)
     if not folder.is_dir():
         raise ValueError(f"checkpoint {folder}: no such folder; {make}")
     read_json(folder / "config.json", "transformers model", make)

@@ -185,6 +185,7 @@ def fit(
         save_strategy="epoch",
         logging_strategy="epoch",
         save_total_limit=2,
+        restore_callback_states_from_checkpoint=True,
         load_best_model_at_end=True,
         metric_for_best_model=BEST,
         greater_is_better=True,
@@ -196,6 +197,11 @@ def fit(
         label_names=["labels"],
         remove_unused_columns=False,
     )
+    if arguments.n_gpu > 1:
+        # DataParallel's threads would see neither the profile nor modules of their own; several GPUs go through
+        # `accelerate launch`, a process each.
+        arguments._n_gpu = 1
+    shown = _Progress(name)
     trainer = LatadjTrainer(
         task=task,
         speedups=speedups,
@@ -206,7 +212,7 @@ def fit(
         eval_dataset=validation,
         processing_class=tokenizer,
         data_collator=_WithoutLength(tokenizer),
-        callbacks=[EarlyStoppingCallback(early_stopping_patience=config.patience), _Progress(name)],
+        callbacks=[EarlyStoppingCallback(early_stopping_patience=config.patience), shown],
     )
     for callback in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(callback)
@@ -215,8 +221,11 @@ def fit(
         shutil.rmtree(folder, ignore_errors=True)
     else:
         log.info("%s: going on from %s", name, last)
-    with readable_disk_errors(folder):
-        trainer.train(resume_from_checkpoint=str(last) if last else None)
+    try:
+        with readable_disk_errors(folder):
+            trainer.train(resume_from_checkpoint=str(last) if last else None)
+    finally:
+        shown.close()
     return trainer.evaluate()
 
 
@@ -238,14 +247,20 @@ class _Progress(TrainerCallback):
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self._context = progress(self.name, state.max_steps)
         self._steps = self._context.__enter__()
-        self._steps.done = state.global_step
+        self._steps.start_at(state.global_step)
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if self._steps:
             self._steps.advance(state.global_step - self._steps.done, f"epoch {state.epoch or 0:.1f}")
 
     def on_train_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        self._context.__exit__(None, None, None)
+        self.close()
+
+    def close(self) -> None:
+        """End the display; also when training ended early."""
+        if self._context is not None:
+            self._context.__exit__(None, None, None)
+            self._context = None
 
 
 def _last_whole_checkpoint(folder: Path) -> Path | None:

@@ -5,7 +5,7 @@ import sys
 import pytest
 import toy
 
-from latadj.files import read_json, whole_file, write_folder, write_json, write_text
+from latadj.files import read_json, recover_folder, whole_file, write_folder, write_json, write_text
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
@@ -31,6 +31,17 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):
     assert (folder / "a").read_text() == "old"
     write_folder(folder, lambda target: write_text(target / "b", "new"))
     assert [path.name for path in folder.iterdir()] == ["b"]
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
+
+
+def test_a_kill_between_two_renames_is_mended(tmp_path):
+    folder = tmp_path / "checkpoint"
+    write_folder(folder, lambda target: write_text(target / "a", "old"))
+    folder.rename(tmp_path / ".checkpoint-x1y2-old")  # what a kill would leave
+    (tmp_path / ".checkpoint-x1y2").mkdir()
+    recover_folder(folder)
+    assert (folder / "a").read_text() == "old"
+    write_folder(folder, lambda target: write_text(target / "a", "new"))
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
 
 

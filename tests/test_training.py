@@ -27,7 +27,10 @@ def finetune(root, *options):
 def test_resume_goes_on_after_a_kill(tmp_path, stage):
     toy.write_model(tmp_path / "model")
     toy.write_task(tmp_path / "data", examples=320)
-    killed = finetune(tmp_path, *(["plain.epochs=60"] if stage == "plain" else ["plain.epochs=1", "adjust.epochs=60"]))
+    # Epochs enough to be killed in, and few enough to be finished afterwards.
+    epochs = ["plain.epochs=12", "adjust.epochs=1"] if stage == "plain" else ["plain.epochs=1", "adjust.epochs=12"]
+    settings = [*epochs, "plain.patience=99", "adjust.patience=99"]
+    killed = finetune(tmp_path, *settings)
     work = tmp_path / "out" / "finetune" / stage
     deadline = time.monotonic() + 100
     while len(list(work.glob("checkpoint-*/trainer_state.json"))) < 1:
@@ -37,13 +40,18 @@ def test_resume_goes_on_after_a_kill(tmp_path, stage):
     killed.communicate()
     assert not (tmp_path / "out" / "checkpoint").exists()
 
-    resumed = finetune(tmp_path, "resume=true", "plain.epochs=2", "adjust.epochs=2", "plain.patience=99")
+    resumed = finetune(tmp_path, "resume=true", *settings)
     output = resumed.communicate(timeout=200)[0]
     assert resumed.returncode == 0, output
     assert "going on from" in output
     assert (tmp_path / "out" / "checkpoint" / "latadj.json").is_file()
     if stage == "adjustable":
         assert "plain fine-tuning:" not in output
+
+    other = finetune(tmp_path, "resume=true", *settings, "seed=1")
+    message = other.communicate(timeout=100)[0]
+    assert other.returncode == 2
+    assert "was started with other settings (seed)" in message
 
 
 def test_a_checkpoint_that_was_cut_short_is_left_out(tmp_path):
@@ -91,4 +99,5 @@ def test_the_state_of_a_finished_run_names_its_stages(tmp_path):
     toy.write_task(tmp_path / "data", examples=64)
     done = finetune(tmp_path, "plain.epochs=1", "adjust.epochs=1", "calibration.examples=16")
     assert "validation accuracy_1x" in done.communicate(timeout=200)[0]
-    assert set(json.loads((tmp_path / "out" / "finetune" / "state.json").read_text())) == {"plain", "adjustable"}
+    state = json.loads((tmp_path / "out" / "finetune" / "state.json").read_text())
+    assert set(state["stages"]) == {"plain", "adjustable"}

@@ -1,10 +1,13 @@
 """latadj finetune: plain fine-tuning, then ACC, then adjustable fine-tuning along the dial."""
 
+import json
 import logging
 import shutil
 import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import torch
 from transformers import set_seed
@@ -17,7 +20,7 @@ from latadj.device import trains_in_bf16
 from latadj.elimination.attach import attach, detach
 from latadj.elimination.families import family_of
 from latadj.elimination.profile import Dial
-from latadj.files import read_json, write_json
+from latadj.files import read_json, recover_folder, write_json
 from latadj.measure.environment import environment
 from latadj.predict import predict
 from latadj.sidecar import Sidecar
@@ -26,16 +29,58 @@ from latadj.tasks.encode import rows_of
 from latadj.training import TEACHER, AdjustableLoss, fit
 
 log = logging.getLogger("latadj")
-STATE = "state.json"
+SETTINGS = ("model", "task", "seed", "adjustable", "plain", "adjust", "calibration")
+
+
+@dataclass
+class State:
+    """How far a run has come, so that ``resume=true`` need not do a stage again.
+
+    run : a name of its own, which its plain model and its checkpoint carry too
+    settings : what the run was started with; only a run with the same may go on
+    stages : validation metrics of the stages that are done
+    """
+
+    run: str
+    settings: dict[str, Any]
+    stages: dict[str, Any]
+
+    @classmethod
+    def of(cls, config: FinetuneConfig) -> "State":
+        """The state to go on from with ``resume``, else that of a new run.
+
+        Raises
+        ------
+        ValueError
+            if the run to go on with was started with other settings.
+        """
+        path = Path(config.folder) / "finetune" / "state.json"
+        settings = json.loads(json.dumps({key: as_dict(config)[key] for key in SETTINGS}))
+        if not config.resume or not path.is_file():
+            return cls(uuid4().hex, settings, {})
+        found = cls(**read_json(path, "fine-tuning state", "start anew without resume=true"))
+        changed = [key for key in SETTINGS if found.settings.get(key) != settings[key]]
+        if changed:
+            raise ValueError(
+                f"resume=true: the run in {config.folder} was started with other settings ({', '.join(changed)}); "
+                "give the same ones, or start anew without resume=true"
+            )
+        for stage, made in (("plain", Path(config.folder) / "plain"), ("adjustable", Path(config.checkpoint))):
+            recover_folder(made)
+            if not made.is_dir():
+                found.stages.pop(stage, None)
+        return found
+
+    def write(self, work: Path) -> None:
+        """Write the state into the run's folder."""
+        write_json(work / "state.json", asdict(self))
 
 
 def prepare(config: FinetuneConfig) -> Session:
     """Load examples and model: the pretrained one, or the plain one if that stage is done and ``resume`` is set."""
-    if config.adjust.max_speedup < 1.1:
-        raise ValueError(f"adjust.max_speedup={config.adjust.max_speedup}: expected at least 1.1")
     device = set_up(config)
     splits = load_splits(config.task)
-    if config.resume and "plain" in _state(config):
+    if "plain" in State.of(config).stages:
         model, tokenizer = checkpoint.load(Path(config.folder) / "plain")
         detach(model)
     else:
@@ -55,8 +100,13 @@ def run(session: Session) -> dict[str, Any]:
     model, tokenizer, splits = session.model, session.tokenizer, session.splits
     bf16 = trains_in_bf16(config.device, device)
     folder, work = Path(config.folder), Path(config.folder) / "finetune"
-    done = _state(config) if config.resume else {}
-    write_json(work / STATE, done)
+    state = State.of(config)
+    done = state.stages
+    if not config.resume:
+        shutil.rmtree(work / "plain", ignore_errors=True)
+        shutil.rmtree(work / "adjustable", ignore_errors=True)
+    state.write(work)
+    notes = {"run": state.run, "seed": config.seed}
     common: dict[str, Any] = {
         "task": config.task,
         "seed": config.seed,
@@ -78,15 +128,15 @@ def run(session: Session) -> dict[str, Any]:
                 **common,
             )
         )
-        checkpoint.save(model, tokenizer, folder / "plain", Sidecar(task=config.task.name))
-        write_json(work / STATE, done)
+        checkpoint.save(model, tokenizer, folder / "plain", Sidecar(config.task.name, notes=notes))
+        state.write(work)
         shutil.rmtree(work / "plain", ignore_errors=True)
 
     if not config.adjustable:
-        checkpoint.save(model, tokenizer, Path(config.checkpoint), Sidecar(task=config.task.name))
+        checkpoint.save(model, tokenizer, Path(config.checkpoint), Sidecar(config.task.name, notes=notes))
     elif "adjustable" not in done:
-        done["adjustable"] = _timed(lambda: _adjust(session, config, work / "adjustable", common))
-        write_json(work / STATE, done)
+        done["adjustable"] = _timed(lambda: _adjust(session, config, work / "adjustable", common, notes))
+        state.write(work)
         shutil.rmtree(work / "adjustable", ignore_errors=True)
 
     result = {
@@ -102,7 +152,9 @@ def run(session: Session) -> dict[str, Any]:
     return result
 
 
-def _adjust(session: Session, config: FinetuneConfig, work: Path, common: dict[str, Any]) -> dict[str, float]:
+def _adjust(
+    session: Session, config: FinetuneConfig, work: Path, common: dict[str, Any], notes: dict[str, Any]
+) -> dict[str, float]:
     """Adjustable fine-tuning of the session's plain model, saved with its dial."""
     set_seed(config.seed)
     model, tokenizer = session.model, session.tokenizer
@@ -132,8 +184,7 @@ def _adjust(session: Session, config: FinetuneConfig, work: Path, common: dict[s
     # Contributions moved while the model was trained, so the dial is made anew.
     dial = _dial(session, config, train)
     detach(model)
-    sidecar = Sidecar(config.task.name, dial, {"examples": config.calibration.examples, "seed": config.seed})
-    checkpoint.save(model, tokenizer, Path(config.checkpoint), sidecar)
+    checkpoint.save(model, tokenizer, Path(config.checkpoint), Sidecar(config.task.name, dial, notes))
     return metrics
 
 
@@ -147,16 +198,6 @@ def _dial(session: Session, config: FinetuneConfig, train: Any) -> Dial:
     shown = ", ".join(f"{value:.2f}" for value in contribution.layer_acc)
     log.info("layer ACC on %d training examples: %s", len(rows), shown)
     return make_dial(session.model, contribution, max_speedup=calibration.max_speedup, score=calibration.score)
-
-
-def _state(config: FinetuneConfig) -> dict[str, Any]:
-    """Stages that are done, so that ``resume=true`` need not do them again."""
-    path = Path(config.folder) / "finetune" / STATE
-    try:
-        state: dict[str, Any] = read_json(path, "fine-tuning state", "starting from the beginning")
-    except ValueError:
-        return {}
-    return state
 
 
 def _timed(stage: Any) -> dict[str, float]:

@@ -28,13 +28,18 @@ class Steps:
         self.name, self.total, self.done = name, total, 0
         self._bar = bar
         self._task = bar.add_task(name, total=total, note="", rate="") if bar else None
+        self._first = 0
         self._start = self._last_line = time.monotonic()
+
+    def start_at(self, done: int) -> None:
+        """Count from ``done`` steps that an earlier run took; they say nothing about this run's rate."""
+        self.done = self._first = done
 
     def advance(self, steps: int = 1, note: str = "") -> None:
         """Take ``steps`` steps; ``note`` is shown behind them."""
         self.done += steps
         now = time.monotonic()
-        rate = self.done / max(now - self._start, 1e-9)
+        rate = (self.done - self._first) / max(now - self._start, 1e-9)
         shown = f"{rate:.1f}/s" if rate >= 1 else f"{1 / max(rate, 1e-9):.1f} s each"
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=self.done, note=note, rate=shown)
