@@ -56,7 +56,7 @@ def load(folder: Path | str, *, speedup: float | None = None) -> tuple[PreTraine
     sidecar = check(folder)
     model, tokenizer = _pretrained(AutoModelForSequenceClassification, str(folder), local=True)
     try:
-        attach(model, sidecar.dial, speedup=1.0 if sidecar.dial is None else speedup or 1.0)
+        attach(model, sidecar.dial, speedup=1.0 if sidecar.dial is None else 1.0 if speedup is None else speedup)
     except ValueError as error:
         raise ValueError(f"checkpoint {folder}: {error}") from error
     if sidecar.dial is None and speedup is not None and speedup != 1.0:
@@ -84,13 +84,21 @@ def _pretrained(
     options = {"local_files_only": local, "trust_remote_code": trust_remote_code}
     try:
         config = AutoConfig.from_pretrained(path, **options, **(head or {}))
-        model = auto.from_pretrained(
-            path, config=config, use_safetensors=True, ignore_mismatched_sizes=head is not None, **options
+        model, found = auto.from_pretrained(
+            path,
+            config=config,
+            use_safetensors=True,
+            ignore_mismatched_sizes=head is not None,
+            output_loading_info=True,
+            **options,
         )
         tokenizer = AutoTokenizer.from_pretrained(path, **options)
     except (OSError, ValueError, KeyError, SafetensorError, RuntimeError) as error:
         reason = str(error).strip().split("\n")[0]
         raise ValueError(f"the model in {path} cannot be loaded, it may be cut short: {reason}") from error
+    if head is None and found["missing_keys"]:
+        missing = ", ".join(sorted(found["missing_keys"])[:3])
+        raise ValueError(f"the model in {path} is not fine-tuned for classification: it has no weights for {missing}")
     return model, tokenizer
 
 

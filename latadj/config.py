@@ -254,11 +254,38 @@ def check(config: CommandConfig) -> None:
     for key, (value, allowed) in choices.items():
         if value not in allowed:
             problems.append(f"{key}={value}: expected one of {', '.join(allowed)}")
+    if calibration is not None and calibration.max_speedup < 1:
+        problems.append(f"calibration.max_speedup={calibration.max_speedup}: expected at least 1")
+    if calibration is not None and calibration.examples < 1:
+        problems.append(f"calibration.examples={calibration.examples}: expected at least 1")
     if config.task.max_length < 2:
         problems.append(f"task.max_length={config.task.max_length}: expected at least 2")
     if config.task.batch_size < 1:
         problems.append(f"task.batch_size={config.task.batch_size}: expected at least 1")
     if hasattr(config, "speedup"):
         parse_speedups(config.speedup)
+    if isinstance(config, SweepConfig) and config.measure.repeats < 1:
+        problems.append(f"measure.repeats={config.measure.repeats}: expected at least 1")
+    if isinstance(config, EvalConfig) and config.measure.examples < 1:
+        problems.append(f"measure.examples={config.measure.examples}: expected at least 1")
+    if isinstance(config, FinetuneConfig):
+        problems += _finetune_problems(config)
     if problems:
         raise ValueError("; ".join(problems))
+
+
+def _finetune_problems(config: FinetuneConfig) -> list[str]:
+    problems = []
+    for name, stage in {"plain": config.plain, "adjust": config.adjust}.items():
+        for key in ("epochs", "batch_size", "learning_rate"):
+            if getattr(stage, key) <= 0:
+                problems.append(f"{name}.{key}={getattr(stage, key)}: expected a number above 0")
+    unknown = [family for family in config.adjust.families if family not in ("geometric", "acc")]
+    if unknown or not config.adjust.families:
+        problems.append(f"adjust.families={config.adjust.families}: expected some of geometric, acc")
+    if not 1.1 <= config.adjust.max_speedup <= config.calibration.max_speedup:
+        problems.append(
+            f"adjust.max_speedup={config.adjust.max_speedup}: expected 1.1 to "
+            f"calibration.max_speedup={config.calibration.max_speedup}"
+        )
+    return problems

@@ -23,7 +23,7 @@ def reachable() -> bool:
 
     def ask() -> None:
         with suppress(requests.RequestException):
-            requests.head(constants.ENDPOINT, timeout=TIMEOUT_SECONDS)
+            requests.head(constants.ENDPOINT, timeout=TIMEOUT_SECONDS).raise_for_status()
             answers.append(True)
 
     # In a thread of its own, since looking up a name can hang for longer than any time-out of a request.

@@ -98,25 +98,41 @@ def launch(
     """
     overrides = _with_searchpath(overrides)
     with _hydra(command) as instance:
-        if multirun:
-            instance.multirun(command, lambda cfg: run(prepare(typed(command, cfg))), overrides)
-            return None
-        composed = instance.compose_config(config_name=command, overrides=overrides, **_compose_mode())
-        prepared = prepare(typed(command, composed))
         failures: list[Exception] = []
 
-        def guarded(_: DictConfig) -> Result | None:
+        def guarded(work: Callable[[], Result]) -> Result | None:
             # Hydra would write a line of its own about an error that passes through it.
             try:
-                return run(prepared)
+                return work()
             except Exception as error:
                 failures.append(error)
                 return None
 
-        result = instance.run(command, guarded, overrides).return_value
+        result = None
+        if multirun:
+            folders: list[str] = []
+            instance.multirun(
+                command, lambda cfg: guarded(lambda: run(prepare(_in_own_folder(command, cfg, folders)))), overrides
+            )
+        else:
+            composed = instance.compose_config(config_name=command, overrides=overrides, **_compose_mode())
+            prepared = prepare(typed(command, composed))
+            result = instance.run(command, lambda cfg: guarded(lambda: run(prepared)), overrides).return_value
         if failures:
             raise failures[0]
         return result
+
+
+def _in_own_folder(command: str, composed: DictConfig, folders: list[str]) -> CommandConfig:
+    """The typed config of one job of a multirun, whose folder no job before it had."""
+    config = typed(command, composed)
+    if config.folder in folders:
+        raise ValueError(
+            f"folder={config.folder}: two jobs of a multirun would overwrite each other; give each its own, such as "
+            "'folder=outputs/${model.name}-${task.name}-${seed}'"
+        )
+    folders.append(config.folder)
+    return config
 
 
 def _compose_mode() -> dict[str, Any]:
@@ -127,8 +143,10 @@ def _compose_mode() -> dict[str, Any]:
 
 def _with_searchpath(overrides: list[str]) -> list[str]:
     own = Path.cwd() / "conf"
-    if own.is_dir() and own.resolve() != conf_dir().resolve():
-        return [*overrides, f"hydra.searchpath=[file://{own}]"]
+    chosen = any(override.lstrip("+").startswith("hydra.searchpath=") for override in overrides)
+    if not chosen and own.is_dir() and own.resolve() != conf_dir().resolve():
+        quoted = str(own).replace("\\", "\\\\").replace("'", "\\'")
+        return [*overrides, f"hydra.searchpath=['file://{quoted}']"]
     return overrides
 
 

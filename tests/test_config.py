@@ -67,6 +67,22 @@ def test_several_bad_values_are_named_at_once():
         typed("calibrate", compose("calibrate", ["device.precision=fp8", "calibration.score=foo"]))
 
 
+def test_an_experiment_goes_before_a_commands_own_values(tmp_path, monkeypatch):
+    (tmp_path / "conf" / "experiment").mkdir(parents=True)
+    (tmp_path / "conf" / "experiment" / "mine.yaml").write_text("# @package _global_\nplain: {epochs: 7}\n")
+    monkeypatch.chdir(tmp_path)
+    config = typed("finetune", compose("finetune", ["experiment=mine", "adjust.epochs=9"]))
+    assert (config.plain.epochs, config.adjust.epochs) == (7, 9)
+
+
+def test_a_conf_folder_is_found_in_a_folder_of_any_name(tmp_path, monkeypatch):
+    here = tmp_path / "josé's (1), data"
+    (here / "conf" / "task").mkdir(parents=True)
+    (here / "conf" / "task" / "mine.yaml").write_text("name: mine\ntext: [t]\n")
+    monkeypatch.chdir(here)
+    assert typed("sweep", compose("sweep", ["task=mine"])).task.name == "mine"
+
+
 def test_a_missing_package_says_what_brings_it():
     with pytest.raises(ValueError, match="package no_such_package is not installed: `make install` brings it"):
         package_file("no_such_package", "model")

@@ -16,7 +16,7 @@ from latadj.measure.environment import environment
 from latadj.report.console import progress
 from latadj.report.plots import plot_contribution
 from latadj.report.tables import print_dial
-from latadj.sidecar import SIDECAR, Sidecar, check, write_sidecar
+from latadj.sidecar import SIDECAR, Sidecar, check, read_sidecar, write_sidecar
 from latadj.tasks.encode import rows_of
 
 log = logging.getLogger("latadj")
@@ -26,10 +26,6 @@ SHOWN = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0)
 def prepare(config: CalibrateConfig) -> Session:
     """Load checkpoint and examples."""
     check(Path(config.checkpoint), config.task)
-    if config.calibration.max_speedup < 1:
-        raise ValueError(f"calibration.max_speedup={config.calibration.max_speedup}: expected a number >= 1")
-    if config.calibration.examples < 1:
-        raise ValueError(f"calibration.examples={config.calibration.examples}: expected at least 1")
     return open_checkpoint(config)
 
 
@@ -86,10 +82,12 @@ def run(session: Session) -> dict[str, Any]:
         "config": as_dict(config),
     }
     write_json(work / "calibrate.json", result)
-    notes = {"examples": len(rows), "seed": config.seed, "trials": search.trials}
-    write_sidecar(Path(config.checkpoint), Sidecar(config.task.name, dial, notes))
+    folder = Path(config.checkpoint)
+    calibrated = {"examples": len(rows), "seed": config.seed, "trials": search.trials}
+    notes = {**read_sidecar(folder).notes, "calibration": calibrated}
+    write_sidecar(folder, Sidecar(config.task.name, dial, notes))
     print_dial(dial, profiles(dial))
-    log.info("wrote %s, %s and %s", Path(config.checkpoint) / SIDECAR, work / "acc.png", work)
+    log.info("wrote %s, %s and %s", folder / SIDECAR, work / "acc.png", work)
     return result
 
 

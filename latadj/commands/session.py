@@ -12,7 +12,7 @@ from transformers.utils import logging as transformers_logging
 from latadj import checkpoint, device
 from latadj.config import CommandConfig
 from latadj.tasks.data import Splits, load_splits
-from latadj.tasks.encode import encode
+from latadj.tasks.encode import encode, token_limit
 from latadj.tasks.metrics import metric_of
 
 log = logging.getLogger("latadj")
@@ -29,7 +29,9 @@ class Session:
     tokenizer: PreTrainedTokenizerBase
 
     def encoded(self, examples: Dataset) -> Dataset:
-        return encode(examples, self.tokenizer, self.config.task)
+        """The examples as token ids, cut to what the task, the tokenizer and the model allow."""
+        task = self.config.task
+        return encode(examples, self.tokenizer, task, token_limit(self.model, self.tokenizer, task))
 
 
 def set_up(config: CommandConfig) -> torch.device:

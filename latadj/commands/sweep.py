@@ -24,8 +24,8 @@ from latadj.report.console import progress
 from latadj.report.plots import plot_sweep
 from latadj.report.result import Measured, Row, Sweep
 from latadj.report.tables import csv_text, markdown, print_sweep
-from latadj.sidecar import require_dial
-from latadj.tasks.encode import Batch, rows_of
+from latadj.sidecar import read_sidecar, require_dial
+from latadj.tasks.encode import Batch, rows_of, token_limit
 from latadj.tasks.metrics import metric_of, predictions_of
 
 log = logging.getLogger("latadj")
@@ -46,10 +46,10 @@ def run(session: Session) -> Sweep:
     tests = {name: session.encoded(examples) for name, examples in session.splits.tests.items()}
     headline = rows_of(next(iter(tests.values())))
 
+    work = Path(config.folder) / "sweep"
     sweep = _score(session, parse_speedups(config.speedup), tests)
     if config.measure.batches > 0:
         _time(session, sweep, headline)
-    work = Path(config.folder) / "sweep"
     write_json(work / "sweep.json", sweep.to_json())
     write_text(work / "sweep.csv", csv_text(sweep))
     write_text(work / "sweep.md", markdown(sweep))
@@ -136,10 +136,9 @@ def _time(session: Session, sweep: Sweep, rows: list[dict[str, Any]]) -> None:
     batches = batches_of(
         rows,
         session.tokenizer,
-        examples=config.measure.batches * size,
+        batches=config.measure.batches,
         batch_size=size,
-        max_length=min(config.task.max_length, session.tokenizer.model_max_length),
-        seed=config.seed,
+        max_length=token_limit(session.model, session.tokenizer, config.task),
     )
     batches = {name: [_to(batch, session.device) for batch in part] for name, part in batches.items()}
     # The baselines run what a user has without latadj: the same weights through transformers' own forward.
@@ -178,6 +177,10 @@ def _plain_model(session: Session) -> PreTrainedModel | None:
     if not ours or not folder.is_dir():
         log.info("no plain model beside this checkpoint: drops count from its own speedup 1")
         return None
+    run = read_sidecar(Path(config.checkpoint)).notes.get("run")
+    if run is not None and read_sidecar(folder).notes.get("run") != run:
+        log.warning("%s comes from another run than this checkpoint and is left out", folder)
+        return None
     model, _ = checkpoint.load(folder)
     return plain_copy(model).to(device=session.device, dtype=device.DTYPES[config.device.precision])
 
@@ -185,7 +188,9 @@ def _plain_model(session: Session) -> PreTrainedModel | None:
 def _agreement(ours: np.ndarray, full: np.ndarray, regression: bool) -> float:
     if not regression:
         return float(np.mean(ours == full))
-    return 1.0 if np.array_equal(ours, full) else float(np.corrcoef(ours, full)[0, 1])
+    if np.array_equal(ours, full):
+        return 1.0
+    return 0.0 if np.ptp(ours) == 0 or np.ptp(full) == 0 else float(np.corrcoef(ours, full)[0, 1])
 
 
 def _to(batch: Batch, where: torch.device) -> Batch:

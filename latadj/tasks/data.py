@@ -65,15 +65,19 @@ def load_splits(task: TaskConfig) -> Splits:
 
 
 def _from_files(task: TaskConfig, files: FilesConfig) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
-    root = Path(task.data_dir or ".")
-    if task.data_dir and not root.is_dir():
+    if task.data_dir and not Path(task.data_dir).is_dir():
         raise ValueError(f"task.data_dir={task.data_dir}: no such folder")
     if files.all:
-        return _read(root / files.all, files, task), {}
+        return _read(_place(files.all, task), files, task), {}
     if not files.train:
         raise ValueError(f"task {task.name}: files.train is missing")
-    tests = {Path(name).stem: _read(root / name, files, task) for name in files.test}
-    return _read(root / files.train, files, task), tests
+    tests = {Path(name).stem: _read(_place(name, task), files, task) for name in files.test}
+    return _read(_place(files.train, task), files, task), tests
+
+
+def _place(name: str, task: TaskConfig) -> Path:
+    """A file of that name in ``task.data_dir``, or where its package has it."""
+    return Path(task.data_dir) / Path(name).name if task.data_dir else Path(name)
 
 
 def _read(path: Path, files: FilesConfig, task: TaskConfig) -> pd.DataFrame:

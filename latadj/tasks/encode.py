@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from latadj.config import TaskConfig
 
@@ -14,12 +14,17 @@ Batch = dict[str, torch.Tensor]
 MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
-def encode(examples: Dataset, tokenizer: PreTrainedTokenizerBase, task: TaskConfig) -> Dataset:
-    """Token ids, cut to ``task.max_length`` and to what the model can read, with ``labels`` and ``length``.
+def token_limit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, task: TaskConfig) -> int:
+    """Tokens that a text may have: the least of what task, tokenizer and model allow."""
+    positions = getattr(model.config, "max_position_embeddings", task.max_length)
+    return min(task.max_length, tokenizer.model_max_length, positions)
+
+
+def encode(examples: Dataset, tokenizer: PreTrainedTokenizerBase, task: TaskConfig, limit: int) -> Dataset:
+    """Token ids, cut to ``limit`` tokens, with ``labels`` and ``length``.
 
     Columns out: those the tokenizer makes, ``labels`` (int, or float for a regression), ``length`` (tokens).
     """
-    limit = min(task.max_length, tokenizer.model_max_length)
 
     def one(rows: dict[str, list[Any]]) -> dict[str, Any]:
         encoded = tokenizer(*(rows[column] for column in task.text), truncation=True, max_length=limit)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import toy
+from transformers import AutoConfig, AutoTokenizer, BertModel
 from typer.testing import CliRunner
 
 from latadj.cli import app
@@ -102,6 +103,20 @@ def test_a_checkpoint_that_was_cut_short(root, checkpoint, tmp_path, name):
     assert not (tmp_path / "new").exists()
 
 
+def test_a_model_that_was_not_fine_tuned(root, tmp_path):
+    config = AutoConfig.from_pretrained(root / "model")
+    BertModel(config).save_pretrained(tmp_path / "base")
+    AutoTokenizer.from_pretrained(root / "model").save_pretrained(tmp_path / "base")
+    message = refused(tmp_path, "calibrate", *toy.overrides(root), f"checkpoint={tmp_path}/base")
+    assert "is not fine-tuned for classification: it has no weights for classifier.bias" in message
+
+
+def test_two_jobs_of_a_multirun_in_one_folder(root, tmp_path):
+    options = [f"checkpoint={root}/out/checkpoint", f"hydra.sweep.dir={tmp_path}/many", "measure.examples=2"]
+    message = refused(tmp_path, "eval", "-m", *toy.overrides(root), *options, "speedup=1,2")
+    assert "two jobs of a multirun would overwrite each other" in message
+
+
 def test_a_dial_for_another_number_of_layers(root, checkpoint, tmp_path):
     data = json.loads((checkpoint / "latadj.json").read_text())
     data["dial"]["shapes"].pop()
@@ -130,6 +145,20 @@ def test_data_that_cannot_be_learnt_from(root, tmp_path, lines, message):
     data = shutil.copytree(root / "data", tmp_path / "data")
     (data / "train.tsv").write_text("\n".join(["sentence\tlabel", *lines]) + "\n")
     options = [*toy.overrides(root), f"task.data_dir={data}", f"folder={tmp_path}/new"]
+    assert message in refused(tmp_path, "finetune", *options)
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("adjust.max_speedup=6", "adjust.max_speedup=6.0: expected 1.1 to calibration.max_speedup=5.0"),
+        ("adjust.families=[best]", "expected some of geometric, acc"),
+        ("plain.batch_size=0", "plain.batch_size=0: expected a number above 0"),
+    ],
+)
+def test_bad_options_of_finetune(root, tmp_path, override, message):
+    options = [*toy.overrides(root), f"folder={tmp_path}/new", override, "calibration.max_speedup=5"]
     assert message in refused(tmp_path, "finetune", *options)
     assert not (tmp_path / "new").exists()
 

@@ -162,6 +162,19 @@ def test_any_fine_tuned_folder_can_be_calibrated(root, tmp_path):
     assert found["rows"][0]["family"] == "acc"
 
 
+def test_texts_longer_than_the_model_are_cut_whatever_the_tokenizer_says(root, tmp_path):
+    checkpoint = shutil.copytree(root / "out" / "checkpoint", tmp_path / "checkpoint")
+    settings = json.loads((checkpoint / "tokenizer_config.json").read_text())
+    settings.pop("model_max_length")
+    (checkpoint / "tokenizer_config.json").write_text(json.dumps(settings))
+    data = shutil.copytree(root / "data", tmp_path / "data")
+    with (data / "dev.tsv").open("a") as file:
+        file.write(f"{'fine ' * 3000}\t1\n\t0\n电影很好\t1\n")
+    options = [f"folder={tmp_path}/out", f"checkpoint={checkpoint}", f"task.data_dir={data}", "task.max_length=4096"]
+    result = run("sweep", *toy.overrides(root), *options, "speedup=3", "measure.batches=0")
+    assert result.exit_code == 0, result.output
+
+
 def test_plain_fine_tuning_alone_makes_a_checkpoint_without_a_dial(root, tmp_path):
     common = [*toy.overrides(root), f"folder={tmp_path}"]
     assert run("finetune", *common, "adjustable=false", "plain.epochs=1").exit_code == 0

@@ -39,6 +39,12 @@ def test_newsgroups_has_its_twenty_classes():
     assert set(splits.train["label"]) == set(test["label"]) == set(range(20))
 
 
+@pytest.mark.parametrize("name", ["rotten_tomatoes", "newsgroups"])
+def test_data_dir_goes_before_the_package(name, tmp_path):
+    with pytest.raises(ValueError, match=rf"^{tmp_path}/.*: no such file; task {name} needs it"):
+        builtin(name, data_dir=tmp_path)
+
+
 def test_a_split_does_not_depend_on_the_order_of_the_file(tmp_path):
     first = load_splits(task(tmp_path, LINES))
     second = load_splits(task(tmp_path, LINES[::-1]))
