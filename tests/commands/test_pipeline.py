@@ -122,6 +122,17 @@ def test_eval_gives_metric_latency_and_predictions(root, sweep):
     assert right == pytest.approx(found["scores"]["dev"]["accuracy"])
 
 
+def test_bf16_weights_give_nearly_the_same_metric(root, tmp_path):
+    common = [*toy.overrides(root), f"folder={tmp_path}", f"checkpoint={root / 'out' / 'checkpoint'}"]
+    result = run("sweep", *common, "device.precision=bf16", "speedup=[1,2]", "measure.batches=0")
+    assert result.exit_code == 0, result.output
+    found = json.loads((tmp_path / "sweep" / "sweep.json").read_text())
+    exact = json.loads((root / "out" / "sweep" / "sweep.json").read_text())
+    assert found["environment"]["precision"] == "bf16"
+    for ours, theirs in zip(found["rows"], exact["rows"], strict=False):
+        assert ours["metric"] == pytest.approx(theirs["metric"], abs=0.05)
+
+
 def test_a_loaded_model_is_an_ordinary_one_at_any_speed(root):
     model, tokenizer = latadj.load(root / "out" / "checkpoint", speedup=2.0)
     classify = pipeline("text-classification", model=model, tokenizer=tokenizer, device="cpu")
