@@ -1,13 +1,11 @@
 """The Hugging Face hub, or one clear line when it is not there."""
 
-import logging
 import os
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from threading import Thread
 
-log = logging.getLogger("latadj")
 TIMEOUT_SECONDS = 5.0
 
 

@@ -1,6 +1,5 @@
 """What several commands need: device, splits, model, encoded examples."""
 
-import logging
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,8 +13,6 @@ from latadj.config import CommandConfig
 from latadj.tasks.data import Splits, load_splits
 from latadj.tasks.encode import encode, token_limit
 from latadj.tasks.metrics import metric_of
-
-log = logging.getLogger("latadj")
 
 
 @dataclass

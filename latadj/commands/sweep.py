@@ -68,6 +68,7 @@ def _score(session: Session, speedups: list[float], tests: dict[str, Any]) -> Sw
     labels = {name: np.asarray(encoded["labels"]) for name, encoded in tests.items()}
     metric = metric_of(config.task.metric)
     first = next(iter(tests))
+    lengths = np.array([len(row["input_ids"]) for row in rows[first]])
 
     def answers(model: PreTrainedModel) -> dict[str, np.ndarray]:
         return {
@@ -94,7 +95,6 @@ def _score(session: Session, speedups: list[float], tests: dict[str, Any]) -> Sw
         for wanted in speedups:
             with at_speedup(session.model, wanted):
                 predictions = full if wanted == 1.0 else answers(session.model)
-            lengths = np.array([len(row["input_ids"]) for row in rows[first]])
             scored = score(config.task.metric, predictions[first], best[first], labels[first], config.seed)
             profile = dial.profile(wanted)
             counts = schedule(profile.keep, lengths, dial.reads).sum(axis=1)
