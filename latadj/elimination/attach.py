@@ -9,7 +9,6 @@ from transformers import PreTrainedModel
 from latadj.elimination.cost import ALL, POOLED
 from latadj.elimination.families import family_of
 from latadj.elimination.forward import (
-    IMPLEMENTATION,
     MARK,
     Elimination,
     Setting,
@@ -62,12 +61,11 @@ def attach(
     default = Setting(profile, dial.score if dial else "acc")
     if is_attached(model):
         detach(model)
-    setattr(base, MARK, Elimination(family, dial, reads, default, model.config._attn_implementation))
+    setattr(base, MARK, Elimination(family, dial, reads, default))
     override_forward(base, base_forward)
     for index, layer in enumerate(layers):
         setattr(layer, MARK, index)
         override_forward(layer, layer_forward)
-    model.config._attn_implementation = IMPLEMENTATION
     return model
 
 
@@ -75,7 +73,6 @@ def detach(model: PreTrainedModel) -> PreTrainedModel:
     """Undo :func:`attach`: the model computes what it computed before, bit by bit. Returns the same model."""
     elimination = attached(model)
     base = model.base_model
-    model.config._attn_implementation = elimination.implementation
     for module in (base, *elimination.family.layers(base)):
         restore_forward(module)
         delattr(module, MARK)

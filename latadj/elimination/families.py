@@ -5,15 +5,21 @@ submodules; no modelling code is repeated here.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
-from transformers.models.bert.modeling_bert import BertCrossAttention
-from transformers.pytorch_utils import apply_chunking_to_forward
 
+from latadj.elimination.attention import Receive, attention
 from latadj.elimination.cost import ALL, POOLED, LayerShape
+from latadj.elimination.maps import Route, StateMaps
+from latadj.elimination.survivors import Survivors
+
+# Where a lowered attention block keeps its query, key and value maps.
+FUSED = "_latadj_states"
+CHUNK = 256
 
 
 class Family(ABC):
@@ -28,28 +34,39 @@ class Family(ABC):
         """The transformer layers of a base model, in order."""
 
     @abstractmethod
-    def attend(self, layer: Any, hidden: Tensor, mask: Tensor | None, queries: Tensor | None, **kwargs: Any) -> Tensor:
+    def attend(
+        self, layer: Any, rows: Tensor, asking: Tensor | None, alive: Survivors, receive: Receive | None
+    ) -> Tensor:
         """Contexts of the attention block, before its output map.
 
         Parameters
         ----------
-        hidden : (batch, n, width) what enters the layer
-        mask : (batch, 1, n or 1, n) boolean, True = may be seen; None if all are real
-        queries : (batch, m, width) word-vectors that ask; None means all of ``hidden``
-        kwargs : passed on to the attention function
+        rows : (word-vectors, width) what enters the layer
+        asking : (batch, width) the one word-vector of each sequence that asks; None means all of ``rows``
+        alive : how the rows divide into sequences
+        receive : handed the attention that each word-vector receives, where scores are wanted
 
         Returns
         -------
-        (batch, n or m, width)
+        (word-vectors, width), or (batch, width) if only some ask
         """
 
     @abstractmethod
     def project(self, layer: Any, context: Tensor, residual: Tensor) -> Tensor:
-        """Output map of the attention block, its residual and norm: two (batch, n, width) to one."""
+        """Output map of the attention block, its residual and norm: two (rows, width) to one."""
 
     @abstractmethod
     def feed_forward(self, layer: Any, attended: Tensor) -> Tensor:
-        """Feed-forward block with its residual and norm: (batch, n, width) to the same."""
+        """Feed-forward block with its residual and norm: (rows, width) to the same."""
+
+    @abstractmethod
+    def lower(self, layer: Any, route: Route, trims: bool) -> None:
+        """Put a route's maps in the place of the layer's own.
+
+        Parameters
+        ----------
+        trims : whether only the pooled position asks in this layer
+        """
 
     @abstractmethod
     def shape(self, layer: Any) -> LayerShape:
@@ -64,6 +81,13 @@ class Family(ABC):
         return POOLED if type(model).__name__.endswith(self.pooled_heads) else ALL
 
 
+def in_chunks(block: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+    """A block that treats each row alone, run on so many rows at a time that what lies in between stays in cache."""
+    if torch.is_grad_enabled() or len(rows) <= CHUNK:
+        return block(rows)
+    return torch.cat([block(part) for part in rows.tensor_split(-(-len(rows) // CHUNK))])
+
+
 class Bert(Family):
     """Encoders with learned positions and the norm after each block; the pooled position is the first."""
 
@@ -75,23 +99,50 @@ class Bert(Family):
             raise ValueError("a BERT with is_decoder=true generates text: elimination supports BERT encoders only")
         return base.encoder.layer
 
-    def attend(self, layer: Any, hidden: Tensor, mask: Tensor | None, queries: Tensor | None, **kwargs: Any) -> Tensor:
+    def attend(
+        self, layer: Any, rows: Tensor, asking: Tensor | None, alive: Survivors, receive: Receive | None
+    ) -> Tensor:
         block = layer.attention.self
-        if queries is None:
-            return block(hidden, mask, **kwargs)[0]
-        # Self-attention of a few positions is cross-attention from them to the sequence; transformers' own
-        # cross-attention needs nothing but the maps that the self-attention module has too.
-        return BertCrossAttention.forward(block, queries, encoder_hidden_states=hidden, attention_mask=mask, **kwargs)[
-            0
-        ]
+        heads, size = block.num_attention_heads, block.attention_head_size
+        fused = getattr(block, FUSED, None)
+        if fused is not None:
+            query, key, value = fused(rows, asking, alive.width)
+        else:
+            query, key, value = block.query(rows if asking is None else asking), block.key(rows), block.value(rows)
+
+        def split(states: Tensor) -> Tensor:
+            return states.view(*states.shape[:2], heads, size).transpose(1, 2)
+
+        context = attention(
+            split(alive.frame(query) if asking is None else query[:, None]),
+            split(alive.frame(key)),
+            split(alive.frame(value)),
+            alive.real,
+            scale=size**-0.5,
+            dropout=block.dropout.p if block.training else 0.0,
+            receive=receive,
+        )
+        return alive.rows(context) if asking is None else context[:, 0]
 
     def project(self, layer: Any, context: Tensor, residual: Tensor) -> Tensor:
         return layer.attention.output(context, residual)
 
     def feed_forward(self, layer: Any, attended: Tensor) -> Tensor:
-        return apply_chunking_to_forward(
-            layer.feed_forward_chunk, layer.chunk_size_feed_forward, layer.seq_len_dim, attended
-        )
+        return in_chunks(layer.feed_forward_chunk, attended)
+
+    def lower(self, layer: Any, route: Route, trims: bool) -> None:
+        block, inner = layer.attention.self, layer.intermediate
+        states = StateMaps(route, block.query, block.key, block.value, separate_query=trims)
+        setattr(block, FUSED, states)
+        block.query, block.key, block.value = states.parts()
+        layer.attention.output.dense = route.pack(layer.attention.output.dense)
+        layer.output.dense = route.pack(layer.output.dense)
+        activation = type(inner.intermediate_act_fn).__name__
+        if route.fuses(activation):
+            inner.dense = route.pack(inner.dense, activation=activation)
+            inner.intermediate_act_fn = nn.Identity()
+        else:
+            inner.dense = route.pack(inner.dense)
 
     def shape(self, layer: Any) -> LayerShape:
         block = layer.attention.self

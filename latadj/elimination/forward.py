@@ -10,17 +10,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
+from transformers import PreTrainedModel
 
 from latadj.elimination.cost import ALL
 from latadj.elimination.families import Family
 from latadj.elimination.profile import Dial, Profile
 from latadj.elimination.score import SCORES
-from latadj.elimination.survivors import Call, Observer, gather, put_back
+from latadj.elimination.survivors import Call, Observer
 
-IMPLEMENTATION = "latadj"
 MARK = "_latadj"
 _ARGUMENT = "elimination"
 
@@ -42,7 +39,6 @@ class Elimination:
     dial: Dial | None
     reads: str
     default: Setting
-    implementation: str
 
     def setting(self) -> Setting:
         """The setting of this thread, or the model's default."""
@@ -88,94 +84,73 @@ def base_forward(base: PreTrainedModel, *args: Any, **kwargs: Any) -> Any:
     if mask is not None and mask.ndim != 2:
         raise ValueError(f"attention_mask of {mask.ndim} dimensions: elimination needs (batch, length), or none")
     call = Call(
-        family=elimination.family,
         keep=setting.profile.keep,
         mask=None if mask is None else mask.to(device=inputs.device, dtype=torch.bool),
         shape=(inputs.shape[0], inputs.shape[1]),
+        device=inputs.device,
         reads=elimination.reads,
         score=SCORES[setting.score],
         observer=setting.observer,
     )
-    return forward(*args, **kwargs, **{_ARGUMENT: call})
+    if "attention_mask" in kwargs:
+        kwargs["attention_mask"] = None  # who is real travels in the call; transformers need not build a mask
+    return forward(*args, **kwargs, **{_ARGUMENT: (call, elimination.family)})
 
 
 def layer_forward(layer: Any, hidden: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """Forward of one layer: (batch, n, width) to (batch, survivors, width); n stays where every position is read."""
-    call: Call | None = kwargs.get(_ARGUMENT)
-    if call is None:
+    """Forward of one layer.
+
+    Where the pooled position is read, (batch, n, width) or (word-vectors, width) to the same for the survivors: two
+    dimensions where sequences differ in length, so that no padding is computed. The last layer gives (batch, 1,
+    width). Where every position is read, (batch, n_0, width) to the same.
+    """
+    if kwargs.get(_ARGUMENT) is None:
         return _previous_forward(layer)(hidden, *args, **kwargs)
-    run = partial(_restoring if call.reads == ALL else _packed, layer, call)
+    call, family = kwargs[_ARGUMENT]
+    run = partial(_restoring if call.reads == ALL else _packed, layer, call, family)
     if getattr(layer, "gradient_checkpointing", False) and layer.training:
         return layer._gradient_checkpointing_func(run, hidden)
     return run(hidden)
 
 
-def _packed(layer: Any, call: Call, hidden: Tensor) -> Tensor:
-    """One layer whose output holds the survivors only: (batch, n, width) to (batch, n', width)."""
+def _packed(layer: Any, call: Call, family: Family, hidden: Tensor) -> Tensor:
+    """One layer whose output holds the survivors only."""
     index: int = getattr(layer, MARK)
     entering = call.entering[index]
-    queries = entering.first(hidden) if call.trims(index) else None
-    residual = hidden if queries is None else queries
-    context = _attend(layer, call, index, hidden, queries)
+    rows = hidden.flatten(0, -2)
+    if index == 0 and entering.origin is not None:
+        rows = rows.index_select(0, entering.origin)
+    residual = entering.first(rows) if call.trims(index) else rows
+    receive = partial(call.receive, index) if call.needs_scores(index) else None
+    context = family.attend(layer, rows, residual if call.trims(index) else None, entering, receive)
     leaving = entering
     if call.eliminates(index):
         leaving, survivors = call.choose(index)
-        context, residual = gather(context, survivors), gather(residual, survivors)
+        context, residual = context.index_select(0, survivors), residual.index_select(0, survivors)
     call.entering[index + 1] = leaving
-    return call.family.feed_forward(layer, call.family.project(layer, context, residual))
+    rows = family.feed_forward(layer, family.project(layer, context, residual))
+    if call.trims(index):
+        return rows[:, None]
+    return rows if leaving.ragged else leaving.frame(rows)
 
 
-def _restoring(layer: Any, call: Call, hidden: Tensor) -> Tensor:
+def _restoring(layer: Any, call: Call, family: Family, hidden: Tensor) -> Tensor:
     """One layer whose output has every position: the eliminated keep the state in which they were eliminated."""
     index: int = getattr(layer, MARK)
     entering = call.entering[index]
-    alive = hidden if entering.positions is None else gather(hidden, entering.positions)
-    attended = call.family.project(layer, _attend(layer, call, index, alive, None), alive)
+    everyone = hidden.flatten(0, 1)
+    rows = everyone if entering.origin is None else everyone.index_select(0, entering.origin)
+    receive = partial(call.receive, index) if call.needs_scores(index) else None
+    attended = family.project(layer, family.attend(layer, rows, None, entering, receive), rows)
     leaving = entering
     if call.eliminates(index):
-        hidden = put_back(hidden, entering, attended)
+        everyone = _put_back(everyone, entering, attended)
         leaving, survivors = call.choose(index)
-        attended = gather(attended, survivors)
+        attended = attended.index_select(0, survivors)
     call.entering[index + 1] = leaving
-    return put_back(hidden, leaving, call.family.feed_forward(layer, attended))
+    return _put_back(everyone, leaving, family.feed_forward(layer, attended)).view_as(hidden)
 
 
-def _attend(layer: Any, call: Call, index: int, hidden: Tensor, queries: Tensor | None) -> Tensor:
-    asking = hidden if queries is None else queries
-    mask = call.entering[index].attention_mask(asking.shape[1])
-    return call.family.attend(layer, hidden, mask, queries, **{_ARGUMENT: call})
-
-
-def _attention(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    dropout: float = 0.0,
-    scaling: float | None = None,
-    elimination: Call | None = None,
-    **kwargs: Any,
-) -> tuple[Tensor, None]:
-    """transformers' fastest attention, except where scores are wanted: there probabilities are made and read."""
-    layer: int = getattr(module, "layer_idx", -1)
-    if elimination is None or not elimination.needs_scores(layer) or query.shape[2] != key.shape[2]:
-        output, _ = sdpa_attention_forward(
-            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
-        )
-        return output, None
-    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    logits = torch.matmul(query * scale, key.transpose(2, 3))
-    if attention_mask is not None:
-        # One row a sequence: padding hides the same keys from every query.
-        hidden_keys = torch.zeros_like(attention_mask[:, :, :1], dtype=logits.dtype)
-        logits = logits + hidden_keys.masked_fill_(~attention_mask[:, :, :1], torch.finfo(logits.dtype).min)
-    probs = logits.softmax(dim=-1).to(value.dtype)
-    elimination.receive(layer, probs, value)
-    probs = nn.functional.dropout(probs, p=dropout, training=module.training)
-    return torch.matmul(probs, value).transpose(1, 2).contiguous(), None
-
-
-AttentionInterface.register(IMPLEMENTATION, _attention)
-# Without a mask function of the same name transformers would pass no mask at all, and padding would be seen.
-AttentionMaskInterface.register(IMPLEMENTATION, sdpa_mask)
+def _put_back(everyone: Tensor, alive: Any, rows: Tensor) -> Tensor:
+    """``everyone``, (batch * n_0, width), with the word-vectors that are alive replaced by ``rows``."""
+    return rows if alive.origin is None else everyone.index_copy(0, alive.origin, rows.to(everyone.dtype))

@@ -1,7 +1,7 @@
 """Profiles (how many word-vectors each layer keeps) and the dial that finds one for a wanted speedup."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from latadj.elimination.cost import ALL, POOLED, LayerShape, flops_speedup
+from latadj.elimination.latency import LatencyModel
 
 FAMILIES = ("geometric", "acc", "searched")
 SCORE_NAMES = ("acc", "attention", "random", "position")
@@ -63,6 +64,9 @@ class Anchor:
 class Dial:
     """Speedup -> profile, for one model and the lengths of one data set.
 
+    Without ``latency`` the dial is marked in FLOPs, counted from the plain model; with it, in the time that one
+    device takes, counted from the dial's own speedup 1.
+
     layer_acc : layer ACC of each layer, the effective fraction of word-vectors that contribute
     lengths : real word-vectors of sequences that stand for the data; FLOPs speedups are solved over these
     shapes : linear maps of each layer
@@ -71,6 +75,8 @@ class Dial:
     family : ``geometric``, ``acc`` or ``searched``
     score : which score ranks word-vectors
     anchors : what the search found, by rising speedup; empty without a search
+    max_flops : quality floor: no profile is cut further than this FLOPs speedup
+    latency : how long a device takes; not part of the dial's JSON form, since devices differ
     """
 
     layer_acc: tuple[float, ...]
@@ -81,6 +87,8 @@ class Dial:
     family: str = "acc"
     score: str = "acc"
     anchors: tuple[Anchor, ...] = ()
+    max_flops: float = 8.0
+    latency: LatencyModel | None = None
 
     def __post_init__(self) -> None:
         if self.family not in FAMILIES:
@@ -106,14 +114,35 @@ class Dial:
         """The same dial with another family of profiles."""
         return replace(self, family=family)
 
+    @property
+    def target(self) -> str:
+        """What the dial is marked in: ``latency`` or ``flops``."""
+        return "flops" if self.latency is None else "latency"
+
+    def on(self, latency: LatencyModel, lengths: Sequence[int] | None = None) -> "Dial":
+        """The same dial marked in the time a device takes for a workload of these lengths; if None, its own."""
+        return replace(self, latency=latency, lengths=tuple(lengths) if lengths else self.lengths)
+
     def speedup_of(self, profile: Profile) -> float:
-        """FLOPs speedup of a profile over the dial's lengths."""
+        """FLOPs speedup of a profile over the dial's lengths, counted from the plain model."""
         return flops_speedup(self.shapes, profile.keep, np.asarray(self.lengths), self.reads)
 
-    def profile(self, speedup: float) -> Profile:
-        """Profile whose FLOPs speedup is the one asked for.
+    def predicted(self, profile: Profile) -> float:
+        """Speedup of a profile as the dial is marked: in time over the dial's speedup 1, or in FLOPs."""
+        if self.latency is None:
+            return self.speedup_of(profile)
+        lengths = np.asarray(self.lengths)
+        full = self.latency.seconds(Profile.full(self.layers).keep, lengths, self.reads)
+        return float(full.sum() / self.latency.seconds(profile.keep, lengths, self.reads).sum())
 
-        Lossless trimming alone may exceed a small speedup; then nothing else is eliminated.
+    def reach(self) -> float:
+        """The largest speedup that may be asked for: by ``max_speedup``, the family and the quality floor."""
+        return min(self.max_speedup, self.predicted(family_profile(self, _floor(self))))
+
+    def profile(self, speedup: float) -> Profile:
+        """Profile whose speedup is the one asked for.
+
+        In FLOPs, lossless trimming alone may exceed a small speedup; then nothing else is eliminated.
 
         Raises
         ------
@@ -130,7 +159,7 @@ class Dial:
         return _solve(self, float(speedup))
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {key: value for key, value in asdict(self).items() if key != "latency"}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Dial":
@@ -146,6 +175,7 @@ class Dial:
             fields["layer_acc"] = tuple(float(value) for value in data["layer_acc"])
             fields["lengths"] = tuple(int(value) for value in data["lengths"])
             fields["max_speedup"] = float(data["max_speedup"])
+            fields["max_flops"] = float(data.get("max_flops", cls.max_flops))
             fields["shapes"] = tuple(LayerShape(**shape) for shape in data["shapes"])
             fields["anchors"] = tuple(
                 Anchor(float(anchor["speedup"]), Profile(tuple(anchor["keep"])).keep)
@@ -178,24 +208,40 @@ def _between_anchors(anchors: Sequence[Anchor], strength: float) -> np.ndarray:
     return np.exp(ratios[-1] - (strength - knots[-1]))
 
 
+@lru_cache(maxsize=512)
+def _floor(dial: Dial) -> float:
+    """The strength at which the dial's family reaches the quality floor, or can cut no further."""
+    return _strength(lambda strength: dial.speedup_of(family_profile(dial, strength)), dial.max_flops)
+
+
 @lru_cache(maxsize=4096)
 def _solve(dial: Dial, speedup: float) -> Profile:
     full = Profile.full(dial.layers)
-    if dial.speedup_of(full) >= speedup:
+    if dial.predicted(full) >= speedup:
         return full
-    low, high = 0.0, 1.0
-    while dial.speedup_of(family_profile(dial, high)) < speedup:
-        low, high = high, high * 2
-        if high > 2**20:
-            reach = dial.speedup_of(family_profile(dial, high))
-            raise ValueError(
-                f"speedup={speedup:g} is out of reach: profiles of family={dial.family} end at {reach:.2f}x "
-                "on these lengths"
-            )
+    floor = _floor(dial)
+    reach = dial.predicted(family_profile(dial, floor))
+    if reach < speedup * (1 - 1e-3):
+        where = f"on this device at batch {dial.latency.batch}" if dial.latency else "on these lengths"
+        raise ValueError(
+            f"speedup={speedup:g} is out of reach: profiles of family={dial.family} end at {reach:.2f}x {where}, "
+            f"where FLOPs are cut {dial.speedup_of(family_profile(dial, floor)):.1f}x"
+        )
+    strength = _strength(lambda strength: dial.predicted(family_profile(dial, strength)), speedup, floor)
+    return family_profile(dial, strength)
+
+
+def _strength(speedup_at: Callable[[float], float], wanted: float, most: float = 2.0**20) -> float:
+    """The least strength that gives a wanted speedup, by bisection; ``most`` if none up to there does."""
+    low, high = 0.0, min(1.0, most)
+    while speedup_at(high) < wanted:
+        if high >= most:
+            return most
+        low, high = high, min(high * 2, most)
     for _ in range(40):
         middle = (low + high) / 2
-        if dial.speedup_of(family_profile(dial, middle)) < speedup:
+        if speedup_at(middle) < wanted:
             low = middle
         else:
             high = middle
-    return family_profile(dial, high)
+    return high

@@ -1,6 +1,6 @@
 """How much each word-vector contributes: ACC and the controls it is compared with.
 
-Every score is a pure function of the same four tensors, higher = keep, so adding one is one function and
+Every score is a pure function of the same three tensors, higher = keep, so adding one is one function and
 one entry in ``SCORES``.
 """
 
@@ -9,28 +9,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-Score = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+# (attention received, values, visible or None) -> (batch, keys)
+Score = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 
-def received_attention(probs: Tensor, real_queries: Tensor | None) -> Tensor:
-    """Attention that each word-vector receives from the real queries.
-
-    Parameters
-    ----------
-    probs : (batch, heads, queries, keys) attention probabilities
-    real_queries : (batch, queries) True on real word-vectors; None if all are real
-
-    Returns
-    -------
-    (batch, heads, keys) column sums of ``probs`` over the real queries
-    """
-    if real_queries is None:
-        return probs.sum(dim=2)
-    rows = real_queries[:, None, None, :].to(probs.dtype)
-    return torch.matmul(rows, probs).squeeze(2)
-
-
-def acc(received: Tensor, values: Tensor, visible: Tensor, positions: Tensor) -> Tensor:
+def acc(received: Tensor, values: Tensor, visible: Tensor | None) -> Tensor:
     """Attention Context Contribution of each word-vector (after arXiv 2201.03327, value-weighted).
 
     A key contributes ``P_ij * v_j`` to the context of query ``i``; its ACC is the size of that contribution
@@ -40,8 +23,7 @@ def acc(received: Tensor, values: Tensor, visible: Tensor, positions: Tensor) ->
     ----------
     received : (batch, heads, keys) attention received from real queries
     values : (batch, heads, keys, head_dim)
-    visible : (batch, keys) how many real queries see each key; 0 on padding
-    positions : (batch, keys) position of each key in the sequence as it entered the model
+    visible : (batch, keys) how many real queries see each key, 0 on fillers; None where all are seen alike
 
     Returns
     -------
@@ -51,7 +33,7 @@ def acc(received: Tensor, values: Tensor, visible: Tensor, positions: Tensor) ->
     return _share((received.float() * norms).mean(dim=1), visible)
 
 
-def attention(received: Tensor, values: Tensor, visible: Tensor, positions: Tensor) -> Tensor:
+def attention(received: Tensor, values: Tensor, visible: Tensor | None) -> Tensor:
     """Attention received, values ignored (the significance score of PoWER-BERT, arXiv 2001.08950).
 
     Shapes as in :func:`acc`.
@@ -59,14 +41,16 @@ def attention(received: Tensor, values: Tensor, visible: Tensor, positions: Tens
     return _share(received.float().mean(dim=1), visible)
 
 
-def random(received: Tensor, values: Tensor, visible: Tensor, positions: Tensor) -> Tensor:
+def random(received: Tensor, values: Tensor, visible: Tensor | None) -> Tensor:
     """Control: a random order, drawn anew for every layer and call. Shapes as in :func:`acc`."""
-    return _share(torch.rand(visible.shape, device=visible.device) + 1e-3, visible.clamp(max=1))
+    return _share(torch.rand_like(received[:, 0]) + 1e-3, _seen(visible))
 
 
-def position(received: Tensor, values: Tensor, visible: Tensor, positions: Tensor) -> Tensor:
+def position(received: Tensor, values: Tensor, visible: Tensor | None) -> Tensor:
     """Control: earlier positions first. Shapes as in :func:`acc`."""
-    return _share(1.0 / (1.0 + positions.float()), visible.clamp(max=1))
+    # Survivors keep their order, so the place among them ranks as the original position does.
+    places = torch.arange(received.shape[-1], device=received.device)
+    return _share((1.0 / (1.0 + places)).expand_as(received[:, 0]), _seen(visible))
 
 
 SCORES: dict[str, Score] = {"acc": acc, "attention": attention, "random": random, "position": position}
@@ -88,6 +72,10 @@ def effective_fraction(scores: Tensor, lengths: Tensor) -> Tensor:
     return entropy.exp() / lengths
 
 
-def _share(raw: Tensor, visible: Tensor) -> Tensor:
-    per_query = torch.where(visible > 0, raw / visible.clamp(min=1), 0.0)
+def _seen(visible: Tensor | None) -> Tensor | None:
+    return None if visible is None else visible.clamp(max=1)
+
+
+def _share(raw: Tensor, visible: Tensor | None) -> Tensor:
+    per_query = raw if visible is None else torch.where(visible > 0, raw / visible.clamp(min=1), 0.0)
     return per_query / per_query.sum(dim=-1, keepdim=True).clamp(min=1e-20)

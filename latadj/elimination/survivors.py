@@ -1,42 +1,107 @@
 """Which word-vectors are alive in one forward pass, layer by layer."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from latadj.elimination.cost import POOLED, schedule
-from latadj.elimination.families import Family
-from latadj.elimination.score import Score, received_attention
+from latadj.elimination.score import Score
 
-# Called as observer(layer, scores, mask, lengths) for every layer of an observed pass.
+# Called as observer(layer, scores, real, lengths) for every layer of an observed pass.
 Observer = Callable[[int, Tensor, Tensor | None, Tensor], None]
 
 
-@dataclass(frozen=True)
 class Survivors:
-    """The word-vectors that enter a layer.
+    """The word-vectors that enter a layer: rows of a matrix, sequence after sequence, in their original order.
 
-    positions : (batch, n) where each stood when the sequence entered the model; None = nobody was eliminated
-    mask : (batch, n) True on real word-vectors, fillers and padding False; None = all real
+    No row is padding, so linear maps never compute any. Attention alone needs a frame of one width; where all
+    sequences are of one length that frame is a view.
+
+    Parameters
+    ----------
+    counts : (batch,) word-vectors of each sequence, on the host
+    origin : (rows,) where each stood in the flattened (batch * n_0) input; None = everyone, and no padding was there
+    device : where the rows are
     """
 
-    positions: Tensor | None
-    mask: Tensor | None
+    def __init__(self, counts: np.ndarray, origin: Tensor | None, device: torch.device) -> None:
+        self.counts, self.origin, self.device = counts, origin, device
+        self.batch, self.width = len(counts), int(counts.max(initial=0))
+        self.ragged = int(counts.min(initial=self.width)) < self.width
 
-    def attention_mask(self, queries: int) -> Tensor | None:
-        """(batch, 1, queries, n) boolean mask for attention; None if there is nothing to mask."""
-        if self.mask is None:
-            return None
-        return self.mask[:, None, None, :].expand(-1, 1, queries, -1)
+    @cached_property
+    def starts(self) -> Tensor:
+        """(batch,) row of each sequence's first word-vector."""
+        return self._tensor(np.concatenate([[0], np.cumsum(self.counts)[:-1]]))
 
-    def first(self, hidden: Tensor) -> Tensor:
-        """First real word-vector of each sequence: (batch, n, width) to (batch, 1, width)."""
-        if self.mask is None or self.positions is not None:  # survivors are packed to the left
-            return hidden[:, :1]
-        return gather(hidden, self.mask.int().argmax(dim=1, keepdim=True))
+    @cached_property
+    def slots(self) -> Tensor:
+        """(rows,) where each row stands in the flattened frame."""
+        return self._tensor(np.flatnonzero(self._real))
+
+    @cached_property
+    def real(self) -> Tensor | None:
+        """(batch, width) True on word-vectors, False on fillers; None where the frame has no fillers."""
+        return torch.from_numpy(self._real).to(self.device) if self.ragged else None
+
+    def frame(self, rows: Tensor) -> Tensor:
+        """(rows, features) to (batch, width, features); fillers repeat some row, so that they are finite."""
+        if not self.ragged:
+            return rows.reshape(self.batch, self.width, rows.shape[-1])
+        return rows.index_select(0, self._sources).view(self.batch, self.width, rows.shape[-1])
+
+    def rows(self, frame: Tensor) -> Tensor:
+        """Inverse of :meth:`frame`."""
+        flat = frame.flatten(0, 1)
+        return flat.index_select(0, self.slots) if self.ragged else flat
+
+    def first(self, rows: Tensor) -> Tensor:
+        """First word-vector of each sequence: (rows, features) to (batch, features)."""
+        return self.frame(rows)[:, 0] if not self.ragged else rows.index_select(0, self.starts)
+
+    def best(self, scores: Tensor, counts: np.ndarray) -> tuple["Survivors", Tensor]:
+        """The ``counts`` best of each sequence, its first always among them.
+
+        Parameters
+        ----------
+        scores : (batch, width) higher = stays; those of fillers do not matter
+
+        Returns
+        -------
+        survivors : who stays
+        index : (rows that stay,) their rows among those here
+        """
+        ranked = scores.clone()
+        if self.real is not None:
+            ranked.masked_fill_(~self.real, -torch.inf)
+        ranked[:, 0] = torch.inf
+        widest = int(counts.max())
+        order = ranked.topk(widest, dim=1).indices
+        if int(counts.min()) < widest:
+            # Best first: what stands beyond a sequence's own count goes to the end, and is left out.
+            surplus = torch.arange(widest, device=self.device) >= self._tensor(counts)[:, None]
+            order = order.masked_fill_(surplus, self.width)
+        rows = order.sort(dim=1).values.add_(self.starts[:, None]).flatten()
+        stays = Survivors(counts, None, self.device)
+        index = rows.index_select(0, stays.slots) if stays.ragged else rows
+        stays.origin = index if self.origin is None else self.origin.index_select(0, index)
+        return stays, index
+
+    @cached_property
+    def _real(self) -> np.ndarray:
+        return np.arange(self.width) < self.counts[:, None]
+
+    @cached_property
+    def _sources(self) -> Tensor:
+        sources = np.zeros(self._real.shape, dtype=np.int64)
+        sources[self._real] = np.arange(self.counts.sum())
+        return self._tensor(sources.ravel())
+
+    def _tensor(self, values: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.asarray(values, dtype=np.int64)).to(self.device)
 
 
 class Call:
@@ -44,32 +109,31 @@ class Call:
 
     Gradient checkpointing runs a layer again from the same arguments, and threads have calls of their own, so
     neither can meet another pass.
+
+    Parameters
+    ----------
+    keep : keep ratio of each layer
+    mask : (batch, n_0) True on real word-vectors; None if all are
+    shape : (batch, n_0)
+    reads : ``pooled`` or ``all``
     """
 
     def __init__(
         self,
-        family: Family,
         keep: Sequence[float],
         mask: Tensor | None,
         shape: tuple[int, int],
+        device: torch.device,
         reads: str,
         score: Score,
         observer: Observer | None = None,
     ) -> None:
         batch, length = shape
-        self.family = family
-        self.reads = reads
-        self.observer = observer
-        self._score = score
-        self._scores: dict[int, Tensor] = {}
-        self._visible = torch.full((batch,), length) if mask is None else mask.sum(dim=1)
-        # The one moment at which the host waits for the device.
-        lengths = np.asarray(self._visible.tolist(), dtype=np.int64)
-        if mask is not None and int(lengths.min(initial=length)) == length:
-            mask = None
-        self._counts = schedule(keep, lengths, reads)
+        self.reads, self.observer, self._score = reads, observer, score
+        self.entering = {0: _entering(mask, batch, length, device)}
+        self._counts = schedule(keep, self.entering[0].counts, reads)
         self._layers = len(keep)
-        self.entering = {0: Survivors(None, mask)}
+        self._scores: dict[int, Tensor] = {}
 
     def trims(self, layer: int) -> bool:
         """Whether only the pooled position leaves this layer, so that it alone needs computing."""
@@ -83,75 +147,31 @@ class Call:
         return self.observer is not None or self.eliminates(layer)
 
     @torch.no_grad()
-    def receive(self, layer: int, probs: Tensor, values: Tensor) -> None:
-        """Score the word-vectors of a layer from its attention.
+    def receive(self, layer: int, received: Tensor, values: Tensor) -> None:
+        """Score the word-vectors of a layer.
 
         Parameters
         ----------
-        probs : (batch, heads, queries, keys)
+        received : (batch, heads, keys) attention that each receives
         values : (batch, heads, keys, head_dim)
         """
         entering = self.entering[layer]
-        batch, _, keys, _ = values.shape
-        count = torch.as_tensor(self._counts[layer], device=values.device)
-        mask = entering.mask
-        visible = count[:, None].expand(batch, keys) if mask is None else mask * count[:, None]
-        positions = entering.positions
-        if positions is None:
-            positions = torch.arange(keys, device=values.device).expand(batch, keys)
-        scores = self._score(received_attention(probs, mask), values, visible, positions)
-        self._scores[layer] = scores
+        visible = None
+        if entering.real is not None:
+            visible = entering.real * torch.from_numpy(entering.counts).to(entering.device)[:, None]
+        self._scores[layer] = scores = self._score(received, values, visible)
         if self.observer is not None:
-            self.observer(layer, scores, mask, count)
+            self.observer(layer, scores, entering.real, torch.from_numpy(entering.counts))
 
     def choose(self, layer: int) -> tuple[Survivors, Tensor]:
-        """Who leaves a layer that eliminates.
-
-        Returns
-        -------
-        survivors : those that enter the next layer, packed to the left in their original order
-        index : (batch, n') where each stands among those that entered this layer; fillers point at eliminated ones
-        """
-        scores, entering, counts = self._scores.pop(layer), self.entering[layer], self._counts[layer + 1]
-        keys = scores.shape[1]
-        ranked = scores.clone()
-        if entering.mask is not None:
-            ranked.masked_fill_(~entering.mask, -1.0)
-        pooled = 0 if entering.mask is None else entering.mask.int().argmax(dim=1)
-        ranked[torch.arange(len(ranked), device=ranked.device), pooled] = torch.inf
-        widest = int(counts.max())
-        index = ranked.topk(widest, dim=1).indices
-        ragged = int(counts.min()) < widest
-        if ragged:
-            filler = torch.arange(widest, device=index.device) >= torch.as_tensor(counts, device=index.device)[:, None]
-            index = (index + filler * keys).sort(dim=1).values
-            mask, index = index < keys, index % keys
-        else:
-            mask, index = None, index.sort(dim=1).values
-        positions = index if entering.positions is None else entering.positions.gather(1, index)
-        return Survivors(positions, mask), index
+        """Who leaves a layer that eliminates, and their rows among those that entered it."""
+        return self.entering[layer].best(self._scores.pop(layer), self._counts[layer + 1])
 
 
-def gather(hidden: Tensor, index: Tensor) -> Tensor:
-    """Word-vectors at ``index``: (batch, n, width) and (batch, m) to (batch, m, width)."""
-    batch, length, width = hidden.shape
-    # Whole rows are copied; torch.gather would look up every number by an index of its own.
-    rows = index + torch.arange(0, batch * length, length, device=index.device)[:, None]
-    return hidden.reshape(batch * length, width).index_select(0, rows.flatten()).view(batch, -1, width)
-
-
-def put_back(hidden: Tensor, survivors: Survivors, new: Tensor) -> Tensor:
-    """``hidden`` with the survivors replaced by ``new``; everyone else keeps the state they have.
-
-    Parameters
-    ----------
-    hidden : (batch, n_0, width)
-    survivors : positions (batch, n)
-    new : (batch, n, width)
-    """
-    if survivors.positions is None:
-        return new
-    if survivors.mask is not None:  # a filler writes back what is there
-        new = torch.where(survivors.mask[:, :, None], new, gather(hidden, survivors.positions))
-    index = survivors.positions[:, :, None].expand(-1, -1, hidden.shape[-1])
-    return hidden.scatter(1, index, new.to(hidden.dtype))
+def _entering(mask: Tensor | None, batch: int, length: int, device: torch.device) -> Survivors:
+    if mask is not None:
+        # The one moment at which the host waits for the device.
+        counts = np.asarray(mask.sum(dim=1).tolist(), dtype=np.int64)
+        if int(counts.min(initial=length)) < length:
+            return Survivors(counts, mask.flatten().nonzero().squeeze(1), device)
+    return Survivors(np.full(batch, length, dtype=np.int64), None, device)

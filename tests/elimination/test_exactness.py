@@ -73,11 +73,12 @@ def test_the_hidden_state_gets_shorter_layer_by_layer(model):
     assert [state.shape[1] for state in states] == [20, 18, 12, 8, 1]
 
 
-def test_a_ragged_batch_is_as_wide_as_its_longest_survivor(model):
+def test_a_ragged_batch_computes_real_word_vectors_only(model):
     attach(model)
-    with at_profile(model, Profile((0.5, 0.5, 0.5, 0.5))), torch.no_grad():
+    with at_profile(model, Profile((0.5, 0.5, 0.25, 0.25))), torch.no_grad():
         states = model(**batch_of([20, 7, 3]), output_hidden_states=True).hidden_states
-    assert [state.shape[1] for state in states] == [20, 10, 10, 10, 1]
+    survivors = [10 + 4 + 2, 10 + 4 + 2, 5 + 2 + 1]
+    assert [tuple(state.shape) for state in states] == [(3, 20, 32), *((count, 32) for count in survivors), (3, 1, 32)]
 
 
 def test_a_batch_of_one_equals_the_same_row_of_a_batch(model):

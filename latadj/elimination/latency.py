@@ -1,0 +1,101 @@
+"""How long one device takes for a pass, from how many word-vectors enter and leave each layer.
+
+A layer's time is a sum of what its parts see: the maps and the attention of those that enter, the choice among
+them where some are eliminated, and the output map and the feed-forward block of those that leave. Each part is a
+piecewise linear function that never falls. Needs no torch, so that a dial can be read without it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from latadj.elimination.cost import POOLED, schedule
+
+# What the time of a pass is made of.
+PARTS = ("entering", "choosing", "leaving", "last", "outside")
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """A function that starts at ``base`` and never falls: straight lines between knots, going on after the last.
+
+    knots : rising word-vector counts
+    rises : by how much it rises from each knot to the next, seconds
+    """
+
+    base: float
+    knots: tuple[float, ...]
+    rises: tuple[float, ...]
+
+    def __call__(self, counts: np.ndarray) -> np.ndarray:
+        heights = self.base + np.concatenate([[0.0], np.cumsum(self.rises)])
+        knots = np.asarray(self.knots)
+        slope = self.rises[-1] / (knots[-1] - knots[-2])
+        beyond = np.clip(counts - knots[-1], 0, None) * slope
+        return np.interp(counts, knots, heights) + beyond
+
+
+@dataclass(frozen=True)
+class LatencyModel:
+    """Seconds of a pass over a batch of ``batch`` sequences of one length, on the device it was measured on.
+
+    entering, choosing, leaving : one layer's parts, by word-vectors of a sequence
+    last : a last layer trimmed to the pooled position, by word-vectors that enter it
+    outside : embeddings, head and calls, by the sequence's length
+    error : median relative error on passes that were not used for the fit
+    """
+
+    batch: int
+    entering: Ramp
+    choosing: Ramp
+    leaving: Ramp
+    last: Ramp
+    outside: Ramp
+    error: float = 0.0
+
+    def seconds(self, keep: Sequence[float], lengths: np.ndarray, reads: str) -> np.ndarray:
+        """Seconds of a batch of each length: (sequences,).
+
+        Parameters
+        ----------
+        keep, lengths, reads : as in :func:`latadj.elimination.cost.schedule`
+        """
+        counts = schedule(keep, np.asarray(lengths), reads)
+        total = self.outside(counts[0])
+        for layer in range(len(keep)):
+            total = total + self.layer_seconds(counts, layer, reads)
+        return total
+
+    def layer_seconds(self, counts: np.ndarray, layer: int, reads: str) -> np.ndarray:
+        """Seconds of one layer for a schedule of (layers + 1, sequences) counts."""
+        n_in, n_out = counts[layer], counts[layer + 1]
+        if reads == POOLED and layer == len(counts) - 2:
+            return self.last(n_in)
+        return self.entering(n_in) + np.where(n_out < n_in, self.choosing(n_in), 0.0) + self.leaving(n_out)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "LatencyModel":
+        """Inverse of :meth:`to_json`.
+
+        Raises
+        ------
+        ValueError
+            if a field is missing, unknown or of the wrong kind.
+        """
+        try:
+            ramps = {
+                part: Ramp(
+                    float(data[part]["base"]),
+                    tuple(float(knot) for knot in data[part]["knots"]),
+                    tuple(float(rise) for rise in data[part]["rises"]),
+                )
+                for part in PARTS
+            }
+            return cls(batch=int(data["batch"]), error=float(data["error"]), **ramps)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"not a device model: {error}") from error

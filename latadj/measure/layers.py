@@ -1,0 +1,54 @@
+"""Times every layer of a model inside its own passes, where its weights are as cold as they will be in service."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from latadj.elimination.families import family_of
+from latadj.measure.clock import _wait as wait
+
+
+def time_layers(model: PreTrainedModel, run: Callable[[], object], device: torch.device) -> np.ndarray:
+    """Seconds of one pass, layer by layer.
+
+    Parameters
+    ----------
+    run : runs the model once
+
+    Returns
+    -------
+    (layers + 1,) seconds of each layer, and last the rest of the pass: embeddings, head and calls
+    """
+    layers = family_of(model).layers(model.base_model)
+    entered: list[float] = []
+    left: list[float] = []
+
+    def mark(times: list[float]) -> Callable[..., None]:
+        def hook(module: nn.Module, *args: Any) -> None:
+            times.append(now(device))
+
+        return hook
+
+    hooks = [layer.register_forward_pre_hook(mark(entered)) for layer in layers]
+    hooks += [layer.register_forward_hook(mark(left)) for layer in layers]
+    try:
+        start = now(device)
+        run()
+        total = now(device) - start
+    finally:
+        for hook in hooks:
+            hook.remove()
+    each = np.array(left) - np.array(entered)
+    return np.append(each, total - each.sum())
+
+
+def now(device: torch.device) -> float:
+    """Seconds on a clock that runs on, once the device has done all it was given."""
+    import time
+
+    wait(device)
+    return time.perf_counter()

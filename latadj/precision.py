@@ -1,0 +1,154 @@
+"""Which kernel runs a precision fastest on this device, and which precision is the fastest that still agrees."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from latadj.elimination.attach import at_profile, attached
+from latadj.elimination.families import family_of
+from latadj.elimination.lower import lower
+from latadj.elimination.maps import DTYPES, PRECISIONS, Route
+from latadj.elimination.profile import Profile
+from latadj.measure.clock import take_turns
+from latadj.predict import predict
+from latadj.tasks.encode import bucketed, pad
+
+# Rows at which kernels are compared: one short text, and a batch.
+ROWS = (24, 384)
+EQUAL = 1e-5
+AGREEMENT = 0.995
+
+
+@dataclass(frozen=True)
+class Trial:
+    """How one precision did on the calibration set.
+
+    agreement : share of examples with fp32's prediction (of a regression: correlation with it)
+    ms : median milliseconds a batch
+    """
+
+    route: Route
+    agreement: float
+    ms: float
+
+
+def kernels(precision: str, device: torch.device) -> list[str]:
+    """The kernels that could run a precision on a device.
+
+    Raises
+    ------
+    ValueError
+        if there is none.
+    """
+    if precision == "int8":
+        engines: list[str] = [name for name in ("x86", "onednn", "fbgemm", "qnnpack") if name in _engines()]
+        if device.type != "cpu" or not engines:
+            raise ValueError(f"device.precision=int8 runs on CPUs, not on {device.type}: take fp32 or bf16")
+        return engines
+    packs = device.type == "cpu" and torch._C._has_mkldnn and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    return ["plain", "onednn"] if packs else ["plain"]
+
+
+def fastest_route(model: PreTrainedModel, precision: str, device: torch.device) -> Route:
+    """The fastest kernel for a precision, measured on the widest linear map of the model's first layer.
+
+    A packed fp32 kernel counts only if it equals the plain one to ``EQUAL``.
+
+    Parameters
+    ----------
+    model : in fp32, not lowered
+    """
+    names = kernels(precision, device)
+    routes = [Route(precision, name) for name in names]
+    if len(routes) == 1:
+        return routes[0]
+    layer = family_of(model).layers(model.base_model)[0]
+    widest = max(
+        (part for part in layer.modules() if isinstance(part, nn.Linear)), key=lambda part: part.weight.numel()
+    )
+    dtype = DTYPES[precision]
+    source = copy.deepcopy(widest).to(dtype)
+    generator = torch.Generator().manual_seed(0)
+    rows = [torch.randn(count, source.in_features, generator=generator).to(dtype) for count in ROWS]
+    maps = {route: route.pack(source) for route in routes}
+    with torch.inference_mode():
+        if precision == "fp32":
+            exact = [source(part) for part in rows]
+            maps = {
+                route: packed
+                for route, packed in maps.items()
+                if all(torch.allclose(packed(part), want, atol=EQUAL) for part, want in zip(rows, exact, strict=True))
+            }
+        work: dict[str, Any] = {
+            route.kernel: [lambda packed=packed, part=part: packed(part) for part in rows]
+            for route, packed in maps.items()
+        }
+        seconds = take_turns(work, rounds=9, warmup=3, device=device)
+    best = min(work, key=lambda name: float(np.log(np.median(seconds[name], axis=0)).sum()))
+    return Route(precision, best)
+
+
+def compare(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: list[dict[str, Any]],
+    device: torch.device,
+    *,
+    batch_size: int,
+    precisions: Sequence[str] = PRECISIONS,
+    seed: int = 0,
+) -> dict[str, Trial]:
+    """Each precision's agreement with fp32 and its time, at speedup 1, on the calibration set.
+
+    Parameters
+    ----------
+    model : in fp32, with elimination attached, not lowered; it is left as it is
+    rows : encoded examples of the training split
+    """
+    full = Profile.full(len(attached(model).default.profile.keep))
+    buckets = bucketed(rows, batch_size)
+    sample = [buckets[place] for place in np.unique(np.linspace(0, len(buckets) - 1, 4).astype(int))]
+    batches = [pad([rows[i] for i in index], tokenizer) for index in sample]
+    work: dict[str, list[Any]] = {}
+    answers: dict[str, np.ndarray] = {}
+    routes = {}
+    for precision in precisions:
+        if precision == "int8" and device.type != "cpu":
+            continue
+        routes[precision] = fastest_route(model, precision, device)
+        twin = lower(copy.deepcopy(model), routes[precision])
+
+        def run(batch: Any, twin: PreTrainedModel = twin) -> object:
+            with torch.inference_mode(), at_profile(twin, full):
+                return twin(**{name: tensor.to(device) for name, tensor in batch.items()}).logits.cpu()
+
+        with at_profile(twin, full):
+            answers[precision] = predict(twin, tokenizer, rows, batch_size=batch_size)
+        work[precision] = [lambda batch=batch, run=run: run(batch) for batch in batches]
+    seconds = take_turns(work, rounds=5, warmup=1, device=device, seed=seed)
+    return {
+        name: Trial(routes[name], _agreement(answers["fp32"], answers[name]), float(np.median(seconds[name]) * 1000))
+        for name in routes
+    }
+
+
+def fastest_that_agrees(trials: dict[str, Trial]) -> str:
+    """The fastest precision whose predictions agree with fp32's on at least ``AGREEMENT`` of the calibration set."""
+    agreeing = [name for name, trial in trials.items() if trial.agreement >= AGREEMENT]
+    return min(agreeing, key=lambda name: trials[name].ms)
+
+
+def _agreement(full: np.ndarray, ours: np.ndarray) -> float:
+    if full.shape[1] > 1:
+        return float(np.mean(full.argmax(axis=1) == ours.argmax(axis=1)))
+    return 1.0 if np.array_equal(full, ours) else float(np.corrcoef(full[:, 0], ours[:, 0])[0, 1])
+
+
+def _engines() -> list[str]:
+    return list(torch.backends.quantized.supported_engines)
