@@ -7,7 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from latadj.measure.stopwatch import stopwatch
+
 Work = Sequence[Callable[[], object]]
+FEWEST_ROUNDS = 3  # fewer say nothing about the spread
+STEADY_ROUNDS, STEADY = 3, 0.05
 
 
 @dataclass
@@ -27,6 +31,8 @@ def take_turns(
     device: torch.device,
     seed: int = 0,
     advance: Callable[[], object] = lambda: None,
+    budget_s: float | None = None,
+    settle: bool = False,
 ) -> dict[str, np.ndarray]:
     """Time every piece of work of every contestant, round by round.
 
@@ -36,35 +42,67 @@ def take_turns(
     Parameters
     ----------
     contestants : name -> pieces of work (a batch each), the same number for all
-    rounds, warmup : rounds that count, and rounds before them that do not
-    advance : called after each round
+    rounds : rounds that count, at most
+    warmup : rounds before them that do not, at most; warming up ends once every contestant is steady
+    advance : called after each round, and at the end for each round that was spared
+    budget_s : seconds for all of it; the round that exceeds them is the last, but ``FEWEST_ROUNDS`` count anyway
+    settle : run each piece once untimed before it is timed, so that what another contestant left running (the
+        spinning threads of another runtime's pool, say) has come to rest; takes twice as long
 
     Returns
     -------
-    name -> (rounds, pieces) seconds
+    name -> (rounds that count, pieces) seconds
+
+    Raises
+    ------
+    ValueError
+        if contestants have different numbers of pieces.
     """
     names = list(contestants)
     pieces = {len(work) for work in contestants.values()}
     if len(pieces) != 1:
         raise ValueError(f"contestants need the same number of pieces of work, got {sorted(pieces)}")
     count = pieces.pop()
-    seconds = {name: np.zeros((rounds + warmup, count)) for name in names}
-    order = np.random.default_rng(seed)
-    for turn in range(rounds + warmup):
+    watch, order = stopwatch(device), np.random.default_rng(seed)
+    start = time.perf_counter()
+
+    def one_round() -> np.ndarray:
+        seconds = np.zeros((len(names), count))
         for piece in range(count):
-            for name in order.permutation(names):
-                seconds[name][turn, piece] = time_once(contestants[name][piece], device)
+            for place in order.permutation(len(names)):
+                work = contestants[names[place]][piece]
+                if settle:
+                    work()
+                seconds[place, piece] = watch.time(work)
         advance()
-    return {name: values[warmup:] for name, values in seconds.items()}
+        return seconds
+
+    def late() -> bool:
+        return budget_s is not None and time.perf_counter() - start > budget_s
+
+    warm: list[np.ndarray] = []
+    while len(warm) < warmup and not _steady(warm) and not (warm and late()):
+        warm.append(one_round())
+    counted: list[np.ndarray] = []
+    while len(counted) < rounds and not (len(counted) >= FEWEST_ROUNDS and late()):
+        counted.append(one_round())
+    for _ in range(warmup - len(warm) + rounds - len(counted)):
+        advance()
+    seconds = np.array(counted).reshape(-1, len(names), count)
+    return {name: seconds[:, place] for place, name in enumerate(names)}
+
+
+def _steady(rounds: Sequence[np.ndarray]) -> bool:
+    """Whether each contestant's last rounds took the same time, give or take ``STEADY``; each (contestants, pieces)."""
+    if len(rounds) < STEADY_ROUNDS:
+        return False
+    sums = np.array(rounds[-STEADY_ROUNDS:]).sum(axis=2)
+    return bool(np.all(np.ptp(sums, axis=0) <= STEADY * sums.min(axis=0)))
 
 
 def time_once(work: Callable[[], object], device: torch.device) -> float:
     """Seconds that one piece of work takes, with the device's queue empty before and after."""
-    _wait(device)
-    start = time.perf_counter()
-    work()
-    _wait(device)
-    return time.perf_counter() - start
+    return stopwatch(device).time(work)
 
 
 def speedup(baseline: np.ndarray, ours: np.ndarray, seed: int = 0) -> Interval:
@@ -83,10 +121,3 @@ def speedup(baseline: np.ndarray, ours: np.ndarray, seed: int = 0) -> Interval:
 def percentiles_ms(seconds: np.ndarray, which: Sequence[int] = (50, 95)) -> dict[str, float]:
     """Percentiles in milliseconds by name, ``p50`` and so on."""
     return {f"p{q}": float(np.percentile(seconds, q) * 1000) for q in which}
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
