@@ -10,17 +10,26 @@ from typing import Any
 
 import torch
 
+from latadj.measure.affinity import affinity
+
 PACKAGES = ("latadj", "torch", "transformers", "datasets", "accelerate", "numpy")
+# Instructions that decide how fast a matrix product is in some precision: of x86, and after `asimddp` of Arm.
+CPU_FLAGS = (
+    *("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16", "amx_int8"),
+    *("asimddp", "i8mm", "bf16", "sve"),
+)
 
 
 def environment(device: torch.device, precision: str) -> dict[str, Any]:
-    """Device, precision, threads, versions, commit and time of a run."""
+    """Device, precision, threads, CPUs, versions, commit and time of a run."""
     return {
         "device": str(device),
         "processor": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
         "precision": precision,
         "threads": torch.get_num_threads(),
         "cores": os.cpu_count(),
+        "affinity": affinity(),
+        "cpu_flags": _cpu_flags(),
         "platform": platform.platform(),
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
@@ -30,11 +39,23 @@ def environment(device: torch.device, precision: str) -> dict[str, Any]:
 
 
 def _processor() -> str:
+    found = _cpuinfo("model name")
+    return platform.processor() if found is None else found
+
+
+def _cpu_flags() -> list[str] | None:
+    """Those of ``CPU_FLAGS`` that the processor has; None where the system does not say."""
+    found = _cpuinfo("flags", "Features")
+    return None if found is None else [flag for flag in CPU_FLAGS if flag in found.split()]
+
+
+def _cpuinfo(*keys: str) -> str | None:
+    """What Linux says of the first core under one of these keys; None on another system."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
-        return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
+        return None
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(keys)), "")
 
 
 def _version(package: str) -> str | None:

@@ -1,7 +1,10 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
+from latadj.measure.affinity import affinity
 from latadj.measure.baselines import batches_of
 from latadj.measure.environment import environment
 from latadj.measure.intervals import score
@@ -46,3 +49,18 @@ def test_the_environment_says_what_is_needed_to_run_again():
     found = environment(CPU, "fp32")
     assert found["threads"] == torch.get_num_threads()
     assert found["packages"]["torch"] == torch.__version__
+    assert found["affinity"] == affinity()
+
+
+def test_the_environment_names_the_instructions_that_matter(monkeypatch, tmp_path):
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text("model name\t: A Processor\nflags\t\t: fpu avx512f amx_tile avx512f_not sse\n")
+    monkeypatch.setattr(
+        "latadj.measure.environment.Path", lambda path: cpuinfo if path == "/proc/cpuinfo" else Path(path)
+    )
+    found = environment(CPU, "fp32")
+    assert (found["processor"], found["cpu_flags"]) == ("A Processor", ["avx512f", "amx_tile"])
+    cpuinfo.write_text("processor\t: 0\nFeatures\t: fp asimd i8mm bf16\n")
+    assert environment(CPU, "fp32")["cpu_flags"] == ["i8mm", "bf16"]
+    cpuinfo.unlink()
+    assert environment(CPU, "fp32")["cpu_flags"] is None
