@@ -1,6 +1,7 @@
 """latadj eval: metric, latency and predictions at one position of the dial."""
 
 import logging
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from latadj.files import whole_file, write_json
 from latadj.measure.clock import percentiles_ms, take_turns, time_once
 from latadj.measure.environment import environment
 from latadj.measure.intervals import score
+from latadj.measure.quiet import Watch
 from latadj.predict import predict
 from latadj.report.console import console, progress
 from latadj.sidecar import require_dial
@@ -59,6 +61,9 @@ def run(session: Session) -> dict[str, Any]:
         _write_predictions(work / f"predictions{suffix}.csv", examples, predictions, logits, config)
         rows = rows or rows_of(encoded)
 
+    with Watch() as watch:
+        latency = _latency(session, rows)
+    quiet = asdict(watch.report(latency["samples_s"]))
     result = {
         "schema": "latadj.eval/1",
         "model": config.model.name,
@@ -69,8 +74,8 @@ def run(session: Session) -> dict[str, Any]:
         "flops_speedup": dial.speedup_of(dial.profile(wanted)),
         "scores": scores,
         "metric_ci": intervals,
-        **_latency(session, rows),
-        "environment": environment(session.device, config.device.precision),
+        **latency,
+        "environment": {**environment(session.device, config.device.precision), "quiet": quiet},
         "config": as_dict(config),
     }
     write_json(work / "eval.json", result)

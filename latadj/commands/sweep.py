@@ -1,6 +1,7 @@
 """latadj sweep: one checkpoint, every speedup: metric, drop, agreement, FLOPs and the clock."""
 
 import logging
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from latadj.measure.baselines import BASELINES, batches_of
 from latadj.measure.clock import percentiles_ms, speedup, take_turns
 from latadj.measure.environment import environment
 from latadj.measure.intervals import score
+from latadj.measure.quiet import Watch
 from latadj.predict import predict
 from latadj.report.console import progress
 from latadj.report.plots import plot_sweep
@@ -160,8 +162,9 @@ def _time(session: Session, sweep: Sweep, rows: list[dict[str, Any]]) -> None:
             lambda batch=batch, wanted=row.speedup: cut(batch, wanted) for batch in batches["bucketed"]
         ]
     rounds, warmup = config.measure.repeats, config.measure.warmup
-    with progress("clock", rounds + warmup) as steps:
+    with Watch() as watch, progress("clock", rounds + warmup) as steps:
         seconds = take_turns(contestants, rounds=rounds, warmup=warmup, device=session.device, advance=steps.advance)
+    sweep.environment["quiet"] = asdict(watch.report(seconds))
     for row in sweep.rows:
         ours = seconds[f"{row.speedup:g}x"]
         row.measured = {name: Measured.of(speedup(seconds[name], ours, config.seed)) for name in BASELINES}

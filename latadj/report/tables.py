@@ -123,8 +123,9 @@ def _caption(sweep: Sweep) -> str:
     plain = "not kept" if sweep.plain_metric is None else f"{100 * sweep.plain_metric:.2f}"
     where = sweep.environment
     size = sweep.config.get("task", {}).get("batch_size", "?")
+    warning = (where.get("quiet") or {}).get("warning")
     return (
         f"Plain model {plain}, this checkpoint at 1x {100 * sweep.baseline_metric:.2f}; drops count from the better "
         f"one. One checkpoint, never trained between the rows. {where['processor']}, {where['threads']} threads, "
-        f"{where['precision']}, batch {size}; milliseconds a batch."
+        f"{where['precision']}, batch {size}; milliseconds a batch." + (f" Warning: {warning}." if warning else "")
     )

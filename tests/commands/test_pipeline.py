@@ -77,6 +77,7 @@ def test_sweep_json_holds_what_it_promises(sweep):
         assert row["latency_ms"]["p50"] <= row["latency_ms"]["p95"]
     assert sweep["rows"][0]["agreement"] == 1.0
     assert sweep["environment"]["packages"]["torch"] == torch.__version__
+    assert set(sweep["environment"]["quiet"]) == {"busy_elsewhere", "steal", "spread", "noisy", "warning"}
     assert sweep["config"]["task"]["name"] == "sst2"
 
 
@@ -116,6 +117,7 @@ def test_eval_gives_metric_latency_and_predictions(root, sweep):
     assert found["scores"]["dev"]["accuracy"] == sweep["rows"][1]["metric"]
     assert found["latency_ms"]["p50"] <= found["latency_ms"]["p95"] <= found["latency_ms"]["p99"]
     assert found["throughput_per_s"] > 0
+    assert 0 <= found["environment"]["quiet"]["busy_elsewhere"] <= 1
     with (root / "out" / "eval" / "predictions.csv").open() as file:
         rows = list(csv.DictReader(file))
     right = np.mean([row["prediction"] == row["label"] for row in rows])

@@ -56,6 +56,15 @@ def test_markdown_names_baselines_and_signs_drops():
     assert "Plain model 89.00, this checkpoint at 1x 90.00" in text
 
 
+def test_a_noisy_machine_is_named_under_the_table():
+    noisy = sweep()
+    assert "Warning" not in markdown(noisy)
+    noisy.environment["quiet"] = {"warning": None}
+    assert "Warning" not in markdown(noisy)
+    noisy.environment["quiet"] = {"warning": "other processes used 37% of the cores"}
+    assert markdown(noisy).rstrip().endswith("Warning: other processes used 37% of the cores.")
+
+
 def test_a_sweep_without_the_clock_has_no_columns_for_it():
     assert "bucketed" not in markdown(sweep(timed=False)).splitlines()[2]
 
