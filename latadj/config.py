@@ -153,11 +153,11 @@ class CalibrateConfig(CommandConfig):
 
 @dataclass
 class SweepMeasureConfig:
-    """What the sweep's clock runs: ``repeats`` rounds over ``batches`` batches, after ``warmup`` rounds."""
+    """What the sweep's clock runs: ``repeats`` rounds over ``batches`` batches, after ``warmup`` rounds at most."""
 
     batches: int = 12
     repeats: int = 7
-    warmup: int = 2
+    warmup: int = 5
 
 
 @dataclass
