@@ -69,7 +69,9 @@ def measure_contribution(
     )
 
 
-def make_dial(model: PreTrainedModel, contribution: Contribution, *, max_speedup: float, score: str) -> Dial:
+def make_dial(
+    model: PreTrainedModel, contribution: Contribution, *, max_speedup: float, max_flops: float, score: str
+) -> Dial:
     """A dial of the families that need no search, standing on ``acc``."""
     lengths = np.sort(contribution.lengths)
     if len(lengths) > MOST_LENGTHS:
@@ -81,6 +83,7 @@ def make_dial(model: PreTrainedModel, contribution: Contribution, *, max_speedup
         shapes=layer_shapes(model),
         reads=attached(model).reads,
         max_speedup=max_speedup,
+        max_flops=max_flops,
         family="acc",
         score=score,
     )

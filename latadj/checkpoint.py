@@ -18,8 +18,9 @@ from transformers import (
 
 from latadj import hub
 from latadj.config import ModelConfig
-from latadj.elimination.attach import attach, detach, is_attached
+from latadj.elimination.attach import attach, detach, is_attached, set_speedup
 from latadj.files import write_folder
+from latadj.serving import make_ready
 from latadj.sidecar import Sidecar, check, write_sidecar
 
 
@@ -34,13 +35,19 @@ def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Pat
     write_folder(folder, fill)
 
 
-def load(folder: Path | str, *, speedup: float | None = None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def load(
+    folder: Path | str, *, speedup: float | None = None, precision: str | None = None, device: str = "cpu"
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load a saved model with its dial attached, ready to run.
 
     Parameters
     ----------
     folder : what `latadj finetune` or `latadj calibrate` made, or any fine-tuned transformers folder
     speedup : where the dial stands; 1 when left out
+    precision : ``fp32``, ``bf16``, ``int8`` or ``auto``: serve in this precision by the fastest kernel, for
+        inference only, with the dial marked in this device's time if `latadj calibrate` measured it. None leaves
+        the weights as they are, to be trained and saved, and the dial marked in FLOPs.
+    device : where the model is to be
 
     Returns
     -------
@@ -61,7 +68,12 @@ def load(folder: Path | str, *, speedup: float | None = None) -> tuple[PreTraine
         raise ValueError(f"checkpoint {folder}: {error}") from error
     if sidecar.dial is None and speedup is not None and speedup != 1.0:
         raise ValueError(f"checkpoint {folder} has no dial: make one with `latadj calibrate checkpoint={folder}`")
-    return model.eval(), tokenizer
+    model.eval().to(device)
+    if precision is not None:
+        make_ready(model, sidecar, sidecar.dial, model.device, precision=precision)
+        if speedup is not None and sidecar.dial is not None:
+            set_speedup(model, speedup)
+    return model, tokenizer
 
 
 def load_pretrained(

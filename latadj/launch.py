@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 from omegaconf import DictConfig, OmegaConf
 
 from latadj import hub
-from latadj.config import SCHEMAS, CommandConfig, EvalConfig, FinetuneConfig, SweepConfig, check, parse_speedups
+from latadj.checks import check, parse_speedups
+from latadj.config import SCHEMAS, CommandConfig, EvalConfig, FinetuneConfig, SweepConfig
 from latadj.sidecar import check as check_checkpoint
 from latadj.sidecar import require_dial
 

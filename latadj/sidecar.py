@@ -3,11 +3,13 @@
 Imports neither torch nor transformers, so that a wrong folder or speedup is refused at once.
 """
 
+import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from latadj.config import CommandConfig, TaskConfig
+from latadj.elimination.latency import LatencyModel
 from latadj.elimination.profile import Dial
 from latadj.files import read_json, recover_folder, write_json
 
@@ -17,17 +19,67 @@ WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 
 
 @dataclass
+class Serving:
+    """What is remembered of one precision on one device.
+
+    kernel : which runs it fastest
+    models : a latency model for each batch size that was measured
+    """
+
+    kernel: str
+    models: tuple[LatencyModel, ...] = ()
+
+    def model(self, batch: int | None) -> LatencyModel | None:
+        """The model of the batch size nearest to ``batch``, by ratio; None if none was measured."""
+        return min(self.models, key=lambda model: abs(math.log(model.batch / (batch or model.batch))), default=None)
+
+
+@dataclass
+class Device:
+    """What is remembered of one device.
+
+    precision : what ``auto`` chose; None if it was not asked
+    trials : precision -> agreement with fp32 and milliseconds a batch, which the choice stands on
+    serving : precision -> kernel and latency models
+    """
+
+    precision: str | None = None
+    trials: dict[str, dict[str, float]] = field(default_factory=dict)
+    serving: dict[str, Serving] = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "Device":
+        """Inverse of ``asdict``.
+
+        Raises
+        ------
+        ValueError
+            if a field is missing or of the wrong kind.
+        """
+        try:
+            serving = {
+                precision: Serving(found["kernel"], tuple(LatencyModel.from_json(model) for model in found["models"]))
+                for precision, found in data["serving"].items()
+            }
+            return cls(data["precision"], data["trials"], serving)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"not a device: {error}") from error
+
+
+@dataclass
 class Sidecar:
     """What ``latadj.json`` holds.
 
     task : name of the task that the model was fine-tuned for; None if latadj does not know
     dial : None until `latadj calibrate`
     notes : where the numbers come from (calibration set, seed, versions)
+    devices : name of a device, see ``latadj.device.place`` -> what was measured there
     """
 
     task: str | None = None
     dial: Dial | None = None
     notes: dict[str, Any] = field(default_factory=dict)
+    devices: dict[str, Device] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         dial = self.dial.to_json() if self.dial else None
@@ -52,9 +104,10 @@ def read_sidecar(folder: Path) -> Sidecar:
         raise ValueError(f"{path}: schema {found!r}, this latadj reads {SCHEMA!r}; {mend}")
     try:
         dial = Dial.from_json(data["dial"]) if data.get("dial") else None
+        devices = {name: Device.from_json(found) for name, found in (data.get("devices") or {}).items()}
     except ValueError as error:
         raise ValueError(f"{path}: {error}; {mend}") from error
-    return Sidecar(data.get("task"), dial, data.get("notes") or {})
+    return Sidecar(data.get("task"), dial, data.get("notes") or {}, devices)
 
 
 def write_sidecar(folder: Path, sidecar: Sidecar) -> None:

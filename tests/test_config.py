@@ -1,7 +1,8 @@
 import pytest
 from omegaconf.errors import OmegaConfBaseException
 
-from latadj.config import SCHEMAS, parse_speedups
+from latadj.checks import parse_speedups
+from latadj.config import SCHEMAS
 from latadj.launch import compose, conf_dir, package_file, typed
 
 GROUPS = {

@@ -1,22 +1,30 @@
 """latadj calibrate: ACC over training text, families of profiles, the dial."""
 
+import copy
 import logging
+from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from latadj.calibration import add_search, make_dial, measure_contribution
+from latadj.calibration import Contribution, add_search, make_dial, measure_contribution
 from latadj.commands.session import Session, as_dict, open_checkpoint
 from latadj.config import CalibrateConfig
-from latadj.device import trains_in_bf16
+from latadj.device import place, trains_in_bf16
+from latadj.elimination.attach import attach
+from latadj.elimination.lower import lower
 from latadj.elimination.profile import Dial
 from latadj.files import write_json
+from latadj.measure.device_model import measure
 from latadj.measure.environment import environment
+from latadj.measure.quiet import Watch
+from latadj.precision import compare, fastest_route, fastest_that_agrees, kernels
 from latadj.report.console import progress
 from latadj.report.plots import plot_contribution
 from latadj.report.tables import print_dial
-from latadj.sidecar import SIDECAR, Sidecar, check, read_sidecar, write_sidecar
+from latadj.serving import remember
+from latadj.sidecar import SIDECAR, Device, Serving, check, read_sidecar, write_sidecar
 from latadj.tasks.encode import rows_of
 
 log = logging.getLogger("latadj")
@@ -25,12 +33,17 @@ SHOWN = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0)
 
 def prepare(config: CalibrateConfig) -> Session:
     """Load checkpoint and examples."""
-    check(Path(config.checkpoint), config.task)
-    return open_checkpoint(config)
+    sidecar = check(Path(config.checkpoint), config.task)
+    if config.calibration.device_only and sidecar.dial is None:
+        raise ValueError(f"checkpoint {config.checkpoint} has no dial yet: leave calibration.device_only out")
+    session = open_checkpoint(config)
+    if config.device.precision != "auto":
+        kernels(config.device.precision, session.device)
+    return session
 
 
 def run(session: Session) -> dict[str, Any]:
-    """Make the checkpoint's dial; reads the training split only.
+    """Make the checkpoint's dial, and measure this device; reads the training split only.
 
     Returns
     -------
@@ -38,16 +51,63 @@ def run(session: Session) -> dict[str, Any]:
     """
     config = session.config
     assert isinstance(config, CalibrateConfig)
-    calibration, search = config.calibration, config.search
+    calibration = config.calibration
     train = session.splits.train.shuffle(seed=config.seed)
     rows = rows_of(session.encoded(train.select(range(min(calibration.examples, len(train))))))
+    folder, work = Path(config.checkpoint), Path(config.folder) / "calibrate"
+    sidecar = read_sidecar(folder)
+    contribution = None
+    if not calibration.device_only:
+        sidecar.dial, contribution = _dial(session, rows)
+        calibrated = {"examples": len(rows), "seed": config.seed, "trials": config.search.trials}
+        sidecar.notes = {**sidecar.notes, "calibration": calibrated}
+        plot_contribution(contribution, work / "acc.png", title=f"{config.model.name} on {config.task.name}")
+    dial = sidecar.dial
+    assert dial is not None
+    found = None
+    if config.clock.rounds > 0:
+        found = measure_device(session, dial, rows)
+        sidecar = remember(sidecar, session.device, found)
+    marked = _marked(dial, found, config)
+    shown = profiles(marked)
+    result = {
+        "schema": "latadj.calibrate/1",
+        "model": config.model.name,
+        "task": config.task.name,
+        "examples": len(rows),
+        "layer_acc": list(dial.layer_acc),
+        "by_rank": None if contribution is None else contribution.by_rank.tolist(),
+        "dial": dial.to_json(),
+        "device": None if found is None else {"place": place(session.device), **asdict(found)},
+        "reach": marked.reach(),
+        "profiles": shown,
+        "environment": environment(session.device, config.device.precision),
+        "config": as_dict(config),
+    }
+    write_json(work / "calibrate.json", result)
+    write_sidecar(folder, sidecar)
+    print_dial(marked, shown)
+    log.info("wrote %s and %s", folder / SIDECAR, work)
+    return result
+
+
+def _dial(session: Session, rows: list[dict[str, Any]]) -> tuple[Dial, Contribution]:
+    """The dial that ACC and the search give, and the ACC behind it."""
+    config = session.config
+    assert isinstance(config, CalibrateConfig)
+    calibration, search = config.calibration, config.search
     # Ranking profiles needs no more than the precision the model was trained in, and it is a long search.
-    fast = trains_in_bf16(config.device, session.device) and config.device.precision == "fp32"
-    autocast = torch.bfloat16 if fast else None
+    autocast = torch.bfloat16 if trains_in_bf16(config.device, session.device) else None
     contribution = measure_contribution(
         session.model, session.tokenizer, rows, score=calibration.score, autocast=autocast
     )
-    dial = make_dial(session.model, contribution, max_speedup=calibration.max_speedup, score=calibration.score)
+    dial = make_dial(
+        session.model,
+        contribution,
+        max_speedup=calibration.max_speedup,
+        max_flops=calibration.max_flops,
+        score=calibration.score,
+    )
     if search.trials > 0:
         wanted = [speedup for speedup in search.speedups if speedup <= dial.max_speedup]
         with progress("search", len(wanted) * search.trials) as steps:
@@ -64,35 +124,57 @@ def run(session: Session) -> dict[str, Any]:
             )
     if calibration.family == "searched" and not dial.anchors:
         log.warning("no search was made, so the dial stands on family=acc")
-    else:
-        dial = dial.with_family(calibration.family)
+        return dial, contribution
+    return dial.with_family(calibration.family), contribution
 
-    work = Path(config.folder) / "calibrate"
-    plot_contribution(contribution, work / "acc.png", title=f"{config.model.name} on {config.task.name}")
-    result = {
-        "schema": "latadj.calibrate/1",
-        "model": config.model.name,
-        "task": config.task.name,
-        "examples": len(rows),
-        "layer_acc": list(dial.layer_acc),
-        "by_rank": contribution.by_rank.tolist(),
-        "dial": dial.to_json(),
-        "profiles": profiles(dial),
-        "environment": environment(session.device, config.device.precision),
-        "config": as_dict(config),
-    }
-    write_json(work / "calibrate.json", result)
-    folder = Path(config.checkpoint)
-    calibrated = {"examples": len(rows), "seed": config.seed, "trials": search.trials}
-    notes = {**read_sidecar(folder).notes, "calibration": calibrated}
-    write_sidecar(folder, Sidecar(config.task.name, dial, notes))
-    print_dial(dial, profiles(dial))
-    log.info("wrote %s, %s and %s", folder / SIDECAR, work / "acc.png", work)
-    return result
+
+def measure_device(session: Session, dial: Dial, rows: list[dict[str, Any]]) -> Device:
+    """Kernel and latency model of the precision asked for; with ``auto``, the choice of it before."""
+    config = session.config
+    assert isinstance(config, CalibrateConfig)
+    batch = config.workload.batch or config.task.batch_size
+    found = Device()
+    precision = config.device.precision
+    if precision == "auto":
+        trials = compare(session.model, session.tokenizer, rows, session.device, batch_size=batch, seed=config.seed)
+        precision = found.precision = fastest_that_agrees(trials)
+        found.trials = {name: {"agreement": trial.agreement, "ms": trial.ms} for name, trial in trials.items()}
+        shown = ", ".join(f"{name} {t.ms:.1f} ms, {100 * t.agreement:.1f}% agree" for name, t in trials.items())
+        log.info("device.precision=auto takes %s (%s)", precision, shown)
+        route = trials[precision].route
+    else:
+        route = fastest_route(session.model, precision, session.device)
+    twin = lower(copy.deepcopy(session.model), route, dial.reads)
+    attach(twin, dial)
+    lengths = [config.workload.length] if config.workload.length else dial.lengths
+    with Watch() as watch, progress(f"clock {route.precision}", config.clock.rounds) as steps:
+        latency = measure(
+            twin,
+            dial,
+            batch=batch,
+            lengths=lengths,
+            device=session.device,
+            rounds=config.clock.rounds,
+            budget_s=config.clock.budget_s,
+            seed=config.seed,
+            advance=steps.advance,
+        )
+    watch.report({})
+    log.info("%s by %s, batch %d: the clock is foreseen to %.1f%%", *astuple(route), batch, 100 * latency.error)
+    found.serving[route.precision] = Serving(route.kernel, (latency,))
+    return found
+
+
+def _marked(dial: Dial, found: Device | None, config: CalibrateConfig) -> Dial:
+    """The dial marked in the time of the device that was just measured."""
+    if found is None:
+        return dial
+    (served,) = found.serving.values()
+    return dial.on(served.models[0], [config.workload.length] if config.workload.length else None)
 
 
 def profiles(dial: Dial) -> list[dict[str, Any]]:
-    """The dial's profiles at the speedups worth showing, with the FLOPs speedup each really has."""
+    """The dial's profiles at the speedups worth showing, with what each costs."""
     found = []
     for speedup in SHOWN:
         if speedup > dial.max_speedup:
@@ -102,5 +184,6 @@ def profiles(dial: Dial) -> list[dict[str, Any]]:
         except ValueError as error:  # a few words a text cannot be cut far
             log.warning("%s", error)
             break
-        found.append({"speedup": speedup, "keep": list(profile.keep), "flops_speedup": dial.speedup_of(profile)})
+        speedups = {"flops_speedup": dial.speedup_of(profile), "predicted": dial.predicted(profile)}
+        found.append({"speedup": speedup, "keep": list(profile.keep), **speedups})
     return found

@@ -1,7 +1,9 @@
 """latadj eval: metric, latency and predictions at one position of the dial."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,13 @@ import torch
 from datasets import Dataset
 from rich.table import Table
 
-from latadj.commands.session import Session, as_dict, open_checkpoint
-from latadj.config import EvalConfig, parse_speedups
-from latadj.elimination.attach import attach, dial_of
+from latadj.checks import parse_speedups
+from latadj.commands.session import Session, as_dict, open_checkpoint, serve
+from latadj.config import EvalConfig
+from latadj.elimination.attach import at_speedup, dial_of, set_speedup
+from latadj.elimination.lower import route_of
 from latadj.files import whole_file, write_json
-from latadj.measure.clock import percentiles_ms, take_turns, time_once
+from latadj.measure.clock import percentiles_ms, speedup, take_turns, time_once
 from latadj.measure.environment import environment
 from latadj.measure.intervals import score
 from latadj.measure.quiet import Watch
@@ -28,11 +32,12 @@ log = logging.getLogger("latadj")
 
 
 def prepare(config: EvalConfig) -> Session:
-    """Load checkpoint, dial and examples, and turn the dial."""
+    """Load checkpoint and examples, make the model ready to serve, and turn the dial."""
     wanted = _one_speedup(config)
     dial = require_dial(config, [wanted])
     session = open_checkpoint(config)
-    attach(session.model, dial, speedup=wanted)
+    serve(session, dial)
+    set_speedup(session.model, wanted)
     return session
 
 
@@ -45,7 +50,7 @@ def run(session: Session) -> dict[str, Any]:
     """
     config = session.config
     assert isinstance(config, EvalConfig)
-    wanted, dial = _one_speedup(config), dial_of(session.model)
+    wanted, dial, route = _one_speedup(config), dial_of(session.model), route_of(session.model)
     regression = not config.task.labels
     work = Path(config.folder) / "eval"
     scores, intervals = {}, {}
@@ -72,10 +77,12 @@ def run(session: Session) -> dict[str, Any]:
         "speedup": wanted,
         "keep": list(dial.profile(wanted).keep),
         "flops_speedup": dial.speedup_of(dial.profile(wanted)),
+        "target": dial.target,
+        "predicted": dial.predicted(dial.profile(wanted)) if dial.latency else None,
         "scores": scores,
         "metric_ci": intervals,
         **latency,
-        "environment": {**environment(session.device, config.device.precision), "quiet": quiet},
+        "environment": {**environment(session.device, route.precision), "kernel": route.kernel, "quiet": quiet},
         "config": as_dict(config),
     }
     write_json(work / "eval.json", result)
@@ -108,12 +115,25 @@ def _latency(session: Session, rows: list[dict[str, Any]]) -> dict[str, Any]:
             "batch 1"
         ]
     parts = [work(batch) for _, batch in bucketed_batches(chosen, session.tokenizer, config.task.batch_size)]
-    together = take_turns({"batches": parts}, rounds=5, warmup=1, device=session.device)["batches"]
+    full = [partial(_at_one, session, part) for part in parts]
+    together = take_turns({"dial": parts, "1x": full}, rounds=5, warmup=3, device=session.device)
+    measured = speedup(together["1x"], together["dial"], config.seed)
     return {
+        "measured": measured.median,
+        "measured_ci": [measured.low, measured.high],
         "latency_ms": percentiles_ms(alone, (50, 95, 99)),
-        "throughput_per_s": len(chosen) / float(np.median(together.sum(axis=1))),
-        "samples_s": {"batch 1": alone.tolist(), f"batch {config.task.batch_size}": together.tolist()},
+        "throughput_per_s": len(chosen) / float(np.median(together["dial"].sum(axis=1))),
+        "samples_s": {
+            "batch 1": alone.tolist(),
+            f"batch {config.task.batch_size}": together["dial"].tolist(),
+            f"batch {config.task.batch_size} at 1x": together["1x"].tolist(),
+        },
     }
+
+
+def _at_one(session: Session, work: Callable[[], object]) -> object:
+    with at_speedup(session.model, 1.0):
+        return work()
 
 
 def _write_predictions(
@@ -140,7 +160,12 @@ def _print(result: dict[str, Any]) -> None:
             low, high = result["metric_ci"][split]
             interval = f"{100 * low:.1f}–{100 * high:.1f}" if name == result["metric"] else ""
             table.add_row(f"{name} ({split})", f"{100 * value:.2f}", interval)
-    table.add_row("FLOPs speedup", f"{result['flops_speedup']:.2f}x", "")
+    table.add_row("speedup asked for", f"{result['speedup']:.2f}x", f"in {result['target']}")
+    if result["predicted"] is not None:
+        table.add_row("predicted, over 1x", f"{result['predicted']:.2f}x", "")
+    low, high = result["measured_ci"]
+    table.add_row("measured, over 1x", f"{result['measured']:.2f}x", f"{low:.2f}–{high:.2f}")
+    table.add_row("FLOPs, over the plain model", f"{result['flops_speedup']:.2f}x", "")
     for name, value in result["latency_ms"].items():
         table.add_row(f"latency {name}, batch 1", f"{value:.1f} ms", "")
     size = result["config"]["task"]["batch_size"]

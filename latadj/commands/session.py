@@ -1,6 +1,7 @@
 """What several commands need: device, splits, model, encoded examples."""
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,7 +10,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 from transformers.utils import logging as transformers_logging
 
 from latadj import checkpoint, device
-from latadj.config import CommandConfig
+from latadj.config import CommandConfig, EvalConfig, SweepConfig
+from latadj.elimination.profile import Dial
+from latadj.serving import make_ready
+from latadj.sidecar import read_sidecar
 from latadj.tasks.data import Splits, load_splits
 from latadj.tasks.encode import encode, token_limit
 from latadj.tasks.metrics import metric_of
@@ -42,7 +46,7 @@ def set_up(config: CommandConfig) -> torch.device:
 
 
 def open_checkpoint(config: CommandConfig) -> Session:
-    """Load the command's checkpoint and its task's examples, in the precision asked for."""
+    """Load the command's checkpoint, in fp32, and its task's examples."""
     chosen = set_up(config)
     splits = load_splits(config.task)
     model, tokenizer = checkpoint.load(config.checkpoint)
@@ -52,8 +56,23 @@ def open_checkpoint(config: CommandConfig) -> Session:
             f"checkpoint {config.checkpoint} has {model.config.num_labels} outputs, "
             f"task={config.task.name} needs {outputs}: it is for another task"
         )
-    model.to(device=chosen, dtype=device.DTYPES[config.device.precision])
-    return Session(config, chosen, splits, model, tokenizer)
+    return Session(config, chosen, splits, model.to(chosen), tokenizer)
+
+
+def serve(session: Session, dial: Dial) -> None:
+    """Lower the session's model to the precision asked for, with ``dial`` marked in this device's time if it can be."""
+    config = session.config
+    assert isinstance(config, (SweepConfig, EvalConfig))
+    make_ready(
+        session.model,
+        read_sidecar(Path(config.checkpoint)),
+        dial,
+        session.device,
+        precision=config.device.precision,
+        target=config.dial.target,
+        batch=config.workload.batch or config.task.batch_size,
+        length=config.workload.length,
+    )
 
 
 def as_dict(config: CommandConfig) -> dict[str, Any]:

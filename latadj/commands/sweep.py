@@ -9,12 +9,14 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from latadj import checkpoint, device
-from latadj.checkpoint import plain_copy
-from latadj.commands.session import Session, as_dict, open_checkpoint
-from latadj.config import SweepConfig, parse_speedups
-from latadj.elimination.attach import at_speedup, attach, dial_of
+from latadj import checkpoint
+from latadj.checks import parse_speedups
+from latadj.commands.session import Session, as_dict, open_checkpoint, serve
+from latadj.config import SweepConfig
+from latadj.elimination.attach import at_speedup, detach, dial_of
 from latadj.elimination.cost import flops_speedup, schedule
+from latadj.elimination.lower import route_of
+from latadj.elimination.maps import DTYPES
 from latadj.files import write_json, write_text
 from latadj.measure.baselines import BASELINES, batches_of
 from latadj.measure.clock import percentiles_ms, speedup, take_turns
@@ -24,7 +26,7 @@ from latadj.measure.quiet import Watch
 from latadj.predict import predict
 from latadj.report.console import progress
 from latadj.report.plots import plot_sweep
-from latadj.report.result import Measured, Row, Sweep
+from latadj.report.result import OWN, Measured, Row, Sweep
 from latadj.report.tables import csv_text, markdown, print_sweep
 from latadj.sidecar import read_sidecar, require_dial
 from latadj.tasks.encode import Batch, rows_of, token_limit
@@ -34,10 +36,14 @@ log = logging.getLogger("latadj")
 
 
 def prepare(config: SweepConfig) -> Session:
-    """Load checkpoint, dial and examples."""
-    dial = require_dial(config, parse_speedups(config.speedup))
+    """Load checkpoint and examples, make the model ready to serve, and check that the dial reaches somewhere."""
+    wanted = parse_speedups(config.speedup)
+    dial = require_dial(config, wanted)
     session = open_checkpoint(config)
-    attach(session.model, dial)
+    serve(session, dial)
+    reach = dial_of(session.model).reach()
+    if min(wanted) > reach:
+        raise ValueError(f"speedup={config.speedup}: this dial ends at {reach:.2f}x on this device")
     return session
 
 
@@ -49,7 +55,7 @@ def run(session: Session) -> Sweep:
     headline = rows_of(next(iter(tests.values())))
 
     work = Path(config.folder) / "sweep"
-    sweep = _score(session, parse_speedups(config.speedup), tests)
+    sweep = _score(session, _within_reach(session), tests)
     if config.measure.batches > 0:
         _time(session, sweep, headline)
     write_json(work / "sweep.json", sweep.to_json())
@@ -64,7 +70,8 @@ def run(session: Session) -> Sweep:
 def _score(session: Session, speedups: list[float], tests: dict[str, Any]) -> Sweep:
     """Metric, drop and agreement at every speedup, without the clock."""
     config = session.config
-    dial = dial_of(session.model)
+    assert isinstance(config, SweepConfig)
+    dial, route = dial_of(session.model), route_of(session.model)
     regression = not config.task.labels
     rows = {name: rows_of(encoded) for name, encoded in tests.items()}
     labels = {name: np.asarray(encoded["labels"]) for name, encoded in tests.items()}
@@ -81,7 +88,7 @@ def _score(session: Session, speedups: list[float], tests: dict[str, Any]) -> Sw
     def headline(predictions: dict[str, np.ndarray]) -> float:
         return metric.scores(predictions[first], labels[first])[config.task.metric]
 
-    plain = _plain_model(session)
+    plain = _fine_tuned(session)
     found: list[Row] = []
     with progress("sweep", len(speedups) + 1 + (plain is not None)) as steps:
         with at_speedup(session.model, 1.0):
@@ -113,6 +120,7 @@ def _score(session: Session, speedups: list[float], tests: dict[str, Any]) -> Sw
                     drop_ci=scored.drop_ci,
                     agreement=_agreement(predictions[first], full[first], regression),
                     flops_speedup=flops_speedup(dial.shapes, profile.keep, lengths, dial.reads),
+                    predicted=dial.predicted(profile) if dial.latency else None,
                 )
             )
             steps.advance(note=f"{wanted:g}x {scored.metric:.4f}")
@@ -125,7 +133,10 @@ def _score(session: Session, speedups: list[float], tests: dict[str, Any]) -> Sw
         plain_metric=plain_metric,
         test_examples=len(labels[first]),
         rows=found,
-        environment=environment(session.device, config.device.precision),
+        target=dial.target,
+        unreachable=[speedup for speedup in parse_speedups(config.speedup) if speedup not in speedups],
+        reach=dial.reach(),
+        environment={**environment(session.device, route.precision), "kernel": route.kernel},
         config=as_dict(config),
     )
 
@@ -144,7 +155,7 @@ def _time(session: Session, sweep: Sweep, rows: list[dict[str, Any]]) -> None:
     )
     batches = {name: [_to(batch, session.device) for batch in part] for name, part in batches.items()}
     # The baselines run what a user has without latadj: the same weights through transformers' own forward.
-    full = plain_copy(session.model)
+    full = _plain(session, Path(config.checkpoint))
 
     def plain(batch: Batch) -> object:
         with torch.inference_mode():
@@ -157,9 +168,9 @@ def _time(session: Session, sweep: Sweep, rows: list[dict[str, Any]]) -> None:
     contestants: dict[str, list[Any]] = {
         name: [lambda batch=batch: plain(batch) for batch in part] for name, part in batches.items()
     }
-    for row in sweep.rows:
-        contestants[f"{row.speedup:g}x"] = [
-            lambda batch=batch, wanted=row.speedup: cut(batch, wanted) for batch in batches["bucketed"]
+    for wanted in {1.0, *(row.speedup for row in sweep.rows)}:
+        contestants[f"{wanted:g}x"] = [
+            lambda batch=batch, wanted=wanted: cut(batch, wanted) for batch in batches["bucketed"]
         ]
     rounds, warmup = config.measure.repeats, config.measure.warmup
     with Watch() as watch, progress("clock", rounds + warmup) as steps:
@@ -168,11 +179,25 @@ def _time(session: Session, sweep: Sweep, rows: list[dict[str, Any]]) -> None:
     for row in sweep.rows:
         ours = seconds[f"{row.speedup:g}x"]
         row.measured = {name: Measured.of(speedup(seconds[name], ours, config.seed)) for name in BASELINES}
+        row.measured[OWN] = Measured.of(speedup(seconds["1x"], ours, config.seed))
         row.latency_ms = percentiles_ms(ours)
     sweep.samples_s = {name: values.tolist() for name, values in seconds.items()}
 
 
-def _plain_model(session: Session) -> PreTrainedModel | None:
+def _within_reach(session: Session) -> list[float]:
+    """The speedups asked for that the dial reaches on this device; says which it does not."""
+    config = session.config
+    assert isinstance(config, SweepConfig)
+    dial = dial_of(session.model)
+    wanted = parse_speedups(config.speedup)
+    found = [speedup for speedup in wanted if speedup <= dial.reach() * (1 + 1e-3)]
+    if len(found) < len(wanted):
+        left = ", ".join(f"{speedup:g}" for speedup in wanted if speedup not in found)
+        log.warning("speedup %s left out: this dial ends at %.2fx on this device", left, dial.reach())
+    return found
+
+
+def _fine_tuned(session: Session) -> PreTrainedModel | None:
     """The plain fine-tuned model that `finetune` keeps, or None for a checkpoint from elsewhere."""
     config = session.config
     folder = Path(config.folder) / "plain"
@@ -184,8 +209,13 @@ def _plain_model(session: Session) -> PreTrainedModel | None:
     if run is not None and read_sidecar(folder).notes.get("run") != run:
         log.warning("%s comes from another run than this checkpoint and is left out", folder)
         return None
+    return _plain(session, folder)
+
+
+def _plain(session: Session, folder: Path) -> PreTrainedModel:
+    """The full model of a folder as transformers runs it: in bf16 beside a bf16 dial, else in fp32."""
     model, _ = checkpoint.load(folder)
-    return plain_copy(model).to(device=session.device, dtype=device.DTYPES[config.device.precision])
+    return detach(model).to(device=session.device, dtype=DTYPES[route_of(session.model).precision])
 
 
 def _agreement(ours: np.ndarray, full: np.ndarray, regression: bool) -> float:

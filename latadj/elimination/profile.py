@@ -226,6 +226,7 @@ def _solve(dial: Dial, speedup: float) -> Profile:
         raise ValueError(
             f"speedup={speedup:g} is out of reach: profiles of family={dial.family} end at {reach:.2f}x {where}, "
             f"where FLOPs are cut {dial.speedup_of(family_profile(dial, floor)):.1f}x"
+            + ("; ask for less, or take dial.target=flops" if dial.latency else "")
         )
     strength = _strength(lambda strength: dial.predicted(family_profile(dial, strength)), speedup, floor)
     return family_profile(dial, strength)

@@ -24,7 +24,7 @@ def environment(device: torch.device, precision: str) -> dict[str, Any]:
     """Device, precision, threads, CPUs, versions, commit and time of a run."""
     return {
         "device": str(device),
-        "processor": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
+        "processor": processor(device),
         "precision": precision,
         "threads": torch.get_num_threads(),
         "cores": os.cpu_count(),
@@ -38,7 +38,10 @@ def environment(device: torch.device, precision: str) -> dict[str, Any]:
     }
 
 
-def _processor() -> str:
+def processor(device: torch.device) -> str:
+    """Name of the processor that a device computes on."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
     found = _cpuinfo("model name")
     return platform.processor() if found is None else found
 

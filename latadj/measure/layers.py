@@ -1,5 +1,6 @@
 """Times every layer of a model inside its own passes, where its weights are as cold as they will be in service."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from latadj.elimination.families import family_of
-from latadj.measure.clock import _wait as wait
+from latadj.measure.stopwatch import stopwatch
 
 
 def time_layers(model: PreTrainedModel, run: Callable[[], object], device: torch.device) -> np.ndarray:
@@ -24,31 +25,23 @@ def time_layers(model: PreTrainedModel, run: Callable[[], object], device: torch
     (layers + 1,) seconds of each layer, and last the rest of the pass: embeddings, head and calls
     """
     layers = family_of(model).layers(model.base_model)
+    watch = stopwatch(device)
     entered: list[float] = []
     left: list[float] = []
 
     def mark(times: list[float]) -> Callable[..., None]:
         def hook(module: nn.Module, *args: Any) -> None:
-            times.append(now(device))
+            watch.wait()  # layer by layer a GPU never runs ahead, so its short layers look longer than they are
+            times.append(time.perf_counter())
 
         return hook
 
     hooks = [layer.register_forward_pre_hook(mark(entered)) for layer in layers]
     hooks += [layer.register_forward_hook(mark(left)) for layer in layers]
     try:
-        start = now(device)
-        run()
-        total = now(device) - start
+        total = watch.time(run)
     finally:
         for hook in hooks:
             hook.remove()
     each = np.array(left) - np.array(entered)
     return np.append(each, total - each.sum())
-
-
-def now(device: torch.device) -> float:
-    """Seconds on a clock that runs on, once the device has done all it was given."""
-    import time
-
-    wait(device)
-    return time.perf_counter()

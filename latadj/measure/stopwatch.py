@@ -15,13 +15,14 @@ class Stopwatch:
 
     def time(self, work: Callable[[], object]) -> float:
         """Seconds that ``work`` takes."""
-        self._wait()
+        self.wait()
         start = time.perf_counter()
         work()
-        self._wait()
+        self.wait()
         return time.perf_counter() - start
 
-    def _wait(self) -> None:
+    def wait(self) -> None:
+        """Return once the device has done all it was given."""
         if self.device.type == "mps":
             torch.mps.synchronize()
 
@@ -46,14 +47,14 @@ class EventStopwatch(Stopwatch):
         start, end = (self._cuda.Event(enable_timing=True) for _ in range(2))
         # Without a stream, an event goes to the device that is current, which need not be this one.
         stream = self._cuda.current_stream(self.device)
-        self._wait()
+        self.wait()
         start.record(stream)
         work()
         end.record(stream)
-        self._wait()
+        self.wait()
         return float(start.elapsed_time(end)) / 1000
 
-    def _wait(self) -> None:
+    def wait(self) -> None:
         self._cuda.synchronize(self.device)
 
 

@@ -6,6 +6,8 @@ from typing import Any
 from latadj.measure.clock import Interval
 
 SCHEMA = "latadj.sweep/1"
+# What `measured` is counted from, besides the baselines: the dial's own speedup 1, in the same precision.
+OWN = "dial_1"
 
 
 @dataclass
@@ -27,6 +29,8 @@ class Row:
     keep : share of word-vectors that leave each layer, over the test texts (a trimmed last layer keeps one)
     profile : keep ratios that the dial asked for
     drop : metric points lost against the better full model; 0.01 = one point, positive = worse
+    predicted : what the device model foresaw over the dial's speedup 1; None where the dial is marked in FLOPs
+    measured : over each baseline, and over ``OWN``
     agreement : share of examples with the full model's prediction; for a regression, correlation with it
     """
 
@@ -41,6 +45,7 @@ class Row:
     drop_ci: tuple[float, float]
     agreement: float
     flops_speedup: float
+    predicted: float | None = None
     measured: dict[str, Measured] = field(default_factory=dict)
     latency_ms: dict[str, float] = field(default_factory=dict)
 
@@ -51,6 +56,8 @@ class Sweep:
 
     baseline_metric : the checkpoint at speedup 1
     plain_metric : the plain fine-tuned model, None where it is not kept
+    target : what the dial was marked in, ``latency`` or ``flops``
+    unreachable, reach : speedups asked for that this device does not reach, and the largest that it does
     samples_s : raw seconds of every timed batch, contestant -> rounds -> batches
     """
 
@@ -64,6 +71,9 @@ class Sweep:
     rows: list[Row]
     environment: dict[str, Any]
     config: dict[str, Any]
+    target: str = "flops"
+    unreachable: list[float] = field(default_factory=list)
+    reach: float | None = None
     samples_s: dict[str, list[list[float]]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:

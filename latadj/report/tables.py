@@ -10,9 +10,10 @@ from rich.table import Table
 from latadj.elimination.profile import Dial
 from latadj.measure.baselines import BASELINES
 from latadj.report.console import console
-from latadj.report.result import Row, Sweep
+from latadj.report.result import OWN, Row, Sweep
 
 HEADLINE = "bucketed"
+COMPARED = (OWN, *BASELINES)
 
 
 def print_dial(dial: Dial, profiles: list[dict[str, Any]]) -> None:
@@ -22,13 +23,20 @@ def print_dial(dial: Dial, profiles: list[dict[str, Any]]) -> None:
     for layer in range(1, dial.layers + 1):
         table.add_column(f"layer {layer}", justify="right")
     table.add_column("FLOPs", justify="right")
+    if dial.target == "latency":
+        table.add_column("foreseen", justify="right")
     table.add_row("layer ACC", *(f"{value:.2f}" for value in dial.layer_acc), "", style="dim")
     for profile in profiles:
         keep = [f"{ratio:.2f}" for ratio in profile["keep"]]
         if dial.reads == "pooled":
             keep[-1] = "pooled"
-        table.add_row(f"{profile['speedup']:g}x", *keep, f"{profile['flops_speedup']:.2f}x")
+        costs = [f"{profile['flops_speedup']:.2f}x"]
+        if dial.target == "latency":
+            costs.append(f"{profile['predicted']:.2f}x")
+        table.add_row(f"{profile['speedup']:g}x", *keep, *costs)
     console.print(table)
+    if dial.reach() < dial.max_speedup:
+        console.print(f"Speedups end at {dial.reach():.2f}x here, where FLOPs are cut {dial.max_flops:g}x.")
 
 
 def print_sweep(sweep: Sweep) -> None:
@@ -74,15 +82,16 @@ def csv_text(sweep: Sweep) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(
         ["speedup", "family", "metric", "metric_low", "metric_high", "drop", "drop_low", "drop_high"]
-        + ["agreement", "flops_speedup", "keep"]
-        + [f"{name}{part}" for name in BASELINES for part in ("", "_low", "_high")]
+        + ["agreement", "flops_speedup", "keep", "predicted"]
+        + [f"{name}{part}" for name in COMPARED for part in ("", "_low", "_high")]
         + ["latency_p50_ms", "latency_p95_ms"]
     )
     for row in sweep.rows:
-        measured = [row.measured.get(name) for name in BASELINES]
+        measured = [row.measured.get(name) for name in COMPARED]
         writer.writerow(
             [row.speedup, row.family, row.metric, *row.metric_ci, row.drop, *row.drop_ci]
             + [row.agreement, row.flops_speedup, " ".join(f"{ratio:.4f}" for ratio in row.keep)]
+            + ["" if row.predicted is None else row.predicted]
             + [value for found in measured for value in ((found.speedup, *found.ci) if found else ("", "", ""))]
             + [row.latency_ms.get("p50", ""), row.latency_ms.get("p95", "")]
         )
@@ -93,11 +102,17 @@ def _cells(sweep: Sweep) -> tuple[list[str], list[list[str]]]:
     timed = any(row.measured for row in sweep.rows)
     header = ["asked", sweep.metric, "95%", "drop, points", "95%", "agree", "FLOPs"]
     if timed:
+        header += ["predicted", "measured", "95%"] if _marked(sweep) else []
         header += ["vs bucketed", "95%", "vs batch_padded", "vs max_padded", "p50 ms", "p95 ms"]
-    return header, [_row(row, timed) for row in sweep.rows]
+    return header, [_row(row, timed, _marked(sweep)) for row in sweep.rows]
 
 
-def _row(row: Row, timed: bool) -> list[str]:
+def _marked(sweep: Sweep) -> bool:
+    """Whether the clock was held against the dial's own speedup 1."""
+    return any(OWN in row.measured for row in sweep.rows)
+
+
+def _row(row: Row, timed: bool, marked: bool) -> list[str]:
     cells = [
         f"{row.speedup:g}x",
         f"{100 * row.metric:.2f}",
@@ -107,6 +122,10 @@ def _row(row: Row, timed: bool) -> list[str]:
         f"{100 * row.agreement:.1f}%",
         f"{row.flops_speedup:.2f}x",
     ]
+    if timed and marked:
+        own = row.measured[OWN]
+        cells += ["" if row.predicted is None else f"{row.predicted:.2f}x", f"{own.speedup:.2f}x"]
+        cells.append(f"{own.ci[0]:.2f}–{own.ci[1]:.2f}")
     if timed:
         headline = row.measured[HEADLINE]
         cells += [f"{headline.speedup:.2f}x", f"{headline.ci[0]:.2f}–{headline.ci[1]:.2f}"]
@@ -127,5 +146,12 @@ def _caption(sweep: Sweep) -> str:
     return (
         f"Plain model {plain}, this checkpoint at 1x {100 * sweep.baseline_metric:.2f}; drops count from the better "
         f"one. One checkpoint, never trained between the rows. {where['processor']}, {where['threads']} threads, "
-        f"{where['precision']}, batch {size}; milliseconds a batch." + (f" Warning: {warning}." if warning else "")
+        f"{where['precision']}, batch {size}; milliseconds a batch."
+        + (f" {_reach(sweep)}" if sweep.unreachable else "")
+        + (f" Warning: {warning}." if warning else "")
     )
+
+
+def _reach(sweep: Sweep) -> str:
+    left = ", ".join(f"{speedup:g}x" for speedup in sweep.unreachable)
+    return f"Out of reach on this device: {left}; the dial ends at {sweep.reach or 0:.2f}x."

@@ -30,7 +30,7 @@ def root(tmp_path_factory):
     common = toy.overrides(root)
     steps = [
         ["finetune", "plain.epochs=8", "adjust.epochs=4", "model.learning_rate=2e-3", "plain.warmup=0"],
-        ["calibrate", "search.trials=6", "search.speedups=[1.5,2,4]", "calibration.examples=64"],
+        ["calibrate", "search.trials=6", "search.speedups=[1.5,2,4]", "calibration.examples=64", "clock.rounds=0"],
         ["sweep", "speedup=[1,2,4]", "measure.batches=2", "measure.repeats=3", "measure.warmup=1"],
         ["eval", "speedup=2", "measure.examples=20"],
     ]

@@ -1,0 +1,118 @@
+"""Makes a loaded model ready to serve: its precision and kernels, and a dial marked for this device."""
+
+import logging
+from collections.abc import Sequence
+
+import torch
+from transformers import PreTrainedModel
+
+from latadj.device import place
+from latadj.elimination.attach import attach, attached
+from latadj.elimination.lower import lower
+from latadj.elimination.maps import Route
+from latadj.elimination.profile import Dial
+from latadj.precision import fastest_route, kernels
+from latadj.sidecar import Device, Sidecar
+
+log = logging.getLogger("latadj")
+
+
+def route_for(model: PreTrainedModel, sidecar: Sidecar, precision: str, device: torch.device) -> Route:
+    """The kernel that serves a precision here: the one that calibration remembered, or the fastest now.
+
+    Parameters
+    ----------
+    precision : ``auto`` is what calibration chose
+
+    Raises
+    ------
+    ValueError
+        if ``auto`` was not calibrated on this device, or the precision does not run here.
+    """
+    known = sidecar.devices.get(place(device), Device())
+    if precision == "auto":
+        if known.precision is None:
+            raise ValueError(
+                f"device.precision=auto has to be measured on each device, and was not on this one ({place(device)}): "
+                "run `latadj calibrate device.precision=auto` (same options), or name a precision"
+            )
+        precision = known.precision
+    served = known.serving.get(precision)
+    if served is not None and served.kernel in kernels(precision, device):
+        return Route(precision, served.kernel)
+    return fastest_route(model, precision, device)
+
+
+def dial_for(
+    dial: Dial, sidecar: Sidecar, route: Route, device: torch.device, batch: int | None, lengths: Sequence[int] | None
+) -> Dial | None:
+    """The dial marked in this device's time; None if the device was not calibrated in this precision.
+
+    Parameters
+    ----------
+    batch, lengths : the workload; None are the batch that was measured and the lengths of the calibration set
+    """
+    served = sidecar.devices.get(place(device), Device()).serving.get(route.precision)
+    latency = served.model(batch) if served and served.kernel == route.kernel else None
+    if latency is None:
+        return None
+    if batch and not 0.5 <= latency.batch / batch <= 2:
+        log.warning(
+            "the dial was calibrated at batch %d, for batch %d it may be off: calibrate with workload.batch=%d",
+            latency.batch,
+            batch,
+            batch,
+        )
+    return dial.on(latency, lengths)
+
+
+def make_ready(
+    model: PreTrainedModel,
+    sidecar: Sidecar,
+    dial: Dial | None,
+    device: torch.device,
+    *,
+    precision: str,
+    target: str = "latency",
+    batch: int | None = None,
+    length: int | None = None,
+) -> Route:
+    """Lower a model and attach its dial, in latency where this device was calibrated.
+
+    Parameters
+    ----------
+    model : in fp32, on ``device``, with elimination attached
+    dial : in FLOPs, standing on the wanted family; None leaves the model without one
+    target : ``latency`` or ``flops``
+    batch, length : the workload; None are those that the device was calibrated for
+
+    Returns
+    -------
+    the route that serves it
+    """
+    route = route_for(model, sidecar, precision, device)
+    lower(model, route, attached(model).reads)
+    if dial is None:
+        return route
+    if target == "latency":
+        marked = dial_for(dial, sidecar, route, device, batch, [length] if length else None)
+        if marked is None:
+            log.warning(
+                "the dial is marked in FLOPs: this device (%s, %s) was not calibrated; `latadj calibrate "
+                "device.precision=%s` (same options) takes a minute or two with search.trials=0",
+                *(place(device), route.precision, route.precision),
+            )
+        dial = marked or dial
+    attach(model, dial)
+    return route
+
+
+def remember(sidecar: Sidecar, device: torch.device, found: Device) -> Sidecar:
+    """The sidecar with what was measured on this device added to what it knew."""
+    before = sidecar.devices.get(place(device), Device())
+    merged = Device(
+        found.precision or before.precision,
+        found.trials or before.trials,
+        {**before.serving, **found.serving},
+    )
+    return Sidecar(sidecar.task, sidecar.dial, sidecar.notes, {**sidecar.devices, place(device): merged})
