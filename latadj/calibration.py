@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from latadj.config import CalibrationConfig
 from latadj.elimination.attach import at_profile, attached
 from latadj.elimination.families import layer_shapes
 from latadj.elimination.profile import Dial, Profile
@@ -69,9 +70,7 @@ def measure_contribution(
     )
 
 
-def make_dial(
-    model: PreTrainedModel, contribution: Contribution, *, max_speedup: float, max_flops: float, score: str
-) -> Dial:
+def make_dial(model: PreTrainedModel, contribution: Contribution, config: CalibrationConfig) -> Dial:
     """A dial of the families that need no search, standing on ``acc``."""
     lengths = np.sort(contribution.lengths)
     if len(lengths) > MOST_LENGTHS:
@@ -82,10 +81,11 @@ def make_dial(
         lengths=tuple(int(length) for length in lengths),
         shapes=layer_shapes(model),
         reads=attached(model).reads,
-        max_speedup=max_speedup,
-        max_flops=max_flops,
+        max_speedup=config.max_speedup,
+        max_flops=config.max_flops,
+        every=config.every,
         family="acc",
-        score=score,
+        score=config.score,
     )
 
 

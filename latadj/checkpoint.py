@@ -14,6 +14,7 @@ from transformers import (
     AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    set_seed,
 )
 
 from latadj import hub
@@ -112,6 +113,24 @@ def _pretrained(
         missing = ", ".join(sorted(found["missing_keys"])[:3])
         raise ValueError(f"the model in {path} is not fine-tuned for classification: it has no weights for {missing}")
     return model, tokenizer
+
+
+def random_model(config: ModelConfig, seed: int) -> PreTrainedModel:
+    """A classifier of a model's shape with random weights, in eval mode: all that a clock needs.
+
+    Raises
+    ------
+    ValueError
+        if neither ``shape`` nor a folder says what that is.
+    """
+    if config.shape:
+        options = {str(key): value for key, value in config.shape.items()}
+        shape = AutoConfig.for_model(options.pop("model_type"), **options)
+    else:
+        path, local = hub.model_source(config.path)
+        shape = AutoConfig.from_pretrained(path, local_files_only=local)
+    set_seed(seed)
+    return AutoModelForSequenceClassification.from_config(shape).eval()
 
 
 def plain_copy(model: PreTrainedModel) -> PreTrainedModel:

@@ -1,10 +1,22 @@
 """What a value in a config may be, and the speedups that a text stands for."""
 
 import re
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Any
 
-from latadj.config import CommandConfig, EvalConfig, FinetuneConfig, SweepConfig
+from latadj.config import (
+    BenchConfig,
+    CalibrateConfig,
+    CommandConfig,
+    EvalConfig,
+    FinetuneConfig,
+    RunConfig,
+    SweepConfig,
+)
+from latadj.elimination.profile import FAMILIES, SCORE_NAMES
+
+PRECISIONS = ("fp32", "bf16", "int8")
 
 
 def parse_speedups(value: Any) -> list[float]:
@@ -45,7 +57,7 @@ def _range(text: str) -> list[float]:
     return [float(low + step * index) for index in range(int((high - low) / step) + 1)]
 
 
-def check(config: CommandConfig) -> None:
+def check(config: RunConfig) -> None:
     """Refuse values that no command could work with, all at once.
 
     Raises
@@ -54,39 +66,68 @@ def check(config: CommandConfig) -> None:
         naming every bad value and what is possible instead.
     """
     problems = []
-    choices = {
-        "device.precision": (config.device.precision, ("fp32", "bf16", "int8", "auto")),
+    choices: dict[str, tuple[Any, Sequence[str]]] = {
+        "device.precision": (config.device.precision, (*PRECISIONS, "auto")),
         "device.train_precision": (config.device.train_precision, ("auto", "fp32", "bf16")),
+        "model.weights": (config.model.weights, ("pretrained", "random")),
     }
-    calibration = getattr(config, "calibration", None)
-    if calibration is not None:
-        choices["calibration.score"] = (calibration.score, ("acc", "attention", "random", "position"))
-        choices["calibration.family"] = (calibration.family, ("geometric", "acc", "searched"))
-    if getattr(config, "family", None) is not None:
-        choices["family"] = (config.family, ("geometric", "acc", "searched"))  # type: ignore[attr-defined]
-    if getattr(config, "dial", None) is not None:
-        choices["dial.target"] = (config.dial.target, ("latency", "flops"))  # type: ignore[attr-defined]
+    if isinstance(config, (FinetuneConfig, CalibrateConfig)):
+        choices["calibration.score"] = (config.calibration.score, SCORE_NAMES)
+        choices["calibration.family"] = (config.calibration.family, FAMILIES)
+    if isinstance(config, (SweepConfig, EvalConfig)):
+        choices["dial.target"] = (config.dial.target, ("latency", "flops"))
+        if config.family is not None:
+            choices["family"] = (config.family, FAMILIES)
     for key, (value, allowed) in choices.items():
         if value not in allowed:
             problems.append(f"{key}={value}: expected one of {', '.join(allowed)}")
-    if calibration is not None and calibration.max_speedup < 1:
-        problems.append(f"calibration.max_speedup={calibration.max_speedup}: expected at least 1")
-    if calibration is not None and calibration.examples < 1:
-        problems.append(f"calibration.examples={calibration.examples}: expected at least 1")
-    if config.task.max_length < 2:
-        problems.append(f"task.max_length={config.task.max_length}: expected at least 2")
-    if config.task.batch_size < 1:
-        problems.append(f"task.batch_size={config.task.batch_size}: expected at least 1")
-    if hasattr(config, "speedup"):
+    problems += [f"{key}={value}: expected at least {least}" for key, value, least in _bounds(config) if value < least]
+    if isinstance(config, (SweepConfig, EvalConfig, BenchConfig)):
         parse_speedups(config.speedup)
-    if isinstance(config, SweepConfig) and config.measure.repeats < 1:
-        problems.append(f"measure.repeats={config.measure.repeats}: expected at least 1")
-    if isinstance(config, EvalConfig) and config.measure.examples < 1:
-        problems.append(f"measure.examples={config.measure.examples}: expected at least 1")
     if isinstance(config, FinetuneConfig):
         problems += _finetune_problems(config)
+    if isinstance(config, BenchConfig):
+        problems += _bench_problems(config)
     if problems:
         raise ValueError("; ".join(problems))
+
+
+def _bounds(config: RunConfig) -> Iterator[tuple[str, float, float]]:
+    """Keys that have a least value: key, value, least."""
+    if isinstance(config, CommandConfig):
+        yield "task.max_length", config.task.max_length, 2
+        yield "task.batch_size", config.task.batch_size, 1
+    if isinstance(config, (FinetuneConfig, CalibrateConfig)):
+        yield "calibration.max_speedup", config.calibration.max_speedup, 1
+        yield "calibration.max_flops", config.calibration.max_flops, 1
+        yield "calibration.every", config.calibration.every, 1
+        yield "calibration.examples", config.calibration.examples, 1
+    if isinstance(config, (CalibrateConfig, SweepConfig, EvalConfig)):
+        for key in ("batch", "length"):
+            value = getattr(config.workload, key)
+            if value is not None:
+                yield f"workload.{key}", value, 1
+    if isinstance(config, (CalibrateConfig, BenchConfig)) and config.clock.rounds != 0:
+        yield "clock.rounds", config.clock.rounds, 2
+    if isinstance(config, (SweepConfig, BenchConfig)):
+        yield "measure.repeats", config.measure.repeats, 1
+    if isinstance(config, EvalConfig):
+        yield "measure.examples", config.measure.examples, 1
+    if isinstance(config, BenchConfig):
+        yield "every", config.every, 1
+        yield "clock.rounds", config.clock.rounds, 2
+
+
+def _bench_problems(config: BenchConfig) -> list[str]:
+    problems = []
+    for key in ("batch", "length"):
+        values = getattr(config, key)
+        if not values or min(values) < 1:
+            problems.append(f"{key}={values}: expected a list of numbers, each at least 1")
+    unknown = [precision for precision in config.precisions if precision not in PRECISIONS]
+    if unknown or not config.precisions:
+        problems.append(f"precisions={config.precisions}: expected some of {', '.join(PRECISIONS)}")
+    return problems
 
 
 def _finetune_problems(config: FinetuneConfig) -> list[str]:

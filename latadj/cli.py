@@ -65,12 +65,19 @@ def evaluate(overrides: Overrides = None, multirun: Multirun = False, cfg: Cfg =
     _run("eval", "evaluate", overrides, multirun, cfg)
 
 
+@app.command()
+def bench(overrides: Overrides = None, multirun: Multirun = False, cfg: Cfg = False) -> None:
+    """The dial against other runtimes, over batch sizes and lengths, with random weights."""
+    _run("bench", "bench", overrides, multirun, cfg)
+
+
 def _run(command: str, module: str, overrides: list[str] | None, multirun: bool, cfg: bool) -> None:
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     from latadj import launch
+    from latadj.measure import affinity
 
     try:
         if cfg:
@@ -80,7 +87,9 @@ def _run(command: str, module: str, overrides: list[str] | None, multirun: bool,
             typer.echo(OmegaConf.to_yaml(composed), nl=False)
             return
         if not multirun:
-            launch.check_early(command, overrides or [])
+            device = launch.check_early(command, overrides or []).device
+            if device.cpus:  # before torch is imported: its threads go where the process may
+                affinity.pin(device.cpus)
         work = import_module(f"latadj.commands.{module}")
         launch.launch(command, overrides or [], work.prepare, work.run, multirun)
     except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:

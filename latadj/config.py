@@ -8,12 +8,18 @@ from omegaconf import MISSING
 
 @dataclass
 class ModelConfig:
-    """What is fine-tuned: a transformers folder or a name on the hub."""
+    """What is fine-tuned: a transformers folder or a name on the hub.
+
+    weights : ``pretrained``, or ``random`` for `latadj bench`, which needs a shape only
+    shape : ``model_type`` and options of its config; that of ``path`` where empty
+    """
 
     name: str = MISSING
     path: str = MISSING
     learning_rate: float = 5e-5
     trust_remote_code: bool = False
+    weights: str = "pretrained"
+    shape: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -109,6 +115,7 @@ class CalibrationConfig:
     family: str = "acc"
     max_speedup: float = 5.0
     max_flops: float = 8.0
+    every: int = 1
     device_only: bool = False
 
 
@@ -144,16 +151,22 @@ class ClockConfig:
 
 
 @dataclass
-class CommandConfig:
+class RunConfig:
     """What every command has."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
-    task: TaskConfig = field(default_factory=TaskConfig)
     device: DeviceConfig = field(default_factory=DeviceConfig)
     folder: str = MISSING
-    checkpoint: str = MISSING
     seed: int = 0
     experiment: Any = None
+
+
+@dataclass
+class CommandConfig(RunConfig):
+    """What every command about a task has."""
+
+    task: TaskConfig = field(default_factory=TaskConfig)
+    checkpoint: str = MISSING
 
 
 @dataclass
@@ -216,9 +229,39 @@ class EvalConfig(CommandConfig):
     measure: EvalMeasureConfig = field(default_factory=EvalMeasureConfig)
 
 
-SCHEMAS: dict[str, type[CommandConfig]] = {
+@dataclass
+class BenchMeasureConfig:
+    """The bench's clock in each cell: ``repeats`` rounds at most, in about ``budget_s`` seconds."""
+
+    repeats: int = 30
+    warmup: int = 4
+    budget_s: float = 60
+
+
+@dataclass
+class BenchConfig(RunConfig):
+    """`latadj bench`.
+
+    contestants : names in ``latadj.measure.peers.PEERS``
+    precisions : of the dial
+    every, max_flops : of the dial, as in calibration; random weights have no quality to lose
+    """
+
+    batch: list[int] = field(default_factory=lambda: [1, 8, 32])
+    length: list[int] = field(default_factory=lambda: [32, 128, 512])
+    speedup: Any = field(default_factory=lambda: [1, 1.5, 2, 3, 4])
+    precisions: list[str] = field(default_factory=lambda: ["fp32", "int8"])
+    contestants: list[str] = field(default_factory=list)
+    every: int = 1
+    max_flops: float = 12.0
+    clock: ClockConfig = field(default_factory=ClockConfig)
+    measure: BenchMeasureConfig = field(default_factory=BenchMeasureConfig)
+
+
+SCHEMAS: dict[str, type[RunConfig]] = {
     "finetune": FinetuneConfig,
     "calibrate": CalibrateConfig,
     "sweep": SweepConfig,
     "eval": EvalConfig,
+    "bench": BenchConfig,
 }

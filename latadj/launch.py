@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from latadj import hub
 from latadj.checks import check, parse_speedups
-from latadj.config import SCHEMAS, CommandConfig, EvalConfig, FinetuneConfig, SweepConfig
+from latadj.config import SCHEMAS, CalibrateConfig, CommandConfig, EvalConfig, FinetuneConfig, RunConfig, SweepConfig
 from latadj.sidecar import check as check_checkpoint
 from latadj.sidecar import require_dial
 
@@ -44,11 +44,11 @@ def conf_dir() -> Path:
     return inside if inside.is_dir() else Path(__file__).parent.parent / "conf"
 
 
-def typed(command: str, composed: DictConfig) -> CommandConfig:
+def typed(command: str, composed: DictConfig) -> RunConfig:
     """The command's dataclass out of a composed config, every value checked for its type."""
     plain = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
     config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(SCHEMAS[command]), plain))
-    assert isinstance(config, CommandConfig)
+    assert isinstance(config, RunConfig)
     check(config)
     return config
 
@@ -59,8 +59,12 @@ def compose(command: str, overrides: list[str]) -> DictConfig:
         return instance.compose_config(config_name=command, overrides=_with_searchpath(overrides), **_compose_mode())
 
 
-def check_early(command: str, overrides: list[str]) -> None:
+def check_early(command: str, overrides: list[str]) -> RunConfig:
     """Refuse what can be refused before torch is imported: bad overrides, a missing checkpoint or hub.
+
+    Returns
+    -------
+    the typed config
 
     Raises
     ------
@@ -71,10 +75,11 @@ def check_early(command: str, overrides: list[str]) -> None:
         hub.model_source(config.model.path)
     elif isinstance(config, (SweepConfig, EvalConfig)):
         require_dial(config, parse_speedups(config.speedup))
-    else:
+    elif isinstance(config, CalibrateConfig):
         check_checkpoint(Path(config.checkpoint), config.task)
-    if config.task.hub is not None and not config.task.data_dir:
+    if isinstance(config, CommandConfig) and config.task.hub is not None and not config.task.data_dir:
         hub.require_data(config.task.hub.path)
+    return config
 
 
 def launch(
@@ -124,7 +129,7 @@ def launch(
         return result
 
 
-def _in_own_folder(command: str, composed: DictConfig, folders: list[str]) -> CommandConfig:
+def _in_own_folder(command: str, composed: DictConfig, folders: list[str]) -> RunConfig:
     """The typed config of one job of a multirun, whose folder no job before it had."""
     config = typed(command, composed)
     if config.folder in folders:

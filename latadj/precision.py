@@ -13,7 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from latadj.elimination.attach import at_profile, attached
 from latadj.elimination.families import family_of
 from latadj.elimination.lower import lower
-from latadj.elimination.maps import DTYPES, PRECISIONS, Route
+from latadj.elimination.maps import DTYPES, PRECISIONS, Route, vnni
 from latadj.elimination.profile import Profile
 from latadj.measure.clock import take_turns
 from latadj.predict import predict
@@ -46,12 +46,13 @@ def kernels(precision: str, device: torch.device) -> list[str]:
     ValueError
         if there is none.
     """
+    packs = device.type == "cpu" and torch._C._has_mkldnn
     if precision == "int8":
-        engines: list[str] = [name for name in ("x86", "onednn", "fbgemm", "qnnpack") if name in _engines()]
+        engines: list[str] = [name for name in ("x86", "fbgemm", "qnnpack") if name in _engines()]
         if device.type != "cpu" or not engines:
             raise ValueError(f"device.precision=int8 runs on CPUs, not on {device.type}: take fp32 or bf16")
-        return engines
-    packs = device.type == "cpu" and torch._C._has_mkldnn and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+        # oneDNN multiplies full 8-bit numbers, which only VNNI adds without overflow.
+        return ["onednn", *engines] if packs and vnni() else engines
     return ["plain", "onednn"] if packs else ["plain"]
 
 

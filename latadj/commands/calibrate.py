@@ -101,13 +101,7 @@ def _dial(session: Session, rows: list[dict[str, Any]]) -> tuple[Dial, Contribut
     contribution = measure_contribution(
         session.model, session.tokenizer, rows, score=calibration.score, autocast=autocast
     )
-    dial = make_dial(
-        session.model,
-        contribution,
-        max_speedup=calibration.max_speedup,
-        max_flops=calibration.max_flops,
-        score=calibration.score,
-    )
+    dial = make_dial(session.model, contribution, calibration)
     if search.trials > 0:
         wanted = [speedup for speedup in search.speedups if speedup <= dial.max_speedup]
         with progress("search", len(wanted) * search.trials) as steps:

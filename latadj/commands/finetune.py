@@ -197,13 +197,7 @@ def _dial(session: Session, config: FinetuneConfig, train: Any) -> Dial:
     )
     shown = ", ".join(f"{value:.2f}" for value in contribution.layer_acc)
     log.info("layer ACC on %d training examples: %s", len(rows), shown)
-    return make_dial(
-        session.model,
-        contribution,
-        max_speedup=calibration.max_speedup,
-        max_flops=calibration.max_flops,
-        score=calibration.score,
-    )
+    return make_dial(session.model, contribution, calibration)
 
 
 def _timed(stage: Any) -> dict[str, float]:

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 from transformers.utils import logging as transformers_logging
 
 from latadj import checkpoint, device
-from latadj.config import CommandConfig, EvalConfig, SweepConfig
+from latadj.config import CommandConfig, EvalConfig, RunConfig, SweepConfig
 from latadj.elimination.profile import Dial
 from latadj.serving import make_ready
 from latadj.sidecar import read_sidecar
@@ -75,6 +75,6 @@ def serve(session: Session, dial: Dial) -> None:
     )
 
 
-def as_dict(config: CommandConfig) -> dict[str, Any]:
+def as_dict(config: RunConfig) -> dict[str, Any]:
     """The composed config, for a result file."""
     return asdict(config)

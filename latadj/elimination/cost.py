@@ -24,8 +24,8 @@ class LayerShape:
     attention: int
 
 
-def kept(ratio: float, lengths: np.ndarray, at_least: int = 1) -> np.ndarray:
-    """Word-vectors that a keep ratio leaves of each length: ``max(at_least, ceil(ratio * n_0))``, at most ``n_0``."""
+def kept(ratio: np.ndarray, lengths: np.ndarray, at_least: int = 1) -> np.ndarray:
+    """Word-vectors that keep ratios leave of each length: ``max(at_least, ceil(ratio * n_0))``, at most ``n_0``."""
     counts = np.ceil(ratio * lengths - 1e-6).astype(np.int64)
     return np.minimum(np.maximum(counts, at_least), lengths)
 
@@ -43,10 +43,11 @@ def schedule(keep: Sequence[float], lengths: np.ndarray, reads: str) -> np.ndarr
     -------
     (layers + 1, sequences) integers, never increasing along the layers
     """
-    counts = [lengths, *(kept(ratio, lengths) for ratio in keep)]
+    lengths = np.asarray(lengths)
+    counts = kept(np.array([1.0, *keep])[:, None], lengths)
     if reads == POOLED:
         counts[-1] = np.minimum(lengths, 1)
-    return np.stack(counts)
+    return counts
 
 
 def flops(shapes: Sequence[LayerShape], keep: Sequence[float], lengths: np.ndarray, reads: str) -> np.ndarray:

@@ -14,11 +14,11 @@ from transformers import PreTrainedModel
 
 from latadj.elimination.attention import Receive, attention
 from latadj.elimination.cost import ALL, POOLED, LayerShape
-from latadj.elimination.maps import Route, StateMaps
+from latadj.elimination.maps import AddNorm, LoweredLayer, Part, Route, StateMaps
 from latadj.elimination.survivors import Survivors
 
-# Where a lowered attention block keeps its query, key and value maps.
-FUSED = "_latadj_states"
+# Where a lowered layer keeps its parts.
+LOWERED = "_latadj_lowered"
 CHUNK = 256
 
 
@@ -104,9 +104,9 @@ class Bert(Family):
     ) -> Tensor:
         block = layer.attention.self
         heads, size = block.num_attention_heads, block.attention_head_size
-        fused = getattr(block, FUSED, None)
-        if fused is not None:
-            query, key, value = fused(rows, asking, alive.width)
+        lowered = layer.__dict__.get(LOWERED)
+        if lowered is not None:
+            query, key, value = lowered.states(rows, asking, alive.width)
         else:
             query, key, value = block.query(rows if asking is None else asking), block.key(rows), block.value(rows)
 
@@ -125,24 +125,34 @@ class Bert(Family):
         return alive.rows(context) if asking is None else context[:, 0]
 
     def project(self, layer: Any, context: Tensor, residual: Tensor) -> Tensor:
-        return layer.attention.output(context, residual)
+        lowered = layer.__dict__.get(LOWERED)
+        return layer.attention.output(context, residual) if lowered is None else lowered.project(context, residual)
 
     def feed_forward(self, layer: Any, attended: Tensor) -> Tensor:
-        return in_chunks(layer.feed_forward_chunk, attended)
+        lowered = layer.__dict__.get(LOWERED)
+        return in_chunks(layer.feed_forward_chunk if lowered is None else lowered.feed_forward, attended)
 
     def lower(self, layer: Any, route: Route, trims: bool) -> None:
         block, inner = layer.attention.self, layer.intermediate
         states = StateMaps(route, block.query, block.key, block.value, separate_query=trims)
-        setattr(block, FUSED, states)
         block.query, block.key, block.value = states.parts()
-        layer.attention.output.dense = route.pack(layer.attention.output.dense)
-        layer.output.dense = route.pack(layer.output.dense)
         activation = type(inner.intermediate_act_fn).__name__
-        if route.fuses(activation):
-            inner.dense = route.pack(inner.dense, activation=activation)
+        fused = activation if route.fuses(activation) else None
+        maps = [
+            route.pack(inner.dense, activation=fused),
+            route.pack(layer.attention.output.dense),
+            route.pack(layer.output.dense),
+        ]
+        inner.dense, layer.attention.output.dense, layer.output.dense = (Part(one) for one in maps)
+        if fused:
             inner.intermediate_act_fn = nn.Identity()
-        else:
-            inner.dense = route.pack(inner.dense)
+        layer.__dict__[LOWERED] = LoweredLayer(
+            states=states,
+            inner=maps[0],
+            activation=inner.intermediate_act_fn,
+            project=AddNorm(maps[1], layer.attention.output.LayerNorm),
+            outer=AddNorm(maps[2], layer.output.LayerNorm),
+        )
 
     def shape(self, layer: Any) -> LayerShape:
         block = layer.attention.self

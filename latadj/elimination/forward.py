@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from inspect import signature
 from types import MethodType
 from typing import Any
@@ -76,7 +76,7 @@ def base_forward(base: PreTrainedModel, *args: Any, **kwargs: Any) -> Any:
     forward = _previous_forward(base)
     if elimination.reads == ALL and not setting.profile.eliminates and setting.observer is None:
         return forward(*args, **kwargs)
-    arguments = signature(forward).bind_partial(*args, **kwargs).arguments if args else kwargs
+    arguments = {**dict(zip(_parameters(base.__class__), args, strict=False)), **kwargs}
     inputs = arguments.get("input_ids") if arguments.get("input_ids") is not None else arguments.get("inputs_embeds")
     if inputs is None:
         return forward(*args, **kwargs)  # transformers says what is missing
@@ -95,6 +95,11 @@ def base_forward(base: PreTrainedModel, *args: Any, **kwargs: Any) -> Any:
     if "attention_mask" in kwargs:
         kwargs["attention_mask"] = None  # who is real travels in the call; transformers need not build a mask
     return forward(*args, **kwargs, **{_ARGUMENT: (call, elimination.family)})
+
+
+@cache
+def _parameters(model_class: Any) -> tuple[str, ...]:
+    return tuple(signature(model_class.forward).parameters)[1:]
 
 
 def layer_forward(layer: Any, hidden: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -146,6 +151,7 @@ def _restoring(layer: Any, call: Call, family: Family, hidden: Tensor) -> Tensor
     if call.eliminates(index):
         everyone = _put_back(everyone, entering, attended)
         leaving, survivors = call.choose(index)
+        leaving.origin = survivors if entering.origin is None else entering.origin.index_select(0, survivors)
         attended = attended.index_select(0, survivors)
     call.entering[index + 1] = leaving
     return _put_back(everyone, leaving, family.feed_forward(layer, attended)).view_as(hidden)

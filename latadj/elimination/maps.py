@@ -19,6 +19,8 @@ FUSED_ACTIVATIONS = {"GELUActivation": ("gelu", "none"), "NewGELUActivation": ("
 
 # From this many word-vectors a sequence, attention beside int8 maps runs in bf16: below, converting costs more.
 BF16_ATTENTION_FROM = 96
+# Up to this many rows, oneDNN's int8 spends longer on the call than on the product.
+FEW_ROWS = 40
 
 
 @dataclass(frozen=True)
@@ -26,13 +28,13 @@ class Route:
     """A precision and the kernel that runs it.
 
     precision : ``fp32``, ``bf16`` or ``int8``
-    kernel : ``plain`` (``nn.Linear``), ``onednn`` (packed weights), or an engine of PyTorch's dynamic int8
+    kernel : ``plain`` (``nn.Linear``), ``onednn`` (packed weights), or an engine of PyTorch's older dynamic int8
     """
 
     precision: str
     kernel: str
 
-    def pack(self, *maps: nn.Linear, activation: str | None = None) -> nn.Module:
+    def pack(self, *maps: nn.Linear, activation: str | None = None) -> "Map":
         """Some linear maps of the same input as one.
 
         Parameters
@@ -42,112 +44,179 @@ class Route:
         weight = torch.cat([part.weight.detach() for part in maps])
         bias = None if maps[0].bias is None else torch.cat([part.bias.detach() for part in maps])
         if self.precision == "int8":
-            return Int8Map(weight, bias, self.kernel)
-        if self.kernel == "onednn":
+            return Int8Map(weight, bias, activation) if self.fused else DynamicInt8Map(weight, bias, self.kernel)
+        if self.fused:
             return PackedMap(weight, bias, activation)
         return PlainMap(weight, bias)
 
     def fuses(self, activation: str) -> bool:
         """Whether this route runs an activation inside its linear map."""
-        return self.kernel == "onednn" and self.precision != "int8" and activation in FUSED_ACTIVATIONS
+        return self.fused and activation in FUSED_ACTIVATIONS
+
+    @property
+    def fused(self) -> bool:
+        """Whether oneDNN runs this route, with activations inside its maps."""
+        return self.kernel == "onednn"
 
 
-class Constant(nn.Module):
-    """A map that nothing changes any more, so copies of a model share it."""
+class Map:
+    """A linear map of rows, (rows, in) to (rows, out). Nothing changes it any more, so copies of a model share it."""
 
-    def __deepcopy__(self, memo: Any) -> "Constant":
+    def __call__(self, rows: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        """Run the map; ``dtype`` is the output's, that of the rows if None."""
+        raise NotImplementedError
+
+    def __deepcopy__(self, memo: Any) -> "Map":
         return self
 
 
-class PackedMap(Constant):
+class PackedMap(Map):
     """A linear map in oneDNN's own weight layout, fp32 or bf16, with its activation fused if there is one."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None, activation: str | None) -> None:
-        super().__init__()
         self.weight = torch.ops.mkldnn._reorder_linear_weight(weight, None)
         self.bias = bias
         self.post = FUSED_ACTIVATIONS[activation] if activation else ("none", "")
 
-    def forward(self, rows: Tensor) -> Tensor:
+    def __call__(self, rows: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         kind, variant = self.post
-        return torch.ops.mkldnn._linear_pointwise(rows, self.weight, self.bias, kind, [], variant)
+        return torch.ops.mkldnn._linear_pointwise.default(rows, self.weight, self.bias, kind, [], variant)
 
 
-class Int8Map(Constant):
+class Int8Map(Map):
     """A linear map with int8 weights, a scale for each output; activations become int8 at each call.
 
     The scale of the activations is one for all rows of a call, so a row's result depends a little on the others.
+    Run by oneDNN, with an activation fused and the output in the type that is wanted; a few rows by the older
+    engine, whose calls cost less.
     """
 
+    def __init__(self, weight: Tensor, bias: Tensor | None, activation: str | None) -> None:
+        quantised, scale = _quantised(weight)
+        self.weight = torch.ops.onednn.qlinear_prepack(quantised.int_repr(), None)
+        self.scale, self.zero = scale.float(), torch.zeros(len(scale), dtype=torch.int32)
+        self.bias = bias
+        self.post = FUSED_ACTIVATIONS[activation] if activation else ("none", "")
+        self.few = DynamicInt8Map(weight, bias, "x86") if "x86" in _engines() else None
+
+    def __call__(self, rows: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        kind, variant = self.post
+        if self.few is not None and len(rows) <= FEW_ROWS:
+            states = self.few(rows, dtype)
+            return states if kind == "none" else nn.functional.gelu(states, approximate=variant)
+        found = torch.quantize_per_tensor_dynamic(rows.float(), torch.quint8, False)
+        # The same bytes as a plain tensor, which `int_repr` would copy.
+        plain = torch.empty(0, dtype=torch.uint8).set_(found.untyped_storage(), 0, found.shape, found.stride())
+        return torch.ops.onednn.qlinear_pointwise.default(
+            *(plain, found.q_scale(), found.q_zero_point(), self.weight, self.scale, self.zero, self.bias),
+            *(1.0, 0, dtype or torch.float32, kind, [], variant),
+        )
+
+
+class DynamicInt8Map(Map):
+    """What :class:`Int8Map` computes, by an engine of PyTorch's older dynamic quantisation, for other CPUs."""
+
     def __init__(self, weight: Tensor, bias: Tensor | None, engine: str) -> None:
-        super().__init__()
-        scale = (weight.abs().amax(dim=1) / 127).clamp(min=1e-12).double()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # deprecated, present, and the fastest: `Route` is where to replace it
-            quantised = torch.quantize_per_channel(
-                weight, scale, torch.zeros(len(scale), dtype=torch.long), 0, torch.qint8
-            )
-            before = torch.backends.quantized.engine
-            torch.backends.quantized.engine = engine
-            try:
-                self.packed = torch.ops.quantized.linear_prepack(quantised, bias)
-            finally:
-                torch.backends.quantized.engine = before
+        before = torch.backends.quantized.engine
+        torch.backends.quantized.engine = engine
+        try:
+            self.packed = torch.ops.quantized.linear_prepack(_quantised(weight)[0], bias)
+        finally:
+            torch.backends.quantized.engine = before
         # Without VNNI, sums of two products of full 8-bit numbers overflow 16 bits: 7 bits then.
         self.reduce_range = not vnni()
 
-    def forward(self, rows: Tensor) -> Tensor:
-        return torch.ops.quantized.linear_dynamic(rows.float(), self.packed, self.reduce_range)
+    def __call__(self, rows: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        states = torch.ops.quantized.linear_dynamic.default(rows.float(), self.packed, self.reduce_range)
+        return states if dtype is None else states.to(dtype)
 
 
-class PlainMap(Constant):
+def _engines() -> list[str]:
+    return list(torch.backends.quantized.supported_engines)
+
+
+def _quantised(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights in int8 with a scale for each output, and the scales."""
+    scale = (weight.abs().amax(dim=1) / 127).clamp(min=1e-12).double()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # deprecated, present, and the fastest: `Route` is where to replace it
+        torch.quantize_per_tensor_dynamic(weight[:1], torch.quint8, False)  # warns once, so not later
+        return torch.quantize_per_channel(
+            weight, scale, torch.zeros(len(scale), dtype=torch.long), 0, torch.qint8
+        ), scale
+
+
+class PlainMap(Map):
     """A linear map as ``nn.Linear`` runs it."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
-        super().__init__()
         self.weight, self.bias = weight, bias
 
-    def forward(self, rows: Tensor) -> Tensor:
+    def __call__(self, rows: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         return nn.functional.linear(rows, self.weight, self.bias)
 
 
-class StateMaps(nn.Module):
+class StateMaps:
     """Query, key and value maps of an attention block, run as one; the query apart where only some positions ask."""
 
     def __init__(self, route: Route, query: nn.Linear, key: nn.Linear, value: nn.Linear, separate_query: bool) -> None:
-        super().__init__()
         self.query = route.pack(query) if separate_query else None
         self.together = route.pack(key, value) if separate_query else route.pack(query, key, value)
         together = (key, value) if separate_query else (query, key, value)
         self.sizes = [part.out_features for part in together]
         self.casts = route.precision == "int8" and computes_bf16()
 
-    def forward(self, rows: Tensor, asking: Tensor | None, length: int) -> tuple[Tensor, ...]:
+    def __call__(self, rows: Tensor, asking: Tensor | None, length: int) -> tuple[Tensor, ...]:
         """Queries of ``asking`` (None: of ``rows``), keys and values; ``length`` is that of the longest sequence."""
-        dtype = torch.bfloat16 if self.casts and length >= BF16_ATTENTION_FROM else rows.dtype
-        states = self.together(rows).to(dtype).split(self.sizes, dim=-1)
-        if self.query is None:
-            return states
-        return (self.query(rows if asking is None else asking).to(dtype), *states)
+        dtype = torch.bfloat16 if self.casts and length >= BF16_ATTENTION_FROM else None
+        states = torch.split(self.together(rows, dtype), self.sizes, dim=-1)
+        return states if self.query is None else (self.query(rows if asking is None else asking, dtype), *states)
 
-    def parts(self) -> list[nn.Module]:
-        """A map each for query, key and value, as transformers' own forward asks for them."""
+    def parts(self) -> list["Part"]:
+        """A module each for query, key and value, as transformers' own forward asks for them."""
         ends = [sum(self.sizes[: index + 1]) for index in range(len(self.sizes))]
-        parts: list[nn.Module] = [
-            Part(self.together, end - size, end) for end, size in zip(ends, self.sizes, strict=True)
-        ]
-        return parts if self.query is None else [self.query, *parts]
+        parts = [Part(self.together, end - size, end) for end, size in zip(ends, self.sizes, strict=True)]
+        return parts if self.query is None else [Part(self.query), *parts]
 
 
 class Part(nn.Module):
-    """One of the maps inside a fused one: the whole, cut down to its outputs."""
+    """A map as the module that transformers' own forward asks for: whole, or cut down to some of its outputs."""
 
-    def __init__(self, whole: nn.Module, start: int, stop: int) -> None:
+    def __init__(self, whole: Map, start: int = 0, stop: int | None = None) -> None:
         super().__init__()
-        self.whole, self.start, self.stop = whole, start, stop
+        self.whole, self.outputs = whole, slice(start, stop)
 
-    def forward(self, rows: Tensor) -> Tensor:
-        return self.whole(rows)[..., self.start : self.stop]
+    def forward(self, states: Tensor) -> Tensor:
+        return self.whole(states.flatten(0, -2))[:, self.outputs].unflatten(0, states.shape[:-1])  # type: ignore[no-untyped-call]
+
+
+class AddNorm:
+    """A linear map, its residual and the norm after them."""
+
+    def __init__(self, dense: Map, norm: nn.LayerNorm) -> None:
+        self.dense = dense
+        self.norm = (norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+
+    def __call__(self, rows: Tensor, residual: Tensor) -> Tensor:
+        return torch.layer_norm(self.dense(rows).add_(residual), *self.norm)
+
+
+@dataclass
+class LoweredLayer:
+    """The parts of a lowered layer with the norm after each block, without the modules that stand around them.
+
+    Fifteen module calls a layer are a tenth of a pass over one short text; these are plain calls.
+    """
+
+    states: StateMaps
+    inner: Map
+    activation: nn.Module
+    project: AddNorm
+    outer: AddNorm
+
+    def feed_forward(self, rows: Tensor) -> Tensor:
+        """Feed-forward block with its residual and norm."""
+        return self.outer(self.activation(self.inner(rows)), rows)
 
 
 def vnni() -> bool:

@@ -76,6 +76,7 @@ class Dial:
     score : which score ranks word-vectors
     anchors : what the search found, by rising speedup; empty without a search
     max_flops : quality floor: no profile is cut further than this FLOPs speedup
+    every : eliminate in every so many layers only, further each time: fewer small steps for the same FLOPs
     latency : how long a device takes; not part of the dial's JSON form, since devices differ
     """
 
@@ -88,6 +89,7 @@ class Dial:
     score: str = "acc"
     anchors: tuple[Anchor, ...] = ()
     max_flops: float = 8.0
+    every: int = 1
     latency: LatencyModel | None = None
 
     def __post_init__(self) -> None:
@@ -99,6 +101,8 @@ class Dial:
             raise ValueError(f"reads={self.reads}: expected {POOLED} or {ALL}")
         if len(self.layer_acc) != len(self.shapes):
             raise ValueError(f"the dial has {len(self.layer_acc)} layer ACCs for {len(self.shapes)} layers")
+        if self.every < 1:
+            raise ValueError(f"every={self.every}: expected at least 1")
         if self.score not in SCORE_NAMES:
             raise ValueError(f"score={self.score}: expected one of {', '.join(SCORE_NAMES)}")
         if any(len(anchor.keep) != len(self.shapes) for anchor in self.anchors):
@@ -175,6 +179,7 @@ class Dial:
             fields["layer_acc"] = tuple(float(value) for value in data["layer_acc"])
             fields["lengths"] = tuple(int(value) for value in data["lengths"])
             fields["max_speedup"] = float(data["max_speedup"])
+            fields["every"] = int(data.get("every", cls.every))
             fields["max_flops"] = float(data.get("max_flops", cls.max_flops))
             fields["shapes"] = tuple(LayerShape(**shape) for shape in data["shapes"])
             fields["anchors"] = tuple(
@@ -195,7 +200,10 @@ def family_profile(dial: Dial, strength: float) -> Profile:
         keep = np.exp(strength * np.cumsum(np.log(np.clip(dial.layer_acc, 1e-6, 0.999))))
     else:
         keep = _between_anchors(dial.anchors, strength)
-    return Profile(tuple(np.minimum.accumulate(np.clip(keep, SMALLEST_RATIO, 1.0))))
+    keep = np.minimum.accumulate(np.clip(keep, SMALLEST_RATIO, 1.0))
+    # Each step goes down at once to where its last layer would be.
+    last = np.minimum((np.arange(layers) // dial.every + 1) * dial.every, layers) - 1
+    return Profile(tuple(keep[last]))
 
 
 def _between_anchors(anchors: Sequence[Anchor], strength: float) -> np.ndarray:

@@ -17,7 +17,7 @@ def acc(received: Tensor, values: Tensor, visible: Tensor | None) -> Tensor:
     """Attention Context Contribution of each word-vector (after arXiv 2201.03327, value-weighted).
 
     A key contributes ``P_ij * v_j`` to the context of query ``i``; its ACC is the size of that contribution
-    summed over the queries, averaged over heads.
+    summed over queries and heads.
 
     Parameters
     ----------
@@ -27,10 +27,10 @@ def acc(received: Tensor, values: Tensor, visible: Tensor | None) -> Tensor:
 
     Returns
     -------
-    (batch, keys) contributions; each row sums to 1, padding gets 0
+    (batch, keys) contributions, 0 on fillers; :func:`shares` makes each row sum to 1
     """
     norms = torch.linalg.vector_norm(values, dim=-1, dtype=torch.float32)
-    return _share((received.float() * norms).mean(dim=1), visible)
+    return _per_query((received * norms).sum(dim=1), visible)
 
 
 def attention(received: Tensor, values: Tensor, visible: Tensor | None) -> Tensor:
@@ -38,22 +38,27 @@ def attention(received: Tensor, values: Tensor, visible: Tensor | None) -> Tenso
 
     Shapes as in :func:`acc`.
     """
-    return _share(received.float().mean(dim=1), visible)
+    return _per_query(received.sum(dim=1), visible)
 
 
 def random(received: Tensor, values: Tensor, visible: Tensor | None) -> Tensor:
     """Control: a random order, drawn anew for every layer and call. Shapes as in :func:`acc`."""
-    return _share(torch.rand_like(received[:, 0]) + 1e-3, _seen(visible))
+    return _per_query(torch.rand_like(received[:, 0]) + 1e-3, _seen(visible))
 
 
 def position(received: Tensor, values: Tensor, visible: Tensor | None) -> Tensor:
     """Control: earlier positions first. Shapes as in :func:`acc`."""
     # Survivors keep their order, so the place among them ranks as the original position does.
     places = torch.arange(received.shape[-1], device=received.device)
-    return _share((1.0 / (1.0 + places)).expand_as(received[:, 0]), _seen(visible))
+    return _per_query((1.0 / (1.0 + places)).expand_as(received[:, 0]), _seen(visible))
 
 
 SCORES: dict[str, Score] = {"acc": acc, "attention": attention, "random": random, "position": position}
+
+
+def shares(scores: Tensor) -> Tensor:
+    """Scores as shares of the whole: (batch, keys) to the same, rows that sum to 1."""
+    return scores / scores.sum(dim=-1, keepdim=True).clamp(min=1e-20)
 
 
 def effective_fraction(scores: Tensor, lengths: Tensor) -> Tensor:
@@ -76,6 +81,5 @@ def _seen(visible: Tensor | None) -> Tensor | None:
     return None if visible is None else visible.clamp(max=1)
 
 
-def _share(raw: Tensor, visible: Tensor | None) -> Tensor:
-    per_query = raw if visible is None else torch.where(visible > 0, raw / visible.clamp(min=1), 0.0)
-    return per_query / per_query.sum(dim=-1, keepdim=True).clamp(min=1e-20)
+def _per_query(raw: Tensor, visible: Tensor | None) -> Tensor:
+    return raw if visible is None else torch.where(visible > 0, raw / visible.clamp(min=1), 0.0)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from latadj.elimination.cost import POOLED, schedule
-from latadj.elimination.score import Score
+from latadj.elimination.score import Score, shares
 
 # Called as observer(layer, scores, real, lengths) for every layer of an observed pass.
 Observer = Callable[[int, Tensor, Tensor | None, Tensor], None]
@@ -35,6 +35,8 @@ class Survivors:
     @cached_property
     def starts(self) -> Tensor:
         """(batch,) row of each sequence's first word-vector."""
+        if not self.ragged:
+            return torch.arange(0, self.batch * self.width, max(self.width, 1), device=self.device)
         return self._tensor(np.concatenate([[0], np.cumsum(self.counts)[:-1]]))
 
     @cached_property
@@ -67,28 +69,26 @@ class Survivors:
 
         Parameters
         ----------
-        scores : (batch, width) higher = stays; those of fillers do not matter
+        scores : (batch, width) higher = stays; those of fillers do not matter. Overwritten.
 
         Returns
         -------
         survivors : who stays
         index : (rows that stay,) their rows among those here
         """
-        ranked = scores.clone()
         if self.real is not None:
-            ranked.masked_fill_(~self.real, -torch.inf)
-        ranked[:, 0] = torch.inf
-        widest = int(counts.max())
-        order = ranked.topk(widest, dim=1).indices
-        if int(counts.min()) < widest:
-            # Best first: what stands beyond a sequence's own count goes to the end, and is left out.
-            surplus = torch.arange(widest, device=self.device) >= self._tensor(counts)[:, None]
-            order = order.masked_fill_(surplus, self.width)
-        rows = order.sort(dim=1).values.add_(self.starts[:, None]).flatten()
+            scores.masked_fill_(~self.real, -torch.inf)
+        scores[:, 0] = torch.inf
         stays = Survivors(counts, None, self.device)
-        index = rows.index_select(0, stays.slots) if stays.ragged else rows
-        stays.origin = index if self.origin is None else self.origin.index_select(0, index)
-        return stays, index
+        order = scores.topk(stays.width, dim=1, sorted=stays.ragged).indices
+        if stays.real is not None:
+            # Best first: what stands beyond a sequence's own count goes to the end, and is left out.
+            order = order.masked_fill_(~stays.real, self.width)
+        rows = order.sort(dim=1).values
+        if self.batch > 1:
+            rows += self.starts[:, None]
+        rows = rows.flatten()
+        return stays, rows.index_select(0, stays.slots) if stays.ragged else rows
 
     @cached_property
     def _real(self) -> np.ndarray:
@@ -132,16 +132,16 @@ class Call:
         self.reads, self.observer, self._score = reads, observer, score
         self.entering = {0: _entering(mask, batch, length, device)}
         self._counts = schedule(keep, self.entering[0].counts, reads)
-        self._layers = len(keep)
+        self._falls = [bool(falls.any()) for falls in self._counts[1:] < self._counts[:-1]]
         self._scores: dict[int, Tensor] = {}
 
     def trims(self, layer: int) -> bool:
         """Whether only the pooled position leaves this layer, so that it alone needs computing."""
         # An observer wants every query's attention, so there the pooled position is chosen like any survivor.
-        return self.reads == POOLED and layer == self._layers - 1 and self.observer is None
+        return self.reads == POOLED and layer == len(self._falls) - 1 and self.observer is None
 
     def eliminates(self, layer: int) -> bool:
-        return not self.trims(layer) and bool((self._counts[layer + 1] < self._counts[layer]).any())
+        return self._falls[layer] and not self.trims(layer)
 
     def needs_scores(self, layer: int) -> bool:
         return self.observer is not None or self.eliminates(layer)
@@ -161,7 +161,7 @@ class Call:
             visible = entering.real * torch.from_numpy(entering.counts).to(entering.device)[:, None]
         self._scores[layer] = scores = self._score(received, values, visible)
         if self.observer is not None:
-            self.observer(layer, scores, entering.real, torch.from_numpy(entering.counts))
+            self.observer(layer, shares(scores), entering.real, torch.from_numpy(entering.counts))
 
     def choose(self, layer: int) -> tuple[Survivors, Tensor]:
         """Who leaves a layer that eliminates, and their rows among those that entered it."""

@@ -27,11 +27,11 @@ def pin(cpus: Iterable[int]) -> None:
     wanted = sorted(set(cpus))
     shown = "[" + ",".join(map(str, wanted)) + "]"
     if sys.platform != "linux":
-        raise ValueError(f"cpus={shown}: {sys.platform} cannot keep a process on some CPUs; leave it null")
+        raise ValueError(f"device.cpus={shown}: {sys.platform} cannot keep a process on some CPUs; leave it null")
     available = _available()
     if not wanted or not set(wanted) <= available:
         possible = ",".join(map(str, sorted(available)))
-        raise ValueError(f"cpus={shown}: expected some of [{possible}], or null for all of them")
+        raise ValueError(f"device.cpus={shown}: expected some of [{possible}], or null for all of them")
     # A call without a number reaches one thread only, and numpy has started others on import.
     for thread in Path("/proc/self/task").iterdir():
         try:

@@ -1,0 +1,223 @@
+"""latadj bench: the dial against what else a user could take, over batch sizes and lengths."""
+
+import copy
+import logging
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from latadj import checkpoint, device
+from latadj.checks import parse_speedups
+from latadj.config import BenchConfig
+from latadj.elimination.attach import at_profile, attach
+from latadj.elimination.families import layer_shapes
+from latadj.elimination.lower import lower, route_of
+from latadj.elimination.profile import Dial, Profile
+from latadj.files import write_json, write_text
+from latadj.measure.clock import percentiles_ms, speedup, take_turns
+from latadj.measure.device_model import measure
+from latadj.measure.energy import joules
+from latadj.measure.environment import environment
+from latadj.measure.peers import Forward, build, missing
+from latadj.measure.quiet import Watch
+from latadj.precision import fastest_route
+from latadj.report.bench import Bench, Cell, Contestant, DialPoint, Unreachable
+from latadj.report.bench_views import bench_csv, bench_markdown, plot_bench, print_bench
+from latadj.report.console import progress
+from latadj.tasks.encode import Batch
+
+log = logging.getLogger("latadj")
+# Passes longer than this need no second run to settle: what another contestant leaves behind is short.
+LONG_S = 0.25
+
+
+@dataclass
+class Stage:
+    """All that takes part.
+
+    peers : name -> forward
+    dials : precision -> lowered model with elimination attached
+    """
+
+    config: BenchConfig
+    device: torch.device
+    plain: PreTrainedModel
+    peers: dict[str, Forward]
+    dials: dict[str, PreTrainedModel]
+    warnings: list[str]
+
+
+def prepare(config: BenchConfig) -> Stage:
+    """Make the model and its dials; peers are made when the run folder is there."""
+    where = device.choose(config.device)
+    transformers_logging.set_verbosity_error()
+    plain = checkpoint.random_model(config.model, config.seed).to(where)
+    longest = getattr(plain.config, "max_position_embeddings", math.inf)
+    if max(config.length) > longest:
+        raise ValueError(f"length={config.length}: this model takes {longest} tokens at most")
+    dials = {}
+    for precision in config.precisions:
+        route = fastest_route(plain, precision, where)
+        dials[precision] = lower(attach(copy.deepcopy(plain)), route)
+    return Stage(config, where, plain, {}, dials, [])
+
+
+def run(stage: Stage) -> Bench:
+    """Time everything, cell by cell; what is measured is on disk after each.
+
+    Returns
+    -------
+    what ``bench.json`` holds
+    """
+    config = stage.config
+    folder = Path(config.folder)
+    _make_peers(stage, folder / "peers")
+    kernels = {precision: route_of(model).kernel for precision, model in stage.dials.items()}
+    where = {**environment(stage.device, ", ".join(config.precisions)), "kernels": kernels}
+    bench = Bench([], where, asdict(config), stage.warnings)
+    shapes = [(batch, length) for batch in config.batch for length in config.length]
+    with Watch() as watch, progress("bench", len(shapes)) as steps:
+        for batch, length in shapes:
+            bench.cells.append(_cell(stage, batch, length))
+            write_json(folder / "bench.json", bench.to_json())
+            steps.advance(note=f"batch {batch}, length {length}")
+    bench.environment["quiet"] = asdict(watch.report(_rounds(bench)))
+    write_json(folder / "bench.json", bench.to_json())
+    write_text(folder / "bench.md", bench_markdown(bench))
+    write_text(folder / "bench.csv", bench_csv(bench))
+    plot_bench(bench, folder / "bench.png")
+    print_bench(bench)
+    log.info("wrote bench.json, bench.md, bench.csv and bench.png to %s", folder)
+    return bench
+
+
+def _make_peers(stage: Stage, folder: Path) -> None:
+    """Build the contestants that are installed and run on this device; say which are left out."""
+    for name in stage.config.contestants:
+        lacks = missing(name)
+        if lacks is None and stage.device.type != "cpu":
+            lacks = f"{name} is measured on CPUs only"
+        if lacks is not None:
+            log.warning("%s", lacks)
+            stage.warnings.append(lacks)
+            continue
+        log.info("building %s", name)
+        stage.peers[name] = build(name, stage.plain, folder, torch.get_num_threads())
+
+
+def _cell(stage: Stage, batch: int, length: int) -> Cell:
+    """Solve each precision's dial for one shape, then time it in turns with every contestant."""
+    config = stage.config
+    generator = torch.Generator().manual_seed(config.seed)
+    ids = torch.randint(0, stage.plain.config.vocab_size, (batch, length), generator=generator)
+    inputs = {"input_ids": ids.to(stage.device), "attention_mask": torch.ones_like(ids).to(stage.device)}
+    work: dict[str, Callable[[], object]] = {name: partial(peer, inputs) for name, peer in stage.peers.items()}
+    wanted = sorted({1.0, *parse_speedups(config.speedup)})
+    points: list[tuple[str, float, Dial, Profile]] = []
+    unreachable = []
+    for precision, model in stage.dials.items():
+        dial = _dial(stage, model, batch, length, max(wanted))
+        for asked in wanted:
+            if asked > dial.reach() * (1 + 1e-3):
+                unreachable.append(Unreachable(precision, asked, dial.reach()))
+                continue
+            points.append((precision, asked, dial, dial.profile(asked)))
+            work[_name(precision, asked)] = partial(_pass, model, points[-1][3], inputs)
+    first = {name: _seconds(one, stage.device) for name, one in work.items()}
+    seconds = take_turns(
+        {name: [one] for name, one in work.items()},
+        rounds=config.measure.repeats,
+        warmup=config.measure.warmup if sum(first.values()) < config.measure.budget_s / 4 else 0,
+        device=stage.device,
+        seed=config.seed,
+        budget_s=config.measure.budget_s,
+        settle=max(first.values()) < LONG_S,
+    )
+    times = {name: percentiles_ms(found) for name, found in seconds.items()}
+    dials = []
+    for precision, asked, dial, profile in points:
+        own, name = _name(precision, 1.0), _name(precision, asked)
+        ratio = speedup(seconds[own], seconds[name], config.seed)
+        flops = dial.speedup_of(profile) / dial.speedup_of(Profile.full(dial.layers))
+        interval = (ratio.low, ratio.high)
+        dials.append(
+            DialPoint(precision, asked, dial.predicted(profile), ratio.median, interval, flops, times[name]["p50"])
+        )
+    spent = _energy(stage, work)
+    return Cell(
+        batch,
+        length,
+        contestants={name: Contestant(times[name]["p50"], times[name]["p95"]) for name in stage.peers},
+        dial=dials,
+        unreachable=unreachable,
+        samples_s={name: found[:, 0].tolist() for name, found in seconds.items()},
+        joules=spent,
+    )
+
+
+def _dial(stage: Stage, model: PreTrainedModel, batch: int, length: int, most: float) -> Dial:
+    """A geometric dial, since random weights have no ACC worth following, marked in this device's time."""
+    config = stage.config
+    shapes = layer_shapes(stage.plain)
+    dial = Dial(
+        layer_acc=(0.9,) * len(shapes),
+        lengths=(length,),
+        shapes=shapes,
+        max_speedup=most,
+        family="geometric",
+        max_flops=config.max_flops,
+        every=config.every,
+    )
+    attach(model, dial)
+    latency = measure(
+        model,
+        dial,
+        batch=batch,
+        lengths=[length],
+        device=stage.device,
+        rounds=config.clock.rounds,
+        budget_s=config.clock.budget_s,
+        seed=config.seed,
+    )
+    return dial.on(latency)
+
+
+def _pass(model: PreTrainedModel, profile: Profile, inputs: Batch) -> object:
+    with torch.inference_mode(), at_profile(model, profile):
+        return model(**inputs).logits.float().cpu()
+
+
+def _seconds(work: Callable[[], object], where: torch.device) -> float:
+    work()
+    return float(take_turns({"": [work]}, rounds=1, warmup=0, device=where)[""][0, 0])
+
+
+def _energy(stage: Stage, work: Mapping[str, Callable[[], object]]) -> dict[str, float]:
+    """Joules of each contestant; empty where the machine has no counter, or Zeus is not installed."""
+    found: dict[str, float] = {}
+    for name, one in work.items():
+        spent = joules(one, repeats=3, device=stage.device)
+        if spent is None:  # what one has no counter for, none has
+            return {}
+        found[name] = spent
+    return found
+
+
+def _rounds(bench: Bench) -> dict[str, Any]:
+    """Every contestant's rounds in every cell, as the check for quiet wants them."""
+    return {
+        f"{cell.title} {name}": [[second] for second in samples]
+        for cell in bench.cells
+        for name, samples in cell.samples_s.items()
+    }
+
+
+def _name(precision: str, asked: float) -> str:
+    return DialPoint(precision, asked, 0.0, 0.0, (0.0, 0.0), 0.0, 0.0).name
