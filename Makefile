@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install test lint format reproduce readme clean
+.PHONY: help install test lint format reproduce bench readme clean
 
 help: ## Show this help
 	@echo "latadj: a latency dial for fine-tuned transformers"
@@ -20,7 +20,7 @@ $(READY): pyproject.toml constraints.txt requirements-offline.txt
 	  || { echo "latadj needs Python 3.10 or later; choose one with: make PYTHON=/path/to/python3 install"; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,peers]'
 	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements-offline.txt
 	@touch $@
 
@@ -46,10 +46,14 @@ reproduce: $(READY) ## Fine-tune, calibrate and sweep the built-in default: abou
 	$(BIN)/latadj calibrate $(RUN)
 	$(BIN)/latadj sweep $(RUN) 'speedup=[1,1.5,2,2.5,3,4,5]'
 
+bench: $(READY) ## The dial against other runtimes, BERT-base shape: at most 30 minutes on 2 cores, offline
+	$(BIN)/latadj bench
+
 readme: $(READY) ## Write what `make reproduce` found into the README
 	cp $(FOLDER)/sweep/sweep.json docs/seed-$(SEED).json
 	test $(SEED) != 0 || cp $(FOLDER)/sweep/sweep.png docs/sweep.png
-	$(BIN)/python -m latadj.report.readme README.md docs/seed-*.json
+	test ! -f outputs/bench/bench.json || cp outputs/bench/bench.json outputs/bench/bench.png docs/
+	$(BIN)/python -m latadj.report.readme README.md docs/bench.json docs/seed-*.json
 
 clean: ## Remove .venv and caches; outputs/ stays
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache dist

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from latadj.launch import compose, typed
-from latadj.report.readme import read_sweep, results, with_results
+from latadj.report.readme import blocks, with_blocks
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -45,11 +45,12 @@ def test_every_choice_in_the_options_table_exists():
 
 
 def test_the_results_are_those_of_the_json_files():
-    sweeps = [read_sweep(path) for path in sorted((ROOT / "docs").glob("seed-*.json"))]
-    assert with_results(README, results(sweeps)) == README
-    assert (ROOT / "docs" / "sweep.png").is_file()
+    found = blocks(sorted((ROOT / "docs").glob("*.json")))
+    assert set(found) == {"results", "bench"}
+    assert with_blocks(README, found) == README
+    assert all((ROOT / "docs" / name).is_file() for name in ("sweep.png", "bench.png"))
 
 
 def test_a_readme_without_marks_is_refused():
     with pytest.raises(ValueError, match="no lines"):
-        with_results("# hello", "table")
+        with_blocks("# hello", {"results": "table"})

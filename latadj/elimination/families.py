@@ -106,7 +106,7 @@ class Bert(Family):
         heads, size = block.num_attention_heads, block.attention_head_size
         lowered = layer.__dict__.get(LOWERED)
         if lowered is not None:
-            query, key, value = lowered.states(rows, asking, alive.width)
+            query, key, value = lowered.states(rows, asking)
         else:
             query, key, value = block.query(rows if asking is None else asking), block.key(rows), block.value(rows)
 

@@ -54,6 +54,21 @@ def bench_markdown(bench: Bench) -> str:
     return "\n".join([*parts, ""])
 
 
+def bench_overview(bench: Bench) -> str:
+    """A bench in one Markdown table, a row a cell: median milliseconds of the contestants and of the dial."""
+    names = list(dict.fromkeys(name for cell in bench.cells for name, _, _ in _entries(cell)))
+    labels = [name.removeprefix("dial_").replace("_", " ") for name in names]
+    lines = [_row(["batch × length", *labels]), "|" + " ---: |" * (len(names) + 1)]
+    for cell in bench.cells:
+        found = {name: p50_ms for name, p50_ms, _ in _entries(cell)}
+        lines.append(_row([f"{cell.batch} × {cell.length}", *(_number(found.get(name)) for name in names)]))
+    where = bench.environment
+    told = (
+        f"Median milliseconds a batch. {where['processor']}, {where['threads']} threads; an empty cell is out of reach."
+    )
+    return "\n".join([*lines, "", told, "", *(f"- {line}" for line in _summary(bench)), ""])
+
+
 def bench_csv(bench: Bench) -> str:
     """A bench as CSV, one row a contestant or dial position in a cell, numbers unrounded."""
     out = io.StringIO()
