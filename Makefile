@@ -28,13 +28,13 @@ test: $(READY) ## Run the whole test suite, without network
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
 
 lint: $(READY) ## ruff check, ruff format --check, mypy
-	$(BIN)/ruff check latadj tests
-	$(BIN)/ruff format --check latadj tests
+	$(BIN)/ruff check latadj tests benchmarks
+	$(BIN)/ruff format --check latadj tests benchmarks
 	$(BIN)/mypy
 
 format: $(READY) ## Let ruff mend what it can
-	$(BIN)/ruff check --fix latadj tests
-	$(BIN)/ruff format latadj tests
+	$(BIN)/ruff check --fix latadj tests benchmarks
+	$(BIN)/ruff format latadj tests benchmarks
 
 # SEED and FOLDER run it again beside the first: make reproduce SEED=1 FOLDER=outputs/seed-1
 SEED := 0

@@ -245,6 +245,7 @@ class BenchConfig(RunConfig):
     contestants : names in ``latadj.measure.peers.PEERS``
     precisions : of the dial
     every, max_flops : of the dial, as in calibration; random weights have no quality to lose
+    memory : batch and length of the cell whose peak memory is measured, in processes of their own; None for none
     """
 
     batch: list[int] = field(default_factory=lambda: [1, 8, 32])
@@ -254,6 +255,7 @@ class BenchConfig(RunConfig):
     contestants: list[str] = field(default_factory=list)
     every: int = 1
     max_flops: float = 12.0
+    memory: list[int] | None = None
     clock: ClockConfig = field(default_factory=ClockConfig)
     measure: BenchMeasureConfig = field(default_factory=BenchMeasureConfig)
 

@@ -4,7 +4,7 @@ import copy
 import logging
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,10 +25,11 @@ from latadj.measure.clock import percentiles_ms, speedup, take_turns
 from latadj.measure.device_model import measure
 from latadj.measure.energy import joules
 from latadj.measure.environment import environment
+from latadj.measure.footprint import footprint
 from latadj.measure.peers import Forward, build, missing
 from latadj.measure.quiet import Watch
 from latadj.precision import fastest_route
-from latadj.report.bench import Bench, Cell, Contestant, DialPoint, Unreachable
+from latadj.report.bench import REFERENCE, Bench, Cell, Contestant, DialPoint, Unreachable
 from latadj.report.bench_views import bench_csv, bench_markdown, plot_bench, print_bench
 from latadj.report.console import progress
 from latadj.tasks.encode import Batch
@@ -44,6 +45,7 @@ class Stage:
 
     peers : name -> forward
     dials : precision -> lowered model with elimination attached
+    profiles : (batch, length, name of a dial position) -> the profile that was run there
     """
 
     config: BenchConfig
@@ -51,7 +53,8 @@ class Stage:
     plain: PreTrainedModel
     peers: dict[str, Forward]
     dials: dict[str, PreTrainedModel]
-    warnings: list[str]
+    profiles: dict[tuple[int, int, str], Profile] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
 
 
 def prepare(config: BenchConfig) -> Stage:
@@ -66,7 +69,7 @@ def prepare(config: BenchConfig) -> Stage:
     for precision in config.precisions:
         route = fastest_route(plain, precision, where)
         dials[precision] = lower(attach(copy.deepcopy(plain)), route)
-    return Stage(config, where, plain, {}, dials, [])
+    return Stage(config, where, plain, {}, dials)
 
 
 def run(stage: Stage) -> Bench:
@@ -88,6 +91,10 @@ def run(stage: Stage) -> Bench:
             bench.cells.append(_cell(stage, batch, length))
             write_json(folder / "bench.json", bench.to_json())
             steps.advance(note=f"batch {batch}, length {length}")
+        if config.memory:
+            for cell in bench.cells:
+                if (cell.batch, cell.length) == tuple(config.memory):
+                    cell.memory_mb = _memory(stage, cell)
     bench.environment["quiet"] = asdict(watch.report(_rounds(bench)))
     write_json(folder / "bench.json", bench.to_json())
     write_text(folder / "bench.md", bench_markdown(bench))
@@ -129,6 +136,7 @@ def _cell(stage: Stage, batch: int, length: int) -> Cell:
                 unreachable.append(Unreachable(precision, asked, dial.reach()))
                 continue
             points.append((precision, asked, dial, dial.profile(asked)))
+            stage.profiles[batch, length, _name(precision, asked)] = points[-1][3]
             work[_name(precision, asked)] = partial(_pass, model, points[-1][3], inputs)
     first = {name: _seconds(one, stage.device) for name, one in work.items()}
     seconds = take_turns(
@@ -197,6 +205,19 @@ def _pass(model: PreTrainedModel, profile: Profile, inputs: Batch) -> object:
 def _seconds(work: Callable[[], object], where: torch.device) -> float:
     work()
     return float(take_turns({"": [work]}, rounds=1, warmup=0, device=where)[""][0, 0])
+
+
+def _memory(stage: Stage, cell: Cell) -> dict[str, float]:
+    """Peak of the plain model, and of each precision at the first and the last speedup, a process each."""
+    config, shape = stage.config, (cell.batch, cell.length)
+    make = partial(checkpoint.random_model, config.model, config.seed)
+    found = {REFERENCE: footprint(make, config.device, shape)}
+    for precision, model in stage.dials.items():
+        mine = [point for point in cell.dial if point.precision == precision]
+        for point in {mine[0].name: mine[0], mine[-1].name: mine[-1]}.values():
+            profile = stage.profiles[cell.batch, cell.length, point.name]
+            found[point.name] = footprint(make, config.device, shape, route_of(model), profile)
+    return {name: peak for name, peak in found.items() if peak is not None}
 
 
 def _energy(stage: Stage, work: Mapping[str, Callable[[], object]]) -> dict[str, float]:

@@ -77,7 +77,7 @@ def received_attention(probs: Tensor, real_queries: Tensor | None) -> Tensor:
 
 
 def _prefers_products(query: Tensor) -> bool:
-    # In bf16 a CPU's own matrix products beat its fused kernel, 2x at 512 tokens (benchmarks/attention.py).
+    # In bf16 a CPU's own matrix products beat its fused kernel (benchmarks/engine.py).
     return query.dtype == torch.bfloat16 and query.device.type == "cpu" and not torch.is_grad_enabled()
 
 

@@ -7,13 +7,16 @@ Comparing contestants is fair in separate processes; within one, call :func:`rel
 
 import ctypes
 import gc
+import multiprocessing
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import psutil
 import torch
 
+Result = TypeVar("Result")
 CLEAR_PEAK = "5"  # man proc_pid_clear_refs: resets the peak resident size to the current one
 
 
@@ -41,6 +44,13 @@ def peak_memory(work: Callable[[], object], device: torch.device) -> int | None:
         return None
     work()
     return _peak()
+
+
+def in_own_process(function: Callable[..., Result], *arguments: Any) -> Result:
+    """What a module's function returns in a fresh process, where nobody else's memory lies about."""
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(1) as pool:
+        return pool.apply(function, arguments)
 
 
 def release() -> None:

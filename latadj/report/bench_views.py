@@ -9,6 +9,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from latadj.files import whole_file
@@ -32,7 +33,8 @@ def print_bench(bench: Bench) -> None:
     """Show a bench on the terminal, one table a cell, then how well the dial keeps its word."""
     for cell in bench.cells:
         header, rows = _table(cell)
-        table = Table(title=cell.title, title_justify="left", caption=_caption(cell), caption_justify="left")
+        look: dict[str, Any] = {"box": SIMPLE_HEAD, "pad_edge": False}  # nine columns in eighty characters
+        table = Table(title=cell.title, title_justify="left", caption=_caption(cell), caption_justify="left", **look)
         table.add_column(header[0], no_wrap=True)
         for name in header[1:]:
             table.add_column(name, justify="right", no_wrap=True)
@@ -146,7 +148,17 @@ def _entries(cell: Cell) -> Iterator[tuple[str, float, DialPoint | None]]:
 
 
 def _table(cell: Cell) -> tuple[list[str], list[list[str]]]:
-    header = ["contestant", "p50 ms", "p95 ms", f"vs {REFERENCE}", "asked", "predicted", "measured", "95%", "FLOPs"]
+    header = [
+        "contestant",
+        "p50 ms",
+        "p95 ms",
+        f"vs {REFERENCE.split('_')[0]}",
+        "asked",
+        "predicted",
+        "measured",
+        "95%",
+        "FLOPs",
+    ]
     extra = [(head, values) for head, values in (("peak MB", cell.memory_mb), ("joules", cell.joules)) if values]
     rows = []
     for name, p50_ms, point in _entries(cell):

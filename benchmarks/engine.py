@@ -1,0 +1,126 @@
+"""What each choice in the engine is worth: every one is turned off in turn, interleaved with the engine as it is.
+
+Run alone on a quiet machine: ``.venv/bin/python benchmarks/engine.py``. BERT-base shape, random weights; prints a
+Markdown table, time without the choice over time with it (above 1 = it pays), median and bootstrap 95% interval.
+"""
+
+import argparse
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import BertConfig, BertForSequenceClassification, PreTrainedModel
+
+from latadj.config import DeviceConfig
+from latadj.device import choose
+from latadj.elimination import families, maps
+from latadj.elimination.attach import at_profile, attach
+from latadj.elimination.lower import lower
+from latadj.elimination.maps import Route
+from latadj.elimination.profile import Profile
+from latadj.measure.clock import speedup, take_turns
+from latadj.measure.layers import time_layers
+
+SHAPES = [(1, 32), (1, 128), (1, 512), (8, 32), (8, 128), (8, 512)]
+STEPS = (0.7, 0.7, 0.7, 0.5, 0.5, 0.5, 0.35, 0.35, 0.35, 0.25, 0.25, 0.25)
+
+
+@contextmanager
+def changed(module: Any, name: str, value: object) -> Iterator[None]:
+    """A module's constant with another value."""
+    before = getattr(module, name)
+    setattr(module, name, value)
+    try:
+        yield
+    finally:
+        setattr(module, name, before)
+
+
+def compare(label: str, with_it: Callable[[], object], without: Callable[[], object], rounds: int) -> None:
+    """Print one row: how much longer it takes without."""
+    work = {"with": [with_it], "without": [without]}
+    seconds = take_turns(work, rounds=rounds, warmup=5, device=torch.device("cpu"), budget_s=20, settle=True)
+    found = speedup(seconds["without"], seconds["with"])
+    print(f"| {label} | {found.median:.2f}x | {found.low:.2f}–{found.high:.2f} |", flush=True)
+
+
+def main() -> None:
+    """Run all comparisons."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=25)
+    rounds = parser.parse_args().rounds
+    device = choose(DeviceConfig())
+    torch.manual_seed(0)
+    plain = BertForSequenceClassification(BertConfig()).eval()
+    models = {
+        precision: lower(attach(copy.deepcopy(plain)), Route(precision, "onednn")) for precision in ("fp32", "int8")
+    }
+    loose = copy.deepcopy(models["int8"])  # the same maps, called through transformers' own modules
+    for layer in loose.base_model.encoder.layer:
+        layer.__dict__.pop(families.LOWERED)
+    full, cut = Profile.full(12), Profile(STEPS)
+
+    def passes(model: PreTrainedModel, profile: Profile, inputs: dict[str, torch.Tensor]) -> Callable[[], object]:
+        def run() -> object:
+            with torch.inference_mode(), at_profile(model, profile):
+                return model(**inputs).logits
+
+        return run
+
+    def under(module: Any, name: str, value: object, run: Callable[[], object]) -> Callable[[], object]:
+        def other() -> object:
+            with changed(module, name, value):
+                return run()
+
+        return other
+
+    print("| choice | worth | 95% |\n| :--- | ---: | ---: |")
+    for batch, length in SHAPES:
+        inputs = {"input_ids": torch.randint(0, 30000, (batch, length))}
+        shape = f"{batch} × {length}"
+        int8, int8_cut = passes(models["int8"], full, inputs), passes(models["int8"], cut, inputs)
+        fp32 = passes(models["fp32"], full, inputs)
+        compare(f"packed fp32 maps, {shape}", fp32, passes(attach(plain), full, inputs), rounds)
+        compare(f"int8 maps, {shape}", int8, fp32, rounds)
+        compare(f"plain calls instead of modules, int8, {shape}", int8, passes(loose, full, inputs), rounds)
+        compare(f"bf16 attention, int8, {shape}", int8, under(maps, "BF16_ATTENTION_FROM", 10**9, int8), rounds)
+        compare(f"feed-forward in chunks, int8, {shape}", int8, under(families, "CHUNK", 10**9, int8), rounds)
+        compare(
+            f"another engine for few rows, int8, cut, {shape}", int8_cut, under(maps, "FEW_ROWS", 0, int8_cut), rounds
+        )
+    lengths = np.random.default_rng(0).integers(8, 128, 16)
+    mask = (torch.arange(int(lengths.max())) < torch.from_numpy(lengths)[:, None]).long()
+    ragged = {"input_ids": torch.randint(0, 30000, mask.shape), "attention_mask": mask}
+    padded = {**ragged, "attention_mask": torch.ones_like(mask)}
+    share = mask.sum() / mask.numel()
+    compare(
+        f"no padding in linear maps, fp32, 16 texts of 8 to 127 tokens, {share:.0%} real",
+        passes(models["fp32"], full, ragged),
+        passes(models["fp32"], full, padded),
+        rounds,
+    )
+    print("\n| scoring, share of a layer's time | fp32 | int8 |\n| :--- | ---: | ---: |")
+    for batch, length in SHAPES:
+        shares = [scoring_share(model, batch, length, device, rounds) for model in models.values()]
+        print(f"| {batch} × {length} | " + " | ".join(f"{100 * share:.1f}%" for share in shares) + " |", flush=True)
+
+
+def scoring_share(model: PreTrainedModel, batch: int, length: int, device: torch.device, rounds: int) -> float:
+    """Time that the first layer takes longer when it scores, and drops one word-vector, over its time without."""
+    inputs = {"input_ids": torch.randint(0, 30000, (batch, length))}
+    times: dict[bool, list[float]] = {True: [], False: []}
+    for turn in range(2 * rounds + 4):
+        scores = turn % 2 == 0
+        profile = Profile(((length - 1) / length,) * 12) if scores else Profile.full(12)
+        with torch.inference_mode(), at_profile(model, profile):
+            seconds = time_layers(model, lambda: model(**inputs), device)
+        if turn >= 4:
+            times[scores].append(float(seconds[0]))
+    return float(np.median(times[True]) / np.median(times[False]) - 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""Peak memory of a model that serves, measured in a process of its own."""
+
+from collections.abc import Callable
+
+import torch
+from transformers import PreTrainedModel
+
+from latadj.config import DeviceConfig
+from latadj.device import choose
+from latadj.elimination.attach import at_profile, attach
+from latadj.elimination.lower import lower
+from latadj.elimination.maps import Route
+from latadj.elimination.profile import Profile
+from latadj.measure.memory import in_own_process, peak_memory
+
+
+def footprint(
+    make: Callable[[], PreTrainedModel],
+    device: DeviceConfig,
+    shape: tuple[int, int],
+    route: Route | None = None,
+    profile: Profile | None = None,
+) -> float | None:
+    """Peak of the process while a model serves batches of one shape.
+
+    Parameters
+    ----------
+    make : makes the plain model; can be pickled
+    shape : (batch, length)
+    route, profile : how it is lowered and cut; without a route it is the plain model, as transformers runs it
+
+    Returns
+    -------
+    MB of a process (libraries, weights and all), of the device's memory on CUDA; None where it cannot be read
+    """
+    return in_own_process(_serve, make, device, shape, route, profile)
+
+
+def _serve(
+    make: Callable[[], PreTrainedModel],
+    device: DeviceConfig,
+    shape: tuple[int, int],
+    route: Route | None,
+    profile: Profile | None,
+) -> float | None:
+    where = choose(device)
+    model = make().to(where)
+    if route is not None:
+        lower(attach(model), route)
+    ids = torch.ones(shape, dtype=torch.long, device=where)
+
+    def work() -> None:
+        with torch.inference_mode():
+            for _ in range(2):
+                model(input_ids=ids)
+
+    if profile is None:
+        found = peak_memory(work, where)
+    else:
+        with at_profile(model, profile):
+            found = peak_memory(work, where)
+    return None if found is None else found / 2**20
