@@ -253,8 +253,8 @@ class BenchConfig(RunConfig):
     speedup: Any = field(default_factory=lambda: [1, 1.5, 2, 3, 4])
     precisions: list[str] = field(default_factory=lambda: ["fp32", "int8"])
     contestants: list[str] = field(default_factory=list)
-    every: int = 1
-    max_flops: float = 12.0
+    every: int = 3
+    max_flops: float = 16.0
     memory: list[int] | None = None
     clock: ClockConfig = field(default_factory=ClockConfig)
     measure: BenchMeasureConfig = field(default_factory=BenchMeasureConfig)

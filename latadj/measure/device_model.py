@@ -173,4 +173,4 @@ def _profiles(dial: Dial) -> list[Profile]:
                 found.append(flops.with_family(family).profile(speedup))
             except ValueError:  # short texts end early
                 break
-    return found
+    return list(dict.fromkeys(found))
