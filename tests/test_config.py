@@ -2,14 +2,16 @@ import pytest
 from omegaconf.errors import OmegaConfBaseException
 
 from latadj.checks import parse_speedups
-from latadj.config import SCHEMAS
+from latadj.config import SCHEMAS, CommandConfig
 from latadj.launch import compose, conf_dir, package_file, typed
+from latadj.measure.peers import PEERS
 
 GROUPS = {
     folder.name: sorted(file.stem for file in folder.glob("*.yaml"))
     for folder in conf_dir().iterdir()
     if folder.is_dir()
 }
+WITH_TASK = [command for command, schema in SCHEMAS.items() if issubclass(schema, CommandConfig)]
 
 
 @pytest.mark.parametrize(
@@ -33,15 +35,31 @@ def test_bad_speedups_say_what_is_possible(value):
         parse_speedups(value)
 
 
-@pytest.mark.parametrize("command", SCHEMAS)
-def test_every_command_composes_with_its_defaults(command):
+@pytest.mark.parametrize("command", WITH_TASK)
+def test_every_command_with_a_task_composes_with_its_defaults(command):
     config = typed(command, compose(command, []))
     assert (config.model.name, config.task.name, config.device.name) == ("minilm", "rotten_tomatoes", "auto")
     assert config.folder == "outputs/minilm-rotten_tomatoes"
 
 
-@pytest.mark.parametrize("command", SCHEMAS)
-@pytest.mark.parametrize("choice", [f"{group}={name}" for group, names in GROUPS.items() for name in names])
+def test_bench_composes_with_its_defaults_without_a_task():
+    config = typed("bench", compose("bench", []))
+    assert (config.model.name, config.model.weights, config.device.name) == ("bert", "random", "auto")
+    assert (config.folder, config.precisions) == ("outputs/bench", ["fp32", "int8"])
+    assert set(config.contestants) == set(PEERS)
+    assert not hasattr(config, "task")
+
+
+@pytest.mark.parametrize(
+    ("command", "choice"),
+    [
+        (command, f"{group}={name}")
+        for command in SCHEMAS
+        for group, names in GROUPS.items()
+        for name in names
+        if command in WITH_TASK or group in ("model", "device")
+    ],
+)
 def test_every_yaml_composes_in_every_command(command, choice):
     config = typed(command, compose(command, [choice]))
     group, name = choice.split("=")

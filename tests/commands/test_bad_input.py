@@ -23,7 +23,7 @@ def root(tmp_path_factory):
     toy.write_task(root / "data", examples=60)
     common = toy.overrides(root)
     run(root, "finetune", *common, "plain.epochs=1", "adjustable=false", expect=0)
-    run(root, "calibrate", *common, "search.trials=0", "calibration.examples=16", expect=0)
+    run(root, "calibrate", *common, "search.trials=0", "calibration.examples=16", "clock.rounds=0", expect=0)
     return root
 
 
@@ -172,8 +172,8 @@ def test_a_missing_column(root, tmp_path):
 
 def test_an_output_folder_that_cannot_be_made(root, tmp_path):
     (tmp_path / "file").write_text("not a folder")
-    options = [*toy.overrides(root), f"folder={tmp_path}/file/out", f"checkpoint={root}/out/checkpoint"]
-    assert "file" in refused(tmp_path, "eval", *options)
+    options = [f"folder={tmp_path}/file/out", f"checkpoint={root}/out/checkpoint", "dial.target=flops"]
+    assert "file" in refused(tmp_path, "eval", *toy.overrides(root), *options)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 import latadj
 from latadj.cli import app
 from latadj.measure.baselines import BASELINES
+from latadj.report.result import OWN
 
 
 def run(*arguments):
@@ -71,7 +72,7 @@ def test_sweep_json_holds_what_it_promises(sweep):
         assert row["family"] == "searched"
         assert len(row["keep"]) == 4
         assert all(before >= after > 0 for before, after in zip([1.0, *row["keep"]], row["keep"], strict=False))
-        assert set(row["measured"]) == set(BASELINES)
+        assert set(row["measured"]) == {*BASELINES, OWN}
         for found in row["measured"].values():
             assert found["ci"][0] <= found["speedup"] <= found["ci"][1]
         assert row["latency_ms"]["p50"] <= row["latency_ms"]["p95"]
@@ -168,7 +169,8 @@ def test_the_readme_snippet_runs(root, tmp_path, monkeypatch, capsys):
 def test_any_fine_tuned_folder_can_be_calibrated(root, tmp_path):
     foreign = toy.write_model(tmp_path / "foreign", layers=3)
     common = [*toy.overrides(root), f"folder={tmp_path / 'out'}", f"checkpoint={foreign}"]
-    assert run("calibrate", *common, "search.trials=0", "calibration.examples=16").exit_code == 0
+    options = ["search.trials=0", "calibration.examples=16", "clock.rounds=0"]
+    assert run("calibrate", *common, *options).exit_code == 0
     assert run("sweep", *common, "speedup=2", "measure.batches=0").exit_code == 0
     found = json.loads((tmp_path / "out" / "sweep" / "sweep.json").read_text())
     assert found["plain_metric"] is None

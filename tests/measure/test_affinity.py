@@ -37,7 +37,7 @@ def test_pinning_reaches_threads_that_run_already_and_can_be_widened_again(resto
 @linux
 @pytest.mark.parametrize("wrong", [[], [-1], [0, 100_000]])
 def test_cpus_that_are_not_there_are_refused_and_nothing_changes(restored, wrong):
-    with pytest.raises(ValueError, match=r"^cpus=\[.*\]: expected some of \[.*\], or null for all of them$"):
+    with pytest.raises(ValueError, match=r"^device\.cpus=\[.*\]: expected some of \[.*\], or null for all of them$"):
         pin(wrong)
     assert affinity() == restored
 
