@@ -21,13 +21,26 @@ PARTS = ("entering", "choosing", "leaving", "last", "outside")
 class Ramp:
     """A function that starts at ``base`` and never falls: straight lines between knots, going on after the last.
 
-    knots : rising word-vector counts
+    knots : rising word-vector counts, at least two
     rises : by how much it rises from each knot to the next, seconds
+
+    Raises
+    ------
+    ValueError
+        if the knots do not rise, or the function would fall.
     """
 
     base: float
     knots: tuple[float, ...]
     rises: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.knots) < 2 or len(self.rises) != len(self.knots) - 1:
+            raise ValueError(f"a ramp with {len(self.knots)} knots and {len(self.rises)} rises between them")
+        if not (np.isfinite([self.base, *self.knots, *self.rises]).all() and min(np.diff(self.knots)) > 0):
+            raise ValueError(f"a ramp whose knots {self.knots} do not rise, or with numbers that are not finite")
+        if min(self.base, *self.rises) < 0:
+            raise ValueError(f"a ramp that falls: it starts at {self.base} and rises by {self.rises}")
 
     def __call__(self, counts: np.ndarray) -> np.ndarray:
         heights = self.base + np.concatenate([[0.0], np.cumsum(self.rises)])
@@ -85,7 +98,7 @@ class LatencyModel:
         Raises
         ------
         ValueError
-            if a field is missing, unknown or of the wrong kind.
+            if a field is missing or of the wrong kind.
         """
         try:
             ramps = {
