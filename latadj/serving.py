@@ -12,7 +12,7 @@ from latadj.elimination.lower import lower
 from latadj.elimination.maps import Route
 from latadj.elimination.profile import Dial
 from latadj.precision import fastest_route, kernels
-from latadj.sidecar import Device, Sidecar
+from latadj.sidecar import Device, Serving, Sidecar
 
 log = logging.getLogger("latadj")
 
@@ -110,9 +110,15 @@ def make_ready(
 def remember(sidecar: Sidecar, device: torch.device, found: Device) -> Sidecar:
     """The sidecar with what was measured on this device added to what it knew."""
     before = sidecar.devices.get(place(device), Device())
-    merged = Device(
-        found.precision or before.precision,
-        found.trials or before.trials,
-        {**before.serving, **found.serving},
-    )
+    serving = {name: _merged(before.serving.get(name), served) for name, served in found.serving.items()}
+    merged = Device(found.precision or before.precision, found.trials or before.trials, {**before.serving, **serving})
     return Sidecar(sidecar.task, sidecar.dial, sidecar.notes, {**sidecar.devices, place(device): merged})
+
+
+def _merged(before: Serving | None, found: Serving) -> Serving:
+    """What was found, and the models of other batch sizes if the same kernel was measured before."""
+    if before is None or before.kernel != found.kernel:
+        return found
+    measured = {model.batch for model in found.models}
+    kept = tuple(model for model in before.models if model.batch not in measured)
+    return Serving(found.kernel, (*found.models, *kept))
