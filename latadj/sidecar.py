@@ -104,8 +104,8 @@ def read_sidecar(folder: Path) -> Sidecar:
         raise ValueError(f"{path}: schema {found!r}, this latadj reads {SCHEMA!r}; {mend}")
     try:
         dial = Dial.from_json(data["dial"]) if data.get("dial") else None
-        devices = {name: Device.from_json(found) for name, found in (data.get("devices") or {}).items()}
-    except ValueError as error:
+        devices = {name: Device.from_json(found) for name, found in dict(data.get("devices") or {}).items()}
+    except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}; {mend}") from error
     return Sidecar(data.get("task"), dial, data.get("notes") or {}, devices)
 
