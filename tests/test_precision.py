@@ -1,0 +1,189 @@
+import copy
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from conftest import tiny_bert
+
+from latadj import precision
+from latadj.elimination.attach import attach
+from latadj.elimination.lower import is_lowered
+from latadj.elimination.maps import Route
+from latadj.precision import Trial, compare, fastest_route, fastest_that_agrees, kernels
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+KERNELS = dict.fromkeys(("plain", "onednn", "x86", "fbgemm", "qnnpack"), 2.0)
+
+
+class Tokenizer:
+    """All that batching needs of one."""
+
+    @staticmethod
+    def pad(rows, padding, max_length, return_tensors):
+        width = max(len(row["input_ids"]) for row in rows)
+        return {
+            "input_ids": torch.tensor([row["input_ids"] + [0] * (width - len(row["input_ids"])) for row in rows]),
+            "attention_mask": torch.tensor(
+                [[1] * len(row["input_ids"]) + [0] * (width - len(row["input_ids"])) for row in rows]
+            ),
+        }
+
+
+def rows(count=24):
+    rng = np.random.default_rng(0)
+    return [{"input_ids": rng.integers(1, 120, rng.integers(3, 20)).tolist()} for _ in range(count)]
+
+
+def clock(seconds):
+    """``take_turns`` that gives these seconds, whatever is run; notes who took part."""
+    seen = []
+
+    def take_turns(contestants, **options):
+        seen.append(list(contestants))
+        for work in contestants.values():
+            for piece in work:
+                piece()
+        return {name: np.full((3, len(work)), seconds[name]) for name, work in contestants.items()}
+
+    take_turns.seen = seen
+    return take_turns
+
+
+def needs(name, *wanted):
+    lacks = set(wanted) - set(kernels(name, CPU))
+    if lacks:
+        pytest.skip(f"this torch has no {name} by {', '.join(lacks)} on this processor")
+
+
+@pytest.mark.parametrize(
+    ("name", "quick"), [("fp32", "plain"), ("fp32", "onednn"), ("bf16", "onednn"), ("int8", "x86")]
+)
+def test_the_faster_kernel_is_taken(monkeypatch, name, quick):
+    needs(name, quick)
+    monkeypatch.setattr(precision, "take_turns", clock(KERNELS | {quick: 1.0}))
+    model = tiny_bert()
+    assert fastest_route(model, name, CPU) == Route(name, quick)
+    assert not is_lowered(model)
+
+
+def test_a_kernel_that_is_quick_for_one_text_and_slow_for_a_batch_counts_by_both(monkeypatch):
+    needs("fp32", "plain", "onednn")
+    monkeypatch.setattr(
+        precision, "take_turns", lambda *_, **__: {"plain": np.array([[1.0, 4.0]]), "onednn": np.array([[2.0, 3.0]])}
+    )
+    assert fastest_route(tiny_bert(), "fp32", CPU).kernel == "plain"  # 1 * 4 against 2 * 3
+
+
+def test_an_fp32_kernel_that_computes_something_else_is_not_taken(monkeypatch):
+    needs("fp32", "onednn")
+    pack = Route.pack
+
+    def wrong(route, *maps, **options):
+        packed = pack(route, *maps, **options)
+        return (lambda rows: packed(rows) + 1e-3) if route.kernel == "onednn" else packed
+
+    monkeypatch.setattr(Route, "pack", wrong)
+    turns = clock({"plain": 2.0, "onednn": 1.0})
+    monkeypatch.setattr(precision, "take_turns", turns)
+    assert fastest_route(tiny_bert(), "fp32", CPU).kernel == "plain"
+    assert turns.seen == [["plain"]]
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "without", "expected"),
+    [
+        ("fp32", CPU, None, ["plain", "onednn"]),
+        ("bf16", CPU, "mkldnn", ["plain"]),
+        ("fp32", CUDA, None, ["plain"]),
+        ("bf16", CUDA, None, ["plain"]),
+        ("int8", CPU, None, ["onednn", "x86", "qnnpack"]),
+        ("int8", CPU, "vnni", ["x86", "qnnpack"]),
+        ("int8", CPU, "mkldnn", ["x86", "qnnpack"]),
+    ],
+)
+def test_what_could_run_a_precision(monkeypatch, name, device, without, expected):
+    monkeypatch.setattr(torch._C, "_has_mkldnn", without != "mkldnn")
+    monkeypatch.setattr(precision, "vnni", lambda: without != "vnni")
+    monkeypatch.setattr(precision, "_engines", lambda: ["qnnpack", "none", "x86"])
+    assert kernels(name, device) == expected
+
+
+@pytest.mark.parametrize("ask", [kernels, partial(fastest_route, tiny_bert())])
+def test_int8_is_refused_where_it_does_not_run(monkeypatch, ask):
+    with pytest.raises(ValueError, match=r"device\.precision=int8 runs on CPUs, not on cuda: take fp32 or bf16"):
+        ask("int8", CUDA)
+    monkeypatch.setattr(precision, "_engines", lambda: ["none"])
+    with pytest.raises(ValueError, match="int8 needs an engine that this PyTorch lacks: take fp32 or bf16"):
+        ask("int8", CPU)
+
+
+def test_a_precision_that_is_none_is_refused_with_what_is_possible():
+    with pytest.raises(ValueError, match="precision=fp8: expected one of fp32, bf16, int8, auto"):
+        kernels("fp8", CPU)
+
+
+def test_only_one_kernel_needs_no_clock(monkeypatch):
+    monkeypatch.setattr(precision, "take_turns", None)
+    assert fastest_route(tiny_bert(), "bf16", CUDA) == Route("bf16", "plain")
+
+
+@pytest.mark.parametrize(
+    ("bf16", "int8", "expected"),
+    [
+        ((1.0, 5.0), (0.996, 4.0), "int8"),
+        ((1.0, 5.0), (0.995, 4.0), "int8"),
+        ((1.0, 5.0), (0.994, 4.0), "bf16"),
+        ((0.9, 5.0), (0.9, 4.0), "fp32"),
+        ((1.0, 20.0), (1.0, 11.0), "fp32"),
+    ],
+)
+def test_the_fastest_precision_that_agrees_is_taken(bf16, int8, expected):
+    route = Route("fp32", "plain")
+    trials = {"fp32": Trial(route, 1.0, 10.0), "bf16": Trial(route, *bf16), "int8": Trial(route, *int8)}
+    assert fastest_that_agrees(trials) == expected
+
+
+def model_of(**options):
+    return attach(tiny_bert(layers=2, **options))
+
+
+def test_precisions_are_compared_on_the_same_texts_and_the_model_is_left_as_it_is(monkeypatch):
+    needs("int8", "x86")
+    times = {"fp32": 0.003, "bf16": 0.002, "int8": 0.001}
+    turns = clock(times)
+    monkeypatch.setattr(precision, "take_turns", turns)
+    monkeypatch.setattr(precision, "fastest_route", lambda model, name, device: Route(name, kernels(name, device)[0]))
+    model = model_of()
+    before = copy.deepcopy(model.state_dict())
+    trials = compare(model, Tokenizer, rows(), CPU, batch_size=4)
+    assert turns.seen == [["fp32", "bf16", "int8"]]
+    assert {name: trial.ms for name, trial in trials.items()} == {name: 1000 * value for name, value in times.items()}
+    assert trials["fp32"].agreement == 1.0
+    assert all(0.8 <= trial.agreement <= 1.0 for trial in trials.values())
+    assert all(trial.route.precision == name for name, trial in trials.items())
+    assert not is_lowered(model)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_a_precision_whose_answers_differ_agrees_less(monkeypatch):
+    monkeypatch.setattr(precision, "take_turns", clock(KERNELS | {"fp32": 0.003, "bf16": 0.002}))
+    answers = iter([np.eye(3)[[0, 1, 2, 0]], np.eye(3)[[0, 1, 2, 1]]])
+    monkeypatch.setattr(precision, "predict", lambda *_, **__: next(answers))
+    trials = compare(model_of(), Tokenizer, rows(4), CPU, batch_size=4, precisions=("fp32", "bf16"))
+    assert [trial.agreement for trial in trials.values()] == [1.0, 0.75]
+
+
+def test_of_a_regression_agreement_is_correlation(monkeypatch):
+    monkeypatch.setattr(precision, "take_turns", clock(KERNELS | {"fp32": 0.003, "bf16": 0.002}))
+    answers = iter([np.array([[1.0], [2.0], [3.0]]), np.array([[1.0], [2.0], [5.0]])])
+    monkeypatch.setattr(precision, "predict", lambda *_, **__: next(answers))
+    trials = compare(model_of(), Tokenizer, rows(3), CPU, batch_size=4, precisions=("fp32", "bf16"))
+    assert trials["fp32"].agreement == 1.0
+    assert trials["bf16"].agreement == pytest.approx(np.corrcoef([1, 2, 3], [1, 2, 5])[0, 1])
+
+
+def test_a_processor_without_int8_compares_the_others(monkeypatch):
+    monkeypatch.setattr(precision, "_engines", lambda: [])
+    monkeypatch.setattr(precision, "take_turns", clock(KERNELS | {"fp32": 0.003, "bf16": 0.002}))
+    assert list(compare(model_of(), Tokenizer, rows(4), CPU, batch_size=4)) == ["fp32", "bf16"]
