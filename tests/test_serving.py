@@ -1,0 +1,196 @@
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from conftest import tiny_bert
+
+from latadj import device, serving
+from latadj.config import DeviceConfig
+from latadj.device import place
+from latadj.elimination.attach import attach, dial_of
+from latadj.elimination.families import layer_shapes
+from latadj.elimination.latency import LatencyModel, Ramp
+from latadj.elimination.lower import route_of
+from latadj.elimination.maps import Route
+from latadj.elimination.profile import Dial
+from latadj.serving import dial_for, make_ready, remember, route_for
+from latadj.sidecar import Device, Serving, Sidecar, read_sidecar, write_sidecar
+
+CPU = torch.device("cpu")
+HERE = place(CPU)
+
+
+def latency(batch=8, **options):
+    line, none = Ramp(0.0, (1.0, 64.0), (1.0,)), Ramp(0.0, (1.0, 64.0), (0.0,))
+    return replace(LatencyModel(batch, line, none, line, none, none), **options)
+
+
+def served(kernel="plain", *batches):
+    return Serving(kernel, tuple(latency(batch) for batch in batches or (8,)))
+
+
+def sidecar(**options):
+    return Sidecar("sst2", None, {}, {HERE: Device(**options)})
+
+
+@pytest.fixture
+def model():
+    return attach(tiny_bert())
+
+
+def dial(model):
+    return Dial(layer_acc=(0.8,) * 4, lengths=(10, 20), shapes=layer_shapes(model))
+
+
+def test_a_sidecar_survives_its_file(model, tmp_path):
+    trials = {"fp32": {"agreement": 1.0, "ms": 3.5}}
+    found = sidecar(precision="int8", trials=trials, serving={"int8": served("x86", 1, 32)})
+    found.dial = dial(model).on(latency())
+    write_sidecar(tmp_path, found)
+    assert read_sidecar(tmp_path) == replace(found, dial=dial(model))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"precision": "int8"},
+        {"precision": None, "trials": {}, "serving": {"fp32": {"kernel": "plain"}}},
+        {"precision": None, "trials": {}, "serving": {"fp32": {"kernel": "plain", "models": [{"batch": 1}]}}},
+        {"precision": None, "trials": {}, "serving": ["fp32"]},
+        ["fp32"],
+        None,
+    ],
+)
+def test_a_damaged_device_is_refused_with_what_to_do(tmp_path, damage):
+    write_sidecar(tmp_path, Sidecar("sst2"))
+    data = json.loads((tmp_path / "latadj.json").read_text())
+    for devices in ({HERE: damage}, [damage, damage]):
+        (tmp_path / "latadj.json").write_text(json.dumps({**data, "devices": devices}))
+        with pytest.raises(ValueError, match=r"latadj\.json: .*; make it anew with `latadj calibrate`"):
+            read_sidecar(tmp_path)
+
+
+@pytest.mark.parametrize(("asked", "given"), [(1, 1), (2, 1), (7, 8), (20, 32), (500, 32), (None, 1)])
+def test_the_model_of_the_nearest_batch_is_taken(asked, given):
+    assert served("plain", 1, 8, 32).model(asked).batch == given
+
+
+def test_without_a_measurement_there_is_no_model():
+    assert Serving("plain").model(8) is None
+
+
+def test_remembering_adds_to_what_is_known_of_a_device():
+    before = sidecar(precision="fp32", trials={"fp32": {"ms": 1.0}}, serving={"fp32": served()})
+    before.devices["another"] = Device("bf16")
+    found = remember(before, CPU, Device(serving={"int8": served("x86")}))
+    assert found.devices["another"] == Device("bf16")
+    here = found.devices[HERE]
+    assert (here.precision, here.trials) == ("fp32", {"fp32": {"ms": 1.0}})
+    assert here.serving == {"fp32": served(), "int8": served("x86")}
+    again = remember(found, CPU, Device("int8", {"int8": {"ms": 0.5}}))
+    assert (again.devices[HERE].precision, again.devices[HERE].trials) == ("int8", {"int8": {"ms": 0.5}})
+    assert again.devices[HERE].serving == here.serving
+
+
+def test_another_batch_is_remembered_beside_the_first_and_the_same_one_replaced():
+    found = sidecar(serving={"fp32": served("plain", 1, 8)})
+    newer = latency(8, error=0.01)
+    found = remember(found, CPU, Device(serving={"fp32": Serving("plain", (newer,))}))
+    assert found.devices[HERE].serving["fp32"] == Serving("plain", (newer, latency(1)))
+
+
+def test_what_another_kernel_took_is_forgotten():
+    found = remember(sidecar(serving={"fp32": served("plain", 1)}), CPU, Device(serving={"fp32": served("onednn", 8)}))
+    assert found.devices[HERE].serving["fp32"] == served("onednn", 8)
+
+
+def test_a_remembered_kernel_is_taken_without_measuring(monkeypatch, model):
+    monkeypatch.setattr(serving, "fastest_route", None)
+    known = sidecar(precision="bf16", serving={"fp32": served("plain"), "bf16": served("plain")})
+    assert route_for(model, known, "fp32", CPU) == Route("fp32", "plain")
+    assert route_for(model, known, "auto", CPU) == Route("bf16", "plain")
+
+
+@pytest.mark.parametrize("known", [Sidecar(), sidecar(serving={"fp32": served("gone")})])
+def test_a_kernel_that_is_not_known_or_not_there_is_measured(monkeypatch, model, known):
+    monkeypatch.setattr(serving, "fastest_route", lambda model, precision, device: Route(precision, "plain"))
+    assert route_for(model, known, "fp32", CPU) == Route("fp32", "plain")
+
+
+@pytest.mark.parametrize("known", [Sidecar(), sidecar(serving={"fp32": served()})])
+def test_auto_has_to_be_calibrated(model, known):
+    with pytest.raises(ValueError, match=r"was not on this one \(.*\): run `latadj calibrate device.precision=auto`"):
+        route_for(model, known, "auto", CPU)
+
+
+def test_the_dial_is_marked_for_the_workload(model):
+    known = sidecar(serving={"fp32": served("plain", 1, 32)})
+    route = Route("fp32", "plain")
+    assert dial_for(dial(model), known, route, CPU, None, None) == dial(model).on(latency(1))
+    assert dial_for(dial(model), known, route, CPU, 30, [12]) == dial(model).on(latency(32), (12,))
+    assert dial_for(dial(model), known, Route("fp32", "onednn"), CPU, None, None) is None
+    assert dial_for(dial(model), known, Route("int8", "x86"), CPU, None, None) is None
+
+
+@pytest.mark.parametrize(("batch", "warns"), [(16, False), (64, False), (15, True), (65, True)])
+def test_a_batch_far_from_the_measured_one_is_warned_of(model, caplog, batch, warns):
+    dial_for(dial(model), sidecar(serving={"fp32": served("plain", 32)}), Route("fp32", "plain"), CPU, batch, None)
+    assert ("calibrated at batch 32, for batch" in caplog.text) == warns
+
+
+@pytest.mark.parametrize(
+    ("known", "target", "marked", "warns"),
+    [
+        (sidecar(serving={"fp32": served()}), "latency", "latency", False),
+        (sidecar(serving={"fp32": served()}), "flops", "flops", False),
+        (sidecar(serving={"int8": served("x86")}), "latency", "flops", True),
+        (Sidecar(), "flops", "flops", False),
+    ],
+)
+def test_a_model_made_ready_is_lowered_and_its_dial_marked(monkeypatch, caplog, model, known, target, marked, warns):
+    monkeypatch.setattr(serving, "fastest_route", lambda model, precision, device: Route(precision, "plain"))
+    route = make_ready(model, known, dial(model), CPU, precision="fp32", target=target)
+    assert route == route_of(model) == Route("fp32", "plain")
+    assert dial_of(model).target == marked
+    assert ("the dial is marked in FLOPs: this device" in caplog.text) == warns
+
+
+def test_a_device_is_named_by_all_that_its_speed_depends_on():
+    assert place(CPU).endswith(f", cpu, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    before = torch.get_num_threads()
+    torch.set_num_threads(before + 1)
+    try:
+        assert place(CPU) != HERE
+    finally:
+        torch.set_num_threads(before)
+    assert place(CPU) == HERE
+
+
+def test_threads_follow_the_cpus_unless_they_are_named():
+    before = torch.get_num_threads()
+    try:
+        assert device.choose(DeviceConfig(name="cpu", cpus=[0, 1])) == CPU
+        assert torch.get_num_threads() == 2
+        device.choose(DeviceConfig(name="cpu", cpus=[0, 1], threads=1))
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_memory_is_kept_where_the_allocator_can_be_told(monkeypatch):
+    told = []
+
+    class Library:
+        def mallopt(self, number, value):
+            told.append(number)
+            return 1
+
+    monkeypatch.setattr(device.ctypes, "CDLL", lambda name: Library())
+    monkeypatch.setattr(device.sys, "platform", "linux")
+    assert device.keep_freed_memory()
+    assert told == [-3, -1]
+    monkeypatch.setattr(device.ctypes, "CDLL", lambda name: object())
+    assert not device.keep_freed_memory()
+    monkeypatch.setattr(device.sys, "platform", "darwin")
+    assert not device.keep_freed_memory()
