@@ -141,7 +141,7 @@ class Dial:
 
     def reach(self) -> float:
         """The largest speedup that may be asked for: by ``max_speedup``, the family and the quality floor."""
-        return min(self.max_speedup, self.predicted(family_profile(self, _floor(self))))
+        return min(self.max_speedup, _reach(self))
 
     def profile(self, speedup: float) -> Profile:
         """Profile whose speedup is the one asked for.
@@ -222,13 +222,18 @@ def _floor(dial: Dial) -> float:
     return _strength(lambda strength: dial.speedup_of(family_profile(dial, strength)), dial.max_flops)
 
 
+def _reach(dial: Dial) -> float:
+    # Where choosing costs more than it saves, in a tiny model, no profile is as fast as the full one.
+    profiles = (Profile.full(dial.layers), family_profile(dial, _floor(dial)))
+    return max(dial.predicted(profile) for profile in profiles)
+
+
 @lru_cache(maxsize=4096)
 def _solve(dial: Dial, speedup: float) -> Profile:
     full = Profile.full(dial.layers)
-    if dial.predicted(full) >= speedup:
+    if dial.predicted(full) >= speedup * (1 - 1e-3):
         return full
-    floor = _floor(dial)
-    reach = dial.predicted(family_profile(dial, floor))
+    floor, reach = _floor(dial), _reach(dial)
     if reach < speedup * (1 - 1e-3):
         where = f"on this device at batch {dial.latency.batch}" if dial.latency else "on these lengths"
         raise ValueError(

@@ -138,6 +138,15 @@ def test_the_dial_reaches_no_further_than_what_may_be_asked():
     assert dial(max_speedup=2.0).reach() == 2.0
 
 
+def test_a_device_that_eliminating_slows_down_reaches_speedup_one():
+    slow = dial().on(replace(LATENCY, choosing=ramp(1.0, 0.0)))
+    assert slow.reach() == 1.0
+    assert not slow.profile(1).eliminates
+    assert not slow.profile(1.0005).eliminates
+    with pytest.raises(ValueError, match=r"out of reach: profiles of family=acc end at 1.00x on this device"):
+        slow.profile(1.5)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_speedup_beyond_the_quality_floor_is_refused_with_the_largest_there_is(family):
     found = dial(family=family, max_flops=6.0, max_speedup=50.0)
