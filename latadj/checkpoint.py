@@ -124,6 +124,8 @@ def random_model(config: ModelConfig, seed: int) -> PreTrainedModel:
         if neither ``shape`` nor a folder says what that is.
     """
     if config.shape:
+        if "model_type" not in config.shape:
+            raise ValueError(f"model.shape={config.shape}: expected a model_type, such as bert, among them")
         options = {str(key): value for key, value in config.shape.items()}
         shape = AutoConfig.for_model(options.pop("model_type"), **options)
     else:

@@ -107,7 +107,7 @@ def _bounds(config: RunConfig) -> Iterator[tuple[str, float, float]]:
             value = getattr(config.workload, key)
             if value is not None:
                 yield f"workload.{key}", value, 1
-    if isinstance(config, (CalibrateConfig, BenchConfig)) and config.clock.rounds != 0:
+    if isinstance(config, CalibrateConfig) and config.clock.rounds != 0:
         yield "clock.rounds", config.clock.rounds, 2
     if isinstance(config, (SweepConfig, BenchConfig)):
         yield "measure.repeats", config.measure.repeats, 1

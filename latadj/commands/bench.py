@@ -60,6 +60,8 @@ class Stage:
 def prepare(config: BenchConfig) -> Stage:
     """Make the model and its dials; peers are made when the run folder is there."""
     where = device.choose(config.device)
+    for name in config.contestants:
+        missing(name)  # refuses a name that is none
     transformers_logging.set_verbosity_error()
     plain = checkpoint.random_model(config.model, config.seed).to(where)
     longest = getattr(plain.config, "max_position_embeddings", math.inf)
