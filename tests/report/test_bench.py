@@ -56,7 +56,7 @@ def test_accuracy_counts_positions_above_one_by_precision():
 
 def test_markdown_has_a_row_for_all_that_ran():
     text = bench_markdown(bench())
-    head = "| contestant | p50 ms | p95 ms | vs sdpa_fp32 | asked | predicted | measured | 95% | FLOPs |"
+    head = "| contestant | p50 ms | p95 ms | vs sdpa | asked | predicted | measured | 95% | FLOPs |"
     assert f"{head} peak MB |" in text  # columns for what was counted only
     assert f"{head} joules |" in text
     assert "| onnxruntime_int8 | 40.0 | 44.0 | 2.50x |  |  |  |  |  |  |" in text
