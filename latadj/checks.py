@@ -124,6 +124,8 @@ def _bench_problems(config: BenchConfig) -> list[str]:
         values = getattr(config, key)
         if not values or min(values) < 1:
             problems.append(f"{key}={values}: expected a list of numbers, each at least 1")
+    if config.memory is not None and (len(config.memory) != 2 or min(config.memory) < 1):
+        problems.append(f"memory={config.memory}: expected [batch, length], each at least 1, or null")
     unknown = [precision for precision in config.precisions if precision not in PRECISIONS]
     if unknown or not config.precisions:
         problems.append(f"precisions={config.precisions}: expected some of {', '.join(PRECISIONS)}")
