@@ -125,12 +125,22 @@ def test_precisions_have_a_dial_each_and_need_no_contestants(tmp_path):
     assert bench["cells"][0]["contestants"] == {}
 
 
+def test_peak_memory_is_measured_at_the_shape_that_is_named(tmp_path):
+    options = ["batch=[1]", "length=[8,16]", "speedup=1", "contestants=[]", "memory=[1,16]"]
+    assert run(*TINY, *options, f"folder={tmp_path}").exit_code == 0
+    short, long = json.loads((tmp_path / "bench.json").read_text())["cells"]
+    assert short["memory_mb"] == {}
+    assert set(long["memory_mb"]) == {"sdpa_fp32", "dial_fp32_1x"}
+    assert min(long["memory_mb"].values()) > 50  # a process with torch in it
+
+
 @pytest.mark.parametrize(
     ("option", "message"),
     [
         ("length=[8,65]", "length=[8, 65]: this model takes 64 tokens at most"),
         ("length=[]", "length=[]: expected a list of numbers, each at least 1"),
         ("batch=[0]", "batch=[0]: expected a list of numbers, each at least 1"),
+        ("memory=[8]", "memory=[8]: expected [batch, length], each at least 1, or null"),
         ("precisions=[fp8]", "precisions=['fp8']: expected some of fp32, bf16, int8"),
         ("precisions=[]", "precisions=[]: expected some of fp32, bf16, int8"),
         ("contestants=[tflite]", "peer 'tflite': expected one of sdpa_fp32, sdpa_bf16"),
