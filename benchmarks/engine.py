@@ -24,7 +24,7 @@ from latadj.elimination.profile import Profile
 from latadj.measure.clock import speedup, take_turns
 from latadj.measure.layers import time_layers
 
-SHAPES = [(1, 32), (1, 128), (1, 512), (8, 32), (8, 128), (8, 512)]
+SHAPES = [(1, 32), (1, 128), (8, 32), (8, 128), (8, 512)]
 STEPS = (0.7, 0.7, 0.7, 0.5, 0.5, 0.5, 0.35, 0.35, 0.35, 0.25, 0.25, 0.25)
 
 
@@ -39,10 +39,12 @@ def changed(module: Any, name: str, value: object) -> Iterator[None]:
         setattr(module, name, before)
 
 
-def compare(label: str, with_it: Callable[[], object], without: Callable[[], object], rounds: int) -> None:
+def compare(
+    label: str, with_it: Callable[[], object], without: Callable[[], object], rounds: int, budget_s: float
+) -> None:
     """Print one row: how much longer it takes without."""
     work = {"with": [with_it], "without": [without]}
-    seconds = take_turns(work, rounds=rounds, warmup=5, device=torch.device("cpu"), budget_s=20, settle=True)
+    seconds = take_turns(work, rounds=rounds, warmup=5, device=torch.device("cpu"), budget_s=budget_s)
     found = speedup(seconds["without"], seconds["with"])
     print(f"| {label} | {found.median:.2f}x | {found.low:.2f}–{found.high:.2f} |", flush=True)
 
@@ -51,7 +53,9 @@ def main() -> None:
     """Run all comparisons."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=25)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--budget", type=float, default=10.0, help="seconds for each comparison")
+    options = parser.parse_args()
+    rounds = options.rounds
     device = choose(DeviceConfig())
     torch.manual_seed(0)
     plain = BertForSequenceClassification(BertConfig()).eval()
@@ -83,13 +87,14 @@ def main() -> None:
         shape = f"{batch} × {length}"
         int8, int8_cut = passes(models["int8"], full, inputs), passes(models["int8"], cut, inputs)
         fp32 = passes(models["fp32"], full, inputs)
-        compare(f"packed fp32 maps, {shape}", fp32, passes(attach(plain), full, inputs), rounds)
-        compare(f"int8 maps, {shape}", int8, fp32, rounds)
-        compare(f"plain calls instead of modules, int8, {shape}", int8, passes(loose, full, inputs), rounds)
-        compare(f"bf16 attention, int8, {shape}", int8, under(maps, "BF16_ATTENTION_FROM", 10**9, int8), rounds)
-        compare(f"feed-forward in chunks, int8, {shape}", int8, under(families, "CHUNK", 10**9, int8), rounds)
+        compare(f"packed fp32 maps, {shape}", fp32, passes(attach(plain), full, inputs), rounds, options.budget)
+        compare(f"int8 maps, {shape}", int8, fp32, rounds, options.budget)
+        compare(f"plain calls instead of modules, int8, {shape}", int8, passes(loose, full, inputs), rounds, options.budget)
+        compare(f"bf16 attention, int8, {shape}", int8, under(maps, "BF16_ATTENTION_FROM", 10**9, int8), rounds, options.budget)
+        compare(f"feed-forward in chunks, int8, {shape}", int8, under(families, "CHUNK", 10**9, int8), rounds, options.budget)
         compare(
-            f"another engine for few rows, int8, cut, {shape}", int8_cut, under(maps, "FEW_ROWS", 0, int8_cut), rounds
+            *(f"another engine for few rows, int8, cut, {shape}", int8_cut, under(maps, "FEW_ROWS", 0, int8_cut)),
+            *(rounds, options.budget),
         )
     lengths = np.random.default_rng(0).integers(8, 128, 16)
     mask = (torch.arange(int(lengths.max())) < torch.from_numpy(lengths)[:, None]).long()
@@ -101,6 +106,7 @@ def main() -> None:
         passes(models["fp32"], full, ragged),
         passes(models["fp32"], full, padded),
         rounds,
+        options.budget,
     )
     print("\n| scoring, share of a layer's time | fp32 | int8 |\n| :--- | ---: | ---: |")
     for batch, length in SHAPES:

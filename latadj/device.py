@@ -47,7 +47,9 @@ def keep_freed_memory() -> bool:
     """
     if sys.platform != "linux" or not hasattr(libc := ctypes.CDLL(None), "mallopt"):
         return False
-    return bool(libc.mallopt(_MMAP_THRESHOLD, _GIB) and libc.mallopt(_TRIM_THRESHOLD, 2 * _GIB - 1))
+    # Older releases refuse more than 32 MiB.
+    kept = libc.mallopt(_MMAP_THRESHOLD, _GIB) or libc.mallopt(_MMAP_THRESHOLD, 32 * 2**20)
+    return bool(kept and libc.mallopt(_TRIM_THRESHOLD, 2 * _GIB - 1))
 
 
 def place(device: torch.device) -> str:

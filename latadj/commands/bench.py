@@ -67,11 +67,18 @@ def prepare(config: BenchConfig) -> Stage:
     longest = getattr(plain.config, "max_position_embeddings", math.inf)
     if max(config.length) > longest:
         raise ValueError(f"length={config.length}: this model takes {longest} tokens at most")
-    dials = {}
+    stage = Stage(config, where, plain, {}, {})
     for precision in config.precisions:
-        route = fastest_route(plain, precision, where)
-        dials[precision] = lower(attach(copy.deepcopy(plain)), route)
-    return Stage(config, where, plain, {}, dials)
+        try:
+            route = fastest_route(plain, precision, where)
+        except ValueError as error:  # this device has no kernel for it
+            if precision == config.precisions[-1] and not stage.dials:
+                raise
+            log.warning("%s", error)
+            stage.warnings.append(str(error))
+            continue
+        stage.dials[precision] = lower(attach(copy.deepcopy(plain)), route)
+    return stage
 
 
 def run(stage: Stage) -> Bench:

@@ -7,7 +7,9 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+import latadj.commands.bench
 from latadj.cli import app
+from latadj.elimination.maps import Route
 from latadj.measure import peers
 from latadj.measure.affinity import affinity
 from latadj.precision import kernels
@@ -162,3 +164,18 @@ def test_a_shape_without_a_model_type_is_refused(tmp_path):
     message = refused(*TINY[1:], "model=minilm", "+model.shape={hidden_size: 32}", f"folder={tmp_path}/new")
     assert "model.shape={'hidden_size': 32}: expected a model_type, such as bert" in message
     assert not (tmp_path / "new").exists()
+
+
+def test_a_precision_that_does_not_run_here_is_left_out_with_a_warning(tmp_path, monkeypatch):
+    def no_int8(model, precision, device):
+        if precision == "int8":
+            raise ValueError("device.precision=int8 runs on CPUs, not on toaster: take fp32 or bf16")
+        return Route(precision, "plain")
+
+    monkeypatch.setattr(latadj.commands.bench, "fastest_route", no_int8)
+    shape = ["batch=[1]", "length=[8]", "memory=null", f"folder={tmp_path}/out"]
+    assert run(*TINY, "precisions=[fp32,int8]", *shape).exit_code == 0
+    found = json.loads((tmp_path / "out" / "bench.json").read_text())
+    assert {point["precision"] for cell in found["cells"] for point in cell["dial"]} == {"fp32"}
+    assert any("not on toaster" in warning for warning in found["warnings"])
+    assert "not on toaster" in refused(*TINY, "precisions=[int8]", *shape)
