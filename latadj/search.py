@@ -26,7 +26,8 @@ def search_anchors(
     ----------
     dial : gives layer ACC, shapes and lengths
     divergence : how far outputs under a profile are from the full model's; smaller = better
-    speedups : FLOPs speedups to search for; those that lossless trimming reaches alone are left out
+    speedups : to search for, as the dial is marked: in a device's time, so that cuts which save none are not made,
+        or in FLOPs. Those that lossless trimming reaches alone are left out.
     trials : profiles tried for each speedup
     seed : of the random changes
     advance : called after every trial with the speedup and the best divergence so far
@@ -43,7 +44,7 @@ def search_anchors(
     outer = np.ones(dial.layers)
     anchors: list[Anchor] = []
     for speedup in sorted(speedups):
-        if dial.speedup_of(Profile.full(dial.layers)) >= speedup:
+        if dial.predicted(Profile.full(dial.layers)) >= speedup:
             continue
         best: tuple[float, np.ndarray, Profile] | None = None
         for trial in range(max(trials, len(starts))):
@@ -67,7 +68,7 @@ def search_anchors(
 
 
 def _at_speedup(dial: Dial, direction: np.ndarray, outer: np.ndarray, speedup: float) -> Profile | None:
-    """The profile along ``direction``, inside ``outer``, of that FLOPs speedup; None if there is none."""
+    """The profile along ``direction``, inside ``outer``, of that speedup; None if none above the quality floor is."""
     fall = np.cumsum(direction / direction.sum())
     fall = np.concatenate([fall, np.repeat(fall[-1:], dial.layers - len(fall))])
 
@@ -75,12 +76,13 @@ def _at_speedup(dial: Dial, direction: np.ndarray, outer: np.ndarray, speedup: f
         return Profile(tuple(np.minimum(outer, np.clip(np.exp(-strength * fall), SMALLEST_RATIO, 1.0))))
 
     low, high = 0.0, 16.0
-    if dial.speedup_of(profile(high)) < speedup:
+    if dial.predicted(profile(high)) < speedup:
         return None
     for _ in range(30):
         middle = (low + high) / 2
-        if dial.speedup_of(profile(middle)) < speedup:
+        if dial.predicted(profile(middle)) < speedup:
             low = middle
         else:
             high = middle
-    return profile(high)
+    found = profile(high)
+    return found if dial.speedup_of(found) <= dial.max_flops else None

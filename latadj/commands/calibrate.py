@@ -2,7 +2,7 @@
 
 import copy
 import logging
-from dataclasses import asdict, astuple
+from dataclasses import asdict, astuple, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,7 @@ def run(session: Session) -> dict[str, Any]:
     sidecar = read_sidecar(folder)
     contribution = None
     if not calibration.device_only:
-        sidecar.dial, contribution = _dial(session, rows)
+        sidecar.dial, contribution = _acc_dial(session, rows)
         calibrated = {"examples": len(rows), "seed": config.seed, "trials": config.search.trials}
         sidecar.notes = {**sidecar.notes, "calibration": calibrated}
         plot_contribution(contribution, work / "acc.png", title=f"{config.model.name} on {config.task.name}")
@@ -69,6 +69,9 @@ def run(session: Session) -> dict[str, Any]:
         found = measure_device(session, dial, rows)
         sidecar = remember(sidecar, session.device, found)
     marked = _marked(dial, found, config)
+    if not calibration.device_only:
+        marked = _searched(session, marked, rows)
+        sidecar.dial = dial = replace(marked, latency=None, lengths=dial.lengths)
     shown = profiles(marked)
     result = {
         "schema": "latadj.calibrate/1",
@@ -91,17 +94,21 @@ def run(session: Session) -> dict[str, Any]:
     return result
 
 
-def _dial(session: Session, rows: list[dict[str, Any]]) -> tuple[Dial, Contribution]:
-    """The dial that ACC and the search give, and the ACC behind it."""
+def _acc_dial(session: Session, rows: list[dict[str, Any]]) -> tuple[Dial, Contribution]:
+    """The dial that ACC gives, in FLOPs, and the ACC behind it."""
     config = session.config
     assert isinstance(config, CalibrateConfig)
-    calibration, search = config.calibration, config.search
-    # Ranking profiles needs no more than the precision the model was trained in, and it is a long search.
-    autocast = torch.bfloat16 if trains_in_bf16(config.device, session.device) else None
     contribution = measure_contribution(
-        session.model, session.tokenizer, rows, score=calibration.score, autocast=autocast
+        session.model, session.tokenizer, rows, score=config.calibration.score, autocast=_fast(session)
     )
-    dial = make_dial(session.model, contribution, calibration)
+    return make_dial(session.model, contribution, config.calibration), contribution
+
+
+def _searched(session: Session, dial: Dial, rows: list[dict[str, Any]]) -> Dial:
+    """The dial on its family, with profiles searched for as it is marked: in this device's time if that is known."""
+    config = session.config
+    assert isinstance(config, CalibrateConfig)
+    search = config.search
     if search.trials > 0:
         wanted = [speedup for speedup in search.speedups if speedup <= dial.max_speedup]
         with progress("search", len(wanted) * search.trials) as steps:
@@ -113,13 +120,18 @@ def _dial(session: Session, rows: list[dict[str, Any]]) -> tuple[Dial, Contribut
                 speedups=wanted,
                 trials=search.trials,
                 seed=config.seed,
-                autocast=autocast,
+                autocast=_fast(session),
                 advance=lambda speedup, best: steps.advance(note=f"{speedup:g}x divergence {best:.4f}"),
             )
-    if calibration.family == "searched" and not dial.anchors:
+    if config.calibration.family == "searched" and not dial.anchors:
         log.warning("no search was made, so the dial stands on family=acc")
-        return dial, contribution
-    return dial.with_family(calibration.family), contribution
+        return dial
+    return dial.with_family(config.calibration.family)
+
+
+def _fast(session: Session) -> torch.dtype | None:
+    """Ranking profiles needs no more than the precision the model was trained in, and it is a long search."""
+    return torch.bfloat16 if trains_in_bf16(session.config.device, session.device) else None
 
 
 def measure_device(session: Session, dial: Dial, rows: list[dict[str, Any]]) -> Device:
