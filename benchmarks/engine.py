@@ -16,7 +16,7 @@ from transformers import BertConfig, BertForSequenceClassification, PreTrainedMo
 
 from latadj.config import DeviceConfig
 from latadj.device import choose
-from latadj.elimination import families, maps
+from latadj.elimination import maps
 from latadj.elimination.attach import at_profile, attach
 from latadj.elimination.lower import lower
 from latadj.elimination.maps import Route
@@ -62,9 +62,6 @@ def main() -> None:
     models = {
         precision: lower(attach(copy.deepcopy(plain)), Route(precision, "onednn")) for precision in ("fp32", "int8")
     }
-    loose = copy.deepcopy(models["int8"])  # the same maps, called through transformers' own modules
-    for layer in loose.base_model.encoder.layer:
-        layer.__dict__.pop(families.LOWERED)
     full, cut = Profile.full(12), Profile(STEPS)
 
     def passes(model: PreTrainedModel, profile: Profile, inputs: dict[str, torch.Tensor]) -> Callable[[], object]:
@@ -89,9 +86,13 @@ def main() -> None:
         fp32 = passes(models["fp32"], full, inputs)
         compare(f"packed fp32 maps, {shape}", fp32, passes(attach(plain), full, inputs), rounds, options.budget)
         compare(f"int8 maps, {shape}", int8, fp32, rounds, options.budget)
-        compare(f"plain calls instead of modules, int8, {shape}", int8, passes(loose, full, inputs), rounds, options.budget)
-        compare(f"bf16 attention, int8, {shape}", int8, under(maps, "BF16_ATTENTION_FROM", 10**9, int8), rounds, options.budget)
-        compare(f"feed-forward in chunks, int8, {shape}", int8, under(families, "CHUNK", 10**9, int8), rounds, options.budget)
+        compare(
+            f"bf16 attention, int8, {shape}",
+            int8,
+            under(maps, "BF16_ATTENTION_FROM", 10**9, int8),
+            rounds,
+            options.budget,
+        )
         compare(
             *(f"another engine for few rows, int8, cut, {shape}", int8_cut, under(maps, "FEW_ROWS", 0, int8_cut)),
             *(rounds, options.budget),
@@ -108,20 +109,20 @@ def main() -> None:
         rounds,
         options.budget,
     )
-    print("\n| scoring, share of a layer's time | fp32 | int8 |\n| :--- | ---: | ---: |")
+    print("\n| scoring, share of the layer's time | fp32 | int8 |\n| :--- | ---: | ---: |")
     for batch, length in SHAPES:
         shares = [scoring_share(model, batch, length, device, rounds) for model in models.values()]
         print(f"| {batch} × {length} | " + " | ".join(f"{100 * share:.1f}%" for share in shares) + " |", flush=True)
 
 
 def scoring_share(model: PreTrainedModel, batch: int, length: int, device: torch.device, rounds: int) -> float:
-    """Time that the first layer takes longer when it scores, and drops one word-vector, over its time without."""
+    """Time that the first layer takes longer when its word-vectors are scored, over its time without."""
     inputs = {"input_ids": torch.randint(0, 30000, (batch, length))}
     times: dict[bool, list[float]] = {True: [], False: []}
     for turn in range(2 * rounds + 4):
         scores = turn % 2 == 0
-        profile = Profile(((length - 1) / length,) * 12) if scores else Profile.full(12)
-        with torch.inference_mode(), at_profile(model, profile):
+        observer = (lambda *_: None) if scores else None  # somebody who looks: all is scored, none eliminated
+        with torch.inference_mode(), at_profile(model, Profile.full(12), observer=observer):
             seconds = time_layers(model, lambda: model(**inputs), device)
         if turn >= 4:
             times[scores].append(float(seconds[0]))

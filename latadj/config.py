@@ -254,7 +254,7 @@ class BenchConfig(RunConfig):
     precisions: list[str] = field(default_factory=lambda: ["fp32", "int8"])
     contestants: list[str] = field(default_factory=list)
     every: int = 3
-    max_flops: float = 16.0
+    max_flops: float = 20.0
     memory: list[int] | None = None
     clock: ClockConfig = field(default_factory=ClockConfig)
     measure: BenchMeasureConfig = field(default_factory=BenchMeasureConfig)

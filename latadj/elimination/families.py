@@ -5,10 +5,9 @@ submodules; no modelling code is repeated here.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -19,7 +18,6 @@ from latadj.elimination.survivors import Survivors
 
 # Where a lowered layer keeps its parts.
 LOWERED = "_latadj_lowered"
-CHUNK = 256
 
 
 class Family(ABC):
@@ -81,13 +79,6 @@ class Family(ABC):
         return POOLED if type(model).__name__.endswith(self.pooled_heads) else ALL
 
 
-def in_chunks(block: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
-    """A block that treats each row alone, run on so many rows at a time that what lies in between stays in cache."""
-    if torch.is_grad_enabled() or len(rows) <= CHUNK:
-        return block(rows)
-    return torch.cat([block(part) for part in rows.tensor_split(-(-len(rows) // CHUNK))])
-
-
 class Bert(Family):
     """Encoders with learned positions and the norm after each block; the pooled position is the first."""
 
@@ -130,7 +121,7 @@ class Bert(Family):
 
     def feed_forward(self, layer: Any, attended: Tensor) -> Tensor:
         lowered = layer.__dict__.get(LOWERED)
-        return in_chunks(layer.feed_forward_chunk if lowered is None else lowered.feed_forward, attended)
+        return layer.feed_forward_chunk(attended) if lowered is None else lowered.feed_forward(attended)
 
     def lower(self, layer: Any, route: Route, trims: bool) -> None:
         block, inner = layer.attention.self, layer.intermediate

@@ -54,7 +54,7 @@ def measure(
     model : with elimination attached
     dial : its families give the profiles that are run
     batch, lengths : the workload: sequences a batch, and their lengths
-    rounds : times each pass is run, at most; ``budget_s`` seconds end it earlier, but not before the second
+    rounds : times each pass is run, at most; ``budget_s`` seconds end it earlier, but not before the third
     advance : called after each round
     """
     plan = [(length, profile) for length in _spread(lengths) for profile in _profiles(dial)]
@@ -66,7 +66,7 @@ def measure(
     found: list[list[np.ndarray]] = [[] for _ in plan]
     start = time.perf_counter()
     for turn in range(rounds):
-        if turn > 1 and budget_s is not None and time.perf_counter() - start > budget_s:
+        if turn > 2 and budget_s is not None and time.perf_counter() - start > budget_s:
             break
         for place in rng.permutation(len(plan)):
             length, profile = plan[place]

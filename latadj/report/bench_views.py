@@ -58,7 +58,11 @@ def bench_markdown(bench: Bench) -> str:
 
 def bench_overview(bench: Bench) -> str:
     """A bench in one Markdown table, a row a cell: median milliseconds of the contestants and of the dial."""
-    names = list(dict.fromkeys(name for cell in bench.cells for name, _, _ in _entries(cell)))
+    points = {(point.precision, point.asked): point.name for cell in bench.cells for point in cell.dial}
+    names = [
+        *dict.fromkeys(name for cell in bench.cells for name in cell.contestants),
+        *(points[key] for key in sorted(points)),
+    ]
     labels = [name.removeprefix("dial_").replace("_", " ") for name in names]
     lines = [_row(["batch × length", *labels]), "|" + " ---: |" * (len(names) + 1)]
     for cell in bench.cells:

@@ -12,7 +12,6 @@ from latadj.elimination import attention as attention_module
 from latadj.elimination.attach import at_profile, at_speedup, attach, detach
 from latadj.elimination.attention import attention
 from latadj.elimination.cost import LayerShape
-from latadj.elimination.families import CHUNK, in_chunks
 from latadj.elimination.lower import is_lowered, lower, route_of
 from latadj.elimination.maps import FEW_ROWS, Route
 from latadj.elimination.profile import Dial, Profile
@@ -300,21 +299,3 @@ def test_one_query_a_sequence_attends_to_every_real_key():
         with torch.no_grad():
             alone = attention(*(part.to(dtype) for part in (query[:, :, :1], key, value)), real, scale=0.3)
         assert torch.allclose(alone[:, 0].float(), everyone[first], atol=near)
-
-
-@pytest.mark.parametrize("rows", [1, CHUNK, CHUNK + 1, 3 * CHUNK - 5])
-def test_rows_in_chunks_equal_rows_at_once(rows):
-    sizes = []
-
-    def block(part):
-        sizes.append(len(part))
-        return part.sin() * 2
-
-    states = torch.randn(rows, 4)
-    with torch.no_grad():
-        assert torch.equal(in_chunks(block, states), states.sin() * 2)
-    assert max(sizes) <= CHUNK
-    assert len(sizes) == -(-rows // CHUNK)
-    sizes.clear()
-    in_chunks(block, states)  # gradients want one graph
-    assert sizes == [rows]
