@@ -50,7 +50,7 @@ bench: $(READY) ## The dial against other runtimes, BERT-base shape: at most 30 
 	$(BIN)/latadj bench
 
 readme: $(READY) ## Write what `make reproduce` found into the README
-	cp $(FOLDER)/sweep/sweep.json docs/seed-$(SEED).json
+	sed 's#$(CURDIR)/##g' $(FOLDER)/sweep/sweep.json > docs/seed-$(SEED).json
 	test $(SEED) != 0 || cp $(FOLDER)/sweep/sweep.png docs/sweep.png
 	test ! -f outputs/bench/bench.json || cp outputs/bench/bench.json outputs/bench/bench.png docs/
 	$(BIN)/python -m latadj.report.readme README.md docs/bench.json docs/seed-*.json
