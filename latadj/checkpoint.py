@@ -19,7 +19,7 @@ from transformers import (
 
 from latadj import hub
 from latadj.config import ModelConfig
-from latadj.elimination.attach import attach, detach, is_attached, set_speedup
+from latadj.elimination.attach import attach, set_speedup
 from latadj.files import write_folder
 from latadj.serving import make_ready
 from latadj.sidecar import Sidecar, check, write_sidecar
@@ -133,11 +133,3 @@ def random_model(config: ModelConfig, seed: int) -> PreTrainedModel:
         shape = AutoConfig.from_pretrained(path, local_files_only=local)
     set_seed(seed)
     return AutoModelForSequenceClassification.from_config(shape).eval()
-
-
-def plain_copy(model: PreTrainedModel) -> PreTrainedModel:
-    """A copy of a model, detached: the full model as transformers runs it."""
-    import copy
-
-    twin = copy.deepcopy(model)
-    return detach(twin) if is_attached(twin) else twin

@@ -13,11 +13,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from latadj.elimination.attach import at_profile, attached
 from latadj.elimination.families import family_of
 from latadj.elimination.lower import lower
-from latadj.elimination.maps import DTYPES, PRECISIONS, Route, vnni
+from latadj.elimination.maps import DTYPES, PRECISIONS, Route, engines, vnni
 from latadj.elimination.profile import Profile
 from latadj.measure.clock import take_turns
 from latadj.predict import predict
 from latadj.tasks.encode import bucketed, pad
+from latadj.tasks.metrics import agreement, predictions_of
 
 # Rows at which kernels are compared: one short text, and a batch.
 ROWS = (24, 384)
@@ -50,13 +51,13 @@ def kernels(precision: str, device: torch.device) -> list[str]:
         raise ValueError(f"precision={precision}: expected one of {', '.join(PRECISIONS)}, auto")
     packs = device.type == "cpu" and torch._C._has_mkldnn
     if precision == "int8":
-        engines: list[str] = [name for name in ("x86", "fbgemm", "qnnpack") if name in _engines()]
+        found: list[str] = [name for name in ("x86", "fbgemm", "qnnpack") if name in engines()]
         if device.type != "cpu":
             raise ValueError(f"device.precision=int8 runs on CPUs, not on {device.type}: take fp32 or bf16")
-        if not engines:
+        if not found:
             raise ValueError("device.precision=int8 needs an engine that this PyTorch lacks: take fp32 or bf16")
         # oneDNN multiplies full 8-bit numbers, which only VNNI adds without overflow.
-        return ["onednn", *engines] if packs and vnni() else engines
+        return ["onednn", *found] if packs and vnni() else found
     return ["plain", "onednn"] if packs else ["plain"]
 
 
@@ -138,8 +139,14 @@ def compare(
             answers[precision] = predict(twin, tokenizer, rows, batch_size=batch_size)
         work[precision] = [lambda batch=batch, run=run: run(batch) for batch in batches]
     seconds = take_turns(work, rounds=5, warmup=1, device=device, seed=seed)
+    regression = answers["fp32"].shape[1] == 1
+    chosen = {name: predictions_of(logits, regression) for name, logits in answers.items()}
     return {
-        name: Trial(routes[name], _agreement(answers["fp32"], answers[name]), float(np.median(seconds[name]) * 1000))
+        name: Trial(
+            routes[name],
+            agreement(chosen[name], chosen["fp32"], regression),
+            float(np.median(seconds[name]) * 1000),
+        )
         for name in routes
     }
 
@@ -148,13 +155,3 @@ def fastest_that_agrees(trials: dict[str, Trial]) -> str:
     """The fastest precision whose predictions agree with fp32's on at least ``AGREEMENT`` of the calibration set."""
     agreeing = [name for name, trial in trials.items() if trial.agreement >= AGREEMENT]
     return min(agreeing, key=lambda name: trials[name].ms)
-
-
-def _agreement(full: np.ndarray, ours: np.ndarray) -> float:
-    if full.shape[1] > 1:
-        return float(np.mean(full.argmax(axis=1) == ours.argmax(axis=1)))
-    return 1.0 if np.array_equal(full, ours) else float(np.corrcoef(full[:, 0], ours[:, 0])[0, 1])
-
-
-def _engines() -> list[str]:
-    return list(torch.backends.quantized.supported_engines)

@@ -105,7 +105,7 @@ def test_an_fp32_kernel_that_computes_something_else_is_not_taken(monkeypatch):
 def test_what_could_run_a_precision(monkeypatch, name, device, without, expected):
     monkeypatch.setattr(torch._C, "_has_mkldnn", without != "mkldnn")
     monkeypatch.setattr(precision, "vnni", lambda: without != "vnni")
-    monkeypatch.setattr(precision, "_engines", lambda: ["qnnpack", "none", "x86"])
+    monkeypatch.setattr(precision, "engines", lambda: ["qnnpack", "none", "x86"])
     assert kernels(name, device) == expected
 
 
@@ -113,7 +113,7 @@ def test_what_could_run_a_precision(monkeypatch, name, device, without, expected
 def test_int8_is_refused_where_it_does_not_run(monkeypatch, ask):
     with pytest.raises(ValueError, match=r"device\.precision=int8 runs on CPUs, not on cuda: take fp32 or bf16"):
         ask("int8", CUDA)
-    monkeypatch.setattr(precision, "_engines", lambda: ["none"])
+    monkeypatch.setattr(precision, "engines", lambda: ["none"])
     with pytest.raises(ValueError, match="int8 needs an engine that this PyTorch lacks: take fp32 or bf16"):
         ask("int8", CPU)
 
@@ -184,6 +184,6 @@ def test_of_a_regression_agreement_is_correlation(monkeypatch):
 
 
 def test_a_processor_without_int8_compares_the_others(monkeypatch):
-    monkeypatch.setattr(precision, "_engines", lambda: [])
+    monkeypatch.setattr(precision, "engines", lambda: [])
     monkeypatch.setattr(precision, "take_turns", clock(KERNELS | {"fp32": 0.003, "bf16": 0.002}))
     assert list(compare(model_of(), Tokenizer, rows(4), CPU, batch_size=4)) == ["fp32", "bf16"]

@@ -29,7 +29,7 @@ from latadj.measure.footprint import footprint
 from latadj.measure.peers import Forward, build, missing
 from latadj.measure.quiet import Watch
 from latadj.precision import fastest_route
-from latadj.report.bench import REFERENCE, Bench, Cell, Contestant, DialPoint, Unreachable
+from latadj.report.bench import REFERENCE, Bench, Cell, Contestant, DialPoint, Unreachable, dial_name
 from latadj.report.bench_views import bench_csv, bench_markdown, plot_bench, print_bench
 from latadj.report.console import progress
 from latadj.tasks.encode import Batch
@@ -141,12 +141,12 @@ def _cell(stage: Stage, batch: int, length: int) -> Cell:
     for precision, model in stage.dials.items():
         dial = _dial(stage, model, batch, length, max(wanted))
         for asked in wanted:
-            if asked > dial.reach() * (1 + 1e-3):
+            if not dial.reaches(asked):
                 unreachable.append(Unreachable(precision, asked, dial.reach()))
                 continue
             points.append((precision, asked, dial, dial.profile(asked)))
-            stage.profiles[batch, length, _name(precision, asked)] = points[-1][3]
-            work[_name(precision, asked)] = partial(_pass, model, points[-1][3], inputs)
+            stage.profiles[batch, length, dial_name(precision, asked)] = points[-1][3]
+            work[dial_name(precision, asked)] = partial(_pass, model, points[-1][3], inputs)
     first = {name: _seconds(one, stage.device) for name, one in work.items()}
     seconds = take_turns(
         {name: [one] for name, one in work.items()},
@@ -160,7 +160,7 @@ def _cell(stage: Stage, batch: int, length: int) -> Cell:
     times = {name: percentiles_ms(found) for name, found in seconds.items()}
     dials = []
     for precision, asked, dial, profile in points:
-        own, name = _name(precision, 1.0), _name(precision, asked)
+        own, name = dial_name(precision, 1.0), dial_name(precision, asked)
         ratio = speedup(seconds[own], seconds[name], config.seed)
         flops = dial.speedup_of(profile) / dial.speedup_of(Profile.full(dial.layers))
         interval = (ratio.low, ratio.high)
@@ -248,7 +248,3 @@ def _rounds(bench: Bench) -> dict[str, Any]:
         for cell in bench.cells
         for name, samples in cell.samples_s.items()
     }
-
-
-def _name(precision: str, asked: float) -> str:
-    return DialPoint(precision, asked, 0.0, 0.0, (0.0, 0.0), 0.0, 0.0).name

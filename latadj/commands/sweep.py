@@ -30,7 +30,7 @@ from latadj.report.result import OWN, Measured, Row, Sweep
 from latadj.report.tables import csv_text, markdown, print_sweep
 from latadj.sidecar import read_sidecar, require_dial
 from latadj.tasks.encode import Batch, rows_of, token_limit
-from latadj.tasks.metrics import metric_of, predictions_of
+from latadj.tasks.metrics import agreement, metric_of, predictions_of
 
 log = logging.getLogger("latadj")
 
@@ -118,7 +118,7 @@ def _score(session: Session, speedups: list[float], tests: dict[str, Any]) -> Sw
                     scores={name: metric.scores(predictions[name], labels[name]) for name in rows},
                     drop=scored.drop,
                     drop_ci=scored.drop_ci,
-                    agreement=_agreement(predictions[first], full[first], regression),
+                    agreement=agreement(predictions[first], full[first], regression),
                     flops_speedup=flops_speedup(dial.shapes, profile.keep, lengths, dial.reads),
                     predicted=dial.predicted(profile) if dial.latency else None,
                 )
@@ -190,7 +190,7 @@ def _within_reach(session: Session) -> list[float]:
     assert isinstance(config, SweepConfig)
     dial = dial_of(session.model)
     wanted = parse_speedups(config.speedup)
-    found = [speedup for speedup in wanted if speedup <= dial.reach() * (1 + 1e-3)]
+    found = [speedup for speedup in wanted if dial.reaches(speedup)]
     if len(found) < len(wanted):
         left = ", ".join(f"{speedup:g}" for speedup in wanted if speedup not in found)
         log.warning("speedup %s left out: this dial ends at %.2fx on this device", left, dial.reach())
@@ -216,14 +216,6 @@ def _plain(session: Session, folder: Path) -> PreTrainedModel:
     """The full model of a folder as transformers runs it: in bf16 beside a bf16 dial, else in fp32."""
     model, _ = checkpoint.load(folder)
     return detach(model).to(device=session.device, dtype=DTYPES[route_of(session.model).precision])
-
-
-def _agreement(ours: np.ndarray, full: np.ndarray, regression: bool) -> float:
-    if not regression:
-        return float(np.mean(ours == full))
-    if np.array_equal(ours, full):
-        return 1.0
-    return 0.0 if np.ptp(ours) == 0 or np.ptp(full) == 0 else float(np.corrcoef(ours, full)[0, 1])
 
 
 def _to(batch: Batch, where: torch.device) -> Batch:

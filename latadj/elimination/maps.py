@@ -97,7 +97,7 @@ class Int8Map(Map):
         self.scale, self.zero = scale.float(), torch.zeros(len(scale), dtype=torch.int32)
         self.bias = bias
         self.post = FUSED_ACTIVATIONS[activation] if activation else ("none", "")
-        self.few = DynamicInt8Map(weight, bias, "x86") if "x86" in _engines() else None
+        self.few = DynamicInt8Map(weight, bias, "x86") if "x86" in engines() else None
 
     def __call__(self, rows: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         kind, variant = self.post
@@ -131,7 +131,8 @@ class DynamicInt8Map(Map):
         return states if dtype is None else states.to(dtype)
 
 
-def _engines() -> list[str]:
+def engines() -> list[str]:
+    """The engines of PyTorch's older dynamic int8 that this build has."""
     return list(torch.backends.quantized.supported_engines)
 
 

@@ -143,6 +143,10 @@ class Dial:
         """The largest speedup that may be asked for: by ``max_speedup``, the family and the quality floor."""
         return min(self.max_speedup, _reach(self))
 
+    def reaches(self, speedup: float) -> bool:
+        """Whether a speedup may be asked for, give or take what solving for it does."""
+        return speedup <= self.reach() * (1 + 1e-3)
+
     def profile(self, speedup: float) -> Profile:
         """Profile whose speedup is the one asked for.
 

@@ -38,12 +38,17 @@ class DialPoint:
     @property
     def name(self) -> str:
         """Its key in ``samples_s``, ``memory_mb`` and ``joules``, such as ``dial_fp32_2x``."""
-        return f"dial_{self.precision}_{self.asked:g}x"
+        return dial_name(self.precision, self.asked)
 
     @property
     def error(self) -> float:
         """How far the measured speedup lies from the one asked for, as a share of it; always positive."""
         return abs(self.measured / self.asked - 1)
+
+
+def dial_name(precision: str, asked: float) -> str:
+    """Name of a position of a precision's dial, such as ``dial_fp32_2x``."""
+    return f"dial_{precision}_{asked:g}x"
 
 
 @dataclass
