@@ -51,9 +51,14 @@ class HubConfig:
 
 @dataclass
 class TaskConfig:
-    """What is asked of a model; without ``labels`` it is a regression."""
+    """What is asked of a model; without ``labels`` a classification is a regression.
+
+    kind : ``classification``, or ``generation``: a continuation is scored after a prompt
+    prompt_length, continuation_length : tokens of an example cut from running text
+    """
 
     name: str = MISSING
+    kind: str = "classification"
     text: list[str] = MISSING
     label: str = "label"
     labels: list[str] = field(default_factory=list)
@@ -64,6 +69,8 @@ class TaskConfig:
     files: FilesConfig | None = None
     hub: HubConfig | None = None
     data_dir: str | None = None
+    prompt_length: int = 512
+    continuation_length: int = 64
     max_train: int | None = None
     max_test: int | None = None
 
@@ -192,9 +199,13 @@ class CalibrateConfig(CommandConfig):
 
 @dataclass
 class SweepMeasureConfig:
-    """What the sweep's clock runs: ``repeats`` rounds over ``batches`` batches, after ``warmup`` rounds at most."""
+    """What the sweep's clock runs: ``repeats`` rounds over ``batches`` batches, after ``warmup`` rounds at most.
+
+    prompts : of a generation task, in place of batches
+    """
 
     batches: int = 12
+    prompts: int = 4
     repeats: int = 7
     warmup: int = 5
 
@@ -212,9 +223,13 @@ class SweepConfig(CommandConfig):
 
 @dataclass
 class EvalMeasureConfig:
-    """How many test examples are timed one by one."""
+    """How many test examples are timed one by one.
+
+    prompts : of a generation task, in place of examples
+    """
 
     examples: int = 200
+    prompts: int = 8
     warmup: int = 10
 
 
@@ -227,6 +242,27 @@ class EvalConfig(CommandConfig):
     dial: DialConfig = field(default_factory=DialConfig)
     workload: WorkloadConfig = field(default_factory=WorkloadConfig)
     measure: EvalMeasureConfig = field(default_factory=EvalMeasureConfig)
+
+
+@dataclass
+class GenerateConfig(RunConfig):
+    """`latadj generate`.
+
+    task : name of the task whose calibration made the dial; it is part of the default folder and nothing else
+    checkpoint : folder with a dial; where it is not there, speedup 1 runs the model as it is
+    max_new_tokens : at most, as far as the model's context goes
+    temperature : 0 takes the likeliest token each time; above 0 tokens are drawn
+    chat : put the prompt into the tokenizer's chat template; None: where it has one
+    """
+
+    task: str = MISSING
+    checkpoint: str = MISSING
+    speedup: Any = 1
+    family: str | None = None
+    dial: DialConfig = field(default_factory=DialConfig)
+    max_new_tokens: int = 128
+    temperature: float = 0.0
+    chat: bool | None = None
 
 
 @dataclass

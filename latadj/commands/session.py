@@ -1,5 +1,6 @@
 """What several commands need: device, splits, model, encoded examples."""
 
+import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,17 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 from transformers.utils import logging as transformers_logging
 
 from latadj import checkpoint, device
+from latadj.checks import parse_speedups
 from latadj.config import CommandConfig, EvalConfig, RunConfig, SweepConfig
+from latadj.elimination.attach import dial_of
 from latadj.elimination.profile import Dial
 from latadj.serving import make_ready
 from latadj.sidecar import read_sidecar
 from latadj.tasks.data import Splits, load_splits
 from latadj.tasks.encode import encode, token_limit
 from latadj.tasks.metrics import metric_of
+
+log = logging.getLogger("latadj")
 
 
 @dataclass
@@ -73,6 +78,19 @@ def serve(session: Session, dial: Dial) -> None:
         batch=config.workload.batch or config.task.batch_size,
         length=config.workload.length,
     )
+
+
+def within_reach(session: Session) -> list[float]:
+    """The speedups asked for that the dial reaches on this device; says which it does not."""
+    config = session.config
+    assert isinstance(config, (SweepConfig, EvalConfig))
+    dial = dial_of(session.model)
+    wanted = parse_speedups(config.speedup)
+    found = [speedup for speedup in wanted if dial.reaches(speedup)]
+    if len(found) < len(wanted):
+        left = ", ".join(f"{speedup:g}" for speedup in wanted if speedup not in found)
+        log.warning("speedup %s left out: this dial ends at %.2fx on this device", left, dial.reach())
+    return found
 
 
 def as_dict(config: RunConfig) -> dict[str, Any]:
