@@ -8,10 +8,11 @@ from omegaconf import MISSING
 
 @dataclass
 class ModelConfig:
-    """What is fine-tuned: a transformers folder or a name on the hub.
+    """What is fine-tuned: a transformers folder, a ``.gguf`` file or a name on the hub.
 
     weights : ``pretrained``, or ``random`` for `latadj bench`, which needs a shape only
     shape : ``model_type`` and options of its config; that of ``path`` where empty
+    size : which of several sizes ``path`` and ``shape`` are, where a model has them
     """
 
     name: str = MISSING
@@ -20,6 +21,7 @@ class ModelConfig:
     trust_remote_code: bool = False
     weights: str = "pretrained"
     shape: dict[str, Any] = field(default_factory=dict)
+    size: str | None = None
 
 
 @dataclass
