@@ -247,18 +247,15 @@ class EvalConfig(CommandConfig):
 
 
 @dataclass
-class GenerateConfig(RunConfig):
-    """`latadj generate`.
+class GenerateConfig(CommandConfig):
+    """`latadj generate`; of its task only the name counts, which says where the dial is.
 
-    task : name of the task whose calibration made the dial; it is part of the default folder and nothing else
     checkpoint : folder with a dial; where it is not there, speedup 1 runs the model as it is
     max_new_tokens : at most, as far as the model's context goes
     temperature : 0 takes the likeliest token each time; above 0 tokens are drawn
     chat : put the prompt into the tokenizer's chat template; None: where it has one
     """
 
-    task: str = MISSING
-    checkpoint: str = MISSING
     speedup: Any = 1
     family: str | None = None
     dial: DialConfig = field(default_factory=DialConfig)
@@ -303,5 +300,6 @@ SCHEMAS: dict[str, type[RunConfig]] = {
     "calibrate": CalibrateConfig,
     "sweep": SweepConfig,
     "eval": EvalConfig,
+    "generate": GenerateConfig,
     "bench": BenchConfig,
 }

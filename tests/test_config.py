@@ -1,3 +1,5 @@
+import shlex
+
 import pytest
 from omegaconf.errors import OmegaConfBaseException
 
@@ -12,6 +14,7 @@ GROUPS = {
     if folder.is_dir()
 }
 WITH_TASK = [command for command, schema in SCHEMAS.items() if issubclass(schema, CommandConfig)]
+ON_THE_DEFAULT_TASK = [command for command in WITH_TASK if command != "generate"]
 
 
 @pytest.mark.parametrize(
@@ -35,11 +38,18 @@ def test_bad_speedups_say_what_is_possible(value):
         parse_speedups(value)
 
 
-@pytest.mark.parametrize("command", WITH_TASK)
+@pytest.mark.parametrize("command", ON_THE_DEFAULT_TASK)
 def test_every_command_with_a_task_composes_with_its_defaults(command):
     config = typed(command, compose(command, []))
     assert (config.model.name, config.task.name, config.device.name) == ("minilm", "rotten_tomatoes", "auto")
     assert config.folder == "outputs/minilm-rotten_tomatoes"
+
+
+def test_generate_composes_with_a_decoder_and_no_examples():
+    config = typed("generate", compose("generate", []))
+    assert (config.model.name, config.speedup) == ("smollm2", 1)
+    assert (config.task.files, config.task.hub) == (None, None)
+    assert config.checkpoint == f"outputs/smollm2-{config.task.name}/checkpoint"
 
 
 def test_bench_composes_with_its_defaults_without_a_task():
@@ -72,7 +82,8 @@ def test_every_yaml_opens_with_a_command_that_composes(path):
     lines = [line for line in path.read_text().splitlines() if not line.startswith("# @package")]
     opening = next(line for line in lines if "latadj " in line)
     assert opening.startswith("# ")
-    command, *overrides = opening.split("latadj ")[1].split()
+    command, *overrides = shlex.split(opening.split("latadj ")[1])
+    overrides = overrides[1:] if command == "generate" else overrides  # the prompt
     typed("finetune" if command == "COMMAND" else command, compose(command.replace("COMMAND", "finetune"), overrides))
 
 
