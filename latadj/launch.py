@@ -90,7 +90,7 @@ def check_early(command: str, overrides: list[str]) -> RunConfig:
         require_dial(config, parse_speedups(config.speedup))
     elif isinstance(config, CalibrateConfig):
         check_checkpoint(Path(config.checkpoint), config.task)
-    if isinstance(config, CommandConfig) and config.task.hub is not None and not config.task.data_dir:
+    if isinstance(config, CommandConfig) and config.task.hub and not (config.task.data_dir or config.task.data_files):
         hub.require_data(config.task.hub.path)
     return config
 
