@@ -167,7 +167,7 @@ def _adjust(
     attach(model)
     dial = _dial(session, config, train)
     attach(model, dial)
-    for dropout in family_of(model).hidden_dropouts(model.base_model):
+    for dropout in family_of(model).hidden_dropouts(model):
         dropout.p = config.adjust.dropout
     speedups = [speedup for speedup in (1.0, 1.5, 2.0, 3.0) if speedup <= dial.max_speedup]
     metrics = fit(
