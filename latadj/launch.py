@@ -122,7 +122,7 @@ def check_early(command: str, overrides: list[str]) -> RunConfig:
         check_checkpoint(Path(config.checkpoint), config.task)
     elif isinstance(config, GenerateConfig) and dial_to_generate(config) is None:
         hub.model_source(config.model.path)
-    if isinstance(config, CommandConfig) and config.task.hub is not None and not config.task.data_dir:
+    if isinstance(config, CommandConfig) and config.task.hub and not (config.task.data_dir or config.task.data_files):
         hub.require_data(config.task.hub.path)
     return config
 

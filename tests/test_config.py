@@ -87,6 +87,35 @@ def test_every_yaml_opens_with_a_command_that_composes(path):
     typed("finetune" if command == "COMMAND" else command, compose(command.replace("COMMAND", "finetune"), overrides))
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("a.txt", "a.txt"),
+        ("[a.txt,b.jsonl]", ["a.txt", "b.jsonl"]),
+        ("{train:a.txt,test:[b.txt,c.txt]}", {"train": "a.txt", "test": ["b.txt", "c.txt"]}),
+    ],
+)
+def test_text_is_a_file_or_several_or_some_for_each_split(given, expected):
+    assert typed("sweep", compose("sweep", ["task=text", f"task.data_files={given}"])).task.data_files == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["task=speeches", "task.kind=translation"], "task.kind=translation: expected one of classification, gen"),
+        (["task=text", "task.documents=page"], "task.documents=page: expected one of auto, row, block, heading"),
+        (["task=lambada", "task.continuation=word"], "task.continuation=word: expected one of window, last_word"),
+        (["task=text", "task.prompt_length=0"], "task.prompt_length=0: expected at least 2"),
+        (["task=text", "task.windows=0"], "task.windows=0: expected at least 1"),
+        (["task=text", "task.text=[a,b]"], "expected one column, since this task generates"),
+        (["task.data_files=a.txt"], "task.data_files: for running text only, such as task=text; not for rotten_tomato"),
+    ],
+)
+def test_bad_options_of_a_task_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        typed("calibrate", compose("calibrate", options))
+
+
 def test_a_value_of_the_wrong_type_is_refused():
     with pytest.raises(OmegaConfBaseException, match="learning_rate"):
         typed("finetune", compose("finetune", ["plain.learning_rate=abc"]))

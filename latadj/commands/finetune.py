@@ -84,7 +84,8 @@ def prepare(config: FinetuneConfig) -> Session:
         model, tokenizer = checkpoint.load(Path(config.folder) / "plain")
         detach(model)
     else:
-        model, tokenizer = checkpoint.load_pretrained(config.model, config.task.labels, not config.task.labels)
+        labels = config.task.labels
+        model, tokenizer = checkpoint.load_pretrained(config.model, labels, not labels, head=config.task.kind)
     return Session(config, device, splits, model.to(device), tokenizer)
 
 

@@ -32,5 +32,5 @@ def fine_tuned(session: Session) -> PreTrainedModel | None:
 
 def plain(session: Session, folder: Path) -> PreTrainedModel:
     """The full model of a folder as transformers runs it: in bf16 beside a bf16 dial, else in fp32."""
-    model, _ = checkpoint.load(folder)
+    model, _ = checkpoint.load(folder, head=session.config.task.kind)
     return detach(model).to(device=session.device, dtype=DTYPES[route_of(session.model).precision])

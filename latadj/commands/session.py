@@ -17,9 +17,11 @@ from latadj.elimination.attach import dial_of
 from latadj.elimination.profile import Dial
 from latadj.serving import make_ready
 from latadj.sidecar import read_sidecar
-from latadj.tasks.data import Splits, load_splits
+from latadj.tasks.data import load_splits
 from latadj.tasks.encode import encode, token_limit
 from latadj.tasks.metrics import metric_of
+from latadj.tasks.splits import Splits
+from latadj.tasks.windows import context_length, cut
 
 log = logging.getLogger("latadj")
 
@@ -35,8 +37,10 @@ class Session:
     tokenizer: PreTrainedTokenizerBase
 
     def encoded(self, examples: Dataset) -> Dataset:
-        """The examples as token ids, cut to what the task, the tokenizer and the model allow."""
+        """The examples as token ids: texts cut to what the task and the model allow, or prompts with continuations."""
         task = self.config.task
+        if task.kind == "generation":
+            return cut(examples, self.tokenizer, task, context_length(self.model))
         return encode(examples, self.tokenizer, task, token_limit(self.model, self.tokenizer, task))
 
 
@@ -46,7 +50,8 @@ def set_up(config: CommandConfig) -> torch.device:
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
     set_seed(config.seed)
-    metric_of(config.task.metric)
+    if config.task.kind == "classification":
+        metric_of(config.task.metric)
     return device.choose(config.device)
 
 
@@ -54,9 +59,9 @@ def open_checkpoint(config: CommandConfig) -> Session:
     """Load the command's checkpoint, in fp32, and its task's examples."""
     chosen = set_up(config)
     splits = load_splits(config.task)
-    model, tokenizer = checkpoint.load(config.checkpoint)
+    model, tokenizer = checkpoint.load(config.checkpoint, head=config.task.kind)
     outputs = len(config.task.labels) or 1
-    if model.config.num_labels != outputs:
+    if config.task.kind == "classification" and model.config.num_labels != outputs:
         raise ValueError(
             f"checkpoint {config.checkpoint} has {model.config.num_labels} outputs, "
             f"task={config.task.name} needs {outputs}: it is for another task"

@@ -16,7 +16,7 @@ from latadj.elimination.attach import at_profile, attach, attached, dial_of
 from latadj.elimination.families import layer_shapes
 from latadj.elimination.profile import Dial, Window
 from latadj.perplexity import likelihoods
-from latadj.tasks.data import Splits
+from latadj.tasks.splits import Splits
 
 LENGTH, CONTINUATION, DOCUMENTS = 24, 6, 5
 ROWS = rows_of_lengths([LENGTH] * 2 * DOCUMENTS, [CONTINUATION] * 2 * DOCUMENTS)
