@@ -15,6 +15,7 @@ from latadj.config import (
     SweepConfig,
 )
 from latadj.elimination.profile import FAMILIES, SCORE_NAMES
+from latadj.tasks import template
 
 PRECISIONS = ("fp32", "bf16", "int8")
 
@@ -84,6 +85,8 @@ def check(config: RunConfig) -> None:
     problems += [f"{key}={value}: expected at least {least}" for key, value, least in _bounds(config) if value < least]
     if isinstance(config, (SweepConfig, EvalConfig, BenchConfig)):
         parse_speedups(config.speedup)
+    if isinstance(config, CommandConfig) and config.prompt is not None:
+        problems += template.problems(config.prompt, config.task)
     if isinstance(config, FinetuneConfig):
         problems += _finetune_problems(config)
     if isinstance(config, BenchConfig):
