@@ -10,6 +10,8 @@ from typing import Any
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     PreTrainedModel,
@@ -37,7 +39,12 @@ def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Pat
 
 
 def load(
-    folder: Path | str, *, speedup: float | None = None, precision: str | None = None, device: str = "cpu"
+    folder: Path | str,
+    *,
+    speedup: float | None = None,
+    precision: str | None = None,
+    device: str = "cpu",
+    head: str = "classification",
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load a saved model with its dial attached, ready to run.
 
@@ -49,6 +56,7 @@ def load(
         inference only, with the dial marked in this device's time if `latadj calibrate` measured it. None leaves
         the weights as they are, to be trained and saved, and the dial marked in FLOPs.
     device : where the model is to be
+    head : ``classification``, or ``generation``, which writes text
 
     Returns
     -------
@@ -62,7 +70,7 @@ def load(
     """
     folder = Path(folder)
     sidecar = check(folder)
-    model, tokenizer = _pretrained(AutoModelForSequenceClassification, str(folder), local=True)
+    model, tokenizer = _pretrained(str(folder), local=True, generation=head == "generation")
     try:
         attach(model, sidecar.dial, speedup=1.0 if sidecar.dial is None else 1.0 if speedup is None else speedup)
     except ValueError as error:
@@ -78,30 +86,39 @@ def load(
 
 
 def load_pretrained(
-    config: ModelConfig, labels: list[str], regression: bool
+    config: ModelConfig, labels: list[str], regression: bool, head: str = "classification"
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A pretrained model with a fresh head for a task, from a folder or the hub."""
+    """A pretrained model with a fresh head for a task, or with ``generation`` its own, from a folder or the hub."""
     path, local = hub.model_source(config.path)
-    head: dict[str, Any] = {"num_labels": 1, "problem_type": "regression"}
+    trust = config.trust_remote_code
+    if head == "generation":
+        return _pretrained(path, local=local, trust_remote_code=trust, generation=True)
+    outputs: dict[str, Any] = {"num_labels": 1, "problem_type": "regression"}
     if not regression:
         names = dict(enumerate(labels))
-        head = {"num_labels": len(labels), "id2label": names, "label2id": {name: i for i, name in names.items()}}
-    return _pretrained(
-        AutoModelForSequenceClassification, path, local=local, trust_remote_code=config.trust_remote_code, head=head
-    )
+        outputs = {"num_labels": len(labels), "id2label": names, "label2id": {name: i for i, name in names.items()}}
+    return _pretrained(path, local=local, trust_remote_code=trust, outputs=outputs)
 
 
 def _pretrained(
-    auto: Any, path: str, *, local: bool, trust_remote_code: bool = False, head: dict[str, Any] | None = None
+    path: str,
+    *,
+    local: bool,
+    trust_remote_code: bool = False,
+    outputs: dict[str, Any] | None = None,
+    generation: bool = False,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     options = {"local_files_only": local, "trust_remote_code": trust_remote_code}
     try:
-        config = AutoConfig.from_pretrained(path, **options, **(head or {}))
+        config = AutoConfig.from_pretrained(path, **options, **(outputs or {}))
+        auto = AutoModelForSequenceClassification
+        if generation:
+            auto = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
         model, found = auto.from_pretrained(
             path,
             config=config,
             use_safetensors=True,
-            ignore_mismatched_sizes=head is not None,
+            ignore_mismatched_sizes=outputs is not None,
             output_loading_info=True,
             **options,
         )
@@ -109,9 +126,12 @@ def _pretrained(
     except (OSError, ValueError, KeyError, SafetensorError, RuntimeError) as error:
         reason = str(error).strip().split("\n")[0]
         raise ValueError(f"the model in {path} cannot be loaded, it may be cut short: {reason}") from error
-    if head is None and found["missing_keys"]:
+    if outputs is None and found["missing_keys"]:
         missing = ", ".join(sorted(found["missing_keys"])[:3])
-        raise ValueError(f"the model in {path} is not fine-tuned for classification: it has no weights for {missing}")
+        purpose = "a language model" if generation else "fine-tuned for classification"
+        raise ValueError(f"the model in {path} is not {purpose}: it has no weights for {missing}")
+    if generation and tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
     return model, tokenizer
 
 

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from latadj import checkpoint
 from latadj.checks import parse_speedups
-from latadj.commands.session import Session, as_dict, open_checkpoint, serve
+from latadj.commands.session import Session, as_dict, head_of, open_checkpoint, serve
 from latadj.config import SweepConfig
 from latadj.elimination.attach import at_speedup, detach, dial_of
 from latadj.elimination.cost import flops_speedup, schedule
@@ -29,7 +29,7 @@ from latadj.report.plots import plot_sweep
 from latadj.report.result import OWN, Measured, Row, Sweep
 from latadj.report.tables import csv_text, markdown, print_sweep
 from latadj.sidecar import read_sidecar, require_dial
-from latadj.tasks.encode import Batch, rows_of, token_limit
+from latadj.tasks.encode import Batch, rows_of
 from latadj.tasks.metrics import agreement, metric_of, predictions_of
 
 log = logging.getLogger("latadj")
@@ -81,7 +81,7 @@ def _score(session: Session, speedups: list[float], tests: dict[str, Any]) -> Sw
 
     def answers(model: PreTrainedModel) -> dict[str, np.ndarray]:
         return {
-            name: predictions_of(predict(model, session.tokenizer, encoded), regression)
+            name: predictions_of(predict(model, session.tokenizer, encoded, outputs=session.outputs), regression)
             for name, encoded in rows.items()
         }
 
@@ -151,7 +151,7 @@ def _time(session: Session, sweep: Sweep, rows: list[dict[str, Any]]) -> None:
         session.tokenizer,
         batches=config.measure.batches,
         batch_size=size,
-        max_length=token_limit(session.model, session.tokenizer, config.task),
+        max_length=session.limit,
     )
     batches = {name: [_to(batch, session.device) for batch in part] for name, part in batches.items()}
     # The baselines run what a user has without latadj: the same weights through transformers' own forward.
@@ -159,11 +159,11 @@ def _time(session: Session, sweep: Sweep, rows: list[dict[str, Any]]) -> None:
 
     def plain(batch: Batch) -> object:
         with torch.inference_mode():
-            return full(**batch).logits.cpu()
+            return session.outputs(full, batch).cpu()
 
     def cut(batch: Batch, wanted: float) -> object:
         with torch.inference_mode(), at_speedup(session.model, wanted):
-            return session.model(**batch).logits.cpu()
+            return session.outputs(session.model, batch).cpu()
 
     contestants: dict[str, list[Any]] = {
         name: [lambda batch=batch: plain(batch) for batch in part] for name, part in batches.items()
@@ -214,7 +214,7 @@ def _fine_tuned(session: Session) -> PreTrainedModel | None:
 
 def _plain(session: Session, folder: Path) -> PreTrainedModel:
     """The full model of a folder as transformers runs it: in bf16 beside a bf16 dial, else in fp32."""
-    model, _ = checkpoint.load(folder)
+    model, _ = checkpoint.load(folder, head=head_of(session.config))
     return detach(model).to(device=session.device, dtype=DTYPES[route_of(session.model).precision])
 
 
