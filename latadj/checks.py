@@ -72,6 +72,14 @@ def check(config: RunConfig) -> None:
         "device.train_precision": (config.device.train_precision, ("auto", "fp32", "bf16")),
         "model.weights": (config.model.weights, ("pretrained", "random")),
     }
+    if isinstance(config, CommandConfig):
+        choices["task.kind"] = (config.task.kind, ("classification", "generation"))
+        choices["task.documents"] = (config.task.documents, ("auto", "row", "block", "heading"))
+        choices["task.continuation"] = (config.task.continuation, ("window", "last_word"))
+        if config.task.kind == "generation" and len(config.task.text) != 1:
+            problems.append(f"task.text={config.task.text}: expected one column, since this task generates")
+        if config.task.kind != "generation" and config.task.data_files is not None:
+            problems.append(f"task.data_files: for running text only, such as task=text; not for {config.task.name}")
     if isinstance(config, (FinetuneConfig, CalibrateConfig)):
         choices["calibration.score"] = (config.calibration.score, SCORE_NAMES)
         choices["calibration.family"] = (config.calibration.family, FAMILIES)
@@ -100,6 +108,13 @@ def _bounds(config: RunConfig) -> Iterator[tuple[str, float, float]]:
     if isinstance(config, CommandConfig):
         yield "task.max_length", config.task.max_length, 2
         yield "task.batch_size", config.task.batch_size, 1
+        yield "task.prompt_length", config.task.prompt_length, 2
+        yield "task.continuation_length", config.task.continuation_length, 1
+        yield "task.block_words", config.task.block_words, 1
+        for key in ("windows", "stride"):
+            value = getattr(config.task, key)
+            if value is not None:
+                yield f"task.{key}", value, 1
     if isinstance(config, (FinetuneConfig, CalibrateConfig)):
         yield "calibration.max_speedup", config.calibration.max_speedup, 1
         yield "calibration.max_flops", config.calibration.max_flops, 1

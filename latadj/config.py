@@ -8,10 +8,11 @@ from omegaconf import MISSING
 
 @dataclass
 class ModelConfig:
-    """What is fine-tuned: a transformers folder or a name on the hub.
+    """What is fine-tuned: a transformers folder, a ``.gguf`` file or a name on the hub.
 
     weights : ``pretrained``, or ``random`` for `latadj bench`, which needs a shape only
     shape : ``model_type`` and options of its config; that of ``path`` where empty
+    size : which of several sizes ``path`` and ``shape`` are, where a model has them
     """
 
     name: str = MISSING
@@ -20,19 +21,23 @@ class ModelConfig:
     trust_remote_code: bool = False
     weights: str = "pretrained"
     shape: dict[str, Any] = field(default_factory=dict)
+    size: str | None = None
 
 
 @dataclass
 class FilesConfig:
     """Where a task's files lie; relative paths start at ``task.data_dir``.
 
-    format : ``csv``, ``tsv`` (unquoted, as GLUE's) or ``orange`` (Orange's three header lines)
-    train, test : file names; ``all`` instead is one file to be split
-    columns : our column -> the file's (a name, or a number where there is no header)
+    format : ``csv``, ``tsv`` (unquoted, as GLUE's), ``orange`` (Orange's three header lines), ``text`` (a row for
+        each line), ``jsonl`` or ``parquet``
+    train, validation, test : file names; ``all`` instead is one file to be split. Classification makes its own
+        validation split; of running text they may be patterns, and need not all be there.
+    columns : our column -> the file's (a name, or a number where there is no header); all where empty
     """
 
     format: str = "tsv"
     train: str | None = None
+    validation: str | None = None
     test: list[str] = field(default_factory=list)
     all: str | None = None
     columns: dict[str, Any] = field(default_factory=dict)
@@ -42,26 +47,41 @@ class FilesConfig:
 
 @dataclass
 class HubConfig:
-    """A data set on the Hugging Face hub; ``test`` names the splits that are only read by `eval` and `sweep`."""
+    """A data set on the Hugging Face hub; ``test`` names the splits that are only read by `eval` and `sweep`.
+
+    validation : read by tasks on running text only; classification makes its own
+    """
 
     path: str = MISSING
     name: str | None = None
+    revision: str | None = None
+    train: str = "train"
+    validation: str | None = None
     test: list[str] = field(default_factory=lambda: ["validation"])
 
 
 @dataclass
 class TaskConfig:
-    """What is asked of a model; without ``labels`` it is a regression.
+    """What is asked of a model; without ``labels`` a classification is a regression.
 
-    The last four are for prompts.
-
-    description : the task in one line
-    input : template of how an example is shown, from its text columns; None: a line each, ``Column: text``
+    kind : ``classification``, or ``generation``: a continuation is scored after a prompt
+    prompt_length, continuation_length : tokens of an example cut from running text
+    continuation : ``window``: what follows the prompt; ``last_word`` of a document, after all that stands before it
+        (or the last ``prompt_length`` tokens of that)
+    documents : ``row`` of a table, ``block`` of neighbouring lines that have ``block_words`` words together, or what
+        stands under a ``heading`` as WikiText writes it; ``auto``: blocks of a text file, rows of any other
+    windows : most examples cut from one document; None: as many as there are
+    stride : tokens from the start of one example to that of the next; None: they do not overlap
+    group : column; documents of one group stay in one split
+    data_files : a file, a list of them, or files for each of train, validation and test, in place of all others
+    description : the task in one line, in a prompt
+    input : template of how a prompt shows an example's text columns; None: a line each, ``Column: text``
     answer : what a label is called in a prompt
-    label_words : the words that stand for ``labels``, in their order; empty: the labels themselves
+    label_words : the words that stand for ``labels`` in a prompt, in their order; empty: the labels themselves
     """
 
     name: str = MISSING
+    kind: str = "classification"
     text: list[str] = MISSING
     label: str = "label"
     labels: list[str] = field(default_factory=list)
@@ -72,6 +92,15 @@ class TaskConfig:
     files: FilesConfig | None = None
     hub: HubConfig | None = None
     data_dir: str | None = None
+    data_files: Any = None
+    documents: str = "auto"
+    block_words: int = 1000
+    group: str | None = None
+    prompt_length: int = 512
+    continuation_length: int = 64
+    continuation: str = "window"
+    windows: int | None = None
+    stride: int | None = None
     max_train: int | None = None
     max_test: int | None = None
     description: str = ""

@@ -38,6 +38,19 @@ def package_file(package: str, path: str) -> str:
     )
 
 
+def choose(key: str, value: str, choices: dict[str, Any]) -> Any:
+    """What ``choices`` has for the value of a key.
+
+    Raises
+    ------
+    ValueError
+        if it has nothing for it.
+    """
+    if value not in choices:
+        raise ValueError(f"{key}={value}: expected one of {', '.join(map(str, choices))}")
+    return choices[value]
+
+
 def conf_dir() -> Path:
     """Our `conf/`: inside an installed package, or beside it in a checkout."""
     inside = Path(__file__).parent / "conf"
@@ -77,7 +90,7 @@ def check_early(command: str, overrides: list[str]) -> RunConfig:
         require_dial(config, parse_speedups(config.speedup))
     elif isinstance(config, CalibrateConfig):
         check_checkpoint(Path(config.checkpoint), config.task)
-    if isinstance(config, CommandConfig) and config.task.hub is not None and not config.task.data_dir:
+    if isinstance(config, CommandConfig) and config.task.hub and not (config.task.data_dir or config.task.data_files):
         hub.require_data(config.task.hub.path)
     return config
 
@@ -163,6 +176,7 @@ def _hydra(command: str) -> Iterator[Any]:
     from hydra.core.global_hydra import GlobalHydra
 
     OmegaConf.register_new_resolver("package_file", package_file, replace=True)
+    OmegaConf.register_new_resolver("choose", choose, replace=True)
     GlobalHydra.instance().clear()
     initialize_config_dir(config_dir=str(conf_dir()), job_name=command, version_base="1.3")
     try:

@@ -11,7 +11,7 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from latadj.elimination.attach import at_profile, attached
-from latadj.elimination.families import family_of
+from latadj.elimination.families import layers_of
 from latadj.elimination.lower import lower
 from latadj.elimination.maps import DTYPES, PRECISIONS, Route, engines, vnni
 from latadj.elimination.profile import Profile
@@ -75,7 +75,7 @@ def fastest_route(model: PreTrainedModel, precision: str, device: torch.device) 
     routes = [Route(precision, name) for name in names]
     if len(routes) == 1:
         return routes[0]
-    layer = family_of(model).layers(model.base_model)[0]
+    layer = layers_of(model)[0]
     widest = max(
         (part for part in layer.modules() if isinstance(part, nn.Linear)), key=lambda part: part.weight.numel()
     )

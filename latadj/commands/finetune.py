@@ -84,9 +84,8 @@ def prepare(config: FinetuneConfig) -> Session:
         model, tokenizer = checkpoint.load(Path(config.folder) / "plain", head=head_of(config))
         detach(model)
     else:
-        model, tokenizer = checkpoint.load_pretrained(
-            config.model, config.task.labels, not config.task.labels, head=head_of(config)
-        )
+        labels = config.task.labels
+        model, tokenizer = checkpoint.load_pretrained(config.model, labels, not labels, head=head_of(config))
     session = Session(config, device, splits, model.to(device), tokenizer)
     session.prompts  # noqa: B018  a prompt that does not fit is refused before anything is written
     return session
@@ -171,7 +170,7 @@ def _adjust(
     attach(model)
     dial = _dial(session, config, train)
     attach(model, dial)
-    for dropout in family_of(model).hidden_dropouts(model.base_model):
+    for dropout in family_of(model).hidden_dropouts(model):
         dropout.p = config.adjust.dropout
     speedups = [speedup for speedup in (1.0, 1.5, 2.0, 3.0) if speedup <= dial.max_speedup]
     metrics = fit(

@@ -17,10 +17,12 @@ from latadj.outputs import LabelWords, Outputs
 from latadj.predict import HEAD
 from latadj.serving import make_ready
 from latadj.sidecar import read_sidecar
-from latadj.tasks.data import Splits, load_splits
+from latadj.tasks.data import load_splits
 from latadj.tasks.encode import context_of, encode, rows_of, token_limit
 from latadj.tasks.metrics import metric_of
 from latadj.tasks.prompt import Prompts
+from latadj.tasks.splits import Splits
+from latadj.tasks.windows import context_length, cut
 
 
 @dataclass
@@ -62,10 +64,13 @@ class Session:
         return self.prompts.limit if self.prompts else token_limit(self.model, self.tokenizer, self.config.task)
 
     def encoded(self, examples: Dataset) -> Dataset:
-        """The examples as token ids, as prompts with ``prompt=``, cut to ``limit``."""
+        """The examples as token ids: texts, prompts with ``prompt=``, or prompts with continuations, cut to fit."""
+        task = self.config.task
+        if task.kind == "generation":
+            return cut(examples, self.tokenizer, task, context_length(self.model))
         if self.prompts is not None:
             return self.prompts.encode(examples)
-        return encode(examples, self.tokenizer, self.config.task, self.limit)
+        return encode(examples, self.tokenizer, task, self.limit)
 
 
 def set_up(config: CommandConfig) -> torch.device:
@@ -74,13 +79,14 @@ def set_up(config: CommandConfig) -> torch.device:
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
     set_seed(config.seed)
-    metric_of(config.task.metric)
+    if config.task.kind == "classification":
+        metric_of(config.task.metric)
     return device.choose(config.device)
 
 
 def head_of(config: CommandConfig) -> str:
     """The head that the command's model is loaded with."""
-    return "classification" if config.prompt is None else "generation"
+    return config.task.kind if config.prompt is None else "generation"
 
 
 def open_checkpoint(config: CommandConfig) -> Session:
@@ -89,7 +95,7 @@ def open_checkpoint(config: CommandConfig) -> Session:
     splits = load_splits(config.task)
     model, tokenizer = checkpoint.load(config.checkpoint, head=head_of(config))
     outputs = len(config.task.labels) or 1
-    if config.prompt is None and model.config.num_labels != outputs:
+    if head_of(config) == "classification" and model.config.num_labels != outputs:
         raise ValueError(
             f"checkpoint {config.checkpoint} has {model.config.num_labels} outputs, "
             f"task={config.task.name} needs {outputs}: it is for another task"

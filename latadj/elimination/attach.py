@@ -1,12 +1,13 @@
 """Puts elimination into a transformers model, and takes it out again without a trace."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
 from transformers import PreTrainedModel
 
-from latadj.elimination.cost import ALL, POOLED
+from latadj.elimination.call import Manner, Observer, Witness
+from latadj.elimination.cost import READS
 from latadj.elimination.families import family_of
 from latadj.elimination.forward import (
     MARK,
@@ -18,9 +19,8 @@ from latadj.elimination.forward import (
     overrides,
     restore_forward,
 )
-from latadj.elimination.profile import Dial, Profile
+from latadj.elimination.profile import Dial, Profile, Window
 from latadj.elimination.score import SCORES
-from latadj.elimination.survivors import Observer
 
 
 def attach(
@@ -33,7 +33,7 @@ def attach(
     model : a transformers model of a supported family, with or without a head
     dial : speedup -> profile; without one the model can be observed and set to explicit profiles
     speedup : where the dial stands at first
-    reads : ``pooled`` or ``all``; found from the head's class when left out
+    reads : ``pooled``, ``all`` or ``survivors``; found from the head's class when left out
 
     Returns
     -------
@@ -45,11 +45,12 @@ def attach(
         if the family is unknown, or the dial is for another number of layers.
     """
     family = family_of(model)
-    base = model.base_model
+    family.check(model)
+    base = family.base(model)
     layers = family.layers(base)
     reads = reads or family.reads(model)
-    if reads not in (POOLED, ALL):
-        raise ValueError(f"reads={reads}: expected {POOLED} or {ALL}")
+    if reads not in READS:
+        raise ValueError(f"reads={reads}: expected one of {', '.join(READS)}")
     if dial is not None and dial.layers != len(layers):
         raise ValueError(f"this dial is for a model of {dial.layers} layers, the model has {len(layers)}: calibrate it")
     if dial is not None and dial.reads != reads:
@@ -58,11 +59,13 @@ def attach(
             "calibrate this model"
         )
     profile = dial.profile(speedup) if dial else Profile.full(len(layers))
-    default = Setting(profile, dial.score if dial else "acc")
+    manner = Manner(SCORES[dial.score], dial.window) if dial else Manner(SCORES["acc"])
     if is_attached(model):
         detach(model)
-    setattr(base, MARK, Elimination(family, dial, reads, default))
+    setattr(base, MARK, Elimination(family, dial, reads, Setting(profile, manner)))
     override_forward(base, base_forward)
+    for head, forward in family.heads(model):
+        override_forward(head, forward(type(head).forward))
     for index, layer in enumerate(layers):
         setattr(layer, MARK, index)
         override_forward(layer, layer_forward)
@@ -71,9 +74,11 @@ def attach(
 
 def detach(model: PreTrainedModel) -> PreTrainedModel:
     """Undo :func:`attach`: the model computes what it computed before, bit by bit. Returns the same model."""
-    elimination = attached(model)
-    base = model.base_model
-    for module in (base, *elimination.family.layers(base)):
+    family = attached(model).family
+    base = family.base(model)
+    for head, _ in family.heads(model):
+        restore_forward(head)
+    for module in (base, *family.layers(base)):
         restore_forward(module)
         delattr(module, MARK)
     return model
@@ -81,7 +86,7 @@ def detach(model: PreTrainedModel) -> PreTrainedModel:
 
 def is_attached(model: PreTrainedModel) -> bool:
     """Whether elimination is attached to a model."""
-    return isinstance(getattr(model.base_model, MARK, None), Elimination)
+    return _elimination(model) is not None
 
 
 def attached(model: PreTrainedModel) -> Elimination:
@@ -92,10 +97,19 @@ def attached(model: PreTrainedModel) -> Elimination:
     ValueError
         if nothing is.
     """
-    if not is_attached(model):
+    elimination = _elimination(model)
+    if elimination is None:
         raise ValueError("elimination is not attached to this model: call latadj.attach(model, dial) first")
-    elimination: Elimination = getattr(model.base_model, MARK)
     return elimination
+
+
+def _elimination(model: PreTrainedModel) -> Elimination | None:
+    try:
+        base = family_of(model).base(model)
+    except ValueError:  # of no family, so nothing can be attached
+        return None
+    found: Elimination | None = getattr(base, MARK, None)
+    return found
 
 
 def set_speedup(model: PreTrainedModel, speedup: float) -> None:
@@ -120,7 +134,14 @@ def at_speedup(model: PreTrainedModel, speedup: float) -> Iterator[PreTrainedMod
 
 @contextmanager
 def at_profile(
-    model: PreTrainedModel, profile: Profile, *, score: str | None = None, observer: Observer | None = None
+    model: PreTrainedModel,
+    profile: Profile,
+    *,
+    score: str | None = None,
+    window: Window | None = None,
+    prompt: Sequence[int] | None = None,
+    observer: Observer | None = None,
+    witness: Witness | None = None,
 ) -> Iterator[PreTrainedModel]:
     """Run an explicit profile inside a ``with`` block, for this thread alone.
 
@@ -128,18 +149,30 @@ def at_profile(
     ----------
     profile : keep ratio of each layer
     score : a name in ``SCORES``; the dial's when left out
+    window : who is asked and who is protected, in a decoder; the dial's when left out
+    prompt : prompt tokens of each sequence of a decoder's batch, where a continuation follows in the same pass: it is
+        never eliminated, and only the last prompt token and the continuation have an output
     observer : called with the scores of every layer of every pass
+    witness : called with the survivors of every layer of every pass
     """
     elimination = attached(model)
     if len(profile.keep) != len(elimination.default.profile.keep):
         raise ValueError(
             f"a profile of {len(profile.keep)} keep ratios for {len(elimination.default.profile.keep)} layers"
         )
-    score = score or elimination.default.score
-    if score not in SCORES:
+    if score is not None and score not in SCORES:
         raise ValueError(f"score={score}: expected one of {', '.join(SCORES)}")
-    setting = Setting(profile, score, observer)
-    token = overrides.set({**overrides.get(), id(elimination): setting})
+    if prompt is not None and not elimination.family.causal:
+        raise ValueError("prompt=: only a decoder has a continuation after its prompt")
+    manner = elimination.default.manner
+    manner = Manner(
+        SCORES[score] if score else manner.score,
+        window or manner.window,
+        observer,
+        witness,
+        None if prompt is None else tuple(int(length) for length in prompt),
+    )
+    token = overrides.set({**overrides.get(), id(elimination): Setting(profile, manner)})
     try:
         yield model
     finally:

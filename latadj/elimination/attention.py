@@ -1,14 +1,26 @@
-"""The attention of one layer: transformers' fastest kernel, or probabilities where somebody must read them."""
+"""The attention of one layer: the fastest kernel, and what its word-vectors receive where somebody must know."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-# Called with the attention each key receives, (batch, heads, keys); see `score.received_attention`.
-Receive = Callable[[Tensor, Tensor], None]
 # Probabilities of as many sequences as fit are made at a time: they stay in cache, and memory stays bounded.
 WORKSPACE = 4 * 2**20
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Who wants to know what word-vectors receive, and from whom.
+
+    queries : (batch, asked) columns of the frame whose queries are asked, below 0 = nobody; None asks all real ones
+    hear : called with the attention that each key receives from these, (batch, key heads, keys) in float32, and with
+        the values
+    """
+
+    queries: Tensor | None
+    hear: Callable[[Tensor, Tensor], None]
 
 
 def attention(
@@ -19,43 +31,47 @@ def attention(
     *,
     scale: float,
     dropout: float = 0.0,
-    receive: Receive | None = None,
+    causal: bool = False,
+    bias: Tensor | None = None,
+    listener: Listener | None = None,
 ) -> Tensor:
     """Contexts of the queries.
 
     Parameters
     ----------
     query : (batch, heads, queries, head_dim)
-    key, value : (batch, heads, keys, head_dim)
-    real : (batch, keys) True on real word-vectors, False on fillers; None if all are real
-    receive : called with the attention that each key receives from the real queries, (batch, heads, keys) in
-        float32, and with ``value``; queries must be the keys then
+    key, value : (batch, key heads, keys, head_dim); heads are a multiple of key heads
+    real : (batch, keys) True on real word-vectors, False on fillers, which stand last; None if all are real
+    causal : whether query ``i`` sees the keys up to ``i`` only; there are as many queries as keys then
+    bias : (batch or 1, heads, queries, keys) added to the products
+    listener : told what each key receives; queries must be the keys then
 
     Returns
     -------
     (batch, queries, heads * head_dim)
     """
-    if receive is None and not _prefers_products(query):
-        mask = None if real is None else real[:, None, None, :].expand(-1, 1, query.shape[2], -1)
-        context = nn.functional.scaled_dot_product_attention(
-            query, key, value, attn_mask=mask, dropout_p=dropout, scale=scale
-        )
-        return context.transpose(1, 2).flatten(2)
+    if causal or key.shape[1] != query.shape[1]:
+        if listener is not None:
+            listener.hear(received_from(query, key, listener.queries, scale), value.detach())
+        return _fused(query, key, value, None if causal else real, scale, dropout, causal, bias)
+    if listener is None and not _prefers_products(query):
+        return _fused(query, key, value, real, scale, dropout, causal, bias)
     batch, heads, queries, _ = query.shape
     size = heads * queries * key.shape[2]
     step = batch if torch.is_grad_enabled() else max(1, WORKSPACE // size)
     contexts, received = [], []
     for start in range(0, batch, step):
         part = slice(start, start + step)
-        probs = _probabilities(query[part], key[part], None if real is None else real[part], scale)
-        if receive is not None:
+        own_bias = bias if bias is None or len(bias) == 1 else bias[part]
+        probs = _probabilities(query[part], key[part], None if real is None else real[part], scale, own_bias)
+        if listener is not None:
             received.append(received_attention(probs.detach(), None if real is None else real[part]))
         if dropout:
             probs = nn.functional.dropout(probs, dropout)
         context = torch.bmm(_heads(probs), _heads(value[part])).view(*probs.shape[:3], value.shape[3])
         contexts.append(context.transpose(1, 2).flatten(2))
-    if receive is not None:
-        receive(_joined(received), value.detach())
+    if listener is not None:
+        listener.hear(_joined(received), value.detach())
     return _joined(contexts)
 
 
@@ -76,17 +92,79 @@ def received_attention(probs: Tensor, real_queries: Tensor | None) -> Tensor:
     return torch.matmul(real_queries[:, None, None, :].to(probs.dtype), probs).squeeze(2).float()
 
 
+@torch.no_grad()
+def received_from(query: Tensor, key: Tensor, asked: Tensor | None, scale: float) -> Tensor:
+    """Attention that each word-vector of a causal decoder receives from some of the queries.
+
+    Parameters
+    ----------
+    query : (batch, heads, n, head_dim)
+    key : (batch, key heads, n, head_dim)
+    asked : (batch, asked) columns of the queries, below 0 = nobody; None asks all
+
+    Returns
+    -------
+    (batch, key heads, n) summed over the queries and over the heads that share a key head, float32
+    """
+    batch, heads, n, size = query.shape
+    groups = key.shape[1]
+    if asked is None:
+        asked = torch.arange(n, device=query.device).expand(batch, n)
+    places = torch.arange(n, device=query.device)
+    step = max(1, WORKSPACE // max(heads * asked.shape[1] * n, 1))
+    received = []
+    for start in range(0, batch, step):
+        columns = asked[start : start + step]
+        index = columns.clamp(min=0)[:, None, :, None].expand(-1, heads, -1, size)
+        picked = query[start : start + step].gather(2, index).reshape(len(columns), groups, -1, size)
+        logits = (picked @ key[start : start + step].mT).float() * scale
+        logits = logits.view(len(columns), groups, heads // groups, -1, n)
+        unseen = places > columns[:, None, None, :, None]
+        probs = logits.masked_fill_(unseen & (columns >= 0)[:, None, None, :, None], -torch.inf).softmax(dim=-1)
+        probs = probs * (columns >= 0)[:, None, None, :, None]
+        received.append(probs.sum(dim=(2, 3)))
+    return _joined(received)
+
+
+def _fused(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    real: Tensor | None,
+    scale: float,
+    dropout: float,
+    causal: bool,
+    bias: Tensor | None,
+) -> Tensor:
+    mask = None if real is None else real[:, None, None, :].expand(-1, 1, query.shape[2], -1)
+    if bias is not None:
+        mask = bias if mask is None else bias.masked_fill(~mask, -torch.inf)
+    context = nn.functional.scaled_dot_product_attention(
+        query,
+        key,
+        value,
+        attn_mask=mask,
+        dropout_p=dropout,
+        scale=scale,
+        is_causal=causal,
+        enable_gqa=key.shape[1] != query.shape[1],
+    )
+    return context.transpose(1, 2).flatten(2)
+
+
 def _prefers_products(query: Tensor) -> bool:
     # In bf16 a CPU's own matrix products beat its fused kernel (benchmarks/engine.py).
     return query.dtype == torch.bfloat16 and query.device.type == "cpu" and not torch.is_grad_enabled()
 
 
-def _probabilities(query: Tensor, key: Tensor, real: Tensor | None, scale: float) -> Tensor:
+def _probabilities(query: Tensor, key: Tensor, real: Tensor | None, scale: float, bias: Tensor | None) -> Tensor:
     # Scaled inside the product: one pass over the queries less.
     products = torch.baddbmm(query.new_zeros(()), _heads(query), _heads(key).mT, beta=0, alpha=scale)
     logits = products.view(*query.shape[:3], key.shape[2])
+    if bias is not None:
+        logits = logits + bias
     if real is not None:
-        logits.masked_fill_(~real[:, None, None, :], torch.finfo(logits.dtype).min)
+        logits = logits.masked_fill_(~real[:, None, None, :], torch.finfo(logits.dtype).min)
     return logits.softmax(dim=-1)
 
 

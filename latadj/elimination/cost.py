@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Where the head reads: the pooled position alone, or every position.
-POOLED, ALL = "pooled", "all"
+# Where the head reads: the pooled position alone, every position, or (a decoder behind an encoder) who survived.
+POOLED, ALL, SURVIVORS = "pooled", "all", "survivors"
+READS = (POOLED, ALL, SURVIVORS)
 
 
 @dataclass(frozen=True)
@@ -15,6 +16,7 @@ class LayerShape:
 
     query, key_value, output, feed_forward : number of weights of the maps
     attention : heads * head_dim, the width of the two attention products
+    causal : whether a word-vector attends to those before it only, which halves the products
     """
 
     query: int
@@ -22,6 +24,7 @@ class LayerShape:
     output: int
     feed_forward: int
     attention: int
+    causal: bool = False
 
 
 def kept(ratio: np.ndarray, lengths: np.ndarray, at_least: int = 1) -> np.ndarray:
@@ -37,7 +40,7 @@ def schedule(keep: Sequence[float], lengths: np.ndarray, reads: str) -> np.ndarr
     ----------
     keep : keep ratio of each layer
     lengths : (sequences,) real word-vectors of each sequence, no padding
-    reads : ``pooled`` trims the last layer to the one position that the head reads; ``all`` does not
+    reads : ``pooled`` trims the last layer to the one position that the head reads; the others do not
 
     Returns
     -------
@@ -71,9 +74,10 @@ def flops(shapes: Sequence[LayerShape], keep: Sequence[float], lengths: np.ndarr
         n_in, n_out = counts[layer], counts[layer + 1]
         trimmed = reads == POOLED and layer == len(shapes) - 1
         queries = n_out if trimmed else n_in
+        pairs = n_in * (n_in + 1) / 2 if shape.causal and not trimmed else queries * n_in
         # A restored word-vector leaves with its attention update, so its output map runs too.
         projected = n_in if reads == ALL else n_out
-        total += queries * shape.query + n_in * shape.key_value + 2 * queries * n_in * shape.attention
+        total += queries * shape.query + n_in * shape.key_value + 2 * pairs * shape.attention
         total += projected * shape.output + n_out * shape.feed_forward
     return 2 * total
 

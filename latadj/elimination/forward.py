@@ -8,15 +8,19 @@ from inspect import signature
 from types import MethodType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
-from latadj.elimination.cost import ALL
+from latadj.elimination.attention import attention
+from latadj.elimination.cache import Decoding, can_shorten, is_filled, is_short, require_shortenable, store
+from latadj.elimination.call import Call, Manner
+from latadj.elimination.cost import ALL, POOLED
 from latadj.elimination.families import Family
+from latadj.elimination.families.base import split_heads
+from latadj.elimination.families.decoders import LAST_ONLY
 from latadj.elimination.profile import Dial, Profile
-from latadj.elimination.score import SCORES
-from latadj.elimination.survivors import Call, Observer
+from latadj.elimination.survivors import Survivors
 
 MARK = "_latadj"
 _ARGUMENT = "elimination"
@@ -27,8 +31,7 @@ class Setting:
     """What the next forward pass is to do."""
 
     profile: Profile
-    score: str
-    observer: Observer | None = None
+    manner: Manner
 
 
 @dataclass
@@ -69,94 +72,183 @@ def _previous_forward(module: nn.Module) -> Any:
     return module.__dict__[f"{MARK}_forward"] or MethodType(type(module).forward, module)
 
 
-def base_forward(base: PreTrainedModel, *args: Any, **kwargs: Any) -> Any:
+def base_forward(base: Any, *args: Any, **kwargs: Any) -> Any:
     """Forward of a base model: opens the pass's state and hands it to the layers with the other arguments."""
     elimination: Elimination = getattr(base, MARK)
-    setting = elimination.setting()
+    family, setting = elimination.family, elimination.setting()
+    last_only = kwargs.pop(LAST_ONLY, False)
     forward = _previous_forward(base)
-    if elimination.reads == ALL and not setting.profile.eliminates and setting.observer is None:
-        return forward(*args, **kwargs)
     arguments = {**dict(zip(_parameters(base.__class__), args, strict=False)), **kwargs}
     inputs = arguments.get("input_ids") if arguments.get("input_ids") is not None else arguments.get("inputs_embeds")
     if inputs is None:
         return forward(*args, **kwargs)  # transformers says what is missing
-    mask = arguments.get("attention_mask")
-    if mask is not None and mask.ndim != 2:
-        raise ValueError(f"attention_mask of {mask.ndim} dimensions: elimination needs (batch, length), or none")
+    past = arguments.get("past_key_values")
+    if is_filled(past):
+        if is_short(past):
+            kwargs[_ARGUMENT] = (_decoding(base, arguments, inputs), family)
+        return forward(*args, **kwargs)
+    reads = _reads(elimination, setting, last_only)
+    if reads != POOLED and not setting.profile.eliminates and setting.manner.observer is None:
+        return forward(*args, **kwargs)
+    if not setting.profile.eliminates and family.causal and not can_shorten(past):
+        return forward(*args, **kwargs)
+    require_shortenable(past)
     call = Call(
         keep=setting.profile.keep,
-        mask=None if mask is None else mask.to(device=inputs.device, dtype=torch.bool),
+        mask=_mask(arguments, inputs),
         shape=(inputs.shape[0], inputs.shape[1]),
         device=inputs.device,
-        reads=elimination.reads,
-        score=SCORES[setting.score],
-        observer=setting.observer,
+        reads=reads,
+        manner=setting.manner,
+        causal=family.causal,
     )
     if "attention_mask" in kwargs:
         kwargs["attention_mask"] = None  # who is real travels in the call; transformers need not build a mask
-    return forward(*args, **kwargs, **{_ARGUMENT: (call, elimination.family)})
+    return family.finish(forward(*args, **kwargs, **{_ARGUMENT: (call, family)}), call)
+
+
+def _reads(elimination: Elimination, setting: Setting, last_only: bool) -> str:
+    """Where this pass is read: a language model's head says so each time, other heads always read the same."""
+    if elimination.family.causal and elimination.reads == POOLED and not last_only and setting.manner.prompt is None:
+        return ALL
+    return elimination.reads
+
+
+def _mask(arguments: Mapping[str, Any], inputs: Tensor) -> Tensor | None:
+    mask = arguments.get("attention_mask")
+    if mask is not None and mask.ndim != 2:
+        raise ValueError(f"attention_mask of {mask.ndim} dimensions: elimination needs (batch, length), or none")
+    return None if mask is None else mask.to(device=inputs.device, dtype=torch.bool)
+
+
+def _decoding(base: Any, arguments: Mapping[str, Any], inputs: Tensor) -> Decoding:
+    return Decoding(
+        arguments["past_key_values"],
+        _mask(arguments, inputs),
+        inputs.shape[1],
+        base.config._attn_implementation,
+        base.dtype,
+    )
 
 
 @cache
-def _parameters(model_class: Any) -> tuple[str, ...]:
-    return tuple(signature(model_class.forward).parameters)[1:]
+def _parameters(module_class: Any) -> tuple[str, ...]:
+    return tuple(signature(module_class.forward).parameters)[1:]
 
 
-def layer_forward(layer: Any, hidden: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+def layer_forward(layer: Any, hidden: Tensor, *args: Any, **kwargs: Any) -> Any:
     """Forward of one layer.
 
-    Where the pooled position is read, (batch, n, width) or (word-vectors, width) to the same for the survivors: two
+    Where survivors alone are read, (batch, n, width) or (word-vectors, width) to the same for those that stay: two
     dimensions where sequences differ in length, so that no padding is computed. The last layer gives (batch, 1,
-    width). Where every position is read, (batch, n_0, width) to the same.
+    width) for an encoder, (batch, n_0, width) for a decoder, whose other positions are zero. Where every position is
+    read, (batch, n_0, width) to the same.
     """
     if kwargs.get(_ARGUMENT) is None:
         return _previous_forward(layer)(hidden, *args, **kwargs)
-    call, family = kwargs[_ARGUMENT]
-    run = partial(_restoring if call.reads == ALL else _packed, layer, call, family)
+    call, family = kwargs.pop(_ARGUMENT)
+    given = {**dict(zip(_parameters(layer.__class__)[1:], args, strict=False)), **kwargs}
+    if isinstance(call, Decoding):
+        given["attention_mask"] = call.mask(getattr(layer, MARK), given.get("attention_mask"))
+        return _previous_forward(layer)(hidden, **given)
+    run = partial(_restoring if call.reads == ALL else _packed, layer, call, family, given)
+    bias = family.bias(layer, call.entering[0].length, given)
     if getattr(layer, "gradient_checkpointing", False) and layer.training:
-        return layer._gradient_checkpointing_func(run, hidden)
-    return run(hidden)
+        given["past_key_values"] = None  # run again, a layer would cache twice
+        return family.result(layer._gradient_checkpointing_func(run, hidden, bias), bias)
+    return family.result(run(hidden, bias), bias)
 
 
-def _packed(layer: Any, call: Call, family: Family, hidden: Tensor) -> Tensor:
+def _packed(layer: Any, call: Call, family: Family, given: Mapping[str, Any], hidden: Tensor, bias: Any) -> Tensor:
     """One layer whose output holds the survivors only."""
     index: int = getattr(layer, MARK)
     entering = call.entering[index]
     rows = hidden.flatten(0, -2)
     if index == 0 and entering.origin is not None:
         rows = rows.index_select(0, entering.origin)
-    residual = entering.first(rows) if call.trims(index) else rows
-    receive = partial(call.receive, index) if call.needs_scores(index) else None
-    context = family.attend(layer, rows, residual if call.trims(index) else None, entering, receive)
+    trims = call.trims(index)
+    residual = entering.pooled(rows, last=call.causal) if trims else rows
+    context = _attended(layer, call, family, given, rows, residual if trims else None, bias)
     leaving = entering
-    if call.eliminates(index):
+    if trims and call.causal:
+        leaving = entering.chosen(entering.ends, np.ones_like(entering.counts))
+    elif call.eliminates(index):
         leaving, survivors = call.choose(index)
         context, residual = context.index_select(0, survivors), residual.index_select(0, survivors)
-    call.entering[index + 1] = leaving
+    call.leave(index, leaving)
     rows = family.feed_forward(layer, family.project(layer, context, residual))
-    if call.trims(index):
+    if index == call.layers - 1 and call.causal:
+        return _at_positions(rows, leaving)
+    if trims:
         return rows[:, None]
-    return rows if leaving.ragged else leaving.frame(rows)
+    return rows if leaving.ragged and index < call.layers - 1 else leaving.frame(rows)
 
 
-def _restoring(layer: Any, call: Call, family: Family, hidden: Tensor) -> Tensor:
+def _restoring(layer: Any, call: Call, family: Family, given: Mapping[str, Any], hidden: Tensor, bias: Any) -> Tensor:
     """One layer whose output has every position: the eliminated keep the state in which they were eliminated."""
     index: int = getattr(layer, MARK)
     entering = call.entering[index]
     everyone = hidden.flatten(0, 1)
     rows = everyone if entering.origin is None else everyone.index_select(0, entering.origin)
-    receive = partial(call.receive, index) if call.needs_scores(index) else None
-    attended = family.project(layer, family.attend(layer, rows, None, entering, receive), rows)
+    attended = family.project(layer, _attended(layer, call, family, given, rows, None, bias), rows)
     leaving = entering
     if call.eliminates(index):
         everyone = _put_back(everyone, entering, attended)
         leaving, survivors = call.choose(index)
-        leaving.origin = survivors if entering.origin is None else entering.origin.index_select(0, survivors)
         attended = attended.index_select(0, survivors)
-    call.entering[index + 1] = leaving
+    call.leave(index, leaving)
     return _put_back(everyone, leaving, family.feed_forward(layer, attended)).view_as(hidden)
 
 
-def _put_back(everyone: Tensor, alive: Any, rows: Tensor) -> Tensor:
+def _attended(
+    layer: Any,
+    call: Call,
+    family: Family,
+    given: Mapping[str, Any],
+    rows: Tensor,
+    asking: Tensor | None,
+    bias: Tensor | None,
+) -> Tensor:
+    """Contexts of all that enter a layer, (rows, width), or of the pooled position, (batch, width)."""
+    index: int = getattr(layer, MARK)
+    entering = call.entering[index]
+    query, key, value = family.states(layer, rows, asking, entering, given)
+    past = given.get("past_key_values")
+    if past is not None:
+        _cache(past, index, entering, key, value)
+    scale, dropout = family.attention(layer)
+    context = attention(
+        query,
+        key,
+        value,
+        entering.real,
+        scale=scale,
+        dropout=dropout,
+        causal=call.causal and asking is None,
+        bias=None if bias is None else entering.between(bias),
+        listener=call.listener(index),
+    )
+    return entering.rows(context) if asking is None else context[:, 0]
+
+
+def _cache(past: Any, index: int, entering: Survivors, key: Tensor, value: Tensor) -> None:
+    """Keep a layer's keys and values; those of the first layer at every column, so that positions are counted right."""
+    if index > 0 or entering.origin is None:
+        store(past, index, key, value, entering.length, entering.real)
+        return
+    columns = (_at_positions(entering.rows(states.transpose(1, 2).flatten(2)), entering) for states in (key, value))
+    key, value = (split_heads(states, key.shape[3]) for states in columns)
+    store(past, index, key, value, entering.length, None)
+
+
+def _at_positions(rows: Tensor, alive: Survivors) -> Tensor:
+    """(rows, features) to (batch, n_0, features), zero where nobody is alive."""
+    if alive.origin is None:
+        return alive.frame(rows)
+    everyone = rows.new_zeros(alive.batch * alive.length, rows.shape[-1])
+    return everyone.index_copy(0, alive.origin, rows).view(alive.batch, alive.length, -1)
+
+
+def _put_back(everyone: Tensor, alive: Survivors, rows: Tensor) -> Tensor:
     """``everyone``, (batch * n_0, width), with the word-vectors that are alive replaced by ``rows``."""
     return rows if alive.origin is None else everyone.index_copy(0, alive.origin, rows.to(everyone.dtype))

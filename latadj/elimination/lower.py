@@ -42,7 +42,7 @@ def lower(model: PreTrainedModel, route: Route, reads: str | None = None) -> Pre
     family = family_of(model)
     model.eval().to(DTYPES[route.precision])
     pooled = (reads or family.reads(model)) == POOLED
-    layers = family.layers(model.base_model)
+    layers = family.layers(family.base(model))
     for index, layer in enumerate(layers):
         family.lower(layer, route, trims=pooled and index == len(layers) - 1)
     model.requires_grad_(False)

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from latadj.elimination.cost import ALL, POOLED, LayerShape, flops_speedup
+from latadj.elimination.cost import POOLED, READS, LayerShape, flops_speedup
 from latadj.elimination.latency import LatencyModel
 
 FAMILIES = ("geometric", "acc", "searched")
-SCORE_NAMES = ("acc", "attention", "random", "position")
+SCORE_NAMES = ("acc", "attention", "random", "position", "recent")
 # Below this a layer keeps next to nothing; profiles that starve every layer alike are not worth solving for.
 SMALLEST_RATIO = 0.01
 
@@ -53,6 +53,33 @@ class Profile:
 
 
 @dataclass(frozen=True)
+class Window:
+    """Who is asked what a prompt's word-vectors contribute, and which of them are never in question.
+
+    queries : the last so many word-vectors are asked; 0 asks all
+    sinks : the first so many word-vectors stay
+    recent : of the places that a layer has, this share goes to the most recent word-vectors, the rest by score
+
+    Raises
+    ------
+    ValueError
+        if a number is below 0, or the share above 1.
+    """
+
+    queries: int = 0
+    sinks: int = 0
+    recent: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.queries < 0 or self.sinks < 0 or not 0.0 <= self.recent <= 1.0:
+            raise ValueError(f"{self}: expected queries and sinks of at least 0, and a recent share from 0 to 1")
+
+
+# Every word-vector is asked, and only the last prompt token is protected.
+WHOLE = Window()
+
+
+@dataclass(frozen=True)
 class Anchor:
     """A profile that a search found for one speedup."""
 
@@ -70,13 +97,14 @@ class Dial:
     layer_acc : layer ACC of each layer, the effective fraction of word-vectors that contribute
     lengths : real word-vectors of sequences that stand for the data; FLOPs speedups are solved over these
     shapes : linear maps of each layer
-    reads : ``pooled`` or ``all``, where the model's head reads
+    reads : ``pooled``, ``all`` or ``survivors``, where the model's head reads
     max_speedup : the largest speedup that may be asked for
     family : ``geometric``, ``acc`` or ``searched``
     score : which score ranks word-vectors
     anchors : what the search found, by rising speedup; empty without a search
     max_flops : quality floor: no profile is cut further than this FLOPs speedup
     every : eliminate in every so many layers only, further each time: fewer small steps for the same FLOPs
+    window : who is asked, and who is protected; decoders only
     latency : how long a device takes; not part of the dial's JSON form, since devices differ
     """
 
@@ -90,6 +118,7 @@ class Dial:
     anchors: tuple[Anchor, ...] = ()
     max_flops: float = 8.0
     every: int = 1
+    window: Window = WHOLE
     latency: LatencyModel | None = None
 
     def __post_init__(self) -> None:
@@ -97,8 +126,8 @@ class Dial:
             raise ValueError(f"family={self.family}: expected one of {', '.join(FAMILIES)}")
         if self.family == "searched" and not self.anchors:
             raise ValueError("family=searched: this dial holds no searched profiles; calibrate with search.trials > 0")
-        if self.reads not in (POOLED, ALL):
-            raise ValueError(f"reads={self.reads}: expected {POOLED} or {ALL}")
+        if self.reads not in READS:
+            raise ValueError(f"reads={self.reads}: expected one of {', '.join(READS)}")
         if len(self.layer_acc) != len(self.shapes):
             raise ValueError(f"the dial has {len(self.layer_acc)} layer ACCs for {len(self.shapes)} layers")
         if self.every < 1:
@@ -185,6 +214,7 @@ class Dial:
             fields["max_speedup"] = float(data["max_speedup"])
             fields["every"] = int(data.get("every", cls.every))
             fields["max_flops"] = float(data.get("max_flops", cls.max_flops))
+            fields["window"] = Window(**data.get("window", {}))
             fields["shapes"] = tuple(LayerShape(**shape) for shape in data["shapes"])
             fields["anchors"] = tuple(
                 Anchor(float(anchor["speedup"]), Profile(tuple(anchor["keep"])).keep)

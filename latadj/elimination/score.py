@@ -53,7 +53,19 @@ def position(received: Tensor, values: Tensor, visible: Tensor | None) -> Tensor
     return _per_query((1.0 / (1.0 + places)).expand_as(received[:, 0]), _seen(visible))
 
 
-SCORES: dict[str, Score] = {"acc": acc, "attention": attention, "random": random, "position": position}
+def recent(received: Tensor, values: Tensor, visible: Tensor | None) -> Tensor:
+    """Control: later positions first, what a window that slides over the text keeps. Shapes as in :func:`acc`."""
+    places = torch.arange(received.shape[-1], device=received.device)
+    return _per_query((1.0 + places).expand_as(received[:, 0]), _seen(visible))
+
+
+SCORES: dict[str, Score] = {
+    "acc": acc,
+    "attention": attention,
+    "random": random,
+    "position": position,
+    "recent": recent,
+}
 
 
 def shares(scores: Tensor) -> Tensor:

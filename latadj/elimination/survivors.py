@@ -1,17 +1,10 @@
-"""Which word-vectors are alive in one forward pass, layer by layer."""
+"""Which word-vectors enter a layer: rows of one matrix, and where they stood."""
 
-from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
-
-from latadj.elimination.cost import POOLED, schedule
-from latadj.elimination.score import Score, shares
-
-# Called as observer(layer, scores, real, lengths) for every layer of an observed pass.
-Observer = Callable[[int, Tensor, Tensor | None, Tensor], None]
 
 
 class Survivors:
@@ -24,11 +17,12 @@ class Survivors:
     ----------
     counts : (batch,) word-vectors of each sequence, on the host
     origin : (rows,) where each stood in the flattened (batch * n_0) input; None = everyone, and no padding was there
+    length : n_0, columns of that input
     device : where the rows are
     """
 
-    def __init__(self, counts: np.ndarray, origin: Tensor | None, device: torch.device) -> None:
-        self.counts, self.origin, self.device = counts, origin, device
+    def __init__(self, counts: np.ndarray, origin: Tensor | None, length: int, device: torch.device) -> None:
+        self.counts, self.origin, self.length, self.device = counts, origin, length, device
         self.batch, self.width = len(counts), int(counts.max(initial=0))
         self.ragged = int(counts.min(initial=self.width)) < self.width
 
@@ -60,26 +54,54 @@ class Survivors:
         flat = frame.flatten(0, 1)
         return flat.index_select(0, self.slots) if self.ragged else flat
 
-    def first(self, rows: Tensor) -> Tensor:
-        """First word-vector of each sequence: (rows, features) to (batch, features)."""
-        return self.frame(rows)[:, 0] if not self.ragged else rows.index_select(0, self.starts)
+    def pooled(self, rows: Tensor, last: bool) -> Tensor:
+        """First or last word-vector of each sequence: (rows, features) to (batch, features)."""
+        if not self.ragged:
+            return self.frame(rows)[:, -1 if last else 0]
+        return rows.index_select(0, self.ends if last else self.starts)
 
-    def best(self, scores: Tensor, counts: np.ndarray) -> tuple["Survivors", Tensor]:
-        """The ``counts`` best of each sequence, its first always among them.
+    def pick_last(self, frame: Tensor) -> Tensor:
+        """Last word-vector of each sequence: (batch or 1, width, features) to (batch or 1, 1, features)."""
+        if not self.ragged or len(frame) == 1 != self.batch:
+            return frame[:, -1:]
+        return frame.flatten(0, 1).index_select(0, self.slots.index_select(0, self.ends))[:, None]
+
+    def at_origin(self, table: Tensor) -> Tensor:
+        """What a table of all positions has for those alive: (batch or 1, n_0, features) to (batch, width, features).
+
+        With everyone alive, a table that all sequences share stays one.
+        """
+        if self.origin is None:
+            return table
+        if len(table) == 1:
+            return self.frame(table[0].index_select(0, self.columns))
+        return self.frame(table.flatten(0, 1).index_select(0, self.origin))
+
+    def between(self, table: Tensor) -> Tensor:
+        """What a table of all pairs of positions has for those alive.
+
+        (1, heads, n_0, n_0) to (batch or 1, heads, width, width)
+        """
+        if self.origin is None:
+            return table
+        places = self.frame(self.columns[:, None]).squeeze(2)
+        return table[0][:, places[:, :, None], places[:, None, :]].transpose(0, 1)
+
+    def chosen(self, survivors: Tensor, counts: np.ndarray) -> "Survivors":
+        """Those of these rows: ``survivors`` are (rows,) indices, ``counts`` how many of each sequence."""
+        origin = survivors if self.origin is None else self.origin.index_select(0, survivors)
+        return Survivors(counts, origin, self.length, self.device)
+
+    def best(self, scores: Tensor, counts: np.ndarray) -> Tensor:
+        """Rows of the ``counts`` best word-vectors of each sequence, in their order: (rows that stay,) indices.
 
         Parameters
         ----------
         scores : (batch, width) higher = stays; those of fillers do not matter. Overwritten.
-
-        Returns
-        -------
-        survivors : who stays
-        index : (rows that stay,) their rows among those here
         """
         if self.real is not None:
             scores.masked_fill_(~self.real, -torch.inf)
-        scores[:, 0] = torch.inf
-        stays = Survivors(counts, None, self.device)
+        stays = Survivors(counts, None, self.length, self.device)
         order = scores.topk(stays.width, dim=1, sorted=stays.ragged).indices
         if stays.real is not None:
             # Best first: what stands beyond a sequence's own count goes to the end, and is left out.
@@ -88,7 +110,19 @@ class Survivors:
         if self.batch > 1:
             rows += self.starts[:, None]
         rows = rows.flatten()
-        return stays, rows.index_select(0, stays.slots) if stays.ragged else rows
+        return rows.index_select(0, stays.slots) if stays.ragged else rows
+
+    @cached_property
+    def columns(self) -> Tensor:
+        """(rows,) column of the input in which each stood."""
+        if self.origin is None:
+            return torch.arange(self.length, device=self.device).repeat(self.batch)
+        return self.origin % self.length
+
+    @cached_property
+    def ends(self) -> Tensor:
+        """(batch,) row of each sequence's last word-vector."""
+        return self._tensor(np.cumsum(self.counts) - 1)
 
     @cached_property
     def _real(self) -> np.ndarray:
@@ -102,76 +136,3 @@ class Survivors:
 
     def _tensor(self, values: np.ndarray) -> Tensor:
         return torch.from_numpy(np.asarray(values, dtype=np.int64)).to(self.device)
-
-
-class Call:
-    """State of one forward pass: it travels with the call's arguments and is never kept on the model.
-
-    Gradient checkpointing runs a layer again from the same arguments, and threads have calls of their own, so
-    neither can meet another pass.
-
-    Parameters
-    ----------
-    keep : keep ratio of each layer
-    mask : (batch, n_0) True on real word-vectors; None if all are
-    shape : (batch, n_0)
-    reads : ``pooled`` or ``all``
-    """
-
-    def __init__(
-        self,
-        keep: Sequence[float],
-        mask: Tensor | None,
-        shape: tuple[int, int],
-        device: torch.device,
-        reads: str,
-        score: Score,
-        observer: Observer | None = None,
-    ) -> None:
-        batch, length = shape
-        self.reads, self.observer, self._score = reads, observer, score
-        self.entering = {0: _entering(mask, batch, length, device)}
-        self._counts = schedule(keep, self.entering[0].counts, reads)
-        self._falls = [bool(falls.any()) for falls in self._counts[1:] < self._counts[:-1]]
-        self._scores: dict[int, Tensor] = {}
-
-    def trims(self, layer: int) -> bool:
-        """Whether only the pooled position leaves this layer, so that it alone needs computing."""
-        # An observer wants every query's attention, so there the pooled position is chosen like any survivor.
-        return self.reads == POOLED and layer == len(self._falls) - 1 and self.observer is None
-
-    def eliminates(self, layer: int) -> bool:
-        return self._falls[layer] and not self.trims(layer)
-
-    def needs_scores(self, layer: int) -> bool:
-        return self.observer is not None or self.eliminates(layer)
-
-    @torch.no_grad()
-    def receive(self, layer: int, received: Tensor, values: Tensor) -> None:
-        """Score the word-vectors of a layer.
-
-        Parameters
-        ----------
-        received : (batch, heads, keys) attention that each receives
-        values : (batch, heads, keys, head_dim)
-        """
-        entering = self.entering[layer]
-        visible = None
-        if entering.real is not None:
-            visible = entering.real * torch.from_numpy(entering.counts).to(entering.device)[:, None]
-        self._scores[layer] = scores = self._score(received, values, visible)
-        if self.observer is not None:
-            self.observer(layer, shares(scores), entering.real, torch.from_numpy(entering.counts))
-
-    def choose(self, layer: int) -> tuple[Survivors, Tensor]:
-        """Who leaves a layer that eliminates, and their rows among those that entered it."""
-        return self.entering[layer].best(self._scores.pop(layer), self._counts[layer + 1])
-
-
-def _entering(mask: Tensor | None, batch: int, length: int, device: torch.device) -> Survivors:
-    if mask is not None:
-        # The one moment at which the host waits for the device.
-        counts = np.asarray(mask.sum(dim=1).tolist(), dtype=np.int64)
-        if int(counts.min(initial=length)) < length:
-            return Survivors(counts, mask.flatten().nonzero().squeeze(1), device)
-    return Survivors(np.full(batch, length, dtype=np.int64), None, device)

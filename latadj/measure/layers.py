@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from latadj.elimination.families import family_of
+from latadj.elimination.families import layers_of
 from latadj.measure.stopwatch import stopwatch
 
 
@@ -24,7 +24,7 @@ def time_layers(model: PreTrainedModel, run: Callable[[], object], device: torch
     -------
     (layers + 1,) seconds of each layer, and last the rest of the pass: embeddings, head and calls
     """
-    layers = family_of(model).layers(model.base_model)
+    layers = layers_of(model)
     watch = stopwatch(device)
     entered: list[float] = []
     left: list[float] = []

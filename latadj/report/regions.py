@@ -25,7 +25,7 @@ class RegionShares:
 
 
 def region_shares(
-    survivors: Sequence[Sequence[Sequence[int]]], regions: Sequence[Sequence[dict[str, Any]]]
+    survivors: Sequence[Sequence[Sequence[int] | np.ndarray]], regions: Sequence[Sequence[dict[str, Any]]]
 ) -> RegionShares:
     """Count survivors in the regions of their prompts.
 

@@ -10,7 +10,7 @@ from transformers import BertForTokenClassification
 
 from latadj.elimination import attention as attention_module
 from latadj.elimination.attach import at_profile, at_speedup, attach, detach
-from latadj.elimination.attention import attention
+from latadj.elimination.attention import Listener, attention
 from latadj.elimination.cost import LayerShape
 from latadj.elimination.lower import is_lowered, lower, route_of
 from latadj.elimination.maps import FEW_ROWS, Route
@@ -253,9 +253,13 @@ def test_attention_hands_over_what_each_key_receives(monkeypatch, workspace, pad
     query, key, value, real = states(padded)
     monkeypatch.setattr(attention_module, "WORKSPACE", workspace)
     heard = []
+
+    def hear(*found):
+        heard.append(found)
+
     with torch.no_grad():
         mask = real if padded else None
-        context = attention(query, key, value, mask, scale=0.3, receive=lambda *found: heard.append(found))
+        context = attention(query, key, value, mask, scale=0.3, listener=Listener(None, hear))
     expected, received = naive(query, key, value, real, scale=0.3)
     assert torch.allclose(context[real], expected, atol=1e-5)
     ((found, values),) = heard
@@ -277,16 +281,20 @@ def test_attention_in_bf16_stays_near_fp32(padded, read):
     query, key, value, real = states(padded)
     expected, received = naive(query, key, value, real, scale=0.3)
     heard = []
+
+    def hear(*found):
+        heard.append(found)
+
     with torch.no_grad():
         context = attention(
             *(part.bfloat16() for part in (query, key, value)),
             real if padded else None,
             scale=0.3,
-            receive=(lambda found, values: heard.append(found)) if read else None,
+            listener=Listener(None, hear) if read else None,
         )
     assert context.dtype == torch.bfloat16
     assert torch.allclose(context[real].float(), expected, atol=0.05)
-    for found in heard:
+    for found, _ in heard:
         assert found.dtype == torch.float32
         assert torch.allclose(found, received, atol=0.05)
 

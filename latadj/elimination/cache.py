@@ -1,0 +1,150 @@
+"""Key/value caches that hold survivors: what a decoding step needs to know of its prefill lives in the cache."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import Cache, DynamicCache
+from transformers.cache_utils import DynamicLayer
+
+
+class ShortLayer(DynamicLayer):
+    """A cache layer that holds the survivors of a prompt, and after them all that is decoded.
+
+    Parameters
+    ----------
+    columns : columns of the prompt before elimination, padding included
+    real : (batch, survivors) True on real ones, where sequences differ in number; None if all are real
+    """
+
+    def __init__(self, columns: int, real: Tensor | None) -> None:
+        super().__init__()
+        self.columns, self.real = columns, real
+
+    def reset(self) -> None:
+        raise ValueError("a cache that holds survivors belongs to one prompt: make a new one instead of resetting it")
+
+    def reorder_cache(self, beam_idx: Tensor) -> None:
+        super().reorder_cache(beam_idx)
+        self._each(lambda real: real.index_select(0, beam_idx.to(real.device)))
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        super().batch_repeat_interleave(repeats)
+        self._each(lambda real: real.repeat_interleave(repeats, dim=0))
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        super().batch_select_indices(indices)
+        self._each(lambda real: real[indices])
+
+    def _each(self, change: Any) -> None:
+        if self.real is not None:
+            self.real = change(self.real)
+
+
+def is_filled(cache: Any) -> bool:
+    """Whether something was cached before, so that a pass is a decoding step."""
+    return isinstance(cache, Cache) and int(cache.get_seq_length()) > 0
+
+
+def is_short(cache: Cache) -> bool:
+    """Whether a cache holds survivors of an eliminated prompt."""
+    return any(isinstance(layer, ShortLayer) for layer in cache.layers)
+
+
+def can_shorten(cache: Any) -> bool:
+    """Whether survivors alone can be kept in a cache: its layers grow, and nothing else reads their length."""
+    return cache is None or (
+        type(cache) is DynamicCache
+        and not cache.offloading
+        and all(type(layer) is DynamicLayer for layer in cache.layers)
+    )
+
+
+def require_shortenable(cache: Any) -> None:
+    """Refuse caches of a fixed length, offloaded or quantised ones.
+
+    Raises
+    ------
+    ValueError
+        naming the cache.
+    """
+    if not can_shorten(cache):
+        kinds = sorted({type(layer).__name__ for layer in getattr(cache, "layers", ())})
+        held = f" of {', '.join(kinds)}" if kinds else ""
+        raise ValueError(
+            f"{type(cache).__name__}{held} cannot be shortened by elimination: take transformers' DynamicCache (the "
+            "default of `generate`), or speedup=1"
+        )
+
+
+def store(cache: Cache, index: int, key: Tensor, value: Tensor, columns: int, real: Tensor | None) -> None:
+    """Put a layer's keys and values into an empty cache.
+
+    Parameters
+    ----------
+    key, value : (batch, key heads, survivors, head_dim)
+    columns, real : as in :class:`ShortLayer`; a layer that holds every column stays transformers' own
+    """
+    while len(cache.layers) <= index:
+        cache.layers.append(DynamicLayer())
+    if real is not None or key.shape[2] < columns:
+        cache.layers[index] = ShortLayer(columns, real)
+    cache.update(key, value, index)
+
+
+class Decoding:
+    """The masks of one decoding step over a shortened cache.
+
+    Parameters
+    ----------
+    mask : (batch, prompt and all that was decoded) True on real tokens; None if all are
+    steps : tokens that are decoded in this pass
+    implementation : transformers' attention implementation
+    """
+
+    def __init__(self, cache: Cache, mask: Tensor | None, steps: int, implementation: str, dtype: torch.dtype) -> None:
+        self._cache, self._mask, self._steps = cache, mask, steps
+        self._implementation, self._dtype = implementation, dtype
+        self._made: dict[Any, Tensor | None] = {}
+
+    def mask(self, index: int, plain: Tensor | None) -> Tensor | None:
+        """The mask of a layer, as its attention wants it; ``plain`` where the layer holds every column."""
+        layer = self._cache.layers[index]
+        if not isinstance(layer, ShortLayer):
+            return plain
+        key = (layer.get_seq_length(), layer.columns, None if layer.real is None else index)
+        if key not in self._made:
+            self._made[key] = self._make(layer)
+        return self._made[key]
+
+    def _make(self, layer: ShortLayer) -> Tensor | None:
+        new = None if self._mask is None else self._mask[:, layer.columns :]
+        if new is not None and bool(new.all()):
+            new = None
+        if layer.real is None and new is None and self._steps == 1:
+            return None
+        held, device = layer.get_seq_length(), layer.device
+        batch = 1 if layer.real is None and new is None else len(layer.real if layer.real is not None else new)  # type: ignore[arg-type]
+        seen = torch.ones(batch, self._steps, held + self._steps, dtype=torch.bool, device=device)
+        seen[:, :, held:] = torch.ones(self._steps, self._steps, dtype=torch.bool, device=device).tril()
+        if layer.real is not None:
+            seen[:, :, : layer.real.shape[1]] &= layer.real[:, None]
+        if new is not None:
+            seen[:, :, -new.shape[1] :] &= new[:, None]
+        mask = seen[:, None]
+        if self._implementation == "sdpa":
+            return mask
+        if self._implementation == "eager":
+            return torch.zeros(mask.shape, dtype=self._dtype, device=device).masked_fill_(
+                ~mask, torch.finfo(self._dtype).min
+            )
+        raise ValueError(
+            f"attn_implementation={self._implementation}: decoding after elimination needs a mask, which sdpa and "
+            "eager take: load the model with attn_implementation='sdpa'"
+        )
+
+
+def survivors_of(cache: Cache) -> Sequence[int]:
+    """Word-vectors that each layer of a cache holds, fillers of ragged batches included."""
+    return [layer.get_seq_length() for layer in cache.layers]

@@ -1,0 +1,68 @@
+"""GPT-2: learned positions, layer norms before each block, one map for queries, keys and values."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from latadj.elimination.cost import LayerShape
+from latadj.elimination.families.base import split_heads
+from latadj.elimination.families.decoders import Decoder
+from latadj.elimination.maps import Route
+from latadj.elimination.survivors import Survivors
+
+
+class Gpt2(Decoder):
+    """GPT-2 and its distilled kin."""
+
+    model_types = ("gpt2",)
+
+    def check(self, model: PreTrainedModel) -> None:
+        if model.config.add_cross_attention:
+            raise ValueError("a GPT-2 with add_cross_attention=true reads an encoder, which elimination cannot follow")
+        if model.config.reorder_and_upcast_attn and model.config._attn_implementation == "eager":
+            raise ValueError("a GPT-2 with reorder_and_upcast_attn=true: load it with attn_implementation='sdpa'")
+
+    def layers(self, base: Any) -> Sequence[Any]:
+        return base.h
+
+    def states(
+        self, layer: Any, rows: Tensor, asking: Tensor | None, alive: Survivors, given: Mapping[str, Any]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        block = layer.attn
+        query, key, value = block.c_attn(layer.ln_1(rows)).split(block.split_size, dim=-1)
+        query = alive.frame(query)
+        query = query if asking is None else alive.pick_last(query)
+        size = block.head_dim
+        return split_heads(query, size), split_heads(alive.frame(key), size), split_heads(alive.frame(value), size)
+
+    def attention(self, layer: Any) -> tuple[float, float]:
+        block = layer.attn
+        return block.scaling, block.attn_dropout.p if block.training else 0.0
+
+    def project(self, layer: Any, context: Tensor, residual: Tensor) -> Tensor:
+        return layer.attn.resid_dropout(layer.attn.c_proj(context)) + residual
+
+    def feed_forward(self, layer: Any, attended: Tensor) -> Tensor:
+        return attended + layer.mlp(layer.ln_2(attended))
+
+    def lower(self, layer: Any, route: Route, trims: bool) -> None:
+        raise NotImplementedError
+
+    def shape(self, layer: Any) -> LayerShape:
+        block, width = layer.attn, layer.attn.embed_dim
+        return LayerShape(
+            query=width * width,
+            key_value=2 * width * width,
+            output=block.c_proj.weight.numel(),
+            feed_forward=layer.mlp.c_fc.weight.numel() + layer.mlp.c_proj.weight.numel(),
+            attention=width,
+            causal=True,
+        )
+
+    def hidden_dropouts(self, model: PreTrainedModel) -> Iterator[nn.Dropout]:
+        base = self.base(model)
+        yield base.drop
+        for layer in self.layers(base):
+            yield from (layer.attn.resid_dropout, layer.mlp.dropout)

@@ -1,0 +1,87 @@
+"""The Llama kind of decoder: rotary positions, root-mean-square norms before each block, gated feed-forward."""
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from latadj.elimination.cost import LayerShape
+from latadj.elimination.families.base import split_heads
+from latadj.elimination.families.decoders import Decoder, refuse_sliding
+from latadj.elimination.maps import Route
+from latadj.elimination.survivors import Survivors
+
+# What a layer of this kind consists of, and nothing else.
+PARTS = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
+ATTENTION_PARTS = {"q_proj", "k_proj", "v_proj", "o_proj"}
+STATE_NORMS = {"q_norm", "k_norm"}
+
+
+class Llama(Decoder):
+    """Llama, SmolLM2 (a Llama), Mistral, Qwen2 and Qwen3."""
+
+    model_types = ("llama", "mistral", "qwen2", "qwen3")
+
+    def check(self, model: PreTrainedModel) -> None:
+        refuse_sliding(model)
+        for layer in self.layers(self.base(model)):
+            parts = {name for name, _ in layer.named_children()}
+            inner = {name for name, _ in layer.self_attn.named_children()} - STATE_NORMS
+            if parts != PARTS or inner != ATTENTION_PARTS:
+                raise ValueError(
+                    f"{type(model).__name__} has layers of {', '.join(sorted(parts | inner))}: expected those of a "
+                    f"Llama, {', '.join(sorted(PARTS | ATTENTION_PARTS))}"
+                )
+
+    def layers(self, base: Any) -> Sequence[Any]:
+        return base.layers[: base.config.num_hidden_layers]
+
+    def states(
+        self, layer: Any, rows: Tensor, asking: Tensor | None, alive: Survivors, given: Mapping[str, Any]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        block = layer.self_attn
+        normed = layer.input_layernorm(rows)
+        ask = normed if asking is None else layer.input_layernorm(asking)
+        query, key, value = block.q_proj(ask), block.k_proj(normed), block.v_proj(normed)
+        query = split_heads(alive.frame(query) if asking is None else query[:, None], block.head_dim)
+        key, value = split_heads(alive.frame(key), block.head_dim), split_heads(alive.frame(value), block.head_dim)
+        if hasattr(block, "q_norm"):
+            query, key = block.q_norm(query), block.k_norm(key)
+        rotate = sys.modules[type(block).__module__].apply_rotary_pos_emb
+        cos, sin = (alive.at_origin(table) for table in given["position_embeddings"])
+        if asking is None:
+            query, key = rotate(query, key, cos, sin)
+        else:
+            key = rotate(key, key, cos, sin)[1]
+            last = (alive.pick_last(cos), alive.pick_last(sin))
+            query = rotate(query, query, *last)[0]
+        return query, key, value
+
+    def attention(self, layer: Any) -> tuple[float, float]:
+        block = layer.self_attn
+        return block.scaling, block.attention_dropout if block.training else 0.0
+
+    def project(self, layer: Any, context: Tensor, residual: Tensor) -> Tensor:
+        return residual + layer.self_attn.o_proj(context)
+
+    def feed_forward(self, layer: Any, attended: Tensor) -> Tensor:
+        return attended + layer.mlp(layer.post_attention_layernorm(attended))
+
+    def lower(self, layer: Any, route: Route, trims: bool) -> None:
+        raise NotImplementedError
+
+    def shape(self, layer: Any) -> LayerShape:
+        block = layer.self_attn
+        return LayerShape(
+            query=block.q_proj.weight.numel(),
+            key_value=block.k_proj.weight.numel() + block.v_proj.weight.numel(),
+            output=block.o_proj.weight.numel(),
+            feed_forward=sum(weight.numel() for weight in layer.mlp.parameters() if weight.ndim == 2),
+            attention=block.q_proj.out_features,
+            causal=True,
+        )
+
+    def hidden_dropouts(self, model: PreTrainedModel) -> Iterator[nn.Dropout]:
+        return iter(())

@@ -1,0 +1,119 @@
+"""T5: elimination acts in the encoder, and the decoder's cross-attention reads the survivors only."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import wraps
+from typing import Any
+
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from latadj.elimination.cost import ALL, SURVIVORS, LayerShape
+from latadj.elimination.families.base import Family, split_heads
+from latadj.elimination.maps import Route
+from latadj.elimination.survivors import Survivors
+
+# Field of the encoder's output that says which of its word-vectors are real; `generate` repeats it with the others.
+REAL = "survivors_mask"
+
+
+class T5(Family):
+    """T5 and Flan-T5: relative positions as a bias on the attention products, norms before each block."""
+
+    model_types = ("t5",)
+    pooled_heads = ()
+
+    def base(self, model: PreTrainedModel) -> Any:
+        inner = getattr(model, "transformer", model)  # a classifier keeps the two stacks in there
+        return inner.encoder
+
+    def heads(self, model: PreTrainedModel) -> Iterator[tuple[nn.Module, Any]]:
+        inner = getattr(model, "transformer", model)
+        if hasattr(inner, "decoder"):
+            yield inner, _reading_survivors
+
+    def layers(self, base: Any) -> Sequence[Any]:
+        return base.block
+
+    def states(
+        self, layer: Any, rows: Tensor, asking: Tensor | None, alive: Survivors, given: Mapping[str, Any]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        block = layer.layer[0].SelfAttention
+        normed = layer.layer[0].layer_norm(rows)
+        query, key, value = (alive.frame(part(normed)) for part in (block.q, block.k, block.v))
+        size = block.key_value_proj_dim
+        return split_heads(query, size), split_heads(key, size), split_heads(value, size)
+
+    def attention(self, layer: Any) -> tuple[float, float]:
+        block = layer.layer[0].SelfAttention
+        return block.scaling, block.dropout if block.training else 0.0
+
+    def bias(self, layer: Any, length: int, given: Mapping[str, Any]) -> Tensor | None:
+        if given.get("position_bias") is not None:  # the first layer's, which all share
+            return given["position_bias"]
+        return layer.layer[0].SelfAttention.compute_bias(length, length)
+
+    def project(self, layer: Any, context: Tensor, residual: Tensor) -> Tensor:
+        block = layer.layer[0]
+        return residual + block.dropout(block.SelfAttention.o(context))
+
+    def feed_forward(self, layer: Any, attended: Tensor) -> Tensor:
+        return layer.layer[-1](attended)
+
+    def result(self, hidden: Tensor, bias: Tensor | None) -> Any:
+        return hidden, bias, None
+
+    def finish(self, output: Any, call: Any) -> Any:
+        if call.reads == SURVIVORS:
+            output[REAL] = call.leaving_mask()
+        return output
+
+    def lower(self, layer: Any, route: Route, trims: bool) -> None:
+        raise NotImplementedError
+
+    def shape(self, layer: Any) -> LayerShape:
+        block = layer.layer[0].SelfAttention
+        return LayerShape(
+            query=block.q.weight.numel(),
+            key_value=block.k.weight.numel() + block.v.weight.numel(),
+            output=block.o.weight.numel(),
+            feed_forward=sum(
+                weight.numel() for weight in layer.layer[-1].DenseReluDense.parameters() if weight.ndim == 2
+            ),
+            attention=block.inner_dim,
+        )
+
+    def hidden_dropouts(self, model: PreTrainedModel) -> Iterator[nn.Dropout]:
+        for module in model.modules():
+            if isinstance(module, nn.Dropout):
+                yield module
+
+    def reads(self, model: PreTrainedModel) -> str:
+        return SURVIVORS if any(True for _ in self.heads(model)) else ALL
+
+
+def _reading_survivors(forward: Any) -> Any:
+    """The forward of encoder and decoder that runs the encoder first, and hands on which of its outputs are real."""
+
+    @wraps(forward)  # `generate` looks at the signature
+    def reading(model: Any, *args: Any, **kwargs: Any) -> Any:
+        arguments = {**dict(zip(_names(forward), args, strict=False)), **kwargs}
+        outputs = arguments.get("encoder_outputs")
+        if outputs is None:
+            passed = {name: arguments.get(name) for name in ("input_ids", "attention_mask", "inputs_embeds")}
+            wanted = {
+                name: arguments[name]
+                for name in ("output_attentions", "output_hidden_states")
+                if arguments.get(name) is not None
+            }
+            arguments["encoder_outputs"] = outputs = model.encoder(**passed, **wanted, return_dict=True)
+        if isinstance(outputs, Mapping) and outputs.get(REAL) is not None:
+            arguments["attention_mask"] = outputs[REAL]
+        return forward(model, **arguments)
+
+    return reading
+
+
+def _names(forward: Any) -> tuple[str, ...]:
+    from inspect import signature
+
+    return tuple(signature(forward).parameters)[1:]
