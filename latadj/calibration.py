@@ -14,7 +14,8 @@ from latadj.elimination.attach import at_profile, attached
 from latadj.elimination.families import layer_shapes
 from latadj.elimination.profile import Dial, Profile
 from latadj.elimination.score import effective_fraction
-from latadj.predict import predict
+from latadj.outputs import Outputs
+from latadj.predict import HEAD, predict
 from latadj.search import search_anchors
 
 RANKS = 50
@@ -40,6 +41,7 @@ def measure_contribution(
     tokenizer: PreTrainedTokenizerBase,
     rows: list[dict[str, Any]],
     *,
+    outputs: Outputs = HEAD,
     score: str = "acc",
     batch_size: int = 32,
     autocast: torch.dtype | None = None,
@@ -50,6 +52,7 @@ def measure_contribution(
     ----------
     model : with elimination attached
     rows : encoded examples of the training split
+    outputs : how the model is run
     """
     layers = len(attached(model).default.profile.keep)
     fractions: list[list[Tensor]] = [[] for _ in range(layers)]
@@ -62,7 +65,7 @@ def measure_contribution(
             curves[layer].append(np.interp(np.linspace(0, length - 1, RANKS), np.arange(length), ranked))
 
     with at_profile(model, Profile.full(layers), score=score, observer=observe):
-        predict(model, tokenizer, rows, batch_size=batch_size, autocast=autocast)
+        predict(model, tokenizer, rows, outputs=outputs.raw(), batch_size=batch_size, autocast=autocast)
     return Contribution(
         layer_acc=np.array([float(torch.cat(layer).mean()) for layer in fractions]),
         by_rank=np.array([np.mean(layer, axis=0) for layer in curves]),
@@ -98,6 +101,7 @@ def add_search(
     speedups: Sequence[float],
     trials: int,
     seed: int,
+    outputs: Outputs = HEAD,
     batch_size: int = 64,
     autocast: torch.dtype | None = None,
     advance: Callable[[float, float], None] = lambda speedup, best: None,
@@ -108,11 +112,12 @@ def add_search(
     ----------
     rows : encoded examples of the training split; the divergence from the full model is measured on these
     speedups, trials, seed, advance : as in :func:`latadj.search.search_anchors`
+    outputs : how the model's answers are read
     """
 
     def logits(profile: Profile) -> np.ndarray:
         with at_profile(model, profile, score=dial.score):
-            return predict(model, tokenizer, rows, batch_size=batch_size, autocast=autocast)
+            return predict(model, tokenizer, rows, outputs=outputs, batch_size=batch_size, autocast=autocast)
 
     full = logits(Profile.full(dial.layers))
     anchors = search_anchors(

@@ -16,6 +16,7 @@ from latadj.config import (
     SweepConfig,
 )
 from latadj.elimination.profile import FAMILIES, SCORE_NAMES
+from latadj.tasks import template
 
 PRECISIONS = ("fp32", "bf16", "int8")
 
@@ -109,6 +110,8 @@ def check(config: RunConfig) -> None:
         parse_speedups(config.speedup)
     if isinstance(config, GenerateConfig):
         one_speedup(config.speedup, "generate")
+    if isinstance(config, CommandConfig) and config.prompt is not None:
+        problems += template.problems(config.prompt, config.task)
     if isinstance(config, FinetuneConfig):
         problems += _finetune_problems(config)
     if isinstance(config, BenchConfig):

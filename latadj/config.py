@@ -74,6 +74,10 @@ class TaskConfig:
     stride : tokens from the start of one example to that of the next; None: they do not overlap
     group : column; documents of one group stay in one split
     data_files : a file, a list of them, or files for each of train, validation and test, in place of all others
+    description : the task in one line, in a prompt
+    input : template of how a prompt shows an example's text columns; None: a line each, ``Column: text``
+    answer : what a label is called in a prompt
+    label_words : the words that stand for ``labels`` in a prompt, in their order; empty: the labels themselves
     """
 
     name: str = MISSING
@@ -99,6 +103,28 @@ class TaskConfig:
     stride: int | None = None
     max_train: int | None = None
     max_test: int | None = None
+    description: str = ""
+    input: str | None = None
+    answer: str = "Answer"
+    label_words: list[str] = field(default_factory=list)
+
+
+@dataclass
+class PromptConfig:
+    """What a language model is asked, and how; the fields of a template are those of ``latadj.tasks.template``.
+
+    instruction, shot, query : templates of what stands first, of each example that is shown with its label, and of
+        the example that is asked about
+    shots : examples of the training split that are shown, the same for all that are asked about
+    calibrate : training examples whose mean score is taken off each label word's, against a bias of the prompt; 0: none
+    """
+
+    name: str = MISSING
+    instruction: str = ""
+    shot: str = ""
+    query: str = MISSING
+    shots: int = 0
+    calibrate: int = 0
 
 
 @dataclass
@@ -199,6 +225,7 @@ class CommandConfig(RunConfig):
     """What every command about a task has."""
 
     task: TaskConfig = field(default_factory=TaskConfig)
+    prompt: PromptConfig | None = None
     checkpoint: str = MISSING
 
 

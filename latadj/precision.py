@@ -16,7 +16,8 @@ from latadj.elimination.lower import lower
 from latadj.elimination.maps import DTYPES, PRECISIONS, Route, engines, vnni
 from latadj.elimination.profile import Profile
 from latadj.measure.clock import take_turns
-from latadj.predict import predict
+from latadj.outputs import Outputs
+from latadj.predict import HEAD, predict
 from latadj.tasks.encode import bucketed, pad
 from latadj.tasks.metrics import agreement, predictions_of
 
@@ -108,6 +109,7 @@ def compare(
     *,
     batch_size: int,
     precisions: Sequence[str] = PRECISIONS,
+    outputs: Outputs = HEAD,
     seed: int = 0,
 ) -> dict[str, Trial]:
     """Each precision's agreement with fp32 and its time, at speedup 1, on the calibration set.
@@ -116,6 +118,7 @@ def compare(
     ----------
     model : in fp32, with elimination attached, not lowered; it is left as it is
     rows : encoded examples of the training split
+    outputs : how the model's answers are read
     """
     full = Profile.full(len(attached(model).default.profile.keep))
     buckets = bucketed(rows, batch_size)
@@ -133,10 +136,10 @@ def compare(
 
         def run(batch: Any, twin: PreTrainedModel = twin) -> object:
             with torch.inference_mode(), at_profile(twin, full):
-                return twin(**{name: tensor.to(device) for name, tensor in batch.items()}).logits.cpu()
+                return outputs(twin, {name: tensor.to(device) for name, tensor in batch.items()}).cpu()
 
         with at_profile(twin, full):
-            answers[precision] = predict(twin, tokenizer, rows, batch_size=batch_size)
+            answers[precision] = predict(twin, tokenizer, rows, outputs=outputs, batch_size=batch_size)
         work[precision] = [lambda batch=batch, run=run: run(batch) for batch in batches]
     seconds = take_turns(work, rounds=5, warmup=1, device=device, seed=seed)
     regression = answers["fp32"].shape[1] == 1

@@ -99,7 +99,12 @@ def _acc_dial(session: Session, rows: list[dict[str, Any]]) -> tuple[Dial, Contr
     config = session.config
     assert isinstance(config, CalibrateConfig)
     contribution = measure_contribution(
-        session.model, session.tokenizer, rows, score=config.calibration.score, autocast=_fast(session)
+        session.model,
+        session.tokenizer,
+        rows,
+        outputs=session.outputs,
+        score=config.calibration.score,
+        autocast=_fast(session),
     )
     return make_dial(session.model, contribution, config.calibration), contribution
 
@@ -120,6 +125,7 @@ def _searched(session: Session, dial: Dial, rows: list[dict[str, Any]]) -> Dial:
                 speedups=wanted,
                 trials=search.trials,
                 seed=config.seed,
+                outputs=session.outputs,
                 autocast=_fast(session),
                 advance=lambda speedup, best: steps.advance(note=f"{speedup:g}x divergence {best:.4f}"),
             )
@@ -142,7 +148,15 @@ def measure_device(session: Session, dial: Dial, rows: list[dict[str, Any]]) -> 
     found = Device()
     precision = config.device.precision
     if precision == "auto":
-        trials = compare(session.model, session.tokenizer, rows, session.device, batch_size=batch, seed=config.seed)
+        trials = compare(
+            session.model,
+            session.tokenizer,
+            rows,
+            session.device,
+            batch_size=batch,
+            outputs=session.outputs,
+            seed=config.seed,
+        )
         precision = found.precision = fastest_that_agrees(trials)
         found.trials = {name: {"agreement": trial.agreement, "ms": trial.ms} for name, trial in trials.items()}
         shown = ", ".join(f"{name} {t.ms:.1f} ms, {100 * t.agreement:.1f}% agree" for name, t in trials.items())

@@ -61,7 +61,7 @@ def run(session: Session) -> dict[str, Any]:
     for name, examples in session.splits.tests.items():
         encoded = session.encoded(examples)
         labels = np.asarray(encoded["labels"])
-        logits = predict(session.model, session.tokenizer, encoded)
+        logits = predict(session.model, session.tokenizer, encoded, outputs=session.outputs)
         predictions = predictions_of(logits, regression)
         scores[name] = metric_of(config.task.metric).scores(predictions, labels)
         intervals[name] = score(config.task.metric, predictions, predictions, labels, config.seed).metric_ci
@@ -106,7 +106,7 @@ def _latency(session: Session, rows: list[dict[str, Any]]) -> dict[str, Any]:
 
         def once() -> object:
             with torch.inference_mode():
-                return session.model(**batch).logits.cpu()
+                return session.outputs(session.model, batch).cpu()
 
         return once
 

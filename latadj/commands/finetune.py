@@ -14,7 +14,7 @@ from transformers import set_seed
 
 from latadj import checkpoint
 from latadj.calibration import make_dial, measure_contribution
-from latadj.commands.session import Session, as_dict, set_up
+from latadj.commands.session import Session, as_dict, head_of, set_up
 from latadj.config import FinetuneConfig
 from latadj.device import trains_in_bf16
 from latadj.elimination.attach import attach, detach
@@ -29,7 +29,7 @@ from latadj.tasks.encode import rows_of
 from latadj.training import TEACHER, AdjustableLoss, fit
 
 log = logging.getLogger("latadj")
-SETTINGS = ("model", "task", "seed", "adjustable", "plain", "adjust", "calibration")
+SETTINGS = ("model", "task", "prompt", "seed", "adjustable", "plain", "adjust", "calibration")
 
 
 @dataclass
@@ -81,12 +81,14 @@ def prepare(config: FinetuneConfig) -> Session:
     device = set_up(config)
     splits = load_splits(config.task)
     if "plain" in State.of(config).stages:
-        model, tokenizer = checkpoint.load(Path(config.folder) / "plain")
+        model, tokenizer = checkpoint.load(Path(config.folder) / "plain", head=head_of(config))
         detach(model)
     else:
         labels = config.task.labels
-        model, tokenizer = checkpoint.load_pretrained(config.model, labels, not labels, head=config.task.kind)
-    return Session(config, device, splits, model.to(device), tokenizer)
+        model, tokenizer = checkpoint.load_pretrained(config.model, labels, not labels, head=head_of(config))
+    session = Session(config, device, splits, model.to(device), tokenizer)
+    session.prompts  # noqa: B018  a prompt that does not fit is refused before anything is written
+    return session
 
 
 def run(session: Session) -> dict[str, Any]:
@@ -114,6 +116,7 @@ def run(session: Session) -> dict[str, Any]:
         "bf16": bf16,
         "device": device,
         "resume": config.resume,
+        "outputs": session.outputs,
     }
 
     if "plain" not in done:
@@ -162,7 +165,7 @@ def _adjust(
     train = session.encoded(session.splits.train)
     autocast = torch.bfloat16 if common["bf16"] else None
     # The teacher never changes, so one pass over the examples serves all epochs.
-    teacher = predict(model, tokenizer, train, autocast=autocast)
+    teacher = predict(model, tokenizer, train, outputs=session.outputs.raw(), autocast=autocast)
     train = train.add_column(TEACHER, teacher.tolist())
     attach(model)
     dial = _dial(session, config, train)
@@ -179,7 +182,7 @@ def _adjust(
         folder=work,
         config=config.adjust,
         speedups=speedups,
-        loss=AdjustableLoss(dial, config.adjust, regression=not config.task.labels),
+        loss=AdjustableLoss(dial, config.adjust, regression=not config.task.labels, outputs=session.outputs),
         **common,
     )
     # Contributions moved while the model was trained, so the dial is made anew.
@@ -194,7 +197,7 @@ def _dial(session: Session, config: FinetuneConfig, train: Any) -> Dial:
     rows = rows_of(train.shuffle(seed=config.seed).select(range(min(calibration.examples, len(train)))))
     autocast = torch.bfloat16 if trains_in_bf16(config.device, session.device) else None
     contribution = measure_contribution(
-        session.model, session.tokenizer, rows, score=calibration.score, autocast=autocast
+        session.model, session.tokenizer, rows, outputs=session.outputs, score=calibration.score, autocast=autocast
     )
     shown = ", ".join(f"{value:.2f}" for value in contribution.layer_acc)
     log.info("layer ACC on %d training examples: %s", len(rows), shown)

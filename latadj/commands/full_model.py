@@ -6,7 +6,7 @@ from pathlib import Path
 from transformers import PreTrainedModel
 
 from latadj import checkpoint
-from latadj.commands.session import Session
+from latadj.commands.session import Session, head_of
 from latadj.elimination.attach import detach
 from latadj.elimination.lower import route_of
 from latadj.elimination.maps import DTYPES
@@ -32,5 +32,5 @@ def fine_tuned(session: Session) -> PreTrainedModel | None:
 
 def plain(session: Session, folder: Path) -> PreTrainedModel:
     """The full model of a folder as transformers runs it: in bf16 beside a bf16 dial, else in fp32."""
-    model, _ = checkpoint.load(folder, head=session.config.task.kind)
+    model, _ = checkpoint.load(folder, head=head_of(session.config))
     return detach(model).to(device=session.device, dtype=DTYPES[route_of(session.model).precision])

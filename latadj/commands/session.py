@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,14 @@ from latadj.checks import parse_speedups
 from latadj.config import CommandConfig, EvalConfig, RunConfig, SweepConfig
 from latadj.elimination.attach import dial_of
 from latadj.elimination.profile import Dial
+from latadj.outputs import LabelWords, Outputs
+from latadj.predict import HEAD
 from latadj.serving import make_ready
 from latadj.sidecar import read_sidecar
 from latadj.tasks.data import load_splits
-from latadj.tasks.encode import encode, token_limit
+from latadj.tasks.encode import context_of, encode, rows_of, token_limit
 from latadj.tasks.metrics import metric_of
+from latadj.tasks.prompt import Prompts
 from latadj.tasks.splits import Splits
 from latadj.tasks.windows import context_length, cut
 
@@ -36,12 +40,42 @@ class Session:
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
 
+    @cached_property
+    def prompts(self) -> Prompts | None:
+        """What makes prompts of the examples, with ``prompt=``."""
+        if self.config.prompt is None:
+            return None
+        return Prompts(
+            self.config.prompt,
+            self.config.task,
+            self.splits.train,
+            self.tokenizer,
+            context=context_of(self.model, self.tokenizer),
+            encoder_decoder=self.model.config.is_encoder_decoder,
+            seed=self.config.seed,
+        )
+
+    @cached_property
+    def outputs(self) -> Outputs:
+        """How the model's answers are read."""
+        if self.prompts is None:
+            return HEAD
+        prior = rows_of(self.prompts.encode(self.prompts.prior)) if len(self.prompts.prior) else []
+        return LabelWords(self.prompts.answers, prior)
+
+    @property
+    def limit(self) -> int:
+        """Tokens that an encoded example may have: what the task, the tokenizer and the model allow."""
+        return self.prompts.limit if self.prompts else token_limit(self.model, self.tokenizer, self.config.task)
+
     def encoded(self, examples: Dataset) -> Dataset:
-        """The examples as token ids: texts cut to what the task and the model allow, or prompts with continuations."""
+        """The examples as token ids: texts, prompts with ``prompt=``, or prompts with continuations, cut to fit."""
         task = self.config.task
         if task.kind == "generation":
             return cut(examples, self.tokenizer, task, context_length(self.model))
-        return encode(examples, self.tokenizer, task, token_limit(self.model, self.tokenizer, task))
+        if self.prompts is not None:
+            return self.prompts.encode(examples)
+        return encode(examples, self.tokenizer, task, self.limit)
 
 
 def set_up(config: CommandConfig) -> torch.device:
@@ -55,18 +89,25 @@ def set_up(config: CommandConfig) -> torch.device:
     return device.choose(config.device)
 
 
+def head_of(config: CommandConfig) -> str:
+    """The head that the command's model is loaded with."""
+    return config.task.kind if config.prompt is None else "generation"
+
+
 def open_checkpoint(config: CommandConfig) -> Session:
     """Load the command's checkpoint, in fp32, and its task's examples."""
     chosen = set_up(config)
     splits = load_splits(config.task)
-    model, tokenizer = checkpoint.load(config.checkpoint, head=config.task.kind)
+    model, tokenizer = checkpoint.load(config.checkpoint, head=head_of(config))
     outputs = len(config.task.labels) or 1
-    if config.task.kind == "classification" and model.config.num_labels != outputs:
+    if head_of(config) == "classification" and model.config.num_labels != outputs:
         raise ValueError(
             f"checkpoint {config.checkpoint} has {model.config.num_labels} outputs, "
             f"task={config.task.name} needs {outputs}: it is for another task"
         )
-    return Session(config, chosen, splits, model.to(chosen), tokenizer)
+    session = Session(config, chosen, splits, model.to(chosen), tokenizer)
+    session.prompts  # noqa: B018  a prompt that does not fit is refused before anything is written
+    return session
 
 
 def serve(session: Session, dial: Dial) -> None:

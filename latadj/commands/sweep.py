@@ -31,7 +31,7 @@ from latadj.report.plots import plot_sweep
 from latadj.report.result import OWN, Measured, Row, Sweep
 from latadj.report.tables import csv_text, markdown, print_sweep
 from latadj.sidecar import require_dial
-from latadj.tasks.encode import Batch, rows_of, token_limit
+from latadj.tasks.encode import Batch, rows_of
 from latadj.tasks.metrics import agreement, metric_of, predictions_of
 
 log = logging.getLogger("latadj")
@@ -85,7 +85,7 @@ def _score(session: Session, speedups: list[float], tests: dict[str, Any]) -> Sw
 
     def answers(model: PreTrainedModel) -> dict[str, np.ndarray]:
         return {
-            name: predictions_of(predict(model, session.tokenizer, encoded), regression)
+            name: predictions_of(predict(model, session.tokenizer, encoded, outputs=session.outputs), regression)
             for name, encoded in rows.items()
         }
 
@@ -155,7 +155,7 @@ def _time(session: Session, sweep: Sweep, rows: list[dict[str, Any]]) -> None:
         session.tokenizer,
         batches=config.measure.batches,
         batch_size=size,
-        max_length=token_limit(session.model, session.tokenizer, config.task),
+        max_length=session.limit,
     )
     batches = {name: [_to(batch, session.device) for batch in part] for name, part in batches.items()}
     # The baselines run what a user has without latadj: the same weights through transformers' own forward.
@@ -163,11 +163,11 @@ def _time(session: Session, sweep: Sweep, rows: list[dict[str, Any]]) -> None:
 
     def plain(batch: Batch) -> object:
         with torch.inference_mode():
-            return full(**batch).logits.cpu()
+            return session.outputs(full, batch).cpu()
 
     def cut(batch: Batch, wanted: float) -> object:
         with torch.inference_mode(), at_speedup(session.model, wanted):
-            return session.model(**batch).logits.cpu()
+            return session.outputs(session.model, batch).cpu()
 
     contestants: dict[str, list[Any]] = {
         name: [lambda batch=batch: plain(batch) for batch in part] for name, part in batches.items()
