@@ -110,7 +110,7 @@ def check(config: RunConfig) -> None:
         parse_speedups(config.speedup)
     if isinstance(config, GenerateConfig):
         one_speedup(config.speedup, "generate")
-    if isinstance(config, CommandConfig) and config.prompt is not None:
+    if isinstance(config, CommandConfig) and config.prompt is not None and not isinstance(config, GenerateConfig):
         problems += template.problems(config.prompt, config.task)
     if isinstance(config, FinetuneConfig):
         problems += _finetune_problems(config)
@@ -136,7 +136,11 @@ def _bounds(config: RunConfig) -> Iterator[tuple[str, float, float]]:
         yield "calibration.max_speedup", config.calibration.max_speedup, 1
         yield "calibration.max_flops", config.calibration.max_flops, 1
         yield "calibration.every", config.calibration.every, 1
-        yield "calibration.examples", config.calibration.examples, 1
+        if config.calibration.examples is not None:
+            yield "calibration.examples", config.calibration.examples, 1
+        yield "calibration.sinks", config.calibration.sinks, 0
+        if config.calibration.queries is not None:
+            yield "calibration.queries", config.calibration.queries, 0
     if isinstance(config, (CalibrateConfig, SweepConfig, EvalConfig)):
         for key in ("batch", "length"):
             value = getattr(config.workload, key)

@@ -167,10 +167,17 @@ class AdjustConfig(StageConfig):
 
 @dataclass
 class CalibrationConfig:
-    """How ACC is measured and which dial comes of it; ``device_only`` leaves the dial as it is."""
+    """How ACC is measured and which dial comes of it; ``device_only`` leaves the dial as it is.
 
-    examples: int = 512
+    examples : None: 512 texts, or 64 prompts of a language model
+    queries, sinks, recent : a decoder's window, see ``latadj.elimination.profile.Window``; None: chosen by trial
+    """
+
+    examples: int | None = None
     score: str = "acc"
+    queries: int | None = None
+    sinks: int = 4
+    recent: float | None = None
     family: str = "acc"
     max_speedup: float = 5.0
     max_flops: float = 8.0
@@ -180,10 +187,10 @@ class CalibrationConfig:
 
 @dataclass
 class SearchConfig:
-    """Where profiles are searched for, and how many are tried at each speedup."""
+    """Where profiles are searched for, and how many are tried at each speedup; None: 48, or 10 on prompts."""
 
     speedups: list[float] = field(default_factory=lambda: [1.5, 2.0, 3.0, 5.0])
-    trials: int = 48
+    trials: int | None = None
 
 
 @dataclass

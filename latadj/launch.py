@@ -21,7 +21,7 @@ from latadj.config import (
     SweepConfig,
 )
 from latadj.sidecar import check as check_checkpoint
-from latadj.sidecar import dial_to_generate, require_dial
+from latadj.sidecar import dial_to_generate, require_dial, uses_pretrained
 
 Prepared = TypeVar("Prepared")
 Result = TypeVar("Result")
@@ -118,6 +118,8 @@ def check_early(command: str, overrides: list[str]) -> RunConfig:
         hub.model_source(config.model.path)
     elif isinstance(config, (SweepConfig, EvalConfig)):
         require_dial(config, parse_speedups(config.speedup))
+    elif isinstance(config, CalibrateConfig) and uses_pretrained(config):
+        hub.model_source(config.model.path)
     elif isinstance(config, CalibrateConfig):
         check_checkpoint(Path(config.checkpoint), config.task)
     elif isinstance(config, GenerateConfig) and dial_to_generate(config) is None:

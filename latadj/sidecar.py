@@ -140,6 +140,12 @@ def check(folder: Path, task: TaskConfig | None = None) -> Sidecar:
     return sidecar
 
 
+def uses_pretrained(config: CommandConfig) -> bool:
+    """Whether a command takes a language model as it is, since nobody made a checkpoint."""
+    generates = config.task.kind == "generation" or config.prompt is not None
+    return generates and not Path(config.checkpoint).exists()
+
+
 def require_dial(config: CommandConfig, speedups: list[float]) -> Dial:
     """The dial of the command's checkpoint, after checking that it reaches all of ``speedups``.
 

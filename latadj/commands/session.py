@@ -14,10 +14,11 @@ from transformers.utils import logging as transformers_logging
 from latadj import checkpoint, device
 from latadj.checks import parse_speedups
 from latadj.config import CommandConfig, EvalConfig, RunConfig, SweepConfig
-from latadj.elimination.attach import dial_of
+from latadj.elimination.attach import attach, dial_of
 from latadj.elimination.profile import Dial
 from latadj.outputs import LabelWords, Outputs
 from latadj.predict import HEAD
+from latadj.questions import Classified, Continued, Questions
 from latadj.serving import make_ready
 from latadj.sidecar import read_sidecar
 from latadj.tasks.data import load_splits
@@ -28,6 +29,9 @@ from latadj.tasks.splits import Splits
 from latadj.tasks.windows import context_length, cut
 
 log = logging.getLogger("latadj")
+# Training examples that a calibration asks about where nobody says; prompts are long.
+EXAMPLES = {"classification": 512, "generation": 64}
+PROMPTS_AT_ONCE = 8
 
 
 @dataclass
@@ -62,6 +66,40 @@ class Session:
             return HEAD
         prior = rows_of(self.prompts.encode(self.prompts.prior)) if len(self.prompts.prior) else []
         return LabelWords(self.prompts.answers, prior)
+
+    @property
+    def generates(self) -> bool:
+        """Whether the model has its language-modelling head: for running text, or for prompts."""
+        return head_of(self.config) == "generation"
+
+    @property
+    def batch(self) -> int:
+        """Sequences that are served at a time, if the config does not say: a first token is waited for by one."""
+        workload = getattr(self.config, "workload", None)
+        wanted = workload.batch if workload else None
+        return wanted or (1 if self.config.task.kind == "generation" else self.config.task.batch_size)
+
+    def questions(self, most: int | None, *, autocast: torch.dtype | None = None) -> Questions:
+        """Training examples, at most so many of a seeded shuffle, that a calibration asks about.
+
+        Parameters
+        ----------
+        most : None: ``EXAMPLES``
+        """
+        most = most or EXAMPLES["generation" if self.generates else "classification"]
+        train = self.splits.train.shuffle(seed=self.config.seed)
+        if self.config.task.kind == "generation":
+            encoded = self.encoded(train).shuffle(seed=self.config.seed)
+            rows = encoded.select(range(min(most, len(encoded)))).to_list()
+            return Continued(rows, batch_size=self.config.task.batch_size, autocast=autocast)
+        rows = rows_of(self.encoded(train.select(range(min(most, len(train))))))
+        return Classified(
+            rows,
+            self.tokenizer,
+            outputs=self.outputs,
+            batch_size=PROMPTS_AT_ONCE if self.generates else 64,
+            autocast=autocast,
+        )
 
     @property
     def limit(self) -> int:
@@ -110,6 +148,16 @@ def open_checkpoint(config: CommandConfig) -> Session:
     return session
 
 
+def open_pretrained(config: CommandConfig) -> Session:
+    """Load a language model as it is, in fp32, with elimination attached, and its task's examples."""
+    chosen = set_up(config)
+    splits = load_splits(config.task)
+    model, tokenizer = checkpoint.load_pretrained(config.model, head=head_of(config))
+    session = Session(config, chosen, splits, attach(model).eval().to(chosen), tokenizer)
+    session.prompts  # noqa: B018  a prompt that does not fit is refused before anything is written
+    return session
+
+
 def serve(session: Session, dial: Dial) -> None:
     """Lower the session's model to the precision asked for, with ``dial`` marked in this device's time if it can be."""
     config = session.config
@@ -121,7 +169,7 @@ def serve(session: Session, dial: Dial) -> None:
         session.device,
         precision=config.device.precision,
         target=config.dial.target,
-        batch=config.workload.batch or config.task.batch_size,
+        batch=session.batch,
         length=config.workload.length,
     )
 
