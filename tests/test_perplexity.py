@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
-from tiny import DECODERS, LANGUAGE_MODELS, rows_of_lengths
+from speaking import DECODERS, LANGUAGE_MODELS, rows_of_lengths
 
 from latadj.perplexity import continuation_logits, likelihoods
 

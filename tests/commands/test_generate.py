@@ -5,7 +5,7 @@ import re
 
 import pytest
 import torch
-from tiny import LANGUAGE_MODELS, POSITIONS, tiny_tokenizer, write_language_model
+from speaking import LANGUAGE_MODELS, POSITIONS, tiny_tokenizer, write_language_model
 from typer.testing import CliRunner
 
 from latadj.cli import app

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
-from tiny import rows_of_lengths, tiny_llama, tiny_tokenizer
+from speaking import rows_of_lengths, tiny_llama, tiny_tokenizer
 
 from latadj.commands import evaluate, evaluate_generation, sweep, sweep_generation
 from latadj.commands.session import Session

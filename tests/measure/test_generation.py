@@ -3,7 +3,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import torch
-from tiny import LANGUAGE_MODELS, rows_of_lengths
+from speaking import LANGUAGE_MODELS, rows_of_lengths
 
 from latadj.measure.generation import (
     Contestant,
