@@ -11,6 +11,7 @@ from latadj.config import (
     CommandConfig,
     EvalConfig,
     FinetuneConfig,
+    GenerateConfig,
     RunConfig,
     SweepConfig,
 )
@@ -45,6 +46,20 @@ def parse_speedups(value: Any) -> list[float]:
             f"speedup={shown}: expected a number >= 1, a rising range such as 1..5 or 1..5:0.5, or a list [1,1.5,2]"
         )
     return found
+
+
+def one_speedup(value: Any, command: str) -> float:
+    """The speedup that a command is to run at.
+
+    Raises
+    ------
+    ValueError
+        if there are several, or it is none at all.
+    """
+    speedups = parse_speedups(value)
+    if len(speedups) != 1:
+        raise ValueError(f"speedup={value}: {command} takes one speedup; `latadj sweep` takes several")
+    return speedups[0]
 
 
 def _range(text: str) -> list[float]:
@@ -83,7 +98,7 @@ def check(config: RunConfig) -> None:
     if isinstance(config, (FinetuneConfig, CalibrateConfig)):
         choices["calibration.score"] = (config.calibration.score, SCORE_NAMES)
         choices["calibration.family"] = (config.calibration.family, FAMILIES)
-    if isinstance(config, (SweepConfig, EvalConfig)):
+    if isinstance(config, (SweepConfig, EvalConfig, GenerateConfig)):
         choices["dial.target"] = (config.dial.target, ("latency", "flops"))
         if config.family is not None:
             choices["family"] = (config.family, FAMILIES)
@@ -95,6 +110,8 @@ def check(config: RunConfig) -> None:
         parse_speedups(config.speedup)
     if isinstance(config, CommandConfig) and config.prompt is not None:
         problems += template.problems(config.prompt, config.task)
+    if isinstance(config, GenerateConfig):
+        one_speedup(config.speedup, "generate")
     if isinstance(config, FinetuneConfig):
         problems += _finetune_problems(config)
     if isinstance(config, BenchConfig):
@@ -129,8 +146,14 @@ def _bounds(config: RunConfig) -> Iterator[tuple[str, float, float]]:
         yield "clock.rounds", config.clock.rounds, 2
     if isinstance(config, (SweepConfig, BenchConfig)):
         yield "measure.repeats", config.measure.repeats, 1
+    if isinstance(config, SweepConfig):
+        yield "measure.prompts", config.measure.prompts, 0
     if isinstance(config, EvalConfig):
         yield "measure.examples", config.measure.examples, 1
+        yield "measure.prompts", config.measure.prompts, 1
+    if isinstance(config, GenerateConfig):
+        yield "max_new_tokens", config.max_new_tokens, 1
+        yield "temperature", config.temperature, 0
     if isinstance(config, BenchConfig):
         yield "every", config.every, 1
         yield "clock.rounds", config.clock.rounds, 2

@@ -252,9 +252,13 @@ class CalibrateConfig(CommandConfig):
 
 @dataclass
 class SweepMeasureConfig:
-    """What the sweep's clock runs: ``repeats`` rounds over ``batches`` batches, after ``warmup`` rounds at most."""
+    """What the sweep's clock runs: ``repeats`` rounds over ``batches`` batches, after ``warmup`` rounds at most.
+
+    prompts : of a generation task, in place of batches
+    """
 
     batches: int = 12
+    prompts: int = 4
     repeats: int = 7
     warmup: int = 5
 
@@ -272,9 +276,13 @@ class SweepConfig(CommandConfig):
 
 @dataclass
 class EvalMeasureConfig:
-    """How many test examples are timed one by one."""
+    """How many test examples are timed one by one.
+
+    prompts : of a generation task, in place of examples
+    """
 
     examples: int = 200
+    prompts: int = 8
     warmup: int = 10
 
 
@@ -287,6 +295,24 @@ class EvalConfig(CommandConfig):
     dial: DialConfig = field(default_factory=DialConfig)
     workload: WorkloadConfig = field(default_factory=WorkloadConfig)
     measure: EvalMeasureConfig = field(default_factory=EvalMeasureConfig)
+
+
+@dataclass
+class GenerateConfig(CommandConfig):
+    """`latadj generate`; of its task only the name counts, which says where the dial is.
+
+    checkpoint : folder with a dial; where it is not there, speedup 1 runs the model as it is
+    max_new_tokens : at most, as far as the model's context goes
+    temperature : 0 takes the likeliest token each time; above 0 tokens are drawn
+    chat : put the prompt into the tokenizer's chat template; None: where it has one
+    """
+
+    speedup: Any = 1
+    family: str | None = None
+    dial: DialConfig = field(default_factory=DialConfig)
+    max_new_tokens: int = 128
+    temperature: float = 0.0
+    chat: bool | None = None
 
 
 @dataclass
@@ -325,5 +351,6 @@ SCHEMAS: dict[str, type[RunConfig]] = {
     "calibrate": CalibrateConfig,
     "sweep": SweepConfig,
     "eval": EvalConfig,
+    "generate": GenerateConfig,
     "bench": BenchConfig,
 }

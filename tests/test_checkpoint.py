@@ -29,12 +29,6 @@ MODELS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def without_dial(monkeypatch):
-    """What is asked here is how a model is loaded; attaching has tests of its own."""
-    monkeypatch.setattr(checkpoint, "attach", lambda *_, **__: None)
-
-
 def write(folder, kind):
     """A random model with a tokenizer that has no padding token but T5's."""
     toy.write_model(folder)

@@ -12,7 +12,8 @@ import torch
 from datasets import Dataset
 from rich.table import Table
 
-from latadj.checks import parse_speedups
+from latadj.checks import one_speedup
+from latadj.commands import evaluate_generation
 from latadj.commands.session import Session, as_dict, open_checkpoint, serve
 from latadj.config import EvalConfig
 from latadj.elimination.attach import at_speedup, dial_of, set_speedup
@@ -35,7 +36,7 @@ log = logging.getLogger("latadj")
 
 def prepare(config: EvalConfig) -> Session:
     """Load checkpoint and examples, make the model ready to serve, and turn the dial."""
-    wanted = _one_speedup(config)
+    wanted = one_speedup(config.speedup, "eval")
     dial = require_dial(config, [wanted])
     session = open_checkpoint(config)
     serve(session, dial)
@@ -52,7 +53,9 @@ def run(session: Session) -> dict[str, Any]:
     """
     config = session.config
     assert isinstance(config, EvalConfig)
-    wanted, dial, route = _one_speedup(config), dial_of(session.model), route_of(session.model)
+    if config.task.kind == "generation":
+        return evaluate_generation.run(session)
+    wanted, dial, route = one_speedup(config.speedup, "eval"), dial_of(session.model), route_of(session.model)
     regression = not config.task.labels
     work = Path(config.folder) / "eval"
     scores, intervals = {}, {}
@@ -182,10 +185,3 @@ def _print(result: dict[str, Any]) -> None:
     size = result["config"]["task"]["batch_size"]
     table.add_row(f"throughput, batch {size}", f"{result['throughput_per_s']:.0f}/s", "")
     console.print(table)
-
-
-def _one_speedup(config: EvalConfig) -> float:
-    speedups = parse_speedups(config.speedup)
-    if len(speedups) != 1:
-        raise ValueError(f"speedup={config.speedup}: eval takes one speedup; `latadj sweep` takes several")
-    return speedups[0]

@@ -1,5 +1,6 @@
 """What several commands need: device, splits, model, encoded examples."""
 
+import logging
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +12,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 from transformers.utils import logging as transformers_logging
 
 from latadj import checkpoint, device
+from latadj.checks import parse_speedups
 from latadj.config import CommandConfig, EvalConfig, RunConfig, SweepConfig
+from latadj.elimination.attach import dial_of
 from latadj.elimination.profile import Dial
 from latadj.outputs import LabelWords, Outputs
 from latadj.predict import HEAD
@@ -23,6 +26,8 @@ from latadj.tasks.metrics import metric_of
 from latadj.tasks.prompt import Prompts
 from latadj.tasks.splits import Splits
 from latadj.tasks.windows import context_length, cut
+
+log = logging.getLogger("latadj")
 
 
 @dataclass
@@ -119,6 +124,19 @@ def serve(session: Session, dial: Dial) -> None:
         batch=config.workload.batch or config.task.batch_size,
         length=config.workload.length,
     )
+
+
+def within_reach(session: Session) -> list[float]:
+    """The speedups asked for that the dial reaches on this device; says which it does not."""
+    config = session.config
+    assert isinstance(config, (SweepConfig, EvalConfig))
+    dial = dial_of(session.model)
+    wanted = parse_speedups(config.speedup)
+    found = [speedup for speedup in wanted if dial.reaches(speedup)]
+    if len(found) < len(wanted):
+        left = ", ".join(f"{speedup:g}" for speedup in wanted if speedup not in found)
+        log.warning("speedup %s left out: this dial ends at %.2fx on this device", left, dial.reach())
+    return found
 
 
 def as_dict(config: RunConfig) -> dict[str, Any]:
