@@ -108,10 +108,10 @@ def check(config: RunConfig) -> None:
     problems += [f"{key}={value}: expected at least {least}" for key, value, least in _bounds(config) if value < least]
     if isinstance(config, (SweepConfig, EvalConfig, BenchConfig)):
         parse_speedups(config.speedup)
-    if isinstance(config, CommandConfig) and config.prompt is not None:
-        problems += template.problems(config.prompt, config.task)
     if isinstance(config, GenerateConfig):
         one_speedup(config.speedup, "generate")
+    if isinstance(config, CommandConfig) and config.prompt is not None:
+        problems += template.problems(config.prompt, config.task)
     if isinstance(config, FinetuneConfig):
         problems += _finetune_problems(config)
     if isinstance(config, BenchConfig):
