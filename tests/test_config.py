@@ -67,7 +67,7 @@ def test_bench_composes_with_its_defaults_without_a_task():
         for command in SCHEMAS
         for group, names in GROUPS.items()
         for name in names
-        if command in WITH_TASK or group in ("model", "device")
+        if group in ("model", "device") or command in (ON_THE_DEFAULT_TASK if group == "prompt" else WITH_TASK)
     ],
 )
 def test_every_yaml_composes_in_every_command(command, choice):

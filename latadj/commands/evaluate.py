@@ -25,7 +25,9 @@ from latadj.measure.intervals import score
 from latadj.measure.quiet import Watch
 from latadj.predict import predict
 from latadj.report.console import console, progress
+from latadj.report.regions import print_regions
 from latadj.sidecar import require_dial
+from latadj.surviving import survivors_by_region
 from latadj.tasks.encode import Batch, bucketed_batches, pad, rows_of
 from latadj.tasks.metrics import metric_of, predictions_of
 
@@ -67,11 +69,17 @@ def run(session: Session) -> dict[str, Any]:
         intervals[name] = score(config.task.metric, predictions, predictions, labels, config.seed).metric_ci
         suffix = "" if name == next(iter(session.splits.tests)) else f"-{name}"
         _write_predictions(work / f"predictions{suffix}.csv", examples, predictions, logits, config)
-        rows = rows or rows_of(encoded)
+        if not rows:
+            rows, headline = rows_of(encoded), encoded
 
     with Watch() as watch:
         latency = _latency(session, rows)
     quiet = asdict(watch.report(latency["samples_s"]))
+    regions = None
+    if session.prompts is not None:
+        some = headline.select(range(min(config.measure.examples, len(headline))))
+        profile = dial.profile(wanted)
+        regions = survivors_by_region(session.model, session.tokenizer, some, profile, session.outputs)
     result = {
         "schema": "latadj.eval/1",
         "model": config.model.name,
@@ -85,11 +93,14 @@ def run(session: Session) -> dict[str, Any]:
         "scores": scores,
         "metric_ci": intervals,
         **latency,
+        "regions": regions and asdict(regions),
         "environment": {**environment(session.device, route.precision), "kernel": route.kernel, "quiet": quiet},
         "config": as_dict(config),
     }
     write_json(work / "eval.json", result)
     _print(result)
+    if regions is not None:
+        print_regions(regions)
     log.info("wrote eval.json and predictions.csv to %s", work)
     return result
 

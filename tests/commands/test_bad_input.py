@@ -66,6 +66,7 @@ def test_a_real_process_says_one_line_too(tmp_path):
         ("model=gpt5", "Available options in 'model': bert flan_t5 gpt2 llama minilm smollm2"),
         ("model.path=", "model.path is empty: name a folder, a .gguf file or a model on the hub with model.path=PATH"),
         ("model=flan_t5 model.size=huge", "sweep: model.size=huge: expected one of small, base, large, xl, xxl"),
+        ("prompt=many_shot", "Available options in 'prompt': chain_of_thought few_shot instruction zero_shot"),
         ("no_such_key=1", "Could not override 'no_such_key'"),
         ("speedup=0.5", "speedup=0.5: expected a number >= 1"),
         ("speedup=abc", "speedup=abc: expected a number >= 1"),
