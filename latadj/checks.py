@@ -90,7 +90,7 @@ def check(config: RunConfig) -> None:
     if isinstance(config, CommandConfig):
         choices["task.kind"] = (config.task.kind, ("classification", "generation"))
         choices["task.documents"] = (config.task.documents, ("auto", "row", "block", "heading"))
-        choices["task.continuation"] = (config.task.continuation, ("window", "last_word"))
+        choices["task.continuation"] = (config.task.continuation, ("window", "last_word", "recall"))
         if config.task.kind == "generation" and len(config.task.text) != 1:
             problems.append(f"task.text={config.task.text}: expected one column, since this task generates")
         if config.task.kind != "generation" and config.task.data_files is not None:

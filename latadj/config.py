@@ -67,7 +67,8 @@ class TaskConfig:
     kind : ``classification``, or ``generation``: a continuation is scored after a prompt
     prompt_length, continuation_length : tokens of an example cut from running text
     continuation : ``window``: what follows the prompt; ``last_word`` of a document, after all that stands before it
-        (or the last ``prompt_length`` tokens of that)
+        (or the last ``prompt_length`` tokens of that); ``recall``: the rest of a passage from the prompt's first half,
+        whose first ``cue`` tokens the prompt's end quotes
     documents : ``row`` of a table, ``block`` of neighbouring lines that have ``block_words`` words together, or what
         stands under a ``heading`` as WikiText writes it; ``auto``: blocks of a text file, rows of any other
     windows : most examples cut from one document; None: as many as there are
@@ -99,6 +100,7 @@ class TaskConfig:
     prompt_length: int = 512
     continuation_length: int = 64
     continuation: str = "window"
+    cue: int = 16
     windows: int | None = None
     stride: int | None = None
     max_train: int | None = None

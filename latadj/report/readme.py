@@ -13,7 +13,9 @@ from latadj.report.generation_views import generation_markdown
 from latadj.report.tables import markdown, seeds_markdown
 
 # name -> the line before which, and after which, a block stands
-MARKS = {name: (f"<!-- {name}: made by", f"<!-- /{name} -->") for name in ("results", "bench", "generation", "few-shot")}
+MARKS = {
+    name: (f"<!-- {name}: made by", f"<!-- /{name} -->") for name in ("results", "bench", "generation", "few-shot")
+}
 
 
 def blocks(files: Sequence[Path]) -> dict[str, str]:
@@ -22,7 +24,10 @@ def blocks(files: Sequence[Path]) -> dict[str, str]:
     Sweeps stand under ``results``, the first as a table, then metric and drop of each; those asked by a prompt under
     ``few-shot``, generation tasks under ``generation``, a bench under ``bench``.
     """
-    sweeps, prompted, generated, found = [], [], [], {}
+    sweeps: list[result.Sweep] = []
+    prompted: list[result.Sweep] = []
+    generated: list[str] = []
+    found: dict[str, str] = {}
     for path in files:
         data = json.loads(path.read_text(encoding="utf-8"))
         if data.get("schema") == bench.SCHEMA:

@@ -66,6 +66,12 @@ def cut(documents: Dataset, tokenizer: PreTrainedTokenizerBase, task: TaskConfig
             f"{total} tokens, the model's context has {limit}: lower one, or take a model of longer context"
         )
     frame = Frame.of(tokenizer)
+    if task.continuation == "recall" and task.prompt_length < 3 * (task.cue + task.continuation_length):
+        raise ValueError(
+            f"task.prompt_length={task.prompt_length}: a passage of task.cue={task.cue} and task.continuation_length="
+            f"{task.continuation_length} tokens is recalled from its first half, so it needs at least "
+            f"{3 * (task.cue + task.continuation_length)}"
+        )
     if task.prompt_length <= len(frame.before) + len(frame.after):
         raise ValueError(f"task.prompt_length={task.prompt_length}: expected more than the tokenizer's own tokens")
     found: dict[str, list[Any]] = {"input_ids": [], "continuation": [], "document": [], "length": []}
@@ -76,7 +82,7 @@ def cut(documents: Dataset, tokenizer: PreTrainedTokenizerBase, task: TaskConfig
         if task.continuation == "last_word":
             examples = _last_word(ids, _ids(tokenizer, _all_but_last_word(row["text"])), frame, task)
         else:
-            examples = _windows(ids, frame, task)
+            examples = (_recalled if task.continuation == "recall" else _windows)(ids, frame, task)
         for prompt, continuation in islice(examples, task.windows):
             found["input_ids"].append(prompt)
             found["continuation"].append(continuation)
@@ -104,6 +110,21 @@ def _windows(ids: list[int], frame: Frame, task: TaskConfig) -> Iterator[tuple[l
         yield frame.around(stream[start:middle], task.prompt_length), stream[middle : start + length]
 
 
+def _recalled(ids: list[int], frame: Frame, task: TaskConfig) -> Iterator[tuple[list[int], list[int]]]:
+    """Prompts that end by quoting the start of a passage from their first half, and the rest of that passage.
+
+    What is needed stands far back: a window over the most recent tokens cannot go on.
+    """
+    inside = task.prompt_length - len(frame.before) - len(frame.after) - task.cue
+    quoted = task.cue + task.continuation_length
+    for number, start in enumerate(range(0, len(ids) - inside + 1, task.stride or inside)):
+        text = ids[start : start + inside]
+        # At a place that wanders from example to example, but never at random.
+        place = (number * 7919 + len(ids) * 104729) % max(inside // 2 - quoted, 1)
+        passage = text[place : place + quoted]
+        yield frame.around([*text, *passage[: task.cue]], task.prompt_length), passage[task.cue :]
+
+
 def _last_word(
     ids: list[int], head: list[int], frame: Frame, task: TaskConfig
 ) -> Iterator[tuple[list[int], list[int]]]:
@@ -122,7 +143,7 @@ def _all_but_last_word(text: str) -> str:
 def _too_short(lengths: list[int], task: TaskConfig) -> str:
     if task.continuation == "last_word":
         return f"task {task.name}: none of its {len(lengths)} documents has a last word after other words"
-    wanted = task.prompt_length + task.continuation_length
+    wanted = task.prompt_length + (0 if task.continuation == "recall" else task.continuation_length)
     spread = f"{min(lengths)} to {max(lengths)}" if lengths else "no"
     return (
         f"task {task.name}: none of its {len(lengths)} documents is long enough for task.prompt_length="

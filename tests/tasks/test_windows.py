@@ -88,3 +88,24 @@ def test_documents_that_are_all_too_short_say_how_long_they_are():
 def test_a_prompt_needs_room_for_more_than_the_frame():
     with pytest.raises(ValueError, match="expected more than the tokenizer's own tokens"):
         cut(documents(20), tokenizer("<bos> $A <eos>"), task(prompt_length=2), None)
+
+
+def test_a_recalled_passage_stands_in_the_prompts_first_half_and_is_quoted_at_its_end():
+    wanted = task(continuation="recall", prompt_length=24, continuation_length=3, cue=2)
+    found = cut(documents(70), tokenizer(), wanted, None)
+    assert len(found) == 3
+    for prompt, continuation in zip(found["input_ids"][:], found["continuation"][:], strict=True):
+        text, cue = prompt[:22], prompt[22:]
+        place = text.index(cue[0])
+        assert text[place : place + 5] == [*cue, *continuation]
+        assert place + 5 <= 11
+
+
+def test_a_prompt_too_short_to_recall_from_is_refused():
+    with pytest.raises(ValueError, match=r"task.prompt_length=14: a passage of .* needs at least 15"):
+        cut(
+            documents(70),
+            tokenizer(),
+            task(continuation="recall", prompt_length=14, continuation_length=3, cue=2),
+            None,
+        )
