@@ -172,7 +172,8 @@ class CalibrationConfig:
     """How ACC is measured and which dial comes of it; ``device_only`` leaves the dial as it is.
 
     examples : None: 512 texts, or 64 prompts of a language model
-    queries, sinks, recent : a decoder's window, see ``latadj.elimination.profile.Window``; None: chosen by trial
+    queries, sinks, recent, smooth : a decoder's window, see ``latadj.elimination.profile.Window``; None: chosen by
+        trial
     """
 
     examples: int | None = None
@@ -180,6 +181,7 @@ class CalibrationConfig:
     queries: int | None = None
     sinks: int = 4
     recent: float | None = None
+    smooth: int = 13
     family: str = "acc"
     max_speedup: float = 5.0
     max_flops: float = 8.0
