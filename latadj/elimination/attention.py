@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from latadj.elimination.maps import even
+
 # Probabilities of as many sequences as fit are made at a time: they stay in cache, and memory stays bounded.
 WORKSPACE = 4 * 2**20
 # A causal pass by products goes through the queries in blocks of so many, for a workspace of so many probabilities.
@@ -46,13 +48,15 @@ def attention(
     key, value : (batch, key heads, keys, head_dim); heads are a multiple of key heads
     real : (batch, keys) True on real word-vectors, False on fillers, which stand last; None if all are real
     causal : whether query ``i`` sees the keys up to ``i`` only; there are as many queries as keys then
-    bias : (batch or 1, heads, queries, keys) added to the products
+    bias : (batch or 1, heads, queries, keys) added to the products, in whatever type
     listener : told what each key receives; queries must be the keys then
 
     Returns
     -------
     (batch, queries, heads * head_dim)
     """
+    if bias is not None:
+        bias = bias.to(query.dtype)
     if causal and not dropout and query.dtype in BLOCK and _on_cpu_for_inference(query):
         return _causal_products(query, key, value, scale, listener)
     if causal or key.shape[1] != query.shape[1]:
@@ -163,6 +167,10 @@ def _causal_products(query: Tensor, key: Tensor, value: Tensor, scale: float, li
 
     A block of queries meets the keys up to its last only, and the heads that share keys run as one product.
     """
+    length = query.shape[2]
+    if query.dtype == torch.bfloat16 and (spare := even(length) - length):
+        # No real query sees these.
+        query, key, value = (nn.functional.pad(states, (0, 0, 0, spare)) for states in (query, key, value))
     batch, heads, n, _ = query.shape
     block = BLOCK[query.dtype]
     asked = None if listener is None else _asked(listener.queries, batch, n, query.device)
@@ -175,8 +183,8 @@ def _causal_products(query: Tensor, key: Tensor, value: Tensor, scale: float, li
         contexts.append(context)
         received.append(heard)
     if listener is not None:
-        listener.hear(_joined(received), value)
-    return _joined(contexts)
+        listener.hear(_joined(received)[:, :, :length], value[:, :, :length])
+    return _joined(contexts)[:, :length]
 
 
 def _causal_blocks(
@@ -190,9 +198,8 @@ def _causal_blocks(
     received = value.new_zeros(batch if asked is not None else 0, groups, n, dtype=torch.float32)
     keys, values, zero = _heads(key).mT, _heads(value), query.new_zeros(())
     unseen = torch.ones(block, block, dtype=torch.bool, device=query.device).triu(1)
-    # From the end, so that the last queries, which a window asks, fill their blocks.
-    for stop in reversed(range(n, 0, -block)):
-        first = max(stop - block, 0)
+    for first in range(0, n, block):
+        stop = min(first + block, n)
         own = query[:, :, first:stop].reshape(batch * groups, -1, size)
         logits = torch.baddbmm(zero, own, keys[:, :, :stop], beta=0, alpha=scale)
         count = stop - first
