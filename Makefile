@@ -5,12 +5,12 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install test lint format reproduce bench readme clean
+.PHONY: help install test lint format reproduce reproduce-generation bench readme clean
 
 help: ## Show this help
 	@echo "latadj: a latency dial for fine-tuned transformers"
 	@echo
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(READY) ## Set up .venv with everything that was tested, and the offline model and data
 
@@ -46,14 +46,31 @@ reproduce: $(READY) ## Fine-tune, calibrate and sweep the built-in default: abou
 	$(BIN)/latadj calibrate $(RUN)
 	$(BIN)/latadj sweep $(RUN) 'speedup=[1,1.5,2,2.5,3,3.5]'
 
+# A language model as it is, the same after adjustable fine-tuning, and asked by a prompt with examples in it.
+GENERATION := outputs/smollm2-speeches
+SWEPT := 'speedup=[1,1.5,2,2.5,3]'
+
+reproduce-generation: $(READY) ## Calibrate, sweep and fine-tune a built-in decoder: about 2 hours on 2 cores, offline
+	$(BIN)/latadj calibrate model=smollm2 task=speeches folder=$(GENERATION)
+	$(BIN)/latadj sweep model=smollm2 task=speeches folder=$(GENERATION) $(SWEPT)
+	$(BIN)/latadj finetune model=smollm2 task=speeches folder=$(GENERATION)-adjusted
+	$(BIN)/latadj calibrate model=smollm2 task=speeches folder=$(GENERATION)-adjusted
+	$(BIN)/latadj sweep model=smollm2 task=speeches folder=$(GENERATION)-adjusted $(SWEPT)
+	$(BIN)/latadj calibrate model=smollm2 prompt=few_shot folder=outputs/smollm2-few_shot
+	$(BIN)/latadj sweep model=smollm2 prompt=few_shot folder=outputs/smollm2-few_shot 'speedup=[1,1.5,2,3]'
+
 bench: $(READY) ## The dial against other runtimes, BERT-base shape: at most 30 minutes on 2 cores, offline
 	$(BIN)/latadj bench
 
 readme: $(READY) ## Write what `make reproduce` found into the README
 	sed 's#$(CURDIR)/##g' $(FOLDER)/sweep/sweep.json > docs/seed-$(SEED).json
 	test $(SEED) != 0 || cp $(FOLDER)/sweep/sweep.png docs/sweep.png
+	for name in speeches speeches-adjusted few_shot; do \
+	  found=outputs/smollm2-$$name/sweep; test ! -f $$found/sweep.json || { \
+	  sed 's#$(CURDIR)/##g' $$found/sweep.json > docs/generation-$$name.json && \
+	  cp $$found/sweep.png docs/generation-$$name.png; }; done
 	test ! -f outputs/bench/bench.json || cp outputs/bench/bench.json outputs/bench/bench.png docs/
-	$(BIN)/python -m latadj.report.readme README.md docs/bench.json docs/seed-*.json
+	$(BIN)/python -m latadj.report.readme README.md docs/*.json
 
 clean: ## Remove .venv and caches; outputs/ stays
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache dist

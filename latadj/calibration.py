@@ -7,17 +7,21 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from latadj.config import CalibrationConfig
 from latadj.elimination.attach import at_profile, attached
 from latadj.elimination.families import layer_shapes
-from latadj.elimination.profile import Dial, Profile
+from latadj.elimination.profile import WHOLE, Dial, Profile, Window
 from latadj.elimination.score import effective_fraction
-from latadj.predict import predict
+from latadj.questions import Questions
 from latadj.search import search_anchors
 
 RANKS = 50
+# Families that need no measuring beforehand; what `choose_window` tries windows with.
+PLAIN_FAMILIES = ("geometric", "flat")
+# What is tried where a config leaves it open: who is asked, and which share of the places the most recent get.
+QUERIES, RECENT = (16, 64), (0.0, 0.25, 0.5, 0.75, 1.0)
 MOST_LENGTHS = 256
 
 
@@ -35,42 +39,58 @@ class Contribution:
     lengths: np.ndarray
 
 
+@dataclass
+class Trial:
+    """One choice of family and window, and how far answers under it are from the full model's."""
+
+    family: str
+    window: Window
+    divergence: float
+
+
+def windows_to_try(config: CalibrationConfig) -> list[Window]:
+    """The windows that a config leaves open for a decoder: a single one where it names all."""
+    queries = QUERIES if config.queries is None else (config.queries,)
+    recent = RECENT if config.recent is None else (config.recent,)
+    # Where all places go to the most recent, nobody is asked.
+    return [
+        Window(asked, config.sinks, share) for share in recent for asked in (queries if share < 1.0 else queries[:1])
+    ]
+
+
 def measure_contribution(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    rows: list[dict[str, Any]],
-    *,
-    score: str = "acc",
-    batch_size: int = 32,
-    autocast: torch.dtype | None = None,
+    model: PreTrainedModel, questions: Questions, *, score: str = "acc", window: Window = WHOLE
 ) -> Contribution:
     """Run the full model over a calibration set and watch every layer's scores.
 
     Parameters
     ----------
     model : with elimination attached
-    rows : encoded examples of the training split
+    questions : of the training split
+    window : who is asked what the word-vectors of a decoder's prompt contribute
     """
     layers = len(attached(model).default.profile.keep)
     fractions: list[list[Tensor]] = [[] for _ in range(layers)]
     curves: list[list[np.ndarray]] = [[] for _ in range(layers)]
 
     def observe(layer: int, scores: Tensor, mask: Tensor | None, lengths: Tensor) -> None:
-        fractions[layer].append(effective_fraction(scores, lengths).cpu())
-        for row, length in zip(scores.cpu().numpy(), lengths.tolist(), strict=True):
+        fractions[layer].append(effective_fraction(scores, lengths.to(scores.device)).cpu())
+        for row, length in zip(scores.float().cpu().numpy(), lengths.tolist(), strict=True):
             ranked = np.sort(row)[::-1][:length] * length
             curves[layer].append(np.interp(np.linspace(0, length - 1, RANKS), np.arange(length), ranked))
 
-    with at_profile(model, Profile.full(layers), score=score, observer=observe):
-        predict(model, tokenizer, rows, batch_size=batch_size, autocast=autocast)
+    with at_profile(model, Profile.full(layers), score=score, window=window, observer=observe):
+        questions.ask(model)
     return Contribution(
         layer_acc=np.array([float(torch.cat(layer).mean()) for layer in fractions]),
         by_rank=np.array([np.mean(layer, axis=0) for layer in curves]),
-        lengths=np.array([len(row["input_ids"]) for row in rows]),
+        lengths=questions.lengths,
     )
 
 
-def make_dial(model: PreTrainedModel, contribution: Contribution, config: CalibrationConfig) -> Dial:
+def make_dial(
+    model: PreTrainedModel, contribution: Contribution, config: CalibrationConfig, window: Window = WHOLE
+) -> Dial:
     """A dial of the families that need no search, standing on ``acc``."""
     lengths = np.sort(contribution.lengths)
     if len(lengths) > MOST_LENGTHS:
@@ -86,38 +106,66 @@ def make_dial(model: PreTrainedModel, contribution: Contribution, config: Calibr
         every=config.every,
         family="acc",
         score=config.score,
+        window=window,
     )
+
+
+def choose_window(
+    dial: Dial,
+    model: PreTrainedModel,
+    questions: Questions,
+    windows: Sequence[Window],
+    *,
+    speedup: float = 2.0,
+    advance: Callable[[str], None] = lambda note: None,
+) -> tuple[Dial, list[Trial]]:
+    """The dial with the window, and on the plain family, whose answers stay closest to the full model's.
+
+    Parameters
+    ----------
+    dial : marked in FLOPs
+    questions : of the training split
+    windows : to choose from
+    speedup : in FLOPs, at which they are tried
+    advance : called after every trial with what it gave
+
+    Returns
+    -------
+    the dial, and all that was tried, best first
+    """
+    full = _answers(model, questions, Profile.full(dial.layers), dial)
+    trials = []
+    for family in PLAIN_FAMILIES:
+        for window in windows:
+            tried = replace(dial, family=family, window=window)
+            cut = _answers(model, questions, tried.profile(min(speedup, tried.reach())), tried)
+            trials.append(Trial(family, window, questions.divergence(full, cut)))
+            advance(f"{family} {window.text()} divergence {trials[-1].divergence:.4f}")
+    trials.sort(key=lambda trial: trial.divergence)
+    return replace(dial, family=trials[0].family, window=trials[0].window), trials
 
 
 def add_search(
     dial: Dial,
     model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    rows: list[dict[str, Any]],
+    questions: Questions,
     *,
     speedups: Sequence[float],
     trials: int,
     seed: int,
-    batch_size: int = 64,
-    autocast: torch.dtype | None = None,
     advance: Callable[[float, float], None] = lambda speedup, best: None,
 ) -> Dial:
     """The dial with searched profiles added, standing on ``searched``.
 
     Parameters
     ----------
-    rows : encoded examples of the training split; the divergence from the full model is measured on these
+    questions : of the training split; the divergence from the full model is measured on these
     speedups, trials, seed, advance : as in :func:`latadj.search.search_anchors`
     """
-
-    def logits(profile: Profile) -> np.ndarray:
-        with at_profile(model, profile, score=dial.score):
-            return predict(model, tokenizer, rows, batch_size=batch_size, autocast=autocast)
-
-    full = logits(Profile.full(dial.layers))
+    full = _answers(model, questions, Profile.full(dial.layers), dial)
     anchors = search_anchors(
         dial,
-        lambda profile: divergence(full, logits(profile)),
+        lambda profile: questions.divergence(full, _answers(model, questions, profile, dial)),
         [speedup for speedup in speedups if speedup <= dial.max_speedup],
         trials,
         seed,
@@ -126,18 +174,6 @@ def add_search(
     return replace(dial, family="searched", anchors=anchors) if anchors else dial
 
 
-def divergence(full: np.ndarray, cut: np.ndarray) -> float:
-    """Mean divergence of outputs from the full model's: two (examples, outputs) arrays of logits.
-
-    Kullback-Leibler divergence in nats for classes, mean squared error for a regression.
-    """
-    if full.shape[1] == 1:
-        return float(np.mean((full - cut) ** 2))
-    log_full, log_cut = _log_softmax(full), _log_softmax(cut)
-    return float(np.mean(np.sum(np.exp(log_full) * (log_full - log_cut), axis=1)))
-
-
-def _log_softmax(logits: np.ndarray) -> np.ndarray:
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    log_softmax: np.ndarray = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    return log_softmax
+def _answers(model: PreTrainedModel, questions: Questions, profile: Profile, dial: Dial) -> Any:
+    with at_profile(model, profile, score=dial.score, window=dial.window):
+        return questions.ask(model)

@@ -4,13 +4,14 @@ The folder loads in plain transformers as the full model. Weights are read from 
 unpickled.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
-    AutoModelForSequenceClassification,
     AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -21,6 +22,8 @@ from latadj import hub
 from latadj.config import ModelConfig
 from latadj.elimination.attach import attach, set_speedup
 from latadj.files import write_folder
+from latadj.gguf import converted
+from latadj.heads import auto_class, natural_head, prepare_tokenizer, saved_head
 from latadj.serving import make_ready
 from latadj.sidecar import Sidecar, check, write_sidecar
 
@@ -37,7 +40,12 @@ def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Pat
 
 
 def load(
-    folder: Path | str, *, speedup: float | None = None, precision: str | None = None, device: str = "cpu"
+    folder: Path | str,
+    *,
+    speedup: float | None = None,
+    precision: str | None = None,
+    device: str = "cpu",
+    head: str | None = None,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load a saved model with its dial attached, ready to run.
 
@@ -47,8 +55,9 @@ def load(
     speedup : where the dial stands; 1 when left out
     precision : ``fp32``, ``bf16``, ``int8`` or ``auto``: serve in this precision by the fastest kernel, for
         inference only, with the dial marked in this device's time if `latadj calibrate` measured it. None leaves
-        the weights as they are, to be trained and saved, and the dial marked in FLOPs.
+        the weights in fp32, to be trained and saved, and the dial marked in FLOPs.
     device : where the model is to be
+    head : ``classification`` or ``generation``; the one that was saved when left out
 
     Returns
     -------
@@ -57,12 +66,12 @@ def load(
     Raises
     ------
     ValueError
-        if the folder is missing or damaged, has no dial while a speedup above 1 is wanted, or its dial does not
-        fit the model.
+        if the folder is missing or damaged, holds a model with another head, has no dial while a speedup above 1 is
+        wanted, or its dial does not fit the model.
     """
     folder = Path(folder)
     sidecar = check(folder)
-    model, tokenizer = _pretrained(AutoModelForSequenceClassification, str(folder), local=True)
+    model, tokenizer = _pretrained(str(folder), head, local=True)
     try:
         attach(model, sidecar.dial, speedup=1.0 if sidecar.dial is None else 1.0 if speedup is None else speedup)
     except ValueError as error:
@@ -78,45 +87,84 @@ def load(
 
 
 def load_pretrained(
-    config: ModelConfig, labels: list[str], regression: bool
+    config: ModelConfig, labels: Sequence[str] = (), regression: bool = False, *, head: str = "classification"
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A pretrained model with a fresh head for a task, from a folder or the hub."""
-    path, local = hub.model_source(config.path)
-    head: dict[str, Any] = {"num_labels": 1, "problem_type": "regression"}
-    if not regression:
-        names = dict(enumerate(labels))
-        head = {"num_labels": len(labels), "id2label": names, "label2id": {name: i for i, name in names.items()}}
-    return _pretrained(
-        AutoModelForSequenceClassification, path, local=local, trust_remote_code=config.trust_remote_code, head=head
-    )
+    """A pretrained model in fp32, from a folder, a GGUF file or the hub.
+
+    Parameters
+    ----------
+    labels, regression : what a classification's fresh head is for
+    head : ``classification`` or ``generation``
+
+    Raises
+    ------
+    ValueError
+        if the model cannot be had, is damaged, or its kind cannot have the head.
+    """
+    path, local = _source(config.path)
+    fresh: dict[str, Any] | None = None
+    if head == "classification":
+        fresh = {"num_labels": 1, "problem_type": "regression"}
+        if not regression:
+            names = dict(enumerate(labels))
+            fresh = {"num_labels": len(labels), "id2label": names, "label2id": {name: i for i, name in names.items()}}
+    return _pretrained(path, head, local=local, trust_remote_code=config.trust_remote_code, fresh=fresh)
+
+
+def _source(path: str) -> tuple[str, bool]:
+    """Where ``from_pretrained`` is to look, and whether at local files only."""
+    found, local = hub.model_source(path)
+    return (str(converted(found)), True) if hub.is_gguf(found) else (found, local)
 
 
 def _pretrained(
-    auto: Any, path: str, *, local: bool, trust_remote_code: bool = False, head: dict[str, Any] | None = None
+    path: str,
+    head: str | None,
+    *,
+    local: bool,
+    trust_remote_code: bool = False,
+    fresh: dict[str, Any] | None = None,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Model and tokenizer; with ``fresh``, which is what a config has to say about it, the head is a new one."""
     options = {"local_files_only": local, "trust_remote_code": trust_remote_code}
     try:
-        config = AutoConfig.from_pretrained(path, **options, **(head or {}))
+        config = AutoConfig.from_pretrained(path, **options, **(fresh or {}))
+    except (OSError, ValueError, KeyError) as error:
+        raise _unloadable(path, error) from error
+    saved = saved_head(config)
+    wanted = head or saved or natural_head(config)
+    auto = auto_class(config, wanted)
+    if fresh is None and saved not in (None, wanted):
+        raise ValueError(f"the model in {path} is made for {saved}, not for {wanted}: it is for another kind of task")
+    try:
         model, found = auto.from_pretrained(
             path,
             config=config,
+            dtype=torch.float32,
             use_safetensors=True,
-            ignore_mismatched_sizes=head is not None,
+            ignore_mismatched_sizes=fresh is not None,
             output_loading_info=True,
             **options,
         )
         tokenizer = AutoTokenizer.from_pretrained(path, **options)
     except (OSError, ValueError, KeyError, SafetensorError, RuntimeError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise ValueError(f"the model in {path} cannot be loaded, it may be cut short: {reason}") from error
-    if head is None and found["missing_keys"]:
+        raise _unloadable(path, error) from error
+    if fresh is None and found["missing_keys"]:
         missing = ", ".join(sorted(found["missing_keys"])[:3])
-        raise ValueError(f"the model in {path} is not fine-tuned for classification: it has no weights for {missing}")
+        raise ValueError(f"the model in {path} is not fine-tuned for {wanted}: it has no weights for {missing}")
+    prepare_tokenizer(tokenizer, model.config)
     return model, tokenizer
 
 
+def _unloadable(path: str, error: Exception) -> ValueError:
+    reason = str(error).strip().split("\n")[0]
+    return ValueError(f"the model in {path} cannot be loaded, it may be cut short: {reason}")
+
+
 def random_model(config: ModelConfig, seed: int) -> PreTrainedModel:
-    """A classifier of a model's shape with random weights, in eval mode: all that a clock needs.
+    """A model of a shape with random weights, in eval mode: all that a clock needs.
+
+    An encoder is a classifier; decoders and encoder-decoders have their language-modelling head.
 
     Raises
     ------
@@ -129,7 +177,7 @@ def random_model(config: ModelConfig, seed: int) -> PreTrainedModel:
         options = {str(key): value for key, value in config.shape.items()}
         shape = AutoConfig.for_model(options.pop("model_type"), **options)
     else:
-        path, local = hub.model_source(config.path)
+        path, local = _source(config.path)
         shape = AutoConfig.from_pretrained(path, local_files_only=local)
     set_seed(seed)
-    return AutoModelForSequenceClassification.from_config(shape).eval()
+    return auto_class(shape, natural_head(shape)).from_config(shape, dtype=torch.float32).eval()

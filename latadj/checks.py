@@ -11,10 +11,12 @@ from latadj.config import (
     CommandConfig,
     EvalConfig,
     FinetuneConfig,
+    GenerateConfig,
     RunConfig,
     SweepConfig,
 )
 from latadj.elimination.profile import FAMILIES, SCORE_NAMES
+from latadj.tasks import template
 
 PRECISIONS = ("fp32", "bf16", "int8")
 
@@ -46,6 +48,20 @@ def parse_speedups(value: Any) -> list[float]:
     return found
 
 
+def one_speedup(value: Any, command: str) -> float:
+    """The speedup that a command is to run at.
+
+    Raises
+    ------
+    ValueError
+        if there are several, or it is none at all.
+    """
+    speedups = parse_speedups(value)
+    if len(speedups) != 1:
+        raise ValueError(f"speedup={value}: {command} takes one speedup; `latadj sweep` takes several")
+    return speedups[0]
+
+
 def _range(text: str) -> list[float]:
     match = re.fullmatch(r"\s*([\d.]+?)\.\.([\d.]+)(?::([\d.]+))?\s*", text)
     if not match:
@@ -71,10 +87,18 @@ def check(config: RunConfig) -> None:
         "device.train_precision": (config.device.train_precision, ("auto", "fp32", "bf16")),
         "model.weights": (config.model.weights, ("pretrained", "random")),
     }
+    if isinstance(config, CommandConfig):
+        choices["task.kind"] = (config.task.kind, ("classification", "generation"))
+        choices["task.documents"] = (config.task.documents, ("auto", "row", "block", "heading"))
+        choices["task.continuation"] = (config.task.continuation, ("window", "last_word", "recall"))
+        if config.task.kind == "generation" and len(config.task.text) != 1:
+            problems.append(f"task.text={config.task.text}: expected one column, since this task generates")
+        if config.task.kind != "generation" and config.task.data_files is not None:
+            problems.append(f"task.data_files: for running text only, such as task=text; not for {config.task.name}")
     if isinstance(config, (FinetuneConfig, CalibrateConfig)):
         choices["calibration.score"] = (config.calibration.score, SCORE_NAMES)
         choices["calibration.family"] = (config.calibration.family, FAMILIES)
-    if isinstance(config, (SweepConfig, EvalConfig)):
+    if isinstance(config, (SweepConfig, EvalConfig, GenerateConfig)):
         choices["dial.target"] = (config.dial.target, ("latency", "flops"))
         if config.family is not None:
             choices["family"] = (config.family, FAMILIES)
@@ -84,6 +108,10 @@ def check(config: RunConfig) -> None:
     problems += [f"{key}={value}: expected at least {least}" for key, value, least in _bounds(config) if value < least]
     if isinstance(config, (SweepConfig, EvalConfig, BenchConfig)):
         parse_speedups(config.speedup)
+    if isinstance(config, GenerateConfig):
+        one_speedup(config.speedup, "generate")
+    if isinstance(config, CommandConfig) and config.prompt is not None and not isinstance(config, GenerateConfig):
+        problems += template.problems(config.prompt, config.task)
     if isinstance(config, FinetuneConfig):
         problems += _finetune_problems(config)
     if isinstance(config, BenchConfig):
@@ -97,11 +125,22 @@ def _bounds(config: RunConfig) -> Iterator[tuple[str, float, float]]:
     if isinstance(config, CommandConfig):
         yield "task.max_length", config.task.max_length, 2
         yield "task.batch_size", config.task.batch_size, 1
+        yield "task.prompt_length", config.task.prompt_length, 2
+        yield "task.continuation_length", config.task.continuation_length, 1
+        yield "task.block_words", config.task.block_words, 1
+        for key in ("windows", "stride"):
+            value = getattr(config.task, key)
+            if value is not None:
+                yield f"task.{key}", value, 1
     if isinstance(config, (FinetuneConfig, CalibrateConfig)):
         yield "calibration.max_speedup", config.calibration.max_speedup, 1
         yield "calibration.max_flops", config.calibration.max_flops, 1
         yield "calibration.every", config.calibration.every, 1
-        yield "calibration.examples", config.calibration.examples, 1
+        if config.calibration.examples is not None:
+            yield "calibration.examples", config.calibration.examples, 1
+        yield "calibration.sinks", config.calibration.sinks, 0
+        if config.calibration.queries is not None:
+            yield "calibration.queries", config.calibration.queries, 0
     if isinstance(config, (CalibrateConfig, SweepConfig, EvalConfig)):
         for key in ("batch", "length"):
             value = getattr(config.workload, key)
@@ -111,8 +150,14 @@ def _bounds(config: RunConfig) -> Iterator[tuple[str, float, float]]:
         yield "clock.rounds", config.clock.rounds, 2
     if isinstance(config, (SweepConfig, BenchConfig)):
         yield "measure.repeats", config.measure.repeats, 1
+    if isinstance(config, SweepConfig):
+        yield "measure.prompts", config.measure.prompts, 0
     if isinstance(config, EvalConfig):
         yield "measure.examples", config.measure.examples, 1
+        yield "measure.prompts", config.measure.prompts, 1
+    if isinstance(config, GenerateConfig):
+        yield "max_new_tokens", config.max_new_tokens, 1
+        yield "temperature", config.temperature, 0
     if isinstance(config, BenchConfig):
         yield "every", config.every, 1
         yield "clock.rounds", config.clock.rounds, 2

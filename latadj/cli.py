@@ -1,8 +1,11 @@
 """The command line: Typer declares the commands, Hydra composes what they get."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -71,27 +74,72 @@ def bench(overrides: Overrides = None, multirun: Multirun = False, cfg: Cfg = Fa
     _run("bench", "bench", overrides, multirun, cfg)
 
 
-def _run(command: str, module: str, overrides: list[str] | None, multirun: bool, cfg: bool) -> None:
-    from hydra.errors import HydraException
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
+@app.command()
+def generate(
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[PROMPT] [KEY=VALUE]...",
+            help="The prompt, unless there is a --file; then Hydra overrides.",
+            autocompletion=_complete,
+            show_default=False,
+        ),
+    ] = None,
+    file: Annotated[Path | None, typer.Option("--file", help="A text file to read the prompt from.")] = None,
+    cfg: Cfg = False,
+) -> None:
+    """Go on from a prompt at one speedup: latadj generate "Once upon a time" speedup=3."""
+    from latadj import launch
 
+    with _one_line_errors("generate"):
+        if cfg and not arguments:
+            return _show("generate", [])
+        prompt, overrides = launch.prompt_and_overrides(arguments or [], file)
+        if cfg:
+            return _show("generate", overrides)
+        return _launch("generate", "generate", overrides, False, prompt=prompt)
+
+
+def _run(command: str, module: str, overrides: list[str] | None, multirun: bool, cfg: bool) -> None:
+    with _one_line_errors(command):
+        if cfg:
+            _show(command, overrides or [])
+        else:
+            _launch(command, module, overrides or [], multirun)
+
+
+def _show(command: str, overrides: list[str]) -> None:
+    """Print a composed config."""
+    from omegaconf import OmegaConf
+
+    from latadj import launch
+
+    composed = launch.compose(command, overrides)
+    OmegaConf.set_struct(composed, False)
+    composed.pop("hydra", None)
+    typer.echo(OmegaConf.to_yaml(composed), nl=False)
+
+
+def _launch(command: str, module: str, overrides: list[str], multirun: bool, **given: Any) -> None:
+    """Run a command; ``given`` goes to its ``prepare`` beside the config."""
     from latadj import launch
     from latadj.measure import affinity
 
+    if not multirun:
+        device = launch.check_early(command, overrides).device
+        if device.cpus:  # before torch is imported: its threads go where the process may
+            affinity.pin(device.cpus)
+    work = import_module(f"latadj.commands.{module}")
+    launch.launch(command, overrides, partial(work.prepare, **given), work.run, multirun)
+
+
+@contextmanager
+def _one_line_errors(command: str) -> Iterator[None]:
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
     try:
-        if cfg:
-            composed = launch.compose(command, overrides or [])
-            OmegaConf.set_struct(composed, False)
-            composed.pop("hydra", None)
-            typer.echo(OmegaConf.to_yaml(composed), nl=False)
-            return
-        if not multirun:
-            device = launch.check_early(command, overrides or []).device
-            if device.cpus:  # before torch is imported: its threads go where the process may
-                affinity.pin(device.cpus)
-        work = import_module(f"latadj.commands.{module}")
-        launch.launch(command, overrides or [], work.prepare, work.run, multirun)
+        yield
     except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:
         typer.echo(f"latadj {command}: {_one_line(error)}", err=True)
         raise typer.Exit(2) from None
@@ -102,15 +150,23 @@ def _run(command: str, module: str, overrides: list[str] | None, multirun: bool,
 
 def _one_line(error: BaseException) -> str:
     """The message of an error without line breaks and without Hydra's and OmegaConf's footnotes."""
-    from omegaconf.errors import OmegaConfBaseException
+    from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
-    cause = error.__cause__ or error.__context__
     if isinstance(error, OmegaConfBaseException):
-        if isinstance(cause, ValueError) and not isinstance(cause, OmegaConfBaseException):
+        *links, cause = _chain(error)
+        own = isinstance(cause, ValueError) and not isinstance(cause, OmegaConfBaseException)
+        if own and any(isinstance(link, InterpolationResolutionError) for link in links):
             return str(cause)  # a resolver of ours refused: its own words are the clearer ones
         return f"{error.full_key}: {str(error).splitlines()[0]}" if error.full_key else str(error).splitlines()[0]
     text = str(error).split("Config search path:")[0]
     return " ".join(part.strip() for part in text.splitlines() if part.strip()) or type(error).__name__
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and what it was raised from."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def main() -> None:

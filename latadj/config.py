@@ -8,10 +8,11 @@ from omegaconf import MISSING
 
 @dataclass
 class ModelConfig:
-    """What is fine-tuned: a transformers folder or a name on the hub.
+    """What is fine-tuned: a transformers folder, a ``.gguf`` file or a name on the hub.
 
     weights : ``pretrained``, or ``random`` for `latadj bench`, which needs a shape only
     shape : ``model_type`` and options of its config; that of ``path`` where empty
+    size : which of several sizes ``path`` and ``shape`` are, where a model has them
     """
 
     name: str = MISSING
@@ -20,19 +21,23 @@ class ModelConfig:
     trust_remote_code: bool = False
     weights: str = "pretrained"
     shape: dict[str, Any] = field(default_factory=dict)
+    size: str | None = None
 
 
 @dataclass
 class FilesConfig:
     """Where a task's files lie; relative paths start at ``task.data_dir``.
 
-    format : ``csv``, ``tsv`` (unquoted, as GLUE's) or ``orange`` (Orange's three header lines)
-    train, test : file names; ``all`` instead is one file to be split
-    columns : our column -> the file's (a name, or a number where there is no header)
+    format : ``csv``, ``tsv`` (unquoted, as GLUE's), ``orange`` (Orange's three header lines), ``text`` (a row for
+        each line), ``jsonl`` or ``parquet``
+    train, validation, test : file names; ``all`` instead is one file to be split. Classification makes its own
+        validation split; of running text they may be patterns, and need not all be there.
+    columns : our column -> the file's (a name, or a number where there is no header); all where empty
     """
 
     format: str = "tsv"
     train: str | None = None
+    validation: str | None = None
     test: list[str] = field(default_factory=list)
     all: str | None = None
     columns: dict[str, Any] = field(default_factory=dict)
@@ -42,18 +47,42 @@ class FilesConfig:
 
 @dataclass
 class HubConfig:
-    """A data set on the Hugging Face hub; ``test`` names the splits that are only read by `eval` and `sweep`."""
+    """A data set on the Hugging Face hub; ``test`` names the splits that are only read by `eval` and `sweep`.
+
+    validation : read by tasks on running text only; classification makes its own
+    """
 
     path: str = MISSING
     name: str | None = None
+    revision: str | None = None
+    train: str = "train"
+    validation: str | None = None
     test: list[str] = field(default_factory=lambda: ["validation"])
 
 
 @dataclass
 class TaskConfig:
-    """What is asked of a model; without ``labels`` it is a regression."""
+    """What is asked of a model; without ``labels`` a classification is a regression.
+
+    kind : ``classification``, or ``generation``: a continuation is scored after a prompt
+    prompt_length, continuation_length : tokens of an example cut from running text
+    continuation : ``window``: what follows the prompt; ``last_word`` of a document, after all that stands before it
+        (or the last ``prompt_length`` tokens of that); ``recall``: the rest of a passage from the prompt's first half,
+        whose first ``cue`` tokens the prompt's end quotes
+    documents : ``row`` of a table, ``block`` of neighbouring lines that have ``block_words`` words together, or what
+        stands under a ``heading`` as WikiText writes it; ``auto``: blocks of a text file, rows of any other
+    windows : most examples cut from one document; None: as many as there are
+    stride : tokens from the start of one example to that of the next; None: they do not overlap
+    group : column; documents of one group stay in one split
+    data_files : a file, a list of them, or files for each of train, validation and test, in place of all others
+    description : the task in one line, in a prompt
+    input : template of how a prompt shows an example's text columns; None: a line each, ``Column: text``
+    answer : what a label is called in a prompt
+    label_words : the words that stand for ``labels`` in a prompt, in their order; empty: the labels themselves
+    """
 
     name: str = MISSING
+    kind: str = "classification"
     text: list[str] = MISSING
     label: str = "label"
     labels: list[str] = field(default_factory=list)
@@ -64,8 +93,40 @@ class TaskConfig:
     files: FilesConfig | None = None
     hub: HubConfig | None = None
     data_dir: str | None = None
+    data_files: Any = None
+    documents: str = "auto"
+    block_words: int = 1000
+    group: str | None = None
+    prompt_length: int = 512
+    continuation_length: int = 64
+    continuation: str = "window"
+    cue: int = 16
+    windows: int | None = None
+    stride: int | None = None
     max_train: int | None = None
     max_test: int | None = None
+    description: str = ""
+    input: str | None = None
+    answer: str = "Answer"
+    label_words: list[str] = field(default_factory=list)
+
+
+@dataclass
+class PromptConfig:
+    """What a language model is asked, and how; the fields of a template are those of ``latadj.tasks.template``.
+
+    instruction, shot, query : templates of what stands first, of each example that is shown with its label, and of
+        the example that is asked about
+    shots : examples of the training split that are shown, the same for all that are asked about
+    calibrate : training examples whose mean score is taken off each label word's, against a bias of the prompt; 0: none
+    """
+
+    name: str = MISSING
+    instruction: str = ""
+    shot: str = ""
+    query: str = MISSING
+    shots: int = 0
+    calibrate: int = 0
 
 
 @dataclass
@@ -108,10 +169,17 @@ class AdjustConfig(StageConfig):
 
 @dataclass
 class CalibrationConfig:
-    """How ACC is measured and which dial comes of it; ``device_only`` leaves the dial as it is."""
+    """How ACC is measured and which dial comes of it; ``device_only`` leaves the dial as it is.
 
-    examples: int = 512
+    examples : None: 512 texts, or 64 prompts of a language model
+    queries, sinks, recent : a decoder's window, see ``latadj.elimination.profile.Window``; None: chosen by trial
+    """
+
+    examples: int | None = None
     score: str = "acc"
+    queries: int | None = None
+    sinks: int = 4
+    recent: float | None = None
     family: str = "acc"
     max_speedup: float = 5.0
     max_flops: float = 8.0
@@ -121,10 +189,10 @@ class CalibrationConfig:
 
 @dataclass
 class SearchConfig:
-    """Where profiles are searched for, and how many are tried at each speedup."""
+    """Where profiles are searched for, and how many are tried at each speedup; None: 48, or 10 on prompts."""
 
     speedups: list[float] = field(default_factory=lambda: [1.5, 2.0, 3.0, 5.0])
-    trials: int = 48
+    trials: int | None = None
 
 
 @dataclass
@@ -166,6 +234,7 @@ class CommandConfig(RunConfig):
     """What every command about a task has."""
 
     task: TaskConfig = field(default_factory=TaskConfig)
+    prompt: PromptConfig | None = None
     checkpoint: str = MISSING
 
 
@@ -192,9 +261,13 @@ class CalibrateConfig(CommandConfig):
 
 @dataclass
 class SweepMeasureConfig:
-    """What the sweep's clock runs: ``repeats`` rounds over ``batches`` batches, after ``warmup`` rounds at most."""
+    """What the sweep's clock runs: ``repeats`` rounds over ``batches`` batches, after ``warmup`` rounds at most.
+
+    prompts : of a generation task, in place of batches
+    """
 
     batches: int = 12
+    prompts: int = 4
     repeats: int = 7
     warmup: int = 5
 
@@ -212,9 +285,13 @@ class SweepConfig(CommandConfig):
 
 @dataclass
 class EvalMeasureConfig:
-    """How many test examples are timed one by one."""
+    """How many test examples are timed one by one.
+
+    prompts : of a generation task, in place of examples
+    """
 
     examples: int = 200
+    prompts: int = 8
     warmup: int = 10
 
 
@@ -227,6 +304,24 @@ class EvalConfig(CommandConfig):
     dial: DialConfig = field(default_factory=DialConfig)
     workload: WorkloadConfig = field(default_factory=WorkloadConfig)
     measure: EvalMeasureConfig = field(default_factory=EvalMeasureConfig)
+
+
+@dataclass
+class GenerateConfig(CommandConfig):
+    """`latadj generate`; of its task only the name counts, which says where the dial is.
+
+    checkpoint : folder with a dial; where it is not there, speedup 1 runs the model as it is
+    max_new_tokens : at most, as far as the model's context goes
+    temperature : 0 takes the likeliest token each time; above 0 tokens are drawn
+    chat : put the prompt into the tokenizer's chat template; None: where it has one
+    """
+
+    speedup: Any = 1
+    family: str | None = None
+    dial: DialConfig = field(default_factory=DialConfig)
+    max_new_tokens: int = 128
+    temperature: float = 0.0
+    chat: bool | None = None
 
 
 @dataclass
@@ -265,5 +360,6 @@ SCHEMAS: dict[str, type[RunConfig]] = {
     "calibrate": CalibrateConfig,
     "sweep": SweepConfig,
     "eval": EvalConfig,
+    "generate": GenerateConfig,
     "bench": BenchConfig,
 }

@@ -15,6 +15,13 @@ from safetensors import SafetensorError
 _DISK_SIGNS = ("os error", "PytorchStreamWriter", "inline_container", "No space left")
 
 
+def cache_dir() -> Path:
+    """The folder for what can be made again: ``LATADJ_CACHE``, or ``latadj`` in the user's cache directory."""
+    own = os.environ.get("LATADJ_CACHE")
+    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(own or Path(home) / "latadj").expanduser()
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """A temporary path in the same folder that becomes ``path`` when the block ends well, and nothing otherwise."""

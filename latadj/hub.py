@@ -7,6 +7,8 @@ from pathlib import Path
 from threading import Thread
 
 TIMEOUT_SECONDS = 5.0
+BUILT_IN_TASKS = "task=rotten_tomatoes (running text: task=speeches)"
+BUILT_IN_MODELS = "model=minilm (to generate: model=smollm2)"
 
 
 @lru_cache(maxsize=1)
@@ -44,8 +46,21 @@ def unreachable(what: str, option: str, default: str) -> ValueError:
     )
 
 
+def is_gguf(path: str) -> bool:
+    """Whether a model is named as a GGUF file."""
+    return path.lower().endswith(".gguf")
+
+
+def _check_gguf(path: Path) -> None:
+    if not path.is_file():
+        raise ValueError(f"model.path={path}: no such file")
+    with path.open("rb") as file:
+        if file.read(4) != b"GGUF":
+            raise ValueError(f"model.path={path}: this is no GGUF file, it does not begin as one")
+
+
 def model_source(path: str) -> tuple[str, bool]:
-    """Where ``from_pretrained`` is to look.
+    """Where ``from_pretrained`` is to look, or :func:`latadj.gguf.converted` if it is a GGUF file.
 
     Returns
     -------
@@ -54,10 +69,16 @@ def model_source(path: str) -> tuple[str, bool]:
     Raises
     ------
     ValueError
-        if ``path`` is a folder without a model, or a hub name that cannot be fetched and is not cached.
+        if ``path`` is empty, a folder without a model, no GGUF file though it is named as one, or a hub name that
+        cannot be fetched and is not cached.
     """
     from huggingface_hub import try_to_load_from_cache
 
+    if not path:
+        raise ValueError("model.path is empty: name a folder, a .gguf file or a model on the hub with model.path=PATH")
+    if is_gguf(path):
+        _check_gguf(Path(path).expanduser())
+        return path, True
     if Path(path).is_dir():
         if not (Path(path) / "config.json").is_file():
             raise ValueError(f"model.path={path}: this folder has no config.json, so it is not a transformers model")
@@ -67,7 +88,7 @@ def model_source(path: str) -> tuple[str, bool]:
     if reachable():
         return path, False
     if not isinstance(try_to_load_from_cache(path, "config.json"), str):
-        raise unreachable(f"model {path!r}", "model.path", "model=minilm")
+        raise unreachable(f"model {path!r}", "model.path", BUILT_IN_MODELS)
     return path, True
 
 
@@ -84,4 +105,4 @@ def require_data(path: str) -> None:
     home = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface"))
     cache = Path(os.environ.get("HF_DATASETS_CACHE", home / "datasets"))
     if not (cache / path.replace("/", "___")).is_dir():
-        raise unreachable(f"data set {path!r}", "task.data_dir", "task=rotten_tomatoes")
+        raise unreachable(f"data set {path!r}", "task.data_dir", BUILT_IN_TASKS)

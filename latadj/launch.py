@@ -10,9 +10,18 @@ from omegaconf import DictConfig, OmegaConf
 
 from latadj import hub
 from latadj.checks import check, parse_speedups
-from latadj.config import SCHEMAS, CalibrateConfig, CommandConfig, EvalConfig, FinetuneConfig, RunConfig, SweepConfig
+from latadj.config import (
+    SCHEMAS,
+    CalibrateConfig,
+    CommandConfig,
+    EvalConfig,
+    FinetuneConfig,
+    GenerateConfig,
+    RunConfig,
+    SweepConfig,
+)
 from latadj.sidecar import check as check_checkpoint
-from latadj.sidecar import require_dial
+from latadj.sidecar import dial_to_generate, require_dial, uses_pretrained
 
 Prepared = TypeVar("Prepared")
 Result = TypeVar("Result")
@@ -36,6 +45,40 @@ def package_file(package: str, path: str) -> str:
         f"{missing} is not installed: `make install` brings it "
         "(its step `pip install --no-deps -r requirements-offline.txt`)"
     )
+
+
+def choose(key: str, value: str, choices: dict[str, Any]) -> Any:
+    """What ``choices`` has for the value of a key.
+
+    Raises
+    ------
+    ValueError
+        if it has nothing for it.
+    """
+    if value not in choices:
+        raise ValueError(f"{key}={value}: expected one of {', '.join(map(str, choices))}")
+    return choices[value]
+
+
+def prompt_and_overrides(arguments: list[str], file: Path | None) -> tuple[str, list[str]]:
+    """What `latadj generate` is to go on from: the first argument, whatever it looks like, or all of a file.
+
+    Raises
+    ------
+    ValueError
+        if there is no prompt, there are two, or the file is not text.
+    """
+    if file is None:
+        if not arguments:
+            raise ValueError('no prompt: give one, as in `latadj generate "Once upon a time"`, or --file FILE')
+        return arguments[0], arguments[1:]
+    texts = [argument for argument in arguments if "=" not in argument]
+    if texts:
+        raise ValueError(f"--file {file} and the prompt {texts[0]!r}: give one of them")
+    try:
+        return file.read_text(encoding="utf-8-sig"), arguments
+    except UnicodeDecodeError as error:
+        raise ValueError(f"--file {file}: this is no UTF-8 text ({error.reason} at byte {error.start})") from error
 
 
 def conf_dir() -> Path:
@@ -75,9 +118,13 @@ def check_early(command: str, overrides: list[str]) -> RunConfig:
         hub.model_source(config.model.path)
     elif isinstance(config, (SweepConfig, EvalConfig)):
         require_dial(config, parse_speedups(config.speedup))
+    elif isinstance(config, CalibrateConfig) and uses_pretrained(config):
+        hub.model_source(config.model.path)
     elif isinstance(config, CalibrateConfig):
         check_checkpoint(Path(config.checkpoint), config.task)
-    if isinstance(config, CommandConfig) and config.task.hub is not None and not config.task.data_dir:
+    elif isinstance(config, GenerateConfig) and dial_to_generate(config) is None:
+        hub.model_source(config.model.path)
+    if isinstance(config, CommandConfig) and config.task.hub and not (config.task.data_dir or config.task.data_files):
         hub.require_data(config.task.hub.path)
     return config
 
@@ -163,6 +210,7 @@ def _hydra(command: str) -> Iterator[Any]:
     from hydra.core.global_hydra import GlobalHydra
 
     OmegaConf.register_new_resolver("package_file", package_file, replace=True)
+    OmegaConf.register_new_resolver("choose", choose, replace=True)
     GlobalHydra.instance().clear()
     initialize_config_dir(config_dir=str(conf_dir()), job_name=command, version_base="1.3")
     try:

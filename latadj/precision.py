@@ -3,12 +3,13 @@
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from latadj.elimination.attach import at_profile, attached
 from latadj.elimination.families import layers_of
@@ -16,9 +17,7 @@ from latadj.elimination.lower import lower
 from latadj.elimination.maps import DTYPES, PRECISIONS, Route, engines, vnni
 from latadj.elimination.profile import Profile
 from latadj.measure.clock import take_turns
-from latadj.predict import predict
-from latadj.tasks.encode import bucketed, pad
-from latadj.tasks.metrics import agreement, predictions_of
+from latadj.questions import Questions
 
 # Rows at which kernels are compared: one short text, and a batch.
 ROWS = (24, 384)
@@ -102,8 +101,7 @@ def fastest_route(model: PreTrainedModel, precision: str, device: torch.device) 
 
 def compare(
     model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    rows: list[dict[str, Any]],
+    questions: Questions,
     device: torch.device,
     *,
     batch_size: int,
@@ -115,14 +113,12 @@ def compare(
     Parameters
     ----------
     model : in fp32, with elimination attached, not lowered; it is left as it is
-    rows : encoded examples of the training split
+    questions : of the training split
+    batch_size : at which the time is taken
     """
     full = Profile.full(len(attached(model).default.profile.keep))
-    buckets = bucketed(rows, batch_size)
-    sample = [buckets[place] for place in np.unique(np.linspace(0, len(buckets) - 1, 4).astype(int))]
-    batches = [pad([rows[i] for i in index], tokenizer) for index in sample]
     work: dict[str, list[Any]] = {}
-    answers: dict[str, np.ndarray] = {}
+    answers: dict[str, Any] = {}
     routes = {}
     for precision in precisions:
         try:
@@ -130,21 +126,19 @@ def compare(
         except ValueError:  # int8 does not run everywhere
             continue
         twin = lower(copy.deepcopy(model), routes[precision])
-
-        def run(batch: Any, twin: PreTrainedModel = twin) -> object:
-            with torch.inference_mode(), at_profile(twin, full):
-                return twin(**{name: tensor.to(device) for name, tensor in batch.items()}).logits.cpu()
-
         with at_profile(twin, full):
-            answers[precision] = predict(twin, tokenizer, rows, batch_size=batch_size)
-        work[precision] = [lambda batch=batch, run=run: run(batch) for batch in batches]
+            answers[precision] = questions.ask(twin)
+
+        def run(one: Any, twin: PreTrainedModel = twin) -> object:
+            with torch.inference_mode(), at_profile(twin, full):
+                return one()
+
+        work[precision] = [partial(run, one) for one in questions.passes(twin, batch_size, 4)]
     seconds = take_turns(work, rounds=5, warmup=1, device=device, seed=seed)
-    regression = answers["fp32"].shape[1] == 1
-    chosen = {name: predictions_of(logits, regression) for name, logits in answers.items()}
     return {
         name: Trial(
             routes[name],
-            agreement(chosen[name], chosen["fp32"], regression),
+            questions.agreement(answers[name], answers["fp32"]),
             float(np.median(seconds[name]) * 1000),
         )
         for name in routes

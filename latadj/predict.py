@@ -1,4 +1,4 @@
-"""Logits of a whole data set."""
+"""Outputs of a whole data set."""
 
 from typing import Any
 
@@ -7,7 +7,10 @@ import torch
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from latadj.outputs import Outputs
 from latadj.tasks.encode import bucketed_batches, rows_of
+
+HEAD = Outputs()
 
 
 def predict(
@@ -15,14 +18,16 @@ def predict(
     tokenizer: PreTrainedTokenizerBase,
     encoded: Dataset | list[dict[str, Any]],
     *,
+    outputs: Outputs = HEAD,
     batch_size: int = 64,
     autocast: torch.dtype | None = None,
 ) -> np.ndarray:
-    """Logits of every example, in the examples' order, at the model's present speedup.
+    """Outputs of every example, in the examples' order, at the model's present speedup.
 
     Parameters
     ----------
-    encoded : what ``tasks.encode.encode`` or ``rows_of`` made
+    encoded : what ``tasks.encode.encode``, ``Prompts.encode`` or ``rows_of`` made
+    outputs : how an answer is read; the logits of the model's head when left out
     autocast : run under autocast in this type; None runs in the model's own
 
     Returns
@@ -33,10 +38,18 @@ def predict(
     device = model.device
     was_training = model.training
     model.eval()
-    logits = np.zeros((len(rows), model.config.num_labels), dtype=np.float32)
-    with torch.inference_mode(), torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
+
+    def run(rows: list[dict[str, Any]]) -> np.ndarray:
+        found: dict[int, np.ndarray] = {}
         for index, batch in bucketed_batches(rows, tokenizer, batch_size):
-            output = model(**{name: tensor.to(device) for name, tensor in batch.items()})
-            logits[index] = output.logits.float().cpu().numpy()
+            on_device = {name: tensor.to(device) for name, tensor in batch.items()}
+            found.update(zip(index, outputs(model, on_device).float().cpu().numpy(), strict=True))
+        return np.stack([found[place] for place in range(len(rows))])
+
+    with torch.inference_mode(), torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
+        answers = run(rows)
+        if outputs.prior:
+            # Taken at the present speedup: elimination moves this bias too.
+            answers -= run(list(outputs.prior)).mean(axis=0)
     model.train(was_training)
-    return logits
+    return answers

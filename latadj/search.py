@@ -41,6 +41,9 @@ def search_anchors(
     rng = np.random.default_rng(seed)
     acc_direction = -np.log(np.clip(dial.layer_acc[:free], 1e-3, 0.999))
     starts = [np.ones(free), acc_direction, np.linspace(0.1, 1.0, free)]
+    if dial.shapes[0].causal:
+        # Decoders lean on the recent: one deep cut at the start is often their best.
+        starts.append(np.concatenate([[1.0], np.full(free - 1, 0.01)]))
     outer = np.ones(dial.layers)
     anchors: list[Anchor] = []
     for speedup in sorted(speedups):

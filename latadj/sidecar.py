@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from latadj.config import CommandConfig, TaskConfig
+from latadj.checks import one_speedup
+from latadj.config import CommandConfig, GenerateConfig, TaskConfig
 from latadj.elimination.latency import LatencyModel
 from latadj.elimination.profile import Dial
 from latadj.files import read_json, recover_folder, write_json
@@ -139,6 +140,12 @@ def check(folder: Path, task: TaskConfig | None = None) -> Sidecar:
     return sidecar
 
 
+def uses_pretrained(config: CommandConfig) -> bool:
+    """Whether a command takes a language model as it is, since nobody made a checkpoint."""
+    generates = config.task.kind == "generation" or config.prompt is not None
+    return generates and not Path(config.checkpoint).exists()
+
+
 def require_dial(config: CommandConfig, speedups: list[float]) -> Dial:
     """The dial of the command's checkpoint, after checking that it reaches all of ``speedups``.
 
@@ -155,3 +162,25 @@ def require_dial(config: CommandConfig, speedups: list[float]) -> Dial:
     for speedup in speedups:
         dial.profile(speedup)
     return dial
+
+
+def dial_to_generate(config: GenerateConfig) -> Sidecar | None:
+    """What is known of the checkpoint that `latadj generate` runs; None where it runs the model as it is.
+
+    Raises
+    ------
+    ValueError
+        if a speedup above 1 is asked for and there is no dial, or it is off the dial.
+    """
+    folder, speedup = Path(config.checkpoint), one_speedup(config.speedup, "generate")
+    make = f"make one with `latadj calibrate model={config.model.name} task={config.task.name}`"
+    if not folder.is_dir():
+        if speedup == 1.0:
+            return None
+        raise ValueError(f"speedup={speedup:g} needs a dial, and there is no checkpoint {folder}: {make}")
+    sidecar = check(folder)
+    if sidecar.dial is not None:
+        (sidecar.dial.with_family(config.family) if config.family else sidecar.dial).profile(speedup)
+    elif speedup != 1.0:
+        raise ValueError(f"speedup={speedup:g} needs a dial, and checkpoint {folder} has none: {make}")
+    return sidecar

@@ -30,9 +30,10 @@ from latadj.config import AdjustConfig, StageConfig, TaskConfig
 from latadj.elimination.attach import at_profile, at_speedup
 from latadj.elimination.profile import Dial, Profile
 from latadj.files import read_json, readable_disk_errors
-from latadj.predict import predict
+from latadj.outputs import LabelWords, Outputs
+from latadj.predict import HEAD, predict
 from latadj.report.console import Steps, progress
-from latadj.tasks.encode import rows_of
+from latadj.tasks.encode import MODEL_INPUTS, rows_of
 from latadj.tasks.metrics import metric_of, predictions_of
 
 log = logging.getLogger("latadj")
@@ -48,6 +49,7 @@ class LatadjTrainer(Trainer):
     task : gives the metric
     speedups : where the dial stands in turn during validation; their mean picks the best epoch
     loss : (model, batch with labels) -> scalar loss; the model's own when left out
+    outputs : how the model's answers are read
     """
 
     def __init__(
@@ -56,10 +58,11 @@ class LatadjTrainer(Trainer):
         task: TaskConfig,
         speedups: Sequence[float] = (),
         loss: Callable[[PreTrainedModel, dict[str, Tensor]], Tensor] | None = None,
+        outputs: Outputs = HEAD,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.task, self.speedups, self.loss = task, speedups, loss
+        self.task, self.speedups, self.loss, self.outputs = task, speedups, loss, outputs
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -78,7 +81,7 @@ class LatadjTrainer(Trainer):
         metric = metric_of(self.task.metric)
 
         def score() -> float:
-            logits = predict(model, self.processing_class, rows, autocast=autocast)
+            logits = predict(model, self.processing_class, rows, outputs=self.outputs, autocast=autocast)
             predictions = predictions_of(logits, not self.task.labels)
             return float(metric.compute(predictions=predictions, references=labels)[self.task.metric])
 
@@ -99,6 +102,18 @@ class LatadjTrainer(Trainer):
         return metrics
 
 
+class LabelWordLoss:
+    """Cross-entropy of the label words' scores: the task loss of a language model that is asked by a prompt."""
+
+    def __init__(self, outputs: Outputs) -> None:
+        self.outputs = outputs
+
+    def __call__(self, model: Any, batch: dict[str, Tensor]) -> Tensor:
+        batch = dict(batch)
+        labels = batch.pop("labels")
+        return functional.cross_entropy(self.outputs(model, batch).float(), labels)
+
+
 class AdjustableLoss:
     """Loss of the full model and of one cut model at a speedup drawn anew for each batch.
 
@@ -106,8 +121,8 @@ class AdjustableLoss:
     being the plain fine-tuned model. Its logits come with the examples in the column ``TEACHER``.
     """
 
-    def __init__(self, dial: Dial, config: AdjustConfig, regression: bool) -> None:
-        self.config, self.regression = config, regression
+    def __init__(self, dial: Dial, config: AdjustConfig, regression: bool, outputs: Outputs = HEAD) -> None:
+        self.config, self.regression, self.outputs = config, regression, outputs
         self.dials = [dial.with_family(family) for family in config.families]
         self.full = Profile.full(dial.layers)
 
@@ -125,7 +140,7 @@ class AdjustableLoss:
         total = torch.zeros((), device=labels.device)
         for profile in (self.full, self.draw()):
             with at_profile(inner, profile):
-                logits = model(**batch).logits.float()
+                logits = self.outputs(model, batch).float()
             total = total + self.config.task_weight * self._task(logits, labels)
             total = total + self.config.distill_weight * self._divergence(logits, wanted)
         return total
@@ -155,6 +170,7 @@ def fit(
     bf16: bool,
     device: torch.device,
     resume: bool,
+    outputs: Outputs = HEAD,
     speedups: Sequence[float] = (),
     loss: Callable[[Any, dict[str, Tensor]], Tensor] | None = None,
 ) -> dict[str, float]:
@@ -163,7 +179,7 @@ def fit(
     Parameters
     ----------
     folder : Trainer's checkpoints; ``resume`` goes on from the last whole one
-    speedups, loss : as in :class:`LatadjTrainer`
+    speedups, loss, outputs : as in :class:`LatadjTrainer`; label words have a loss of their own
 
     Returns
     -------
@@ -201,17 +217,20 @@ def fit(
         # DataParallel's threads would see neither the profile nor modules of their own; several GPUs go through
         # `accelerate launch`, a process each.
         arguments._n_gpu = 1
+    if loss is None and isinstance(outputs, LabelWords):
+        loss = LabelWordLoss(outputs)
     shown = _Progress(name)
     trainer = LatadjTrainer(
         task=task,
         speedups=speedups,
         loss=loss,
+        outputs=outputs,
         model=model,
         args=arguments,
         train_dataset=train,
         eval_dataset=validation,
         processing_class=tokenizer,
-        data_collator=_WithoutLength(tokenizer),
+        data_collator=_ModelInputs(tokenizer),
         callbacks=[EarlyStoppingCallback(early_stopping_patience=config.patience), shown],
     )
     for callback in (PrinterCallback, ProgressCallback):
@@ -229,11 +248,12 @@ def fit(
     return trainer.evaluate()
 
 
-class _WithoutLength(DataCollatorWithPadding):
-    """Pads a batch to its longest sequence; the length column served the sampler only."""
+class _ModelInputs(DataCollatorWithPadding):
+    """Pads a batch to its longest sequence; a column such as the length, which served the sampler, is left out."""
 
     def __call__(self, features: list[dict[str, Any]]) -> dict[str, Any]:
-        return super().__call__([{k: v for k, v in row.items() if k != "length"} for row in features])
+        kept = (*MODEL_INPUTS, "labels", TEACHER)
+        return super().__call__([{k: v for k, v in row.items() if k in kept} for row in features])
 
 
 class _Progress(TrainerCallback):

@@ -1,3 +1,5 @@
+import shlex
+
 import pytest
 from omegaconf.errors import OmegaConfBaseException
 
@@ -12,6 +14,7 @@ GROUPS = {
     if folder.is_dir()
 }
 WITH_TASK = [command for command, schema in SCHEMAS.items() if issubclass(schema, CommandConfig)]
+ON_THE_DEFAULT_TASK = [command for command in WITH_TASK if command != "generate"]
 
 
 @pytest.mark.parametrize(
@@ -35,11 +38,18 @@ def test_bad_speedups_say_what_is_possible(value):
         parse_speedups(value)
 
 
-@pytest.mark.parametrize("command", WITH_TASK)
+@pytest.mark.parametrize("command", ON_THE_DEFAULT_TASK)
 def test_every_command_with_a_task_composes_with_its_defaults(command):
     config = typed(command, compose(command, []))
     assert (config.model.name, config.task.name, config.device.name) == ("minilm", "rotten_tomatoes", "auto")
     assert config.folder == "outputs/minilm-rotten_tomatoes"
+
+
+def test_generate_composes_with_a_decoder_and_no_examples():
+    config = typed("generate", compose("generate", []))
+    assert (config.model.name, config.speedup) == ("smollm2", 1)
+    assert (config.task.files, config.task.hub) == (None, None)
+    assert config.checkpoint == f"outputs/smollm2-{config.task.name}/checkpoint"
 
 
 def test_bench_composes_with_its_defaults_without_a_task():
@@ -57,7 +67,7 @@ def test_bench_composes_with_its_defaults_without_a_task():
         for command in SCHEMAS
         for group, names in GROUPS.items()
         for name in names
-        if command in WITH_TASK or group in ("model", "device")
+        if group in ("model", "device") or command in (ON_THE_DEFAULT_TASK if group == "prompt" else WITH_TASK)
     ],
 )
 def test_every_yaml_composes_in_every_command(command, choice):
@@ -72,8 +82,38 @@ def test_every_yaml_opens_with_a_command_that_composes(path):
     lines = [line for line in path.read_text().splitlines() if not line.startswith("# @package")]
     opening = next(line for line in lines if "latadj " in line)
     assert opening.startswith("# ")
-    command, *overrides = opening.split("latadj ")[1].split()
+    command, *overrides = shlex.split(opening.split("latadj ")[1])
+    overrides = overrides[1:] if command == "generate" else overrides  # the prompt
     typed("finetune" if command == "COMMAND" else command, compose(command.replace("COMMAND", "finetune"), overrides))
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("a.txt", "a.txt"),
+        ("[a.txt,b.jsonl]", ["a.txt", "b.jsonl"]),
+        ("{train:a.txt,test:[b.txt,c.txt]}", {"train": "a.txt", "test": ["b.txt", "c.txt"]}),
+    ],
+)
+def test_text_is_a_file_or_several_or_some_for_each_split(given, expected):
+    assert typed("sweep", compose("sweep", ["task=text", f"task.data_files={given}"])).task.data_files == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["task=speeches", "task.kind=translation"], "task.kind=translation: expected one of classification, gen"),
+        (["task=text", "task.documents=page"], "task.documents=page: expected one of auto, row, block, heading"),
+        (["task=lambada", "task.continuation=word"], "task.continuation=word: expected one of window, last_word"),
+        (["task=text", "task.prompt_length=0"], "task.prompt_length=0: expected at least 2"),
+        (["task=text", "task.windows=0"], "task.windows=0: expected at least 1"),
+        (["task=text", "task.text=[a,b]"], "expected one column, since this task generates"),
+        (["task.data_files=a.txt"], "task.data_files: for running text only, such as task=text; not for rotten_tomato"),
+    ],
+)
+def test_bad_options_of_a_task_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        typed("calibrate", compose("calibrate", options))
 
 
 def test_a_value_of_the_wrong_type_is_refused():

@@ -6,11 +6,12 @@ import pytest
 import torch
 from conftest import tiny_bert
 
-from latadj import precision
+from latadj import precision, questions
 from latadj.elimination.attach import attach
 from latadj.elimination.lower import is_lowered
 from latadj.elimination.maps import Route
 from latadj.precision import Trial, compare, fastest_route, fastest_that_agrees, kernels
+from latadj.questions import Classified
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 KERNELS = dict.fromkeys(("plain", "onednn", "x86", "fbgemm", "qnnpack"), 2.0)
@@ -28,6 +29,10 @@ class Tokenizer:
                 [[1] * len(row["input_ids"]) + [0] * (width - len(row["input_ids"])) for row in rows]
             ),
         }
+
+
+def asked(*count):
+    return Classified(rows(*count), Tokenizer, batch_size=4)
 
 
 def rows(count=24):
@@ -156,7 +161,7 @@ def test_precisions_are_compared_on_the_same_texts_and_the_model_is_left_as_it_i
     monkeypatch.setattr(precision, "fastest_route", lambda model, name, device: Route(name, kernels(name, device)[0]))
     model = model_of()
     before = copy.deepcopy(model.state_dict())
-    trials = compare(model, Tokenizer, rows(), CPU, batch_size=4)
+    trials = compare(model, asked(), CPU, batch_size=4)
     assert turns.seen == [["fp32", "bf16", "int8"]]
     assert {name: trial.ms for name, trial in trials.items()} == {name: 1000 * value for name, value in times.items()}
     assert trials["fp32"].agreement == 1.0
@@ -169,16 +174,20 @@ def test_precisions_are_compared_on_the_same_texts_and_the_model_is_left_as_it_i
 def test_a_precision_whose_answers_differ_agrees_less(monkeypatch):
     monkeypatch.setattr(precision, "take_turns", clock(KERNELS | {"fp32": 0.003, "bf16": 0.002}))
     answers = iter([np.eye(3)[[0, 1, 2, 0]], np.eye(3)[[0, 1, 2, 1]]])
-    monkeypatch.setattr(precision, "predict", lambda *_, **__: next(answers))
-    trials = compare(model_of(), Tokenizer, rows(4), CPU, batch_size=4, precisions=("fp32", "bf16"))
+    monkeypatch.setattr(questions, "predict", lambda *_, **__: next(answers))
+    trials = compare(
+        model_of(), Classified(rows(4), Tokenizer, batch_size=4), CPU, batch_size=4, precisions=("fp32", "bf16")
+    )
     assert [trial.agreement for trial in trials.values()] == [1.0, 0.75]
 
 
 def test_of_a_regression_agreement_is_correlation(monkeypatch):
     monkeypatch.setattr(precision, "take_turns", clock(KERNELS | {"fp32": 0.003, "bf16": 0.002}))
     answers = iter([np.array([[1.0], [2.0], [3.0]]), np.array([[1.0], [2.0], [5.0]])])
-    monkeypatch.setattr(precision, "predict", lambda *_, **__: next(answers))
-    trials = compare(model_of(), Tokenizer, rows(3), CPU, batch_size=4, precisions=("fp32", "bf16"))
+    monkeypatch.setattr(questions, "predict", lambda *_, **__: next(answers))
+    trials = compare(
+        model_of(), Classified(rows(3), Tokenizer, batch_size=4), CPU, batch_size=4, precisions=("fp32", "bf16")
+    )
     assert trials["fp32"].agreement == 1.0
     assert trials["bf16"].agreement == pytest.approx(np.corrcoef([1, 2, 3], [1, 2, 5])[0, 1])
 
@@ -186,4 +195,7 @@ def test_of_a_regression_agreement_is_correlation(monkeypatch):
 def test_a_processor_without_int8_compares_the_others(monkeypatch):
     monkeypatch.setattr(precision, "engines", lambda: [])
     monkeypatch.setattr(precision, "take_turns", clock(KERNELS | {"fp32": 0.003, "bf16": 0.002}))
-    assert list(compare(model_of(), Tokenizer, rows(4), CPU, batch_size=4)) == ["fp32", "bf16"]
+    assert list(compare(model_of(), asked(4), CPU, batch_size=4)) == [
+        "fp32",
+        "bf16",
+    ]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from latadj.launch import compose, typed
+from latadj.launch import compose, prompt_and_overrides, typed
 from latadj.report.readme import blocks, with_blocks
 
 ROOT = Path(__file__).parent.parent
@@ -24,6 +24,8 @@ INLINE = re.findall(r"`(make [a-z]+|latadj [a-z]+)`", README)
 @pytest.mark.parametrize("line", [line for line in COMMANDS if line.startswith("latadj ")])
 def test_every_latadj_command_composes(line):
     _, command, *overrides = shlex.split(line)
+    if command == "generate":
+        _, overrides = prompt_and_overrides(overrides, None)
     typed(command, compose(command, overrides))
 
 

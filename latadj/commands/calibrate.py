@@ -8,35 +8,50 @@ from typing import Any
 
 import torch
 
-from latadj.calibration import Contribution, add_search, make_dial, measure_contribution
-from latadj.commands.session import Session, as_dict, open_checkpoint
+from latadj import checkpoint
+from latadj.calibration import (
+    PLAIN_FAMILIES,
+    Contribution,
+    Trial,
+    add_search,
+    choose_window,
+    make_dial,
+    measure_contribution,
+    windows_to_try,
+)
+from latadj.commands.session import Session, as_dict, open_checkpoint, open_pretrained
 from latadj.config import CalibrateConfig
 from latadj.device import place, trains_in_bf16
-from latadj.elimination.attach import attach
+from latadj.elimination.attach import attach, attached
 from latadj.elimination.lower import lower
-from latadj.elimination.profile import Dial
+from latadj.elimination.profile import WHOLE, Dial
 from latadj.files import write_json
 from latadj.measure.device_model import measure
 from latadj.measure.environment import environment
 from latadj.measure.quiet import Watch
 from latadj.precision import compare, fastest_route, fastest_that_agrees, kernels
+from latadj.questions import Questions
 from latadj.report.console import progress
 from latadj.report.plots import plot_contribution
 from latadj.report.tables import print_dial
 from latadj.serving import remember
-from latadj.sidecar import SIDECAR, Device, Serving, check, read_sidecar, write_sidecar
-from latadj.tasks.encode import rows_of
+from latadj.sidecar import SIDECAR, Device, Serving, check, read_sidecar, uses_pretrained, write_sidecar
 
 log = logging.getLogger("latadj")
+# Profiles tried for each speedup where nobody says, and examples that a choice between prompts stands on: long
+# prompts take their time.
+TRIALS = {"classification": 48, "generation": 10}
+MOST_TRIED = 16
 SHOWN = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0)
 
 
 def prepare(config: CalibrateConfig) -> Session:
     """Load checkpoint and examples."""
-    sidecar = check(Path(config.checkpoint), config.task)
-    if config.calibration.device_only and sidecar.dial is None:
+    as_it_is = uses_pretrained(config)
+    dial = None if as_it_is else check(Path(config.checkpoint), config.task).dial
+    if config.calibration.device_only and dial is None:
         raise ValueError(f"checkpoint {config.checkpoint} has no dial yet: leave calibration.device_only out")
-    session = open_checkpoint(config)
+    session = open_pretrained(config) if as_it_is else open_checkpoint(config)
     if config.device.precision != "auto":
         kernels(config.device.precision, session.device)
     return session
@@ -52,34 +67,34 @@ def run(session: Session) -> dict[str, Any]:
     config = session.config
     assert isinstance(config, CalibrateConfig)
     calibration = config.calibration
-    train = session.splits.train.shuffle(seed=config.seed)
-    rows = rows_of(session.encoded(train.select(range(min(calibration.examples, len(train))))))
+    questions = session.questions(calibration.examples, autocast=_fast(session))
     folder, work = Path(config.checkpoint), Path(config.folder) / "calibrate"
     sidecar = read_sidecar(folder)
-    contribution = None
+    contribution, tried = None, list[Trial]()
     if not calibration.device_only:
-        sidecar.dial, contribution = _acc_dial(session, rows)
-        calibrated = {"examples": len(rows), "seed": config.seed, "trials": config.search.trials}
+        sidecar.dial, contribution, tried = _acc_dial(session, questions)
+        calibrated = {"examples": len(questions.lengths), "seed": config.seed, "trials": _trials(session)}
         sidecar.notes = {**sidecar.notes, "calibration": calibrated}
         plot_contribution(contribution, work / "acc.png", title=f"{config.model.name} on {config.task.name}")
     dial = sidecar.dial
     assert dial is not None
     found = None
     if config.clock.rounds > 0:
-        found = measure_device(session, dial, rows)
+        found = measure_device(session, dial)
         sidecar = remember(sidecar, session.device, found)
     marked = _marked(dial, found, config)
     if not calibration.device_only:
-        marked = _searched(session, marked, rows)
+        marked = _searched(session, marked, questions)
         sidecar.dial = dial = replace(marked, latency=None, lengths=dial.lengths)
     shown = profiles(marked)
     result = {
         "schema": "latadj.calibrate/1",
         "model": config.model.name,
         "task": config.task.name,
-        "examples": len(rows),
+        "examples": len(questions.lengths),
         "layer_acc": list(dial.layer_acc),
         "by_rank": None if contribution is None else contribution.by_rank.tolist(),
+        "tried": [asdict(trial) for trial in tried],
         "dial": dial.to_json(),
         "device": None if found is None else {"place": place(session.device), **asdict(found)},
         "reach": marked.reach(),
@@ -88,44 +103,62 @@ def run(session: Session) -> dict[str, Any]:
         "config": as_dict(config),
     }
     write_json(work / "calibrate.json", result)
-    write_sidecar(folder, sidecar)
+    if folder.is_dir():
+        write_sidecar(folder, sidecar)
+    else:
+        sidecar.task = config.task.name
+        checkpoint.save(session.model, session.tokenizer, folder, sidecar)
     print_dial(marked, shown)
     log.info("wrote %s and %s", folder / SIDECAR, work)
     return result
 
 
-def _acc_dial(session: Session, rows: list[dict[str, Any]]) -> tuple[Dial, Contribution]:
-    """The dial that ACC gives, in FLOPs, and the ACC behind it."""
+def _acc_dial(session: Session, questions: Questions) -> tuple[Dial, Contribution, list[Trial]]:
+    """The dial that ACC gives, in FLOPs, the ACC behind it, and what was tried for a decoder's window."""
     config = session.config
     assert isinstance(config, CalibrateConfig)
-    contribution = measure_contribution(
-        session.model, session.tokenizer, rows, score=config.calibration.score, autocast=_fast(session)
-    )
-    return make_dial(session.model, contribution, config.calibration), contribution
+    calibration, model = config.calibration, session.model
+    windows = windows_to_try(calibration) if attached(model).family.causal else [WHOLE]
+    contribution = measure_contribution(model, questions, score=calibration.score, window=windows[0])
+    dial = make_dial(model, contribution, calibration, windows[0])
+    tried: list[Trial] = []
+    if len(windows) > 1:
+        with progress("window", len(PLAIN_FAMILIES) * len(windows)) as steps:
+            dial, tried = choose_window(
+                dial, model, questions.first(MOST_TRIED), windows, advance=lambda note: steps.advance(note=note)
+            )
+        log.info("window: %s, on family=%s", dial.window.text(), dial.family)
+    return dial, contribution, tried
 
 
-def _searched(session: Session, dial: Dial, rows: list[dict[str, Any]]) -> Dial:
+def _trials(session: Session) -> int:
+    config = session.config
+    assert isinstance(config, CalibrateConfig)
+    if config.search.trials is not None:
+        return config.search.trials
+    return TRIALS["generation" if session.generates else "classification"]
+
+
+def _searched(session: Session, dial: Dial, questions: Questions) -> Dial:
     """The dial on its family, with profiles searched for as it is marked: in this device's time if that is known."""
     config = session.config
     assert isinstance(config, CalibrateConfig)
-    search = config.search
-    if search.trials > 0:
+    search, trials, family = config.search, _trials(session), dial.family
+    if trials > 0:
         wanted = [speedup for speedup in search.speedups if speedup <= dial.max_speedup]
-        with progress("search", len(wanted) * search.trials) as steps:
+        with progress("search", len(wanted) * trials) as steps:
             dial = add_search(
                 dial,
                 session.model,
-                session.tokenizer,
-                rows,
+                questions.first(MOST_TRIED) if session.generates else questions,
                 speedups=wanted,
-                trials=search.trials,
+                trials=trials,
                 seed=config.seed,
-                autocast=_fast(session),
                 advance=lambda speedup, best: steps.advance(note=f"{speedup:g}x divergence {best:.4f}"),
             )
     if config.calibration.family == "searched" and not dial.anchors:
-        log.warning("no search was made, so the dial stands on family=acc")
-        return dial
+        log.warning("no search was made, so the dial stands on family=%s", family)
+        return dial.with_family(family)
     return dial.with_family(config.calibration.family)
 
 
@@ -134,15 +167,16 @@ def _fast(session: Session) -> torch.dtype | None:
     return torch.bfloat16 if trains_in_bf16(session.config.device, session.device) else None
 
 
-def measure_device(session: Session, dial: Dial, rows: list[dict[str, Any]]) -> Device:
+def measure_device(session: Session, dial: Dial) -> Device:
     """Kernel and latency model of the precision asked for; with ``auto``, the choice of it before."""
     config = session.config
     assert isinstance(config, CalibrateConfig)
-    batch = config.workload.batch or config.task.batch_size
+    batch = session.batch
     found = Device()
     precision = config.device.precision
     if precision == "auto":
-        trials = compare(session.model, session.tokenizer, rows, session.device, batch_size=batch, seed=config.seed)
+        questions = session.questions(config.calibration.examples)
+        trials = compare(session.model, questions, session.device, batch_size=batch, seed=config.seed)
         precision = found.precision = fastest_that_agrees(trials)
         found.trials = {name: {"agreement": trial.agreement, "ms": trial.ms} for name, trial in trials.items()}
         shown = ", ".join(f"{name} {t.ms:.1f} ms, {100 * t.agreement:.1f}% agree" for name, t in trials.items())

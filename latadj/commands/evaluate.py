@@ -12,7 +12,8 @@ import torch
 from datasets import Dataset
 from rich.table import Table
 
-from latadj.checks import parse_speedups
+from latadj.checks import one_speedup
+from latadj.commands import evaluate_generation
 from latadj.commands.session import Session, as_dict, open_checkpoint, serve
 from latadj.config import EvalConfig
 from latadj.elimination.attach import at_speedup, dial_of, set_speedup
@@ -24,7 +25,9 @@ from latadj.measure.intervals import score
 from latadj.measure.quiet import Watch
 from latadj.predict import predict
 from latadj.report.console import console, progress
+from latadj.report.regions import print_regions
 from latadj.sidecar import require_dial
+from latadj.surviving import survivors_by_region
 from latadj.tasks.encode import Batch, bucketed_batches, pad, rows_of
 from latadj.tasks.metrics import metric_of, predictions_of
 
@@ -33,7 +36,7 @@ log = logging.getLogger("latadj")
 
 def prepare(config: EvalConfig) -> Session:
     """Load checkpoint and examples, make the model ready to serve, and turn the dial."""
-    wanted = _one_speedup(config)
+    wanted = one_speedup(config.speedup, "eval")
     dial = require_dial(config, [wanted])
     session = open_checkpoint(config)
     serve(session, dial)
@@ -50,7 +53,9 @@ def run(session: Session) -> dict[str, Any]:
     """
     config = session.config
     assert isinstance(config, EvalConfig)
-    wanted, dial, route = _one_speedup(config), dial_of(session.model), route_of(session.model)
+    if config.task.kind == "generation":
+        return evaluate_generation.run(session)
+    wanted, dial, route = one_speedup(config.speedup, "eval"), dial_of(session.model), route_of(session.model)
     regression = not config.task.labels
     work = Path(config.folder) / "eval"
     scores, intervals = {}, {}
@@ -58,17 +63,23 @@ def run(session: Session) -> dict[str, Any]:
     for name, examples in session.splits.tests.items():
         encoded = session.encoded(examples)
         labels = np.asarray(encoded["labels"])
-        logits = predict(session.model, session.tokenizer, encoded)
+        logits = predict(session.model, session.tokenizer, encoded, outputs=session.outputs)
         predictions = predictions_of(logits, regression)
         scores[name] = metric_of(config.task.metric).scores(predictions, labels)
         intervals[name] = score(config.task.metric, predictions, predictions, labels, config.seed).metric_ci
         suffix = "" if name == next(iter(session.splits.tests)) else f"-{name}"
         _write_predictions(work / f"predictions{suffix}.csv", examples, predictions, logits, config)
-        rows = rows or rows_of(encoded)
+        if not rows:
+            rows, headline = rows_of(encoded), encoded
 
     with Watch() as watch:
         latency = _latency(session, rows)
     quiet = asdict(watch.report(latency["samples_s"]))
+    regions = None
+    if session.prompts is not None:
+        some = headline.select(range(min(config.measure.examples, len(headline))))
+        profile = dial.profile(wanted)
+        regions = survivors_by_region(session.model, session.tokenizer, some, profile, session.outputs)
     result = {
         "schema": "latadj.eval/1",
         "model": config.model.name,
@@ -82,11 +93,14 @@ def run(session: Session) -> dict[str, Any]:
         "scores": scores,
         "metric_ci": intervals,
         **latency,
+        "regions": regions and asdict(regions),
         "environment": {**environment(session.device, route.precision), "kernel": route.kernel, "quiet": quiet},
         "config": as_dict(config),
     }
     write_json(work / "eval.json", result)
     _print(result)
+    if regions is not None:
+        print_regions(regions)
     log.info("wrote eval.json and predictions.csv to %s", work)
     return result
 
@@ -103,7 +117,7 @@ def _latency(session: Session, rows: list[dict[str, Any]]) -> dict[str, Any]:
 
         def once() -> object:
             with torch.inference_mode():
-                return session.model(**batch).logits.cpu()
+                return session.outputs(session.model, batch).cpu()
 
         return once
 
@@ -171,10 +185,3 @@ def _print(result: dict[str, Any]) -> None:
     size = result["config"]["task"]["batch_size"]
     table.add_row(f"throughput, batch {size}", f"{result['throughput_per_s']:.0f}/s", "")
     console.print(table)
-
-
-def _one_speedup(config: EvalConfig) -> float:
-    speedups = parse_speedups(config.speedup)
-    if len(speedups) != 1:
-        raise ValueError(f"speedup={config.speedup}: eval takes one speedup; `latadj sweep` takes several")
-    return speedups[0]

@@ -13,23 +13,22 @@ import torch
 from transformers import set_seed
 
 from latadj import checkpoint
-from latadj.calibration import make_dial, measure_contribution
-from latadj.commands.session import Session, as_dict, set_up
+from latadj.calibration import make_dial, measure_contribution, windows_to_try
+from latadj.commands.session import Session, as_dict, head_of, set_up
 from latadj.config import FinetuneConfig
 from latadj.device import trains_in_bf16
-from latadj.elimination.attach import attach, detach
+from latadj.elimination.attach import attach, attached, detach
 from latadj.elimination.families import family_of
-from latadj.elimination.profile import Dial
+from latadj.elimination.profile import WHOLE, Dial
 from latadj.files import read_json, recover_folder, write_json
 from latadj.measure.environment import environment
 from latadj.predict import predict
 from latadj.sidecar import Sidecar
 from latadj.tasks.data import load_splits
-from latadj.tasks.encode import rows_of
 from latadj.training import TEACHER, AdjustableLoss, fit
 
 log = logging.getLogger("latadj")
-SETTINGS = ("model", "task", "seed", "adjustable", "plain", "adjust", "calibration")
+SETTINGS = ("model", "task", "prompt", "seed", "adjustable", "plain", "adjust", "calibration")
 
 
 @dataclass
@@ -81,11 +80,14 @@ def prepare(config: FinetuneConfig) -> Session:
     device = set_up(config)
     splits = load_splits(config.task)
     if "plain" in State.of(config).stages:
-        model, tokenizer = checkpoint.load(Path(config.folder) / "plain")
+        model, tokenizer = checkpoint.load(Path(config.folder) / "plain", head=head_of(config))
         detach(model)
     else:
-        model, tokenizer = checkpoint.load_pretrained(config.model, config.task.labels, not config.task.labels)
-    return Session(config, device, splits, model.to(device), tokenizer)
+        labels = config.task.labels
+        model, tokenizer = checkpoint.load_pretrained(config.model, labels, not labels, head=head_of(config))
+    session = Session(config, device, splits, model.to(device), tokenizer)
+    session.prompts  # noqa: B018  a prompt that does not fit is refused before anything is written
+    return session
 
 
 def run(session: Session) -> dict[str, Any]:
@@ -113,6 +115,7 @@ def run(session: Session) -> dict[str, Any]:
         "bf16": bf16,
         "device": device,
         "resume": config.resume,
+        "outputs": session.outputs,
     }
 
     if "plain" not in done:
@@ -161,10 +164,10 @@ def _adjust(
     train = session.encoded(session.splits.train)
     autocast = torch.bfloat16 if common["bf16"] else None
     # The teacher never changes, so one pass over the examples serves all epochs.
-    teacher = predict(model, tokenizer, train, autocast=autocast)
+    teacher = predict(model, tokenizer, train, outputs=session.outputs.raw(), autocast=autocast)
     train = train.add_column(TEACHER, teacher.tolist())
     attach(model)
-    dial = _dial(session, config, train)
+    dial = _dial(session, config)
     attach(model, dial)
     for dropout in family_of(model).hidden_dropouts(model):
         dropout.p = config.adjust.dropout
@@ -178,26 +181,25 @@ def _adjust(
         folder=work,
         config=config.adjust,
         speedups=speedups,
-        loss=AdjustableLoss(dial, config.adjust, regression=not config.task.labels),
+        loss=AdjustableLoss(dial, config.adjust, regression=not config.task.labels, outputs=session.outputs),
         **common,
     )
     # Contributions moved while the model was trained, so the dial is made anew.
-    dial = _dial(session, config, train)
+    dial = _dial(session, config)
     detach(model)
     checkpoint.save(model, tokenizer, Path(config.checkpoint), Sidecar(config.task.name, dial, notes))
     return metrics
 
 
-def _dial(session: Session, config: FinetuneConfig, train: Any) -> Dial:
-    calibration = config.calibration
-    rows = rows_of(train.shuffle(seed=config.seed).select(range(min(calibration.examples, len(train)))))
+def _dial(session: Session, config: FinetuneConfig) -> Dial:
+    calibration, model = config.calibration, session.model
     autocast = torch.bfloat16 if trains_in_bf16(config.device, session.device) else None
-    contribution = measure_contribution(
-        session.model, session.tokenizer, rows, score=calibration.score, autocast=autocast
-    )
+    questions = session.questions(calibration.examples, autocast=autocast)
+    window = windows_to_try(calibration)[0] if attached(model).family.causal else WHOLE
+    contribution = measure_contribution(model, questions, score=calibration.score, window=window)
     shown = ", ".join(f"{value:.2f}" for value in contribution.layer_acc)
-    log.info("layer ACC on %d training examples: %s", len(rows), shown)
-    return make_dial(session.model, contribution, calibration)
+    log.info("layer ACC on %d training examples: %s", len(questions.lengths), shown)
+    return make_dial(model, contribution, calibration, window)
 
 
 def _timed(stage: Any) -> dict[str, float]:

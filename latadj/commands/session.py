@@ -1,6 +1,8 @@
 """What several commands need: device, splits, model, encoded examples."""
 
+import logging
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +12,26 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 from transformers.utils import logging as transformers_logging
 
 from latadj import checkpoint, device
+from latadj.checks import parse_speedups
 from latadj.config import CommandConfig, EvalConfig, RunConfig, SweepConfig
+from latadj.elimination.attach import attach, dial_of
 from latadj.elimination.profile import Dial
+from latadj.outputs import LabelWords, Outputs
+from latadj.predict import HEAD
+from latadj.questions import Classified, Continued, Questions
 from latadj.serving import make_ready
 from latadj.sidecar import read_sidecar
-from latadj.tasks.data import Splits, load_splits
-from latadj.tasks.encode import encode, token_limit
+from latadj.tasks.data import load_splits
+from latadj.tasks.encode import context_of, encode, rows_of, token_limit
 from latadj.tasks.metrics import metric_of
+from latadj.tasks.prompt import Prompts
+from latadj.tasks.splits import Splits
+from latadj.tasks.windows import context_length, cut
+
+log = logging.getLogger("latadj")
+# Training examples that a calibration asks about where nobody says; prompts are long.
+EXAMPLES = {"classification": 512, "generation": 64}
+PROMPTS_AT_ONCE = 8
 
 
 @dataclass
@@ -29,10 +44,76 @@ class Session:
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
 
+    @cached_property
+    def prompts(self) -> Prompts | None:
+        """What makes prompts of the examples, with ``prompt=``."""
+        if self.config.prompt is None:
+            return None
+        return Prompts(
+            self.config.prompt,
+            self.config.task,
+            self.splits.train,
+            self.tokenizer,
+            context=context_of(self.model, self.tokenizer),
+            encoder_decoder=self.model.config.is_encoder_decoder,
+            seed=self.config.seed,
+        )
+
+    @cached_property
+    def outputs(self) -> Outputs:
+        """How the model's answers are read."""
+        if self.prompts is None:
+            return HEAD
+        prior = rows_of(self.prompts.encode(self.prompts.prior)) if len(self.prompts.prior) else []
+        return LabelWords(self.prompts.answers, prior)
+
+    @property
+    def generates(self) -> bool:
+        """Whether the model has its language-modelling head: for running text, or for prompts."""
+        return head_of(self.config) == "generation"
+
+    @property
+    def batch(self) -> int:
+        """Sequences that are served at a time, if the config does not say: a first token is waited for by one."""
+        workload = getattr(self.config, "workload", None)
+        wanted = workload.batch if workload else None
+        return wanted or (1 if self.config.task.kind == "generation" else self.config.task.batch_size)
+
+    def questions(self, most: int | None, *, autocast: torch.dtype | None = None) -> Questions:
+        """Training examples, at most so many of a seeded shuffle, that a calibration asks about.
+
+        Parameters
+        ----------
+        most : None: ``EXAMPLES``
+        """
+        most = most or EXAMPLES["generation" if self.generates else "classification"]
+        train = self.splits.train.shuffle(seed=self.config.seed)
+        if self.config.task.kind == "generation":
+            encoded = self.encoded(train).shuffle(seed=self.config.seed)
+            rows = encoded.select(range(min(most, len(encoded)))).to_list()
+            return Continued(rows, batch_size=self.config.task.batch_size, autocast=autocast)
+        rows = rows_of(self.encoded(train.select(range(min(most, len(train))))))
+        return Classified(
+            rows,
+            self.tokenizer,
+            outputs=self.outputs,
+            batch_size=PROMPTS_AT_ONCE if self.generates else 64,
+            autocast=autocast,
+        )
+
+    @property
+    def limit(self) -> int:
+        """Tokens that an encoded example may have: what the task, the tokenizer and the model allow."""
+        return self.prompts.limit if self.prompts else token_limit(self.model, self.tokenizer, self.config.task)
+
     def encoded(self, examples: Dataset) -> Dataset:
-        """The examples as token ids, cut to what the task, the tokenizer and the model allow."""
+        """The examples as token ids: texts, prompts with ``prompt=``, or prompts with continuations, cut to fit."""
         task = self.config.task
-        return encode(examples, self.tokenizer, task, token_limit(self.model, self.tokenizer, task))
+        if task.kind == "generation":
+            return cut(examples, self.tokenizer, task, context_length(self.model))
+        if self.prompts is not None:
+            return self.prompts.encode(examples)
+        return encode(examples, self.tokenizer, task, self.limit)
 
 
 def set_up(config: CommandConfig) -> torch.device:
@@ -41,22 +122,40 @@ def set_up(config: CommandConfig) -> torch.device:
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
     set_seed(config.seed)
-    metric_of(config.task.metric)
+    if config.task.kind == "classification":
+        metric_of(config.task.metric)
     return device.choose(config.device)
+
+
+def head_of(config: CommandConfig) -> str:
+    """The head that the command's model is loaded with."""
+    return config.task.kind if config.prompt is None else "generation"
 
 
 def open_checkpoint(config: CommandConfig) -> Session:
     """Load the command's checkpoint, in fp32, and its task's examples."""
     chosen = set_up(config)
     splits = load_splits(config.task)
-    model, tokenizer = checkpoint.load(config.checkpoint)
+    model, tokenizer = checkpoint.load(config.checkpoint, head=head_of(config))
     outputs = len(config.task.labels) or 1
-    if model.config.num_labels != outputs:
+    if head_of(config) == "classification" and model.config.num_labels != outputs:
         raise ValueError(
             f"checkpoint {config.checkpoint} has {model.config.num_labels} outputs, "
             f"task={config.task.name} needs {outputs}: it is for another task"
         )
-    return Session(config, chosen, splits, model.to(chosen), tokenizer)
+    session = Session(config, chosen, splits, model.to(chosen), tokenizer)
+    session.prompts  # noqa: B018  a prompt that does not fit is refused before anything is written
+    return session
+
+
+def open_pretrained(config: CommandConfig) -> Session:
+    """Load a language model as it is, in fp32, with elimination attached, and its task's examples."""
+    chosen = set_up(config)
+    splits = load_splits(config.task)
+    model, tokenizer = checkpoint.load_pretrained(config.model, head=head_of(config))
+    session = Session(config, chosen, splits, attach(model).eval().to(chosen), tokenizer)
+    session.prompts  # noqa: B018  a prompt that does not fit is refused before anything is written
+    return session
 
 
 def serve(session: Session, dial: Dial) -> None:
@@ -70,9 +169,22 @@ def serve(session: Session, dial: Dial) -> None:
         session.device,
         precision=config.device.precision,
         target=config.dial.target,
-        batch=config.workload.batch or config.task.batch_size,
+        batch=session.batch,
         length=config.workload.length,
     )
+
+
+def within_reach(session: Session) -> list[float]:
+    """The speedups asked for that the dial reaches on this device; says which it does not."""
+    config = session.config
+    assert isinstance(config, (SweepConfig, EvalConfig))
+    dial = dial_of(session.model)
+    wanted = parse_speedups(config.speedup)
+    found = [speedup for speedup in wanted if dial.reaches(speedup)]
+    if len(found) < len(wanted):
+        left = ", ".join(f"{speedup:g}" for speedup in wanted if speedup not in found)
+        log.warning("speedup %s left out: this dial ends at %.2fx on this device", left, dial.reach())
+    return found
 
 
 def as_dict(config: RunConfig) -> dict[str, Any]:

@@ -9,14 +9,15 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from latadj import checkpoint
 from latadj.checks import parse_speedups
-from latadj.commands.session import Session, as_dict, open_checkpoint, serve
+from latadj.commands import sweep_generation
+from latadj.commands.full_model import fine_tuned
+from latadj.commands.full_model import plain as plain_model
+from latadj.commands.session import Session, as_dict, open_checkpoint, serve, within_reach
 from latadj.config import SweepConfig
-from latadj.elimination.attach import at_speedup, detach, dial_of
+from latadj.elimination.attach import at_speedup, dial_of
 from latadj.elimination.cost import flops_speedup, schedule
 from latadj.elimination.lower import route_of
-from latadj.elimination.maps import DTYPES
 from latadj.files import write_json, write_text
 from latadj.measure.baselines import BASELINES, batches_of
 from latadj.measure.clock import percentiles_ms, speedup, take_turns
@@ -25,11 +26,12 @@ from latadj.measure.intervals import score
 from latadj.measure.quiet import Watch
 from latadj.predict import predict
 from latadj.report.console import progress
+from latadj.report.generation import GenerationSweep
 from latadj.report.plots import plot_sweep
 from latadj.report.result import OWN, Measured, Row, Sweep
 from latadj.report.tables import csv_text, markdown, print_sweep
-from latadj.sidecar import read_sidecar, require_dial
-from latadj.tasks.encode import Batch, rows_of, token_limit
+from latadj.sidecar import require_dial
+from latadj.tasks.encode import Batch, rows_of
 from latadj.tasks.metrics import agreement, metric_of, predictions_of
 
 log = logging.getLogger("latadj")
@@ -47,15 +49,17 @@ def prepare(config: SweepConfig) -> Session:
     return session
 
 
-def run(session: Session) -> Sweep:
+def run(session: Session) -> Sweep | GenerationSweep:
     """Turn the dial through ``speedup`` and measure; reads the test split."""
     config = session.config
     assert isinstance(config, SweepConfig)
+    if config.task.kind == "generation":
+        return sweep_generation.run(session)
     tests = {name: session.encoded(examples) for name, examples in session.splits.tests.items()}
     headline = rows_of(next(iter(tests.values())))
 
     work = Path(config.folder) / "sweep"
-    sweep = _score(session, _within_reach(session), tests)
+    sweep = _score(session, within_reach(session), tests)
     if config.measure.batches > 0:
         _time(session, sweep, headline)
     write_json(work / "sweep.json", sweep.to_json())
@@ -81,14 +85,14 @@ def _score(session: Session, speedups: list[float], tests: dict[str, Any]) -> Sw
 
     def answers(model: PreTrainedModel) -> dict[str, np.ndarray]:
         return {
-            name: predictions_of(predict(model, session.tokenizer, encoded), regression)
+            name: predictions_of(predict(model, session.tokenizer, encoded, outputs=session.outputs), regression)
             for name, encoded in rows.items()
         }
 
     def headline(predictions: dict[str, np.ndarray]) -> float:
         return metric.scores(predictions[first], labels[first])[config.task.metric]
 
-    plain = _fine_tuned(session)
+    plain = fine_tuned(session)
     found: list[Row] = []
     with progress("sweep", len(speedups) + 1 + (plain is not None)) as steps:
         with at_speedup(session.model, 1.0):
@@ -151,19 +155,19 @@ def _time(session: Session, sweep: Sweep, rows: list[dict[str, Any]]) -> None:
         session.tokenizer,
         batches=config.measure.batches,
         batch_size=size,
-        max_length=token_limit(session.model, session.tokenizer, config.task),
+        max_length=session.limit,
     )
     batches = {name: [_to(batch, session.device) for batch in part] for name, part in batches.items()}
     # The baselines run what a user has without latadj: the same weights through transformers' own forward.
-    full = _plain(session, Path(config.checkpoint))
+    full = plain_model(session, Path(config.checkpoint))
 
     def plain(batch: Batch) -> object:
         with torch.inference_mode():
-            return full(**batch).logits.cpu()
+            return session.outputs(full, batch).cpu()
 
     def cut(batch: Batch, wanted: float) -> object:
         with torch.inference_mode(), at_speedup(session.model, wanted):
-            return session.model(**batch).logits.cpu()
+            return session.outputs(session.model, batch).cpu()
 
     contestants: dict[str, list[Any]] = {
         name: [lambda batch=batch: plain(batch) for batch in part] for name, part in batches.items()
@@ -182,40 +186,6 @@ def _time(session: Session, sweep: Sweep, rows: list[dict[str, Any]]) -> None:
         row.measured[OWN] = Measured.of(speedup(seconds["1x"], ours, config.seed))
         row.latency_ms = percentiles_ms(ours)
     sweep.samples_s = {name: values.tolist() for name, values in seconds.items()}
-
-
-def _within_reach(session: Session) -> list[float]:
-    """The speedups asked for that the dial reaches on this device; says which it does not."""
-    config = session.config
-    assert isinstance(config, SweepConfig)
-    dial = dial_of(session.model)
-    wanted = parse_speedups(config.speedup)
-    found = [speedup for speedup in wanted if dial.reaches(speedup)]
-    if len(found) < len(wanted):
-        left = ", ".join(f"{speedup:g}" for speedup in wanted if speedup not in found)
-        log.warning("speedup %s left out: this dial ends at %.2fx on this device", left, dial.reach())
-    return found
-
-
-def _fine_tuned(session: Session) -> PreTrainedModel | None:
-    """The plain fine-tuned model that `finetune` keeps, or None for a checkpoint from elsewhere."""
-    config = session.config
-    folder = Path(config.folder) / "plain"
-    ours = Path(config.checkpoint).resolve().parent == folder.resolve().parent
-    if not ours or not folder.is_dir():
-        log.info("no plain model beside this checkpoint: drops count from its own speedup 1")
-        return None
-    run = read_sidecar(Path(config.checkpoint)).notes.get("run")
-    if run is not None and read_sidecar(folder).notes.get("run") != run:
-        log.warning("%s comes from another run than this checkpoint and is left out", folder)
-        return None
-    return _plain(session, folder)
-
-
-def _plain(session: Session, folder: Path) -> PreTrainedModel:
-    """The full model of a folder as transformers runs it: in bf16 beside a bf16 dial, else in fp32."""
-    model, _ = checkpoint.load(folder)
-    return detach(model).to(device=session.device, dtype=DTYPES[route_of(session.model).precision])
 
 
 def _to(batch: Batch, where: torch.device) -> Batch:

@@ -10,7 +10,7 @@ from torch import Tensor
 from latadj.elimination.attention import Listener
 from latadj.elimination.cost import POOLED, kept, schedule
 from latadj.elimination.profile import WHOLE, Window
-from latadj.elimination.score import Score, shares
+from latadj.elimination.score import Score, shares, smoothed
 from latadj.elimination.survivors import Survivors
 
 # Called as observer(layer, scores, real, lengths) for every layer of an observed pass.
@@ -117,7 +117,10 @@ class Call:
                 visible = visible * entering.real
         elif entering.real is not None:
             visible = entering.real * torch.from_numpy(entering.counts).to(entering.device)[:, None]
-        self._scores[layer] = scores = self.manner.score(received, values, visible)
+        scores = self.manner.score(received, values, visible)
+        if self.manner.window.smooth > 1:
+            scores = smoothed(scores, entering.real, self.manner.window.smooth)
+        self._scores[layer] = scores
         if self.manner.observer is not None:
             self.manner.observer(layer, shares(scores), entering.real, torch.from_numpy(entering.counts))
 

@@ -11,7 +11,7 @@ import numpy as np
 from latadj.elimination.cost import POOLED, READS, LayerShape, flops_speedup
 from latadj.elimination.latency import LatencyModel
 
-FAMILIES = ("geometric", "acc", "searched")
+FAMILIES = ("geometric", "flat", "acc", "searched")
 SCORE_NAMES = ("acc", "attention", "random", "position", "recent")
 # Below this a layer keeps next to nothing; profiles that starve every layer alike are not worth solving for.
 SMALLEST_RATIO = 0.01
@@ -59,20 +59,30 @@ class Window:
     queries : the last so many word-vectors are asked; 0 asks all
     sinks : the first so many word-vectors stay
     recent : of the places that a layer has, this share goes to the most recent word-vectors, the rest by score
+    smooth : a word-vector's score is the mean over so many neighbours: what is copied is copied with what is beside
+        it (as SnapKV pools, arXiv 2404.14469); odd, 1 leaves scores as they are
 
     Raises
     ------
     ValueError
-        if a number is below 0, or the share above 1.
+        if a number is below 0, the share above 1, or ``smooth`` even.
     """
 
     queries: int = 0
     sinks: int = 0
     recent: float = 0.0
+    smooth: int = 1
 
     def __post_init__(self) -> None:
         if self.queries < 0 or self.sinks < 0 or not 0.0 <= self.recent <= 1.0:
             raise ValueError(f"{self}: expected queries and sinks of at least 0, and a recent share from 0 to 1")
+        if self.smooth < 1 or self.smooth % 2 == 0:
+            raise ValueError(f"smooth={self.smooth}: expected an odd number of neighbours, 1 for none")
+
+    def text(self) -> str:
+        """Itself in a few words."""
+        asked = f"last {self.queries}" if self.queries else "all"
+        return f"{asked} asked, {self.sinks} sinks, {100 * self.recent:.0f}% recent, smooth {self.smooth}"
 
 
 # Every word-vector is asked, and only the last prompt token is protected.
@@ -99,7 +109,7 @@ class Dial:
     shapes : linear maps of each layer
     reads : ``pooled``, ``all`` or ``survivors``, where the model's head reads
     max_speedup : the largest speedup that may be asked for
-    family : ``geometric``, ``acc`` or ``searched``
+    family : ``geometric`` (each layer cuts alike), ``flat`` (the first layer cuts, once), ``acc`` or ``searched``
     score : which score ranks word-vectors
     anchors : what the search found, by rising speedup; empty without a search
     max_flops : quality floor: no profile is cut further than this FLOPs speedup
@@ -230,6 +240,8 @@ def family_profile(dial: Dial, strength: float) -> Profile:
     layers = dial.layers
     if dial.family == "geometric":
         keep = np.exp(-strength * np.arange(1, layers + 1))
+    elif dial.family == "flat":
+        keep = np.full(layers, math.exp(-strength))
     elif dial.family == "acc":
         keep = np.exp(strength * np.cumsum(np.log(np.clip(dial.layer_acc, 1e-6, 0.999))))
     else:

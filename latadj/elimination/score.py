@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 # (attention received, values, visible or None) -> (batch, keys)
 Score = Callable[[Tensor, Tensor, Tensor | None], Tensor]
@@ -71,6 +72,22 @@ SCORES: dict[str, Score] = {
 def shares(scores: Tensor) -> Tensor:
     """Scores as shares of the whole: (batch, keys) to the same, rows that sum to 1."""
     return scores / scores.sum(dim=-1, keepdim=True).clamp(min=1e-20)
+
+
+def smoothed(scores: Tensor, real: Tensor | None, width: int) -> Tensor:
+    """Each score's mean with its neighbours': (batch, keys) to the same.
+
+    Parameters
+    ----------
+    real : (batch, keys) True on real word-vectors, which alone are averaged; None if all are
+    width : neighbours, the word-vector itself among them; odd
+    """
+    present = torch.ones_like(scores) if real is None else real.to(scores.dtype)
+
+    def pooled(values: Tensor) -> Tensor:
+        return functional.avg_pool1d(values[:, None], width, stride=1, padding=width // 2)[:, 0]
+
+    return pooled(scores * present) / pooled(present).clamp(min=1e-20)
 
 
 def effective_fraction(scores: Tensor, lengths: Tensor) -> Tensor:

@@ -3,15 +3,27 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 
 from latadj.measure.stopwatch import stopwatch
 
-Work = Sequence[Callable[[], object]]
 FEWEST_ROUNDS = 3  # fewer say nothing about the spread
 STEADY_ROUNDS, STEADY = 3, 0.05
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A piece of work that uses up what it works on: ``prepare`` makes that anew each time, untimed, for ``run``."""
+
+    prepare: Callable[[], Any]
+    run: Callable[[Any], object]
+
+
+Work = Sequence[Callable[[], object] | Prepared]
 
 
 @dataclass
@@ -41,7 +53,8 @@ def take_turns(
 
     Parameters
     ----------
-    contestants : name -> pieces of work (a batch each), the same number for all
+    contestants : name -> pieces of work (a batch each), the same number for all; of a ``Prepared`` piece only
+        its ``run`` is timed
     rounds : rounds that count, at most
     warmup : rounds before them that do not, at most; warming up ends once every contestant is steady
     advance : called after each round, and at the end for each round that was spared
@@ -72,8 +85,8 @@ def take_turns(
             for place in order.permutation(len(names)):
                 work = contestants[names[place]][piece]
                 if settle:
-                    work()
-                seconds[place, piece] = watch.time(work)
+                    _ready(work)()
+                seconds[place, piece] = watch.time(_ready(work))
         advance()
         return seconds
 
@@ -90,6 +103,11 @@ def take_turns(
         advance()
     seconds = np.array(counted).reshape(-1, len(names), count)
     return {name: seconds[:, place] for place, name in enumerate(names)}
+
+
+def _ready(work: Callable[[], object] | Prepared) -> Callable[[], object]:
+    """A piece of work that can be run at once."""
+    return partial(work.run, work.prepare()) if isinstance(work, Prepared) else work
 
 
 def _steady(rounds: Sequence[np.ndarray]) -> bool:

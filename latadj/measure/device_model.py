@@ -57,6 +57,7 @@ def measure(
     rounds : times each pass is run, at most; ``budget_s`` seconds end it earlier, but not before the third
     advance : called after each round
     """
+    prefill = attached(model).family.prefill
     plan = [(length, profile) for length in _spread(lengths) for profile in _profiles(dial)]
     rng = np.random.default_rng(seed)
     inputs = {
@@ -71,7 +72,7 @@ def measure(
         for place in rng.permutation(len(plan)):
             length, profile = plan[place]
             with torch.inference_mode(), at_profile(model, profile):
-                found[place].append(time_layers(model, partial(model, input_ids=inputs[length]), device))
+                found[place].append(time_layers(model, partial(prefill, model, inputs[length]), device))
         advance()
     # The first round warms up.
     passes = [

@@ -1,4 +1,4 @@
-"""Pictures: accuracy against speedup, and where the contribution lies."""
+"""Pictures: accuracy or perplexity against speedup, and where the contribution lies."""
 
 from pathlib import Path
 from typing import Any
@@ -8,12 +8,17 @@ import numpy as np
 
 from latadj.calibration import Contribution
 from latadj.files import whole_file
+from latadj.report.generation import GenerationSweep
 from latadj.report.result import Sweep
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
+from matplotlib.ticker import FuncFormatter
 
 BLUE, GREY, ORANGE = "#1f6fb4", "#6b6b6b", "#d9730d"
+CONTROLS = {"recent": (ORANGE, "s--"), "random": ("#2e8b57", "^:")}
+# Where the worst perplexity is so many times the best, a linear axis would flatten the curve that matters.
+LOGARITHMIC_FROM = 3.0
 
 
 def plot_sweep(sweep: Sweep, path: Path) -> None:
@@ -41,6 +46,40 @@ def plot_sweep(sweep: Sweep, path: Path) -> None:
     axes.set_title(f"{sweep.model} on {sweep.task}: labels are the speedup asked for", loc="left", fontsize=11)
     axes.grid(alpha=0.25)
     axes.legend(frameon=False, loc="lower left")
+    _save(figure, path)
+
+
+def plot_generation(sweep: GenerationSweep, path: Path) -> None:
+    """Perplexity against measured speedup of the first token, with intervals, the plain model and the controls."""
+    rows = sorted(sweep.rows, key=lambda row: row.speedup)
+    x = np.array([row.flops_speedup if row.ttft_speedup is None else row.ttft_speedup for row in rows])
+    y = np.array([row.metric for row in rows])
+    figure, axes = plt.subplots(figsize=(8, 4.8), dpi=150)
+    low, high = (np.array([row.metric_ci[side] for row in rows]) for side in (0, 1))
+    axes.fill_between(x, low, high, color=BLUE, alpha=0.15, linewidth=0, label="95% interval over documents")
+    cis = np.array([row.ttft_ci or (at, at) for row, at in zip(rows, x, strict=True)])
+    spread = np.clip(np.array([x - cis[:, 0], cis[:, 1] - x]), 0, None)
+    axes.errorbar(x, y, xerr=spread, fmt="o-", color=BLUE, capsize=3, label="one checkpoint, dial turned")
+    for name, (colour, look) in CONTROLS.items():
+        known = [(at, row.controls[name]) for row, at in zip(rows, x, strict=True) if name in row.controls]
+        if known:
+            axes.plot(*zip(*known, strict=True), look, color=colour, markersize=4, label=f"score={name}, same cost")
+    full = sweep.full_metric
+    axes.axhline(full, color=GREY, linestyle="--", linewidth=1, label=f"full model {full:.2f}")
+    for row, at, value in zip(rows, x, y, strict=True):
+        axes.annotate(row.name, (at, value), textcoords="offset points", xytext=(5, -12), fontsize=9)
+    worst = max([*high, *(value for row in rows for value in row.controls.values())])
+    if worst > LOGARITHMIC_FROM * full:
+        axes.set_yscale("log", subs=(2, 3, 5))
+        for set_formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+            set_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.set_xlabel(
+        "measured speedup of the time to first token over the plain model" if sweep.timed else "FLOPs speedup"
+    )
+    axes.set_ylabel("perplexity of the continuation, lower is better")
+    axes.set_title(f"{sweep.model} on {sweep.task}: labels are the speedup asked for", loc="left", fontsize=11)
+    axes.grid(alpha=0.25)
+    axes.legend(frameon=False, loc="upper left")
     _save(figure, path)
 
 

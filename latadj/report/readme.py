@@ -1,4 +1,4 @@
-"""Writes results into the README: ``python -m latadj.report.readme README.md docs/bench.json docs/seed-*.json``."""
+"""Writes results into the README: ``python -m latadj.report.readme README.md docs/*.json``."""
 
 import json
 import re
@@ -7,28 +7,42 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from latadj.files import write_text
-from latadj.report import bench, result
+from latadj.report import bench, generation, result
 from latadj.report.bench_views import bench_overview
+from latadj.report.generation_views import generation_markdown
 from latadj.report.tables import markdown, seeds_markdown
 
 # name -> the line before which, and after which, a block stands
-MARKS = {name: (f"<!-- {name}: made by", f"<!-- /{name} -->") for name in ("results", "bench")}
+MARKS = {
+    name: (f"<!-- {name}: made by", f"<!-- /{name} -->") for name in ("results", "bench", "generation", "few-shot")
+}
 
 
 def blocks(files: Sequence[Path]) -> dict[str, str]:
-    """What is to stand in the README, by name of its block: sweeps under ``results``, a bench under ``bench``.
+    """What is to stand in the README, by name of its block.
 
-    The first sweep comes as a table, then metric and drop of every sweep.
+    Sweeps stand under ``results``, the first as a table, then metric and drop of each; those asked by a prompt under
+    ``few-shot``, generation tasks under ``generation``, a bench under ``bench``.
     """
-    sweeps, found = [], {}
+    sweeps: list[result.Sweep] = []
+    prompted: list[result.Sweep] = []
+    generated: list[str] = []
+    found: dict[str, str] = {}
     for path in files:
         data = json.loads(path.read_text(encoding="utf-8"))
         if data.get("schema") == bench.SCHEMA:
             found["bench"] = bench_overview(bench.Bench.from_json(data))
+        elif data.get("schema") == generation.SCHEMA:
+            generated.append(generation_markdown(generation.GenerationSweep.from_json(data)))
         else:
-            sweeps.append(result.Sweep.from_json(data))
+            sweep = result.Sweep.from_json(data)
+            (prompted if sweep.config.get("prompt") else sweeps).append(sweep)
     if sweeps:
         found["results"] = "\n".join([markdown(sweeps[0]), *([seeds_markdown(sweeps)] if len(sweeps) > 1 else [])])
+    if prompted:
+        found["few-shot"] = "\n".join(markdown(sweep) for sweep in prompted)
+    if generated:
+        found["generation"] = "\n".join(generated)
     return found
 
 

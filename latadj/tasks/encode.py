@@ -14,10 +14,14 @@ Batch = dict[str, torch.Tensor]
 MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
+def context_of(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
+    """Tokens that a model and its tokenizer can take."""
+    return min(tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", tokenizer.model_max_length))
+
+
 def token_limit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, task: TaskConfig) -> int:
     """Tokens that a text may have: the least of what task, tokenizer and model allow."""
-    positions = getattr(model.config, "max_position_embeddings", task.max_length)
-    return min(task.max_length, tokenizer.model_max_length, positions)
+    return min(task.max_length, context_of(model, tokenizer))
 
 
 def encode(examples: Dataset, tokenizer: PreTrainedTokenizerBase, task: TaskConfig, limit: int) -> Dataset:

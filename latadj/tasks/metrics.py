@@ -1,4 +1,4 @@
-"""GLUE's metrics as `evaluate.Metric`s that need no hub."""
+"""GLUE's metrics and perplexity as `evaluate.Metric`s that need no hub."""
 
 from typing import Any
 
@@ -14,6 +14,7 @@ class _Metric(evaluate.Metric):
 
     value_type = "int64"
     summary = ""
+    greater_is_better = True
 
     def _info(self) -> evaluate.MetricInfo:
         value = datasets.Value(self.value_type)
@@ -82,11 +83,24 @@ class PearsonSpearman(_Metric):
         }
 
 
+class Perplexity(_Metric):
+    """Perplexity, from negative log-likelihoods (nats) as predictions and numbers of tokens as references."""
+
+    value_type = "float64"
+    summary = "exponential of the negative log-likelihood (nats) of a token; predictions: sums, references: tokens"
+    greater_is_better = False
+
+    @staticmethod
+    def scores(predictions: np.ndarray, references: np.ndarray) -> dict[str, float]:
+        return {"perplexity": float(np.exp(predictions.sum() / references.sum()))}
+
+
 METRICS: dict[str, type[_Metric]] = {
     "accuracy": Accuracy,
     "matthews_correlation": MatthewsCorrelation,
     "f1": F1Accuracy,
     "pearson": PearsonSpearman,
+    "perplexity": Perplexity,
 }
 
 

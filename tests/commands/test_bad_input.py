@@ -63,7 +63,10 @@ def test_a_real_process_says_one_line_too(tmp_path):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("model=gpt5", "Available options in 'model': bert minilm"),
+        ("model=gpt5", "Available options in 'model': bert flan_t5 gpt2 llama minilm smollm2"),
+        ("model.path=", "model.path is empty: name a folder, a .gguf file or a model on the hub with model.path=PATH"),
+        ("model=flan_t5 model.size=huge", "sweep: model.size=huge: expected one of small, base, large, xl, xxl"),
+        ("prompt=many_shot", "Available options in 'prompt': chain_of_thought few_shot instruction zero_shot"),
         ("no_such_key=1", "Could not override 'no_such_key'"),
         ("speedup=0.5", "speedup=0.5: expected a number >= 1"),
         ("speedup=abc", "speedup=abc: expected a number >= 1"),
@@ -75,7 +78,8 @@ def test_a_real_process_says_one_line_too(tmp_path):
     ],
 )
 def test_bad_overrides(tmp_path, override, message):
-    assert message in refused(tmp_path, "sweep", override)
+    command = "finetune" if "model.path" in override else "sweep"
+    assert message in refused(tmp_path, command, *override.split())
     assert list(tmp_path.iterdir()) == []
 
 

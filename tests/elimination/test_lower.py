@@ -1,16 +1,15 @@
-"""A lowered model computes what the model computes, whatever the route; and the fast attention what attention is."""
+"""A lowered model computes what the model computes, whatever the route."""
 
 import copy
 import threading
+from functools import partial
 
 import pytest
 import torch
 from conftest import batch_of, tiny_bert
-from transformers import BertForTokenClassification
+from tiny import ENCODERS, tiny
 
-from latadj.elimination import attention as attention_module
 from latadj.elimination.attach import at_profile, at_speedup, attach, detach
-from latadj.elimination.attention import Listener, attention
 from latadj.elimination.cost import LayerShape
 from latadj.elimination.lower import is_lowered, lower, route_of
 from latadj.elimination.maps import FEW_ROWS, Route
@@ -43,13 +42,12 @@ def route(request):
     return request.param
 
 
-def tagger():
-    config = tiny_bert().config
-    torch.manual_seed(0)
-    return BertForTokenClassification(config).eval()
-
-
-MODELS = {"pooled": tiny_bert, "all": tagger}
+MODELS = {
+    "pooled": tiny_bert,
+    "all": partial(tiny, "bert", "tagger"),
+    **{f"{family}-pooled": partial(tiny, family) for family in ENCODERS[1:]},
+    "distilbert-all": partial(tiny, "distilbert", "tagger", initializer_range=0.2),
+}
 
 
 @torch.inference_mode()
@@ -231,79 +229,3 @@ def test_two_threads_at_two_speedups_do_not_meet(route):
     for thread in threads:
         thread.join()
     assert wrong == []
-
-
-def states(padded):
-    """Queries, keys and values of (5, 3 heads, 7, 8), and which of the word-vectors are real."""
-    torch.manual_seed(0)
-    lengths = torch.tensor([7, 4, 1, 6, 7] if padded else [7] * 5)
-    return *torch.randn(3, 5, 3, 7, 8), torch.arange(7) < lengths[:, None]
-
-
-def naive(query, key, value, real, scale):
-    """Contexts of the real queries, and what each key receives from them."""
-    probs = (query @ key.mT * scale).masked_fill(~real[:, None, None, :], -torch.inf).softmax(dim=-1)
-    received = (probs * real[:, None, :, None]).sum(dim=2)
-    return (probs @ value).transpose(1, 2).flatten(2)[real], received
-
-
-@pytest.mark.parametrize("padded", [False, True])
-@pytest.mark.parametrize("workspace", [1, 2 * 3 * 7 * 7, 2**20], ids=["one by one", "two by two", "at once"])
-def test_attention_hands_over_what_each_key_receives(monkeypatch, workspace, padded):
-    query, key, value, real = states(padded)
-    monkeypatch.setattr(attention_module, "WORKSPACE", workspace)
-    heard = []
-
-    def hear(*found):
-        heard.append(found)
-
-    with torch.no_grad():
-        mask = real if padded else None
-        context = attention(query, key, value, mask, scale=0.3, listener=Listener(None, hear))
-    expected, received = naive(query, key, value, real, scale=0.3)
-    assert torch.allclose(context[real], expected, atol=1e-5)
-    ((found, values),) = heard
-    assert torch.allclose(found, received, atol=1e-5)
-    assert torch.equal(values, value)
-
-
-@pytest.mark.parametrize("padded", [False, True])
-def test_attention_nobody_reads_is_the_same(padded):
-    query, key, value, real = states(padded)
-    expected, _ = naive(query, key, value, real, scale=0.3)
-    context = attention(query, key, value, real if padded else None, scale=0.3)
-    assert torch.allclose(context[real], expected, atol=1e-5)
-
-
-@pytest.mark.parametrize("padded", [False, True])
-@pytest.mark.parametrize("read", [False, True])
-def test_attention_in_bf16_stays_near_fp32(padded, read):
-    query, key, value, real = states(padded)
-    expected, received = naive(query, key, value, real, scale=0.3)
-    heard = []
-
-    def hear(*found):
-        heard.append(found)
-
-    with torch.no_grad():
-        context = attention(
-            *(part.bfloat16() for part in (query, key, value)),
-            real if padded else None,
-            scale=0.3,
-            listener=Listener(None, hear) if read else None,
-        )
-    assert context.dtype == torch.bfloat16
-    assert torch.allclose(context[real].float(), expected, atol=0.05)
-    for found, _ in heard:
-        assert found.dtype == torch.float32
-        assert torch.allclose(found, received, atol=0.05)
-
-
-def test_one_query_a_sequence_attends_to_every_real_key():
-    query, key, value, real = states(padded=True)
-    everyone, _ = naive(query, key, value, real, scale=0.3)
-    first = torch.cat([torch.zeros(1, dtype=torch.long), real.sum(dim=1).cumsum(0)[:-1]])
-    for dtype, near in ((torch.float32, 1e-5), (torch.bfloat16, 0.05)):
-        with torch.no_grad():
-            alone = attention(*(part.to(dtype) for part in (query[:, :, :1], key, value)), real, scale=0.3)
-        assert torch.allclose(alone[:, 0].float(), everyone[first], atol=near)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from tiny import DECODERS, FAMILIES, tiny
 
 from latadj.elimination.cost import ALL, POOLED, LayerShape, flops, flops_speedup, full_flops, schedule
 from latadj.elimination.families import layer_shapes
@@ -44,8 +45,18 @@ def test_lossless_trimming_of_six_layers_is_worth_a_tenth():
     assert flops_speedup([SHAPE] * 6, [1.0] * 6, np.array(LENGTHS), POOLED) >= 1.10
 
 
-def test_shapes_are_read_from_the_layers(model):
-    assert layer_shapes(model)[0] == LayerShape(32 * 32, 2 * 32 * 32, 32 * 32, 2 * 32 * 64, 32)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_shapes_are_read_from_the_layers(family):
+    grouped, gated = family in DECODERS[1:], family in (*DECODERS[1:], "t5")
+    expected = LayerShape(
+        query=32 * 32,
+        key_value=2 * 32 * (16 if grouped else 32),
+        output=32 * 32,
+        feed_forward=(3 if gated else 2) * 32 * 64,
+        attention=32,
+        causal=family in DECODERS,
+    )
+    assert layer_shapes(tiny(family)) == (expected,) * 4
 
 
 def test_each_sequence_keeps_its_own_number():

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from latadj.measure.clock import percentiles_ms, speedup, take_turns, time_once
+from latadj.measure.clock import Prepared, percentiles_ms, speedup, take_turns, time_once
 from latadj.measure.stopwatch import EventStopwatch, Stopwatch, stopwatch
 
 CPU = torch.device("cpu")
@@ -101,6 +101,26 @@ def test_settling_runs_the_same_piece_untimed_before_each_time(fake):
     assert order[::2] == order[1::2]
     assert len(order) == 24
     assert all(np.all(values == 1) for values in seconds.values())
+
+
+@pytest.mark.parametrize("settle", [False, True])
+def test_what_is_prepared_is_made_afresh_each_time_and_not_timed(fake, settle):
+    made, used = [], []
+
+    def prepare():
+        fake.now += 100
+        made.append([])
+        return made[-1]
+
+    def run(fresh):
+        fake.now += 3
+        used.append(len(fresh))
+        fresh.append("used")
+
+    seconds = take_turns({"a": [Prepared(prepare, run)] * 2}, rounds=3, warmup=1, device=CPU, settle=settle)
+    assert seconds["a"].tolist() == [[3, 3]] * 3
+    assert used == [0] * len(made)
+    assert len(made) == (16 if settle else 8)
 
 
 def test_cuda_is_timed_by_events_on_that_device_with_an_empty_queue():

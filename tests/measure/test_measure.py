@@ -7,7 +7,7 @@ import torch
 from latadj.measure.affinity import affinity
 from latadj.measure.baselines import batches_of
 from latadj.measure.environment import environment
-from latadj.measure.intervals import score
+from latadj.measure.intervals import score, score_perplexity
 
 CPU = torch.device("cpu")
 
@@ -43,6 +43,44 @@ def test_no_drop_from_oneself():
     labels = np.array([0, 1] * 20)
     found = score("f1", labels, labels, labels, seed=0)
     assert (found.drop, found.drop_ci) == (0.0, (0.0, 0.0))
+
+
+def windows(documents, windows, seed=0):
+    """Likelihoods of windows whose level is their document's: nll, a reference's, tokens, documents."""
+    rng = np.random.default_rng(seed)
+    place = np.repeat(np.arange(documents), windows)
+    tokens = np.full(len(place), 64)
+    nll = 64 * (3 + rng.normal(0, 0.5, documents)[place] + rng.normal(0, 0.01, len(place)))
+    return nll, nll - 64 * np.log(1.05), tokens, place
+
+
+def test_perplexity_counts_tokens_and_its_increase_is_relative():
+    nll, reference, tokens, documents = np.array([6.0, 2.0]), np.array([4.0, 2.0]), np.array([3, 1]), np.array([7, 9])
+    found = score_perplexity(nll, reference, tokens, documents, seed=0)
+    assert found.metric == pytest.approx(np.exp(8 / 4))
+    assert found.increase == pytest.approx(np.exp(8 / 4) / np.exp(6 / 4) - 1)
+
+
+def test_windows_of_one_document_are_drawn_together():
+    nll, reference, tokens, documents = windows(20, 10)
+    together = score_perplexity(nll, reference, tokens, documents, seed=0)
+    apart = score_perplexity(nll, reference, tokens, np.arange(len(nll)), seed=0)
+    assert together.metric == pytest.approx(apart.metric)
+    assert together.metric_ci[0] < together.metric < together.metric_ci[1]
+    width, narrower = (found.metric_ci[1] - found.metric_ci[0] for found in (together, apart))
+    assert width > 2 * narrower
+
+
+def test_an_increase_is_paired_however_much_documents_differ():
+    found = score_perplexity(*windows(20, 3), seed=0)
+    assert (found.increase, *found.increase_ci) == pytest.approx((0.05, 0.05, 0.05))
+
+
+def test_one_document_has_no_spread():
+    nll, reference, tokens, _ = windows(1, 4)
+    found = score_perplexity(nll, reference, tokens, np.zeros(4), seed=0)
+    assert found.metric_ci == (found.metric, found.metric)
+    assert found.increase_ci == (found.increase, found.increase)
 
 
 def test_the_environment_says_what_is_needed_to_run_again():

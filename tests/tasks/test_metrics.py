@@ -25,6 +25,12 @@ def test_stsb_gives_pearson_first_and_spearman():
     assert found["pearson"] < 1
 
 
+def test_perplexity_is_of_a_token_and_less_is_better():
+    found = metric_of("perplexity").compute(predictions=[6.0, 2.0], references=[3, 1])
+    assert found == pytest.approx({"perplexity": np.exp(2.0)})
+    assert [name for name in METRICS if not metric_of(name).greater_is_better] == ["perplexity"]
+
+
 @pytest.mark.parametrize("name", METRICS)
 def test_constant_predictions_score_and_do_not_fail(name):
     found = metric_of(name).compute(predictions=[0, 0, 0, 0], references=[0, 1, 0, 1])

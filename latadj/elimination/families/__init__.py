@@ -6,12 +6,12 @@ from transformers import PreTrainedModel
 
 from latadj.elimination.cost import LayerShape
 from latadj.elimination.families.base import Family
-from latadj.elimination.families.encoders import Bert
+from latadj.elimination.families.encoders import Bert, DistilBert
 from latadj.elimination.families.gpt2 import Gpt2
 from latadj.elimination.families.llama import Llama
 from latadj.elimination.families.t5 import T5
 
-FAMILIES: tuple[Family, ...] = (Bert(), Gpt2(), Llama(), T5())
+FAMILIES: tuple[Family, ...] = (Bert(), DistilBert(), Gpt2(), Llama(), T5())
 
 __all__ = ["FAMILIES", "Family", "family_of", "layer_shapes", "layers_of"]
 

@@ -85,6 +85,10 @@ class Family(ABC):
         """What the base returns, given what its own forward returned for a pass."""
         return output
 
+    def prefill(self, model: PreTrainedModel, input_ids: Tensor) -> Any:
+        """The pass in which word-vectors are eliminated, over (batch, n) token ids without padding."""
+        return model(input_ids=input_ids)
+
     @abstractmethod
     def lower(self, layer: Any, route: Route, trims: bool) -> None:
         """Put a route's maps in the place of the layer's own.

@@ -20,12 +20,20 @@ class Decoder(Family):
     pooled_heads = ("ForSequenceClassification", "ForCausalLM", "LMHeadModel")
     causal = True
 
+    def prefill(self, model: PreTrainedModel, input_ids: Tensor) -> Any:
+        if _generates(model):
+            return model(input_ids=input_ids, use_cache=True, logits_to_keep=1)
+        return model(input_ids=input_ids, use_cache=False)
+
     def heads(self, model: PreTrainedModel) -> Iterator[tuple[nn.Module, Any]]:
         if model is self.base(model):
             return
-        generates = type(model).__name__.endswith(("ForCausalLM", "LMHeadModel"))
-        if generates or self.reads(model) == POOLED:
-            yield model, _telling if generates else _always_last
+        if self.reads(model) == POOLED:
+            yield model, _telling if _generates(model) else _always_last
+
+
+def _generates(model: PreTrainedModel) -> bool:
+    return type(model).__name__.endswith(("ForCausalLM", "LMHeadModel"))
 
 
 def _telling(forward: Any) -> Any:

@@ -1,89 +1,207 @@
-"""Encoders whose pooled position is the first: BERT."""
+"""Encoders with learned positions, the norm after each block, and the first position pooled."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from latadj.elimination.cost import LayerShape
+from latadj.elimination.cost import ALL, LayerShape
 from latadj.elimination.families.base import LOWERED, Family, split_heads
 from latadj.elimination.maps import AddNorm, LoweredLayer, Part, Route, StateMaps
 from latadj.elimination.survivors import Survivors
 
 
-class Bert(Family):
-    """Encoders with learned positions and the norm after each block."""
+@dataclass(frozen=True)
+class Names:
+    """Where a layer keeps its linear maps, activation and norms: paths below the layer."""
 
-    model_types = ("bert",)
-    pooled_heads = ("ForSequenceClassification", "ForMultipleChoice", "ForNextSentencePrediction")
+    query: str
+    key: str
+    value: str
+    output: str
+    attended_norm: str
+    inner: str
+    activation: str
+    outer: str
+    final_norm: str
 
-    def check(self, model: PreTrainedModel) -> None:
-        if model.config.is_decoder:
-            raise ValueError("a BERT with is_decoder=true generates text: elimination supports BERT encoders only")
 
-    def layers(self, base: Any) -> Sequence[Any]:
-        return base.encoder.layer
+class Encoder(Family):
+    """What these encoders have in common; a family adds where its parts are and how its own modules run them."""
+
+    pooled_heads: tuple[str, ...] = ("ForSequenceClassification", "ForMultipleChoice")
+    names: Names
+
+    @abstractmethod
+    def attention_block(self, layer: Any) -> Any:
+        """The module with the query, key and value maps and the dropout of the probabilities."""
 
     def states(
         self, layer: Any, rows: Tensor, asking: Tensor | None, alive: Survivors, given: Mapping[str, Any]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        block = layer.attention.self
-        size = block.attention_head_size
+        size = self.attention_block(layer).attention_head_size
         lowered = layer.__dict__.get(LOWERED)
-        if lowered is not None:
-            query, key, value = lowered.states(rows, asking)
-        else:
-            query, key, value = block.query(rows if asking is None else asking), block.key(rows), block.value(rows)
+        query, key, value = self.run_states(layer, rows, asking) if lowered is None else lowered.states(rows, asking)
         query = alive.frame(query) if asking is None else query[:, None]
         return split_heads(query, size), split_heads(alive.frame(key), size), split_heads(alive.frame(value), size)
 
+    @abstractmethod
+    def run_states(self, layer: Any, rows: Tensor, asking: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries of ``asking`` (None: of ``rows``), keys and values, by the layer's own maps."""
+
     def attention(self, layer: Any) -> tuple[float, float]:
-        block = layer.attention.self
+        block = self.attention_block(layer)
         return block.attention_head_size**-0.5, block.dropout.p if block.training else 0.0
 
     def project(self, layer: Any, context: Tensor, residual: Tensor) -> Tensor:
         lowered = layer.__dict__.get(LOWERED)
-        return layer.attention.output(context, residual) if lowered is None else lowered.project(context, residual)
+        return self.run_project(layer, context, residual) if lowered is None else lowered.project(context, residual)
+
+    @abstractmethod
+    def run_project(self, layer: Any, context: Tensor, residual: Tensor) -> Tensor:
+        """:meth:`project`, by the layer's own modules."""
 
     def feed_forward(self, layer: Any, attended: Tensor) -> Tensor:
         lowered = layer.__dict__.get(LOWERED)
-        return layer.feed_forward_chunk(attended) if lowered is None else lowered.feed_forward(attended)
+        return self.run_feed_forward(layer, attended) if lowered is None else lowered.feed_forward(attended)
+
+    @abstractmethod
+    def run_feed_forward(self, layer: Any, attended: Tensor) -> Tensor:
+        """:meth:`feed_forward`, by the layer's own modules."""
 
     def lower(self, layer: Any, route: Route, trims: bool) -> None:
-        block, inner = layer.attention.self, layer.intermediate
-        states = StateMaps(route, block.query, block.key, block.value, separate_query=trims)
-        block.query, block.key, block.value = states.parts()
-        activation = type(inner.intermediate_act_fn).__name__
-        fused = activation if route.fuses(activation) else None
-        maps = [
-            route.pack(inner.dense, activation=fused),
-            route.pack(layer.attention.output.dense),
-            route.pack(layer.output.dense),
-        ]
-        inner.dense, layer.attention.output.dense, layer.output.dense = (Part(one) for one in maps)
+        names = self.names
+        query, key, value = (attrgetter(path)(layer) for path in (names.query, names.key, names.value))
+        states = StateMaps(route, query, key, value, separate_query=trims)
+        activation = attrgetter(names.activation)(layer)
+        kind = type(activation).__name__
+        fused = kind if route.fuses(kind) else None
+        inner = route.pack(attrgetter(names.inner)(layer), activation=fused)
+        output, outer = (route.pack(attrgetter(path)(layer)) for path in (names.output, names.outer))
+        query, key, value = states.parts()
+        replaced: dict[str, nn.Module] = {
+            **{names.query: query, names.key: key, names.value: value},
+            **{names.output: Part(output), names.inner: Part(inner), names.outer: Part(outer)},
+        }
         if fused:
-            inner.intermediate_act_fn = nn.Identity()
+            replaced[names.activation] = activation = nn.Identity()
+        for path, module in replaced.items():
+            layer.set_submodule(path, module)
         layer.__dict__[LOWERED] = LoweredLayer(
             states=states,
-            inner=maps[0],
-            activation=inner.intermediate_act_fn,
-            project=AddNorm(maps[1], layer.attention.output.LayerNorm),
-            outer=AddNorm(maps[2], layer.output.LayerNorm),
+            inner=inner,
+            activation=activation,
+            project=AddNorm(output, attrgetter(names.attended_norm)(layer)),
+            outer=AddNorm(outer, attrgetter(names.final_norm)(layer)),
         )
 
     def shape(self, layer: Any) -> LayerShape:
-        block = layer.attention.self
+        def weights(*paths: str) -> int:
+            return sum(int(attrgetter(path)(layer).weight.numel()) for path in paths)
+
+        names = self.names
         return LayerShape(
-            query=block.query.weight.numel(),
-            key_value=block.key.weight.numel() + block.value.weight.numel(),
-            output=layer.attention.output.dense.weight.numel(),
-            feed_forward=layer.intermediate.dense.weight.numel() + layer.output.dense.weight.numel(),
-            attention=block.all_head_size,
+            query=weights(names.query),
+            key_value=weights(names.key, names.value),
+            output=weights(names.output),
+            feed_forward=weights(names.inner, names.outer),
+            attention=attrgetter(names.query)(layer).out_features,
         )
+
+
+class Bert(Encoder):
+    """BERT, and those whose layers are copies of BERT's."""
+
+    model_types = ("bert", "roberta", "xlm-roberta", "electra")
+    pooled_heads = (*Encoder.pooled_heads, "ForNextSentencePrediction")
+    names = Names(
+        query="attention.self.query",
+        key="attention.self.key",
+        value="attention.self.value",
+        output="attention.output.dense",
+        attended_norm="attention.output.LayerNorm",
+        inner="intermediate.dense",
+        activation="intermediate.intermediate_act_fn",
+        outer="output.dense",
+        final_norm="output.LayerNorm",
+    )
+
+    def check(self, model: PreTrainedModel) -> None:
+        if model.config.is_decoder:
+            raise ValueError(
+                f"a {type(model).__name__} with is_decoder=true generates text: elimination supports encoders of its "
+                "kind only"
+            )
+
+    def layers(self, base: Any) -> Any:
+        return base.encoder.layer
+
+    def attention_block(self, layer: Any) -> Any:
+        return layer.attention.self
+
+    def run_states(self, layer: Any, rows: Tensor, asking: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        block = layer.attention.self
+        return block.query(rows if asking is None else asking), block.key(rows), block.value(rows)
+
+    def run_project(self, layer: Any, context: Tensor, residual: Tensor) -> Tensor:
+        return layer.attention.output(context, residual)
+
+    def run_feed_forward(self, layer: Any, attended: Tensor) -> Tensor:
+        return layer.feed_forward_chunk(attended)
 
     def hidden_dropouts(self, model: PreTrainedModel) -> Iterator[nn.Dropout]:
         base = self.base(model)
         yield base.embeddings.dropout
         for layer in self.layers(base):
             yield from (layer.attention.output.dropout, layer.output.dropout)
+
+    def reads(self, model: PreTrainedModel) -> str:
+        # ELECTRA's head for multiple choice sums a sequence up as its config says.
+        summary = getattr(model, "sequence_summary", None)
+        if summary is not None and summary.summary_type != "first":
+            return ALL
+        return super().reads(model)
+
+
+class DistilBert(Encoder):
+    """DistilBERT: BERT's computation, laid out otherwise."""
+
+    model_types = ("distilbert",)
+    names = Names(
+        query="attention.q_lin",
+        key="attention.k_lin",
+        value="attention.v_lin",
+        output="attention.out_lin",
+        attended_norm="sa_layer_norm",
+        inner="ffn.lin1",
+        activation="ffn.activation",
+        outer="ffn.lin2",
+        final_norm="output_layer_norm",
+    )
+
+    def layers(self, base: Any) -> Any:
+        return base.transformer.layer
+
+    def attention_block(self, layer: Any) -> Any:
+        return layer.attention
+
+    def run_states(self, layer: Any, rows: Tensor, asking: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        block = layer.attention
+        return block.q_lin(rows if asking is None else asking), block.k_lin(rows), block.v_lin(rows)
+
+    def run_project(self, layer: Any, context: Tensor, residual: Tensor) -> Tensor:
+        return layer.sa_layer_norm(layer.attention.out_lin(context) + residual)
+
+    def run_feed_forward(self, layer: Any, attended: Tensor) -> Tensor:
+        # Not `ffn` itself, which would look for chunks along the second dimension of a batch.
+        return layer.output_layer_norm(layer.ffn.ff_chunk(attended) + attended)
+
+    def hidden_dropouts(self, model: PreTrainedModel) -> Iterator[nn.Dropout]:
+        base = self.base(model)
+        yield base.embeddings.dropout
+        for layer in self.layers(base):
+            yield layer.ffn.dropout

@@ -32,6 +32,9 @@ class T5(Family):
         if hasattr(inner, "decoder"):
             yield inner, _reading_survivors
 
+    def prefill(self, model: PreTrainedModel, input_ids: Tensor) -> Any:
+        return self.base(model)(input_ids=input_ids)
+
     def layers(self, base: Any) -> Sequence[Any]:
         return base.block
 

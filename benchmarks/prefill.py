@@ -1,0 +1,114 @@
+"""What a dial marked in FLOPs gives on the clock, in a decoder's prefill and in T5's encoder.
+
+Run alone on a quiet machine: ``.venv/bin/python benchmarks/prefill.py``. Random weights; prints a Markdown table:
+FLOPs speedup, measured speedup over the plain model under sdpa and over the dial's own speedup 1 (median, bootstrap
+95% interval), and the latter over the FLOPs speedup from 1 on. All contestants of a model take turns in one process.
+"""
+
+import argparse
+import copy
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from latadj.checkpoint import random_model
+from latadj.config import DeviceConfig, ModelConfig
+from latadj.device import choose
+from latadj.elimination.attach import at_speedup, attach
+from latadj.elimination.families import family_of, layer_shapes
+from latadj.elimination.lower import lower
+from latadj.elimination.profile import Dial, Window
+from latadj.measure.clock import speedup, take_turns
+from latadj.precision import fastest_route
+
+SMOLLM2 = {
+    "model_type": "llama",
+    "hidden_size": 576,
+    "num_hidden_layers": 30,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+    "intermediate_size": 1536,
+    "vocab_size": 49152,
+    "max_position_embeddings": 8192,
+}
+T5_BASE = {"model_type": "t5", "d_model": 768, "d_kv": 64, "d_ff": 2048, "num_layers": 12, "num_heads": 12}
+MODELS: dict[str, tuple[dict[str, Any], int]] = {
+    "smollm2": (SMOLLM2, 768),
+    "gpt2": ({"model_type": "gpt2"}, 768),
+    "flan_t5": ({**T5_BASE, "feed_forward_proj": "gated-gelu"}, 512),
+}
+SPEEDUPS = (1.0, 2.0, 3.0)
+
+
+def contestants(shape: dict[str, Any], length: int, lowered: list[str]) -> tuple[dict[str, Any], Dial]:
+    """Passes of the plain model and of every dial, and the dial that they are marked by."""
+    plain = random_model(ModelConfig(name="bench", path="", shape=shape), seed=0)
+    family = family_of(plain)
+    shapes = layer_shapes(plain)
+    # Recency needs no probabilities; ACC does, and is what is timed.
+    dial = Dial(
+        layer_acc=(0.9,) * len(shapes),
+        lengths=(length,),
+        shapes=shapes,
+        reads=family.reads(plain),
+        family="geometric",
+        window=Window(queries=64, sinks=4, recent=0.5) if family.causal else Window(),
+    )
+    ids = torch.from_numpy(np.random.default_rng(0).integers(5, plain.config.vocab_size, (1, length)))
+    models: dict[str, PreTrainedModel] = {"as it is": attach(copy.deepcopy(plain), dial)}
+    for precision in lowered:
+        twin = attach(copy.deepcopy(plain), dial)
+        models[precision] = lower(twin, fastest_route(twin, precision, torch.device("cpu")), dial.reads)
+
+    def run(model: PreTrainedModel) -> object:
+        with torch.inference_mode():
+            return family.prefill(model, ids)
+
+    def turned(model: PreTrainedModel, wanted: float) -> object:
+        with at_speedup(model, wanted):
+            return run(model)
+
+    work: dict[str, list[Callable[[], object]]] = {"plain": [partial(run, plain)]}
+    for name, model in models.items():
+        for wanted in SPEEDUPS:
+            work[f"{name} {wanted:g}x"] = [partial(turned, model, wanted)]
+    return work, dial
+
+
+def main() -> None:
+    """Time every model and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
+    parser.add_argument("--lowered", nargs="*", default=["fp32", "int8"])
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--budget", type=float, default=150.0, help="seconds for each model")
+    options = parser.parse_args()
+    device = choose(DeviceConfig(name="cpu"))
+    print("| model | dial | FLOPs | ms | over plain | over its own 1x | of FLOPs from 1x |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
+    for name in options.models:
+        shape, length = MODELS[name]
+        work, dial = contestants(shape, length, options.lowered)
+        seconds = take_turns(work, rounds=options.rounds, warmup=3, device=device, budget_s=options.budget)
+        for entry in work:
+            ms = f"{1000 * np.median(seconds[entry]):.0f}"
+            if entry == "plain":
+                print(f"| {name} {length} | plain sdpa fp32 | 1.00x | {ms} | | | |")
+                continue
+            base, wanted = entry.rsplit(" ", 1)
+            flops = [dial.speedup_of(dial.profile(at)) for at in (float(wanted[:-1]), 1.0)]
+            plain, own = (speedup(seconds[other], seconds[entry]) for other in ("plain", f"{base} 1x"))
+            print(
+                f"| {name} {length} | {entry} | {flops[0]:.2f}x | {ms} "
+                f"| {plain.median:.2f} ({plain.low:.2f}–{plain.high:.2f}) "
+                f"| {own.median:.2f} ({own.low:.2f}–{own.high:.2f}) | {own.median / (flops[0] / flops[1]):.2f} |",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

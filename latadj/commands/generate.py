@@ -1,0 +1,174 @@
+"""latadj generate: text after a prompt, as it comes, at one position of the dial."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from transformers.utils import logging as transformers_logging
+
+from latadj import checkpoint, device
+from latadj.checks import one_speedup
+from latadj.commands.session import as_dict
+from latadj.config import GenerateConfig
+from latadj.elimination.attach import attach, is_attached, set_speedup
+from latadj.elimination.lower import route_of
+from latadj.files import write_json
+from latadj.measure.environment import environment
+from latadj.measure.generation import cached_lengths
+from latadj.report.console import console
+from latadj.report.stream import ConsoleStreamer
+from latadj.serving import make_ready
+from latadj.sidecar import Sidecar, dial_to_generate
+
+
+@dataclass
+class Ready:
+    """A model with its dial turned, and the prompt as token ids, (1, tokens)."""
+
+    config: GenerateConfig
+    prompt: str
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    ids: torch.Tensor
+    most: int
+
+
+def prepare(config: GenerateConfig, prompt: str) -> Ready:
+    """Load the model, read the prompt, and turn the dial, which is marked for a prompt of this length.
+
+    Raises
+    ------
+    ValueError
+        if the prompt is empty or longer than the model's context, or a speedup is asked for without a dial.
+    """
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    set_seed(config.seed)
+    where = device.choose(config.device)
+    speedup, sidecar = one_speedup(config.speedup, "generate"), dial_to_generate(config)
+    if sidecar is None:
+        model, tokenizer = checkpoint.load_pretrained(config.model, head="generation")
+    else:
+        model, tokenizer = checkpoint.load(config.checkpoint, head="generation")
+    model.eval().to(where)
+    ids = encode_prompt(prompt, tokenizer, config.chat)
+    most = room_for(ids.shape[1], model, config.max_new_tokens)
+    _turn(model, sidecar, config, speedup, ids.shape[1])
+    return Ready(config, prompt, model, tokenizer, ids.to(where), most)
+
+
+def run(ready: Ready) -> dict[str, Any]:
+    """Generate, showing text as it comes, then what it took.
+
+    Returns
+    -------
+    what ``generate/generate.json`` holds
+    """
+    config, model, length = ready.config, ready.model, ready.ids.shape[1]
+    streamer = ConsoleStreamer(ready.tokenizer)
+    sampled = {"do_sample": True, "temperature": config.temperature} if config.temperature else {"do_sample": False}
+    start = time.perf_counter()
+    output = model.generate(
+        ready.ids,
+        attention_mask=torch.ones_like(ready.ids),
+        max_new_tokens=ready.most,
+        streamer=streamer,
+        return_dict_in_generate=True,
+        **sampled,
+    )
+    tokens, seconds = len(streamer.times), streamer.times[-1] - streamer.times[0]
+    survivors = cached_lengths(output.past_key_values)
+    if not model.config.is_encoder_decoder:  # every token but the last was cached behind the prompt
+        survivors = [held - (tokens - 1) for held in survivors]
+    result = {
+        "schema": "latadj.generate/1",
+        "model": config.model.name,
+        "speedup": one_speedup(config.speedup, "generate"),
+        "prompt": ready.prompt,
+        "text": streamer.text,
+        "prompt_tokens": length,
+        "tokens": tokens,
+        "survivors": survivors,
+        "eliminates": is_attached(model),
+        "ttft_ms": 1000 * (streamer.times[0] - start),
+        "tokens_per_s": (tokens - 1) / seconds if tokens > 1 else None,
+        "environment": environment(model.device, route_of(model).precision),
+        "config": as_dict(config),
+    }
+    write_json(Path(config.folder) / "generate" / "generate.json", result)
+    _print(result)
+    return result
+
+
+def encode_prompt(prompt: str, tokenizer: PreTrainedTokenizerBase, chat: bool | None) -> torch.Tensor:
+    """(1, tokens) ids of a prompt, in the tokenizer's chat template if ``chat``; None: where it has one.
+
+    Raises
+    ------
+    ValueError
+        if the prompt is empty, or there is no template.
+    """
+    if not prompt.strip():
+        raise ValueError('the prompt is empty: give a text, as in `latadj generate "Once upon a time"`, or --file FILE')
+    if chat and not tokenizer.chat_template:
+        raise ValueError("chat=true: this model's tokenizer has no chat template; take chat=false")
+    if chat is False or not tokenizer.chat_template:
+        return tokenizer(prompt, return_tensors="pt", verbose=False)["input_ids"]
+    messages = [{"role": "user", "content": prompt}]
+    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    return tokenizer(text, add_special_tokens=False, return_tensors="pt", verbose=False)["input_ids"]
+
+
+def room_for(length: int, model: PreTrainedModel, wanted: int) -> int:
+    """Tokens that may follow a prompt of ``length`` tokens: ``wanted``, as far as the model's context goes.
+
+    Raises
+    ------
+    ValueError
+        if there is no room for any.
+    """
+    if model.config.is_encoder_decoder:
+        return wanted  # the text has positions of its own
+    limit = getattr(model.config, "max_position_embeddings", None)
+    if limit is None:
+        return wanted
+    if length >= limit:
+        raise ValueError(
+            f"the prompt has {length} tokens, which leaves no room in this model's context of {limit}: shorten it, or "
+            "take a model of longer context"
+        )
+    return min(wanted, limit - length)
+
+
+def _turn(model: PreTrainedModel, sidecar: Sidecar | None, config: GenerateConfig, speedup: float, length: int) -> None:
+    """Make a model ready to serve one prompt of ``length`` tokens."""
+    if sidecar is None and config.device.precision == "fp32":
+        return
+    if sidecar is None:
+        attach(model)
+    found = sidecar or Sidecar()
+    dial = found.dial.with_family(config.family) if found.dial and config.family else found.dial
+    make_ready(
+        model,
+        found,
+        dial,
+        model.device,
+        precision=config.device.precision,
+        target=config.dial.target,
+        batch=1,
+        length=length,
+    )
+    if dial is not None:
+        set_speedup(model, speedup)
+
+
+def _print(result: dict[str, Any]) -> None:
+    rate = "" if result["tokens_per_s"] is None else f", {result['tokens_per_s']:.1f} tokens/s"
+    console.rule(style="dim")
+    at = f"at {result['speedup']:g}x" if result["eliminates"] else "in the model as it is, without a dial"
+    head = f"prompt of {result['prompt_tokens']} tokens {at}; survivors in each layer:"
+    console.print(head, *result["survivors"], highlight=False, soft_wrap=True)
+    console.print(f"first token after {result['ttft_ms']:.0f} ms{rate}", highlight=False)

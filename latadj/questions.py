@@ -1,0 +1,158 @@
+"""What a model is asked while it is calibrated: texts to classify, or prompts to continue."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from latadj.outputs import Outputs
+from latadj.perplexity import continuation_logits, rows_to_score
+from latadj.predict import HEAD, predict
+from latadj.tasks.encode import bucketed, pad
+from latadj.tasks.metrics import agreement, predictions_of
+
+
+class Questions(ABC):
+    """A set of examples of one kind, and how answers to them are compared.
+
+    lengths : (examples,) real word-vectors of what is eliminated in
+    """
+
+    lengths: np.ndarray
+
+    @abstractmethod
+    def ask(self, model: PreTrainedModel) -> Any:
+        """The model's answers to all examples, as it stands."""
+
+    @abstractmethod
+    def divergence(self, full: Any, cut: Any) -> float:
+        """How far a cut model's answers are from the full model's; 0 where they are the same."""
+
+    @abstractmethod
+    def agreement(self, ours: Any, full: Any) -> float:
+        """Share of the full model's decisions that another makes as well."""
+
+    @abstractmethod
+    def passes(self, model: PreTrainedModel, batch_size: int, most: int) -> list[Callable[[], object]]:
+        """At most so many passes over batches of like length, for a clock."""
+
+    @abstractmethod
+    def first(self, most: int) -> "Questions":
+        """The first so many examples."""
+
+
+class Classified(Questions):
+    """Texts that a head, or the label words of a prompt, sorts into classes (or gives a number).
+
+    Parameters
+    ----------
+    rows : encoded examples
+    outputs : how the model's answers are read
+    autocast : type in which the model runs; None: its own
+    """
+
+    def __init__(
+        self,
+        rows: list[dict[str, Any]],
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        outputs: Outputs = HEAD,
+        batch_size: int = 64,
+        autocast: torch.dtype | None = None,
+    ) -> None:
+        self.rows, self.tokenizer, self.outputs = rows, tokenizer, outputs
+        self.batch_size, self.autocast = batch_size, autocast
+        self.lengths = np.array([len(row["input_ids"]) for row in rows])
+
+    def ask(self, model: PreTrainedModel) -> np.ndarray:
+        """(examples, outputs) float32."""
+        return predict(
+            model,
+            self.tokenizer,
+            self.rows,
+            outputs=self.outputs,
+            batch_size=self.batch_size,
+            autocast=self.autocast,
+        )
+
+    def divergence(self, full: np.ndarray, cut: np.ndarray) -> float:
+        """Mean Kullback-Leibler divergence in nats for classes, mean squared error for a regression."""
+        if full.shape[1] == 1:
+            return float(np.mean((full - cut) ** 2))
+        return float(divergences(torch.from_numpy(full), torch.from_numpy(cut)).mean())
+
+    def agreement(self, ours: np.ndarray, full: np.ndarray) -> float:
+        regression = full.shape[1] == 1
+        return agreement(predictions_of(ours, regression), predictions_of(full, regression), regression)
+
+    def passes(self, model: PreTrainedModel, batch_size: int, most: int) -> list[Callable[[], object]]:
+        def run(index: np.ndarray) -> Callable[[], object]:
+            batch = pad([self.rows[place] for place in index], self.tokenizer)
+            return lambda: self.outputs(model, {name: part.to(model.device) for name, part in batch.items()}).cpu()
+
+        return [run(index) for index in _spread(bucketed(self.rows, batch_size), most)]
+
+    def first(self, most: int) -> "Classified":
+        return Classified(
+            self.rows[:most],
+            self.tokenizer,
+            outputs=self.outputs,
+            batch_size=self.batch_size,
+            autocast=self.autocast,
+        )
+
+
+class Continued(Questions):
+    """Prompts whose given continuations a language model foresees more or less.
+
+    Parameters
+    ----------
+    rows : with ``input_ids`` (the prompt) and ``continuation``
+    autocast : type in which the model runs; None: its own
+    """
+
+    def __init__(
+        self, rows: Sequence[dict[str, Any]], *, batch_size: int = 4, autocast: torch.dtype | None = None
+    ) -> None:
+        self.rows, self.batch_size, self.autocast = rows_to_score(rows), batch_size, autocast
+        self.lengths = np.array([len(row["input_ids"]) for row in self.rows])
+
+    def ask(self, model: PreTrainedModel) -> list[Tensor]:
+        """A (tokens, vocabulary) distribution an example, as log-probabilities in half precision."""
+        found: dict[int, Tensor] = {}
+        with torch.autocast(model.device.type, dtype=self.autocast, enabled=self.autocast is not None):
+            for place, logits in continuation_logits(model, self.rows, batch_size=self.batch_size):
+                found[place] = logits.float().log_softmax(-1).half().cpu()
+        return [found[place] for place in range(len(self.rows))]
+
+    def divergence(self, full: list[Tensor], cut: list[Tensor]) -> float:
+        """Mean Kullback-Leibler divergence over all tokens, in nats."""
+        return float(torch.cat([divergences(*pair) for pair in zip(full, cut, strict=True)]).mean())
+
+    def agreement(self, ours: list[Tensor], full: list[Tensor]) -> float:
+        same = [one.argmax(-1) == other.argmax(-1) for one, other in zip(ours, full, strict=True)]
+        return float(torch.cat(same).float().mean())
+
+    def passes(self, model: PreTrainedModel, batch_size: int, most: int) -> list[Callable[[], object]]:
+        def run(index: np.ndarray) -> Callable[[], object]:
+            rows = [self.rows[place] for place in index]
+            return lambda: list(continuation_logits(model, rows, batch_size=batch_size))
+
+        return [run(index) for index in _spread(bucketed(self.rows, batch_size), most)]
+
+    def first(self, most: int) -> "Continued":
+        return Continued(self.rows[:most], batch_size=self.batch_size, autocast=self.autocast)
+
+
+def divergences(full: Tensor, cut: Tensor) -> Tensor:
+    """Kullback-Leibler divergence of each row's distribution from the full model's: two (n, classes) logits to (n,)."""
+    wanted, found = full.float().log_softmax(-1), cut.float().log_softmax(-1)
+    return (wanted.exp() * (wanted - found)).sum(-1)
+
+
+def _spread(buckets: list[np.ndarray], most: int) -> list[np.ndarray]:
+    return [buckets[place] for place in np.unique(np.linspace(0, len(buckets) - 1, most).astype(int))]

@@ -1,0 +1,180 @@
+"""latadj generate through the real command line, on a tiny decoder."""
+
+import json
+import re
+
+import pytest
+import torch
+from speaking import LANGUAGE_MODELS, POSITIONS, tiny_tokenizer, write_language_model
+from typer.testing import CliRunner
+
+from latadj.cli import app
+from latadj.elimination.attach import attach, attached
+from latadj.elimination.families import layer_shapes
+from latadj.elimination.profile import Dial
+from latadj.launch import prompt_and_overrides
+from latadj.sidecar import Sidecar, write_sidecar
+
+PROMPT = "the speech was long and nobody listened to it " * 3
+
+
+@pytest.fixture(autouse=True)
+def eighty_columns(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+@pytest.fixture
+def llama(tmp_path):
+    return write_language_model(tmp_path / "model", "llama")
+
+
+def with_dial(folder, kind):
+    """The same folder with a dial in FLOPs, as `latadj calibrate` leaves it."""
+    model = attach(LANGUAGE_MODELS[kind]())
+    dial = Dial((0.7, 0.6, 0.5), (27,), layer_shapes(model), attached(model).reads, family="geometric")
+    write_sidecar(folder, Sidecar(dial=dial))
+    return folder
+
+
+@pytest.fixture
+def unlowered(monkeypatch):
+    """Turn the dial without laying the maps out for serving."""
+    monkeypatch.setattr(
+        "latadj.commands.generate.make_ready", lambda model, sidecar, dial, *_, **__: attach(model, dial)
+    )
+
+
+def generate(folder, *arguments, expect=0):
+    options = [f"model.path={folder}", f"folder={folder.parent / 'out'}", "device.name=cpu", "device.threads=1"]
+    found = CliRunner().invoke(app, ["generate", *arguments, "model=llama", *options], catch_exceptions=False)
+    assert found.exit_code == expect, found.output
+    return found
+
+
+def refused(folder, *arguments):
+    found = generate(folder, *arguments, expect=2)
+    assert found.stderr.count("\n") == 1, found.stderr
+    assert not (folder.parent / "out").exists()
+    return found.stderr
+
+
+def result(folder):
+    return json.loads((folder.parent / "out" / "generate" / "generate.json").read_text())
+
+
+def expected_text(kind, prompt, tokens):
+    ids = tiny_tokenizer()(prompt, return_tensors="pt")["input_ids"]
+    found = LANGUAGE_MODELS[kind]().generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=tokens)
+    return tiny_tokenizer().decode(found[0, -tokens:], skip_special_tokens=True)
+
+
+@pytest.mark.parametrize("kind", LANGUAGE_MODELS)
+def test_a_model_without_a_dial_generates_as_it_is(tmp_path, kind):
+    folder = write_language_model(tmp_path / "model", kind)
+    shown = generate(folder, PROMPT, "max_new_tokens=8").stdout
+    text, _, summary = shown.partition("─")
+    assert text.strip() == expected_text(kind, PROMPT, 8)
+    assert "prompt of 27 tokens in the model as it is, without a dial; survivors in each layer: 27 27 27\n" in summary
+    assert re.search(r"first token after \d+ ms, [\d.]+ tokens/s", summary)
+    found = result(folder)
+    assert found["text"].strip() == text.strip()
+    assert (found["prompt_tokens"], found["tokens"], found["survivors"]) == (27, 8, [27, 27, 27])
+    assert found["ttft_ms"] > 0 < found["tokens_per_s"]
+
+
+@pytest.mark.parametrize("kind", LANGUAGE_MODELS)
+def test_a_dial_cuts_the_prompt_and_says_who_survived(tmp_path, kind, unlowered):
+    folder = with_dial(write_language_model(tmp_path / "model", kind), kind)
+    generate(folder, PROMPT, f"checkpoint={folder}", "speedup=1", "max_new_tokens=6")
+    assert result(folder)["survivors"] == [27, 27, 27]
+    assert result(folder)["text"].strip() == expected_text(kind, PROMPT, 6)
+    shown = generate(folder, PROMPT, f"checkpoint={folder}", "speedup=2", "max_new_tokens=6").stdout
+    assert "prompt of 27 tokens at 2x; survivors in each layer: 27" in shown or kind == "t5"
+    held = result(folder)["survivors"]
+    if kind == "t5":  # all layers of its decoder read the same survivors
+        assert held == [held[0]] * 3
+        assert held[0] < 27
+    else:
+        assert 27 == held[0] > held[1] > held[2] > 0
+
+
+@pytest.mark.parametrize("prompt", ["speedup=3", "= speedup=3 the speech", "=", "the speech: [a, b] {c} 'd' \\ é"])
+def test_a_prompt_may_look_like_an_override(llama, prompt):
+    generate(llama, prompt, "max_new_tokens=2")
+    assert (result(llama)["prompt"], result(llama)["speedup"]) == (prompt, 1.0)
+
+
+def test_a_file_is_read_whole(llama, tmp_path):
+    (tmp_path / "prompt.txt").write_text("the speech =\nwas long", encoding="utf-8")
+    generate(llama, "--file", str(tmp_path / "prompt.txt"), "max_new_tokens=2")
+    assert (result(llama)["prompt"], result(llama)["prompt_tokens"]) == ("the speech =\nwas long", 5)
+
+
+def test_one_token_has_no_rate(llama):
+    assert "tokens/s" not in generate(llama, PROMPT, "max_new_tokens=1").stdout
+    assert (result(llama)["tokens"], result(llama)["tokens_per_s"]) == (1, None)
+
+
+def test_a_text_ends_where_the_context_does(llama):
+    generate(llama, PROMPT * 2, "max_new_tokens=100")
+    assert (result(llama)["prompt_tokens"], result(llama)["tokens"]) == (54, POSITIONS - 54)
+
+
+def test_sampling_is_repeated_by_its_seed(llama):
+    texts = []
+    for seed in (1, 1, 2):
+        generate(llama, PROMPT, "temperature=3.0", f"seed={seed}", "max_new_tokens=12")
+        texts.append(result(llama)["text"])
+    assert texts[0] == texts[1] != texts[2]
+
+
+@pytest.mark.parametrize(("option", "tokens"), [((), 6), (("chat=true",), 6), (("chat=false",), 3)])
+def test_a_chat_template_is_used_where_there_is_one(tmp_path, option, tokens):
+    folder = write_language_model(tmp_path / "model", chat=True)
+    generate(folder, "it was long", "max_new_tokens=2", *option)
+    assert result(folder)["prompt_tokens"] == tokens
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((" \n",), "the prompt is empty: give a text"),
+        ((PROMPT * 3,), "the prompt has 81 tokens, which leaves no room in this model's context of 64"),
+        ((PROMPT, "speedup=3"), "speedup=3 needs a dial, and there is no checkpoint"),
+        ((PROMPT, "speedup=1..3"), "speedup=1..3: generate takes one speedup"),
+        ((PROMPT, "speedup=0.5"), "speedup=0.5: expected a number >= 1"),
+        ((PROMPT, "chat=true"), "chat=true: this model's tokenizer has no chat template"),
+        ((PROMPT, "max_new_tokens=0", "temperature=-1"), "max_new_tokens=0: expected at least 1; temperature=-1.0"),
+        (("--file", "nowhere.txt"), "No such file or directory: 'nowhere.txt'"),
+    ],
+)
+def test_bad_input_is_one_line(llama, arguments, message):
+    assert message in refused(llama, *arguments)
+
+
+def test_a_checkpoint_without_a_dial_says_how_to_make_one(llama):
+    message = refused(llama, PROMPT, "speedup=2", f"checkpoint={llama}", "task=rotten_tomatoes")
+    assert f"checkpoint {llama} has none: make one with `latadj calibrate model=llama task=rotten_tomatoes`" in message
+    message = refused(with_dial(llama, "llama"), PROMPT, "speedup=9", f"checkpoint={llama}")
+    assert "beyond this dial, which goes to 5" in message
+
+
+def test_prompts_and_overrides_are_told_apart(tmp_path):
+    file = tmp_path / "prompt.txt"
+    file.write_bytes(b"\xef\xbb\xbfthe speech")
+    assert prompt_and_overrides(["a=b", "c=d"], None) == ("a=b", ["c=d"])
+    assert prompt_and_overrides(["c=d"], file) == ("the speech", ["c=d"])
+    with pytest.raises(ValueError, match="no prompt: give one"):
+        prompt_and_overrides([], None)
+    with pytest.raises(ValueError, match="and the prompt 'hello': give one of them"):
+        prompt_and_overrides(["hello", "c=d"], file)
+    file.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ValueError, match="this is no UTF-8 text"):
+        prompt_and_overrides([], file)
+
+
+def test_the_config_can_be_shown_with_and_without_a_prompt():
+    for arguments in (["--cfg"], ["--cfg", "a prompt", "max_new_tokens=7"]):
+        found = CliRunner().invoke(app, ["generate", *arguments], catch_exceptions=False)
+        assert found.exit_code == 0, found.output
+        assert f"max_new_tokens: {7 if len(arguments) > 1 else 128}" in found.stdout

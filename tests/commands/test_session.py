@@ -1,0 +1,40 @@
+"""What a session makes of a task's examples."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+import toy
+from datasets import Dataset
+from transformers import AutoTokenizer
+
+from latadj.commands.session import Session
+from latadj.launch import compose, typed
+
+
+def session(folder, *overrides):
+    config = typed("sweep", compose("sweep", list(overrides)))
+    tokenizer = AutoTokenizer.from_pretrained(toy.write_model(folder / "model"))
+    model = SimpleNamespace(config=SimpleNamespace(max_position_embeddings=32))
+    return Session(config, torch.device("cpu"), None, model, tokenizer)
+
+
+def test_a_generation_task_is_cut_into_prompts_with_continuations(tmp_path):
+    opened = session(tmp_path, "task=text", "task.prompt_length=6", "task.continuation_length=3")
+    documents = Dataset.from_dict({"text": ["the film is a very long story about people and music"], "document": [4]})
+    found = opened.encoded(documents)
+    words = opened.tokenizer.convert_ids_to_tokens
+    assert words(found[0]["input_ids"]) == ["[CLS]", "the", "film", "is", "a", "[SEP]"]
+    assert words(found[0]["continuation"]) == ["very", "long", "story"]
+    assert (found[0]["document"], found[0]["length"]) == (4, 6)
+
+
+def test_a_prompt_longer_than_the_models_context_is_refused(tmp_path):
+    opened = session(tmp_path, "task=text", "task.prompt_length=31", "task.continuation_length=3")
+    with pytest.raises(ValueError, match="make 34 tokens, the model's context has 32"):
+        opened.encoded(Dataset.from_dict({"text": ["good"], "document": [0]}))
+
+
+def test_a_classification_task_is_cut_to_the_models_positions(tmp_path):
+    found = session(tmp_path).encoded(Dataset.from_dict({"text": ["good film " * 40], "label": [1]}))
+    assert (found[0]["length"], found[0]["labels"]) == (32, 1)

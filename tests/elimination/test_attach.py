@@ -1,0 +1,101 @@
+"""Turning the dial of an attached model, and what cannot be attached."""
+
+import copy
+
+import pytest
+import torch
+from conftest import batch_of, tiny_bert
+from tiny import LENGTHS, dial_for, near, tiny
+from torch import nn
+
+from latadj.elimination.attach import at_profile, at_speedup, attach, detach, set_speedup
+from latadj.elimination.profile import Profile
+
+
+@torch.no_grad()
+def outputs(case, model, batch):
+    return case.outputs(model, batch)
+
+
+def test_set_speedup_turns_the_default_and_at_speedup_goes_before_it(classifier):
+    model, batch = classifier.make(), classifier.batch(LENGTHS)
+    attach(model, dial_for(model))
+    full = outputs(classifier, model, batch)
+    set_speedup(model, 3.0)
+    assert not near(outputs(classifier, model, batch), full)
+    with at_speedup(model, 1.0):
+        assert near(outputs(classifier, model, batch), full, atol=0)
+
+
+def test_at_speedup_is_undone_even_by_an_error(classifier):
+    model, batch = classifier.make(), classifier.batch(LENGTHS)
+    attach(model, dial_for(model))
+    full = outputs(classifier, model, batch)
+    with pytest.raises(RuntimeError), at_speedup(model, 3.0):
+        raise RuntimeError
+    assert near(outputs(classifier, model, batch), full, atol=0)
+
+
+def test_a_deep_copy_has_a_dial_of_its_own(classifier):
+    model, batch = classifier.make(), classifier.batch(LENGTHS)
+    attach(model, dial_for(model))
+    full = outputs(classifier, model, batch)
+    twin = copy.deepcopy(model)
+    set_speedup(twin, 3.0)
+    assert near(outputs(classifier, model, batch), full, atol=0)
+    cut = outputs(classifier, twin, batch)
+    assert not near(cut, full)
+    with at_speedup(model, 3.0):
+        assert near(outputs(classifier, model, batch), cut, atol=0)
+    plain = outputs(classifier, detach(model), batch)
+    assert near(outputs(classifier, detach(twin), batch), plain, atol=0)
+
+
+def test_attaching_again_replaces_what_was_attached(classifier):
+    model, batch = classifier.make(), classifier.batch(LENGTHS)
+    plain = outputs(classifier, model, batch)
+    attach(attach(model), dial_for(model), speedup=3.0)
+    assert not near(outputs(classifier, model, batch), plain)
+    assert near(outputs(classifier, detach(model), batch), plain, atol=0)
+
+
+def test_a_mask_that_is_not_two_dimensional_is_refused():
+    model = attach(tiny_bert())
+    with pytest.raises(ValueError, match="attention_mask of 4 dimensions"):
+        model(**{**batch_of([5]), "attention_mask": torch.ones(1, 1, 5, 5)})
+
+
+def test_an_unknown_family_is_refused_with_what_is_possible():
+    known = "bert, roberta, xlm-roberta, electra, distilbert, gpt2, llama, mistral, qwen2, qwen3, t5"
+    with pytest.raises(ValueError, match=f"not supported: expected one of {known}$"):
+        attach(nn.Linear(2, 2))
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "electra"])
+def test_an_encoder_made_a_decoder_is_refused(family):
+    with pytest.raises(ValueError, match="with is_decoder=true generates text"):
+        attach(tiny(family, is_decoder=True))
+
+
+def test_a_dial_for_another_number_of_layers_is_refused(classifier):
+    with pytest.raises(ValueError, match="dial is for a model of 4 layers, the model has 3"):
+        attach(classifier.make(layers=3), dial_for(classifier.make()))
+
+
+def test_a_dial_for_another_kind_of_head_is_refused():
+    with pytest.raises(ValueError, match="reads pooled positions, BertForTokenClassification reads all: calibrate"):
+        attach(tiny("bert", "tagger"), dial_for(tiny("bert")))
+
+
+def test_a_profile_for_another_number_of_layers_is_refused():
+    model = attach(tiny_bert())
+    with pytest.raises(ValueError, match="a profile of 3 keep ratios for 4 layers"), at_profile(model, Profile.full(3)):
+        pass
+
+
+def test_set_speedup_needs_an_attached_dial():
+    model = tiny_bert()
+    with pytest.raises(ValueError, match="not attached"):
+        set_speedup(model, 2.0)
+    with pytest.raises(ValueError, match="no dial"):
+        set_speedup(attach(model), 2.0)

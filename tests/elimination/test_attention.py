@@ -1,0 +1,135 @@
+"""The fast attention computes what attention is, and hands over what each key receives."""
+
+import pytest
+import torch
+
+from latadj.elimination import attention as attention_module
+from latadj.elimination.attention import Listener, attention, received_from
+
+
+def states(padded):
+    """Queries, keys and values of (5, 3 heads, 7, 8), and which of the word-vectors are real."""
+    torch.manual_seed(0)
+    lengths = torch.tensor([7, 4, 1, 6, 7] if padded else [7] * 5)
+    return *torch.randn(3, 5, 3, 7, 8), torch.arange(7) < lengths[:, None]
+
+
+def naive(query, key, value, real, scale):
+    """Contexts of the real queries, and what each key receives from them."""
+    probs = (query @ key.mT * scale).masked_fill(~real[:, None, None, :], -torch.inf).softmax(dim=-1)
+    received = (probs * real[:, None, :, None]).sum(dim=2)
+    return (probs @ value).transpose(1, 2).flatten(2)[real], received
+
+
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("workspace", [1, 2 * 3 * 7 * 7, 2**20], ids=["one by one", "two by two", "at once"])
+def test_attention_hands_over_what_each_key_receives(monkeypatch, workspace, padded):
+    query, key, value, real = states(padded)
+    monkeypatch.setattr(attention_module, "WORKSPACE", workspace)
+    heard = []
+
+    def hear(*found):
+        heard.append(found)
+
+    with torch.no_grad():
+        mask = real if padded else None
+        context = attention(query, key, value, mask, scale=0.3, listener=Listener(None, hear))
+    expected, received = naive(query, key, value, real, scale=0.3)
+    assert torch.allclose(context[real], expected, atol=1e-5)
+    ((found, values),) = heard
+    assert torch.allclose(found, received, atol=1e-5)
+    assert torch.equal(values, value)
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_attention_nobody_reads_is_the_same(padded):
+    query, key, value, real = states(padded)
+    expected, _ = naive(query, key, value, real, scale=0.3)
+    context = attention(query, key, value, real if padded else None, scale=0.3)
+    assert torch.allclose(context[real], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("read", [False, True])
+def test_attention_in_bf16_stays_near_fp32(padded, read):
+    query, key, value, real = states(padded)
+    expected, received = naive(query, key, value, real, scale=0.3)
+    heard = []
+
+    def hear(*found):
+        heard.append(found)
+
+    with torch.no_grad():
+        context = attention(
+            *(part.bfloat16() for part in (query, key, value)),
+            real if padded else None,
+            scale=0.3,
+            listener=Listener(None, hear) if read else None,
+        )
+    assert context.dtype == torch.bfloat16
+    assert torch.allclose(context[real].float(), expected, atol=0.05)
+    for found, _ in heard:
+        assert found.dtype == torch.float32
+        assert torch.allclose(found, received, atol=0.05)
+
+
+def test_one_query_a_sequence_attends_to_every_real_key():
+    query, key, value, real = states(padded=True)
+    everyone, _ = naive(query, key, value, real, scale=0.3)
+    first = torch.cat([torch.zeros(1, dtype=torch.long), real.sum(dim=1).cumsum(0)[:-1]])
+    for dtype, near in ((torch.float32, 1e-5), (torch.bfloat16, 0.05)):
+        with torch.no_grad():
+            alone = attention(*(part.to(dtype) for part in (query[:, :, :1], key, value)), real, scale=0.3)
+        assert torch.allclose(alone[:, 0].float(), everyone[first], atol=near)
+
+
+def causal_states(groups):
+    """Queries of (3, 4 heads, 9, 8) and keys of as many or fewer heads."""
+    torch.manual_seed(0)
+    return torch.randn(3, 4, 9, 8), torch.randn(3, groups, 9, 8)
+
+
+@pytest.mark.parametrize("workspace", [1, 2**20], ids=["one by one", "at once"])
+@pytest.mark.parametrize("groups", [1, 2, 4])
+@pytest.mark.parametrize("asked", [None, [[6, 7, 8], [-1, 0, 1], [2, 3, 5]]], ids=["all", "some"])
+def test_what_keys_of_a_decoder_receive_is_a_sum_of_explicit_probabilities(monkeypatch, workspace, groups, asked):
+    query, key = causal_states(groups)
+    monkeypatch.setattr(attention_module, "WORKSPACE", workspace)
+    found = received_from(query, key, None if asked is None else torch.tensor(asked), 0.3)
+    logits = query @ key.repeat_interleave(4 // groups, dim=1).mT * 0.3
+    probs = logits.masked_fill(~torch.ones(9, 9, dtype=torch.bool).tril(), -torch.inf).softmax(dim=-1)
+    for row in range(3):
+        rows = range(9) if asked is None else [column for column in asked[row] if column >= 0]
+        expected = probs[row][:, list(rows)].sum(dim=1)
+        expected = expected.view(groups, 4 // groups, 9).sum(dim=1)
+        assert torch.allclose(found[row], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("groups", [2, 4])
+def test_a_causal_query_attends_to_those_before_it(groups):
+    query, key = causal_states(groups)
+    value = torch.randn(3, groups, 9, 8)
+    heard = []
+    with torch.no_grad():
+        listener = Listener(torch.tensor([[8]] * 3), lambda *found: heard.append(found))
+        context = attention(query, key, value, None, scale=0.3, causal=True, listener=listener)
+    keys, values = (part.repeat_interleave(4 // groups, dim=1) for part in (key, value))
+    logits = (query @ keys.mT * 0.3).masked_fill(~torch.ones(9, 9, dtype=torch.bool).tril(), -torch.inf)
+    expected = logits.softmax(dim=-1) @ values
+    assert torch.allclose(context, expected.transpose(1, 2).flatten(2), atol=1e-5)
+    ((received, _),) = heard
+    assert torch.allclose(received.sum(dim=(1, 2)), torch.full((3,), 4.0), atol=1e-5)
+
+
+def test_a_bias_is_added_to_the_products():
+    query, key, value, real = states(padded=True)
+    bias = torch.randn(1, 3, 7, 7)
+    logits = (query @ key.mT + bias).masked_fill(~real[:, None, None, :], -torch.inf)
+    expected = (logits.softmax(dim=-1) @ value).transpose(1, 2).flatten(2)
+    heard = []
+    with torch.no_grad():
+        for listener in (None, Listener(None, lambda *found: heard.append(found))):
+            context = attention(query, key, value, real, scale=1.0, bias=bias, listener=listener)
+            assert torch.allclose(context[real], expected[real], atol=1e-5)
+    received = (logits.softmax(dim=-1) * real[:, None, :, None]).sum(dim=2)
+    assert torch.allclose(heard[0][0], received, atol=1e-5)
