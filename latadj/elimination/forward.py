@@ -215,7 +215,8 @@ def _attended(
     query, key, value = family.states(layer, rows, asking, entering, given)
     past = given.get("past_key_values")
     if past is not None:
-        _cache(past, index, entering, key, value)
+        # Beside int8 maps attention may run in bf16; decoding goes on in the model's own type.
+        _cache(past, index, entering, key.to(rows.dtype), value.to(rows.dtype))
     scale, dropout = family.attention(layer)
     context = attention(
         query,

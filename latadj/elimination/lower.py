@@ -45,6 +45,7 @@ def lower(model: PreTrainedModel, route: Route, reads: str | None = None) -> Pre
     layers = family.layers(family.base(model))
     for index, layer in enumerate(layers):
         family.lower(layer, route, trims=pooled and index == len(layers) - 1)
+    family.lower_rest(model, route)
     model.requires_grad_(False)
     model.__dict__[MARK] = route
     model.__dict__["save_pretrained"] = MethodType(_refuse_to_save, model)

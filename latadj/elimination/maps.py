@@ -1,15 +1,17 @@
 """Linear maps whose weights are laid out for the kernel that runs them; for inference only.
 
-The weights of one or several ``nn.Linear`` become one map. Nothing here is a parameter: a lowered model cannot be
+The weights of one or several linear modules become one map. Nothing here is a parameter: a lowered model cannot be
 trained or saved, see :mod:`latadj.elimination.lower`.
 """
 
+import threading
 import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 PRECISIONS = ("fp32", "bf16", "int8")
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.float32}
@@ -21,6 +23,8 @@ FUSED_ACTIVATIONS = {"GELUActivation": ("gelu", "none"), "NewGELUActivation": ("
 BF16_ATTENTION_FROM = 96
 # Up to this many rows, oneDNN's int8 spends longer on the call than on the product.
 FEW_ROWS = 40
+# Up to this many rows, each number has its own kernel.
+MANY_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -34,14 +38,16 @@ class Route:
     precision: str
     kernel: str
 
-    def pack(self, *maps: nn.Linear, activation: str | None = None) -> "Map":
+    def pack(self, *maps: nn.Linear | Conv1D, activation: str | None = None) -> "Map":
         """Some linear maps of the same input as one.
 
         Parameters
         ----------
+        maps : modules that all have a bias, or all none
         activation : class name of an activation to run after the map, if :meth:`fuses` says that it can
         """
-        weight = torch.cat([part.weight.detach() for part in maps])
+        weights = [weight_of(part) for part in maps]
+        weight = torch.cat(weights) if len(weights) > 1 else weights[0].contiguous()
         bias = None if maps[0].bias is None else torch.cat([part.bias.detach() for part in maps])
         if self.precision == "int8":
             return Int8Map(weight, bias, activation) if self.fused else DynamicInt8Map(weight, bias, self.kernel)
@@ -57,6 +63,26 @@ class Route:
     def fused(self) -> bool:
         """Whether oneDNN runs this route, with activations inside its maps."""
         return self.kernel == "onednn"
+
+
+def even(count: int) -> int:
+    """The next number of rows that oneDNN is asked for: it compiles a kernel for each, which takes as long as a map.
+
+    Elimination leaves another number in each layer and of each text. At most a sixteenth is added.
+    """
+    step = max(16, 1 << count.bit_length() >> 5)
+    return count if count <= MANY_ROWS else -(-count // step) * step
+
+
+def weight_of(part: nn.Linear | Conv1D) -> Tensor:
+    """Weight of a linear module, (out, in); GPT-2 keeps it the other way round."""
+    weight = part.weight.detach()
+    return weight.T if isinstance(part, Conv1D) else weight
+
+
+def outputs_of(*maps: nn.Linear | Conv1D) -> list[int]:
+    """How many outputs each linear module has."""
+    return [len(weight_of(part)) for part in maps]
 
 
 class Map:
@@ -80,7 +106,8 @@ class PackedMap(Map):
 
     def __call__(self, rows: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         kind, variant = self.post
-        return torch.ops.mkldnn._linear_pointwise.default(rows, self.weight, self.bias, kind, [], variant)
+        outputs = torch.ops.mkldnn._linear_pointwise.default(_even(rows), self.weight, self.bias, kind, [], variant)
+        return outputs[: len(rows)]
 
 
 class Int8Map(Map):
@@ -108,9 +135,9 @@ class Int8Map(Map):
         # The same bytes as a plain tensor, which `int_repr` would copy.
         plain = torch.empty(0, dtype=torch.uint8).set_(found.untyped_storage(), 0, found.shape, found.stride())
         return torch.ops.onednn.qlinear_pointwise.default(
-            *(plain, found.q_scale(), found.q_zero_point(), self.weight, self.scale, self.zero, self.bias),
+            *(_even(plain), found.q_scale(), found.q_zero_point(), self.weight, self.scale, self.zero, self.bias),
             *(1.0, 0, dtype or torch.float32, kind, [], variant),
-        )
+        )[: len(rows)]
 
 
 class DynamicInt8Map(Map):
@@ -129,6 +156,11 @@ class DynamicInt8Map(Map):
     def __call__(self, rows: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         states = torch.ops.quantized.linear_dynamic.default(rows.float(), self.packed, self.reduce_range)
         return states if dtype is None else states.to(dtype)
+
+
+def _even(rows: Tensor) -> Tensor:
+    spare = even(len(rows)) - len(rows)
+    return nn.functional.pad(rows, (0, 0, 0, spare)) if spare else rows
 
 
 def engines() -> list[str]:
@@ -158,13 +190,17 @@ class PlainMap(Map):
 
 
 class StateMaps:
-    """Query, key and value maps of an attention block, run as one; the query apart where only some positions ask."""
+    """Query, key and value maps of an attention block, run as one; the query apart where only some positions ask.
 
-    def __init__(self, route: Route, query: nn.Linear, key: nn.Linear, value: nn.Linear, separate_query: bool) -> None:
-        self.query = route.pack(query) if separate_query else None
-        self.together = route.pack(key, value) if separate_query else route.pack(query, key, value)
-        together = (key, value) if separate_query else (query, key, value)
-        self.sizes = [part.out_features for part in together]
+    Parameters
+    ----------
+    maps : query, key and value map, or one that is all three
+    """
+
+    def __init__(self, route: Route, *maps: nn.Linear | Conv1D, separate_query: bool = False) -> None:
+        self.query = route.pack(maps[0]) if separate_query else None
+        together = maps[1:] if separate_query else maps
+        self.together, self.sizes = route.pack(*together), outputs_of(*together)
         self.casts = route.precision == "int8" and computes_bf16()
 
     def __call__(self, rows: Tensor, asking: Tensor | None) -> tuple[Tensor, ...]:
@@ -173,22 +209,76 @@ class StateMaps:
         states = torch.split(self.together(rows, dtype), self.sizes, dim=-1)
         return states if self.query is None else (self.query(rows if asking is None else asking, dtype), *states)
 
-    def parts(self) -> list["Part"]:
+    def parts(self) -> list[nn.Module]:
         """A module each for query, key and value, as transformers' own forward asks for them."""
-        ends = [sum(self.sizes[: index + 1]) for index in range(len(self.sizes))]
-        parts = [Part(self.together, end - size, end) for end, size in zip(ends, self.sizes, strict=True)]
+        parts = parts_of(self.together, self.sizes)
         return parts if self.query is None else [Part(self.query), *parts]
 
 
 class Part(nn.Module):
-    """A map as the module that transformers' own forward asks for: whole, or cut down to some of its outputs."""
+    """A map as the module that transformers' own forward asks for."""
 
-    def __init__(self, whole: Map, start: int = 0, stop: int | None = None) -> None:
+    # T5 looks at the type of a weight, where there is one.
+    weight = None
+
+    def __init__(self, whole: Map) -> None:
         super().__init__()
-        self.whole, self.outputs = whole, slice(start, stop)
+        self.whole = whole
 
     def forward(self, states: Tensor) -> Tensor:
-        return self.whole(states.flatten(0, -2))[:, self.outputs].unflatten(0, states.shape[:-1])  # type: ignore[no-untyped-call]
+        return _mapped(self.whole, states)
+
+
+class Slice(nn.Module):
+    """One of the maps that run as one, as the module that transformers' own forward asks for."""
+
+    def __init__(self, shared: "Shared", index: int) -> None:
+        super().__init__()
+        self.shared, self.index = shared, index
+
+    def forward(self, states: Tensor) -> Tensor:
+        return self.shared(states, self.index)
+
+
+class Shared:
+    """Runs a map of several modules once where they are asked for the same input one after the other.
+
+    What the others are still to ask for waits in the thread that asked, so threads and copies of a model share it.
+    """
+
+    def __init__(self, whole: Map, sizes: list[int]) -> None:
+        self.whole, self.sizes = whole, sizes
+        self._waiting = threading.local()
+
+    def __call__(self, states: Tensor, index: int) -> Tensor:
+        waiting = self._waiting.__dict__
+        if waiting.get("states") is not states or index not in waiting["outputs"]:
+            outputs = torch.split(_mapped(self.whole, states), self.sizes, dim=-1)
+            waiting.update(states=states, outputs=dict(enumerate(outputs)))
+        found: Tensor = waiting["outputs"].pop(index)
+        if not waiting["outputs"]:
+            waiting.clear()
+        return found
+
+    def __deepcopy__(self, memo: Any) -> "Shared":
+        return self
+
+
+def parts_of(whole: Map, sizes: list[int]) -> list[nn.Module]:
+    """A module for each of the maps that were packed as one.
+
+    Parameters
+    ----------
+    sizes : outputs of each
+    """
+    if len(sizes) == 1:
+        return [Part(whole)]
+    shared = Shared(whole, sizes)
+    return [Slice(shared, index) for index in range(len(sizes))]
+
+
+def _mapped(whole: Map, states: Tensor) -> Tensor:
+    return whole(states.flatten(0, -2)).view(*states.shape[:-1], -1)
 
 
 class AddNorm:

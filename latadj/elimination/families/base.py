@@ -98,6 +98,9 @@ class Family(ABC):
         trims : whether only the pooled position asks in this layer
         """
 
+    def lower_rest(self, model: PreTrainedModel, route: Route) -> None:  # noqa: B027 most have nothing more
+        """Put a route's maps in the place of what stands around the layers."""
+
     @abstractmethod
     def shape(self, layer: Any) -> LayerShape:
         """Weights of the layer's linear maps."""

@@ -7,9 +7,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from latadj.elimination.cost import LayerShape
-from latadj.elimination.families.base import split_heads
+from latadj.elimination.families.base import LOWERED, split_heads
 from latadj.elimination.families.decoders import Decoder
-from latadj.elimination.maps import Route
+from latadj.elimination.maps import Part, Route, StateMaps
+from latadj.elimination.prenorm import PreNormLayer, lower_feed_forward, lower_head
 from latadj.elimination.survivors import Survivors
 
 
@@ -31,7 +32,9 @@ class Gpt2(Decoder):
         self, layer: Any, rows: Tensor, asking: Tensor | None, alive: Survivors, given: Mapping[str, Any]
     ) -> tuple[Tensor, Tensor, Tensor]:
         block = layer.attn
-        query, key, value = block.c_attn(layer.ln_1(rows)).split(block.split_size, dim=-1)
+        lowered = layer.__dict__.get(LOWERED)
+        (states,) = (block.c_attn(layer.ln_1(rows)),) if lowered is None else lowered.attend(rows)
+        query, key, value = states.split(block.split_size, dim=-1)
         query = alive.frame(query)
         query = query if asking is None else alive.pick_last(query)
         size = block.head_dim
@@ -42,13 +45,29 @@ class Gpt2(Decoder):
         return block.scaling, block.attn_dropout.p if block.training else 0.0
 
     def project(self, layer: Any, context: Tensor, residual: Tensor) -> Tensor:
+        lowered = layer.__dict__.get(LOWERED)
+        if lowered is not None:
+            return lowered.project(context, residual)
         return layer.attn.resid_dropout(layer.attn.c_proj(context)) + residual
 
     def feed_forward(self, layer: Any, attended: Tensor) -> Tensor:
-        return attended + layer.mlp(layer.ln_2(attended))
+        lowered = layer.__dict__.get(LOWERED)
+        return attended + layer.mlp(layer.ln_2(attended)) if lowered is None else lowered.feed_forward(attended)
 
     def lower(self, layer: Any, route: Route, trims: bool) -> None:
-        raise NotImplementedError
+        block = layer.attn
+        states, output = StateMaps(route, block.c_attn), route.pack(block.c_proj)
+        (block.c_attn,), block.c_proj = states.parts(), Part(output)
+        layer.__dict__[LOWERED] = PreNormLayer(
+            first_norm=layer.ln_1,
+            states=states,
+            output=output,
+            second_norm=layer.ln_2,
+            block=lower_feed_forward(route, layer.mlp, ("c_fc",), "c_proj", "act"),
+        )
+
+    def lower_rest(self, model: PreTrainedModel, route: Route) -> None:
+        lower_head(model, route)
 
     def shape(self, layer: Any) -> LayerShape:
         block, width = layer.attn, layer.attn.embed_dim

@@ -8,9 +8,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from latadj.elimination.cost import LayerShape
-from latadj.elimination.families.base import split_heads
+from latadj.elimination.families.base import LOWERED, split_heads
 from latadj.elimination.families.decoders import Decoder, refuse_sliding
-from latadj.elimination.maps import Route
+from latadj.elimination.maps import Part, Route, StateMaps
+from latadj.elimination.prenorm import PreNormLayer, lower_feed_forward, lower_head, lowered_norm
 from latadj.elimination.survivors import Survivors
 
 # What a layer of this kind consists of, and nothing else.
@@ -42,15 +43,19 @@ class Llama(Decoder):
         self, layer: Any, rows: Tensor, asking: Tensor | None, alive: Survivors, given: Mapping[str, Any]
     ) -> tuple[Tensor, Tensor, Tensor]:
         block = layer.self_attn
-        normed = layer.input_layernorm(rows)
-        ask = normed if asking is None else layer.input_layernorm(asking)
-        query, key, value = block.q_proj(ask), block.k_proj(normed), block.v_proj(normed)
+        lowered = layer.__dict__.get(LOWERED)
+        if lowered is not None:
+            query, key, value = lowered.attend(rows, asking)
+        else:
+            normed = layer.input_layernorm(rows)
+            ask = normed if asking is None else layer.input_layernorm(asking)
+            query, key, value = block.q_proj(ask), block.k_proj(normed), block.v_proj(normed)
         query = split_heads(alive.frame(query) if asking is None else query[:, None], block.head_dim)
         key, value = split_heads(alive.frame(key), block.head_dim), split_heads(alive.frame(value), block.head_dim)
         if hasattr(block, "q_norm"):
             query, key = block.q_norm(query), block.k_norm(key)
         rotate = sys.modules[type(block).__module__].apply_rotary_pos_emb
-        cos, sin = (alive.at_origin(table) for table in given["position_embeddings"])
+        cos, sin = (alive.at_origin(table).to(key.dtype) for table in given["position_embeddings"])
         if asking is None:
             query, key = rotate(query, key, cos, sin)
         else:
@@ -64,13 +69,37 @@ class Llama(Decoder):
         return block.scaling, block.attention_dropout if block.training else 0.0
 
     def project(self, layer: Any, context: Tensor, residual: Tensor) -> Tensor:
-        return residual + layer.self_attn.o_proj(context)
+        lowered = layer.__dict__.get(LOWERED)
+        return residual + layer.self_attn.o_proj(context) if lowered is None else lowered.project(context, residual)
 
     def feed_forward(self, layer: Any, attended: Tensor) -> Tensor:
+        lowered = layer.__dict__.get(LOWERED)
+        if lowered is not None:
+            return lowered.feed_forward(attended)
         return attended + layer.mlp(layer.post_attention_layernorm(attended))
 
     def lower(self, layer: Any, route: Route, trims: bool) -> None:
-        raise NotImplementedError
+        block = layer.self_attn
+        states = StateMaps(route, block.q_proj, block.k_proj, block.v_proj, separate_query=trims)
+        block.q_proj, block.k_proj, block.v_proj = states.parts()
+        output = route.pack(block.o_proj)
+        block.o_proj = Part(output)
+        for name in STATE_NORMS & set(block._modules):
+            setattr(block, name, lowered_norm(getattr(block, name)))
+        layer.input_layernorm = lowered_norm(layer.input_layernorm)
+        layer.post_attention_layernorm = lowered_norm(layer.post_attention_layernorm)
+        layer.__dict__[LOWERED] = PreNormLayer(
+            first_norm=layer.input_layernorm,
+            states=states,
+            output=output,
+            second_norm=layer.post_attention_layernorm,
+            block=lower_feed_forward(route, layer.mlp, ("gate_proj", "up_proj"), "down_proj", "act_fn"),
+        )
+
+    def lower_rest(self, model: PreTrainedModel, route: Route) -> None:
+        base = self.base(model)
+        base.norm = lowered_norm(base.norm)
+        lower_head(model, route)
 
     def shape(self, layer: Any) -> LayerShape:
         block = layer.self_attn

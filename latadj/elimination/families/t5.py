@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from latadj.elimination.cost import ALL, SURVIVORS, LayerShape
-from latadj.elimination.families.base import Family, split_heads
-from latadj.elimination.maps import Route
+from latadj.elimination.families.base import LOWERED, Family, split_heads
+from latadj.elimination.maps import Part, Route, StateMaps, outputs_of, parts_of
+from latadj.elimination.prenorm import FeedForward, PreNormLayer, lower_feed_forward, lower_head, lowered_norm
 from latadj.elimination.survivors import Survivors
 
 # Field of the encoder's output that says which of its word-vectors are real; `generate` repeats it with the others.
@@ -41,10 +42,14 @@ class T5(Family):
         self, layer: Any, rows: Tensor, asking: Tensor | None, alive: Survivors, given: Mapping[str, Any]
     ) -> tuple[Tensor, Tensor, Tensor]:
         block = layer.layer[0].SelfAttention
-        normed = layer.layer[0].layer_norm(rows)
-        query, key, value = (alive.frame(part(normed)) for part in (block.q, block.k, block.v))
-        size = block.key_value_proj_dim
-        return split_heads(query, size), split_heads(key, size), split_heads(value, size)
+        lowered = layer.__dict__.get(LOWERED)
+        if lowered is not None:
+            states = lowered.attend(rows)
+        else:
+            normed = layer.layer[0].layer_norm(rows)
+            states = block.q(normed), block.k(normed), block.v(normed)
+        query, key, value = (split_heads(alive.frame(part), block.key_value_proj_dim) for part in states)
+        return query, key, value
 
     def attention(self, layer: Any) -> tuple[float, float]:
         block = layer.layer[0].SelfAttention
@@ -56,11 +61,15 @@ class T5(Family):
         return layer.layer[0].SelfAttention.compute_bias(length, length)
 
     def project(self, layer: Any, context: Tensor, residual: Tensor) -> Tensor:
+        lowered = layer.__dict__.get(LOWERED)
+        if lowered is not None:
+            return lowered.project(context, residual)
         block = layer.layer[0]
         return residual + block.dropout(block.SelfAttention.o(context))
 
     def feed_forward(self, layer: Any, attended: Tensor) -> Tensor:
-        return layer.layer[-1](attended)
+        lowered = layer.__dict__.get(LOWERED)
+        return layer.layer[-1](attended) if lowered is None else lowered.feed_forward(attended)
 
     def result(self, hidden: Tensor, bias: Tensor | None) -> Any:
         return hidden, bias, None
@@ -71,7 +80,38 @@ class T5(Family):
         return output
 
     def lower(self, layer: Any, route: Route, trims: bool) -> None:
-        raise NotImplementedError
+        block = layer.layer[0].SelfAttention
+        states, output = StateMaps(route, block.q, block.k, block.v), route.pack(block.o)
+        block.q, block.k, block.v = states.parts()
+        block.o = Part(output)
+        second = _lowered_feed_forward(layer, route)
+        layer.__dict__[LOWERED] = PreNormLayer(
+            first_norm=layer.layer[0].layer_norm,
+            states=states,
+            output=output,
+            second_norm=layer.layer[-1].layer_norm,
+            block=second,
+        )
+
+    def lower_rest(self, model: PreTrainedModel, route: Route) -> None:
+        encoder = self.base(model)
+        encoder.final_layer_norm = lowered_norm(encoder.final_layer_norm)
+        decoder = getattr(getattr(model, "transformer", model), "decoder", None)
+        if decoder is None:
+            return
+        decoder.final_layer_norm = lowered_norm(decoder.final_layer_norm)
+        for layer in decoder.block:
+            # Keys and values of the encoder's output have another input than the queries.
+            for block, runs in (
+                (layer.layer[0].SelfAttention, (("q", "k", "v"), ("o",))),
+                (layer.layer[1].EncDecAttention, (("q",), ("k", "v"), ("o",))),
+            ):
+                for names in runs:
+                    maps = [getattr(block, name) for name in names]
+                    for name, part in zip(names, parts_of(route.pack(*maps), outputs_of(*maps)), strict=True):
+                        setattr(block, name, part)
+            _lowered_feed_forward(layer, route)
+        lower_head(model, route)
 
     def shape(self, layer: Any) -> LayerShape:
         block = layer.layer[0].SelfAttention
@@ -92,6 +132,14 @@ class T5(Family):
 
     def reads(self, model: PreTrainedModel) -> str:
         return SURVIVORS if any(True for _ in self.heads(model)) else ALL
+
+
+def _lowered_feed_forward(layer: Any, route: Route) -> FeedForward:
+    """Lower the feed-forward block of an encoder's or a decoder's layer, and all of the layer's norms."""
+    for part in layer.layer:
+        part.layer_norm = lowered_norm(part.layer_norm)
+    block = layer.layer[-1].DenseReluDense
+    return lower_feed_forward(route, block, ("wi_0", "wi_1") if hasattr(block, "wi_0") else ("wi",), "wo", "act")
 
 
 def _reading_survivors(forward: Any) -> Any:
