@@ -93,7 +93,9 @@ class Call:
 
     def listener(self, layer: int) -> Listener | None:
         """Who is asked in a layer what its word-vectors contribute; None if nobody wants to know."""
-        chosen = self.eliminates(layer) and not self._last_read(layer)
+        # Where every place goes to the most recent, no score decides.
+        all_recent = self.causal and self.manner.window.recent >= 1.0
+        chosen = self.eliminates(layer) and not self._last_read(layer) and not all_recent
         if self.manner.observer is None and not chosen:
             return None
         entering, prompts = self.entering[layer], self._prompts[layer]
