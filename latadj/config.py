@@ -171,7 +171,7 @@ class AdjustConfig(StageConfig):
 class CalibrationConfig:
     """How ACC is measured and which dial comes of it; ``device_only`` leaves the dial as it is.
 
-    examples : None: 512 texts, or 64 prompts of a language model
+    examples : None: 512 texts, or 24 prompts of a language model
     queries, sinks, recent, smooth : a decoder's window, see ``latadj.elimination.profile.Window``; None: chosen by
         trial
     """
@@ -191,7 +191,7 @@ class CalibrationConfig:
 
 @dataclass
 class SearchConfig:
-    """Where profiles are searched for, and how many are tried at each speedup; None: 48, or 10 on prompts."""
+    """Where profiles are searched for, and how many are tried at each speedup; None: 48, or 6 on prompts."""
 
     speedups: list[float] = field(default_factory=lambda: [1.5, 2.0, 3.0, 5.0])
     trials: int | None = None

@@ -40,8 +40,8 @@ from latadj.sidecar import SIDECAR, Device, Serving, check, read_sidecar, uses_p
 log = logging.getLogger("latadj")
 # Profiles tried for each speedup where nobody says, and examples that a choice between prompts stands on: long
 # prompts take their time.
-TRIALS = {"classification": 48, "generation": 10}
-MOST_TRIED = 16
+TRIALS = {"classification": 48, "generation": 6}
+MOST_TRIED = 8
 SHOWN = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0)
 
 

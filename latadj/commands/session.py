@@ -30,7 +30,7 @@ from latadj.tasks.windows import context_length, cut
 
 log = logging.getLogger("latadj")
 # Training examples that a calibration asks about where nobody says; prompts are long.
-EXAMPLES = {"classification": 512, "generation": 64}
+EXAMPLES = {"classification": 512, "generation": 24}
 PROMPTS_AT_ONCE = 8
 
 
