@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from latadj.elimination.cost import ALL, SURVIVORS, LayerShape
-from latadj.elimination.families.base import Family, split_heads
+from latadj.elimination.families.base import Family, parameters, split_heads
 from latadj.elimination.maps import Route
 from latadj.elimination.survivors import Survivors
 
@@ -93,10 +93,11 @@ class T5(Family):
 
 def _reading_survivors(forward: Any) -> Any:
     """The forward of encoder and decoder that runs the encoder first, and hands on which of its outputs are real."""
+    names = parameters(forward)
 
     @wraps(forward)  # `generate` looks at the signature
     def reading(model: Any, *args: Any, **kwargs: Any) -> Any:
-        arguments = {**dict(zip(_names(forward), args, strict=False)), **kwargs}
+        arguments = {**dict(zip(names, args, strict=False)), **kwargs}
         outputs = arguments.get("encoder_outputs")
         if outputs is None:
             passed = {name: arguments.get(name) for name in ("input_ids", "attention_mask", "inputs_embeds")}
@@ -111,9 +112,3 @@ def _reading_survivors(forward: Any) -> Any:
         return forward(model, **arguments)
 
     return reading
-
-
-def _names(forward: Any) -> tuple[str, ...]:
-    from inspect import signature
-
-    return tuple(signature(forward).parameters)[1:]
