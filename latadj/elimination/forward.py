@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from types import MethodType
 from typing import Any
@@ -86,6 +86,8 @@ def base_forward(base: Any, *args: Any, **kwargs: Any) -> Any:
         if is_short(past):
             kwargs[_ARGUMENT] = (_decoding(base, arguments, inputs), family)
         return forward(*args, **kwargs)
+    if last is not None and last > 1:
+        setting = _before_last(setting, last, arguments, inputs)
     reads = _reads(elimination, setting, last)
     if reads != POOLED and not setting.profile.eliminates and setting.manner.observer is None:
         return forward(*args, **kwargs)
@@ -110,6 +112,21 @@ def base_forward(base: Any, *args: Any, **kwargs: Any) -> Any:
     if "attention_mask" in kwargs:
         kwargs["attention_mask"] = None  # who is real travels in the call; transformers need not build a mask
     return family.finish(forward(*args, **kwargs, **{_ARGUMENT: (call, family)}), call)
+
+
+def _before_last(setting: Setting, last: int, arguments: Mapping[str, Any], inputs: Tensor) -> Setting:
+    """The setting of a pass of which several last positions are read: what stands before them is the prompt.
+
+    So candidates that follow a prompt, as in assisted generation, are never eliminated.
+    """
+    if setting.manner.prompt is not None or not setting.profile.eliminates:
+        return setting
+    mask = _mask(arguments, inputs)
+    if mask is not None and not bool(mask[:, -last:].all()):
+        return setting
+    lengths = [inputs.shape[1]] * len(inputs) if mask is None else mask.sum(dim=1).tolist()
+    prompt = tuple(int(length) - last + 1 for length in lengths)
+    return replace(setting, manner=replace(setting.manner, prompt=prompt)) if min(prompt) > 0 else setting
 
 
 def _reads(elimination: Elimination, setting: Setting, last: int | None) -> str:
@@ -220,7 +237,7 @@ def _attended(
     query, key, value = family.states(layer, rows, asking, entering, given)
     past = given.get("past_key_values")
     if past is not None:
-        _cache(past, index, entering, key, value)
+        _cache(past, index, entering, key, value, call.after)
     scale, dropout = family.attention(layer)
     context = attention(
         query,
@@ -236,10 +253,10 @@ def _attended(
     return entering.rows(context) if asking is None else context[:, 0]
 
 
-def _cache(past: Any, index: int, entering: Survivors, key: Tensor, value: Tensor) -> None:
+def _cache(past: Any, index: int, entering: Survivors, key: Tensor, value: Tensor, after: int) -> None:
     """Keep a layer's keys and values; those of the first layer at every column, so that positions are counted right."""
     if index > 0 or entering.origin is None:
-        store(past, index, key, value, entering.length, entering.real)
+        store(past, index, key, value, entering.length, entering.real, after)
         return
     columns = (_at_positions(entering.rows(states.transpose(1, 2).flatten(2)), entering) for states in (key, value))
     key, value = (split_heads(states, key.shape[3]) for states in columns)

@@ -71,6 +71,16 @@ def test_prompt_and_continuation_in_one_pass_equal_masking(family, batch):
 
 
 @torch.no_grad()
+def test_a_head_that_reads_the_last_columns_takes_what_stands_before_them_for_the_prompt(family, batch):
+    model = attach(tiny(family, "language"))
+    kept = ALL - PROMPT + 1
+    with at_profile(model, CUT, window=WINDOW):
+        found = model(**batch, logits_to_keep=kept).logits
+    with at_profile(model, CUT, window=WINDOW, prompt=prompts(batch)):
+        assert near([found], [model(**batch).logits[:, -kept:]], atol=0)
+
+
+@torch.no_grad()
 def test_the_protected_stay_and_no_continuation_is_eliminated(family, batch):
     model = attach(tiny(family, "language"))
     options = {"window": Window(queries=4, sinks=2, recent=0.5), "prompt": prompts(batch)}
