@@ -15,6 +15,7 @@ from latadj.elimination.attention import attention
 from latadj.elimination.cache import Decoding, can_shorten, is_filled, is_short, require_shortenable, store
 from latadj.elimination.call import Call, Manner
 from latadj.elimination.cost import ALL, POOLED
+from latadj.elimination.eager import eager
 from latadj.elimination.families import Family
 from latadj.elimination.families.base import parameters, split_heads
 from latadj.elimination.families.decoders import LAST
@@ -71,6 +72,7 @@ def _previous_forward(module: nn.Module) -> Any:
     return module.__dict__[f"{MARK}_forward"] or MethodType(type(module).forward, module)
 
 
+@eager
 def base_forward(base: Any, *args: Any, **kwargs: Any) -> Any:
     """Forward of a base model: opens the pass's state and hands it to the layers with the other arguments."""
     elimination: Elimination = getattr(base, MARK)
@@ -94,6 +96,11 @@ def base_forward(base: Any, *args: Any, **kwargs: Any) -> Any:
     if not setting.profile.eliminates and family.causal and not can_shorten(past):
         return forward(*args, **kwargs)
     require_shortenable(past)
+    if arguments.get("output_attentions") or base.config.output_attentions:
+        raise ValueError(
+            "output_attentions=True: elimination does not keep attention probabilities; at_profile(..., observer=) "
+            "hands over what each word-vector received"
+        )
     mask = _mask(arguments, inputs)
     if last == 1 and mask is not None and not bool(mask[:, -1].all()):
         raise ValueError(

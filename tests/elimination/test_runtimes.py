@@ -1,15 +1,17 @@
-"""Caches and attention implementations: each works, or is refused with a reason."""
+"""Caches, compilers and attention implementations: each works, or is refused with a reason."""
 
 import warnings
 
 import pytest
 import torch
-from tiny import CUT, DECODERS, FULL, batch_of, tiny
+from tiny import CUT, DECODERS, FULL, LENGTHS, Case, batch_of, near, tiny
+from torch._dynamo.exc import Unsupported
 from transformers import DynamicCache, StaticCache
 from transformers.cache_utils import QuantizedCache
 
-from latadj.elimination.attach import at_profile, attach
+from latadj.elimination.attach import at_profile, attach, detach
 from latadj.elimination.cache import Decoding
+from latadj.elimination.profile import Profile
 
 BATCH = {name: tensor for name, tensor in batch_of([14, 9], side="left").items() if name != "position_ids"}
 
@@ -125,3 +127,36 @@ def test_sliding_windows_are_refused(family, options):
     model = tiny(family, "language", **options)
     with pytest.raises(ValueError, match=r"sliding-window attention \(sliding_window=8\).*sliding_window=None if"):
         attach(model)
+
+
+@pytest.mark.parametrize("case", [Case("bert", "classifier"), Case("t5", "language")], ids=str)
+def test_attention_probabilities_are_refused_where_they_are_not_kept(case):
+    model, batch = case.make(attn_implementation="eager"), case.batch(LENGTHS)
+    attach(model)
+    with pytest.raises(ValueError, match="output_attentions=True: elimination does not keep"), at_profile(model, CUT):
+        model(**batch, output_attentions=True)
+    assert len(detach(model)(**batch, output_attentions=True)[-1]) == 4
+
+
+COMPILED = [Case("bert", "classifier"), Case("bert", "tagger"), Case("gpt2", "classifier"), Case("llama", "language")]
+
+
+@pytest.mark.parametrize("case", [*COMPILED, Case("t5", "tagger")], ids=str)
+def test_a_compiled_model_follows_the_dial(case):
+    torch._dynamo.reset()
+    model = attach(case.make())
+    compiled = torch.compile(model, backend="eager")
+    with torch.no_grad():
+        for profile in (FULL, CUT, Profile((0.5, 0.5, 0.25, 0.25)), FULL):
+            for lengths in (LENGTHS, [9, 9]):
+                batch = case.batch(lengths)
+                with at_profile(model, profile):
+                    assert near(case.outputs(compiled, batch), case.outputs(model, batch))
+
+
+@pytest.mark.parametrize("case", [*COMPILED, Case("t5", "language")], ids=str)
+def test_one_graph_of_the_whole_model_is_refused(case):
+    torch._dynamo.reset()
+    model = attach(case.make())
+    with pytest.raises(Unsupported, match="elimination runs eagerly: leave fullgraph=True out, or detach the model"):
+        torch.compile(model, backend="eager", fullgraph=True)(**case.batch(LENGTHS))

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from latadj.elimination.cost import POOLED
+from latadj.elimination.eager import eager
 from latadj.elimination.families.base import Family, parameters
 
 # Argument in which a head tells its base how many of the last columns are read; 0: the last real one of each text.
@@ -55,6 +56,7 @@ def _always_last(forward: Any) -> Any:
     return reading
 
 
+@eager
 def _up_to_read(model: Any, arguments: Mapping[str, Any]) -> Tensor | None:
     """The mask of a classifier's pass, with the position that is read as the last real one.
 

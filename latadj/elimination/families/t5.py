@@ -64,6 +64,11 @@ class T5(Family):
 
     def finish(self, output: Any, call: Any) -> Any:
         if call.reads == SURVIVORS:
+            if isinstance(output, tuple):
+                raise ValueError(
+                    "return_dict=False: an encoder that eliminates must hand on which of its outputs are real, which a "
+                    "tuple has no place for: leave return_dict out"
+                )
             output[REAL] = call.leaving_mask()
         return output
 
