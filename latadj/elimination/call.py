@@ -83,6 +83,11 @@ class Call:
     def layers(self) -> int:
         return len(self._falls)
 
+    @property
+    def after(self) -> int:
+        """Word-vectors at the end of every sequence that are no prompt."""
+        return int(self._after.min()) if len(self._after) else 0
+
     def trims(self, layer: int) -> bool:
         """Whether only the pooled position leaves this layer, so that it alone needs computing."""
         # An observer wants every query's attention, so there the pooled position is chosen like any survivor.
