@@ -142,11 +142,22 @@ class DeviceConfig:
 
 @dataclass
 class StageConfig:
-    """One stage of fine-tuning; ``warmup`` is a share of the steps, ``patience`` counts epochs."""
+    """One stage of fine-tuning; ``warmup`` is a share of the steps, ``patience`` counts validations.
+
+    accumulate : batches of one step
+    max_steps : most steps, whatever ``epochs`` says
+    eval_steps : steps from one validation to the next; None: an epoch
+    eval_examples : most validation examples of running text, each scored at every speedup; None: all
+    """
 
     epochs: float = 3
+    max_steps: int | None = None
     learning_rate: float = 5e-5
     batch_size: int = 32
+    accumulate: int = 1
+    gradient_checkpointing: bool = False
+    eval_steps: int | None = None
+    eval_examples: int | None = None
     warmup: float = 0.1
     weight_decay: float = 0.01
     patience: int = 2
@@ -157,8 +168,12 @@ class AdjustConfig(StageConfig):
     """Adjustable fine-tuning along ``families`` of profiles, at speedups drawn up to ``max_speedup``.
 
     A ``skew`` above 1 draws small speedups more often. ``dropout`` is that of the hidden state.
+
+    full_share : share of the batches that go through the full model, the others through a cut one; None: each batch
+        goes through both
     """
 
+    full_share: float | None = None
     max_speedup: float = 5.0
     skew: float = 1.5
     dropout: float = 0.0
