@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from torch import nn
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from latadj.elimination.attach import at_profile, attached
 from latadj.elimination.families import layers_of
 from latadj.elimination.lower import lower
-from latadj.elimination.maps import DTYPES, PRECISIONS, Route, engines, vnni
+from latadj.elimination.maps import DTYPES, PRECISIONS, Route, engines, vnni, weight_of
 from latadj.elimination.profile import Profile
 from latadj.measure.clock import take_turns
 from latadj.questions import Questions
@@ -75,12 +76,13 @@ def fastest_route(model: PreTrainedModel, precision: str, device: torch.device) 
         return routes[0]
     layer = layers_of(model)[0]
     widest = max(
-        (part for part in layer.modules() if isinstance(part, nn.Linear)), key=lambda part: part.weight.numel()
+        (part for part in layer.modules() if isinstance(part, nn.Linear | Conv1D)), key=lambda part: part.weight.numel()
     )
     dtype = DTYPES[precision]
     source = copy.deepcopy(widest).to(dtype)
     generator = torch.Generator().manual_seed(0)
-    rows = [torch.randn(count, source.in_features, generator=generator).to(dtype) for count in ROWS]
+    width = weight_of(source).shape[1]
+    rows = [torch.randn(count, width, generator=generator).to(dtype) for count in ROWS]
     maps = {route: route.pack(source) for route in routes}
     with torch.inference_mode():
         if precision == "fp32":

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import tiny_bert
+from tiny import FAMILIES, tiny
 
 from latadj import precision, questions
 from latadj.elimination.attach import attach
@@ -70,6 +71,13 @@ def test_the_faster_kernel_is_taken(monkeypatch, name, quick):
     model = tiny_bert()
     assert fastest_route(model, name, CPU) == Route(name, quick)
     assert not is_lowered(model)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_has_a_map_to_compare_kernels_on(monkeypatch, family):
+    needs("fp32", "onednn")
+    monkeypatch.setattr(precision, "take_turns", clock(KERNELS | {"onednn": 1.0}))
+    assert fastest_route(tiny(family), "fp32", CPU) == Route("fp32", "onednn")
 
 
 def test_a_kernel_that_is_quick_for_one_text_and_slow_for_a_batch_counts_by_both(monkeypatch):

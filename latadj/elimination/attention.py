@@ -193,26 +193,36 @@ def _causal_blocks(
     """Contexts (batch, n, width), and what keys receive from the queries in ``asked``, (batch, n) booleans."""
     batch, heads, n, size = query.shape
     groups = key.shape[1]
-    shared = heads // groups
     context = value.new_empty(batch, n, heads, value.shape[3])
     received = value.new_zeros(batch if asked is not None else 0, groups, n, dtype=torch.float32)
+    first_asked, after_asked, alike = _span(asked)
     keys, values, zero = _heads(key).mT, _heads(value), query.new_zeros(())
-    unseen = torch.ones(block, block, dtype=torch.bool, device=query.device).triu(1)
+    unseen = query.new_full((block, block), -torch.inf).triu(1)
     for first in range(0, n, block):
         stop = min(first + block, n)
+        count = stop - first
         own = query[:, :, first:stop].reshape(batch * groups, -1, size)
         logits = torch.baddbmm(zero, own, keys[:, :, :stop], beta=0, alpha=scale)
-        count = stop - first
-        logits.view(-1, shared, count, stop)[..., first:].masked_fill_(unseen[:count, :count], -torch.inf)
+        logits.view(-1, count, stop)[..., first:].add_(unseen[:count, :count])
         probs = logits.softmax(dim=-1)
         found = torch.bmm(probs, values[:, :stop]).view(batch, heads, count, -1)
         context[:, first:stop] = found.transpose(1, 2)
-        if asked is not None and bool((whom := asked[:, first:stop]).any()):
-            probs = probs.view(batch, groups, shared, count, stop)
-            if not bool(whom.all()):
-                probs = probs * whom[:, None, None, :, None]
-            received[:, :, :stop] += probs.sum(dim=(2, 3), dtype=torch.float32)
+        whom = slice(max(first, first_asked), min(stop, after_asked))
+        if asked is not None and whom.start < whom.stop:
+            heard = probs.view(batch, groups, -1, count, stop)[:, :, :, whom.start - first : whom.stop - first]
+            if not alike:
+                heard = heard * asked[:, None, None, whom, None]
+            received[:, :, :stop] += heard.sum(dim=(2, 3), dtype=torch.float32)
     return context.flatten(2), received
+
+
+def _span(asked: Tensor | None) -> tuple[int, int, bool]:
+    """The first query that is asked, the one after the last, and whether all in between are asked of all sequences."""
+    columns = [] if asked is None else asked.any(dim=0).nonzero().flatten().tolist()
+    if asked is None or not columns:
+        return 0, 0, True
+    first, after = columns[0], columns[-1] + 1
+    return first, after, bool(asked[:, first:after].all())
 
 
 def _asked(queries: Tensor | None, batch: int, n: int, device: torch.device) -> Tensor:

@@ -118,8 +118,10 @@ class Call:
         entering = self.entering[layer]
         visible: Tensor | None = None
         if queries is not None:
-            keys = torch.arange(entering.width, device=entering.device)
-            visible = (queries[:, :, None] >= keys).sum(dim=1)
+            # Of queries that follow each other, those at a key or after it.
+            places = torch.arange(entering.width, device=entering.device)
+            prompts = torch.from_numpy(self._prompts[layer]).to(entering.device)[:, None]
+            visible = (prompts - places.maximum(prompts - queries.shape[1])).clamp(min=0)
             if entering.real is not None:
                 visible = visible * entering.real
         elif entering.real is not None:

@@ -5,7 +5,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from latadj.elimination.maps import Map, Part, Route, StateMaps, outputs_of, parts_of
+from latadj.elimination.maps import Map, Route, outputs_of
+from latadj.elimination.parts import Part, StateMaps, parts_of
 
 
 def lowered_norm(norm: Any) -> Any:

@@ -105,20 +105,33 @@ def test_what_keys_of_a_decoder_receive_is_a_sum_of_explicit_probabilities(monke
         assert torch.allclose(found[row], expected, atol=1e-5)
 
 
+ASKED = {"the last": [[8]] * 3, "some": [[6, 7, 8], [-1, 0, 1], [2, 3, 5]], "all": [list(range(9))] * 3}
+
+
+@pytest.mark.parametrize("learns", [False, True], ids=["products", "fused"])
+@pytest.mark.parametrize(("dtype", "near"), [(torch.float32, 1e-5), (torch.bfloat16, 0.05)])
+@pytest.mark.parametrize("sizes", [(1, 1), (4, 1), (4, 2**20), (64, 2**20)], ids=str)
+@pytest.mark.parametrize("asked", ASKED.values(), ids=ASKED)
 @pytest.mark.parametrize("groups", [2, 4])
-def test_a_causal_query_attends_to_those_before_it(groups):
+def test_a_causal_query_attends_to_those_before_it(monkeypatch, groups, asked, sizes, dtype, near, learns):
+    block, workspace = sizes
+    monkeypatch.setitem(attention_module.BLOCK, dtype, block)
+    monkeypatch.setattr(attention_module, "BLOCK_WORKSPACE", workspace)
     query, key = causal_states(groups)
-    value = torch.randn(3, groups, 9, 8)
-    heard = []
-    with torch.no_grad():
-        listener = Listener(torch.tensor([[8]] * 3), lambda *found: heard.append(found))
-        context = attention(query, key, value, None, scale=0.3, causal=True, listener=listener)
+    value, asked, heard = torch.randn(3, groups, 9, 8), torch.tensor(asked), []
+    with torch.set_grad_enabled(learns):
+        listener = Listener(asked, lambda *found: heard.append(found))
+        states = [part.to(dtype) for part in (query, key, value)]
+        context = attention(*states, None, scale=0.3, causal=True, listener=listener)
+        alone = attention(*states, None, scale=0.3, causal=True)
     keys, values = (part.repeat_interleave(4 // groups, dim=1) for part in (key, value))
     logits = (query @ keys.mT * 0.3).masked_fill(~torch.ones(9, 9, dtype=torch.bool).tril(), -torch.inf)
-    expected = logits.softmax(dim=-1) @ values
-    assert torch.allclose(context, expected.transpose(1, 2).flatten(2), atol=1e-5)
-    ((received, _),) = heard
-    assert torch.allclose(received.sum(dim=(1, 2)), torch.full((3,), 4.0), atol=1e-5)
+    expected = (logits.softmax(dim=-1) @ values).transpose(1, 2).flatten(2)
+    assert torch.allclose(context.float(), expected, atol=near)
+    assert torch.allclose(alone.float(), expected, atol=near)
+    ((received, given),) = heard
+    assert torch.allclose(received, received_from(query, key, asked, 0.3), atol=near)
+    assert torch.equal(given, states[2])
 
 
 def test_a_bias_is_added_to_the_products():

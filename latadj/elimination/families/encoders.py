@@ -11,7 +11,8 @@ from transformers import PreTrainedModel
 
 from latadj.elimination.cost import ALL, LayerShape
 from latadj.elimination.families.base import LOWERED, Family, split_heads
-from latadj.elimination.maps import AddNorm, LoweredLayer, Part, Route, StateMaps
+from latadj.elimination.maps import Route
+from latadj.elimination.parts import AddNorm, LoweredLayer, Part, StateMaps
 from latadj.elimination.survivors import Survivors
 
 

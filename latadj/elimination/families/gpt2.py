@@ -9,7 +9,8 @@ from transformers import PreTrainedModel
 from latadj.elimination.cost import LayerShape
 from latadj.elimination.families.base import LOWERED, split_heads
 from latadj.elimination.families.decoders import Decoder
-from latadj.elimination.maps import Part, Route, StateMaps
+from latadj.elimination.maps import Route
+from latadj.elimination.parts import Part, StateMaps
 from latadj.elimination.prenorm import PreNormLayer, lower_feed_forward, lower_head
 from latadj.elimination.survivors import Survivors
 

@@ -9,7 +9,8 @@ from transformers import PreTrainedModel
 
 from latadj.elimination.cost import ALL, SURVIVORS, LayerShape
 from latadj.elimination.families.base import LOWERED, Family, parameters, split_heads
-from latadj.elimination.maps import Part, Route, StateMaps, outputs_of, parts_of
+from latadj.elimination.maps import Route, outputs_of
+from latadj.elimination.parts import Part, StateMaps, parts_of
 from latadj.elimination.prenorm import FeedForward, PreNormLayer, lower_feed_forward, lower_head, lowered_norm
 from latadj.elimination.survivors import Survivors
 

@@ -1,0 +1,101 @@
+"""A packed map computes what the linear modules compute that it was made of."""
+
+import pytest
+import torch
+from transformers.pytorch_utils import Conv1D
+
+from latadj.elimination.maps import FEW_ROWS, MANY_ROWS, Route, even
+from latadj.elimination.parts import StateMaps
+from latadj.precision import kernels
+
+CPU = torch.device("cpu")
+EXACT = [Route("fp32", "plain"), Route("fp32", "onednn")]
+BF16 = [Route("bf16", "plain"), Route("bf16", "onednn")]
+INT8 = [Route("int8", "onednn"), Route("int8", "x86")]
+# How far a rounded output may lie from the exact one, as a share of the largest.
+NEAR = {"fp32": 1e-5, "bf16": 0.02, "int8": 0.05}
+
+
+def name(route):
+    return f"{route.precision}-{route.kernel}"
+
+
+@pytest.fixture(params=[*EXACT, *BF16, *INT8], ids=name)
+def route(request):
+    if request.param.kernel not in kernels(request.param.precision, CPU):
+        pytest.skip(f"this torch has no {request.param.precision} by {request.param.kernel} on this processor")
+    return request.param
+
+
+def packed_and_exact(route, *parts, rows):
+    """Outputs of the parts packed as one, and of the parts."""
+    with torch.no_grad():
+        exact = torch.cat([part(rows) for part in parts], dim=1)
+        if route.precision == "bf16":
+            parts, rows = [part.bfloat16() for part in parts], rows.bfloat16()
+        return route.pack(*parts)(rows).float(), exact
+
+
+def assert_near(found, exact, route):
+    assert found.shape == exact.shape
+    assert (found - exact).abs().max() < NEAR[route.precision] * exact.abs().max()
+
+
+@pytest.mark.parametrize("count", [1, 7, 50, MANY_ROWS, MANY_ROWS + 1, 77, 512, 700])
+def test_maps_of_one_input_run_as_one(route, count):
+    torch.manual_seed(0)
+    parts = [torch.nn.Linear(32, 16), torch.nn.Linear(32, 24)]
+    assert_near(*packed_and_exact(route, *parts, rows=torch.randn(count, 32)), route)
+
+
+@pytest.mark.parametrize("count", [1, 50, 77])
+def test_weights_that_are_kept_the_other_way_round_are_packed_alike(route, count):
+    torch.manual_seed(0)
+    parts = [Conv1D(16, 32), Conv1D(24, 32)]
+    assert_near(*packed_and_exact(route, *parts, rows=torch.randn(count, 32)), route)
+
+
+@pytest.mark.parametrize("activation", [None, "GELUActivation", "NewGELUActivation"])
+@pytest.mark.parametrize("route", INT8[:1], indirect=True, ids=name)
+def test_int8_gives_the_same_for_few_rows_as_for_many(monkeypatch, route, activation):
+    torch.manual_seed(0)
+    packed = route.pack(torch.nn.Linear(32, 48), activation=activation)
+    rows = torch.randn(FEW_ROWS, 32)
+    few = packed(rows)
+    monkeypatch.setattr("latadj.elimination.maps.FEW_ROWS", 0)
+    many = packed(rows)
+    assert (few.dtype, few.shape) == (many.dtype, many.shape)
+    assert torch.allclose(few, many, atol=0.01 * many.abs().max().item())
+
+
+@pytest.mark.parametrize("route", INT8, indirect=True, ids=name)
+def test_int8_maps_give_the_type_that_is_asked_for(route):
+    packed = route.pack(torch.nn.Linear(32, 48))
+    for count in (FEW_ROWS, FEW_ROWS + 1):
+        rows = torch.randn(count, 32)
+        assert packed(rows, torch.bfloat16).dtype == torch.bfloat16
+        assert packed(rows).dtype == packed(rows.bfloat16()).dtype == torch.float32
+        assert torch.allclose(packed(rows, torch.bfloat16).float(), packed(rows), atol=0.05)
+
+
+def test_kernels_meet_few_numbers_of_rows_and_compute_few_too_many():
+    counts = range(1, 5000)
+    assert all(count <= even(count) <= count * 1.25 for count in counts)
+    assert all(even(count) <= count * 17 / 16 for count in counts if count > 256)
+    assert all(even(even(count)) == even(count) for count in counts)
+    assert [even(count) for count in (1, MANY_ROWS, 65, 300, 700, 768, 4001)] == [1, MANY_ROWS, 80, 304, 704, 768, 4096]
+    assert len({even(count) for count in counts}) < 200
+
+
+@pytest.mark.parametrize("separate", [False, True])
+def test_modules_that_share_a_map_answer_for_their_own_input(separate):
+    torch.manual_seed(0)
+    maps = [torch.nn.Linear(32, size) for size in (16, 8, 8)]
+    states = StateMaps(Route("fp32", "plain"), *maps, separate_query=separate)
+    query, key, value = states.parts()
+    first, second = torch.randn(2, 5, 32), torch.randn(2, 5, 32)
+    with torch.no_grad():
+        asked = [(query, 0, first), (key, 1, first), (value, 2, first), (key, 1, second), (key, 1, second)]
+        asked += [(query, 0, first), (value, 2, second), (query, 0, second), (value, 2, first[:, -1:])]
+        for part, index, rows in asked:
+            assert torch.allclose(part(rows), maps[index](rows), atol=1e-6)
