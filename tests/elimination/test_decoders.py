@@ -4,8 +4,10 @@ import copy
 
 import pytest
 import torch
+from conftest import use_checkpointing
 from masking import masked, survivors_of
 from tiny import CUT, DECODERS, FULL, LENGTHS, Case, batch_of, near, tiny
+from transformers import DynamicCache
 
 from latadj.elimination.attach import at_profile, attach, detach
 from latadj.elimination.profile import Profile, Window
@@ -116,6 +118,16 @@ def test_a_position_that_more_queries_see_is_divided_by_as_many(family):
     # Query i gives 1 / (i + 1) to each of those it sees; key j is seen by the 6 - j later ones.
     received = torch.tensor([sum(1 / (i + 1) for i in range(j, 6)) / (6 - j) for j in range(6)])
     assert all(torch.allclose(scores, shares(received[None]), atol=1e-5) for scores in seen)
+
+
+def test_gradient_checkpointing_caches_nothing_twice(family):
+    model = tiny(family, "language")
+    use_checkpointing(model)
+    attach(model).train()
+    cache = DynamicCache()
+    with at_profile(model, CUT, prompt=[6, 6]):
+        model(**batch_of([9, 9]), past_key_values=cache, use_cache=True).logits[:, 5:].sum().backward()
+    assert cache.get_seq_length() == 0
 
 
 def test_the_hidden_state_gets_shorter_and_comes_back_at_full_length(family):

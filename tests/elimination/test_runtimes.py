@@ -87,6 +87,37 @@ def test_a_short_cache_forgets_what_is_no_prompt(family):
         assert torch.allclose(found.values, layer.values, atol=1e-5)
 
 
+def test_after_it_forgot_a_short_cache_knows_which_columns_are_new():
+    model, batch = attach(tiny("llama", "language")), batch_of([9])
+    cache = short_cache(model, batch)
+    cache.crop(-2)
+    mask = torch.tensor([[1] * 7 + [0, 1]])
+    hidden = Decoding(cache, mask.bool(), 2, "sdpa", torch.float32).mask(3, None)
+    assert hidden[0, 0, :, -2:].tolist() == [[False, False], [False, True]]
+    with pytest.raises(ValueError, match="cannot forget 2 tokens"):
+        cache.crop(-2)
+
+
+@torch.no_grad()
+def test_texts_of_a_short_cache_can_be_reordered_and_picked(family):
+    """As a search does that lets one text take the place of another."""
+    model = attach(tiny(family, "language"))
+    batch = batch_of([12, 7], side="left")
+    prompt = {name: tensor[:, :11] for name, tensor in batch.items()}
+    step = {name: tensor if name == "attention_mask" else tensor[:, 11:] for name, tensor in batch.items()}
+    swapped, second = torch.tensor([1, 0]), torch.tensor([1])
+    with at_profile(model, CUT):
+        caches = [model(**prompt, use_cache=True, logits_to_keep=1).past_key_values for _ in range(3)]
+    expected = model(**step, past_key_values=caches[0]).logits
+    caches[1].reorder_cache(swapped)
+    found = model(**{name: tensor[swapped] for name, tensor in step.items()}, past_key_values=caches[1]).logits
+    assert near([found], [expected[swapped]])
+    caches[2].batch_select_indices(second)
+    caches[2].batch_repeat_interleave(2)
+    both = {name: tensor[second].repeat(2, 1) for name, tensor in step.items()}
+    assert near([model(**both, past_key_values=caches[2]).logits], [expected[second].repeat(2, 1, 1)])
+
+
 def test_a_short_cache_cannot_forget_some_of_its_prompt_nor_start_again(family):
     model = attach(tiny(family, "language"))
     cache = short_cache(model, batch_of([9]))
