@@ -12,8 +12,9 @@ from transformers import PreTrainedModel
 from latadj.config import CalibrationConfig
 from latadj.elimination.attach import at_profile, attached
 from latadj.elimination.families import layer_shapes
-from latadj.elimination.profile import WHOLE, Dial, Profile, Window
+from latadj.elimination.profile import Dial, Profile
 from latadj.elimination.score import effective_fraction
+from latadj.elimination.window import WHOLE, Window
 from latadj.questions import Questions
 from latadj.search import search_anchors
 

@@ -24,7 +24,8 @@ from latadj.config import CalibrateConfig
 from latadj.device import place, trains_in_bf16
 from latadj.elimination.attach import attach, attached
 from latadj.elimination.lower import lower
-from latadj.elimination.profile import WHOLE, Dial
+from latadj.elimination.profile import Dial
+from latadj.elimination.window import WHOLE
 from latadj.files import write_json
 from latadj.measure.device_model import measure
 from latadj.measure.environment import environment

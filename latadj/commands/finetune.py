@@ -21,7 +21,8 @@ from latadj.config import FinetuneConfig, StageConfig
 from latadj.device import trains_in_bf16
 from latadj.elimination.attach import attach, attached, detach
 from latadj.elimination.families import family_of
-from latadj.elimination.profile import WHOLE, Dial
+from latadj.elimination.profile import Dial
+from latadj.elimination.window import WHOLE
 from latadj.files import read_json, recover_folder, write_json
 from latadj.measure.environment import environment
 from latadj.predict import predict

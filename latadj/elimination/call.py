@@ -9,9 +9,9 @@ from torch import Tensor
 
 from latadj.elimination.attention import Listener
 from latadj.elimination.cost import POOLED, kept, schedule
-from latadj.elimination.profile import WHOLE, Window
 from latadj.elimination.score import Score, shares, smoothed
 from latadj.elimination.survivors import Survivors
+from latadj.elimination.window import WHOLE, Window
 
 # Called as observer(layer, scores, real, lengths) for every layer of an observed pass.
 Observer = Callable[[int, Tensor, Tensor | None, Tensor], None]

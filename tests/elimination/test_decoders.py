@@ -10,8 +10,9 @@ from tiny import CUT, DECODERS, FULL, LENGTHS, Case, batch_of, near, tiny
 from transformers import DynamicCache
 
 from latadj.elimination.attach import at_profile, attach, detach
-from latadj.elimination.profile import Profile, Window
+from latadj.elimination.profile import Profile
 from latadj.elimination.score import shares
+from latadj.elimination.window import Window
 
 WINDOW = Window(queries=4, sinks=2, recent=0.3)
 # Texts of a prompt of 14 columns and a continuation of 6; the second has padding on its left.

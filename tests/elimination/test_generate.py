@@ -8,7 +8,7 @@ import torch
 from tiny import CUT, DECODERS, FULL, Case, dial_for
 
 from latadj.elimination.attach import at_profile, at_speedup, attach
-from latadj.elimination.profile import Window
+from latadj.elimination.window import Window
 
 WAYS = {"greedy": {"do_sample": False}, "sampling": {"do_sample": True}, "beams": {"do_sample": False, "num_beams": 3}}
 TEXTS = {"unpadded": [14, 14], "padded": [14, 9, 5]}

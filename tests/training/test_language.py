@@ -10,7 +10,8 @@ from speaking import DECODERS, LANGUAGE_MODELS, rows_of_lengths
 from latadj.config import AdjustConfig, TaskConfig
 from latadj.elimination.attach import at_profile, attach, attached
 from latadj.elimination.families import layer_shapes
-from latadj.elimination.profile import Dial, Profile, Window
+from latadj.elimination.profile import Dial, Profile
+from latadj.elimination.window import Window
 from latadj.perplexity import continuation_logits, likelihoods
 from latadj.training.continuations import STATES, Continuations, foreseen
 from latadj.training.language import AdjustableLanguageLoss, language_goal, language_loss
