@@ -185,7 +185,7 @@ def _finetune_problems(config: FinetuneConfig) -> list[str]:
             value = getattr(stage, key)
             if value < 0 or (value == 0 and not (trained and (name, key) == ("plain", "epochs"))):
                 problems.append(f"{name}.{key}={value}: expected a number above 0")
-        for key in ("max_steps", "accumulate", "eval_steps", "eval_examples"):
+        for key in ("max_steps", "accumulate", "eval_steps", "eval_examples", *stage.cuts()):
             value = getattr(stage, key)
             if value is not None and value < 1:
                 problems.append(f"{name}.{key}={value}: expected at least 1")

@@ -5,7 +5,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -195,7 +195,7 @@ def _adjust(
 
 def _rows(session: Session, stage: StageConfig) -> Dataset:
     """The encoded training split, no more of it than the stage has steps for."""
-    train = session.encoded(session.splits.train)
+    train = session.encoded(session.splits.train, replace(session.config.task, **stage.cuts()))
     if stage.max_steps is None:
         return train
     most = stage.max_steps * stage.accumulate * stage.batch_size

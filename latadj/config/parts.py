@@ -43,6 +43,7 @@ class StageConfig:
     max_steps : most steps, whatever ``epochs`` says
     eval_steps : steps from one validation to the next; None: an epoch
     eval_examples : most validation examples of running text, each scored at every speedup; None: all
+    prompt_length, continuation_length, windows, stride : how running text is cut for training; None: as the task says
     """
 
     epochs: float = 3
@@ -53,9 +54,18 @@ class StageConfig:
     gradient_checkpointing: bool = False
     eval_steps: int | None = None
     eval_examples: int | None = None
+    prompt_length: int | None = None
+    continuation_length: int | None = None
+    windows: int | None = None
+    stride: int | None = None
     warmup: float = 0.1
     weight_decay: float = 0.01
     patience: int = 2
+
+    def cuts(self) -> dict[str, Any]:
+        """How running text is cut for training, where it is not as the task says."""
+        names = ("prompt_length", "continuation_length", "windows", "stride")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
 
 @dataclass

@@ -170,6 +170,9 @@ def fit(
             trainer.train(resume_from_checkpoint=str(last) if last else None)
     finally:
         shown.close()
+    for entry in trainer.state.log_history:
+        if entry["step"] == trainer.state.best_global_step and f"eval_{BEST}" in entry:
+            return {name: value for name, value in entry.items() if name.startswith("eval_")}
     return trainer.evaluate()
 
 

@@ -109,7 +109,16 @@ def test_training_stops_at_the_steps_allowed_and_goes_by_them(tmp_path):
     run("finetune", *options, "adjust.max_steps=3", "adjust.epochs=50", "adjust.gradient_checkpointing=true")
     log = (tmp_path / "out" / "finetune" / "finetune.log").read_text()
     assert "adjustable fine-tuning: 3 of 3" in log
-    assert log.count("validation perplexity_1x") == 2  # at the end, and of the best weights
+    assert log.count("validation perplexity_1x") == 1
+
+
+def test_a_stage_may_cut_text_in_its_own_way(tmp_path):
+    cut = ["adjust.prompt_length=9", "adjust.continuation_length=6", "adjust.stride=3", "adjust.windows=2"]
+    run("finetune", *overrides(tmp_path), "adjust.epochs=1", "adjust.batch_size=1", *cut)
+    log = (tmp_path / "out" / "finetune" / "finetune.log").read_text()
+    assert "task text: 90 examples from 45 of 45 documents" in log
+    assert "task text: 10 examples from 10 of 10 documents" in log  # validation is cut as the task says
+    assert "adjustable fine-tuning: 90 of 90" in log
 
 
 def finetune(root, *options):
@@ -139,6 +148,7 @@ def test_resume_goes_on_after_a_kill(tmp_path):
     [
         ("adjustable=false", "plain.epochs=0 with adjustable=false: nothing would be trained"),
         ("adjust.full_share=2", "adjust.full_share=2.0: expected a share from 0 to 1, or null"),
+        ("adjust.stride=0", "adjust.stride=0: expected at least 1"),
         ("adjust.max_steps=0", "adjust.max_steps=0: expected at least 1"),
         ("adjust.families=[searched]", "expected some of geometric, flat, acc"),
         ("adjust.epochs=0", "adjust.epochs=0.0: expected a number above 0"),
