@@ -48,15 +48,13 @@ def attention(
     key, value : (batch, key heads, keys, head_dim); heads are a multiple of key heads
     real : (batch, keys) True on real word-vectors, False on fillers, which stand last; None if all are real
     causal : whether query ``i`` sees the keys up to ``i`` only; there are as many queries as keys then
-    bias : (batch or 1, heads, queries, keys) added to the products, in whatever type
+    bias : (batch or 1, heads, queries, keys) added to the products
     listener : told what each key receives; queries must be the keys then
 
     Returns
     -------
     (batch, queries, heads * head_dim)
     """
-    if bias is not None:
-        bias = bias.to(query.dtype)
     if causal and not dropout and query.dtype in BLOCK and _on_cpu_for_inference(query):
         return _causal_products(query, key, value, scale, listener)
     if causal or key.shape[1] != query.shape[1]:
@@ -247,7 +245,7 @@ def _probabilities(query: Tensor, key: Tensor, real: Tensor | None, scale: float
     products = torch.baddbmm(query.new_zeros(()), _heads(query), _heads(key).mT, beta=0, alpha=scale)
     logits = products.view(*query.shape[:3], key.shape[2])
     if bias is not None:
-        logits = logits + bias
+        logits.add_(bias)
     if real is not None:
         logits = logits.masked_fill_(~real[:, None, None, :], torch.finfo(logits.dtype).min)
     return logits.softmax(dim=-1)

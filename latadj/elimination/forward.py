@@ -255,7 +255,7 @@ def _attended(
         scale=scale,
         dropout=dropout,
         causal=call.causal and asking is None,
-        bias=None if bias is None else entering.between(bias),
+        bias=None if bias is None else entering.between(bias, query.dtype),
         listener=call.listener(index),
     )
     return entering.rows(context) if asking is None else context[:, 0]

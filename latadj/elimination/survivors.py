@@ -77,15 +77,18 @@ class Survivors:
             return self.frame(table[0].index_select(0, self.columns))
         return self.frame(table.flatten(0, 1).index_select(0, self.origin))
 
-    def between(self, table: Tensor) -> Tensor:
-        """What a table of all pairs of positions has for those alive.
+    def between(self, table: Tensor, dtype: torch.dtype) -> Tensor:
+        """What a table of all pairs of positions, which tells their distance only, has for those alive.
 
         (1, heads, n_0, n_0) to (batch or 1, heads, width, width)
         """
         if self.origin is None:
-            return table
+            return table.to(dtype)
+        # Its first column, from the last row up, and its first row: 2 * n_0 - 1 distances are quicker to look up.
+        distances = torch.cat([table[0, :, 1:, 0].flip(-1), table[0, :, 0]], dim=1).to(dtype)
         places = self.frame(self.columns[:, None]).squeeze(2)
-        return table[0][:, places[:, :, None], places[:, None, :]].transpose(0, 1)
+        pairs = places[:, None, :] - places[:, :, None] + self.length - 1
+        return distances.index_select(1, pairs.flatten()).view(-1, *pairs.shape).transpose(0, 1)
 
     def chosen(self, survivors: Tensor, counts: np.ndarray) -> "Survivors":
         """Those of these rows: ``survivors`` are (rows,) indices, ``counts`` how many of each sequence."""
