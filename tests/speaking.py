@@ -17,6 +17,11 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
+from latadj.elimination.attach import attach, attached
+from latadj.elimination.families import layer_shapes
+from latadj.elimination.profile import Dial
+from latadj.sidecar import Sidecar, write_sidecar
+
 VOCABULARY, POSITIONS = 60, 64
 WORDS = ["the", "speech", "was", "long", "and", "nobody", "listened", "to", "it", "=", "speedup=3"]
 
@@ -108,3 +113,11 @@ def rows_of_lengths(prompts: list[int], continuations: list[int]) -> list[dict[s
         {"input_ids": ids(prompt), "continuation": ids(continuation)}
         for prompt, continuation in zip(prompts, continuations, strict=True)
     ]
+
+
+def with_dial(folder: Path, kind: str = "llama") -> Path:
+    """The same folder with a dial in FLOPs, as `latadj calibrate` leaves it."""
+    model = attach(LANGUAGE_MODELS[kind]())
+    dial = Dial((0.7, 0.6, 0.5), (27,), layer_shapes(model), attached(model).reads, family="geometric")
+    write_sidecar(folder, Sidecar(dial=dial))
+    return folder

@@ -1,6 +1,8 @@
 """What several commands need: device, splits, model, encoded examples."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,8 +16,9 @@ from transformers.utils import logging as transformers_logging
 from latadj import checkpoint, device
 from latadj.checks import parse_speedups
 from latadj.config import CommandConfig, EvalConfig, RunConfig, SweepConfig, TaskConfig
-from latadj.elimination.attach import attach, dial_of
-from latadj.elimination.profile import Dial
+from latadj.elimination.attach import at_profile, attach, dial_of
+from latadj.elimination.profile import Dial, Profile
+from latadj.elimination.window import Window
 from latadj.outputs import LabelWords, Outputs
 from latadj.predict import HEAD
 from latadj.questions import Classified, Continued, Questions
@@ -190,6 +193,17 @@ def within_reach(session: Session) -> list[float]:
         left = ", ".join(f"{speedup:g}" for speedup in wanted if speedup not in found)
         log.warning("speedup %s left out: this dial ends at %.2fx on this device", left, dial.reach())
     return found
+
+
+@contextmanager
+def under(session: Session, profile: Profile, control: str | None = None) -> Iterator[None]:
+    """The session's model at a profile, inside a ``with`` block, with the dial's own score or a control's."""
+    model = session.model
+    # A control chooses all that it keeps but the first word-vectors, which no score can do without.
+    window = Window(sinks=dial_of(model).window.sinks) if control else None
+    torch.manual_seed(session.config.seed)  # the random control draws
+    with at_profile(model, profile, score=control, window=window):
+        yield
 
 
 def as_dict(config: RunConfig) -> dict[str, Any]:

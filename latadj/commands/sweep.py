@@ -13,7 +13,7 @@ from latadj.checks import parse_speedups
 from latadj.commands import sweep_generation
 from latadj.commands.full_model import fine_tuned
 from latadj.commands.full_model import plain as plain_model
-from latadj.commands.session import Session, as_dict, open_checkpoint, serve, within_reach
+from latadj.commands.session import Session, as_dict, open_checkpoint, serve, under, within_reach
 from latadj.config import SweepConfig
 from latadj.elimination.attach import at_speedup, dial_of
 from latadj.elimination.cost import flops_speedup, schedule
@@ -28,7 +28,7 @@ from latadj.predict import predict
 from latadj.report.console import progress
 from latadj.report.generation import GenerationSweep
 from latadj.report.plots import plot_sweep
-from latadj.report.result import OWN, Measured, Row, Sweep
+from latadj.report.result import CONTROLS, OWN, Measured, Row, Sweep
 from latadj.report.tables import csv_text, markdown, print_sweep
 from latadj.sidecar import require_dial
 from latadj.tasks.encode import Batch, rows_of
@@ -111,6 +111,10 @@ def _score(session: Session, speedups: list[float], tests: dict[str, Any]) -> Sw
             scored = score(config.task.metric, predictions[first], best[first], labels[first], config.seed)
             profile = dial.profile(wanted)
             counts = schedule(profile.keep, lengths, dial.reads).sum(axis=1)
+            controls = {}
+            for name in CONTROLS if dial.shapes[0].causal and profile.eliminates else ():
+                with under(session, profile, name):
+                    controls[name] = headline(answers(session.model))
             found.append(
                 Row(
                     speedup=wanted,
@@ -124,6 +128,7 @@ def _score(session: Session, speedups: list[float], tests: dict[str, Any]) -> Sw
                     drop_ci=scored.drop_ci,
                     agreement=agreement(predictions[first], full[first], regression),
                     flops_speedup=flops_speedup(dial.shapes, profile.keep, lengths, dial.reads),
+                    controls=controls,
                     predicted=dial.predicted(profile) if dial.latency else None,
                 )
             )

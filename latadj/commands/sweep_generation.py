@@ -7,19 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from datasets import Dataset
 from transformers import PreTrainedModel
 
 from latadj.checks import parse_speedups
 from latadj.commands.full_model import fine_tuned, plain
-from latadj.commands.session import Session, as_dict, within_reach
+from latadj.commands.session import Session, as_dict, under, within_reach
 from latadj.config import EvalConfig, SweepConfig
-from latadj.elimination.attach import at_profile, at_speedup, dial_of
+from latadj.elimination.attach import at_speedup, dial_of
 from latadj.elimination.cost import flops_speedup, schedule
 from latadj.elimination.lower import route_of
 from latadj.elimination.profile import Profile
-from latadj.elimination.window import Window
 from latadj.files import write_json, write_text
 from latadj.measure.environment import environment
 from latadj.measure.generation import Contestant, GenerationTimes, time_generation
@@ -27,9 +25,10 @@ from latadj.measure.intervals import ScoredPerplexity, score_perplexity
 from latadj.measure.quiet import Watch
 from latadj.perplexity import likelihoods, rows_to_score
 from latadj.report.console import progress
-from latadj.report.generation import CONTROLS, OWN, PLAIN, GenerationRow, GenerationSweep
+from latadj.report.generation import OWN, PLAIN, GenerationRow, GenerationSweep
 from latadj.report.generation_views import generation_csv, generation_markdown, print_generation
 from latadj.report.plots import plot_generation
+from latadj.report.result import CONTROLS
 
 log = logging.getLogger("latadj")
 
@@ -81,12 +80,8 @@ class Scorer:
 
     def cut(self, profile: Profile, control: str | None = None) -> np.ndarray:
         """The same by the session's model at a profile, with the dial's own score or a control's."""
-        model = self.session.model
-        # A control chooses all that it keeps but the first word-vectors, which no score can do without.
-        window = Window(sinks=dial_of(model).window.sinks) if control else None
-        torch.manual_seed(self.session.config.seed)  # the random control draws
-        with at_profile(model, profile, score=control, window=window):
-            return self.ask(model)
+        with under(self.session, profile, control):
+            return self.ask(self.session.model)
 
     def compare(self, ours: np.ndarray, theirs: np.ndarray) -> ScoredPerplexity:
         return score_perplexity(ours, theirs, self.tokens, self.documents, self.session.config.seed)

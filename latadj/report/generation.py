@@ -9,8 +9,6 @@ from latadj.measure.clock import speedup
 from latadj.measure.generation import GenerationTimes
 
 SCHEMA = "latadj.sweep.generation/1"
-# Scores that any other has to beat at the same cost.
-CONTROLS = ("recent", "random")
 # Contestants of the clock, beside the speedups: transformers' own forward, and the dial's own speedup 1.
 PLAIN, OWN = "plain", "1x"
 

@@ -8,7 +8,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from latadj.report.console import console
-from latadj.report.generation import CONTROLS, GenerationRow, GenerationSweep
+from latadj.report.generation import GenerationRow, GenerationSweep
+from latadj.report.result import CONTROLS
 
 # Header and rows.
 Columns = tuple[list[str], list[list[str]]]

@@ -8,6 +8,8 @@ from latadj.measure.clock import Interval
 SCHEMA = "latadj.sweep/1"
 # What `measured` is counted from, besides the baselines: the dial's own speedup 1, in the same precision.
 OWN = "dial_1"
+# Scores that any other has to beat at the same cost.
+CONTROLS = ("recent", "random")
 
 
 @dataclass
@@ -29,6 +31,7 @@ class Row:
     keep : share of word-vectors that leave each layer, over the test texts (a trimmed last layer keeps one)
     profile : keep ratios that the dial asked for
     drop : metric points lost against the better full model; 0.01 = one point, positive = worse
+    controls : metric by each control's score at the same profile, hence the same cost; decoders only
     predicted : what the device model foresaw over the dial's speedup 1; None where the dial is marked in FLOPs
     measured : over each baseline, and over ``OWN``
     agreement : share of examples with the full model's prediction; for a regression, correlation with it
@@ -45,6 +48,7 @@ class Row:
     drop_ci: tuple[float, float]
     agreement: float
     flops_speedup: float
+    controls: dict[str, float] = field(default_factory=dict)
     predicted: float | None = None
     measured: dict[str, Measured] = field(default_factory=dict)
     latency_ms: dict[str, float] = field(default_factory=dict)

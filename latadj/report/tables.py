@@ -10,7 +10,7 @@ from rich.table import Table
 from latadj.elimination.profile import Dial
 from latadj.measure.baselines import BASELINES
 from latadj.report.console import console
-from latadj.report.result import OWN, Row, Sweep
+from latadj.report.result import CONTROLS, OWN, Row, Sweep
 
 # Layers that stand side by side; a terminal has no room for more.
 MOST_COLUMNS = 12
@@ -108,11 +108,15 @@ def csv_text(sweep: Sweep) -> str:
 
 def _cells(sweep: Sweep) -> tuple[list[str], list[list[str]]]:
     timed = any(row.measured for row in sweep.rows)
-    header = ["asked", sweep.metric, "95%", "drop, points", "95%", "agree", "FLOPs"]
+    header = ["asked", sweep.metric, "95%", "drop, points", "95%", *_controls(sweep), "agree", "FLOPs"]
     if timed:
         header += ["predicted", "measured", "95%"] if _marked(sweep) else []
         header += ["vs bucketed", "95%", "vs batch_padded", "vs max_padded", "p50 ms", "p95 ms"]
-    return header, [_row(row, timed, _marked(sweep)) for row in sweep.rows]
+    return header, [_row(row, timed, _marked(sweep), _controls(sweep)) for row in sweep.rows]
+
+
+def _controls(sweep: Sweep) -> list[str]:
+    return [name for name in CONTROLS if any(name in row.controls for row in sweep.rows)]
 
 
 def _marked(sweep: Sweep) -> bool:
@@ -120,13 +124,14 @@ def _marked(sweep: Sweep) -> bool:
     return any(OWN in row.measured for row in sweep.rows)
 
 
-def _row(row: Row, timed: bool, marked: bool) -> list[str]:
+def _row(row: Row, timed: bool, marked: bool, controls: Sequence[str]) -> list[str]:
     cells = [
         f"{row.speedup:g}x",
         f"{100 * row.metric:.2f}",
         f"{100 * row.metric_ci[0]:.1f}–{100 * row.metric_ci[1]:.1f}",
         f"{100 * row.drop:+.2f}",
         f"{100 * row.drop_ci[0]:+.2f} to {100 * row.drop_ci[1]:+.2f}",
+        *(f"{100 * row.controls[name]:.2f}" if name in row.controls else "" for name in controls),
         f"{100 * row.agreement:.1f}%",
         f"{row.flops_speedup:.2f}x",
     ]

@@ -5,15 +5,11 @@ import re
 
 import pytest
 import torch
-from speaking import LANGUAGE_MODELS, POSITIONS, tiny_tokenizer, write_language_model
+from speaking import LANGUAGE_MODELS, POSITIONS, tiny_tokenizer, with_dial, write_language_model
 from typer.testing import CliRunner
 
 from latadj.cli import app
-from latadj.elimination.attach import attach, attached
-from latadj.elimination.families import layer_shapes
-from latadj.elimination.profile import Dial
 from latadj.launch import prompt_and_overrides
-from latadj.sidecar import Sidecar, write_sidecar
 
 PROMPT = "the speech was long and nobody listened to it " * 3
 
@@ -26,22 +22,6 @@ def eighty_columns(monkeypatch):
 @pytest.fixture
 def llama(tmp_path):
     return write_language_model(tmp_path / "model", "llama")
-
-
-def with_dial(folder, kind):
-    """The same folder with a dial in FLOPs, as `latadj calibrate` leaves it."""
-    model = attach(LANGUAGE_MODELS[kind]())
-    dial = Dial((0.7, 0.6, 0.5), (27,), layer_shapes(model), attached(model).reads, family="geometric")
-    write_sidecar(folder, Sidecar(dial=dial))
-    return folder
-
-
-@pytest.fixture
-def unlowered(monkeypatch):
-    """Turn the dial without laying the maps out for serving."""
-    monkeypatch.setattr(
-        "latadj.commands.generate.make_ready", lambda model, sidecar, dial, *_, **__: attach(model, dial)
-    )
 
 
 def generate(folder, *arguments, expect=0):
@@ -83,7 +63,7 @@ def test_a_model_without_a_dial_generates_as_it_is(tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", LANGUAGE_MODELS)
-def test_a_dial_cuts_the_prompt_and_says_who_survived(tmp_path, kind, unlowered):
+def test_a_dial_cuts_the_prompt_and_says_who_survived(tmp_path, kind):
     folder = with_dial(write_language_model(tmp_path / "model", kind), kind)
     generate(folder, PROMPT, f"checkpoint={folder}", "speedup=1", "max_new_tokens=6")
     assert result(folder)["survivors"] == [27, 27, 27]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import toy
+from speaking import with_dial, write_language_model
 from transformers import AutoModelForSequenceClassification, pipeline
 from typer.testing import CliRunner
 
@@ -161,6 +162,7 @@ def test_the_readme_snippet_runs(root, tmp_path, monkeypatch, capsys):
     readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
     (snippet,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
     shutil.copytree(root / "out" / "checkpoint", tmp_path / "outputs" / "minilm-rotten_tomatoes" / "checkpoint")
+    with_dial(write_language_model(tmp_path / "outputs" / "smollm2-speeches" / "checkpoint"))
     monkeypatch.chdir(tmp_path)
     exec(compile(snippet, "README.md", "exec"), {})
     assert capsys.readouterr().out.count("'label'") == 2
