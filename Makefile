@@ -47,17 +47,21 @@ reproduce: $(READY) ## Fine-tune, calibrate and sweep the built-in default: abou
 	$(BIN)/latadj sweep $(RUN) 'speedup=[1,1.5,2,2.5,3,3.5]'
 
 # A language model as it is, the same after adjustable fine-tuning, and asked by a prompt with examples in it.
-GENERATION := outputs/smollm2-speeches
-SWEPT := 'speedup=[1,1.5,2,2.5,3]'
+SPEECHES := model=smollm2 task=speeches device.precision=bf16 folder=outputs/smollm2-speeches
+SHOTS := model=smollm2 prompt=few_shot device.precision=bf16 workload.batch=8 folder=outputs/smollm2-few_shot
+TRIED := 'search.speedups=[1.5,2,3]' clock.rounds=4
+SWEPT := 'speedup=[1,1.5,2,3,4]' measure.prompts=2 measure.repeats=5 measure.warmup=2
 
-reproduce-generation: $(READY) ## Calibrate, sweep and fine-tune a built-in decoder: about 2 hours on 2 cores, offline
-	$(BIN)/latadj calibrate model=smollm2 task=speeches folder=$(GENERATION)
-	$(BIN)/latadj sweep model=smollm2 task=speeches folder=$(GENERATION) $(SWEPT)
-	$(BIN)/latadj finetune model=smollm2 task=speeches folder=$(GENERATION)-adjusted
-	$(BIN)/latadj calibrate model=smollm2 task=speeches folder=$(GENERATION)-adjusted
-	$(BIN)/latadj sweep model=smollm2 task=speeches folder=$(GENERATION)-adjusted $(SWEPT)
-	$(BIN)/latadj calibrate model=smollm2 prompt=few_shot folder=outputs/smollm2-few_shot
-	$(BIN)/latadj sweep model=smollm2 prompt=few_shot folder=outputs/smollm2-few_shot 'speedup=[1,1.5,2,3]'
+reproduce-generation: $(READY) ## Calibrate, sweep and fine-tune a built-in decoder: about 45 minutes on 2 cores, offline
+	$(BIN)/latadj calibrate $(SPEECHES) $(TRIED)
+	$(BIN)/latadj sweep $(SPEECHES) $(SWEPT)
+	$(BIN)/latadj finetune $(SPEECHES)-adjusted adjust.max_steps=150 adjust.eval_steps=150 adjust.eval_examples=8 \
+	  adjust.batch_size=1 adjust.max_speedup=4 calibration.examples=8
+	$(BIN)/latadj calibrate $(SPEECHES)-adjusted $(TRIED)
+	$(BIN)/latadj sweep $(SPEECHES)-adjusted $(SWEPT)
+	$(BIN)/latadj calibrate $(SHOTS) 'search.speedups=[1.5,2]' clock.rounds=3
+	$(BIN)/latadj sweep $(SHOTS) 'speedup=[1,1.5,2]' task.max_test=300 task.batch_size=8 measure.batches=4 \
+	  measure.repeats=3 measure.warmup=2
 
 bench: $(READY) ## The dial against other runtimes, BERT-base shape: at most 30 minutes on 2 cores, offline
 	$(BIN)/latadj bench

@@ -18,7 +18,7 @@ COMMANDS = [
     if line.strip()
 ]
 # A multi-line `code` or a `make install` in the text counts too.
-INLINE = re.findall(r"`(make [a-z]+|latadj [a-z]+)`", README)
+INLINE = re.findall(r"`(make [a-z-]+|latadj [a-z]+)`", README)
 
 
 @pytest.mark.parametrize("line", [line for line in COMMANDS if line.startswith("latadj ")])
@@ -49,9 +49,9 @@ def test_every_choice_in_the_options_table_exists():
 
 def test_the_results_are_those_of_the_json_files():
     found = blocks(sorted((ROOT / "docs").glob("*.json")))
-    assert set(found) == {"results", "bench"}
+    assert set(found) == {"results", "bench", "generation", "few-shot"}
     assert with_blocks(README, found) == README
-    assert all((ROOT / "docs" / name).is_file() for name in ("sweep.png", "bench.png"))
+    assert all((ROOT / "docs" / name).is_file() for name in ("sweep.png", "bench.png", "generation-speeches.png"))
 
 
 def test_a_readme_without_marks_is_refused():
