@@ -21,7 +21,8 @@ from latadj.device import choose
 from latadj.elimination.attach import at_speedup, attach
 from latadj.elimination.families import family_of, layer_shapes
 from latadj.elimination.lower import lower
-from latadj.elimination.profile import Dial, Window
+from latadj.elimination.profile import Dial
+from latadj.elimination.window import Window
 from latadj.measure.clock import speedup, take_turns
 from latadj.precision import fastest_route
 

@@ -12,8 +12,9 @@ from transformers import PreTrainedModel
 from latadj.config import CalibrationConfig
 from latadj.elimination.attach import at_profile, attached
 from latadj.elimination.families import layer_shapes
-from latadj.elimination.profile import WHOLE, Dial, Profile, Window
+from latadj.elimination.profile import Dial, Profile
 from latadj.elimination.score import effective_fraction
+from latadj.elimination.window import WHOLE, Window
 from latadj.questions import Questions
 from latadj.search import search_anchors
 
@@ -21,7 +22,7 @@ RANKS = 50
 # Families that need no measuring beforehand; what `choose_window` tries windows with.
 PLAIN_FAMILIES = ("geometric", "flat")
 # What is tried where a config leaves it open: who is asked, and which share of the places the most recent get.
-QUERIES, RECENT = (16, 64), (0.0, 0.25, 0.5, 0.75, 1.0)
+QUERIES, RECENT = (16, 64), (0.0, 0.5, 0.75, 0.9, 1.0)
 MOST_LENGTHS = 256
 
 
@@ -54,7 +55,9 @@ def windows_to_try(config: CalibrationConfig) -> list[Window]:
     recent = RECENT if config.recent is None else (config.recent,)
     # Where all places go to the most recent, nobody is asked.
     return [
-        Window(asked, config.sinks, share) for share in recent for asked in (queries if share < 1.0 else queries[:1])
+        Window(asked, config.sinks, share, config.smooth)
+        for share in recent
+        for asked in (queries if share < 1.0 else queries[:1])
     ]
 
 

@@ -179,13 +179,23 @@ def _bench_problems(config: BenchConfig) -> list[str]:
 
 def _finetune_problems(config: FinetuneConfig) -> list[str]:
     problems = []
+    trained = config.task.kind == "generation" or config.prompt is not None
     for name, stage in {"plain": config.plain, "adjust": config.adjust}.items():
         for key in ("epochs", "batch_size", "learning_rate"):
-            if getattr(stage, key) <= 0:
-                problems.append(f"{name}.{key}={getattr(stage, key)}: expected a number above 0")
-    unknown = [family for family in config.adjust.families if family not in ("geometric", "acc")]
-    if unknown or not config.adjust.families:
-        problems.append(f"adjust.families={config.adjust.families}: expected some of geometric, acc")
+            value = getattr(stage, key)
+            if value < 0 or (value == 0 and not (trained and (name, key) == ("plain", "epochs"))):
+                problems.append(f"{name}.{key}={value}: expected a number above 0")
+        for key in ("max_steps", "accumulate", "eval_steps", "eval_examples", *stage.cuts()):
+            value = getattr(stage, key)
+            if value is not None and value < 1:
+                problems.append(f"{name}.{key}={value}: expected at least 1")
+    if config.plain.epochs == 0 and not config.adjustable:
+        problems.append("plain.epochs=0 with adjustable=false: nothing would be trained; `latadj calibrate` needs none")
+    if config.adjust.full_share is not None and not 0 <= config.adjust.full_share <= 1:
+        problems.append(f"adjust.full_share={config.adjust.full_share}: expected a share from 0 to 1, or null")
+    possible = [family for family in FAMILIES if family != "searched"]
+    if not config.adjust.families or not set(config.adjust.families) <= set(possible):
+        problems.append(f"adjust.families={config.adjust.families}: expected some of {', '.join(possible)}")
     if not 1.1 <= config.adjust.max_speedup <= config.calibration.max_speedup:
         problems.append(
             f"adjust.max_speedup={config.adjust.max_speedup}: expected 1.1 to "

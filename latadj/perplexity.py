@@ -96,8 +96,8 @@ def rows_to_score(encoded: Dataset | Sequence[dict[str, Any]]) -> list[dict[str,
 @torch.inference_mode()
 def _decoder(model: PreTrainedModel, rows: Sequence[dict[str, Any]]) -> Tensor:
     """(examples, longest continuation, vocabulary); the first prediction is the prefill's last."""
-    prompts, mask = _padded([row["input_ids"] for row in rows], model.device, left=True)
-    targets, _ = _padded([row["continuation"] for row in rows], model.device, left=False)
+    prompts, mask = padded([row["input_ids"] for row in rows], model.device, left=True)
+    targets, _ = padded([row["continuation"] for row in rows], model.device, left=False)
     lengths, ragged = mask.sum(dim=1, keepdim=True), not bool(mask.all())
     # Where nothing is padded the model is left to its own positions and, on most devices, to a faster kernel.
     where = {"attention_mask": mask, "position_ids": (mask.cumsum(dim=1) - 1).clamp(min=0)} if ragged else {}
@@ -116,13 +116,13 @@ def _decoder(model: PreTrainedModel, rows: Sequence[dict[str, Any]]) -> Tensor:
 @torch.inference_mode()
 def _encoder_decoder(model: PreTrainedModel, rows: Sequence[dict[str, Any]]) -> Tensor:
     """(examples, longest continuation, vocabulary), of the decoder that reads the continuation as its labels."""
-    prompts, mask = _padded([row["input_ids"] for row in rows], model.device, left=False)
-    targets, _ = _padded([row["continuation"] for row in rows], model.device, left=False)
+    prompts, mask = padded([row["input_ids"] for row in rows], model.device, left=False)
+    targets, _ = padded([row["continuation"] for row in rows], model.device, left=False)
     fed = model.prepare_decoder_input_ids_from_labels(labels=targets)
     return model(input_ids=prompts, attention_mask=mask, decoder_input_ids=fed, use_cache=False).logits
 
 
-def _padded(ids: Sequence[Sequence[int]], device: torch.device, *, left: bool) -> tuple[Tensor, Tensor]:
+def padded(ids: Sequence[Sequence[int]], device: torch.device, *, left: bool) -> tuple[Tensor, Tensor]:
     """Token ids and their mask, both (sequences, longest); padding is token 0 and masked."""
     lengths = np.array([len(row) for row in ids])
     places = np.arange(lengths.max())

@@ -25,7 +25,8 @@ INLINE = re.findall(r"`(make [a-z]+|latadj [a-z]+)`", README)
 def test_every_latadj_command_composes(line):
     _, command, *overrides = shlex.split(line)
     if command == "generate":
-        _, overrides = prompt_and_overrides(overrides, None)
+        file = overrides[0] == "--file"
+        overrides = overrides[2:] if file else prompt_and_overrides(overrides, None)[1]
     typed(command, compose(command, overrides))
 
 

@@ -13,7 +13,8 @@ from latadj.config import AdjustConfig
 from latadj.elimination.attach import attach
 from latadj.elimination.cost import LayerShape
 from latadj.elimination.profile import Dial
-from latadj.training import TEACHER, AdjustableLoss, _last_whole_checkpoint
+from latadj.training.classification import TEACHER, AdjustableLoss
+from latadj.training.fit import _last_whole_checkpoint
 
 SHAPE = LayerShape(32 * 32, 2 * 32 * 32, 32 * 32, 2 * 32 * 64, 32)
 

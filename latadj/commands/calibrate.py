@@ -24,7 +24,8 @@ from latadj.config import CalibrateConfig
 from latadj.device import place, trains_in_bf16
 from latadj.elimination.attach import attach, attached
 from latadj.elimination.lower import lower
-from latadj.elimination.profile import WHOLE, Dial
+from latadj.elimination.profile import Dial
+from latadj.elimination.window import WHOLE
 from latadj.files import write_json
 from latadj.measure.device_model import measure
 from latadj.measure.environment import environment
@@ -40,8 +41,8 @@ from latadj.sidecar import SIDECAR, Device, Serving, check, read_sidecar, uses_p
 log = logging.getLogger("latadj")
 # Profiles tried for each speedup where nobody says, and examples that a choice between prompts stands on: long
 # prompts take their time.
-TRIALS = {"classification": 48, "generation": 10}
-MOST_TRIED = 16
+TRIALS = {"classification": 48, "generation": 6}
+MOST_TRIED = 8
 SHOWN = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0)
 
 

@@ -4,28 +4,36 @@ import json
 import logging
 import shutil
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import torch
+from datasets import Dataset
 from transformers import set_seed
 
 from latadj import checkpoint
 from latadj.calibration import make_dial, measure_contribution, windows_to_try
 from latadj.commands.session import Session, as_dict, head_of, set_up
-from latadj.config import FinetuneConfig
+from latadj.config import FinetuneConfig, StageConfig
 from latadj.device import trains_in_bf16
 from latadj.elimination.attach import attach, attached, detach
 from latadj.elimination.families import family_of
-from latadj.elimination.profile import WHOLE, Dial
+from latadj.elimination.profile import Dial
+from latadj.elimination.window import WHOLE
 from latadj.files import read_json, recover_folder, write_json
 from latadj.measure.environment import environment
 from latadj.predict import predict
+from latadj.report.console import progress
 from latadj.sidecar import Sidecar
 from latadj.tasks.data import load_splits
-from latadj.training import TEACHER, AdjustableLoss, fit
+from latadj.training.classification import TEACHER, AdjustableLoss, classification_goal
+from latadj.training.fit import fit
+from latadj.training.goal import Goal, Loss
+from latadj.training.language import AdjustableLanguageLoss, language_goal
+from latadj.training.teacher import taught
 
 log = logging.getLogger("latadj")
 SETTINGS = ("model", "task", "prompt", "seed", "adjustable", "plain", "adjust", "calibration")
@@ -99,7 +107,7 @@ def run(session: Session) -> dict[str, Any]:
     """
     config, device = session.config, session.device
     assert isinstance(config, FinetuneConfig)
-    model, tokenizer, splits = session.model, session.tokenizer, session.splits
+    model, tokenizer = session.model, session.tokenizer
     bf16 = trains_in_bf16(config.device, device)
     folder, work = Path(config.folder), Path(config.folder) / "finetune"
     state = State.of(config)
@@ -109,28 +117,10 @@ def run(session: Session) -> dict[str, Any]:
         shutil.rmtree(work / "adjustable", ignore_errors=True)
     state.write(work)
     notes = {"run": state.run, "seed": config.seed}
-    common: dict[str, Any] = {
-        "task": config.task,
-        "seed": config.seed,
-        "bf16": bf16,
-        "device": device,
-        "resume": config.resume,
-        "outputs": session.outputs,
-    }
+    common: dict[str, Any] = {"seed": config.seed, "bf16": bf16, "device": device, "resume": config.resume}
 
     if "plain" not in done:
-        done["plain"] = _timed(
-            lambda: fit(
-                model,
-                tokenizer,
-                session.encoded(splits.train),
-                session.encoded(splits.validation),
-                name="plain fine-tuning",
-                folder=work / "plain",
-                config=config.plain,
-                **common,
-            )
-        )
+        done["plain"] = _timed(lambda: _plain(session, config, work / "plain", common))
         checkpoint.save(model, tokenizer, folder / "plain", Sidecar(config.task.name, notes=notes))
         state.write(work)
         shutil.rmtree(work / "plain", ignore_errors=True)
@@ -155,33 +145,45 @@ def run(session: Session) -> dict[str, Any]:
     return result
 
 
+def _plain(session: Session, config: FinetuneConfig, work: Path, common: dict[str, Any]) -> dict[str, float]:
+    """Fine-tuning of the session's model as transformers runs it; no epochs leave it as it is."""
+    stage = config.plain
+    if stage.epochs == 0:
+        return {}
+    train, goal = _rows(session, stage), _goal(session, stage)
+    return fit(
+        session.model,
+        session.tokenizer,
+        train,
+        goal,
+        name="plain fine-tuning",
+        folder=work,
+        config=stage,
+        **common,
+    )
+
+
 def _adjust(
     session: Session, config: FinetuneConfig, work: Path, common: dict[str, Any], notes: dict[str, Any]
 ) -> dict[str, float]:
     """Adjustable fine-tuning of the session's plain model, saved with its dial."""
     set_seed(config.seed)
-    model, tokenizer = session.model, session.tokenizer
-    train = session.encoded(session.splits.train)
-    autocast = torch.bfloat16 if common["bf16"] else None
-    # The teacher never changes, so one pass over the examples serves all epochs.
-    teacher = predict(model, tokenizer, train, outputs=session.outputs.raw(), autocast=autocast)
-    train = train.add_column(TEACHER, teacher.tolist())
+    model, tokenizer, stage = session.model, session.tokenizer, config.adjust
+    train, loss_of = _taught(session, config, _rows(session, stage))
     attach(model)
     dial = _dial(session, config)
     attach(model, dial)
     for dropout in family_of(model).hidden_dropouts(model):
-        dropout.p = config.adjust.dropout
-    speedups = [speedup for speedup in (1.0, 1.5, 2.0, 3.0) if speedup <= dial.max_speedup]
+        dropout.p = stage.dropout
     metrics = fit(
         model,
         tokenizer,
         train,
-        session.encoded(session.splits.validation),
+        _goal(session, stage, loss_of(dial)),
         name="adjustable fine-tuning",
         folder=work,
-        config=config.adjust,
-        speedups=speedups,
-        loss=AdjustableLoss(dial, config.adjust, regression=not config.task.labels, outputs=session.outputs),
+        config=stage,
+        speedups=[speedup for speedup in (1.0, 1.5, 2.0, 3.0) if dial.reaches(speedup)],
         **common,
     )
     # Contributions moved while the model was trained, so the dial is made anew.
@@ -191,10 +193,54 @@ def _adjust(
     return metrics
 
 
+def _rows(session: Session, stage: StageConfig) -> Dataset:
+    """The encoded training split, no more of it than the stage has steps for."""
+    train = session.encoded(session.splits.train, replace(session.config.task, **stage.cuts()))
+    if stage.max_steps is None:
+        return train
+    most = stage.max_steps * stage.accumulate * stage.batch_size
+    return train.shuffle(seed=session.config.seed).select(range(min(most, len(train))))
+
+
+def _goal(session: Session, stage: StageConfig, loss: Loss | None = None) -> Goal:
+    """What the session's task asks of a model."""
+    task, validation, autocast = session.config.task, session.encoded(session.splits.validation), _autocast(session)
+    if task.kind == "classification":
+        return classification_goal(
+            session.tokenizer, validation, task, loss=loss, outputs=session.outputs, autocast=autocast
+        )
+    if stage.eval_examples is not None and stage.eval_examples < len(validation):
+        validation = validation.shuffle(seed=session.config.seed).select(range(stage.eval_examples))
+    return language_goal(session.model, validation.to_list(), task, loss=loss, autocast=autocast)
+
+
+def _taught(
+    session: Session, config: FinetuneConfig, train: Dataset
+) -> tuple[Dataset | list[dict[str, Any]], Callable[[Dial], Loss]]:
+    """Training examples with what the session's plain model makes of them, and the loss that goes with a dial.
+
+    The teacher never changes, so one pass over the examples serves all epochs.
+    """
+    model, task, autocast = session.model, config.task, _autocast(session)
+    if task.kind == "generation":
+        with progress("teacher", len(train)) as steps:
+            teacher, rows = taught(
+                model, train.to_list(), batch_size=task.batch_size, autocast=autocast, advance=steps.advance
+            )
+        return rows, lambda dial: AdjustableLanguageLoss(dial, config.adjust, teacher)
+    logits = predict(model, session.tokenizer, train, outputs=session.outputs.raw(), autocast=autocast)
+    return train.add_column(TEACHER, logits.tolist()), lambda dial: AdjustableLoss(
+        dial, config.adjust, regression=not task.labels, outputs=session.outputs
+    )
+
+
+def _autocast(session: Session) -> torch.dtype | None:
+    return torch.bfloat16 if trains_in_bf16(session.config.device, session.device) else None
+
+
 def _dial(session: Session, config: FinetuneConfig) -> Dial:
     calibration, model = config.calibration, session.model
-    autocast = torch.bfloat16 if trains_in_bf16(config.device, session.device) else None
-    questions = session.questions(calibration.examples, autocast=autocast)
+    questions = session.questions(calibration.examples, autocast=_autocast(session))
     window = windows_to_try(calibration)[0] if attached(model).family.causal else WHOLE
     contribution = measure_contribution(model, questions, score=calibration.score, window=window)
     shown = ", ".join(f"{value:.2f}" for value in contribution.layer_acc)

@@ -13,7 +13,7 @@ from transformers.utils import logging as transformers_logging
 
 from latadj import checkpoint, device
 from latadj.checks import parse_speedups
-from latadj.config import CommandConfig, EvalConfig, RunConfig, SweepConfig
+from latadj.config import CommandConfig, EvalConfig, RunConfig, SweepConfig, TaskConfig
 from latadj.elimination.attach import attach, dial_of
 from latadj.elimination.profile import Dial
 from latadj.outputs import LabelWords, Outputs
@@ -30,7 +30,7 @@ from latadj.tasks.windows import context_length, cut
 
 log = logging.getLogger("latadj")
 # Training examples that a calibration asks about where nobody says; prompts are long.
-EXAMPLES = {"classification": 512, "generation": 64}
+EXAMPLES = {"classification": 512, "generation": 24}
 PROMPTS_AT_ONCE = 8
 
 
@@ -106,9 +106,14 @@ class Session:
         """Tokens that an encoded example may have: what the task, the tokenizer and the model allow."""
         return self.prompts.limit if self.prompts else token_limit(self.model, self.tokenizer, self.config.task)
 
-    def encoded(self, examples: Dataset) -> Dataset:
-        """The examples as token ids: texts, prompts with ``prompt=``, or prompts with continuations, cut to fit."""
-        task = self.config.task
+    def encoded(self, examples: Dataset, task: TaskConfig | None = None) -> Dataset:
+        """The examples as token ids: texts, prompts with ``prompt=``, or prompts with continuations, cut to fit.
+
+        Parameters
+        ----------
+        task : how running text is cut; None: as the config says
+        """
+        task = task or self.config.task
         if task.kind == "generation":
             return cut(examples, self.tokenizer, task, context_length(self.model))
         if self.prompts is not None:

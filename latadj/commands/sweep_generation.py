@@ -18,7 +18,8 @@ from latadj.config import EvalConfig, SweepConfig
 from latadj.elimination.attach import at_profile, at_speedup, dial_of
 from latadj.elimination.cost import flops_speedup, schedule
 from latadj.elimination.lower import route_of
-from latadj.elimination.profile import Profile, Window
+from latadj.elimination.profile import Profile
+from latadj.elimination.window import Window
 from latadj.files import write_json, write_text
 from latadj.measure.environment import environment
 from latadj.measure.generation import Contestant, GenerationTimes, time_generation

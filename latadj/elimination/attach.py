@@ -19,8 +19,9 @@ from latadj.elimination.forward import (
     overrides,
     restore_forward,
 )
-from latadj.elimination.profile import Dial, Profile, Window
+from latadj.elimination.profile import Dial, Profile
 from latadj.elimination.score import SCORES
+from latadj.elimination.window import Window
 
 
 def attach(

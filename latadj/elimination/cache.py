@@ -16,11 +16,31 @@ class ShortLayer(DynamicLayer):
     ----------
     columns : columns of the prompt before elimination, padding included
     real : (batch, survivors) True on real ones, where sequences differ in number; None if all are real
+    after : of the columns, how many at the end were never to be eliminated
     """
 
-    def __init__(self, columns: int, real: Tensor | None) -> None:
+    def __init__(self, columns: int, real: Tensor | None, after: int = 0) -> None:
         super().__init__()
-        self.columns, self.real = columns, real
+        self.columns, self.real, self.after = columns, real, after
+        self.decoded = 0
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        if self.is_initialized:
+            self.decoded += key_states.shape[-2]
+        return super().update(key_states, value_states, *args, **kwargs)
+
+    def crop(self, tokens_to_remove: int) -> None:
+        """Forget the last tokens, given as a negative number: what was decoded, not what was chosen from."""
+        forgotten = max(-tokens_to_remove, 0)
+        from_prompt = max(forgotten - self.decoded, 0)
+        if from_prompt > (self.after if self.real is None else 0):
+            raise ValueError(
+                f"a cache that holds survivors cannot forget {forgotten} tokens: {self.decoded} were decoded, and who "
+                "of the prompt was eliminated depended on all of it"
+            )
+        super().crop(tokens_to_remove)
+        self.decoded -= forgotten - from_prompt
+        self.columns, self.after = self.columns - from_prompt, self.after - from_prompt
 
     def reset(self) -> None:
         raise ValueError("a cache that holds survivors belongs to one prompt: make a new one instead of resetting it")
@@ -72,24 +92,27 @@ def require_shortenable(cache: Any) -> None:
     if not can_shorten(cache):
         kinds = sorted({type(layer).__name__ for layer in getattr(cache, "layers", ())})
         held = f" of {', '.join(kinds)}" if kinds else ""
+        offloaded = "offloaded " if getattr(cache, "offloading", False) else ""
         raise ValueError(
-            f"{type(cache).__name__}{held} cannot be shortened by elimination: take transformers' DynamicCache (the "
-            "default of `generate`), or speedup=1"
+            f"{offloaded}{type(cache).__name__}{held} cannot be shortened by elimination: take transformers' "
+            "DynamicCache (the default of `generate`), or speedup=1"
         )
 
 
-def store(cache: Cache, index: int, key: Tensor, value: Tensor, columns: int, real: Tensor | None) -> None:
+def store(
+    cache: Cache, index: int, key: Tensor, value: Tensor, columns: int, real: Tensor | None, after: int = 0
+) -> None:
     """Put a layer's keys and values into an empty cache.
 
     Parameters
     ----------
     key, value : (batch, key heads, survivors, head_dim)
-    columns, real : as in :class:`ShortLayer`; a layer that holds every column stays transformers' own
+    columns, real, after : as in :class:`ShortLayer`; a layer that holds every column stays transformers' own
     """
     while len(cache.layers) <= index:
         cache.layers.append(DynamicLayer())
     if real is not None or key.shape[2] < columns:
-        cache.layers[index] = ShortLayer(columns, real)
+        cache.layers[index] = ShortLayer(columns, real, after)
     cache.update(key, value, index)
 
 

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from latadj.elimination.attention import Listener
 from latadj.elimination.cost import POOLED, kept, schedule
-from latadj.elimination.profile import WHOLE, Window
 from latadj.elimination.score import Score, shares, smoothed
 from latadj.elimination.survivors import Survivors
+from latadj.elimination.window import WHOLE, Window
 
 # Called as observer(layer, scores, real, lengths) for every layer of an observed pass.
 Observer = Callable[[int, Tensor, Tensor | None, Tensor], None]
@@ -83,6 +83,11 @@ class Call:
     def layers(self) -> int:
         return len(self._falls)
 
+    @property
+    def after(self) -> int:
+        """Word-vectors at the end of every sequence that are no prompt."""
+        return int(self._after.min()) if len(self._after) else 0
+
     def trims(self, layer: int) -> bool:
         """Whether only the pooled position leaves this layer, so that it alone needs computing."""
         # An observer wants every query's attention, so there the pooled position is chosen like any survivor.
@@ -93,7 +98,9 @@ class Call:
 
     def listener(self, layer: int) -> Listener | None:
         """Who is asked in a layer what its word-vectors contribute; None if nobody wants to know."""
-        chosen = self.eliminates(layer) and not self._last_read(layer)
+        # Where every place goes to the most recent, no score decides.
+        all_recent = self.causal and self.manner.window.recent >= 1.0
+        chosen = self.eliminates(layer) and not self._last_read(layer) and not all_recent
         if self.manner.observer is None and not chosen:
             return None
         entering, prompts = self.entering[layer], self._prompts[layer]

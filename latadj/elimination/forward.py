@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
-from functools import cache, partial
-from inspect import signature
+from dataclasses import dataclass, replace
+from functools import partial
 from types import MethodType
 from typing import Any
 
@@ -16,9 +15,10 @@ from latadj.elimination.attention import attention
 from latadj.elimination.cache import Decoding, can_shorten, is_filled, is_short, require_shortenable, store
 from latadj.elimination.call import Call, Manner
 from latadj.elimination.cost import ALL, POOLED
+from latadj.elimination.eager import eager
 from latadj.elimination.families import Family
-from latadj.elimination.families.base import split_heads
-from latadj.elimination.families.decoders import LAST_ONLY
+from latadj.elimination.families.base import parameters, split_heads
+from latadj.elimination.families.decoders import LAST
 from latadj.elimination.profile import Dial, Profile
 from latadj.elimination.survivors import Survivors
 
@@ -72,13 +72,14 @@ def _previous_forward(module: nn.Module) -> Any:
     return module.__dict__[f"{MARK}_forward"] or MethodType(type(module).forward, module)
 
 
+@eager
 def base_forward(base: Any, *args: Any, **kwargs: Any) -> Any:
     """Forward of a base model: opens the pass's state and hands it to the layers with the other arguments."""
     elimination: Elimination = getattr(base, MARK)
     family, setting = elimination.family, elimination.setting()
-    last_only = kwargs.pop(LAST_ONLY, False)
+    last = kwargs.pop(LAST, None)
     forward = _previous_forward(base)
-    arguments = {**dict(zip(_parameters(base.__class__), args, strict=False)), **kwargs}
+    arguments = {**dict(zip(parameters(type(base).forward), args, strict=False)), **kwargs}
     inputs = arguments.get("input_ids") if arguments.get("input_ids") is not None else arguments.get("inputs_embeds")
     if inputs is None:
         return forward(*args, **kwargs)  # transformers says what is missing
@@ -87,15 +88,28 @@ def base_forward(base: Any, *args: Any, **kwargs: Any) -> Any:
         if is_short(past):
             kwargs[_ARGUMENT] = (_decoding(base, arguments, inputs), family)
         return forward(*args, **kwargs)
-    reads = _reads(elimination, setting, last_only)
+    if last is not None and last > 1:
+        setting = _before_last(setting, last, arguments, inputs)
+    reads = _reads(elimination, setting, last)
     if reads != POOLED and not setting.profile.eliminates and setting.manner.observer is None:
         return forward(*args, **kwargs)
     if not setting.profile.eliminates and family.causal and not can_shorten(past):
         return forward(*args, **kwargs)
     require_shortenable(past)
+    if arguments.get("output_attentions") or base.config.output_attentions:
+        raise ValueError(
+            "output_attentions=True: elimination does not keep attention probabilities; at_profile(..., observer=) "
+            "hands over what each word-vector received"
+        )
+    mask = _mask(arguments, inputs)
+    if last == 1 and mask is not None and not bool(mask[:, -1].all()):
+        raise ValueError(
+            "attention_mask hides the last column of some texts, from which generation goes on: pad on the left "
+            "(tokenizer.padding_side='left')"
+        )
     call = Call(
         keep=setting.profile.keep,
-        mask=_mask(arguments, inputs),
+        mask=mask,
         shape=(inputs.shape[0], inputs.shape[1]),
         device=inputs.device,
         reads=reads,
@@ -107,9 +121,29 @@ def base_forward(base: Any, *args: Any, **kwargs: Any) -> Any:
     return family.finish(forward(*args, **kwargs, **{_ARGUMENT: (call, family)}), call)
 
 
-def _reads(elimination: Elimination, setting: Setting, last_only: bool) -> str:
+def _before_last(setting: Setting, last: int, arguments: Mapping[str, Any], inputs: Tensor) -> Setting:
+    """The setting of a pass of which several last positions are read: what stands before them is the prompt.
+
+    So candidates that follow a prompt, as in assisted generation, are never eliminated.
+    """
+    if setting.manner.prompt is not None or not setting.profile.eliminates:
+        return setting
+    mask = _mask(arguments, inputs)
+    if mask is not None and not bool(mask[:, -last:].all()):
+        return setting
+    lengths = [inputs.shape[1]] * len(inputs) if mask is None else mask.sum(dim=1).tolist()
+    prompt = tuple(int(length) - last + 1 for length in lengths)
+    return replace(setting, manner=replace(setting.manner, prompt=prompt)) if min(prompt) > 0 else setting
+
+
+def _reads(elimination: Elimination, setting: Setting, last: int | None) -> str:
     """Where this pass is read: a language model's head says so each time, other heads always read the same."""
-    if elimination.family.causal and elimination.reads == POOLED and not last_only and setting.manner.prompt is None:
+    if (
+        elimination.family.causal
+        and elimination.reads == POOLED
+        and last not in (0, 1)
+        and setting.manner.prompt is None
+    ):
         return ALL
     return elimination.reads
 
@@ -131,11 +165,6 @@ def _decoding(base: Any, arguments: Mapping[str, Any], inputs: Tensor) -> Decodi
     )
 
 
-@cache
-def _parameters(module_class: Any) -> tuple[str, ...]:
-    return tuple(signature(module_class.forward).parameters)[1:]
-
-
 def layer_forward(layer: Any, hidden: Tensor, *args: Any, **kwargs: Any) -> Any:
     """Forward of one layer.
 
@@ -147,7 +176,7 @@ def layer_forward(layer: Any, hidden: Tensor, *args: Any, **kwargs: Any) -> Any:
     if kwargs.get(_ARGUMENT) is None:
         return _previous_forward(layer)(hidden, *args, **kwargs)
     call, family = kwargs.pop(_ARGUMENT)
-    given = {**dict(zip(_parameters(layer.__class__)[1:], args, strict=False)), **kwargs}
+    given = {**dict(zip(parameters(type(layer).forward)[1:], args, strict=False)), **kwargs}
     if isinstance(call, Decoding):
         given["attention_mask"] = call.mask(getattr(layer, MARK), given.get("attention_mask"))
         return _previous_forward(layer)(hidden, **given)
@@ -216,7 +245,7 @@ def _attended(
     past = given.get("past_key_values")
     if past is not None:
         # Beside int8 maps attention may run in bf16; decoding goes on in the model's own type.
-        _cache(past, index, entering, key.to(rows.dtype), value.to(rows.dtype))
+        _cache(past, index, entering, key.to(rows.dtype), value.to(rows.dtype), call.after)
     scale, dropout = family.attention(layer)
     context = attention(
         query,
@@ -232,10 +261,10 @@ def _attended(
     return entering.rows(context) if asking is None else context[:, 0]
 
 
-def _cache(past: Any, index: int, entering: Survivors, key: Tensor, value: Tensor) -> None:
+def _cache(past: Any, index: int, entering: Survivors, key: Tensor, value: Tensor, after: int) -> None:
     """Keep a layer's keys and values; those of the first layer at every column, so that positions are counted right."""
     if index > 0 or entering.origin is None:
-        store(past, index, key, value, entering.length, entering.real)
+        store(past, index, key, value, entering.length, entering.real, after)
         return
     columns = (_at_positions(entering.rows(states.transpose(1, 2).flatten(2)), entering) for states in (key, value))
     key, value = (split_heads(states, key.shape[3]) for states in columns)

@@ -51,13 +51,13 @@ def position(received: Tensor, values: Tensor, visible: Tensor | None) -> Tensor
     """Control: earlier positions first. Shapes as in :func:`acc`."""
     # Survivors keep their order, so the place among them ranks as the original position does.
     places = torch.arange(received.shape[-1], device=received.device)
-    return _per_query((1.0 / (1.0 + places)).expand_as(received[:, 0]), _seen(visible))
+    return _per_query((1.0 / (1.0 + places)).repeat(len(received), 1), _seen(visible))
 
 
 def recent(received: Tensor, values: Tensor, visible: Tensor | None) -> Tensor:
     """Control: later positions first, what a window that slides over the text keeps. Shapes as in :func:`acc`."""
     places = torch.arange(received.shape[-1], device=received.device)
-    return _per_query((1.0 + places).expand_as(received[:, 0]), _seen(visible))
+    return _per_query((1.0 + places).repeat(len(received), 1), _seen(visible))
 
 
 SCORES: dict[str, Score] = {

@@ -12,28 +12,36 @@ from latadj.measure.baselines import BASELINES
 from latadj.report.console import console
 from latadj.report.result import OWN, Row, Sweep
 
+# Layers that stand side by side; a terminal has no room for more.
+MOST_COLUMNS = 12
 HEADLINE = "bucketed"
 COMPARED = (OWN, *BASELINES)
 
 
 def print_dial(dial: Dial, profiles: list[dict[str, Any]]) -> None:
-    """Show layer ACC and the profiles of a dial."""
-    table = Table(title=f"Keep ratios, family={dial.family}", title_justify="left")
-    table.add_column("asked", justify="right")
-    for layer in range(1, dial.layers + 1):
-        table.add_column(f"layer {layer}", justify="right")
-    table.add_column("FLOPs", justify="right")
-    if dial.target == "latency":
-        table.add_column("foreseen", justify="right")
-    table.add_row("layer ACC", *(f"{value:.2f}" for value in dial.layer_acc), "", style="dim")
+    """Show layer ACC and the profiles of a dial: a line each, or a column where a line would not fit."""
+    layers = [f"layer {layer}" for layer in range(1, dial.layers + 1)]
+    costs = ["FLOPs", *(["foreseen"] if dial.target == "latency" else [])]
+    lines = [
+        ["asked", *layers, *costs],
+        ["layer ACC", *(f"{value:.2f}" for value in dial.layer_acc), *("" for _ in costs)],
+    ]
     for profile in profiles:
         keep = [f"{ratio:.2f}" for ratio in profile["keep"]]
         if dial.reads == "pooled":
             keep[-1] = "pooled"
-        costs = [f"{profile['flops_speedup']:.2f}x"]
-        if dial.target == "latency":
-            costs.append(f"{profile['predicted']:.2f}x")
-        table.add_row(f"{profile['speedup']:g}x", *keep, *costs)
+        times = (profile["flops_speedup"], profile["predicted"])
+        lines.append([f"{profile['speedup']:g}x", *keep, *(f"{value:.2f}x" for value in times[: len(costs)])])
+    if dial.layers > MOST_COLUMNS:
+        lines = [list(column) for column in zip(*lines, strict=True)]
+    title = f"Keep ratios, family={dial.family}"
+    if dial.shapes[0].causal:
+        title += f"; {dial.window.text()}"
+    table = Table(title=title, title_justify="left")
+    for name in lines[0]:
+        table.add_column(name, justify="right")
+    for line in lines[1:]:
+        table.add_row(*line, style="dim" if line[0] == "layer ACC" else None)
     console.print(table)
     if dial.reach() < dial.max_speedup:
         console.print(f"Speedups end at {dial.reach():.2f}x here, where FLOPs are cut {dial.max_flops:g}x.")

@@ -73,7 +73,7 @@ def test_a_real_process_says_one_line_too(tmp_path):
         ("speedup=5..1", "speedup=5..1: expected a number >= 1, a rising range"),
         ("checkpoint=nowhere", "checkpoint nowhere: no such folder; make it with `latadj finetune`"),
         ("task.batch_size=many", "task.batch_size: Value 'many' of type 'str' could not be converted to Integer"),
-        ("family=best", "family=best: expected one of geometric, acc, searched"),
+        ("family=best", "family=best: expected one of geometric, flat, acc, searched"),
         ("speedup=[", "latadj sweep:"),
     ],
 )
@@ -157,7 +157,7 @@ def test_data_that_cannot_be_learnt_from(root, tmp_path, lines, message):
     ("override", "message"),
     [
         ("adjust.max_speedup=6", "adjust.max_speedup=6.0: expected 1.1 to calibration.max_speedup=5.0"),
-        ("adjust.families=[best]", "expected some of geometric, acc"),
+        ("adjust.families=[best]", "expected some of geometric, flat, acc"),
         ("plain.batch_size=0", "plain.batch_size=0: expected a number above 0"),
     ],
 )

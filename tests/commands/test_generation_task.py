@@ -14,7 +14,8 @@ from latadj.commands.session import Session
 from latadj.config import EvalConfig, EvalMeasureConfig, ModelConfig, SweepConfig, SweepMeasureConfig, TaskConfig
 from latadj.elimination.attach import at_profile, attach, attached, dial_of
 from latadj.elimination.families import layer_shapes
-from latadj.elimination.profile import Dial, Window
+from latadj.elimination.profile import Dial
+from latadj.elimination.window import Window
 from latadj.perplexity import likelihoods
 from latadj.tasks.splits import Splits
 

@@ -4,8 +4,8 @@ import copy
 
 import pytest
 import torch
-from conftest import batch_of, tiny_bert
-from tiny import LENGTHS, dial_for, near, tiny
+from conftest import tiny_bert
+from tiny import CUT, LENGTHS, batch_of, dial_for, near, tiny
 from torch import nn
 
 from latadj.elimination.attach import at_profile, at_speedup, attach, detach, set_speedup
@@ -99,3 +99,12 @@ def test_set_speedup_needs_an_attached_dial():
         set_speedup(model, 2.0)
     with pytest.raises(ValueError, match="no dial"):
         set_speedup(attach(model), 2.0)
+
+
+@pytest.mark.parametrize("score", ["random", "position", "recent"])
+@pytest.mark.parametrize("family", ["bert", "llama"])
+def test_every_control_chooses_without_padding_too(family, score):
+    model = attach(tiny(family))
+    batch = batch_of([12, 12])
+    with torch.no_grad(), at_profile(model, CUT, score=score):
+        assert model(**batch).logits.isfinite().all()

@@ -6,6 +6,8 @@ layer's own submodules; no modelling code is repeated.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from inspect import signature
 from typing import Any
 
 from torch import Tensor, nn
@@ -117,3 +119,9 @@ class Family(ABC):
 def split_heads(states: Tensor, size: int) -> Tensor:
     """(batch, n, heads * size) to (batch, heads, n, size)."""
     return states.unflatten(2, (-1, size)).transpose(1, 2)  # type: ignore[no-untyped-call]
+
+
+@cache
+def parameters(forward: Any) -> tuple[str, ...]:
+    """Names of a method's parameters, without ``self``."""
+    return tuple(signature(forward).parameters)[1:]

@@ -1,17 +1,19 @@
 """What decoders have in common: the prefill is read at its last word-vector, and leaves a shortened cache."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import wraps
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from latadj.elimination.cost import POOLED
-from latadj.elimination.families.base import Family
+from latadj.elimination.eager import eager
+from latadj.elimination.families.base import Family, parameters
 
-# Argument in which a head tells its base that the last position alone is read.
-LAST_ONLY = "latadj_last_only"
+# Argument in which a head tells its base how many of the last columns are read; 0: the last real one of each text.
+LAST = "latadj_last"
 
 
 class Decoder(Family):
@@ -37,26 +39,57 @@ def _generates(model: PreTrainedModel) -> bool:
 
 
 def _telling(forward: Any) -> Any:
-    """A language model's forward that tells the base whether only the last position is read."""
+    """A language model's forward that tells the base how many of the last positions are read."""
 
     @wraps(forward)  # `generate` looks at the signature
     def telling(model: Any, *args: Any, **kwargs: Any) -> Any:
         kept = kwargs.get("logits_to_keep", 0)
-        if not isinstance(kept, Tensor) and kept == 1:
-            kwargs[LAST_ONLY] = True
+        if not isinstance(kept, Tensor) and kept > 0:
+            kwargs[LAST] = kept
         return forward(model, *args, **kwargs)
 
     return telling
 
 
 def _always_last(forward: Any) -> Any:
-    """A classifier's forward: it reads the last position of each sequence, always."""
+    """A classifier's forward: it reads one position of each text."""
+    names = parameters(forward)
 
     @wraps(forward)
     def reading(model: Any, *args: Any, **kwargs: Any) -> Any:
-        return forward(model, *args, **kwargs, **{LAST_ONLY: True})
+        arguments = {**dict(zip(names, args, strict=False)), **kwargs}
+        arguments["attention_mask"] = _up_to_read(model, arguments)
+        return forward(model, **arguments, **{LAST: 0})
 
     return reading
+
+
+@eager
+def _up_to_read(model: Any, arguments: Mapping[str, Any]) -> Tensor | None:
+    """The mask of a classifier's pass, with the position that is read as the last real one.
+
+    transformers reads the last token that is not padding by its id, whatever the mask says, and the last column where
+    it sees no ids. A causal model computes the same there without what follows.
+
+    Raises
+    ------
+    ValueError
+        if the mask hides the position that is read.
+    """
+    ids, mask, pad = arguments.get("input_ids"), arguments.get("attention_mask"), model.config.pad_token_id
+    inputs = ids if ids is not None else arguments.get("inputs_embeds")
+    if inputs is None or (mask is not None and mask.shape != inputs.shape[:2]):
+        return mask
+    columns = torch.arange(inputs.shape[1], device=inputs.device)
+    by_id = ids is not None and pad is not None
+    read = ((ids != pad) * columns).argmax(dim=1) if by_id else columns[-1].expand(len(inputs))
+    if mask is None:
+        return None if bool((read == columns[-1]).all()) else (columns <= read[:, None]).long()
+    if not bool(mask.gather(1, read[:, None]).all()):
+        where = f"the last token that is not pad_token_id={pad}" if by_id else "the last column"
+        advice = "pad with that token" if by_id else "pad on the left"
+        raise ValueError(f"attention_mask hides {where}, where {type(model).__name__} reads a text: {advice}")
+    return mask * (columns <= read[:, None])
 
 
 def refuse_sliding(model: PreTrainedModel) -> None:

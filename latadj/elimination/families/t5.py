@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from latadj.elimination.cost import ALL, SURVIVORS, LayerShape
-from latadj.elimination.families.base import LOWERED, Family, split_heads
+from latadj.elimination.families.base import LOWERED, Family, parameters, split_heads
 from latadj.elimination.maps import Route, outputs_of
 from latadj.elimination.parts import Part, StateMaps, parts_of
 from latadj.elimination.prenorm import FeedForward, PreNormLayer, lower_feed_forward, lower_head, lowered_norm
@@ -77,6 +77,11 @@ class T5(Family):
 
     def finish(self, output: Any, call: Any) -> Any:
         if call.reads == SURVIVORS:
+            if isinstance(output, tuple):
+                raise ValueError(
+                    "return_dict=False: an encoder that eliminates must hand on which of its outputs are real, which a "
+                    "tuple has no place for: leave return_dict out"
+                )
             output[REAL] = call.leaving_mask()
         return output
 
@@ -145,10 +150,11 @@ def _lowered_feed_forward(layer: Any, route: Route) -> FeedForward:
 
 def _reading_survivors(forward: Any) -> Any:
     """The forward of encoder and decoder that runs the encoder first, and hands on which of its outputs are real."""
+    names = parameters(forward)
 
     @wraps(forward)  # `generate` looks at the signature
     def reading(model: Any, *args: Any, **kwargs: Any) -> Any:
-        arguments = {**dict(zip(_names(forward), args, strict=False)), **kwargs}
+        arguments = {**dict(zip(names, args, strict=False)), **kwargs}
         outputs = arguments.get("encoder_outputs")
         if outputs is None:
             passed = {name: arguments.get(name) for name in ("input_ids", "attention_mask", "inputs_embeds")}
@@ -163,9 +169,3 @@ def _reading_survivors(forward: Any) -> Any:
         return forward(model, **arguments)
 
     return reading
-
-
-def _names(forward: Any) -> tuple[str, ...]:
-    from inspect import signature
-
-    return tuple(signature(forward).parameters)[1:]

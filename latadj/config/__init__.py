@@ -1,0 +1,56 @@
+"""The typed configuration of every command: one dataclass each, filled from `conf/` by Hydra."""
+
+from latadj.config.commands import (
+    SCHEMAS,
+    BenchConfig,
+    CalibrateConfig,
+    CommandConfig,
+    EvalConfig,
+    FinetuneConfig,
+    GenerateConfig,
+    RunConfig,
+    SweepConfig,
+)
+from latadj.config.parts import (
+    AdjustConfig,
+    BenchMeasureConfig,
+    CalibrationConfig,
+    ClockConfig,
+    DeviceConfig,
+    DialConfig,
+    EvalMeasureConfig,
+    ModelConfig,
+    SearchConfig,
+    StageConfig,
+    SweepMeasureConfig,
+    WorkloadConfig,
+)
+from latadj.config.task import FilesConfig, HubConfig, PromptConfig, TaskConfig
+
+__all__ = [
+    "SCHEMAS",
+    "AdjustConfig",
+    "BenchConfig",
+    "BenchMeasureConfig",
+    "CalibrateConfig",
+    "CalibrationConfig",
+    "ClockConfig",
+    "CommandConfig",
+    "DeviceConfig",
+    "DialConfig",
+    "EvalConfig",
+    "EvalMeasureConfig",
+    "FilesConfig",
+    "FinetuneConfig",
+    "GenerateConfig",
+    "HubConfig",
+    "ModelConfig",
+    "PromptConfig",
+    "RunConfig",
+    "SearchConfig",
+    "StageConfig",
+    "SweepConfig",
+    "SweepMeasureConfig",
+    "TaskConfig",
+    "WorkloadConfig",
+]

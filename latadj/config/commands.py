@@ -1,0 +1,135 @@
+"""What each command gets: one dataclass a command."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+from latadj.config.parts import (
+    AdjustConfig,
+    BenchMeasureConfig,
+    CalibrationConfig,
+    ClockConfig,
+    DeviceConfig,
+    DialConfig,
+    EvalMeasureConfig,
+    ModelConfig,
+    SearchConfig,
+    StageConfig,
+    SweepMeasureConfig,
+    WorkloadConfig,
+)
+from latadj.config.task import PromptConfig, TaskConfig
+
+
+@dataclass
+class RunConfig:
+    """What every command has."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    device: DeviceConfig = field(default_factory=DeviceConfig)
+    folder: str = MISSING
+    seed: int = 0
+    experiment: Any = None
+
+
+@dataclass
+class CommandConfig(RunConfig):
+    """What every command about a task has."""
+
+    task: TaskConfig = field(default_factory=TaskConfig)
+    prompt: PromptConfig | None = None
+    checkpoint: str = MISSING
+
+
+@dataclass
+class FinetuneConfig(CommandConfig):
+    """`latadj finetune`."""
+
+    adjustable: bool = True
+    resume: bool = False
+    plain: StageConfig = field(default_factory=StageConfig)
+    adjust: AdjustConfig = field(default_factory=AdjustConfig)
+    calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
+
+
+@dataclass
+class CalibrateConfig(CommandConfig):
+    """`latadj calibrate`."""
+
+    calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
+    search: SearchConfig = field(default_factory=SearchConfig)
+    workload: WorkloadConfig = field(default_factory=WorkloadConfig)
+    clock: ClockConfig = field(default_factory=ClockConfig)
+
+
+@dataclass
+class SweepConfig(CommandConfig):
+    """`latadj sweep`."""
+
+    speedup: Any = "1..5"
+    family: str | None = None
+    dial: DialConfig = field(default_factory=DialConfig)
+    workload: WorkloadConfig = field(default_factory=WorkloadConfig)
+    measure: SweepMeasureConfig = field(default_factory=SweepMeasureConfig)
+
+
+@dataclass
+class EvalConfig(CommandConfig):
+    """`latadj eval`."""
+
+    speedup: Any = 1
+    family: str | None = None
+    dial: DialConfig = field(default_factory=DialConfig)
+    workload: WorkloadConfig = field(default_factory=WorkloadConfig)
+    measure: EvalMeasureConfig = field(default_factory=EvalMeasureConfig)
+
+
+@dataclass
+class GenerateConfig(CommandConfig):
+    """`latadj generate`; of its task only the name counts, which says where the dial is.
+
+    checkpoint : folder with a dial; where it is not there, speedup 1 runs the model as it is
+    max_new_tokens : at most, as far as the model's context goes
+    temperature : 0 takes the likeliest token each time; above 0 tokens are drawn
+    chat : put the prompt into the tokenizer's chat template; None: where it has one
+    """
+
+    speedup: Any = 1
+    family: str | None = None
+    dial: DialConfig = field(default_factory=DialConfig)
+    max_new_tokens: int = 128
+    temperature: float = 0.0
+    chat: bool | None = None
+
+
+@dataclass
+class BenchConfig(RunConfig):
+    """`latadj bench`.
+
+    contestants : names in ``latadj.measure.peers.PEERS``
+    precisions : of the dial
+    every, max_flops : of the dial, as in calibration; random weights have no quality to lose
+    memory : batch and length of the cell whose peak memory is measured, in processes of their own; None for none
+    """
+
+    batch: list[int] = field(default_factory=lambda: [1, 8, 32])
+    length: list[int] = field(default_factory=lambda: [32, 128, 512])
+    speedup: Any = field(default_factory=lambda: [1, 1.5, 2, 3, 4])
+    precisions: list[str] = field(default_factory=lambda: ["fp32", "int8"])
+    contestants: list[str] = field(default_factory=list)
+    every: int = 3
+    max_flops: float = 20.0
+    memory: list[int] | None = None
+    clock: ClockConfig = field(default_factory=ClockConfig)
+    measure: BenchMeasureConfig = field(default_factory=BenchMeasureConfig)
+
+
+SCHEMAS: dict[str, type[RunConfig]] = {
+    "finetune": FinetuneConfig,
+    "calibrate": CalibrateConfig,
+    "sweep": SweepConfig,
+    "eval": EvalConfig,
+    "generate": GenerateConfig,
+    "bench": BenchConfig,
+}

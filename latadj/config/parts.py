@@ -1,0 +1,174 @@
+"""What several commands share: model, device, stages of training, calibration, clocks."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+
+@dataclass
+class ModelConfig:
+    """What is fine-tuned: a transformers folder, a ``.gguf`` file or a name on the hub.
+
+    weights : ``pretrained``, or ``random`` for `latadj bench`, which needs a shape only
+    shape : ``model_type`` and options of its config; that of ``path`` where empty
+    size : which of several sizes ``path`` and ``shape`` are, where a model has them
+    """
+
+    name: str = MISSING
+    path: str = MISSING
+    learning_rate: float = 5e-5
+    trust_remote_code: bool = False
+    weights: str = "pretrained"
+    shape: dict[str, Any] = field(default_factory=dict)
+    size: str | None = None
+
+
+@dataclass
+class DeviceConfig:
+    """Where commands run; ``threads`` None leaves PyTorch's choice, ``cpus`` None all that are open."""
+
+    name: str = "auto"
+    threads: int | None = None
+    cpus: list[int] | None = None
+    precision: str = "fp32"
+    train_precision: str = "auto"
+
+
+@dataclass
+class StageConfig:
+    """One stage of fine-tuning; ``warmup`` is a share of the steps, ``patience`` counts validations.
+
+    accumulate : batches of one step
+    max_steps : most steps, whatever ``epochs`` says
+    eval_steps : steps from one validation to the next; None: an epoch
+    eval_examples : most validation examples of running text, each scored at every speedup; None: all
+    prompt_length, continuation_length, windows, stride : how running text is cut for training; None: as the task says
+    """
+
+    epochs: float = 3
+    max_steps: int | None = None
+    learning_rate: float = 5e-5
+    batch_size: int = 32
+    accumulate: int = 1
+    gradient_checkpointing: bool = False
+    eval_steps: int | None = None
+    eval_examples: int | None = None
+    prompt_length: int | None = None
+    continuation_length: int | None = None
+    windows: int | None = None
+    stride: int | None = None
+    warmup: float = 0.1
+    weight_decay: float = 0.01
+    patience: int = 2
+
+    def cuts(self) -> dict[str, Any]:
+        """How running text is cut for training, where it is not as the task says."""
+        names = ("prompt_length", "continuation_length", "windows", "stride")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+
+@dataclass
+class AdjustConfig(StageConfig):
+    """Adjustable fine-tuning along ``families`` of profiles, at speedups drawn up to ``max_speedup``.
+
+    A ``skew`` above 1 draws small speedups more often. ``dropout`` is that of the hidden state.
+
+    full_share : share of the batches that go through the full model, the others through a cut one; None: each batch
+        goes through both
+    """
+
+    full_share: float | None = None
+    max_speedup: float = 5.0
+    skew: float = 1.5
+    dropout: float = 0.0
+    families: list[str] = field(default_factory=lambda: ["geometric", "acc"])
+    task_weight: float = 1.0
+    distill_weight: float = 1.0
+
+
+@dataclass
+class CalibrationConfig:
+    """How ACC is measured and which dial comes of it; ``device_only`` leaves the dial as it is.
+
+    examples : None: 512 texts, or 24 prompts of a language model
+    queries, sinks, recent, smooth : a decoder's window, see ``latadj.elimination.profile.Window``; None: chosen by
+        trial
+    """
+
+    examples: int | None = None
+    score: str = "acc"
+    queries: int | None = None
+    sinks: int = 4
+    recent: float | None = None
+    smooth: int = 13
+    family: str = "acc"
+    max_speedup: float = 5.0
+    max_flops: float = 8.0
+    every: int = 1
+    device_only: bool = False
+
+
+@dataclass
+class SearchConfig:
+    """Where profiles are searched for, and how many are tried at each speedup; None: 48, or 6 on prompts."""
+
+    speedups: list[float] = field(default_factory=lambda: [1.5, 2.0, 3.0, 5.0])
+    trials: int | None = None
+
+
+@dataclass
+class DialConfig:
+    """What the dial is marked in: ``latency`` where the device was calibrated, or ``flops``."""
+
+    target: str = "latency"
+
+
+@dataclass
+class WorkloadConfig:
+    """What the latency dial is solved for: sequences a batch, and their length; None: the task's and the texts'."""
+
+    batch: int | None = None
+    length: int | None = None
+
+
+@dataclass
+class ClockConfig:
+    """How the device model is measured: ``rounds`` at most, in about ``budget_s`` seconds; 0 rounds leave it out."""
+
+    rounds: int = 7
+    budget_s: float = 60
+
+
+@dataclass
+class SweepMeasureConfig:
+    """What the sweep's clock runs: ``repeats`` rounds over ``batches`` batches, after ``warmup`` rounds at most.
+
+    prompts : of a generation task, in place of batches
+    """
+
+    batches: int = 12
+    prompts: int = 4
+    repeats: int = 7
+    warmup: int = 5
+
+
+@dataclass
+class EvalMeasureConfig:
+    """How many test examples are timed one by one.
+
+    prompts : of a generation task, in place of examples
+    """
+
+    examples: int = 200
+    prompts: int = 8
+    warmup: int = 10
+
+
+@dataclass
+class BenchMeasureConfig:
+    """The bench's clock in each cell: ``repeats`` rounds at most, in about ``budget_s`` seconds."""
+
+    repeats: int = 30
+    warmup: int = 4
+    budget_s: float = 60

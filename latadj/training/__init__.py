@@ -1,0 +1,1 @@
+"""Fine-tuning on transformers' Trainer: plain, and adjustable along a dial."""

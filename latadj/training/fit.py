@@ -1,0 +1,196 @@
+"""Train a model for a goal, on transformers' Trainer, with checkpoints to go on from."""
+
+import logging
+import math
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import (
+    EarlyStoppingCallback,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PrinterCallback,
+    ProgressCallback,
+    Trainer,
+    TrainerControl,
+    TrainingArguments,
+)
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+from latadj.config import StageConfig
+from latadj.elimination.attach import at_speedup
+from latadj.files import read_json, readable_disk_errors
+from latadj.training.goal import Goal
+from latadj.training.progress import ShownSteps
+
+log = logging.getLogger("latadj")
+BEST = "score"
+
+
+class LatadjTrainer(Trainer):
+    """A Trainer whose loss and validation are a goal's.
+
+    Parameters
+    ----------
+    speedups : where the dial stands in turn during validation; all of them together pick the best weights
+    """
+
+    def __init__(self, *, goal: Goal, speedups: Sequence[float] = (), **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.goal, self.speedups = goal, speedups
+        if goal.loss is not None:
+            self.model_accepts_loss_kwargs = False  # our loss is a mean, so accumulated batches have to be averaged
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        if self.goal.loss is None:
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        return self.goal.loss(model, inputs)
+
+    def evaluate(
+        self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, float]:
+        goal, model = self.goal, self.accelerator.unwrap_model(self.model)
+        if not self.speedups:
+            scores = {goal.metric: goal.score(model)}
+        else:
+            scores = {}
+            for speedup in self.speedups:
+                with at_speedup(model, speedup):
+                    scores[f"{goal.metric}_{speedup:g}x"] = goal.score(model)
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in scores.items()}
+        metrics[f"{metric_key_prefix}_{BEST}"] = goal.over(scores.values())
+        self.log(metrics)
+        control: TrainerControl = self.control  # type: ignore[has-type]  # set by an untyped base
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, control, metrics)
+        shown = ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
+        log.info("epoch %.3g: validation %s", self.state.epoch or 0, shown)
+        return metrics
+
+
+def steps_of(config: StageConfig, examples: int) -> int:
+    """Optimizer steps of a stage over so many training examples."""
+    batches = -(-examples // config.batch_size)
+    steps = math.ceil(-(-batches // config.accumulate) * config.epochs)
+    return steps if config.max_steps is None else min(steps, config.max_steps)
+
+
+def fit(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    train: Dataset,
+    goal: Goal,
+    *,
+    name: str,
+    folder: Path,
+    config: StageConfig,
+    seed: int,
+    bf16: bool,
+    device: torch.device,
+    resume: bool,
+    speedups: Sequence[float] = (),
+) -> dict[str, float]:
+    """Train a model in place, and leave in it the weights of the best validation.
+
+    Parameters
+    ----------
+    train : rows that the goal makes batches of; ``length`` of each
+    folder : Trainer's checkpoints; ``resume`` goes on from the last whole one
+    speedups : as in :class:`LatadjTrainer`
+
+    Returns
+    -------
+    metrics of the best validation
+    """
+    steps = steps_of(config, len(train))
+    when = "epoch" if config.eval_steps is None else "steps"
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=config.epochs,
+        max_steps=-1 if config.max_steps is None else steps,
+        learning_rate=config.learning_rate,
+        per_device_train_batch_size=config.batch_size,
+        gradient_accumulation_steps=config.accumulate,
+        warmup_steps=int(config.warmup * steps),
+        weight_decay=config.weight_decay,
+        lr_scheduler_type="linear",
+        optim="adamw_torch_fused",
+        train_sampling_strategy="group_by_length",
+        length_column_name="length",
+        eval_strategy=when,
+        eval_steps=config.eval_steps,
+        save_strategy=when,
+        save_steps=config.eval_steps or 500,
+        logging_strategy="epoch",
+        save_total_limit=2,
+        restore_callback_states_from_checkpoint=True,
+        load_best_model_at_end=True,
+        metric_for_best_model=BEST,
+        greater_is_better=goal.greater_is_better,
+        bf16=bf16,
+        use_cpu=device.type == "cpu",
+        seed=seed,
+        report_to=[],
+        disable_tqdm=True,
+        label_names=["labels"],
+        remove_unused_columns=False,
+    )
+    if arguments.n_gpu > 1:
+        # DataParallel's threads would see neither the profile nor modules of their own; several GPUs go through
+        # `accelerate launch`, a process each.
+        arguments._n_gpu = 1
+    if config.gradient_checkpointing:
+        _checkpoint_gradients(model)
+    shown = ShownSteps(name)
+    trainer = LatadjTrainer(
+        goal=goal,
+        speedups=speedups,
+        model=model,
+        args=arguments,
+        train_dataset=train,
+        eval_dataset=[],  # Trainer wants one; the goal validates on its own
+        processing_class=tokenizer,
+        data_collator=goal.collate,
+        callbacks=[EarlyStoppingCallback(early_stopping_patience=config.patience), shown],
+    )
+    for callback in (PrinterCallback, ProgressCallback):
+        trainer.remove_callback(callback)
+    last = _last_whole_checkpoint(folder) if resume else None
+    if last is None:
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
+        log.info("%s: going on from %s", name, last)
+    try:
+        with readable_disk_errors(folder):
+            trainer.train(resume_from_checkpoint=str(last) if last else None)
+    finally:
+        shown.close()
+    for entry in trainer.state.log_history:
+        if entry["step"] == trainer.state.best_global_step and f"eval_{BEST}" in entry:
+            return {name: value for name, value in entry.items() if name.startswith("eval_")}
+    return trainer.evaluate()
+
+
+def _checkpoint_gradients(model: PreTrainedModel) -> None:
+    # Of the releases of transformers that we allow, older ones know the second name only.
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    enable()
+
+
+def _last_whole_checkpoint(folder: Path) -> Path | None:
+    """The last checkpoint whose state was written, which Trainer does after everything else."""
+    found = sorted(folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*"), key=lambda path: int(path.name.rsplit("-", 1)[1]))
+    while found:
+        last = found.pop()
+        try:
+            read_json(last / "trainer_state.json", "Trainer state", "it is left out")
+            return last
+        except ValueError:
+            log.warning("left out %s, which was cut short", last)
+            shutil.rmtree(last)
+    return None

@@ -1,0 +1,167 @@
+"""finetune -> sweep of a tiny language model on a text file, through the real command line."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from statistics import geometric_mean
+
+import pytest
+from safetensors.torch import load_file
+from speaking import VOCABULARY, write_language_model
+from typer.testing import CliRunner
+
+from latadj.cli import app
+
+SENTENCE = "the speech was long and nobody listened to it"
+
+
+def write_text(path, lines=80):
+    """Lines of nine words in some order, again and again; the other words of the vocabulary never come."""
+    rng = random.Random(0)
+    orders = (rng.sample(SENTENCE.split(), 9) for _ in range(lines))
+    path.write_text("".join(" ".join(order * 5) + "\n" for order in orders))
+
+
+def overrides(root, kind="llama"):
+    """Options that run a tiny model on a tiny text inside ``root``."""
+    if not (root / "model").exists():
+        write_language_model(root / "model", kind)
+        write_text(root / "text.txt")
+    return [
+        "model=llama" if kind == "llama" else "model=flan_t5",
+        "task=text",
+        f"model.path={root / 'model'}",
+        f"task.data_files={root / 'text.txt'}",
+        f"folder={root / 'out'}",
+        "task.block_words=40",
+        "task.prompt_length=24",
+        "task.continuation_length=4",
+        "calibration.examples=8",
+        "adjust.learning_rate=3e-3",
+        "device.threads=1",
+        "device.name=cpu",
+    ]
+
+
+def shared(options):
+    """Those that other commands know as well."""
+    return [option for option in options if not option.startswith(("calibration.", "adjust."))]
+
+
+def run(*arguments, expect=0):
+    found = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+    assert found.exit_code == expect, found.output
+    return found
+
+
+def result(root, command):
+    return json.loads((root / "out" / command / f"{command}.json").read_text())
+
+
+@pytest.mark.parametrize("kind", ["llama", "t5"])
+def test_a_language_model_used_as_it_is_gets_adjustable(tmp_path, kind):
+    # A teacher with random weights has little to say.
+    options = [*overrides(tmp_path, kind), "adjust.distill_weight=0.1", "adjust.learning_rate=1e-2"]
+    run("finetune", *options, "adjust.max_steps=40", "adjust.eval_steps=20", "adjust.accumulate=2")
+    found = result(tmp_path, "finetune")
+    # Without epochs the plain model is the pretrained one.
+    assert set(found["validation"]["plain"]) == {"seconds"}
+    before, plain = (load_file(tmp_path / name / "model.safetensors") for name in ("model", "out/plain"))
+    assert all(plain[name].equal(weight) for name, weight in before.items())
+    after = load_file(tmp_path / "out" / "checkpoint" / "model.safetensors")
+    assert not all(after[name].equal(weight) for name, weight in before.items())
+    found = found["validation"]["adjustable"]
+    assert found["eval_perplexity_1.5x"] < 40 < VOCABULARY
+    assert found["eval_score"] == pytest.approx(
+        geometric_mean(value for name, value in found.items() if "perplexity" in name)
+    )
+    assert not list((tmp_path / "out" / "finetune").rglob("optimizer.pt"))
+
+
+def test_drops_count_from_the_pretrained_model_in_a_sweep(tmp_path):
+    options = overrides(tmp_path)
+    run("finetune", *options, "adjust.max_steps=20")
+    run("sweep", *shared(options), "speedup=[1,1.5]", "measure.prompts=0")
+    swept = result(tmp_path, "sweep")
+    assert swept["plain_metric"] > VOCABULARY / 2  # random weights
+    assert [row["metric"] < 0.7 * swept["plain_metric"] for row in swept["rows"]] == [True, True]
+    best = min(swept["plain_metric"], swept["baseline_metric"])
+    assert swept["rows"][1]["increase"] == pytest.approx(swept["rows"][1]["metric"] / best - 1)
+
+
+def test_a_plain_stage_may_come_first(tmp_path):
+    options = overrides(tmp_path)
+    run("finetune", *options, "plain.epochs=2", "plain.learning_rate=3e-3", "adjust.max_steps=2")
+    stages = result(tmp_path, "finetune")["validation"]
+    assert stages["plain"]["eval_perplexity"] < 40
+    before, plain = (load_file(tmp_path / name / "model.safetensors") for name in ("model", "out/plain"))
+    assert not all(plain[name].equal(weight) for name, weight in before.items())
+    # The adjustable stage goes on from there.
+    assert stages["adjustable"]["eval_perplexity_1x"] < 40
+
+
+def test_training_stops_at_the_steps_allowed_and_goes_by_them(tmp_path):
+    options = overrides(tmp_path)
+    run("finetune", *options, "adjust.max_steps=3", "adjust.epochs=50", "adjust.gradient_checkpointing=true")
+    log = (tmp_path / "out" / "finetune" / "finetune.log").read_text()
+    assert "adjustable fine-tuning: 3 of 3" in log
+    assert log.count("validation perplexity_1x") == 1
+
+
+def test_a_stage_may_cut_text_in_its_own_way(tmp_path):
+    cut = ["adjust.prompt_length=9", "adjust.continuation_length=6", "adjust.stride=3", "adjust.windows=2"]
+    run("finetune", *overrides(tmp_path), "adjust.epochs=1", "adjust.batch_size=1", *cut)
+    log = (tmp_path / "out" / "finetune" / "finetune.log").read_text()
+    assert "task text: 90 examples from 45 of 45 documents" in log
+    assert "task text: 10 examples from 10 of 10 documents" in log  # validation is cut as the task says
+    assert "adjustable fine-tuning: 90 of 90" in log
+
+
+def finetune(root, *options):
+    command = [sys.executable, "-m", "latadj.cli", "finetune", *overrides(root), *options]
+    return subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def test_resume_goes_on_after_a_kill(tmp_path):
+    settings = ["adjust.max_steps=120", "adjust.epochs=99", "adjust.eval_steps=20", "adjust.patience=99"]
+    killed = finetune(tmp_path, *settings)
+    deadline = time.monotonic() + 100
+    while not list((tmp_path / "out" / "finetune" / "adjustable").glob("checkpoint-*/trainer_state.json")):
+        assert killed.poll() is None and time.monotonic() < deadline, killed.communicate()[0]
+        time.sleep(0.02)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.communicate()
+    assert not (tmp_path / "out" / "checkpoint").exists()
+    resumed = finetune(tmp_path, "resume=true", *settings)
+    output = resumed.communicate(timeout=200)[0]
+    assert resumed.returncode == 0, output
+    assert "adjustable fine-tuning: going on from" in output
+    assert (tmp_path / "out" / "checkpoint" / "latadj.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("adjustable=false", "plain.epochs=0 with adjustable=false: nothing would be trained"),
+        ("adjust.full_share=2", "adjust.full_share=2.0: expected a share from 0 to 1, or null"),
+        ("adjust.stride=0", "adjust.stride=0: expected at least 1"),
+        ("adjust.max_steps=0", "adjust.max_steps=0: expected at least 1"),
+        ("adjust.families=[searched]", "expected some of geometric, flat, acc"),
+        ("adjust.epochs=0", "adjust.epochs=0.0: expected a number above 0"),
+        ("task.kind=translation", "task.kind=translation: expected one of classification, generation"),
+    ],
+)
+def test_bad_options_are_refused_in_one_line(tmp_path, option, message):
+    found = run("finetune", *overrides(tmp_path), option, expect=2)
+    assert message in found.stderr
+    assert found.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_classifier_cannot_leave_its_plain_stage_out():
+    found = run("finetune", "plain.epochs=0", expect=2)
+    assert "plain.epochs=0.0: expected a number above 0" in found.stderr

@@ -1,0 +1,182 @@
+"""Decoders: what follows a prompt goes on as after the same prompt with the same survivors, in whatever steps."""
+
+import copy
+
+import pytest
+import torch
+from conftest import use_checkpointing
+from masking import masked, survivors_of
+from tiny import CUT, DECODERS, FULL, LENGTHS, Case, batch_of, near, tiny
+from transformers import DynamicCache
+
+from latadj.elimination.attach import at_profile, attach, detach
+from latadj.elimination.profile import Profile
+from latadj.elimination.score import shares
+from latadj.elimination.window import Window
+
+WINDOW = Window(queries=4, sinks=2, recent=0.3)
+# Texts of a prompt of 14 columns and a continuation of 6; the second has padding on its left.
+PROMPT, ALL = 14, 20
+TEXTS = {"unpadded": [20, 20], "left-padded": [20, 13, 7]}
+
+
+@pytest.fixture(params=DECODERS)
+def family(request):
+    return request.param
+
+
+@pytest.fixture(params=TEXTS.values(), ids=TEXTS)
+def batch(request):
+    return batch_of(request.param, side="left")
+
+
+def part(batch, start, stop):
+    """Some columns of a batch, with the mask of all up to there."""
+    return {name: tensor[:, 0 if name == "attention_mask" else start : stop] for name, tensor in batch.items()}
+
+
+def prompts(batch):
+    return batch["attention_mask"][:, :PROMPT].sum(dim=1).tolist()
+
+
+@pytest.mark.parametrize("window", [Window(), WINDOW], ids=["whole", "window"])
+@torch.no_grad()
+def test_steps_and_a_chunk_over_the_short_cache_equal_one_pass_over_prompt_and_continuation(family, batch, window):
+    model = attach(tiny(family, "language"))
+    with at_profile(model, CUT, window=window):
+        prefill = model(**part(batch, 0, PROMPT), use_cache=True, logits_to_keep=1)
+        cache = prefill.past_key_values
+        chunk = model(**part(batch, PROMPT, ALL), past_key_values=copy.deepcopy(cache), use_cache=True).logits
+        steps = [prefill.logits]
+        for column in range(PROMPT, ALL):
+            steps.append(model(**part(batch, column, column + 1), past_key_values=cache, use_cache=True).logits)
+    held = [layer.get_seq_length() for layer in cache.layers]
+    assert held[0] == ALL
+    assert held == sorted(held, reverse=True)
+    assert held[-1] < PROMPT
+    with at_profile(model, CUT, window=window, prompt=prompts(batch)):
+        at_once = model(**batch, use_cache=False).logits[:, PROMPT - 1 :]
+    assert near([torch.cat(steps, dim=1)], [at_once])
+    assert near([chunk], [at_once[:, 1:]])
+
+
+@torch.no_grad()
+def test_prompt_and_continuation_in_one_pass_equal_masking(family, batch):
+    model = attach(tiny(family, "language"))
+    options = {"window": WINDOW, "prompt": prompts(batch)}
+    run = lambda: model(**batch).logits[:, PROMPT - 1 :]  # noqa: E731
+    ours, alive = survivors_of(model, batch["attention_mask"], CUT, run, **options)
+    detach(model)
+    plain = run()
+    with masked(model, alive):
+        assert near([ours], [run()])
+    assert not near([ours], [plain])
+
+
+@torch.no_grad()
+def test_a_head_that_reads_the_last_columns_takes_what_stands_before_them_for_the_prompt(family, batch):
+    model = attach(tiny(family, "language"))
+    kept = ALL - PROMPT + 1
+    with at_profile(model, CUT, window=WINDOW):
+        found = model(**batch, logits_to_keep=kept).logits
+    with at_profile(model, CUT, window=WINDOW, prompt=prompts(batch)):
+        assert near([found], [model(**batch).logits[:, -kept:]], atol=0)
+
+
+@torch.no_grad()
+def test_the_protected_stay_and_no_continuation_is_eliminated(family, batch):
+    model = attach(tiny(family, "language"))
+    options = {"window": Window(queries=4, sinks=2, recent=0.5), "prompt": prompts(batch)}
+    profile = Profile((0.9, 0.7, 0.5, 0.5))
+    _, alive = survivors_of(model, batch["attention_mask"], profile, lambda: model(**batch, use_cache=False), **options)
+    for layer, (ratio, stayed) in enumerate(zip(profile.keep, alive[1:-1], strict=False)):
+        for row, prompt in enumerate(prompts(batch)):
+            first = ALL - int(batch["attention_mask"][row].sum())
+            places = -int(-ratio * prompt // 1)
+            recent = max(-int(-0.5 * places // 1), 1)
+            assert stayed[row, PROMPT:].all(), layer
+            assert stayed[row, PROMPT - recent : PROMPT].all(), layer
+            assert stayed[row, first : first + min(2, places - recent)].all(), layer
+            assert int(stayed[row, :PROMPT].sum()) == places
+
+
+def test_a_position_that_more_queries_see_is_divided_by_as_many(family):
+    """With attention alone as the score and equal attention for all, every position has the same share."""
+    model = tiny(family, "language")
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if any(part in name for part in ("c_attn", "q_proj", "q_norm")):
+                weight.zero_()
+    attach(model)
+    seen = []
+    batch = batch_of([6])
+
+    def observer(layer, scores, real, lengths):
+        seen.append(scores)
+
+    with torch.no_grad(), at_profile(model, FULL, score="attention", observer=observer):
+        model(**batch, logits_to_keep=1)
+    # Query i gives 1 / (i + 1) to each of those it sees; key j is seen by the 6 - j later ones.
+    received = torch.tensor([sum(1 / (i + 1) for i in range(j, 6)) / (6 - j) for j in range(6)])
+    assert all(torch.allclose(scores, shares(received[None]), atol=1e-5) for scores in seen)
+
+
+def test_gradient_checkpointing_caches_nothing_twice(family):
+    model = tiny(family, "language")
+    use_checkpointing(model)
+    attach(model).train()
+    cache = DynamicCache()
+    with at_profile(model, CUT, prompt=[6, 6]):
+        model(**batch_of([9, 9]), past_key_values=cache, use_cache=True).logits[:, 5:].sum().backward()
+    assert cache.get_seq_length() == 0
+
+
+def test_the_hidden_state_gets_shorter_and_comes_back_at_full_length(family):
+    model = attach(tiny(family))
+    with at_profile(model, CUT), torch.no_grad():
+        states = model(**batch_of([20, 20]), output_hidden_states=True).hidden_states
+    assert [state.shape[1] for state in states] == [20, 18, 12, 8, 20]
+
+
+@pytest.mark.parametrize("mask", [True, False], ids=["mask", "no mask"])
+def test_a_classifier_of_a_text_that_ends_in_the_padding_token_reads_before_it(family, mask):
+    case = Case(family, "classifier")
+    model, batch = case.make(), case.batch(LENGTHS)
+    batch["input_ids"][0, 14:17] = 0
+    batch["attention_mask"] = batch["attention_mask"] if mask else None
+    plain = model(**batch).logits
+    assert near([attach(model)(**batch).logits], [plain])
+
+
+def test_a_classifier_that_would_read_what_its_mask_hides_is_refused(family):
+    model, batch = attach(tiny(family)), batch_of([12, 8])
+    embeds = model.get_input_embeddings()(batch["input_ids"])
+    with pytest.raises(ValueError, match=r"hides the last column, where .*ForSequenceClassification reads"):
+        model(inputs_embeds=embeds, attention_mask=batch["attention_mask"])
+    batch["input_ids"][1, 8:] = 7
+    with pytest.raises(ValueError, match=r"hides the last token that is not pad_token_id=0, where .* with that token"):
+        model(**batch)
+
+
+def test_generation_from_a_column_of_padding_is_refused(family):
+    model = attach(tiny(family, "language"))
+    with pytest.raises(ValueError, match=r"hides the last column of some texts.*pad on the left"):
+        model(**batch_of([12, 8]), logits_to_keep=1)
+
+
+@pytest.mark.parametrize("prompt", [[5], [0, 5], [5, 9]])
+def test_prompts_that_do_not_fit_the_batch_are_refused(prompt):
+    model = attach(tiny("gpt2", "language"))
+    with (
+        pytest.raises(ValueError, match="expected a number for each of 2 sequences, from 1 to its length"),
+        at_profile(model, CUT, prompt=prompt),
+    ):
+        model(**batch_of([8, 8]))
+
+
+def test_a_prompt_is_for_decoders_only():
+    with (
+        pytest.raises(ValueError, match="only a decoder has a continuation"),
+        at_profile(attach(tiny("bert")), CUT, prompt=[3]),
+    ):
+        pass

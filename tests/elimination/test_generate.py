@@ -1,0 +1,110 @@
+"""`generate` with every family that generates, plain and with elimination."""
+
+import threading
+import warnings
+
+import pytest
+import torch
+from tiny import CUT, DECODERS, FULL, Case, dial_for
+
+from latadj.elimination.attach import at_profile, at_speedup, attach
+from latadj.elimination.window import Window
+
+WAYS = {"greedy": {"do_sample": False}, "sampling": {"do_sample": True}, "beams": {"do_sample": False, "num_beams": 3}}
+TEXTS = {"unpadded": [14, 14], "padded": [14, 9, 5]}
+
+
+@pytest.fixture(params=[Case(family, "language") for family in (*DECODERS, "t5")], ids=str)
+def case(request):
+    return request.param
+
+
+@pytest.fixture(params=TEXTS.values(), ids=TEXTS)
+def texts(request):
+    return request.param
+
+
+def batch_of(case, lengths):
+    batch = case.batch(lengths, side="left")
+    return {name: batch[name] for name in ("input_ids", "attention_mask")}
+
+
+def new_tokens(model, batch, **options):
+    torch.manual_seed(5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = model.generate(**batch, **{"max_new_tokens": 8, "eos_token_id": None, **options})
+    return found if model.config.is_encoder_decoder else found[:, batch["input_ids"].shape[1] :]
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+def test_keeping_all_generates_what_the_plain_model_generates(case, texts, way):
+    model, batch = case.make(), batch_of(case, texts)
+    plain = new_tokens(model, batch, **way)
+    assert torch.equal(new_tokens(attach(model), batch, **way), plain)
+
+
+@pytest.mark.parametrize("way", ["greedy", "beams"])
+def test_each_prompt_of_a_padded_batch_generates_what_it_generates_alone(case, way):
+    model, batch = attach(case.make()), batch_of(case, TEXTS["padded"])
+    full = new_tokens(model, batch, **WAYS[way])
+    with at_profile(model, CUT):
+        together = new_tokens(model, batch, **WAYS[way])
+        for row in range(len(together)):
+            assert torch.equal(new_tokens(model, case.row(batch, row), **WAYS[way])[0], together[row])
+    assert not torch.equal(together, full)
+
+
+@torch.no_grad()
+def test_what_is_generated_is_the_best_next_token_at_every_step(case, texts):
+    """Greedy search against passes over the prompt and all that was generated."""
+    model, batch = attach(case.make()), batch_of(case, texts)
+    window = Window() if case.family == "t5" else Window(queries=3, sinks=1, recent=0.3)
+    with at_profile(model, CUT, window=window):
+        found = new_tokens(model, batch, **WAYS["greedy"])
+    if case.family == "t5":
+        with at_profile(model, CUT):
+            logits = model(**batch, decoder_input_ids=found[:, :-1]).logits
+        assert torch.equal(logits.argmax(dim=-1), found[:, 1:])
+        return
+    ids = torch.cat([batch["input_ids"], found[:, :-1]], dim=1)
+    mask = torch.cat([batch["attention_mask"], torch.ones_like(found[:, :-1])], dim=1)
+    with at_profile(model, CUT, window=window, prompt=batch["attention_mask"].sum(dim=1).tolist()):
+        logits = model(ids, attention_mask=mask, position_ids=(mask.cumsum(1) - 1).clamp(min=0)).logits
+    assert torch.equal(logits[:, -found.shape[1] :].argmax(dim=-1), found)
+
+
+@pytest.mark.parametrize("profile", [FULL, CUT], ids=["full", "cut"])
+def test_candidates_of_assisted_generation_are_no_part_of_the_prompt(case, profile):
+    model = attach(case.make())
+    batch = {"input_ids": torch.tensor([[5, 6, 7, 8, 9, 5, 6, 7, 8, 9, 5, 6, 7]])}
+    with at_profile(model, profile):
+        alone = new_tokens(model, batch, **WAYS["greedy"])
+        assisted = new_tokens(model, batch, prompt_lookup_num_tokens=3, **WAYS["greedy"])
+    assert torch.equal(alone, assisted)
+
+
+def test_threads_that_generate_at_two_speedups_do_not_meet(case):
+    model, batch = case.make(), batch_of(case, TEXTS["padded"])
+    attach(model, dial_for(model))
+    expected = {}
+    for speedup in (1.0, 2.0):
+        with at_speedup(model, speedup):
+            expected[speedup] = new_tokens(model, batch, **WAYS["greedy"])
+    start, wrong = threading.Barrier(2), []
+
+    def work(speedup):
+        with at_speedup(model, speedup):
+            start.wait()
+            for _ in range(3):
+                found = model.generate(**batch, max_new_tokens=8, eos_token_id=None, **WAYS["greedy"])
+                if not torch.equal(found[:, -8:], expected[speedup][:, -8:]):
+                    wrong.append(speedup)
+
+    threads = [threading.Thread(target=work, args=(speedup,)) for speedup in expected]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not torch.equal(*expected.values())
+    assert wrong == []

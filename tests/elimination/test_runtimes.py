@@ -1,0 +1,193 @@
+"""Caches, compilers and attention implementations: each works, or is refused with a reason."""
+
+import warnings
+
+import pytest
+import torch
+from tiny import CUT, DECODERS, FULL, LENGTHS, Case, batch_of, near, tiny
+from torch._dynamo.exc import Unsupported
+from transformers import DynamicCache, StaticCache
+from transformers.cache_utils import QuantizedCache
+
+from latadj.elimination.attach import at_profile, attach, detach
+from latadj.elimination.cache import Decoding
+from latadj.elimination.profile import Profile
+
+BATCH = {name: tensor for name, tensor in batch_of([14, 9], side="left").items() if name != "position_ids"}
+
+
+@pytest.fixture(params=DECODERS)
+def family(request):
+    return request.param
+
+
+def generate(model, batch=BATCH, **options):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return model.generate(**batch, max_new_tokens=6, eos_token_id=None, do_sample=False, **options)
+
+
+def other_caches(config):
+    return {
+        "StaticCache of StaticLayer": StaticCache(config=config, max_cache_len=40),
+        "offloaded DynamicCache": DynamicCache(config=config, offloading=True),
+        "QuantizedCache of Fp8QuantizedLayer": QuantizedCache("fp8", config),
+    }
+
+
+def test_a_static_cache_works_as_long_as_nothing_is_eliminated(family):
+    model = tiny(family, "language")
+    plain = generate(model, cache_implementation="static")
+    assert torch.equal(generate(attach(model), cache_implementation="static"), plain)
+
+
+def test_caches_that_cannot_be_shortened_are_refused(family):
+    model = attach(tiny(family, "language"))
+    for name, cache in other_caches(model.config).items():
+        message = f"^{name}.* cannot be shortened by elimination: take transformers' DynamicCache .*, or speedup=1$"
+        with pytest.raises(ValueError, match=message), at_profile(model, CUT):
+            generate(model, past_key_values=cache)
+
+
+def test_the_static_cache_of_an_encoder_decoder_holds_survivors_through_its_cross_attention():
+    model = attach(tiny("t5", "language"))
+    with at_profile(model, CUT):
+        assert torch.equal(generate(model, cache_implementation="static"), generate(model))
+
+
+def test_a_prompt_in_chunks_counts_its_first_chunk_as_the_prompt(family):
+    model, batch = attach(tiny(family, "language")), batch_of([14, 14])
+    del batch["position_ids"]
+    with at_profile(model, CUT):
+        found = generate(model, batch, prefill_chunk_size=6)
+    with torch.no_grad(), at_profile(model, CUT, prompt=[6, 6]):
+        best = model(found[:, :-1]).logits.argmax(dim=-1)
+    assert torch.equal(best[:, 13:], found[:, 14:])
+
+
+def short_cache(model, batch):
+    """A cache of 9 columns, the last three of them no prompt."""
+    with torch.no_grad(), at_profile(model, CUT, prompt=[6] * len(batch["input_ids"])):
+        return model(**batch, use_cache=True).past_key_values
+
+
+def test_a_short_cache_forgets_what_is_no_prompt(family):
+    model, batch = attach(tiny(family, "language")), batch_of([12])
+    first = {name: tensor[:, :9] for name, tensor in batch.items()}
+    with torch.no_grad():
+        expected = short_cache(model, first)
+        cache = short_cache(model, first)
+        steps = {**{name: tensor[:, 9:] for name, tensor in batch.items()}, "attention_mask": batch["attention_mask"]}
+        model(**steps, past_key_values=cache, use_cache=True)
+        cache.crop(-5)
+        again = {name: tensor[:, 7:9] for name, tensor in first.items()} | {"attention_mask": first["attention_mask"]}
+        model(**again, past_key_values=cache, use_cache=True)
+    for found, layer in zip(cache.layers, expected.layers, strict=True):
+        assert torch.allclose(found.keys, layer.keys, atol=1e-5)
+        assert torch.allclose(found.values, layer.values, atol=1e-5)
+
+
+def test_after_it_forgot_a_short_cache_knows_which_columns_are_new():
+    model, batch = attach(tiny("llama", "language")), batch_of([9])
+    cache = short_cache(model, batch)
+    cache.crop(-2)
+    mask = torch.tensor([[1] * 7 + [0, 1]])
+    hidden = Decoding(cache, mask.bool(), 2, "sdpa", torch.float32).mask(3, None)
+    assert hidden[0, 0, :, -2:].tolist() == [[False, False], [False, True]]
+    with pytest.raises(ValueError, match="cannot forget 2 tokens"):
+        cache.crop(-2)
+
+
+@torch.no_grad()
+def test_texts_of_a_short_cache_can_be_reordered_and_picked(family):
+    """As a search does that lets one text take the place of another."""
+    model = attach(tiny(family, "language"))
+    batch = batch_of([12, 7], side="left")
+    prompt = {name: tensor[:, :11] for name, tensor in batch.items()}
+    step = {name: tensor if name == "attention_mask" else tensor[:, 11:] for name, tensor in batch.items()}
+    swapped, second = torch.tensor([1, 0]), torch.tensor([1])
+    with at_profile(model, CUT):
+        caches = [model(**prompt, use_cache=True, logits_to_keep=1).past_key_values for _ in range(3)]
+    expected = model(**step, past_key_values=caches[0]).logits
+    caches[1].reorder_cache(swapped)
+    found = model(**{name: tensor[swapped] for name, tensor in step.items()}, past_key_values=caches[1]).logits
+    assert near([found], [expected[swapped]])
+    caches[2].batch_select_indices(second)
+    caches[2].batch_repeat_interleave(2)
+    both = {name: tensor[second].repeat(2, 1) for name, tensor in step.items()}
+    assert near([model(**both, past_key_values=caches[2]).logits], [expected[second].repeat(2, 1, 1)])
+
+
+def test_a_short_cache_cannot_forget_some_of_its_prompt_nor_start_again(family):
+    model = attach(tiny(family, "language"))
+    cache = short_cache(model, batch_of([9]))
+    with pytest.raises(ValueError, match="cannot forget 4 tokens: 0 were decoded"):
+        cache.crop(-4)
+    with pytest.raises(ValueError, match="belongs to one prompt: make a new one"):
+        cache.reset()
+
+
+def test_eager_attention_decodes_what_sdpa_decodes(family):
+    model = attach(tiny(family, "language"))
+    eager = attach(tiny(family, "language"))
+    eager.set_attn_implementation("eager")
+    for profile in (FULL, CUT):
+        with at_profile(model, profile), at_profile(eager, profile):
+            assert torch.equal(generate(eager), generate(model))
+
+
+def test_an_attention_that_takes_no_mask_is_refused_where_one_is_needed():
+    model = attach(tiny("llama", "language"))
+    with torch.no_grad(), at_profile(model, CUT):
+        cache = model(**BATCH, use_cache=True, logits_to_keep=1).past_key_values
+    step = Decoding(cache, None, 1, "flash_attention_2", torch.float32)
+    assert step.mask(0, None) is None
+    with pytest.raises(ValueError, match=r"attn_implementation=flash_attention_2: .* attn_implementation='sdpa'"):
+        step.mask(2, None)
+
+
+@pytest.mark.parametrize(
+    ("family", "options"),
+    [
+        ("mistral", {"sliding_window": 8}),
+        ("qwen2", {"sliding_window": 8, "use_sliding_window": True, "max_window_layers": 2}),
+        ("qwen3", {"sliding_window": 8, "use_sliding_window": True, "max_window_layers": 2}),
+    ],
+)
+def test_sliding_windows_are_refused(family, options):
+    model = tiny(family, "language", **options)
+    with pytest.raises(ValueError, match=r"sliding-window attention \(sliding_window=8\).*sliding_window=None if"):
+        attach(model)
+
+
+@pytest.mark.parametrize("case", [Case("bert", "classifier"), Case("t5", "language")], ids=str)
+def test_attention_probabilities_are_refused_where_they_are_not_kept(case):
+    model, batch = case.make(attn_implementation="eager"), case.batch(LENGTHS)
+    attach(model)
+    with pytest.raises(ValueError, match="output_attentions=True: elimination does not keep"), at_profile(model, CUT):
+        model(**batch, output_attentions=True)
+    assert len(detach(model)(**batch, output_attentions=True)[-1]) == 4
+
+
+COMPILED = [Case("bert", "classifier"), Case("bert", "tagger"), Case("gpt2", "classifier"), Case("llama", "language")]
+
+
+@pytest.mark.parametrize("case", [*COMPILED, Case("t5", "tagger")], ids=str)
+def test_a_compiled_model_follows_the_dial(case):
+    torch._dynamo.reset()
+    model = attach(case.make())
+    compiled = torch.compile(model, backend="eager")
+    with torch.no_grad():
+        for profile in (FULL, CUT, Profile((0.5, 0.5, 0.25, 0.25)), FULL):
+            for lengths in (LENGTHS, [9, 9]):
+                batch = case.batch(lengths)
+                with at_profile(model, profile):
+                    assert near(case.outputs(compiled, batch), case.outputs(model, batch))
+
+
+@pytest.mark.parametrize("case", [*COMPILED, Case("t5", "language")], ids=str)
+def test_one_graph_of_the_whole_model_is_refused(case):
+    torch._dynamo.reset()
+    model = attach(case.make())
+    with pytest.raises(Unsupported, match="elimination runs eagerly: leave fullgraph=True out, or detach the model"):
+        torch.compile(model, backend="eager", fullgraph=True)(**case.batch(LENGTHS))
