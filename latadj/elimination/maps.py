@@ -20,6 +20,8 @@ FUSED_ACTIVATIONS = {"GELUActivation": ("gelu", "none"), "NewGELUActivation": ("
 
 # Up to this many rows, oneDNN's int8 spends longer on the call than on the product.
 FEW_ROWS = 40
+# A row of nothing but zeros has this size.
+TINY = 1e-20
 # Up to this many rows, each number has its own kernel.
 MANY_ROWS = 64
 
@@ -35,17 +37,20 @@ class Route:
     precision: str
     kernel: str
 
-    def pack(self, *maps: nn.Linear | Conv1D, activation: str | None = None) -> "Map":
+    def pack(self, *maps: nn.Linear | Conv1D, activation: str | None = None, uneven: bool = False) -> "Map":
         """Some linear maps of the same input as one.
 
         Parameters
         ----------
         maps : modules that all have a bias, or all none
         activation : class name of an activation to run after the map, if :meth:`fuses` says that it can
+        uneven : whether some rows are many times as large as others, which one int8 scale would round away
         """
         weights = [weight_of(part) for part in maps]
         weight = torch.cat(weights) if len(weights) > 1 else weights[0].contiguous()
         bias = None if maps[0].bias is None else torch.cat([part.bias.detach() for part in maps])
+        if self.precision == "int8" and uneven:
+            return LevelledMap(self.pack(unbiased(weight)), bias)
         if self.precision == "int8":
             return Int8Map(weight, bias, activation) if self.fused else DynamicInt8Map(weight, bias, self.kernel)
         if self.fused:
@@ -75,6 +80,13 @@ def weight_of(part: nn.Linear | Conv1D) -> Tensor:
     """Weight of a linear module, (out, in); GPT-2 keeps it the other way round."""
     weight = part.weight.detach()
     return weight.T if isinstance(part, Conv1D) else weight
+
+
+def unbiased(weight: Tensor) -> nn.Linear:
+    """A linear module of a weight, (out, in)."""
+    part = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
+    part.weight = nn.Parameter(weight, requires_grad=False)
+    return part
 
 
 def outputs_of(*maps: nn.Linear | Conv1D) -> list[int]:
@@ -174,6 +186,20 @@ def _quantised(weight: Tensor) -> tuple[Tensor, Tensor]:
         return torch.quantize_per_channel(
             weight, scale, torch.zeros(len(scale), dtype=torch.long), 0, torch.qint8
         ), scale
+
+
+class LevelledMap(Map):
+    """A map without bias whose rows are brought to one size before it, and back after it; the bias comes last."""
+
+    def __init__(self, whole: Map, bias: Tensor | None) -> None:
+        self.whole, self.bias = whole, bias
+
+    def __call__(self, rows: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        size = rows.abs().amax(dim=-1, keepdim=True).clamp_(min=TINY)
+        outputs = self.whole(rows / size).mul_(size)
+        if self.bias is not None:
+            outputs.add_(self.bias)
+        return outputs if dtype is None else outputs.to(dtype)
 
 
 class PlainMap(Map):

@@ -56,7 +56,8 @@ def lower_feed_forward(route: Route, block: Any, inner: tuple[str, ...], outer: 
     fused = None if gated or not route.fuses(type(act).__name__) else type(act).__name__
     act = nn.Identity() if fused else lowered_activation(act)
     maps = [getattr(block, name) for name in inner]
-    found = FeedForward(route.pack(*maps, activation=fused), act, route.pack(getattr(block, outer)), gated)
+    # What enters the outer map is thousands of times as large for a text's first token as for others.
+    found = FeedForward(route.pack(*maps, activation=fused), act, route.pack(getattr(block, outer), uneven=True), gated)
     for name, part in zip(inner, parts_of(found.inner, outputs_of(*maps)), strict=True):
         setattr(block, name, part)
     setattr(block, outer, Part(found.outer))

@@ -78,6 +78,22 @@ def test_int8_maps_give_the_type_that_is_asked_for(route):
         assert torch.allclose(packed(rows, torch.bfloat16).float(), packed(rows), atol=0.05)
 
 
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("count", [3, 50, 77])
+@pytest.mark.parametrize("route", INT8, indirect=True, ids=name)
+def test_a_large_row_does_not_round_the_others_away(route, count, bias):
+    torch.manual_seed(0)
+    part, rows = torch.nn.Linear(32, 16, bias=bias), torch.randn(count, 32)
+    rows[1] *= 1000
+    rows[2] = 0
+    with torch.no_grad():
+        exact = part(rows)
+        levelled, together = route.pack(part, uneven=True)(rows), route.pack(part)(rows)
+    for row in range(count):
+        assert (levelled[row] - exact[row]).abs().max() < 0.03 * exact[row].abs().max().clamp(min=0.1)
+    assert (together[0] - exact[0]).abs().max() > 0.1 * exact[0].abs().max()
+
+
 def test_kernels_meet_few_numbers_of_rows_and_compute_few_too_many():
     counts = range(1, 5000)
     assert all(count <= even(count) <= count * 1.25 for count in counts)
