@@ -47,7 +47,8 @@ reproduce: $(READY) ## Fine-tune, calibrate and sweep the built-in default: abou
 	$(BIN)/latadj sweep $(RUN) 'speedup=[1,1.5,2,2.5,3,3.5]'
 
 # A language model as it is, the same after adjustable fine-tuning, and asked by a prompt with examples in it.
-SPEECHES := model=smollm2 task=speeches device.precision=bf16 folder=outputs/smollm2-speeches
+DECODER := outputs/smollm2-speeches
+SPEECHES := model=smollm2 task=speeches device.precision=bf16 folder=$(DECODER)
 SHOTS := model=smollm2 prompt=few_shot device.precision=bf16 workload.batch=8 folder=outputs/smollm2-few_shot
 TRIED := 'search.speedups=[1.5,2,3]' clock.rounds=4
 SWEPT := 'speedup=[1,1.5,2,3,4]' measure.prompts=2 measure.repeats=5 measure.warmup=2
@@ -71,8 +72,8 @@ readme: $(READY) ## Write what `make reproduce` found into the README
 	test $(SEED) != 0 || cp $(FOLDER)/sweep/sweep.png docs/sweep.png
 	for name in speeches speeches-adjusted few_shot; do \
 	  found=outputs/smollm2-$$name/sweep; test ! -f $$found/sweep.json || { \
-	  sed 's#$(CURDIR)/##g' $$found/sweep.json > docs/generation-$$name.json && \
-	  cp $$found/sweep.png docs/generation-$$name.png; }; done
+	  sed 's#$(CURDIR)/##g' $$found/sweep.json > docs/generation-$$name.json; }; done
+	test ! -f $(DECODER)/sweep/sweep.png || cp $(DECODER)/sweep/sweep.png docs/generation-speeches.png
 	test ! -f outputs/bench/bench.json || cp outputs/bench/bench.json outputs/bench/bench.png docs/
 	$(BIN)/python -m latadj.report.readme README.md docs/*.json
 
