@@ -49,6 +49,7 @@ reproduce: $(READY) ## Fine-tune, calibrate and sweep the built-in default: abou
 # A language model as it is, the same after adjustable fine-tuning, and asked by a prompt with examples in it.
 DECODER := outputs/smollm2-speeches
 SPEECHES := model=smollm2 task=speeches device.precision=bf16 folder=$(DECODER)
+RECALL := model=smollm2 task=recall task.continuation_length=16 device.precision=bf16 folder=outputs/smollm2-recall
 SHOTS := model=smollm2 prompt=few_shot device.precision=bf16 workload.batch=8 folder=outputs/smollm2-few_shot
 TRIED := 'search.speedups=[1.5,2,3]' clock.rounds=4
 SWEPT := 'speedup=[1,1.5,2,3,4]' measure.prompts=2 measure.repeats=5 measure.warmup=2
@@ -60,6 +61,8 @@ reproduce-generation: $(READY) ## Calibrate, sweep and fine-tune a built-in deco
 	  adjust.batch_size=1 adjust.max_speedup=4 calibration.examples=8
 	$(BIN)/latadj calibrate $(SPEECHES)-adjusted $(TRIED)
 	$(BIN)/latadj sweep $(SPEECHES)-adjusted $(SWEPT)
+	$(BIN)/latadj calibrate $(RECALL) 'search.speedups=[1.25,1.5]' clock.rounds=0
+	$(BIN)/latadj sweep $(RECALL) 'speedup=[1,1.25,1.5]' dial.target=flops measure.prompts=0
 	$(BIN)/latadj calibrate $(SHOTS) 'search.speedups=[1.5,2]' clock.rounds=3
 	$(BIN)/latadj sweep $(SHOTS) 'speedup=[1,1.5,2]' task.max_test=300 task.batch_size=8 measure.batches=4 \
 	  measure.repeats=3 measure.warmup=2
@@ -70,7 +73,7 @@ bench: $(READY) ## The dial against other runtimes, BERT-base shape: at most 30 
 readme: $(READY) ## Write what `make reproduce` found into the README
 	sed 's#$(CURDIR)/##g' $(FOLDER)/sweep/sweep.json > docs/seed-$(SEED).json
 	test $(SEED) != 0 || cp $(FOLDER)/sweep/sweep.png docs/sweep.png
-	for name in speeches speeches-adjusted few_shot; do \
+	for name in speeches speeches-adjusted recall few_shot; do \
 	  found=outputs/smollm2-$$name/sweep; test ! -f $$found/sweep.json || { \
 	  sed 's#$(CURDIR)/##g' $$found/sweep.json > docs/generation-$$name.json; }; done
 	test ! -f $(DECODER)/sweep/sweep.png || cp $(DECODER)/sweep/sweep.png docs/generation-speeches.png
