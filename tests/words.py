@@ -1,16 +1,10 @@
 """A tiny byte-level tokenizer and tiny language models."""
 
-import torch
+from functools import partial
+
+from tiny import tiny
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-from transformers import (
-    GPT2Config,
-    GPT2LMHeadModel,
-    LlamaConfig,
-    LlamaForCausalLM,
-    PreTrainedTokenizerFast,
-    T5Config,
-    T5ForConditionalGeneration,
-)
+from transformers import PreTrainedTokenizerFast
 
 TEXTS = [
     "Review: a good film, a very good film",
@@ -39,37 +33,12 @@ def tokenizer(ends: bool = False, **options):
     return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<pad>", eos_token="</s>", **options)
 
 
-def gpt2():
-    config = GPT2Config(vocab_size=300, n_embd=32, n_layer=2, n_head=4, n_positions=200, initializer_range=0.3)
-    return _random(GPT2LMHeadModel, config)
+def _language_model(kind):
+    return tiny(kind, "language", layers=2, vocab_size=300, max_position_embeddings=200)
 
 
-def llama():
-    config = LlamaConfig(
-        vocab_size=300,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=200,
-        initializer_range=0.3,
-    )
-    return _random(LlamaForCausalLM, config)
-
-
-def t5():
-    config = T5Config(vocab_size=300, d_model=32, d_kv=8, d_ff=64, num_layers=2, num_heads=4, decoder_start_token_id=0)
-    return _random(T5ForConditionalGeneration, config)
-
-
-def _random(kind, config):
-    torch.manual_seed(0)
-    return kind(config).eval()
-
-
-DECODERS = {"gpt2": gpt2, "llama": llama}
+DECODERS = {kind: partial(_language_model, kind) for kind in ("gpt2", "llama")}
 """Tiny random decoders, by family."""
 
-LANGUAGE_MODELS = {**DECODERS, "t5": t5}
+LANGUAGE_MODELS = {**DECODERS, "t5": partial(_language_model, "t5")}
 """Those and an encoder-decoder."""

@@ -1,6 +1,5 @@
 """Key/value caches that hold survivors: what a decoding step needs to know of its prefill lives in the cache."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -166,8 +165,3 @@ class Decoding:
             f"attn_implementation={self._implementation}: decoding after elimination needs a mask, which sdpa and "
             "eager take: load the model with attn_implementation='sdpa'"
         )
-
-
-def survivors_of(cache: Cache) -> Sequence[int]:
-    """Word-vectors that each layer of a cache holds, fillers of ragged batches included."""
-    return [layer.get_seq_length() for layer in cache.layers]
