@@ -189,6 +189,10 @@ def _finetune_problems(config: FinetuneConfig) -> list[str]:
             value = getattr(stage, key)
             if value is not None and value < 1:
                 problems.append(f"{name}.{key}={value}: expected at least 1")
+        if stage.attention_dropout is not None and not 0 <= stage.attention_dropout < 1:
+            problems.append(
+                f"{name}.attention_dropout={stage.attention_dropout}: expected a share from 0 to 1, or null"
+            )
     if config.plain.epochs == 0 and not config.adjustable:
         problems.append("plain.epochs=0 with adjustable=false: nothing would be trained; `latadj calibrate` needs none")
     if config.adjust.full_share is not None and not 0 <= config.adjust.full_share <= 1:

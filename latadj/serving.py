@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from transformers import PreTrainedModel
@@ -112,7 +113,7 @@ def remember(sidecar: Sidecar, device: torch.device, found: Device) -> Sidecar:
     before = sidecar.devices.get(place(device), Device())
     serving = {name: _merged(before.serving.get(name), served) for name, served in found.serving.items()}
     merged = Device(found.precision or before.precision, found.trials or before.trials, {**before.serving, **serving})
-    return Sidecar(sidecar.task, sidecar.dial, sidecar.notes, {**sidecar.devices, place(device): merged})
+    return replace(sidecar, devices={**sidecar.devices, place(device): merged})
 
 
 def _merged(before: Serving | None, found: Serving) -> Serving:

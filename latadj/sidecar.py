@@ -4,7 +4,7 @@ Imports neither torch nor transformers, so that a wrong folder or speedup is ref
 """
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,40 @@ class Device:
 
 
 @dataclass
+class Purpose:
+    """What a model is for: as much of its task as serving it needs, so that nobody has to name the task again.
+
+    kind, text, labels, metric, max_length, batch_size : as in ``latadj.config.TaskConfig``
+    """
+
+    kind: str
+    text: list[str]
+    labels: list[str]
+    metric: str
+    max_length: int
+    batch_size: int
+
+    @classmethod
+    def of(cls, task: TaskConfig) -> "Purpose":
+        """What a task says of it."""
+        return cls(**{part.name: getattr(task, part.name) for part in fields(cls)})
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "Purpose":
+        """Inverse of ``asdict``.
+
+        Raises
+        ------
+        ValueError
+            if a field is missing or unknown.
+        """
+        try:
+            return cls(**data)
+        except TypeError as error:
+            raise ValueError(f"not a purpose: {error}") from error
+
+
+@dataclass
 class Sidecar:
     """What ``latadj.json`` holds.
 
@@ -75,12 +109,19 @@ class Sidecar:
     dial : None until `latadj calibrate`
     notes : where the numbers come from (calibration set, seed, versions)
     devices : name of a device, see ``latadj.device.place`` -> what was measured there
+    purpose : what the task asks of the model; None if latadj does not know
     """
 
     task: str | None = None
     dial: Dial | None = None
     notes: dict[str, Any] = field(default_factory=dict)
     devices: dict[str, Device] = field(default_factory=dict)
+    purpose: Purpose | None = None
+
+    @classmethod
+    def of(cls, task: TaskConfig, dial: Dial | None = None, notes: dict[str, Any] | None = None) -> "Sidecar":
+        """That of a model which was made for a task."""
+        return cls(task.name, dial, notes or {}, purpose=Purpose.of(task))
 
     def to_json(self) -> dict[str, Any]:
         dial = self.dial.to_json() if self.dial else None
@@ -106,9 +147,10 @@ def read_sidecar(folder: Path) -> Sidecar:
     try:
         dial = Dial.from_json(data["dial"]) if data.get("dial") else None
         devices = {name: Device.from_json(found) for name, found in dict(data.get("devices") or {}).items()}
+        purpose = Purpose.from_json(data["purpose"]) if data.get("purpose") else None
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}; {mend}") from error
-    return Sidecar(data.get("task"), dial, data.get("notes") or {}, devices)
+    return Sidecar(data.get("task"), dial, data.get("notes") or {}, devices, purpose)
 
 
 def write_sidecar(folder: Path, sidecar: Sidecar) -> None:

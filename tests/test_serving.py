@@ -6,7 +6,7 @@ import torch
 from conftest import tiny_bert
 
 from latadj import device, serving
-from latadj.config import DeviceConfig
+from latadj.config import DeviceConfig, TaskConfig
 from latadj.device import place
 from latadj.elimination.attach import attach, dial_of
 from latadj.elimination.families import layer_shapes
@@ -14,8 +14,9 @@ from latadj.elimination.latency import LatencyModel, Ramp
 from latadj.elimination.lower import route_of
 from latadj.elimination.maps import Route
 from latadj.elimination.profile import Dial
+from latadj.files import write_json
 from latadj.serving import dial_for, make_ready, remember, route_for
-from latadj.sidecar import Device, Serving, Sidecar, read_sidecar, write_sidecar
+from latadj.sidecar import Device, Purpose, Serving, Sidecar, read_sidecar, write_sidecar
 
 CPU = torch.device("cpu")
 HERE = place(CPU)
@@ -194,3 +195,19 @@ def test_memory_is_kept_where_the_allocator_can_be_told(monkeypatch):
     assert not device.keep_freed_memory()
     monkeypatch.setattr(device.sys, "platform", "darwin")
     assert not device.keep_freed_memory()
+
+
+def test_what_a_model_is_for_is_read_back(tmp_path):
+    task = TaskConfig(name="toy", text=["first", "second"], labels=["no", "yes"], max_length=77, batch_size=5)
+    write_sidecar(tmp_path, Sidecar.of(task))
+    found = read_sidecar(tmp_path)
+    assert (found.task, found.purpose) == (
+        "toy",
+        Purpose("classification", *(["first", "second"], ["no", "yes"]), "accuracy", 77, 5),
+    )
+
+
+def test_a_purpose_of_other_fields_is_refused(tmp_path):
+    write_json(tmp_path / "latadj.json", {**Sidecar().to_json(), "purpose": {"kind": "classification"}})
+    with pytest.raises(ValueError, match=r"not a purpose: .*missing"):
+        read_sidecar(tmp_path)

@@ -36,7 +36,7 @@ from latadj.report.console import progress
 from latadj.report.plots import plot_contribution
 from latadj.report.tables import print_dial
 from latadj.serving import remember
-from latadj.sidecar import SIDECAR, Device, Serving, check, read_sidecar, uses_pretrained, write_sidecar
+from latadj.sidecar import SIDECAR, Device, Purpose, Serving, check, read_sidecar, uses_pretrained, write_sidecar
 
 log = logging.getLogger("latadj")
 # Profiles tried for each speedup where nobody says, and examples that a choice between prompts stands on: long
@@ -104,6 +104,7 @@ def run(session: Session) -> dict[str, Any]:
         "config": as_dict(config),
     }
     write_json(work / "calibrate.json", result)
+    sidecar.purpose = Purpose.of(config.task)
     if folder.is_dir():
         write_sidecar(folder, sidecar)
     else:

@@ -20,7 +20,7 @@ from latadj.commands.session import Session, as_dict, head_of, set_up
 from latadj.config import FinetuneConfig, StageConfig
 from latadj.device import trains_in_bf16
 from latadj.elimination.attach import attach, attached, detach
-from latadj.elimination.families import family_of
+from latadj.elimination.families import family_of, layers_of
 from latadj.elimination.profile import Dial
 from latadj.elimination.window import WHOLE
 from latadj.files import read_json, recover_folder, write_json
@@ -116,19 +116,21 @@ def run(session: Session) -> dict[str, Any]:
         shutil.rmtree(work / "plain", ignore_errors=True)
         shutil.rmtree(work / "adjustable", ignore_errors=True)
     state.write(work)
-    notes = {"run": state.run, "seed": config.seed}
     common: dict[str, Any] = {"seed": config.seed, "bf16": bf16, "device": device, "resume": config.resume}
 
     if "plain" not in done:
         done["plain"] = _timed(lambda: _plain(session, config, work / "plain", common))
-        checkpoint.save(model, tokenizer, folder / "plain", Sidecar(config.task.name, notes=notes))
+        checkpoint.save(model, tokenizer, folder / "plain", _sidecar(config, state))
         state.write(work)
         shutil.rmtree(work / "plain", ignore_errors=True)
 
     if not config.adjustable:
-        checkpoint.save(model, tokenizer, Path(config.checkpoint), Sidecar(config.task.name, notes=notes))
+        checkpoint.save(model, tokenizer, Path(config.checkpoint), _sidecar(config, state))
     elif "adjustable" not in done:
-        done["adjustable"] = _timed(lambda: _adjust(session, config, work / "adjustable", common, notes))
+        start = time.monotonic()
+        metrics, dial = _adjust(session, config, work / "adjustable", common)
+        done["adjustable"] = {**metrics, "seconds": round(time.monotonic() - start, 1)}
+        checkpoint.save(model, tokenizer, Path(config.checkpoint), _sidecar(config, state, dial))
         state.write(work)
         shutil.rmtree(work / "adjustable", ignore_errors=True)
 
@@ -151,6 +153,7 @@ def _plain(session: Session, config: FinetuneConfig, work: Path, common: dict[st
     if stage.epochs == 0:
         return {}
     train, goal = _rows(session, stage), _goal(session, stage)
+    _drop_attention(session, stage)
     return fit(
         session.model,
         session.tokenizer,
@@ -164,9 +167,9 @@ def _plain(session: Session, config: FinetuneConfig, work: Path, common: dict[st
 
 
 def _adjust(
-    session: Session, config: FinetuneConfig, work: Path, common: dict[str, Any], notes: dict[str, Any]
-) -> dict[str, float]:
-    """Adjustable fine-tuning of the session's plain model, saved with its dial."""
+    session: Session, config: FinetuneConfig, work: Path, common: dict[str, Any]
+) -> tuple[dict[str, float], Dial]:
+    """Adjustable fine-tuning of the session's plain model; its dial comes with the metrics."""
     set_seed(config.seed)
     model, tokenizer, stage = session.model, session.tokenizer, config.adjust
     train, loss_of = _taught(session, config, _rows(session, stage))
@@ -175,6 +178,7 @@ def _adjust(
     attach(model, dial)
     for dropout in family_of(model).hidden_dropouts(model):
         dropout.p = stage.dropout
+    _drop_attention(session, stage)
     metrics = fit(
         model,
         tokenizer,
@@ -189,8 +193,13 @@ def _adjust(
     # Contributions moved while the model was trained, so the dial is made anew.
     dial = _dial(session, config)
     detach(model)
-    checkpoint.save(model, tokenizer, Path(config.checkpoint), Sidecar(config.task.name, dial, notes))
-    return metrics
+    return metrics, dial
+
+
+def _drop_attention(session: Session, stage: StageConfig) -> None:
+    if stage.attention_dropout is not None:
+        for layer in layers_of(session.model):
+            family_of(session.model).drop_attention(layer, stage.attention_dropout)
 
 
 def _rows(session: Session, stage: StageConfig) -> Dataset:
@@ -246,6 +255,12 @@ def _dial(session: Session, config: FinetuneConfig) -> Dial:
     shown = ", ".join(f"{value:.2f}" for value in contribution.layer_acc)
     log.info("layer ACC on %d training examples: %s", len(questions.lengths), shown)
     return make_dial(model, contribution, calibration, window)
+
+
+def _sidecar(config: FinetuneConfig, state: State, dial: Dial | None = None) -> Sidecar:
+    """What goes beside the weights: which run they come from, and what validation said of every stage so far."""
+    notes = {"run": state.run, "seed": config.seed, "validation": dict(state.stages)}
+    return Sidecar.of(config.task, dial, notes)
 
 
 def _timed(stage: Any) -> dict[str, float]:

@@ -44,6 +44,8 @@ class StageConfig:
     eval_steps : steps from one validation to the next; None: an epoch
     eval_examples : most validation examples of running text, each scored at every speedup; None: all
     prompt_length, continuation_length, windows, stride : how running text is cut for training; None: as the task says
+    attention_dropout : of the attention probabilities; above 0 a CPU has no fused kernel, and a step over 512 tokens
+        takes three times as long; None: as the model says
     """
 
     epochs: float = 3
@@ -58,6 +60,7 @@ class StageConfig:
     continuation_length: int | None = None
     windows: int | None = None
     stride: int | None = None
+    attention_dropout: float | None = 0.0
     warmup: float = 0.1
     weight_decay: float = 0.01
     patience: int = 2

@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+from tiny import FAMILIES, tiny
 
 from latadj.elimination import attention as attention_module
 from latadj.elimination.attention import Listener, attention, received_from
+from latadj.elimination.families import family_of, layers_of
 
 
 def states(padded):
@@ -146,3 +148,14 @@ def test_a_bias_is_added_to_the_products():
             assert torch.allclose(context[real], expected[real], atol=1e-5)
     received = (logits.softmax(dim=-1) * real[:, None, :, None]).sum(dim=2)
     assert torch.allclose(heard[0][0], received, atol=1e-5)
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_the_dropout_of_probabilities_can_be_set_in_every_family(model_type):
+    model = tiny(model_type).train()
+    family = family_of(model)
+    for layer in layers_of(model):
+        family.drop_attention(layer, 0.25)
+        assert family.attention(layer)[1] == 0.25
+    model.eval()
+    assert {family.attention(layer)[1] for layer in layers_of(model)} == {0.0}

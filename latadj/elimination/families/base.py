@@ -111,6 +111,10 @@ class Family(ABC):
     def hidden_dropouts(self, model: PreTrainedModel) -> Iterator[nn.Dropout]:
         """The dropouts of the hidden state; those of attention probabilities are not among them."""
 
+    @abstractmethod
+    def drop_attention(self, layer: Any, share: float) -> None:
+        """Set the dropout of the layer's attention probabilities."""
+
     def reads(self, model: PreTrainedModel) -> str:
         """Where the model's head reads: one of ``POOLED``, ``ALL``, ``SURVIVORS``."""
         return POOLED if type(model).__name__.endswith(self.pooled_heads) else ALL

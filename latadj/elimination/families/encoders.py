@@ -58,6 +58,9 @@ class Encoder(Family):
         block = self.attention_block(layer)
         return block.attention_head_size**-0.5, block.dropout.p if block.training else 0.0
 
+    def drop_attention(self, layer: Any, share: float) -> None:
+        self.attention_block(layer).dropout.p = share
+
     def project(self, layer: Any, context: Tensor, residual: Tensor) -> Tensor:
         lowered = layer.__dict__.get(LOWERED)
         return self.run_project(layer, context, residual) if lowered is None else lowered.project(context, residual)

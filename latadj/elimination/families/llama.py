@@ -69,6 +69,9 @@ class Llama(Decoder):
         block = layer.self_attn
         return block.scaling, block.attention_dropout if block.training else 0.0
 
+    def drop_attention(self, layer: Any, share: float) -> None:
+        layer.self_attn.attention_dropout = share
+
     def project(self, layer: Any, context: Tensor, residual: Tensor) -> Tensor:
         lowered = layer.__dict__.get(LOWERED)
         return residual + layer.self_attn.o_proj(context) if lowered is None else lowered.project(context, residual)
