@@ -70,7 +70,7 @@ reproduce-generation: $(READY) ## Calibrate, sweep and fine-tune a built-in deco
 bench: $(READY) ## The dial against other runtimes, BERT-base shape: at most 30 minutes on 2 cores, offline
 	$(BIN)/latadj bench
 
-readme: $(READY) ## Write what `make reproduce` found into the README
+readme: $(READY) ## Write what was measured into README and docs/results.md
 	sed 's#$(CURDIR)/##g' $(FOLDER)/sweep/sweep.json > docs/seed-$(SEED).json
 	test $(SEED) != 0 || cp $(FOLDER)/sweep/sweep.png docs/sweep.png
 	for name in speeches speeches-adjusted recall few_shot; do \
@@ -78,7 +78,7 @@ readme: $(READY) ## Write what `make reproduce` found into the README
 	  sed 's#$(CURDIR)/##g' $$found/sweep.json > docs/generation-$$name.json; }; done
 	test ! -f $(DECODER)/sweep/sweep.png || cp $(DECODER)/sweep/sweep.png docs/generation-speeches.png
 	test ! -f outputs/bench/bench.json || cp outputs/bench/bench.json outputs/bench/bench.png docs/
-	$(BIN)/python -m latadj.report.readme README.md docs/*.json
+	$(BIN)/python -m latadj.report.readme README.md docs/results.md docs/*.json
 
 clean: ## Remove .venv and caches; outputs/ stays
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache dist

@@ -11,6 +11,7 @@ from latadj.report.readme import blocks, with_blocks
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+RESULTS = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
 COMMANDS = [
     line.split("#")[0].strip()
     for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
@@ -50,10 +51,24 @@ def test_every_choice_in_the_options_table_exists():
 def test_the_results_are_those_of_the_json_files():
     found = blocks(sorted((ROOT / "docs").glob("*.json")))
     assert set(found) == {"results", "bench", "generation", "few-shot"}
-    assert with_blocks(README, found) == README
-    assert all((ROOT / "docs" / name).is_file() for name in ("sweep.png", "bench.png", "generation-speeches.png"))
+    assert with_blocks([README, RESULTS], found) == [README, RESULTS]
 
 
-def test_a_readme_without_marks_is_refused():
-    with pytest.raises(ValueError, match="no lines"):
-        with_blocks("# hello", {"results": "table"})
+@pytest.mark.parametrize("page", ["README.md", "docs/results.md"])
+def test_every_picture_and_page_that_is_named_is_there(page):
+    path = ROOT / page
+    named = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8"))
+    assert named
+    assert [name for name in named if not (path.parent / name).is_file()] == []
+
+
+def test_pages_without_marks_are_refused():
+    with pytest.raises(ValueError, match=r"0 pages have lines '<!-- results: made by'"):
+        with_blocks(["# hello"], {"results": "table"})
+
+
+def test_marks_in_two_pages_are_refused():
+    page = "<!-- results: made by x -->\n\nold\n<!-- /results -->\n"
+    assert "new" in with_blocks([page], {"results": "new"})[0]
+    with pytest.raises(ValueError, match="2 pages"):
+        with_blocks([page, page], {"results": "new"})

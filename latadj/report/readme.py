@@ -1,4 +1,4 @@
-"""Writes results into the README: ``python -m latadj.report.readme README.md docs/*.json``."""
+"""Writes results into pages: ``python -m latadj.report.readme README.md docs/results.md docs/*.json``."""
 
 import json
 import re
@@ -19,7 +19,7 @@ MARKS = {
 
 
 def blocks(files: Sequence[Path]) -> dict[str, str]:
-    """What is to stand in the README, by name of its block.
+    """What is to stand in the pages, by name of its block.
 
     Sweeps stand under ``results``, the first as a table, then metric and drop of each; those asked by a prompt under
     ``few-shot``, generation tasks under ``generation``, a bench under ``bench``.
@@ -46,22 +46,35 @@ def blocks(files: Sequence[Path]) -> dict[str, str]:
     return found
 
 
-def with_blocks(readme: str, found: dict[str, str]) -> str:
-    """The README with what stands between the marks of each block replaced."""
+def with_blocks(pages: Sequence[str], found: dict[str, str]) -> list[str]:
+    """Pages of Markdown with what stands between the marks of each block replaced.
+
+    Raises
+    ------
+    ValueError
+        if a block has its marks in no page, or in several.
+    """
+    written = list(pages)
     for name, block in found.items():
         start, end = MARKS[name]
-        match = re.search(rf"{re.escape(start)}[^\n]*-->\n(.*?){re.escape(end)}", readme, re.DOTALL)
-        if match is None:
-            raise ValueError(f"no lines {start!r} … {end!r} to write between")
-        readme = f"{readme[: match.start(1)]}\n{block}\n{readme[match.end(1) :]}"
-    return readme
+        between = re.compile(rf"{re.escape(start)}[^\n]*-->\n(.*?){re.escape(end)}", re.DOTALL)
+        homes = [place for place, page in enumerate(written) if between.search(page)]
+        if len(homes) != 1:
+            raise ValueError(f"{len(homes)} pages have lines {start!r} … {end!r} to write between: expected one")
+        page = written[homes[0]]
+        match = between.search(page)
+        assert match is not None
+        written[homes[0]] = f"{page[: match.start(1)]}\n{block}\n{page[match.end(1) :]}"
+    return written
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Write the results in the files named after the README into it."""
-    readme = Path(arguments[0])
-    found = blocks([Path(name) for name in arguments[1:]])
-    write_text(readme, with_blocks(readme.read_text(encoding="utf-8"), found))
+    """Write the results in the ``.json`` files into the ``.md`` pages."""
+    pages = [Path(name) for name in arguments if name.endswith(".md")]
+    found = blocks([Path(name) for name in arguments if name.endswith(".json")])
+    texts = with_blocks([page.read_text(encoding="utf-8") for page in pages], found)
+    for page, text in zip(pages, texts, strict=True):
+        write_text(page, text)
 
 
 if __name__ == "__main__":
