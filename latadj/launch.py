@@ -213,13 +213,15 @@ def _hydra(command: str) -> Iterator[Any]:
     """Hydra, initialised on our `conf/` for one command; afterwards what it was, for the command around this one."""
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.utils import JobRuntime
 
     OmegaConf.register_new_resolver("package_file", package_file, replace=True)
     OmegaConf.register_new_resolver("choose", choose, replace=True)
-    before = GlobalHydra.instance().hydra
+    before, name = GlobalHydra.instance().hydra, JobRuntime.instance().get("name")
     GlobalHydra.instance().clear()
     initialize_config_dir(config_dir=str(conf_dir()), job_name=command, version_base="1.3")
     try:
         yield GlobalHydra.instance().hydra
     finally:
         GlobalHydra.instance().hydra = before
+        JobRuntime.instance().set("name", name)

@@ -20,7 +20,7 @@ from latadj.report.glue_tables import csv_text, latex, markdown, print_glue
 from latadj.report.result import Sweep
 from latadj.sidecar import SIDECAR
 from latadj.tasks.data import load_splits
-from latadj.tasks.glue import GLUE
+from latadj.tasks.glue import FILES
 
 log = logging.getLogger("latadj")
 # What has no say in what a command finds, so that a change of it does no work again.
@@ -100,10 +100,12 @@ def prepare(config: GlueConfig, stages: Stages) -> GlueRun:
         except (ValueError, OSError) as error:
             problems.append(f"{name}: {error}")
     if problems:
-        raise ValueError(f"{len(problems)} of {len(tasks)} tasks cannot be run; " + "; ".join(problems))
+        raise ValueError(f"{len(problems)} of {len(tasks)} tasks cannot be run: " + "; ".join(problems))
     if submission_speedups(config):
-        missing = [file for task in tasks for file in glue_submission.missing(task.name, task.configs["sweep"].task)]
-        _say_missing(missing, tasks)
+        there = [file for task in tasks for file in glue_submission.there(task.name, task.configs["sweep"].task)]
+        left = ", ".join(file for file in FILES if file not in there)
+        if left:
+            log.warning("submission: no test examples for %s; GLUE's server takes a zip with all files only", left)
     return GlueRun(config, stages, tasks)
 
 
@@ -132,7 +134,9 @@ def run(plan: GlueRun) -> Glue:
         name = f"submission-{speedup:g}x.zip"
         glue.submissions[name] = sorted(texts)
         glue_submission.write_zip(folder / name, texts)
-        log.info("wrote %s with %s", folder / name, ", ".join(texts) or "nothing")
+        left = [file for file in FILES if file not in texts]
+        also = f"; GLUE's server wants {', '.join(left)} too" if left else ""
+        log.info("wrote %s with %s%s", folder / name, ", ".join(texts) or "nothing", also)
     _write(folder, glue)
     print_glue(glue)
     log.info("wrote glue.md, glue.csv, glue.tex and glue.json to %s", folder)
@@ -219,15 +223,3 @@ def _write(folder: Path, glue: Glue) -> None:
     write_text(folder / "glue.md", markdown(glue))
     write_text(folder / "glue.csv", csv_text(glue))
     write_text(folder / "glue.tex", latex(glue))
-
-
-def _say_missing(missing: list[str], tasks: list[TaskRun]) -> None:
-    """One line about what a submission will lack."""
-    names = [task.name for task in tasks]
-    missing += [f"{part.file}.tsv" for name, task in GLUE.items() if name not in names for part in task.parts]
-    if missing:
-        log.warning(
-            "submission: no test examples on hand for %s, so the zips will lack them; GLUE's server takes a zip with "
-            "all files only",
-            ", ".join(missing),
-        )

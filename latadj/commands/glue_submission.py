@@ -22,11 +22,9 @@ log = logging.getLogger("latadj")
 WHEN = (1980, 1, 1, 0, 0, 0)
 
 
-def missing(name: str, task: TaskConfig) -> list[str]:
-    """Files of a submission that a task's folder has no test examples for; of the hub, none."""
-    if not task.data_dir:
-        return []
-    return [f"{part.file}.tsv" for part in GLUE[name].parts if official_file(task, part) is None]
+def there(name: str, task: TaskConfig) -> list[str]:
+    """Files of a submission that a task has test examples for: those in its folder; on the hub, all."""
+    return [f"{part.file}.tsv" for part in GLUE[name].parts if not task.data_dir or official_file(task, part)]
 
 
 def answers(name: str, config: SweepConfig, speedup: float) -> dict[str, str]:

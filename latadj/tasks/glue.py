@@ -73,6 +73,8 @@ GLUE: dict[str, GlueTask] = {
     "rte": GlueTask("RTE", "RTE", ((0, "accuracy"),), _single("RTE", *_NLI), named=True),
     "wnli": GlueTask("WNLI", "WNLI", ((0, "accuracy"),), _single("WNLI", *_NLI), counted=False),
 }
+# What a submission holds.
+FILES = tuple(f"{part.file}.tsv" for task in GLUE.values() for part in task.parts)
 HUB = "nyu-mll/glue"
 LOW, HIGH = 0.0, 5.0  # of STS-B
 
