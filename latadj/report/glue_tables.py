@@ -158,7 +158,7 @@ def _at(glue: Glue, speedup: float) -> Grid:
         [f"dial at {speedup:g}x", *(_scores(task.scores(speedup)) for task in glue.tasks), _points(cut)],
         line("95%, first score", lambda row: _interval(row.metric_ci, ".1f")),
         line("drop, first score", lambda row: f"{100 * row.drop:+.1f}", NONE if lost is None else f"{100 * lost:+.1f}"),
-        line("95%", lambda row: _interval(row.drop_ci, "+.1f")),
+        line("95% of the drop", lambda row: _interval(row.drop_ci, "+.1f")),
         line("FLOPs", lambda row: _times(row.flops_speedup), _times(glue.mean_flops(speedup))),
         line("measured over 1x", lambda row: _times(_over(row, OWN)), _times(glue.mean_measured(speedup))),
         line(
