@@ -12,11 +12,13 @@ from latadj.config import (
     EvalConfig,
     FinetuneConfig,
     GenerateConfig,
+    GlueConfig,
     RunConfig,
     SweepConfig,
 )
 from latadj.elimination.profile import FAMILIES, SCORE_NAMES
 from latadj.tasks import template
+from latadj.tasks.glue import GLUE
 
 PRECISIONS = ("fp32", "bf16", "int8")
 
@@ -116,6 +118,8 @@ def check(config: RunConfig) -> None:
         problems += _finetune_problems(config)
     if isinstance(config, BenchConfig):
         problems += _bench_problems(config)
+    if isinstance(config, GlueConfig):
+        problems += _glue_problems(config)
     if problems:
         raise ValueError("; ".join(problems))
 
@@ -175,6 +179,39 @@ def _bench_problems(config: BenchConfig) -> list[str]:
     if unknown or not config.precisions:
         problems.append(f"precisions={config.precisions}: expected some of {', '.join(PRECISIONS)}")
     return problems
+
+
+def _glue_problems(config: GlueConfig) -> list[str]:
+    problems = []
+    unknown = [task for task in config.tasks if task not in GLUE]
+    if unknown or not config.tasks or len(set(config.tasks)) < len(config.tasks):
+        shown = ",".join(config.tasks)
+        problems.append(f"tasks=[{shown}]: expected a list of some of {', '.join(GLUE)}, each once")
+    for key in ("max_train", "max_test"):
+        value = getattr(config, key)
+        if value is not None and value < 1:
+            problems.append(f"{key}={value}: expected at least 1")
+    parse_speedups(config.speedup)
+    submission_speedups(config)
+    return problems
+
+
+def submission_speedups(config: GlueConfig) -> list[float]:
+    """The speedups at which `latadj glue` makes predictions for GLUE's server; none where nobody asked for them.
+
+    Raises
+    ------
+    ValueError
+        if what was asked for is neither a truth value nor speedups.
+    """
+    if isinstance(config.submission, bool) or config.submission is None:
+        return parse_speedups(config.speedup) if config.submission else []
+    try:
+        return parse_speedups(config.submission)
+    except ValueError as error:
+        raise ValueError(
+            f"submission={config.submission}: expected true, false, a speedup or a list of them"
+        ) from error
 
 
 def _finetune_problems(config: FinetuneConfig) -> list[str]:

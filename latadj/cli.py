@@ -100,6 +100,27 @@ def generate(
         return _launch("generate", "generate", overrides, False, prompt=prompt)
 
 
+@app.command()
+def glue(
+    overrides: Overrides = None,
+    submission: Annotated[
+        bool, typer.Option("--submission", help="Also write test-set predictions for GLUE's server, at every speedup.")
+    ] = False,
+    multirun: Multirun = False,
+    cfg: Cfg = False,
+) -> None:
+    """Fine-tune, calibrate and sweep GLUE's tasks, and write its table: latadj glue tasks=[sst2,cola]."""
+    given = [*(overrides or []), *(["submission=true"] if submission else [])]
+    with _one_line_errors("glue"):
+        if cfg:
+            return _show("glue", given)
+        from latadj import nested
+
+        if not multirun:
+            nested.check_glue(given)
+        return _launch("glue", "glue", given, multirun, stages=nested.Stages())
+
+
 def _run(command: str, module: str, overrides: list[str] | None, multirun: bool, cfg: bool) -> None:
     with _one_line_errors(command):
         if cfg:

@@ -20,6 +20,7 @@ from latadj.config import (
     RunConfig,
     SweepConfig,
 )
+from latadj.glue_stages import opened
 from latadj.sidecar import check as check_checkpoint
 from latadj.sidecar import dial_to_generate, require_dial, uses_pretrained
 
@@ -99,7 +100,7 @@ def typed(command: str, composed: DictConfig) -> RunConfig:
 def compose(command: str, overrides: list[str]) -> DictConfig:
     """Compose a command's config without running anything."""
     with _hydra(command) as instance:
-        return instance.compose_config(config_name=command, overrides=_with_searchpath(overrides), **_compose_mode())
+        return instance.compose_config(config_name=command, overrides=_completed(command, overrides), **_compose_mode())
 
 
 def check_early(command: str, overrides: list[str]) -> RunConfig:
@@ -149,7 +150,7 @@ def launch(
     -------
     what ``run`` returned; with ``multirun`` None
     """
-    overrides = _with_searchpath(overrides)
+    overrides = _completed(command, overrides)
     with _hydra(command) as instance:
         failures: list[Exception] = []
 
@@ -194,6 +195,10 @@ def _compose_mode() -> dict[str, Any]:
     return {"run_mode": RunMode.RUN, "with_log_configuration": False}
 
 
+def _completed(command: str, overrides: list[str]) -> list[str]:
+    return _with_searchpath([opened(item) for item in overrides] if command == "glue" else overrides)
+
+
 def _with_searchpath(overrides: list[str]) -> list[str]:
     own = Path.cwd() / "conf"
     chosen = any(override.lstrip("+").startswith("hydra.searchpath=") for override in overrides)
@@ -205,15 +210,18 @@ def _with_searchpath(overrides: list[str]) -> list[str]:
 
 @contextmanager
 def _hydra(command: str) -> Iterator[Any]:
-    """Hydra, initialised on our `conf/` for one command and cleared afterwards."""
+    """Hydra, initialised on our `conf/` for one command; afterwards what it was, for the command around this one."""
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.utils import JobRuntime
 
     OmegaConf.register_new_resolver("package_file", package_file, replace=True)
     OmegaConf.register_new_resolver("choose", choose, replace=True)
+    before, name = GlobalHydra.instance().hydra, JobRuntime.instance().get("name")
     GlobalHydra.instance().clear()
     initialize_config_dir(config_dir=str(conf_dir()), job_name=command, version_base="1.3")
     try:
         yield GlobalHydra.instance().hydra
     finally:
-        GlobalHydra.instance().clear()
+        GlobalHydra.instance().hydra = before
+        JobRuntime.instance().set("name", name)

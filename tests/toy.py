@@ -56,3 +56,24 @@ def overrides(root: Path) -> list[str]:
         "device.threads=1",
         "device.name=cpu",
     ]
+
+
+def write_glue(folder: Path, examples: int = 120) -> Path:
+    """GLUE's folders SST-2 and STS-B: the toy task, and how alike two of its sentences are; both with test files."""
+    write_task(folder / "SST-2", examples)
+    sentences = [line.split("\t")[0] for line in (folder / "SST-2" / "dev.tsv").read_text().splitlines()[1:]]
+    lines = [f"{index}\t{sentence}" for index, sentence in enumerate(sentences[:9])]
+    (folder / "SST-2" / "test.tsv").write_text("\n".join(["index\tsentence", *lines]) + "\n")
+    (folder / "STS-B").mkdir(parents=True)
+    rng = random.Random(1)
+    columns = "index\tgenre\tfilename\tyear\told_index\tsource1\tsource2\tsentence1\tsentence2"
+    for name, count in (("train.tsv", examples), ("dev.tsv", examples // 2), ("test.tsv", 5)):
+        lines = [columns if name == "test.tsv" else f"{columns}\tscore"]
+        for index in range(count):
+            words = [rng.choice([*GOOD, *BAD]), rng.choice([*GOOD, *BAD])]
+            texts = [f"the film is {word}" for word in words]
+            score = 4 * ((words[0] in GOOD) == (words[1] in GOOD)) + rng.random()
+            given = "" if name == "test.tsv" else f"\t{score:.3f}"
+            lines.append(f"{index}\tg\tf\t2012\t{index}\tnone\tnone\t{texts[0]}\t{texts[1]}{given}")
+        (folder / "STS-B" / name).write_text("\n".join(lines) + "\n")
+    return folder

@@ -92,6 +92,9 @@ def _score(session: Session, speedups: list[float], tests: dict[str, Any]) -> Sw
     def headline(predictions: dict[str, np.ndarray]) -> float:
         return metric.scores(predictions[first], labels[first])[config.task.metric]
 
+    def scores_of(predictions: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
+        return {name: metric.scores(predictions[name], labels[name]) for name in rows}
+
     plain = fine_tuned(session)
     found: list[Row] = []
     with progress("sweep", len(speedups) + 1 + (plain is not None)) as steps:
@@ -99,10 +102,11 @@ def _score(session: Session, speedups: list[float], tests: dict[str, Any]) -> Sw
             full = answers(session.model)
         steps.advance(note="full model")
         best = full
-        plain_metric = None
+        plain_metric = plain_scores = None
         if plain is not None:
             predictions = answers(plain)
             plain_metric = headline(predictions)
+            plain_scores = scores_of(predictions)
             best = predictions if plain_metric > headline(full) else full
             steps.advance(note="plain model")
         for wanted in speedups:
@@ -123,7 +127,7 @@ def _score(session: Session, speedups: list[float], tests: dict[str, Any]) -> Sw
                     family=dial.family,
                     metric=scored.metric,
                     metric_ci=scored.metric_ci,
-                    scores={name: metric.scores(predictions[name], labels[name]) for name in rows},
+                    scores=scores_of(predictions),
                     drop=scored.drop,
                     drop_ci=scored.drop_ci,
                     agreement=agreement(predictions[first], full[first], regression),
@@ -140,6 +144,7 @@ def _score(session: Session, speedups: list[float], tests: dict[str, Any]) -> Sw
         greater_is_better=True,
         baseline_metric=headline(full),
         plain_metric=plain_metric,
+        plain_scores=plain_scores,
         test_examples=len(labels[first]),
         rows=found,
         target=dial.target,

@@ -8,6 +8,7 @@ from latadj.config.commands import (
     EvalConfig,
     FinetuneConfig,
     GenerateConfig,
+    GlueConfig,
     RunConfig,
     SweepConfig,
 )
@@ -43,6 +44,7 @@ __all__ = [
     "FilesConfig",
     "FinetuneConfig",
     "GenerateConfig",
+    "GlueConfig",
     "HubConfig",
     "ModelConfig",
     "PromptConfig",

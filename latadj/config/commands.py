@@ -125,6 +125,39 @@ class BenchConfig(RunConfig):
     measure: BenchMeasureConfig = field(default_factory=BenchMeasureConfig)
 
 
+@dataclass
+class GlueConfig(RunConfig):
+    """`latadj glue`.
+
+    tasks : names of ``conf/task`` that are GLUE's
+    data_dir : folder of GLUE's official folders; None: the hub
+    resume : leave out what an earlier run with the same settings has finished
+    submission : True: test-set predictions at every speedup; or the speedups that they are wanted at
+    task : options of every task
+    adjustable, family, plain, adjust, calibration, search, clock, workload, dial, measure : options of the commands
+        that it runs; what is not there is as they say themselves
+    """
+
+    tasks: list[str] = field(default_factory=list)
+    data_dir: str | None = None
+    max_train: int | None = None
+    max_test: int | None = None
+    resume: bool = True
+    submission: Any = False
+    speedup: Any = field(default_factory=lambda: [1, 1.5, 2, 3])
+    family: str | None = None
+    adjustable: bool = True
+    task: dict[str, Any] = field(default_factory=dict)
+    plain: dict[str, Any] = field(default_factory=dict)
+    adjust: dict[str, Any] = field(default_factory=dict)
+    calibration: dict[str, Any] = field(default_factory=dict)
+    search: dict[str, Any] = field(default_factory=dict)
+    clock: dict[str, Any] = field(default_factory=dict)
+    workload: dict[str, Any] = field(default_factory=dict)
+    dial: dict[str, Any] = field(default_factory=dict)
+    measure: dict[str, Any] = field(default_factory=dict)
+
+
 SCHEMAS: dict[str, type[RunConfig]] = {
     "finetune": FinetuneConfig,
     "calibrate": CalibrateConfig,
@@ -132,4 +165,5 @@ SCHEMAS: dict[str, type[RunConfig]] = {
     "eval": EvalConfig,
     "generate": GenerateConfig,
     "bench": BenchConfig,
+    "glue": GlueConfig,
 }

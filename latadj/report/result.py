@@ -53,6 +53,11 @@ class Row:
     measured: dict[str, Measured] = field(default_factory=dict)
     latency_ms: dict[str, float] = field(default_factory=dict)
 
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "Row":
+        """Inverse of ``asdict``."""
+        return cls(**{**data, "measured": {name: Measured(**found) for name, found in data["measured"].items()}})
+
 
 @dataclass
 class Sweep:
@@ -60,6 +65,7 @@ class Sweep:
 
     baseline_metric : the checkpoint at speedup 1
     plain_metric : the plain fine-tuned model, None where it is not kept
+    plain_scores : all of its scores, as in a row; None where it is not kept
     target : what the dial was marked in, ``latency`` or ``flops``
     unreachable, reach : speedups asked for that this device does not reach, and the largest that it does
     samples_s : raw seconds of every timed batch, contestant -> rounds -> batches
@@ -79,6 +85,7 @@ class Sweep:
     unreachable: list[float] = field(default_factory=list)
     reach: float | None = None
     samples_s: dict[str, list[list[float]]] = field(default_factory=dict)
+    plain_scores: dict[str, dict[str, float]] | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {"schema": SCHEMA, **asdict(self)}
@@ -95,8 +102,5 @@ class Sweep:
         if data.get("schema") != SCHEMA:
             raise ValueError(f"schema {data.get('schema')!r}: expected {SCHEMA!r}")
         fields = {key: value for key, value in data.items() if key != "schema"}
-        fields["rows"] = [
-            Row(**{**row, "measured": {name: Measured(**found) for name, found in row["measured"].items()}})
-            for row in data["rows"]
-        ]
+        fields["rows"] = [Row.from_json(row) for row in data["rows"]]
         return cls(**fields)

@@ -1,0 +1,62 @@
+"""Predictions on GLUE's unlabelled test sets, in a zip as its server takes it."""
+
+import logging
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from datasets import Dataset
+
+from latadj.commands.session import open_checkpoint, serve
+from latadj.config import SweepConfig, TaskConfig
+from latadj.elimination.attach import at_speedup, dial_of
+from latadj.files import whole_file
+from latadj.predict import predict
+from latadj.sidecar import require_dial
+from latadj.tasks.glue import GLUE, submission_text
+from latadj.tasks.glue_tests import official_file, read_test
+from latadj.tasks.metrics import predictions_of
+
+log = logging.getLogger("latadj")
+# Any will do, so long as the same answers make the same zip.
+WHEN = (1980, 1, 1, 0, 0, 0)
+
+
+def there(name: str, task: TaskConfig) -> list[str]:
+    """Files of a submission that a task has test examples for: those in its folder; on the hub, all."""
+    return [f"{part.file}.tsv" for part in GLUE[name].parts if not task.data_dir or official_file(task, part)]
+
+
+def answers(name: str, config: SweepConfig, speedup: float) -> dict[str, str]:
+    """A task's files of a submission at one speedup: name -> text; none that it cannot make.
+
+    Parameters
+    ----------
+    config : of the sweep of the task's checkpoint
+    """
+    tests = {part.file: read_test(config.task, part) for part in GLUE[name].parts}
+    if all(frame is None for frame in tests.values()):
+        return {}
+    dial = require_dial(config, [speedup])
+    session = open_checkpoint(config)
+    serve(session, dial)
+    if not dial_of(session.model).reaches(speedup):
+        log.warning("submission: %s does not reach %gx on this device and is left out", name, speedup)
+        return {}
+    found = {}
+    for file, frame in tests.items():
+        if frame is None:
+            continue
+        examples = Dataset.from_pandas(frame[config.task.text].assign(label=0), preserve_index=False)
+        with at_speedup(session.model, speedup):
+            logits = predict(session.model, session.tokenizer, session.encoded(examples), outputs=session.outputs)
+        predictions = predictions_of(logits, not config.task.labels).tolist()
+        found[f"{file}.tsv"] = submission_text(name, frame["index"].tolist(), predictions, config.task.labels)
+    return found
+
+
+def write_zip(path: Path, texts: Mapping[str, str]) -> None:
+    """Write files of these names and texts into one zip, whole or not at all."""
+    with whole_file(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name, text in sorted(texts.items()):
+            packed.writestr(zipfile.ZipInfo(name, WHEN), text, zipfile.ZIP_DEFLATED)
