@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from latadj.config import (
+    KINDS,
     BenchConfig,
     CalibrateConfig,
     CommandConfig,
@@ -88,12 +89,12 @@ def check(config: RunConfig) -> None:
         "model.weights": (config.model.weights, ("pretrained", "random")),
     }
     if isinstance(config, CommandConfig):
-        choices["task.kind"] = (config.task.kind, ("classification", "generation"))
+        choices["task.kind"] = (config.task.kind, KINDS)
         choices["task.documents"] = (config.task.documents, ("auto", "row", "block", "heading"))
         choices["task.continuation"] = (config.task.continuation, ("window", "last_word", "recall"))
         if config.task.kind == "generation" and len(config.task.text) != 1:
             problems.append(f"task.text={config.task.text}: expected one column, since this task generates")
-        if config.task.kind != "generation" and config.task.data_files is not None:
+        if config.task.kind == "classification" and config.task.data_files is not None:
             problems.append(f"task.data_files: for running text only, such as task=text; not for {config.task.name}")
     if isinstance(config, (FinetuneConfig, CalibrateConfig)):
         choices["calibration.score"] = (config.calibration.score, SCORE_NAMES)

@@ -182,6 +182,22 @@ def check(folder: Path, task: TaskConfig | None = None) -> Sidecar:
     return sidecar
 
 
+def known_labels(folder: Path) -> list[str] | None:
+    """The names that a checkpoint has for its outputs, in their order; None if it has none.
+
+    Raises
+    ------
+    ValueError
+        if the folder holds no model.
+    """
+    purpose = read_sidecar(folder).purpose
+    if purpose is not None and purpose.labels:
+        return purpose.labels
+    config = read_json(folder / "config.json", "transformers model", "name another with checkpoint=FOLDER")
+    names = config.get("id2label") or {}
+    return [names[str(place)] for place in range(len(names))] or None
+
+
 def uses_pretrained(config: CommandConfig) -> bool:
     """Whether a command takes a language model as it is, since nobody made a checkpoint."""
     generates = config.task.kind == "generation" or config.prompt is not None

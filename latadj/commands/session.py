@@ -19,14 +19,12 @@ from latadj.config import CommandConfig, EvalConfig, RunConfig, SweepConfig, Tas
 from latadj.elimination.attach import at_profile, attach, dial_of
 from latadj.elimination.profile import Dial, Profile
 from latadj.elimination.window import Window
+from latadj.kinds import Kind, kind_of, load_splits
 from latadj.outputs import LabelWords, Outputs
-from latadj.predict import HEAD
 from latadj.questions import Classified, Continued, Questions
 from latadj.serving import make_ready
-from latadj.sidecar import read_sidecar
-from latadj.tasks.data import load_splits
-from latadj.tasks.encode import context_of, encode, rows_of, token_limit
-from latadj.tasks.metrics import metric_of
+from latadj.sidecar import known_labels, read_sidecar
+from latadj.tasks.encode import context_of, rows_of, token_limit
 from latadj.tasks.prompt import Prompts
 from latadj.tasks.splits import Splits
 from latadj.tasks.windows import context_length, cut
@@ -63,10 +61,15 @@ class Session:
         )
 
     @cached_property
+    def kind(self) -> Kind:
+        """What the task asks of a head."""
+        return kind_of(self.config.task)
+
+    @cached_property
     def outputs(self) -> Outputs:
         """How the model's answers are read."""
         if self.prompts is None:
-            return HEAD
+            return self.kind.outputs
         prior = rows_of(self.prompts.encode(self.prompts.prior)) if len(self.prompts.prior) else []
         return LabelWords(self.prompts.answers, prior)
 
@@ -121,7 +124,7 @@ class Session:
             return cut(examples, self.tokenizer, task, context_length(self.model))
         if self.prompts is not None:
             return self.prompts.encode(examples)
-        return encode(examples, self.tokenizer, task, self.limit)
+        return self.kind.encode(examples, self.tokenizer, self.limit)
 
 
 def set_up(config: CommandConfig) -> torch.device:
@@ -130,8 +133,8 @@ def set_up(config: CommandConfig) -> torch.device:
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
     set_seed(config.seed)
-    if config.task.kind == "classification":
-        metric_of(config.task.metric)
+    if config.task.kind != "generation":
+        kind_of(config.task).check()
     return device.choose(config.device)
 
 
@@ -143,13 +146,15 @@ def head_of(config: CommandConfig) -> str:
 def open_checkpoint(config: CommandConfig) -> Session:
     """Load the command's checkpoint, in fp32, and its task's examples."""
     chosen = set_up(config)
+    if config.task.labels is None:
+        config.task.labels = known_labels(Path(config.checkpoint))
     splits = load_splits(config.task)
-    model, tokenizer = checkpoint.load(config.checkpoint, head=head_of(config))
-    outputs = len(config.task.labels) or 1
-    if head_of(config) == "classification" and model.config.num_labels != outputs:
+    head = head_of(config)
+    model, tokenizer = checkpoint.load(config.checkpoint, head=head)
+    if head != "generation" and model.config.num_labels != (width := kind_of(config.task).width):
         raise ValueError(
             f"checkpoint {config.checkpoint} has {model.config.num_labels} outputs, "
-            f"task={config.task.name} needs {outputs}: it is for another task"
+            f"task={config.task.name} needs {width}: it is for another task"
         )
     session = Session(config, chosen, splits, model.to(chosen), tokenizer)
     session.prompts  # noqa: B018  a prompt that does not fit is refused before anything is written

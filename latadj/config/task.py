@@ -5,6 +5,8 @@ from typing import Any
 
 from omegaconf import MISSING
 
+KINDS = ("classification", "generation", "token_classification")
+
 
 @dataclass
 class FilesConfig:
@@ -46,7 +48,9 @@ class HubConfig:
 class TaskConfig:
     """What is asked of a model; without ``labels`` a classification is a regression.
 
-    kind : ``classification``, or ``generation``: a continuation is scored after a prompt
+    kind : one of ``KINDS``: a class (or a number) for each text, one for each word, or a continuation that is scored
+        after a prompt
+    labels : names of the classes; None: as the training data has them
     prompt_length, continuation_length : tokens of an example cut from running text
     continuation : ``window``: what follows the prompt; ``last_word`` of a document, after all that stands before it
         (or the last ``prompt_length`` tokens of that); ``recall``: the rest of a passage from the prompt's first half,
@@ -67,7 +71,7 @@ class TaskConfig:
     kind: str = "classification"
     text: list[str] = MISSING
     label: str = "label"
-    labels: list[str] = field(default_factory=list)
+    labels: list[str] | None = field(default_factory=list)
     metric: str = "accuracy"
     max_length: int = 128
     batch_size: int = 32

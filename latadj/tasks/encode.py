@@ -12,6 +12,8 @@ from latadj.config import TaskConfig
 
 Batch = dict[str, torch.Tensor]
 MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+# Which tokens of a row are asked about, in rising order, where a head reads them all.
+POSITIONS = "positions"
 
 
 def context_of(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
@@ -38,14 +40,26 @@ def encode(examples: Dataset, tokenizer: PreTrainedTokenizerBase, task: TaskConf
 
 
 def rows_of(encoded: Dataset) -> list[dict[str, Any]]:
-    """The encoded examples as plain rows, without labels and lengths: what a model is fed."""
-    return encoded.select_columns([name for name in encoded.column_names if name in MODEL_INPUTS]).to_list()
+    """The encoded examples as plain rows, without labels and lengths: what a model is fed, and where it is read."""
+    kept = (*MODEL_INPUTS, POSITIONS)
+    return encoded.select_columns([name for name in encoded.column_names if name in kept]).to_list()
 
 
 def pad(rows: Sequence[dict[str, Any]], tokenizer: PreTrainedTokenizerBase, length: int | None = None) -> Batch:
     """Rows to one batch: padded to the longest, or to ``length``; tensors of (batch, length)."""
     padding = "longest" if length is None else "max_length"
-    return dict(tokenizer.pad(list(rows), padding=padding, max_length=length, return_tensors="pt"))
+    fed = [{name: row[name] for name in MODEL_INPUTS if name in row} for row in rows]
+    return dict(tokenizer.pad(fed, padding=padding, max_length=length, return_tensors="pt"))
+
+
+def asked(rows: Sequence[dict[str, Any]], batch: Batch) -> torch.Tensor | None:
+    """Which tokens of a padded batch are asked about, (batch, length); None where rows do not name ``POSITIONS``."""
+    if POSITIONS not in rows[0]:
+        return None
+    found = torch.zeros_like(batch["input_ids"], dtype=torch.bool)
+    for place, (row, first) in enumerate(zip(rows, batch["attention_mask"].argmax(dim=1).tolist(), strict=True)):
+        found[place, [first + position for position in row[POSITIONS]]] = True
+    return found
 
 
 def bucketed(rows: Sequence[dict[str, Any]], batch_size: int) -> list[np.ndarray]:

@@ -10,8 +10,12 @@ from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
 
 class _Metric(evaluate.Metric):
-    """A metric that is computed here; ``value_type`` is ``int64`` for classes, ``float64`` for a regression."""
+    """A metric that is computed here; ``value_type`` is ``int64`` for classes, ``float64`` for a regression.
 
+    kind : of the tasks that it scores
+    """
+
+    kind = "classification"
     value_type = "int64"
     summary = ""
     greater_is_better = True
@@ -32,6 +36,16 @@ class _Metric(evaluate.Metric):
     def scores(predictions: np.ndarray, references: np.ndarray) -> dict[str, float]:
         """Scores by name, the headline first, as fractions of 1; two (examples,) arrays in."""
         raise TypeError("a metric is one of METRICS")
+
+    @classmethod
+    def per_example(cls, predictions: Any, references: Any) -> np.ndarray:
+        """(examples, n) all that ``over`` needs to know of each example: what is resampled for an interval."""
+        return np.stack([predictions, references], axis=1)
+
+    @classmethod
+    def over(cls, counts: np.ndarray) -> dict[str, float]:
+        """The scores of the examples that ``per_example`` made ``counts`` of, or of any choice of them."""
+        return cls.scores(*counts.T)
 
 
 class Accuracy(_Metric):
@@ -86,6 +100,7 @@ class PearsonSpearman(_Metric):
 class Perplexity(_Metric):
     """Perplexity, from negative log-likelihoods (nats) as predictions and numbers of tokens as references."""
 
+    kind = "generation"
     value_type = "float64"
     summary = "exponential of the negative log-likelihood (nats) of a token; predictions: sums, references: tokens"
     greater_is_better = False

@@ -10,7 +10,7 @@ ABOUT_TASK = ("description", "answer", "label_words")
 
 def label_words(task: TaskConfig) -> list[str]:
     """The words that stand for a task's labels."""
-    return list(task.label_words or task.labels)
+    return list(task.label_words or task.labels or [])
 
 
 def example_fields(task: TaskConfig) -> tuple[str, ...]:

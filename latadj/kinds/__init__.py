@@ -1,0 +1,28 @@
+"""What a task asks of a model with a head, one class for each kind of task."""
+
+from latadj.config import TaskConfig
+from latadj.kinds.base import Kind
+from latadj.kinds.classification import Classification
+from latadj.tasks.splits import Splits
+from latadj.tasks.texts import load_texts
+
+__all__ = ["KINDS", "Kind", "kind_of", "load_splits"]
+
+# A language model has no such kind: what it foretells is scored as it runs, see `latadj.perplexity`.
+KINDS: dict[str, type[Kind]] = {"classification": Classification}
+
+
+def kind_of(task: TaskConfig) -> Kind:
+    """The kind of a task that needs a head, or is asked by a prompt."""
+    return KINDS[task.kind](task)
+
+
+def load_splits(task: TaskConfig) -> Splits:
+    """Examples of any task, from ``task.data_files``, ``task.data_dir``, an installed package or the hub.
+
+    Raises
+    ------
+    ValueError
+        if they cannot be had, or are not what the task says.
+    """
+    return load_texts(task) if task.kind == "generation" else kind_of(task).load()
