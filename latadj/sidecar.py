@@ -4,6 +4,7 @@ Imports neither torch nor transformers, so that a wrong folder or speedup is ref
 """
 
 import math
+import re
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,8 @@ class Purpose:
     @classmethod
     def of(cls, task: TaskConfig) -> "Purpose":
         """What a task says of it."""
-        return cls(**{part.name: getattr(task, part.name) for part in fields(cls)})
+        said = {part.name: getattr(task, part.name) for part in fields(cls)}
+        return cls(**said | {"labels": list(task.labels or [])})
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Purpose":
@@ -182,20 +184,16 @@ def check(folder: Path, task: TaskConfig | None = None) -> Sidecar:
     return sidecar
 
 
-def known_labels(folder: Path) -> list[str] | None:
-    """The names that a checkpoint has for its outputs, in their order; None if it has none.
-
-    Raises
-    ------
-    ValueError
-        if the folder holds no model.
-    """
+def labels_of(folder: Path) -> list[str] | None:
+    """The labels of a saved model by their numbers, as latadj or who trained it wrote them; None: nobody did."""
     purpose = read_sidecar(folder).purpose
     if purpose is not None and purpose.labels:
         return purpose.labels
     config = read_json(folder / "config.json", "transformers model", "name another with checkpoint=FOLDER")
-    names = config.get("id2label") or {}
-    return [names[str(place)] for place in range(len(names))] or None
+    names = {int(number): str(name) for number, name in (config.get("id2label") or {}).items()}
+    if not names or all(re.fullmatch(r"LABEL_\d+", name) for name in names.values()):
+        return None
+    return [names[number] for number in sorted(names)]
 
 
 def uses_pretrained(config: CommandConfig) -> bool:

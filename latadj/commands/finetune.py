@@ -16,7 +16,7 @@ from transformers import set_seed
 
 from latadj import checkpoint
 from latadj.calibration import make_dial, measure_contribution, windows_to_try
-from latadj.commands.session import Session, as_dict, head_of, set_up
+from latadj.commands.session import Session, as_dict, head_of, set_up, with_examples
 from latadj.config import FinetuneConfig, StageConfig
 from latadj.device import trains_in_bf16
 from latadj.elimination.attach import attach, attached, detach
@@ -24,7 +24,6 @@ from latadj.elimination.families import family_of, layers_of
 from latadj.elimination.profile import Dial
 from latadj.elimination.window import WHOLE
 from latadj.files import read_json, recover_folder, write_json
-from latadj.kinds import load_splits
 from latadj.measure.environment import environment
 from latadj.predict import predict
 from latadj.report.console import progress
@@ -87,7 +86,7 @@ class State:
 def prepare(config: FinetuneConfig) -> Session:
     """Load examples and model: the pretrained one, or the plain one if that stage is done and ``resume`` is set."""
     device = set_up(config)
-    splits = load_splits(config.task)
+    config, splits = with_examples(config)
     if "plain" in State.of(config).stages:
         model, tokenizer = checkpoint.load(Path(config.folder) / "plain", head=head_of(config))
         detach(model)

@@ -3,10 +3,10 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from datasets import Dataset, disable_progress_bars
@@ -23,7 +23,7 @@ from latadj.kinds import Kind, kind_of, load_splits
 from latadj.outputs import LabelWords, Outputs
 from latadj.questions import Classified, Continued, Questions
 from latadj.serving import make_ready
-from latadj.sidecar import known_labels, read_sidecar
+from latadj.sidecar import labels_of, read_sidecar
 from latadj.tasks.encode import context_of, rows_of, token_limit
 from latadj.tasks.prompt import Prompts
 from latadj.tasks.splits import Splits
@@ -33,6 +33,7 @@ log = logging.getLogger("latadj")
 # Training examples that a calibration asks about where nobody says; prompts are long.
 EXAMPLES = {"classification": 512, "generation": 24}
 PROMPTS_AT_ONCE = 8
+Config = TypeVar("Config", bound=CommandConfig)
 
 
 @dataclass
@@ -143,12 +144,23 @@ def head_of(config: CommandConfig) -> str:
     return config.task.kind if config.prompt is None else "generation"
 
 
+def with_examples(config: Config, known: list[str] | None = None, *, train: bool = True) -> tuple[Config, Splits]:
+    """The command's examples, and its config with the labels that these have: from here on they are a list.
+
+    Parameters
+    ----------
+    known, train : as in `latadj.kinds.load_splits`
+    """
+    splits = load_splits(config.task, known, train=train)
+    labels = config.task.labels if splits.labels is None else splits.labels
+    return replace(config, task=replace(config.task, labels=labels or [])), splits
+
+
 def open_checkpoint(config: CommandConfig) -> Session:
     """Load the command's checkpoint, in fp32, and its task's examples."""
     chosen = set_up(config)
-    if config.task.labels is None:
-        config.task.labels = known_labels(Path(config.checkpoint))
-    splits = load_splits(config.task)
+    known = labels_of(Path(config.checkpoint)) if config.task.labels is None else None
+    config, splits = with_examples(config, known)
     head = head_of(config)
     model, tokenizer = checkpoint.load(config.checkpoint, head=head)
     if head != "generation" and model.config.num_labels != (width := kind_of(config.task).width):
@@ -164,7 +176,7 @@ def open_checkpoint(config: CommandConfig) -> Session:
 def open_pretrained(config: CommandConfig) -> Session:
     """Load a language model as it is, in fp32, with elimination attached, and its task's examples."""
     chosen = set_up(config)
-    splits = load_splits(config.task)
+    config, splits = with_examples(config)
     model, tokenizer = checkpoint.load_pretrained(config.model, head=head_of(config))
     session = Session(config, chosen, splits, attach(model).eval().to(chosen), tokenizer)
     session.prompts  # noqa: B018  a prompt that does not fit is refused before anything is written

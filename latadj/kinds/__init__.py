@@ -1,5 +1,7 @@
 """What a task asks of a model with a head, one class for each kind of task."""
 
+from collections.abc import Sequence
+
 from latadj.config import TaskConfig
 from latadj.kinds.base import Kind
 from latadj.kinds.classification import Classification
@@ -17,12 +19,21 @@ def kind_of(task: TaskConfig) -> Kind:
     return KINDS[task.kind](task)
 
 
-def load_splits(task: TaskConfig) -> Splits:
+def load_splits(task: TaskConfig, known: Sequence[str] | None = None, *, train: bool = True) -> Splits:
     """Examples of any task, from ``task.data_files``, ``task.data_dir``, an installed package or the hub.
+
+    Parameters
+    ----------
+    known : the labels that a checkpoint was made for; they count where the task leaves its labels to the data
+    train : whether training examples are needed; else a file of tests is enough
+
+    Returns
+    -------
+    splits, with the labels that their examples have
 
     Raises
     ------
     ValueError
         if they cannot be had, or are not what the task says.
     """
-    return load_texts(task) if task.kind == "generation" else kind_of(task).load()
+    return load_texts(task) if task.kind == "generation" else kind_of(task).load(known, train=train)

@@ -1,6 +1,7 @@
 """What every kind of task has to say."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -22,7 +23,7 @@ class Kind(ABC):
 
     Parameters
     ----------
-    task : where it leaves ``labels`` open, ``load`` fills them in
+    task : for all but ``check`` and ``load`` its labels are a list, found in the data if it left them open
 
     Attributes
     ----------
@@ -53,8 +54,12 @@ class Kind(ABC):
         """Outputs that the head has, at each place it reads."""
 
     @abstractmethod
-    def load(self) -> Splits:
-        """The task's examples.
+    def load(self, known: Sequence[str] | None, *, train: bool) -> Splits:
+        """The task's examples, and the labels that they have.
+
+        Parameters
+        ----------
+        known, train : as in `latadj.kinds.load_splits`
 
         Raises
         ------

@@ -1,5 +1,6 @@
 """Texts, or pairs of them, each with a class or a number."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ class Classification(Kind):
     def width(self) -> int:
         return len(self.task.labels or ()) or 1
 
-    def load(self) -> Splits:
+    def load(self, known: Sequence[str] | None, *, train: bool) -> Splits:
         return load_splits(self.task)
 
     def encode(self, examples: Dataset, tokenizer: PreTrainedTokenizerBase, limit: int) -> Dataset:

@@ -17,11 +17,13 @@ class Splits:
     generation: ``text`` and ``document`` (a number that no two documents share, whatever their split).
 
     tests : by name; the first one is the headline. Only ``eval`` and ``sweep`` look at them.
+    labels : names of the classes by their numbers, none of a regression; None: those that the task names
     """
 
     train: Dataset
     validation: Dataset
     tests: dict[str, Dataset]
+    labels: list[str] | None = None
 
 
 def split_by_hash(frame: pd.DataFrame, keys: pd.Series, shares: dict[str, float]) -> dict[str, pd.DataFrame]:
