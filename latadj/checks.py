@@ -129,6 +129,9 @@ def _bounds(config: RunConfig) -> Iterator[tuple[str, float, float]]:
         yield "task.prompt_length", config.task.prompt_length, 2
         yield "task.continuation_length", config.task.continuation_length, 1
         yield "task.block_words", config.task.block_words, 1
+        yield "task.doc_stride", config.task.doc_stride, 0
+        for key in ("max_query_length", "max_answer_length", "n_best"):
+            yield f"task.{key}", getattr(config.task, key), 1
         for key in ("windows", "stride"):
             value = getattr(config.task, key)
             if value is not None:

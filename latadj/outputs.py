@@ -22,10 +22,12 @@ class Outputs:
 
     prior : encoded examples whose mean outputs `latadj.predict.predict` takes off; none of a head
     targets : columns of the encoded examples that ``loss`` compares with
+    own_loss : whether transformers computes ``loss`` itself, if it is given ``targets``
     """
 
     prior: Sequence[dict[str, Any]] = ()
     targets: tuple[str, ...] = ("labels",)
+    own_loss = True
 
     def __call__(self, model: PreTrainedModel, batch: Batch) -> Tensor:
         """(batch, outputs) of one forward pass; ``batch`` holds (batch, length) tensors on the model's device."""
@@ -110,6 +112,8 @@ class LabelWords(Outputs):
     tokens : token ids of each label word, in the order of the labels
     prior : encoded prompts whose mean scores are taken off: what the prompt says before it has seen the query
     """
+
+    own_loss = False
 
     def __init__(self, tokens: Sequence[Sequence[int]], prior: Sequence[dict[str, Any]] = ()) -> None:
         self.tokens, self.prior = tokens, prior

@@ -12,16 +12,18 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from latadj.outputs import Outputs, divergences
 from latadj.perplexity import continuation_logits, rows_to_score
 from latadj.predict import HEAD, as_tensors, predict
-from latadj.tasks.encode import bucketed, pad
+from latadj.tasks.encode import bucketed, pad, protected_counts
 
 
 class Questions(ABC):
     """A set of examples of one kind, and how answers to them are compared.
 
     lengths : (examples,) real word-vectors of what is eliminated in
+    protected : word-vectors of an example that its task never lets go, on the mean
     """
 
     lengths: np.ndarray
+    protected: int = 0
 
     @abstractmethod
     def ask(self, model: PreTrainedModel) -> Any:
@@ -66,6 +68,7 @@ class Classified(Questions):
         self.rows, self.tokenizer, self.outputs = rows, tokenizer, outputs
         self.batch_size, self.autocast = batch_size, autocast
         self.lengths = np.array([len(row["input_ids"]) for row in rows])
+        self.protected = round(float(np.mean(protected_counts(rows))))
 
     def ask(self, model: PreTrainedModel) -> Any:
         """What `latadj.predict.predict` gives."""

@@ -58,6 +58,7 @@ def run(session: Session) -> dict[str, Any]:
     work = Path(config.folder) / "eval"
     scores, intervals = {}, {}
     rows: list[dict[str, Any]] = []
+    session.settle(session.model)
     for name, examples in session.splits.tests.items():
         encoded = session.encoded(examples)
         answers = predict(session.model, session.tokenizer, encoded, outputs=session.outputs)
@@ -67,6 +68,8 @@ def run(session: Session) -> dict[str, Any]:
         suffix = "" if name == next(iter(session.splits.tests)) else f"-{name}"
         with whole_file(work / f"predictions{suffix}.csv") as temporary:
             kind.table(examples, predictions, answers).to_csv(temporary, index=False)
+        for file, content in kind.files(answers, encoded, examples).items():
+            write_json(work / f"{file}{suffix}.json", content)
         if not rows:
             rows, headline = rows_of(encoded), encoded
 
@@ -90,6 +93,7 @@ def run(session: Session) -> dict[str, Any]:
         "predicted": dial.predicted(dial.profile(wanted)) if dial.latency else None,
         "scores": scores,
         "metric_ci": intervals,
+        "settled": kind.settled,
         **latency,
         "regions": regions and asdict(regions),
         "environment": {**environment(session.device, route.precision), "kernel": route.kernel, "quiet": quiet},

@@ -94,7 +94,7 @@ def prepare(config: FinetuneConfig) -> Session:
         labels = config.task.labels or []
         model, tokenizer = checkpoint.load_pretrained(config.model, labels, not labels, head=head_of(config))
     session = Session(config, device, splits, model.to(device), tokenizer)
-    session.prompts  # noqa: B018  a prompt that does not fit is refused before anything is written
+    session.check()
     return session
 
 

@@ -21,6 +21,7 @@ from latadj.elimination.profile import Dial, Profile
 from latadj.elimination.window import Window
 from latadj.kinds import Kind, kind_of, load_splits
 from latadj.outputs import LabelWords, Outputs
+from latadj.predict import predict
 from latadj.questions import Classified, Continued, Questions
 from latadj.serving import make_ready
 from latadj.sidecar import labels_of, read_sidecar
@@ -73,6 +74,27 @@ class Session:
             return self.kind.outputs
         prior = rows_of(self.prompts.encode(self.prompts.prior)) if len(self.prompts.prior) else []
         return LabelWords(self.prompts.answers, prior)
+
+    def check(self) -> None:
+        """Refuse, before anything is written, a prompt or a task that does not fit the model.
+
+        Raises
+        ------
+        ValueError
+        """
+        if self.prompts is None and self.config.task.kind != "generation":
+            self.kind.check_fit(self.tokenizer, self.limit)
+
+    def settle(self, model: PreTrainedModel) -> None:
+        """Choose on the validation split what predictions depend on, with a model as it stands."""
+        if self.prompts is None and self.kind.settles:
+            examples, encoded = self.splits.validation, self._validation
+            answers = predict(model, self.tokenizer, encoded, outputs=self.outputs)
+            self.kind.settle(answers, encoded, examples)
+
+    @cached_property
+    def _validation(self) -> Dataset:
+        return self.encoded(self.splits.validation)
 
     @property
     def generates(self) -> bool:
@@ -169,7 +191,7 @@ def open_checkpoint(config: CommandConfig) -> Session:
             f"task={config.task.name} needs {width}: it is for another task"
         )
     session = Session(config, chosen, splits, model.to(chosen), tokenizer)
-    session.prompts  # noqa: B018  a prompt that does not fit is refused before anything is written
+    session.check()
     return session
 
 
@@ -179,7 +201,7 @@ def open_pretrained(config: CommandConfig) -> Session:
     config, splits = with_examples(config)
     model, tokenizer = checkpoint.load_pretrained(config.model, head=head_of(config))
     session = Session(config, chosen, splits, attach(model).eval().to(chosen), tokenizer)
-    session.prompts  # noqa: B018  a prompt that does not fit is refused before anything is written
+    session.check()
     return session
 
 

@@ -31,7 +31,7 @@ from latadj.report.plots import plot_sweep
 from latadj.report.result import CONTROLS, OWN, Measured, Row, Sweep
 from latadj.report.tables import csv_text, markdown, print_sweep
 from latadj.sidecar import require_dial
-from latadj.tasks.encode import Batch, rows_of
+from latadj.tasks.encode import Batch, protected_counts, rows_of
 
 log = logging.getLogger("latadj")
 
@@ -81,7 +81,10 @@ def _score(session: Session, speedups: list[float], tests: dict[str, Any]) -> Sw
     labels = kind.references(examples[first])
     lengths = np.array([len(row["input_ids"]) for row in rows[first]])
 
+    protected = protected_counts(rows[first])
+
     def answers(model: PreTrainedModel) -> dict[str, Any]:
+        session.settle(model)
         said = {name: predict(model, session.tokenizer, part, outputs=session.outputs) for name, part in rows.items()}
         return {name: kind.predictions(part, tests[name], examples[name]) for name, part in said.items()}
 
@@ -92,7 +95,7 @@ def _score(session: Session, speedups: list[float], tests: dict[str, Any]) -> Sw
     found: list[Row] = []
     with progress("sweep", len(speedups) + 1 + (plain is not None)) as steps:
         with at_speedup(session.model, 1.0):
-            full = answers(session.model)
+            full, settled_full = answers(session.model), kind.settled
         steps.advance(note="full model")
         best = full
         plain_metric = None
@@ -104,9 +107,10 @@ def _score(session: Session, speedups: list[float], tests: dict[str, Any]) -> Sw
         for wanted in speedups:
             with at_speedup(session.model, wanted):
                 predictions = full if wanted == 1.0 else answers(session.model)
+            settled = settled_full if wanted == 1.0 else kind.settled
             scored = score(config.task.metric, predictions[first], best[first], labels, config.seed)
             profile = dial.profile(wanted)
-            counts = schedule(profile.keep, lengths, dial.reads).sum(axis=1)
+            counts = schedule(profile.keep, lengths, dial.reads, protected).sum(axis=1)
             controls = {}
             for name in CONTROLS if dial.shapes[0].causal and profile.eliminates else ():
                 with under(session, profile, name):
@@ -123,8 +127,9 @@ def _score(session: Session, speedups: list[float], tests: dict[str, Any]) -> Sw
                     drop=scored.drop,
                     drop_ci=scored.drop_ci,
                     agreement=kind.agreement(predictions[first], full[first]),
-                    flops_speedup=flops_speedup(dial.shapes, profile.keep, lengths, dial.reads),
+                    flops_speedup=flops_speedup(dial.shapes, profile.keep, lengths, dial.reads, protected),
                     controls=controls,
+                    settled=settled,
                     predicted=dial.predicted(profile) if dial.latency else None,
                 )
             )

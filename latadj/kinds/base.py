@@ -49,6 +49,27 @@ class Kind(ABC):
             raise ValueError(f"task.metric={self.task.metric}: expected one of {', '.join(possible)}")
 
     @property
+    def settles(self) -> bool:
+        """Whether ``predictions`` depend on a choice that validation examples decide; see ``settle``."""
+        return False
+
+    @property
+    def settled(self) -> dict[str, float]:
+        """What ``settle`` chose, by name."""
+        return {}
+
+    def settle(self, answers: Any, encoded: Dataset, examples: Dataset) -> None:  # noqa: B027 most have no choice
+        """Choose what ``predictions`` depend on by the validation split; parameters as there."""
+
+    def check_fit(self, tokenizer: PreTrainedTokenizerBase, limit: int) -> None:  # noqa: B027 most fit any
+        """Refuse a tokenizer, or a number of tokens a row, with which nothing can be encoded.
+
+        Raises
+        ------
+        ValueError
+        """
+
+    @property
     @abstractmethod
     def width(self) -> int:
         """Outputs that the head has, at each place it reads."""
@@ -101,3 +122,7 @@ class Kind(ABC):
     @abstractmethod
     def table(self, examples: Dataset, predictions: Any, answers: Any) -> pd.DataFrame:
         """Examples and predictions as people read them."""
+
+    def files(self, answers: Any, encoded: Dataset, examples: Dataset) -> dict[str, Any]:
+        """What others read predictions from besides the table: name of a JSON file -> its content."""
+        return {}

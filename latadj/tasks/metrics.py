@@ -8,6 +8,8 @@ import numpy as np
 from scipy import stats
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
+from latadj.tasks.squad.scores import AnswerScores
+
 
 class _Metric(evaluate.Metric):
     """A metric that is computed here; ``value_type`` is ``int64`` for classes, ``float64`` for a regression.
@@ -110,12 +112,54 @@ class Perplexity(_Metric):
         return {"perplexity": float(np.exp(predictions.sum() / references.sum()))}
 
 
+class SquadF1(_Metric):
+    """F1 of answers' words, and exact match, as SQuAD 1.1 defines them."""
+
+    kind = "question_answering"
+    headline, no_answer = "squad_f1", False
+    summary = "F1 of answers' words, and exact match; predictions: texts, references: a list of right texts for each"
+
+    def _info(self) -> evaluate.MetricInfo:
+        text = datasets.Value("string")
+        return evaluate.MetricInfo(
+            description=self.summary,
+            citation="",
+            inputs_description="predictions: a text for each question; references: a list of texts, none: no answer",
+            features=datasets.Features({"predictions": text, "references": datasets.Sequence(text)}),
+        )
+
+    def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
+        return self.scores(predictions, references)
+
+    @classmethod
+    def scores(cls, predictions: Any, references: Any) -> dict[str, float]:
+        return cls.over(cls.per_example(predictions, references))
+
+    @classmethod
+    def per_example(cls, predictions: Any, references: Any) -> np.ndarray:
+        found = AnswerScores.of(predictions, references, no_answer=cls.no_answer)
+        return np.stack([found.exact, found.f1, found.answerable], axis=1)
+
+    @classmethod
+    def over(cls, counts: np.ndarray) -> dict[str, float]:
+        exact, f1, answerable = counts.T
+        return AnswerScores(exact, f1, answerable > 0).summary(cls.headline, groups=cls.no_answer)
+
+
+class SquadV2F1(SquadF1):
+    """The same where a question may have no answer, as SQuAD 2.0 defines it, and for those with and without one."""
+
+    headline, no_answer = "squad_v2_f1", True
+
+
 METRICS: dict[str, type[_Metric]] = {
     "accuracy": Accuracy,
     "matthews_correlation": MatthewsCorrelation,
     "f1": F1Accuracy,
     "pearson": PearsonSpearman,
     "perplexity": Perplexity,
+    "squad_f1": SquadF1,
+    "squad_v2_f1": SquadV2F1,
 }
 
 

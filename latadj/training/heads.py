@@ -11,7 +11,7 @@ from latadj.config import AdjustConfig
 from latadj.elimination.attach import at_profile
 from latadj.elimination.profile import Dial
 from latadj.kinds import Kind
-from latadj.outputs import LabelWords, Outputs
+from latadj.outputs import Outputs
 from latadj.predict import HEAD, predict
 from latadj.tasks.encode import rows_of
 from latadj.training.collate import ASKED, TEACHER, Collator
@@ -34,7 +34,7 @@ def head_goal(
     Parameters
     ----------
     examples, encoded : the validation split, as read and as encoded
-    loss : the model's own when left out, or that of the label words
+    loss : when left out the model's own, or the task's that ``outputs`` says
     outputs : how the model's answers are read
     autocast : type in which validation runs; None: the model's own
     """
@@ -42,15 +42,16 @@ def head_goal(
 
     def score(model: PreTrainedModel) -> float:
         answers = predict(model, tokenizer, rows, outputs=outputs, autocast=autocast)
+        kind.settle(answers, encoded, examples)
         return kind.scores(kind.predictions(answers, encoded, examples), examples)[kind.task.metric]
 
-    if loss is None and isinstance(outputs, LabelWords):
-        loss = LabelWordLoss(outputs)
+    if loss is None and not outputs.own_loss:
+        loss = TaskLoss(outputs)
     return Goal(kind.task.metric, score, Collator(tokenizer, outputs), loss)
 
 
-class LabelWordLoss:
-    """Cross-entropy of the label words' scores: the task loss of a language model that is asked by a prompt."""
+class TaskLoss:
+    """The task loss alone, where it is not the model's own: of label words, or of where an answer starts and ends."""
 
     def __init__(self, outputs: Outputs) -> None:
         self.outputs = outputs

@@ -11,7 +11,7 @@ import pandas as pd
 
 log = logging.getLogger("latadj")
 COLUMNS = ("id", "title", "context", "question", "texts", "starts")
-SUFFIXES = (".json", ".jsonl", ".parquet")
+SUFFIXES = {".json": "squad", ".jsonl": "jsonl", ".parquet": "parquet"}
 _HUB = ("id", "context", "question", "answers")
 
 

@@ -76,10 +76,15 @@ class AnswerScores:
             answerable.append(len(texts) > 0)
         return cls(np.array(exact), np.array(overlap), np.array(answerable, dtype=bool))
 
-    def summary(self, *, no_answer: bool) -> dict[str, float]:
-        """Means as fractions of 1, F1 first; with ``no_answer``, of questions with and without an answer as well."""
-        found = {"squad_f1": _mean(self.f1), "exact_match": _mean(self.exact)}
-        if no_answer:
+    def summary(self, headline: str, *, groups: bool) -> dict[str, float]:
+        """Means as fractions of 1, F1 first, under the name ``headline``.
+
+        Parameters
+        ----------
+        groups : whether those of questions with and without an answer are told as well
+        """
+        found = {headline: _mean(self.f1), "exact_match": _mean(self.exact)}
+        if groups:
             for name, chosen in (("has_answer", self.answerable), ("no_answer", ~self.answerable)):
                 if chosen.any():
                     found[f"{name}_f1"] = _mean(self.f1[chosen])

@@ -101,7 +101,7 @@ def test_the_nearest_gold_counts_for_each_measure_alone():
     )
     assert scores.exact.tolist() == [1.0, 0.0, 0.0]
     assert scores.f1.tolist() == pytest.approx([1.0, 2 / 3, 4 / 5])
-    found = scores.summary(no_answer=False)
+    found = scores.summary("squad_f1", groups=False)
     assert list(found) == ["squad_f1", "exact_match"]
     assert found["exact_match"] == pytest.approx(1 / 3)
     assert found["squad_f1"] == pytest.approx((1 + 2 / 3 + 4 / 5) / 3)
@@ -114,7 +114,7 @@ def test_questions_with_and_without_an_answer_are_told_apart():
         no_answer=True,
     )
     assert scores.answerable.tolist() == [True, True, False, False]
-    assert scores.summary(no_answer=True) == {
+    assert scores.summary("squad_f1", groups=True) == {
         "squad_f1": 0.5,
         "exact_match": 0.5,
         "has_answer_f1": 0.5,
@@ -126,9 +126,17 @@ def test_questions_with_and_without_an_answer_are_told_apart():
 
 def test_groups_without_a_question_are_left_out():
     scores = AnswerScores.of(["cat"], [["the cat"]], no_answer=True)
-    assert list(scores.summary(no_answer=True)) == ["squad_f1", "exact_match", "has_answer_f1", "has_answer_exact"]
+    assert list(scores.summary("squad_f1", groups=True)) == [
+        "squad_f1",
+        "exact_match",
+        "has_answer_f1",
+        "has_answer_exact",
+    ]
 
 
 def test_no_question_at_all_scores_nothing():
-    assert AnswerScores.of([], [], no_answer=True).summary(no_answer=True) == {"squad_f1": 0.0, "exact_match": 0.0}
+    assert AnswerScores.of([], [], no_answer=True).summary("squad_f1", groups=True) == {
+        "squad_f1": 0.0,
+        "exact_match": 0.0,
+    }
     assert np.array_equal(AnswerScores.of([""], [[]], no_answer=False).f1, [0.0])
