@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from latadj.config import TaskConfig
 from latadj.kinds.base import Kind
 from latadj.kinds.classification import Classification
+from latadj.kinds.token_classification import TokenClassification
 from latadj.tasks.splits import Splits
 from latadj.tasks.texts import load_texts
 
 __all__ = ["KINDS", "Kind", "kind_of", "load_splits"]
 
 # A language model has no such kind: what it foretells is scored as it runs, see `latadj.perplexity`.
-KINDS: dict[str, type[Kind]] = {"classification": Classification}
+KINDS: dict[str, type[Kind]] = {kind.name: kind for kind in (Classification, TokenClassification)}
 
 
 def kind_of(task: TaskConfig) -> Kind:
