@@ -6,13 +6,14 @@ from latadj.config import TaskConfig
 from latadj.kinds.base import Kind
 from latadj.kinds.classification import Classification
 from latadj.kinds.question_answering import QuestionAnswering
+from latadj.kinds.token_classification import TokenClassification
 from latadj.tasks.splits import Splits
 from latadj.tasks.texts import load_texts
 
 __all__ = ["KINDS", "Kind", "kind_of", "load_splits"]
 
 # A language model has no such kind: what it foretells is scored as it runs, see `latadj.perplexity`.
-KINDS: dict[str, type[Kind]] = {kind.name: kind for kind in (Classification, QuestionAnswering)}
+KINDS: dict[str, type[Kind]] = {kind.name: kind for kind in (Classification, TokenClassification, QuestionAnswering)}
 
 
 def kind_of(task: TaskConfig) -> Kind:

@@ -8,6 +8,7 @@ import numpy as np
 from scipy import stats
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
+from latadj.tasks import entities
 from latadj.tasks.squad.scores import AnswerScores
 
 
@@ -112,6 +113,61 @@ class Perplexity(_Metric):
         return {"perplexity": float(np.exp(predictions.sum() / references.sum()))}
 
 
+class EntityF1(_Metric):
+    """F1 of whole entities, and precision, recall and the accuracy of words, as `conlleval` and seqeval count."""
+
+    kind = "token_classification"
+    headline, strict = "entity_f1", False
+    summary = "micro-averaged F1 of entities, with their right borders and type; predictions, references: lists of tags"
+
+    def _info(self) -> evaluate.MetricInfo:
+        tags = datasets.Sequence(datasets.Value("string"))
+        return evaluate.MetricInfo(
+            description=self.summary,
+            citation="",
+            inputs_description="predictions, references: a list of tags for each sentence",
+            features=datasets.Features({"predictions": tags, "references": tags}),
+        )
+
+    def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
+        return self.over(self.per_example(predictions, references))
+
+    @classmethod
+    def scores(cls, predictions: Any, references: Any) -> dict[str, float]:
+        return cls.over(cls.per_example(predictions, references))
+
+    @classmethod
+    def per_example(cls, predictions: Any, references: Any) -> np.ndarray:
+        return entities.counts(predictions, references, cls.strict)
+
+    @classmethod
+    def over(cls, counts: np.ndarray) -> dict[str, float]:
+        found = entities.scores(counts)
+        return {cls.headline: found.pop("f1"), **found}
+
+
+class StrictEntityF1(EntityF1):
+    """The same by the rules of the tagging scheme, as seqeval's strict mode: no entity starts with ``I-`` in IOB2."""
+
+    headline, strict = "entity_f1_strict", True
+
+
+class TagAccuracy(EntityF1):
+    """Share of words with the right tag, for tags that mark no entities, such as parts of speech."""
+
+    headline = "tag_accuracy"
+    summary = "share of words with the right tag; predictions, references: lists of tags"
+
+    @classmethod
+    def per_example(cls, predictions: Any, references: Any) -> np.ndarray:
+        return entities.words(predictions, references)
+
+    @classmethod
+    def over(cls, counts: np.ndarray) -> dict[str, float]:
+        right, words = counts.sum(axis=0).tolist()
+        return {cls.headline: right / words}
+
+
 class SquadF1(_Metric):
     """F1 of answers' words, and exact match, as SQuAD 1.1 defines them."""
 
@@ -158,6 +214,9 @@ METRICS: dict[str, type[_Metric]] = {
     "f1": F1Accuracy,
     "pearson": PearsonSpearman,
     "perplexity": Perplexity,
+    "entity_f1": EntityF1,
+    "entity_f1_strict": StrictEntityF1,
+    "tag_accuracy": TagAccuracy,
     "squad_f1": SquadF1,
     "squad_v2_f1": SquadV2F1,
 }
