@@ -94,6 +94,8 @@ def check(config: RunConfig) -> None:
         choices["task.continuation"] = (config.task.continuation, ("window", "last_word", "recall"))
         if config.task.kind == "generation" and len(config.task.text) != 1:
             problems.append(f"task.text={config.task.text}: expected one column, since this task generates")
+        if config.task.kind == "token_classification" and len(config.task.text) != 1:
+            problems.append(f"task.text={config.task.text}: expected one column, the list of a sentence's words")
         if config.task.kind == "classification" and config.task.data_files is not None:
             problems.append(f"task.data_files: for running text only, such as task=text; not for {config.task.name}")
     if isinstance(config, (FinetuneConfig, CalibrateConfig)):

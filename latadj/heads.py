@@ -58,8 +58,10 @@ def auto_class(config: PretrainedConfig, head: str) -> Any:
         raise ValueError(f"head={head}: expected one of {', '.join(HEADS)}")
     if head in FRESH:
         auto, _ = FRESH[head]
-        if type(config) not in auto._model_mapping:
-            raise ValueError(f"a {config.model_type} model has no head for {head} in transformers: take another model")
+        # A T5 answers from its decoder, at every position of a text that was eliminated in its encoder.
+        refused = head == "question_answering" and config.is_encoder_decoder
+        if refused or type(config) not in auto._model_mapping:
+            raise ValueError(f"a {config.model_type} model has no head for {head}: take another, such as model=minilm")
         return auto
     if natural_head(config) != "generation":
         raise ValueError(

@@ -15,7 +15,7 @@ from transformers.utils import logging as transformers_logging
 
 from latadj import checkpoint, device
 from latadj.checks import parse_speedups
-from latadj.config import CommandConfig, EvalConfig, RunConfig, SweepConfig, TaskConfig
+from latadj.config import CalibrateConfig, CommandConfig, EvalConfig, RunConfig, SweepConfig, TaskConfig
 from latadj.elimination.attach import at_profile, attach, dial_of
 from latadj.elimination.profile import Dial, Profile
 from latadj.elimination.window import Window
@@ -182,7 +182,8 @@ def open_checkpoint(config: CommandConfig) -> Session:
     """Load the command's checkpoint, in fp32, and its task's examples."""
     chosen = set_up(config)
     known = labels_of(Path(config.checkpoint)) if config.task.labels is None else None
-    config, splits = with_examples(config, known)
+    train = config.prompt is not None or isinstance(config, CalibrateConfig)
+    config, splits = with_examples(config, known, train=train)
     head = head_of(config)
     model, tokenizer = checkpoint.load(config.checkpoint, head=head)
     if head != "generation" and model.config.num_labels != (width := kind_of(config.task).width):

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from latadj.kinds.base import Kind
 from latadj.outputs import IGNORED, Positions
 from latadj.tasks.encode import MODEL_INPUTS, POSITIONS
-from latadj.tasks.entities import OUTSIDE, scheme_of
+from latadj.tasks.entities import OUTSIDE, require_entities, scheme_of
 from latadj.tasks.splits import Splits
 from latadj.tasks.tagged import load_tagged
 
@@ -35,6 +35,8 @@ class TokenClassification(Kind):
 
     def load(self, known: Sequence[str] | None, *, train: bool) -> Splits:
         splits = load_tagged(self.task, known, train=train)
+        if self.task.metric != "tag_accuracy":
+            require_entities(splits.labels or [], self.task.metric)
         if self.task.metric == "entity_f1_strict":
             for part in (splits.validation, *splits.tests.values()):
                 scheme_of(list(part["tags"]))

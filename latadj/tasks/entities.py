@@ -8,6 +8,7 @@ from seqeval.metrics.sequence_labeling import get_entities  # type: ignore[impor
 from seqeval.scheme import Entities, auto_detect  # type: ignore[import-untyped]
 
 OUTSIDE = "O"
+PREFIXES = tuple(f"{letter}-" for letter in "BIESLU")
 Tags = Sequence[Sequence[str]]
 
 
@@ -42,6 +43,21 @@ def scheme_of(sentences: Tags) -> Any:
                 "IOB1 does: take task.metric=entity_f1, which reads them all"
             )
     return scheme
+
+
+def require_entities(labels: Sequence[str], metric: str) -> None:
+    """Refuse tags that mark no entities.
+
+    Raises
+    ------
+    ValueError
+    """
+    strange = [name for name in labels if name != OUTSIDE and name[:2] not in PREFIXES]
+    if strange:
+        raise ValueError(
+            f"task.metric={metric}: the tag {strange[0]!r} marks no entity, expected such as B-PER, I-PER and O: take "
+            "task.metric=tag_accuracy"
+        )
 
 
 def counts(predictions: Tags, references: Tags, strict: bool = False) -> np.ndarray:
