@@ -60,8 +60,7 @@ class QuestionAnswering(Kind):
         return 2
 
     def load(self, known: Sequence[str] | None, *, train: bool) -> Splits:
-        # A threshold is looked for among validation questions, which may come out of training ones.
-        return load_questions(self.task, no_answer=self.no_answer, train=train or self.settles)
+        return load_questions(self.task, no_answer=self.no_answer, train=train, validation=train or self.settles)
 
     def check_fit(self, tokenizer: PreTrainedTokenizerBase, limit: int) -> None:
         self._cut(limit).check(tokenizer)

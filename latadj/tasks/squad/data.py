@@ -19,7 +19,7 @@ SHARES = {"train": 0.7, "validation": 0.1, "test": 0.2}
 MANY = 20
 
 
-def load_questions(task: TaskConfig, *, no_answer: bool, train: bool = True) -> Splits:
+def load_questions(task: TaskConfig, *, no_answer: bool, train: bool = True, validation: bool = True) -> Splits:
     """Questions of a task, from ``task.data_files``, ``task.data_dir`` or the hub.
 
     What has no file of its own is cut out of training, whole articles (or, of a few articles, whole contexts) at a
@@ -28,7 +28,7 @@ def load_questions(task: TaskConfig, *, no_answer: bool, train: bool = True) -> 
     Parameters
     ----------
     no_answer : whether a question may have none
-    train : whether training questions are needed; else a file of tests is enough
+    train, validation : whether questions of these splits are needed; else a file of tests is enough
 
     Returns
     -------
@@ -47,6 +47,11 @@ def load_questions(task: TaskConfig, *, no_answer: bool, train: bool = True) -> 
             raise ValueError(
                 f"task {task.name}: it has no training questions; give some with "
                 "'task.data_files={train:FILE,test:FILE}'"
+            )
+        if validation and found.validation is None:
+            raise ValueError(
+                f"task {task.name}: it has no validation questions to find a threshold of no answer on: give some with "
+                "'task.data_files={validation:FILE,test:FILE}', or task.null_threshold=NUMBER"
             )
         parts = {"train": pd.DataFrame(columns=list(COLUMNS)), "validation": pd.DataFrame(columns=list(COLUMNS))}
     else:
