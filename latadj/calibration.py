@@ -33,11 +33,13 @@ class Contribution:
     layer_acc : (layers,) effective fraction of word-vectors, averaged over sequences
     by_rank : (layers, RANKS) mean ACC from the strongest to the weakest word-vector, 1 = an equal share
     lengths : (sequences,) real word-vectors
+    protected : of them that the task never lets go, on the mean
     """
 
     layer_acc: np.ndarray
     by_rank: np.ndarray
     lengths: np.ndarray
+    protected: int = 0
 
 
 @dataclass
@@ -88,6 +90,7 @@ def measure_contribution(
         layer_acc=np.array([float(torch.cat(layer).mean()) for layer in fractions]),
         by_rank=np.array([np.mean(layer, axis=0) for layer in curves]),
         lengths=questions.lengths,
+        protected=questions.protected,
     )
 
 
@@ -104,6 +107,7 @@ def make_dial(
         lengths=tuple(int(length) for length in lengths),
         shapes=layer_shapes(model),
         reads=attached(model).reads,
+        protected=contribution.protected,
         max_speedup=config.max_speedup,
         max_flops=config.max_flops,
         every=config.every,

@@ -23,7 +23,7 @@ from latadj.config import ModelConfig
 from latadj.elimination.attach import attach, set_speedup
 from latadj.files import write_folder
 from latadj.gguf import converted
-from latadj.heads import auto_class, natural_head, prepare_tokenizer, saved_head
+from latadj.heads import auto_class, fresh_head, natural_head, prepare_tokenizer, saved_head
 from latadj.serving import make_ready
 from latadj.sidecar import Sidecar, check, write_sidecar
 
@@ -57,7 +57,7 @@ def load(
         inference only, with the dial marked in this device's time if `latadj calibrate` measured it. None leaves
         the weights in fp32, to be trained and saved, and the dial marked in FLOPs.
     device : where the model is to be
-    head : ``classification`` or ``generation``; the one that was saved when left out
+    head : one of ``latadj.heads.HEADS``; the one that was saved when left out
 
     Returns
     -------
@@ -94,7 +94,7 @@ def load_pretrained(
     Parameters
     ----------
     labels, regression : what a classification's fresh head is for
-    head : ``classification`` or ``generation``
+    head : one of ``latadj.heads.HEADS``
 
     Raises
     ------
@@ -102,12 +102,7 @@ def load_pretrained(
         if the model cannot be had, is damaged, or its kind cannot have the head.
     """
     path, local = _source(config.path)
-    fresh: dict[str, Any] | None = None
-    if head == "classification":
-        fresh = {"num_labels": 1, "problem_type": "regression"}
-        if not regression:
-            names = dict(enumerate(labels))
-            fresh = {"num_labels": len(labels), "id2label": names, "label2id": {name: i for i, name in names.items()}}
+    fresh = fresh_head(head, labels, regression)
     return _pretrained(path, head, local=local, trust_remote_code=config.trust_remote_code, fresh=fresh)
 
 
@@ -152,7 +147,7 @@ def _pretrained(
     if fresh is None and found["missing_keys"]:
         missing = ", ".join(sorted(found["missing_keys"])[:3])
         raise ValueError(f"the model in {path} is not fine-tuned for {wanted}: it has no weights for {missing}")
-    prepare_tokenizer(tokenizer, model.config)
+    prepare_tokenizer(tokenizer, model.config, wanted)
     return model, tokenizer
 
 

@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from latadj.config import (
+    KINDS,
     BenchConfig,
     CalibrateConfig,
     CommandConfig,
@@ -90,12 +91,14 @@ def check(config: RunConfig) -> None:
         "model.weights": (config.model.weights, ("pretrained", "random")),
     }
     if isinstance(config, CommandConfig):
-        choices["task.kind"] = (config.task.kind, ("classification", "generation"))
+        choices["task.kind"] = (config.task.kind, KINDS)
         choices["task.documents"] = (config.task.documents, ("auto", "row", "block", "heading"))
         choices["task.continuation"] = (config.task.continuation, ("window", "last_word", "recall"))
         if config.task.kind == "generation" and len(config.task.text) != 1:
             problems.append(f"task.text={config.task.text}: expected one column, since this task generates")
-        if config.task.kind != "generation" and config.task.data_files is not None:
+        if config.task.kind == "token_classification" and len(config.task.text) != 1:
+            problems.append(f"task.text={config.task.text}: expected one column, the list of a sentence's words")
+        if config.task.kind == "classification" and config.task.data_files is not None:
             problems.append(f"task.data_files: for running text only, such as task=text; not for {config.task.name}")
     if isinstance(config, (FinetuneConfig, CalibrateConfig)):
         choices["calibration.score"] = (config.calibration.score, SCORE_NAMES)
@@ -132,6 +135,9 @@ def _bounds(config: RunConfig) -> Iterator[tuple[str, float, float]]:
         yield "task.prompt_length", config.task.prompt_length, 2
         yield "task.continuation_length", config.task.continuation_length, 1
         yield "task.block_words", config.task.block_words, 1
+        yield "task.doc_stride", config.task.doc_stride, 0
+        for key in ("max_query_length", "max_answer_length", "n_best"):
+            yield f"task.{key}", getattr(config.task, key), 1
         for key in ("windows", "stride"):
             value = getattr(config.task, key)
             if value is not None:

@@ -1,18 +1,27 @@
 """Which class of transformers a model is loaded as, from what it is asked and what kind of transformer it is."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
     MODEL_FOR_MASKED_LM_MAPPING,
     AutoModelForCausalLM,
+    AutoModelForQuestionAnswering,
     AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
     PretrainedConfig,
     PreTrainedTokenizerBase,
 )
 
-HEADS = ("classification", "generation")
+# Heads that are trained anew on top of a pretrained model: auto class and ending of the names of its classes.
+FRESH = {
+    "classification": (AutoModelForSequenceClassification, "ForSequenceClassification"),
+    "token_classification": (AutoModelForTokenClassification, "ForTokenClassification"),
+    "question_answering": (AutoModelForQuestionAnswering, "ForQuestionAnswering"),
+}
+HEADS = (*FRESH, "generation")
 
 
 def is_decoder(config: PretrainedConfig) -> bool:
@@ -24,8 +33,9 @@ def is_decoder(config: PretrainedConfig) -> bool:
 def saved_head(config: PretrainedConfig) -> str | None:
     """The head that a saved model has by ``config.architectures``; None where that says nothing."""
     for name in config.architectures or ():
-        if name.endswith("ForSequenceClassification"):
-            return "classification"
+        for head, (_, ending) in FRESH.items():
+            if name.endswith(ending):
+                return head
         if name.endswith(("LMHeadModel", "ForCausalLM", "ForConditionalGeneration")):
             return "generation"
     return None
@@ -46,8 +56,13 @@ def auto_class(config: PretrainedConfig, head: str) -> Any:
     """
     if head not in HEADS:
         raise ValueError(f"head={head}: expected one of {', '.join(HEADS)}")
-    if head == "classification":
-        return AutoModelForSequenceClassification
+    if head in FRESH:
+        auto, _ = FRESH[head]
+        # A T5 answers from its decoder, at every position of a text that was eliminated in its encoder.
+        refused = head == "question_answering" and config.is_encoder_decoder
+        if refused or type(config) not in auto._model_mapping:
+            raise ValueError(f"a {config.model_type} model has no head for {head}: take another, such as model=minilm")
+        return auto
     if natural_head(config) != "generation":
         raise ValueError(
             f"a {config.model_type} model is an encoder and cannot generate: take a decoder such as model=smollm2, "
@@ -56,14 +71,27 @@ def auto_class(config: PretrainedConfig, head: str) -> Any:
     return AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
 
 
-def prepare_tokenizer(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig) -> None:
-    """Give a tokenizer without a padding token its eos for that, and let decoders be padded on the left.
+def fresh_head(head: str, labels: Sequence[str], regression: bool) -> dict[str, Any] | None:
+    """What a config has to say about a head that is to be trained anew; None for a head that comes with the model."""
+    if head not in FRESH:
+        return None
+    if head == "question_answering":
+        return {"num_labels": 2}  # where an answer starts, and where it ends
+    if regression:
+        return {"num_labels": 1, "problem_type": "regression"}
+    names = dict(enumerate(labels))
+    return {"num_labels": len(labels), "id2label": names, "label2id": {name: place for place, name in names.items()}}
+
+
+def prepare_tokenizer(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig, head: str) -> None:
+    """Give a tokenizer without a padding token its eos for that, and choose the side on which to pad.
 
     ``config`` is told too, since a classifier finds its last real token by it.
     """
     if tokenizer.pad_token is None and tokenizer.eos_token is not None:
         tokenizer.pad_token = tokenizer.eos_token
     if is_decoder(config):
-        tokenizer.padding_side = "left"
+        # The last column is read, or every one: what follows a text changes nothing in front of it.
+        tokenizer.padding_side = "left" if head in ("classification", "generation") else "right"
     if config.pad_token_id is None:
         config.pad_token_id = tokenizer.pad_token_id

@@ -49,16 +49,16 @@ def package_file(package: str, path: str) -> str:
 
 
 def choose(key: str, value: str, choices: dict[str, Any]) -> Any:
-    """What ``choices`` has for the value of a key.
+    """What ``choices`` has for the value of a key, or for ``default``.
 
     Raises
     ------
     ValueError
         if it has nothing for it.
     """
-    if value not in choices:
+    if value not in choices and "default" not in choices:
         raise ValueError(f"{key}={value}: expected one of {', '.join(map(str, choices))}")
-    return choices[value]
+    return choices.get(value, choices.get("default"))
 
 
 def prompt_and_overrides(arguments: list[str], file: Path | None) -> tuple[str, list[str]]:

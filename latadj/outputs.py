@@ -1,23 +1,33 @@
-"""How a model's answer to a batch is read: the logits of its head, or the scores of label words."""
+"""How a model's answer to a batch is read, and compared: the logits of its head, or the scores of label words."""
 
 import copy
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 from transformers import PreTrainedModel
 
 from latadj.tasks.encode import Batch
+from latadj.tasks.metrics import agreement, predictions_of
+
+# What `Positions` pads labels with, and no loss counts.
+IGNORED = -100
 
 
 class Outputs:
-    """The logits of a model's classification (or regression) head.
+    """The logits of a model's classification (or regression, if there is one output only) head.
 
     prior : encoded examples whose mean outputs `latadj.predict.predict` takes off; none of a head
+    targets : columns of the encoded examples that ``loss`` compares with
+    own_loss : whether transformers computes ``loss`` itself, if it is given ``targets``
     """
 
     prior: Sequence[dict[str, Any]] = ()
+    targets: tuple[str, ...] = ("labels",)
+    own_loss = True
 
     def __call__(self, model: PreTrainedModel, batch: Batch) -> Tensor:
         """(batch, outputs) of one forward pass; ``batch`` holds (batch, length) tensors on the model's device."""
@@ -26,6 +36,69 @@ class Outputs:
     def raw(self) -> "Outputs":
         """The same without ``prior``: what a call gives, and so what training sees."""
         return self
+
+    def each(self, outputs: Tensor, asked: Tensor | None) -> Sequence[Tensor] | Tensor:
+        """What a call gave, row by row; ``asked`` is what `latadj.tasks.encode.asked` says of the batch."""
+        return outputs
+
+    def together(self, rows: list[np.ndarray]) -> Any:
+        """The answers of a data set, from what ``each`` gave for its rows: (examples, outputs)."""
+        return np.stack(rows)
+
+    def loss(self, outputs: Tensor, targets: Batch) -> Tensor:
+        """Task loss of what a call gave, a scalar: cross-entropy, or of a regression the squared error."""
+        labels = targets["labels"]
+        if outputs.shape[-1] == 1:
+            return functional.mse_loss(outputs.squeeze(-1), labels.float())
+        return functional.cross_entropy(outputs, labels)
+
+    def divergence(self, found: Any, wanted: Any) -> Tensor:
+        """How far answers are from others, a scalar, 0 where they are the same.
+
+        The mean Kullback-Leibler divergence of ``found`` from ``wanted`` in nats; of a regression the squared error.
+
+        Parameters
+        ----------
+        found, wanted : as ``each`` gives them
+        """
+        if wanted.shape[-1] == 1:
+            return functional.mse_loss(found, wanted)
+        return divergences(wanted, found).mean()
+
+    def agreement(self, ours: Any, full: Any) -> float:
+        """Share of the decisions in ``full`` that are made in ``ours`` too; both as ``together`` gives them."""
+        regression = full.shape[-1] == 1
+        return agreement(predictions_of(ours, regression), predictions_of(full, regression), regression)
+
+
+class Positions(Outputs):
+    """The logits of a head that says something of every token, at the tokens that are asked about.
+
+    Answers are a list, for each row of (positions, outputs).
+    """
+
+    def __call__(self, model: PreTrainedModel, batch: Batch) -> Tensor:
+        """(batch, length, outputs) of one forward pass."""
+        return model(**batch).logits
+
+    def each(self, outputs: Tensor, asked: Tensor | None) -> list[Tensor]:
+        if asked is None:
+            raise TypeError("a head that reads every token needs rows that name the positions asked about")
+        return [row[real] for row, real in zip(outputs, asked, strict=True)]
+
+    def together(self, rows: list[np.ndarray]) -> list[np.ndarray]:
+        return rows
+
+    def loss(self, outputs: Tensor, targets: Batch) -> Tensor:
+        """Cross-entropy over all tokens that have a label; (batch, length) ``labels``."""
+        return functional.cross_entropy(outputs.flatten(0, 1), targets["labels"].flatten(), ignore_index=IGNORED)
+
+    def divergence(self, found: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
+        """Mean Kullback-Leibler divergence over all positions."""
+        return divergences(torch.cat(list(wanted)), torch.cat(list(found))).mean()
+
+    def agreement(self, ours: Sequence[np.ndarray], full: Sequence[np.ndarray]) -> float:
+        return super().agreement(np.concatenate(list(ours)), np.concatenate(list(full)))
 
 
 class LabelWords(Outputs):
@@ -39,6 +112,8 @@ class LabelWords(Outputs):
     tokens : token ids of each label word, in the order of the labels
     prior : encoded prompts whose mean scores are taken off: what the prompt says before it has seen the query
     """
+
+    own_loss = False
 
     def __init__(self, tokens: Sequence[Sequence[int]], prior: Sequence[dict[str, Any]] = ()) -> None:
         self.tokens, self.prior = tokens, prior
@@ -125,3 +200,9 @@ def _copied(cache: Any) -> Any:
         for tensor in (layer.keys, layer.values)
     }
     return copy.deepcopy(cache, shared)
+
+
+def divergences(full: Tensor, cut: Tensor) -> Tensor:
+    """Kullback-Leibler divergence of each row's distribution from the full model's: two (n, classes) logits to (n,)."""
+    wanted, found = full.float().log_softmax(-1), cut.float().log_softmax(-1)
+    return (wanted.exp() * (wanted - found)).sum(-1)

@@ -8,7 +8,7 @@ from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from latadj.outputs import Outputs
-from latadj.tasks.encode import bucketed_batches, rows_of
+from latadj.tasks.encode import asked, bucketed_batches, rows_of
 
 HEAD = Outputs()
 
@@ -21,7 +21,7 @@ def predict(
     outputs: Outputs = HEAD,
     batch_size: int = 64,
     autocast: torch.dtype | None = None,
-) -> np.ndarray:
+) -> Any:
     """Outputs of every example, in the examples' order, at the model's present speedup.
 
     Parameters
@@ -32,19 +32,21 @@ def predict(
 
     Returns
     -------
-    (examples, outputs) float32
+    (examples, outputs) float32; for a head that reads every token a list, for each row (positions, outputs)
     """
     rows = encoded if isinstance(encoded, list) else rows_of(encoded)
     device = model.device
     was_training = model.training
     model.eval()
 
-    def run(rows: list[dict[str, Any]]) -> np.ndarray:
+    def run(rows: list[dict[str, Any]]) -> Any:
         found: dict[int, np.ndarray] = {}
         for index, batch in bucketed_batches(rows, tokenizer, batch_size):
             on_device = {name: tensor.to(device) for name, tensor in batch.items()}
-            found.update(zip(index, outputs(model, on_device).float().cpu().numpy(), strict=True))
-        return np.stack([found[place] for place in range(len(rows))])
+            said = outputs(model, on_device).float().cpu()
+            answers = outputs.each(said, asked([rows[place] for place in index], batch))
+            found.update((place, answer.numpy()) for place, answer in zip(index, answers, strict=True))
+        return outputs.together([found[place] for place in range(len(rows))])
 
     with torch.inference_mode(), torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
         answers = run(rows)
@@ -53,3 +55,10 @@ def predict(
             answers -= run(list(outputs.prior)).mean(axis=0)
     model.train(was_training)
     return answers
+
+
+def as_tensors(answers: Any) -> Any:
+    """What :func:`predict` gave, as tensors."""
+    if isinstance(answers, list):
+        return [torch.from_numpy(answer) for answer in answers]
+    return torch.from_numpy(answers)

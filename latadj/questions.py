@@ -9,20 +9,21 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from latadj.outputs import Outputs
+from latadj.outputs import Outputs, divergences
 from latadj.perplexity import continuation_logits, rows_to_score
-from latadj.predict import HEAD, predict
-from latadj.tasks.encode import bucketed, pad
-from latadj.tasks.metrics import agreement, predictions_of
+from latadj.predict import HEAD, as_tensors, predict
+from latadj.tasks.encode import bucketed, pad, protected_counts
 
 
 class Questions(ABC):
     """A set of examples of one kind, and how answers to them are compared.
 
     lengths : (examples,) real word-vectors of what is eliminated in
+    protected : word-vectors of an example that its task never lets go, on the mean
     """
 
     lengths: np.ndarray
+    protected: int = 0
 
     @abstractmethod
     def ask(self, model: PreTrainedModel) -> Any:
@@ -46,7 +47,7 @@ class Questions(ABC):
 
 
 class Classified(Questions):
-    """Texts that a head, or the label words of a prompt, sorts into classes (or gives a number).
+    """Texts, or tokens of them, that a head or the label words of a prompt sort into classes (or give a number).
 
     Parameters
     ----------
@@ -67,9 +68,10 @@ class Classified(Questions):
         self.rows, self.tokenizer, self.outputs = rows, tokenizer, outputs
         self.batch_size, self.autocast = batch_size, autocast
         self.lengths = np.array([len(row["input_ids"]) for row in rows])
+        self.protected = round(float(np.mean(protected_counts(rows))))
 
-    def ask(self, model: PreTrainedModel) -> np.ndarray:
-        """(examples, outputs) float32."""
+    def ask(self, model: PreTrainedModel) -> Any:
+        """What `latadj.predict.predict` gives."""
         return predict(
             model,
             self.tokenizer,
@@ -79,15 +81,12 @@ class Classified(Questions):
             autocast=self.autocast,
         )
 
-    def divergence(self, full: np.ndarray, cut: np.ndarray) -> float:
+    def divergence(self, full: Any, cut: Any) -> float:
         """Mean Kullback-Leibler divergence in nats for classes, mean squared error for a regression."""
-        if full.shape[1] == 1:
-            return float(np.mean((full - cut) ** 2))
-        return float(divergences(torch.from_numpy(full), torch.from_numpy(cut)).mean())
+        return float(self.outputs.divergence(as_tensors(cut), as_tensors(full)))
 
-    def agreement(self, ours: np.ndarray, full: np.ndarray) -> float:
-        regression = full.shape[1] == 1
-        return agreement(predictions_of(ours, regression), predictions_of(full, regression), regression)
+    def agreement(self, ours: Any, full: Any) -> float:
+        return self.outputs.agreement(ours, full)
 
     def passes(self, model: PreTrainedModel, batch_size: int, most: int) -> list[Callable[[], object]]:
         def run(index: np.ndarray) -> Callable[[], object]:
@@ -146,12 +145,6 @@ class Continued(Questions):
 
     def first(self, most: int) -> "Continued":
         return Continued(self.rows[:most], batch_size=self.batch_size, autocast=self.autocast)
-
-
-def divergences(full: Tensor, cut: Tensor) -> Tensor:
-    """Kullback-Leibler divergence of each row's distribution from the full model's: two (n, classes) logits to (n,)."""
-    wanted, found = full.float().log_softmax(-1), cut.float().log_softmax(-1)
-    return (wanted.exp() * (wanted - found)).sum(-1)
 
 
 def _spread(buckets: list[np.ndarray], most: int) -> list[np.ndarray]:

@@ -4,6 +4,7 @@ Imports neither torch nor transformers, so that a wrong folder or speedup is ref
 """
 
 import math
+import re
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,17 @@ from latadj.files import read_json, recover_folder, write_json
 
 SIDECAR = "latadj.json"
 SCHEMA = "latadj.checkpoint/1"
+# What serving a kind of task needs besides what all need.
+OPTIONS = {
+    "question_answering": (
+        "doc_stride",
+        "max_query_length",
+        "max_answer_length",
+        "n_best",
+        "null_threshold",
+        "protect_question",
+    ),
+}
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 
 
@@ -72,6 +84,7 @@ class Purpose:
     """What a model is for: as much of its task as serving it needs, so that nobody has to name the task again.
 
     kind, text, labels, metric, max_length, batch_size : as in ``latadj.config.TaskConfig``
+    options : what else the kind of task needs, by the names that it has there
     """
 
     kind: str
@@ -80,11 +93,14 @@ class Purpose:
     metric: str
     max_length: int
     batch_size: int
+    options: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, task: TaskConfig) -> "Purpose":
         """What a task says of it."""
-        return cls(**{part.name: getattr(task, part.name) for part in fields(cls)})
+        said = {part.name: getattr(task, part.name) for part in fields(cls) if part.name != "options"}
+        options = {name: getattr(task, name) for name in OPTIONS.get(task.kind, ())}
+        return cls(**said | {"labels": list(task.labels or []), "options": options})
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Purpose":
@@ -182,6 +198,18 @@ def check(folder: Path, task: TaskConfig | None = None) -> Sidecar:
     return sidecar
 
 
+def labels_of(folder: Path) -> list[str] | None:
+    """The labels of a saved model by their numbers, as latadj or who trained it wrote them; None: nobody did."""
+    purpose = read_sidecar(folder).purpose
+    if purpose is not None and purpose.labels:
+        return purpose.labels
+    config = read_json(folder / "config.json", "transformers model", "name another with checkpoint=FOLDER")
+    names = {int(number): str(name) for number, name in (config.get("id2label") or {}).items()}
+    if not names or all(re.fullmatch(r"LABEL_\d+", name) for name in names.values()):
+        return None
+    return [names[number] for number in sorted(names)]
+
+
 def uses_pretrained(config: CommandConfig) -> bool:
     """Whether a command takes a language model as it is, since nobody made a checkpoint."""
     generates = config.task.kind == "generation" or config.prompt is not None
@@ -199,11 +227,28 @@ def require_dial(config: CommandConfig, speedups: list[float]) -> Dial:
     sidecar = check(Path(config.checkpoint), config.task)
     if sidecar.dial is None:
         raise ValueError(f"checkpoint {config.checkpoint} has no dial: make one with `latadj calibrate` (same options)")
+    check_protection(sidecar.dial, config.task)
     family = getattr(config, "family", None)
     dial = sidecar.dial.with_family(family) if family else sidecar.dial
     for speedup in speedups:
         dial.profile(speedup)
     return dial
+
+
+def check_protection(dial: Dial, task: TaskConfig) -> None:
+    """Refuse a dial that was made with the question protected where it is not now, or the other way round.
+
+    Raises
+    ------
+    ValueError
+    """
+    made = dial.protected > 0
+    if task.kind == "question_answering" and task.protect_question != made:
+        raise ValueError(
+            f"task.protect_question={str(task.protect_question).lower()}: this checkpoint's dial was made with "
+            f"{str(made).lower()}, and its marks are true for that only: give the same, or make a dial with "
+            "`latadj calibrate`"
+        )
 
 
 def dial_to_generate(config: GenerateConfig) -> Sidecar | None:

@@ -4,7 +4,7 @@ import torch
 import words
 from torch.nn import functional
 
-from latadj.outputs import LabelWords
+from latadj.outputs import IGNORED, LabelWords, Outputs, Positions
 from latadj.predict import predict
 from latadj.tasks.encode import pad
 
@@ -101,3 +101,32 @@ def test_gradients_are_those_of_a_plain_forward(model):
     plain = gradient(table(model, rows))
     assert float(plain.abs().max()) > 1e-3
     torch.testing.assert_close(ours, plain, atol=1e-4, rtol=1e-3)
+
+
+def test_positions_are_compared_where_they_are_asked_about():
+    generator = torch.Generator().manual_seed(0)
+    found, wanted = torch.randn(2, 2, 5, 3, generator=generator)
+    asked = torch.tensor([[False, True, True, False, False], [True, True, True, True, False]])
+    each = Positions().each(found, asked)
+    assert [tuple(part.shape) for part in each] == [(2, 3), (4, 3)]
+    log_found, log_wanted = found[asked].log_softmax(-1), wanted[asked].log_softmax(-1)
+    expected = functional.kl_div(log_found, log_wanted, log_target=True, reduction="batchmean")
+    torch.testing.assert_close(Positions().divergence(each, Positions().each(wanted, asked)), expected)
+    assert Positions().divergence(each, each) == 0
+
+
+def test_the_loss_of_positions_counts_those_with_a_label():
+    logits = torch.tensor([[[2.0, 0.0], [0.0, 3.0], [5.0, 5.0]]])
+    found = Positions().loss(logits, {"labels": torch.tensor([[0, 0, IGNORED]])})
+    torch.testing.assert_close(
+        found, (functional.softplus(torch.tensor(-2.0)) + functional.softplus(torch.tensor(3.0))) / 2
+    )
+
+
+def test_agreement_is_the_share_of_like_decisions():
+    ours = np.array([[2.0, 0.0], [0.0, 1.0], [0.0, 1.0], [4.0, 1.0]], dtype=np.float32)
+    full = ours[:, ::-1].copy()
+    full[0] = ours[0]
+    assert Outputs().agreement(ours, full) == 0.25
+    assert Positions().agreement([ours[:3], ours[3:]], [full[:3], full[3:]]) == 0.25
+    assert Outputs().agreement(ours[:, :1], ours[:, :1]) == 1.0

@@ -13,8 +13,10 @@ from latadj.config import AdjustConfig
 from latadj.elimination.attach import attach
 from latadj.elimination.cost import LayerShape
 from latadj.elimination.profile import Dial
-from latadj.training.classification import TEACHER, AdjustableLoss
+from latadj.outputs import Outputs
+from latadj.training.collate import TEACHER
 from latadj.training.fit import _last_whole_checkpoint
+from latadj.training.heads import AdjustableLoss
 
 SHAPE = LayerShape(32 * 32, 2 * 32 * 32, 32 * 32, 2 * 32 * 64, 32)
 
@@ -68,7 +70,7 @@ def test_a_checkpoint_that_was_cut_short_is_left_out(tmp_path):
 @pytest.fixture
 def loss():
     dial = Dial(layer_acc=(0.8,) * 4, lengths=(5, 9), shapes=(SHAPE,) * 4)
-    return AdjustableLoss(dial, AdjustConfig(max_speedup=3.0), regression=False)
+    return AdjustableLoss(dial, AdjustConfig(max_speedup=3.0))
 
 
 def test_the_loss_is_that_of_the_full_and_of_a_cut_model(loss, model):
@@ -89,10 +91,10 @@ def test_drawn_profiles_stay_inside_the_range(loss):
     assert min(speedups) >= 1.1
 
 
-def test_a_regression_is_trained_on_squared_errors(model):
-    dial = Dial(layer_acc=(0.8,) * 4, lengths=(5,), shapes=(SHAPE,) * 4)
-    loss = AdjustableLoss(dial, AdjustConfig(), regression=True)
-    assert loss._task(torch.tensor([[2.0], [4.0]]), torch.tensor([1.0, 4.0])) == 0.5
+def test_a_regression_is_trained_on_squared_errors():
+    found = torch.tensor([[2.0], [4.0]])
+    assert Outputs().loss(found, {"labels": torch.tensor([1.0, 4.0])}) == 0.5
+    assert Outputs().divergence(found, torch.tensor([[2.0], [7.0]])) == 4.5
 
 
 def test_the_state_of_a_finished_run_names_its_stages(tmp_path):

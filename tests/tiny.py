@@ -30,6 +30,7 @@ def _builder(model_type: str, head: str) -> type:
         return {
             "classifier": tf.AutoModelForSequenceClassification,
             "tagger": tf.AutoModelForTokenClassification,
+            "reader": tf.AutoModelForQuestionAnswering,
             "choice": tf.AutoModelForMultipleChoice,
         }[head]
     if model_type == "t5":

@@ -36,7 +36,17 @@ from latadj.report.console import progress
 from latadj.report.plots import plot_contribution
 from latadj.report.tables import print_dial
 from latadj.serving import remember
-from latadj.sidecar import SIDECAR, Device, Purpose, Serving, check, read_sidecar, uses_pretrained, write_sidecar
+from latadj.sidecar import (
+    SIDECAR,
+    Device,
+    Purpose,
+    Serving,
+    check,
+    check_protection,
+    read_sidecar,
+    uses_pretrained,
+    write_sidecar,
+)
 
 log = logging.getLogger("latadj")
 # Profiles tried for each speedup where nobody says, and examples that a choice between prompts stands on: long
@@ -52,6 +62,8 @@ def prepare(config: CalibrateConfig) -> Session:
     dial = None if as_it_is else check(Path(config.checkpoint), config.task).dial
     if config.calibration.device_only and dial is None:
         raise ValueError(f"checkpoint {config.checkpoint} has no dial yet: leave calibration.device_only out")
+    if dial is not None and config.calibration.device_only:
+        check_protection(dial, config.task)
     session = open_pretrained(config) if as_it_is else open_checkpoint(config)
     if config.device.precision != "auto":
         kernels(config.device.precision, session.device)

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from datasets import Dataset
 from rich.table import Table
 
 from latadj.checks import one_speedup
@@ -29,7 +28,6 @@ from latadj.report.regions import print_regions
 from latadj.sidecar import require_dial
 from latadj.surviving import survivors_by_region
 from latadj.tasks.encode import Batch, bucketed_batches, pad, rows_of
-from latadj.tasks.metrics import metric_of, predictions_of
 
 log = logging.getLogger("latadj")
 
@@ -56,19 +54,22 @@ def run(session: Session) -> dict[str, Any]:
     if config.task.kind == "generation":
         return evaluate_generation.run(session)
     wanted, dial, route = one_speedup(config.speedup, "eval"), dial_of(session.model), route_of(session.model)
-    regression = not config.task.labels
+    kind = session.kind
     work = Path(config.folder) / "eval"
     scores, intervals = {}, {}
     rows: list[dict[str, Any]] = []
+    session.settle(session.model)
     for name, examples in session.splits.tests.items():
         encoded = session.encoded(examples)
-        labels = np.asarray(encoded["labels"])
-        logits = predict(session.model, session.tokenizer, encoded, outputs=session.outputs)
-        predictions = predictions_of(logits, regression)
-        scores[name] = metric_of(config.task.metric).scores(predictions, labels)
+        answers = predict(session.model, session.tokenizer, encoded, outputs=session.outputs)
+        predictions, labels = kind.predictions(answers, encoded, examples), kind.references(examples)
+        scores[name] = kind.scores(predictions, examples)
         intervals[name] = score(config.task.metric, predictions, predictions, labels, config.seed).metric_ci
         suffix = "" if name == next(iter(session.splits.tests)) else f"-{name}"
-        _write_predictions(work / f"predictions{suffix}.csv", examples, predictions, logits, config)
+        with whole_file(work / f"predictions{suffix}.csv") as temporary:
+            kind.table(examples, predictions, answers).to_csv(temporary, index=False)
+        for file, content in kind.files(answers, encoded, examples).items():
+            write_json(work / f"{file}{suffix}.json", content)
         if not rows:
             rows, headline = rows_of(encoded), encoded
 
@@ -92,6 +93,7 @@ def run(session: Session) -> dict[str, Any]:
         "predicted": dial.predicted(dial.profile(wanted)) if dial.latency else None,
         "scores": scores,
         "metric_ci": intervals,
+        "settled": kind.settled,
         **latency,
         "regions": regions and asdict(regions),
         "environment": {**environment(session.device, route.precision), "kernel": route.kernel, "quiet": quiet},
@@ -148,20 +150,6 @@ def _latency(session: Session, rows: list[dict[str, Any]]) -> dict[str, Any]:
 def _at_one(session: Session, work: Callable[[], object]) -> object:
     with at_speedup(session.model, 1.0):
         return work()
-
-
-def _write_predictions(
-    path: Path, examples: Dataset, predictions: np.ndarray, logits: np.ndarray, config: EvalConfig
-) -> None:
-    frame = examples.to_pandas()
-    names = config.task.labels
-    frame["prediction"] = [names[int(value)] for value in predictions] if names else predictions
-    if names:
-        shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-        frame["confidence"] = (shifted / shifted.sum(axis=1, keepdims=True)).max(axis=1)
-        frame["label"] = [names[value] for value in frame["label"]]
-    with whole_file(path) as temporary:
-        frame.to_csv(temporary, index=False)
 
 
 def _print(result: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from transformers import set_seed
 
 from latadj import checkpoint
 from latadj.calibration import make_dial, measure_contribution, windows_to_try
-from latadj.commands.session import Session, as_dict, head_of, set_up
+from latadj.commands.session import Session, as_dict, head_of, set_up, with_examples
 from latadj.config import FinetuneConfig, StageConfig
 from latadj.device import trains_in_bf16
 from latadj.elimination.attach import attach, attached, detach
@@ -28,10 +28,10 @@ from latadj.measure.environment import environment
 from latadj.predict import predict
 from latadj.report.console import progress
 from latadj.sidecar import Sidecar
-from latadj.tasks.data import load_splits
-from latadj.training.classification import TEACHER, AdjustableLoss, classification_goal
+from latadj.training.collate import TEACHER
 from latadj.training.fit import fit
 from latadj.training.goal import Goal, Loss
+from latadj.training.heads import AdjustableLoss, head_goal
 from latadj.training.language import AdjustableLanguageLoss, language_goal
 from latadj.training.teacher import taught
 
@@ -86,15 +86,15 @@ class State:
 def prepare(config: FinetuneConfig) -> Session:
     """Load examples and model: the pretrained one, or the plain one if that stage is done and ``resume`` is set."""
     device = set_up(config)
-    splits = load_splits(config.task)
+    config, splits = with_examples(config)
     if "plain" in State.of(config).stages:
         model, tokenizer = checkpoint.load(Path(config.folder) / "plain", head=head_of(config))
         detach(model)
     else:
-        labels = config.task.labels
+        labels = config.task.labels or []
         model, tokenizer = checkpoint.load_pretrained(config.model, labels, not labels, head=head_of(config))
     session = Session(config, device, splits, model.to(device), tokenizer)
-    session.prompts  # noqa: B018  a prompt that does not fit is refused before anything is written
+    session.check()
     return session
 
 
@@ -213,10 +213,14 @@ def _rows(session: Session, stage: StageConfig) -> Dataset:
 
 def _goal(session: Session, stage: StageConfig, loss: Loss | None = None) -> Goal:
     """What the session's task asks of a model."""
-    task, validation, autocast = session.config.task, session.encoded(session.splits.validation), _autocast(session)
-    if task.kind == "classification":
-        return classification_goal(
-            session.tokenizer, validation, task, loss=loss, outputs=session.outputs, autocast=autocast
+    task, examples, autocast = session.config.task, session.splits.validation, _autocast(session)
+    validation = session.encoded(examples)
+    if task.kind != "generation":
+        return head_goal(
+            *(session.kind, session.tokenizer, examples, validation),
+            loss=loss,
+            outputs=session.outputs,
+            autocast=autocast,
         )
     if stage.eval_examples is not None and stage.eval_examples < len(validation):
         validation = validation.shuffle(seed=session.config.seed).select(range(stage.eval_examples))
@@ -237,10 +241,9 @@ def _taught(
                 model, train.to_list(), batch_size=task.batch_size, autocast=autocast, advance=steps.advance
             )
         return rows, lambda dial: AdjustableLanguageLoss(dial, config.adjust, teacher)
-    logits = predict(model, session.tokenizer, train, outputs=session.outputs.raw(), autocast=autocast)
-    return train.add_column(TEACHER, logits.tolist()), lambda dial: AdjustableLoss(
-        dial, config.adjust, regression=not task.labels, outputs=session.outputs
-    )
+    answers = predict(model, session.tokenizer, train, outputs=session.outputs.raw(), autocast=autocast)
+    wanted = [answer.tolist() for answer in answers]
+    return train.add_column(TEACHER, wanted), lambda dial: AdjustableLoss(dial, config.adjust, session.outputs)
 
 
 def _autocast(session: Session) -> torch.dtype | None:

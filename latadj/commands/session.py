@@ -3,10 +3,10 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from datasets import Dataset, disable_progress_bars
@@ -15,18 +15,17 @@ from transformers.utils import logging as transformers_logging
 
 from latadj import checkpoint, device
 from latadj.checks import parse_speedups
-from latadj.config import CommandConfig, EvalConfig, RunConfig, SweepConfig, TaskConfig
+from latadj.config import CalibrateConfig, CommandConfig, EvalConfig, RunConfig, SweepConfig, TaskConfig
 from latadj.elimination.attach import at_profile, attach, dial_of
 from latadj.elimination.profile import Dial, Profile
 from latadj.elimination.window import Window
+from latadj.kinds import Kind, kind_of, load_splits
 from latadj.outputs import LabelWords, Outputs
-from latadj.predict import HEAD
+from latadj.predict import predict
 from latadj.questions import Classified, Continued, Questions
 from latadj.serving import make_ready
-from latadj.sidecar import read_sidecar
-from latadj.tasks.data import load_splits
-from latadj.tasks.encode import context_of, encode, rows_of, token_limit
-from latadj.tasks.metrics import metric_of
+from latadj.sidecar import labels_of, read_sidecar
+from latadj.tasks.encode import context_of, rows_of, token_limit
 from latadj.tasks.prompt import Prompts
 from latadj.tasks.splits import Splits
 from latadj.tasks.windows import context_length, cut
@@ -35,6 +34,7 @@ log = logging.getLogger("latadj")
 # Training examples that a calibration asks about where nobody says; prompts are long.
 EXAMPLES = {"classification": 512, "generation": 24}
 PROMPTS_AT_ONCE = 8
+Config = TypeVar("Config", bound=CommandConfig)
 
 
 @dataclass
@@ -63,12 +63,38 @@ class Session:
         )
 
     @cached_property
+    def kind(self) -> Kind:
+        """What the task asks of a head."""
+        return kind_of(self.config.task)
+
+    @cached_property
     def outputs(self) -> Outputs:
         """How the model's answers are read."""
         if self.prompts is None:
-            return HEAD
+            return self.kind.outputs
         prior = rows_of(self.prompts.encode(self.prompts.prior)) if len(self.prompts.prior) else []
         return LabelWords(self.prompts.answers, prior)
+
+    def check(self) -> None:
+        """Refuse, before anything is written, a prompt or a task that does not fit the model.
+
+        Raises
+        ------
+        ValueError
+        """
+        if self.prompts is None and self.config.task.kind != "generation":
+            self.kind.check_fit(self.tokenizer, self.limit)
+
+    def settle(self, model: PreTrainedModel) -> None:
+        """Choose on the validation split what predictions depend on, with a model as it stands."""
+        if self.prompts is None and self.kind.settles:
+            examples, encoded = self.splits.validation, self._validation
+            answers = predict(model, self.tokenizer, encoded, outputs=self.outputs)
+            self.kind.settle(answers, encoded, examples)
+
+    @cached_property
+    def _validation(self) -> Dataset:
+        return self.encoded(self.splits.validation)
 
     @property
     def generates(self) -> bool:
@@ -121,7 +147,7 @@ class Session:
             return cut(examples, self.tokenizer, task, context_length(self.model))
         if self.prompts is not None:
             return self.prompts.encode(examples)
-        return encode(examples, self.tokenizer, task, self.limit)
+        return self.kind.encode(examples, self.tokenizer, self.limit)
 
 
 def set_up(config: CommandConfig) -> torch.device:
@@ -130,8 +156,8 @@ def set_up(config: CommandConfig) -> torch.device:
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
     set_seed(config.seed)
-    if config.task.kind == "classification":
-        metric_of(config.task.metric)
+    if config.task.kind != "generation":
+        kind_of(config.task).check()
     return device.choose(config.device)
 
 
@@ -140,29 +166,43 @@ def head_of(config: CommandConfig) -> str:
     return config.task.kind if config.prompt is None else "generation"
 
 
+def with_examples(config: Config, known: list[str] | None = None, *, train: bool = True) -> tuple[Config, Splits]:
+    """The command's examples, and its config with the labels that these have: from here on they are a list.
+
+    Parameters
+    ----------
+    known, train : as in `latadj.kinds.load_splits`
+    """
+    splits = load_splits(config.task, known, train=train)
+    labels = config.task.labels if splits.labels is None else splits.labels
+    return replace(config, task=replace(config.task, labels=labels or [])), splits
+
+
 def open_checkpoint(config: CommandConfig) -> Session:
     """Load the command's checkpoint, in fp32, and its task's examples."""
     chosen = set_up(config)
-    splits = load_splits(config.task)
-    model, tokenizer = checkpoint.load(config.checkpoint, head=head_of(config))
-    outputs = len(config.task.labels) or 1
-    if head_of(config) == "classification" and model.config.num_labels != outputs:
+    known = labels_of(Path(config.checkpoint)) if config.task.labels is None else None
+    train = config.prompt is not None or isinstance(config, CalibrateConfig)
+    config, splits = with_examples(config, known, train=train)
+    head = head_of(config)
+    model, tokenizer = checkpoint.load(config.checkpoint, head=head)
+    if head != "generation" and model.config.num_labels != (width := kind_of(config.task).width):
         raise ValueError(
             f"checkpoint {config.checkpoint} has {model.config.num_labels} outputs, "
-            f"task={config.task.name} needs {outputs}: it is for another task"
+            f"task={config.task.name} needs {width}: it is for another task"
         )
     session = Session(config, chosen, splits, model.to(chosen), tokenizer)
-    session.prompts  # noqa: B018  a prompt that does not fit is refused before anything is written
+    session.check()
     return session
 
 
 def open_pretrained(config: CommandConfig) -> Session:
     """Load a language model as it is, in fp32, with elimination attached, and its task's examples."""
     chosen = set_up(config)
-    splits = load_splits(config.task)
+    config, splits = with_examples(config)
     model, tokenizer = checkpoint.load_pretrained(config.model, head=head_of(config))
     session = Session(config, chosen, splits, attach(model).eval().to(chosen), tokenizer)
-    session.prompts  # noqa: B018  a prompt that does not fit is refused before anything is written
+    session.check()
     return session
 
 

@@ -31,8 +31,7 @@ from latadj.report.plots import plot_sweep
 from latadj.report.result import CONTROLS, OWN, Measured, Row, Sweep
 from latadj.report.tables import csv_text, markdown, print_sweep
 from latadj.sidecar import require_dial
-from latadj.tasks.encode import Batch, rows_of
-from latadj.tasks.metrics import agreement, metric_of, predictions_of
+from latadj.tasks.encode import Batch, protected_counts, rows_of
 
 log = logging.getLogger("latadj")
 
@@ -76,30 +75,30 @@ def _score(session: Session, speedups: list[float], tests: dict[str, Any]) -> Sw
     config = session.config
     assert isinstance(config, SweepConfig)
     dial, route = dial_of(session.model), route_of(session.model)
-    regression = not config.task.labels
+    kind, examples = session.kind, session.splits.tests
     rows = {name: rows_of(encoded) for name, encoded in tests.items()}
-    labels = {name: np.asarray(encoded["labels"]) for name, encoded in tests.items()}
-    metric = metric_of(config.task.metric)
     first = next(iter(tests))
+    labels = kind.references(examples[first])
     lengths = np.array([len(row["input_ids"]) for row in rows[first]])
 
-    def answers(model: PreTrainedModel) -> dict[str, np.ndarray]:
-        return {
-            name: predictions_of(predict(model, session.tokenizer, encoded, outputs=session.outputs), regression)
-            for name, encoded in rows.items()
-        }
+    protected = protected_counts(rows[first])
 
-    def headline(predictions: dict[str, np.ndarray]) -> float:
-        return metric.scores(predictions[first], labels[first])[config.task.metric]
+    def answers(model: PreTrainedModel) -> dict[str, Any]:
+        session.settle(model)
+        said = {name: predict(model, session.tokenizer, part, outputs=session.outputs) for name, part in rows.items()}
+        return {name: kind.predictions(part, tests[name], examples[name]) for name, part in said.items()}
 
-    def scores_of(predictions: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
-        return {name: metric.scores(predictions[name], labels[name]) for name in rows}
+    def headline(predictions: dict[str, Any]) -> float:
+        return kind.scores(predictions[first], examples[first])[config.task.metric]
+
+    def scores_of(predictions: dict[str, Any]) -> dict[str, dict[str, float]]:
+        return {name: kind.scores(predictions[name], examples[name]) for name in rows}
 
     plain = fine_tuned(session)
     found: list[Row] = []
     with progress("sweep", len(speedups) + 1 + (plain is not None)) as steps:
         with at_speedup(session.model, 1.0):
-            full = answers(session.model)
+            full, settled_full = answers(session.model), kind.settled
         steps.advance(note="full model")
         best = full
         plain_metric = plain_scores = None
@@ -112,9 +111,10 @@ def _score(session: Session, speedups: list[float], tests: dict[str, Any]) -> Sw
         for wanted in speedups:
             with at_speedup(session.model, wanted):
                 predictions = full if wanted == 1.0 else answers(session.model)
-            scored = score(config.task.metric, predictions[first], best[first], labels[first], config.seed)
+            settled = settled_full if wanted == 1.0 else kind.settled
+            scored = score(config.task.metric, predictions[first], best[first], labels, config.seed)
             profile = dial.profile(wanted)
-            counts = schedule(profile.keep, lengths, dial.reads).sum(axis=1)
+            counts = schedule(profile.keep, lengths, dial.reads, protected).sum(axis=1)
             controls = {}
             for name in CONTROLS if dial.shapes[0].causal and profile.eliminates else ():
                 with under(session, profile, name):
@@ -130,9 +130,10 @@ def _score(session: Session, speedups: list[float], tests: dict[str, Any]) -> Sw
                     scores=scores_of(predictions),
                     drop=scored.drop,
                     drop_ci=scored.drop_ci,
-                    agreement=agreement(predictions[first], full[first], regression),
-                    flops_speedup=flops_speedup(dial.shapes, profile.keep, lengths, dial.reads),
+                    agreement=kind.agreement(predictions[first], full[first]),
+                    flops_speedup=flops_speedup(dial.shapes, profile.keep, lengths, dial.reads, protected),
                     controls=controls,
+                    settled=settled,
                     predicted=dial.predicted(profile) if dial.latency else None,
                 )
             )
@@ -145,7 +146,7 @@ def _score(session: Session, speedups: list[float], tests: dict[str, Any]) -> Sw
         baseline_metric=headline(full),
         plain_metric=plain_metric,
         plain_scores=plain_scores,
-        test_examples=len(labels[first]),
+        test_examples=len(labels),
         rows=found,
         target=dial.target,
         unreachable=[speedup for speedup in parse_speedups(config.speedup) if speedup not in speedups],

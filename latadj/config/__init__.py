@@ -26,9 +26,10 @@ from latadj.config.parts import (
     SweepMeasureConfig,
     WorkloadConfig,
 )
-from latadj.config.task import FilesConfig, HubConfig, PromptConfig, TaskConfig
+from latadj.config.task import KINDS, FilesConfig, HubConfig, PromptConfig, TaskConfig
 
 __all__ = [
+    "KINDS",
     "SCHEMAS",
     "AdjustConfig",
     "BenchConfig",

@@ -5,6 +5,8 @@ from typing import Any
 
 from omegaconf import MISSING
 
+KINDS = ("classification", "generation", "token_classification", "question_answering")
+
 
 @dataclass
 class FilesConfig:
@@ -46,7 +48,9 @@ class HubConfig:
 class TaskConfig:
     """What is asked of a model; without ``labels`` a classification is a regression.
 
-    kind : ``classification``, or ``generation``: a continuation is scored after a prompt
+    kind : one of ``KINDS``: a class (or a number) for each text, one for each word, or a continuation that is scored
+        after a prompt
+    labels : names of the classes; None: as the training data has them
     prompt_length, continuation_length : tokens of an example cut from running text
     continuation : ``window``: what follows the prompt; ``last_word`` of a document, after all that stands before it
         (or the last ``prompt_length`` tokens of that); ``recall``: the rest of a passage from the prompt's first half,
@@ -57,6 +61,12 @@ class TaskConfig:
     stride : tokens from the start of one example to that of the next; None: they do not overlap
     group : column; documents of one group stay in one split
     data_files : a file, a list of them, or files for each of train, validation and test, in place of all others
+    doc_stride, max_query_length : question answering: tokens by which windows over a context overlap, and of a
+        question; a window has ``max_length``
+    max_answer_length, n_best : tokens of an answer, and answers that are listed
+    null_threshold : odds of no answer above which none is given, with ``metric=squad_v2_f1``; None: the best on
+        validation questions at each speedup
+    protect_question : whether the question's word-vectors are never eliminated
     description : the task in one line, in a prompt
     input : template of how a prompt shows an example's text columns; None: a line each, ``Column: text``
     answer : what a label is called in a prompt
@@ -67,7 +77,7 @@ class TaskConfig:
     kind: str = "classification"
     text: list[str] = MISSING
     label: str = "label"
-    labels: list[str] = field(default_factory=list)
+    labels: list[str] | None = field(default_factory=list)
     metric: str = "accuracy"
     max_length: int = 128
     batch_size: int = 32
@@ -87,6 +97,12 @@ class TaskConfig:
     stride: int | None = None
     max_train: int | None = None
     max_test: int | None = None
+    doc_stride: int = 128
+    max_query_length: int = 64
+    max_answer_length: int = 30
+    n_best: int = 20
+    null_threshold: float | None = None
+    protect_question: bool = False
     description: str = ""
     input: str | None = None
     answer: str = "Answer"

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from latadj.elimination.call import Manner, Observer, Witness
@@ -155,6 +156,8 @@ def at_profile(
         never eliminated, and only the last prompt token and the continuation have an output
     observer : called with the scores of every layer of every pass
     witness : called with the survivors of every layer of every pass
+
+    Word-vectors that :func:`protecting` names around the block are protected inside it.
     """
     elimination = attached(model)
     if len(profile.keep) != len(elimination.default.profile.keep):
@@ -172,10 +175,40 @@ def at_profile(
         observer,
         witness,
         None if prompt is None else tuple(int(length) for length in prompt),
+        elimination.setting().manner.protect,
     )
-    token = overrides.set({**overrides.get(), id(elimination): Setting(profile, manner)})
-    try:
+    with _setting(elimination, Setting(profile, manner)):
         yield model
+
+
+@contextmanager
+def protecting(model: PreTrainedModel, protect: Tensor | None) -> Iterator[PreTrainedModel]:
+    """Never eliminate some word-vectors of a batch inside a ``with`` block, for this thread alone.
+
+    A layer keeps at least as many word-vectors of a sequence as it has protected ones (the pooled position among
+    them), so a text of protected ones costs what it costs without elimination. What :func:`at_speedup` and
+    :func:`at_profile` set, around the block or inside it, holds.
+
+    Parameters
+    ----------
+    protect : (batch, n_0) True on word-vectors that stay, padding where the batch has it; None protects none
+
+    Raises
+    ------
+    ValueError
+        if nothing is attached; and in the pass, if the mask does not fit the batch.
+    """
+    elimination = attached(model)
+    setting = elimination.setting()
+    with _setting(elimination, replace(setting, manner=replace(setting.manner, protect=protect))):
+        yield model
+
+
+@contextmanager
+def _setting(elimination: Elimination, setting: Setting) -> Iterator[None]:
+    token = overrides.set({**overrides.get(), id(elimination): setting})
+    try:
+        yield
     finally:
         overrides.reset(token)
 

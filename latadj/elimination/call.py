@@ -30,6 +30,7 @@ class Manner:
     observer : called with the scores of every layer
     witness : called with the survivors of every layer
     prompt : prompt tokens of each sequence, where a continuation that is never eliminated follows; None: all are
+    protect : (batch, n_0) True on word-vectors that a task never lets go; None: it names none
     """
 
     score: Score
@@ -37,6 +38,7 @@ class Manner:
     observer: Observer | None = None
     witness: Witness | None = None
     prompt: tuple[int, ...] | None = None
+    protect: Tensor | None = None
 
 
 class Call:
@@ -56,7 +58,7 @@ class Call:
     Raises
     ------
     ValueError
-        if ``manner.prompt`` does not fit the batch.
+        if ``manner.prompt`` or ``manner.protect`` does not fit the batch.
     """
 
     def __init__(
@@ -75,7 +77,8 @@ class Call:
         lengths = self.entering[0].counts
         prompts = lengths if manner.prompt is None else _prompts(manner.prompt, lengths)
         self._after = lengths - prompts
-        self._prompts = schedule(keep, prompts, reads)
+        self._protected, least = _protected(manner.protect, shape, self.entering[0], prompts, causal)
+        self._prompts = schedule(keep, prompts, reads, least)
         self._falls = [bool(falls.any()) for falls in self._prompts[1:] < self._prompts[:-1]]
         self._scores: dict[int, Tensor] = {}
 
@@ -164,17 +167,21 @@ class Call:
 
     def _protect(self, scores: Tensor, layer: int) -> None:
         """Raise the scores of those that must stay above all others."""
+        entering, window = self.entering[layer], self.manner.window
+        if self._protected is not None and not self._last_read(layer):
+            # Marked at their places in the input, so that whoever is alive finds its own mark.
+            scores.masked_fill_(entering.at_origin(self._protected)[..., 0], torch.inf)
         if not self.causal:
             scores[:, 0] = torch.inf
             return
-        entering, window = self.entering[layer], self.manner.window
         places = torch.arange(entering.width, device=scores.device)
         ends = torch.from_numpy(self._prompts[layer]).to(scores.device)[:, None]
         share = kept(np.array(window.recent), self._prompts[layer + 1], at_least=0)
         recent = places >= ends - torch.from_numpy(share).to(scores.device)[:, None]
         # The nearer, the higher: where there are fewer places than protected ones, the last of them stay.
-        torch.where(recent, RECENT * (1 + places / entering.width), scores, out=scores)
-        scores[:, : window.sinks] = SINK
+        by_place = torch.where(recent, RECENT * (1 + places / entering.width), scores)
+        by_place[:, : window.sinks] = SINK
+        torch.maximum(scores, by_place, out=scores)
         scores.masked_fill_(places >= ends - 1, torch.inf)
 
 
@@ -185,6 +192,27 @@ def _prompts(prompt: Sequence[int], lengths: np.ndarray) -> np.ndarray:
             f"prompt={list(prompt)}: expected a number for each of {len(lengths)} sequences, from 1 to its length"
         )
     return found
+
+
+def _protected(
+    protect: Tensor | None, shape: tuple[int, int], entering: Survivors, prompts: np.ndarray, causal: bool
+) -> tuple[Tensor | None, np.ndarray | int]:
+    """The marks of those that a task protects, (batch, n_0, 1), and how many each sequence has of them.
+
+    The pooled position counts as one of them, so that it never takes the place of another; what follows a prompt
+    does not, since it has places of its own.
+    """
+    if protect is None:
+        return None, 0
+    if tuple(protect.shape) != shape:
+        raise ValueError(f"protect= of shape {tuple(protect.shape)}: expected a mark for each of {shape} word-vectors")
+    marks = protect.to(device=entering.device, dtype=torch.bool)[..., None]
+    frame = entering.at_origin(marks)[..., 0]
+    places = torch.arange(entering.width, device=entering.device)
+    ends = torch.from_numpy(prompts).to(entering.device)[:, None]
+    pooled = places == ends - 1 if causal else places == 0
+    counts = ((frame | pooled) & (places < ends)).sum(dim=1)
+    return marks, np.asarray(counts.tolist(), dtype=np.int64)
 
 
 def _entering(mask: Tensor | None, batch: int, length: int, device: torch.device) -> Survivors:

@@ -33,7 +33,7 @@ def kept(ratio: np.ndarray, lengths: np.ndarray, at_least: int = 1) -> np.ndarra
     return np.minimum(np.maximum(counts, at_least), lengths)
 
 
-def schedule(keep: Sequence[float], lengths: np.ndarray, reads: str) -> np.ndarray:
+def schedule(keep: Sequence[float], lengths: np.ndarray, reads: str, protected: np.ndarray | int = 0) -> np.ndarray:
     """Word-vectors in each layer: row 0 enters the model, row ``l`` leaves layer ``l``.
 
     Parameters
@@ -41,19 +41,26 @@ def schedule(keep: Sequence[float], lengths: np.ndarray, reads: str) -> np.ndarr
     keep : keep ratio of each layer
     lengths : (sequences,) real word-vectors of each sequence, no padding
     reads : ``pooled`` trims the last layer to the one position that the head reads; the others do not
+    protected : word-vectors that are never eliminated, of each sequence or of all alike: no layer keeps fewer
 
     Returns
     -------
     (layers + 1, sequences) integers, never increasing along the layers
     """
     lengths = np.asarray(lengths)
-    counts = kept(np.array([1.0, *keep])[:, None], lengths)
+    counts = np.maximum(kept(np.array([1.0, *keep])[:, None], lengths), np.minimum(protected, lengths))
     if reads == POOLED:
         counts[-1] = np.minimum(lengths, 1)
     return counts
 
 
-def flops(shapes: Sequence[LayerShape], keep: Sequence[float], lengths: np.ndarray, reads: str) -> np.ndarray:
+def flops(
+    shapes: Sequence[LayerShape],
+    keep: Sequence[float],
+    lengths: np.ndarray,
+    reads: str,
+    protected: np.ndarray | int = 0,
+) -> np.ndarray:
     """FLOPs of each sequence under a profile: multiply-adds times two, without embeddings and head.
 
     The engine eliminates right after attention, so the output map and the feed-forward block run on the
@@ -62,13 +69,13 @@ def flops(shapes: Sequence[LayerShape], keep: Sequence[float], lengths: np.ndarr
     Parameters
     ----------
     shapes : one entry a layer
-    keep, lengths, reads : as in :func:`schedule`
+    keep, lengths, reads, protected : as in :func:`schedule`
 
     Returns
     -------
     (sequences,) FLOPs as float64
     """
-    counts = schedule(keep, np.asarray(lengths), reads).astype(np.float64)
+    counts = schedule(keep, np.asarray(lengths), reads, protected).astype(np.float64)
     total = np.zeros(counts.shape[1])
     for layer, shape in enumerate(shapes):
         n_in, n_out = counts[layer], counts[layer + 1]
@@ -87,6 +94,12 @@ def full_flops(shapes: Sequence[LayerShape], lengths: np.ndarray) -> np.ndarray:
     return flops(shapes, [1.0] * len(shapes), lengths, reads=ALL)
 
 
-def flops_speedup(shapes: Sequence[LayerShape], keep: Sequence[float], lengths: np.ndarray, reads: str) -> float:
+def flops_speedup(
+    shapes: Sequence[LayerShape],
+    keep: Sequence[float],
+    lengths: np.ndarray,
+    reads: str,
+    protected: np.ndarray | int = 0,
+) -> float:
     """Total FLOPs of the plain model over total FLOPs under a profile, padding counted in neither."""
-    return float(full_flops(shapes, lengths).sum() / flops(shapes, keep, lengths, reads).sum())
+    return float(full_flops(shapes, lengths).sum() / flops(shapes, keep, lengths, reads, protected).sum())

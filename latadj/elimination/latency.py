@@ -68,14 +68,16 @@ class LatencyModel:
     outside: Ramp
     error: float = 0.0
 
-    def seconds(self, keep: Sequence[float], lengths: np.ndarray, reads: str) -> np.ndarray:
+    def seconds(
+        self, keep: Sequence[float], lengths: np.ndarray, reads: str, protected: np.ndarray | int = 0
+    ) -> np.ndarray:
         """Seconds of a batch of each length: (sequences,).
 
         Parameters
         ----------
-        keep, lengths, reads : as in :func:`latadj.elimination.cost.schedule`
+        keep, lengths, reads, protected : as in :func:`latadj.elimination.cost.schedule`
         """
-        counts = schedule(keep, np.asarray(lengths), reads)
+        counts = schedule(keep, np.asarray(lengths), reads, protected)
         total = self.outside(counts[0])
         for layer in range(len(keep)):
             total = total + self.layer_seconds(counts, layer, reads)

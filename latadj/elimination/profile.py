@@ -79,6 +79,7 @@ class Dial:
     max_flops : quality floor: no profile is cut further than this FLOPs speedup
     every : eliminate in every so many layers only, further each time: fewer small steps for the same FLOPs
     window : who is asked, and who is protected; decoders only
+    protected : word-vectors of a sequence that a task never lets go, on the mean
     latency : how long a device takes; not part of the dial's JSON form, since devices differ
     """
 
@@ -93,6 +94,7 @@ class Dial:
     max_flops: float = 8.0
     every: int = 1
     window: Window = WHOLE
+    protected: int = 0
     latency: LatencyModel | None = None
 
     def __post_init__(self) -> None:
@@ -108,6 +110,8 @@ class Dial:
             raise ValueError(f"every={self.every}: expected at least 1")
         if self.score not in SCORE_NAMES:
             raise ValueError(f"score={self.score}: expected one of {', '.join(SCORE_NAMES)}")
+        if self.protected < 0:
+            raise ValueError(f"protected={self.protected}: expected at least 0 word-vectors")
         if any(len(anchor.keep) != len(self.shapes) for anchor in self.anchors):
             raise ValueError(f"a searched profile of this dial does not have {len(self.shapes)} keep ratios")
         if not self.lengths or min(self.lengths) < 1:
@@ -132,15 +136,15 @@ class Dial:
 
     def speedup_of(self, profile: Profile) -> float:
         """FLOPs speedup of a profile over the dial's lengths, counted from the plain model."""
-        return flops_speedup(self.shapes, profile.keep, np.asarray(self.lengths), self.reads)
+        return flops_speedup(self.shapes, profile.keep, np.asarray(self.lengths), self.reads, self.protected)
 
     def predicted(self, profile: Profile) -> float:
         """Speedup of a profile as the dial is marked: in time over the dial's speedup 1, or in FLOPs."""
         if self.latency is None:
             return self.speedup_of(profile)
-        lengths = np.asarray(self.lengths)
-        full = self.latency.seconds(Profile.full(self.layers).keep, lengths, self.reads)
-        return float(full.sum() / self.latency.seconds(profile.keep, lengths, self.reads).sum())
+        lengths, seconds = np.asarray(self.lengths), self.latency.seconds
+        full = seconds(Profile.full(self.layers).keep, lengths, self.reads)
+        return float(full.sum() / seconds(profile.keep, lengths, self.reads, self.protected).sum())
 
     def reach(self) -> float:
         """The largest speedup that may be asked for: by ``max_speedup``, the family and the quality floor."""
@@ -186,6 +190,7 @@ class Dial:
             fields["layer_acc"] = tuple(float(value) for value in data["layer_acc"])
             fields["lengths"] = tuple(int(value) for value in data["lengths"])
             fields["max_speedup"] = float(data["max_speedup"])
+            fields["protected"] = int(data.get("protected", cls.protected))
             fields["every"] = int(data.get("every", cls.every))
             fields["max_flops"] = float(data.get("max_flops", cls.max_flops))
             fields["window"] = Window(**data.get("window", {}))

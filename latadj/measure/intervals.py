@@ -1,6 +1,7 @@
 """Bootstrap intervals of a metric and of what was lost of it."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -20,28 +21,30 @@ class Scored:
     drop_ci: tuple[float, float]
 
 
-def score(metric: str, predictions: np.ndarray, reference_model: np.ndarray, labels: np.ndarray, seed: int) -> Scored:
+def score(metric: str, predictions: Any, reference_model: Any, labels: Any, seed: int) -> Scored:
     """Score predictions, and their drop from a reference model's, over the same resampled examples.
 
     Parameters
     ----------
     metric : headline name in ``METRICS``
-    predictions, reference_model, labels : (examples,)
+    predictions, reference_model, labels : (examples,), of what the metric compares
     """
-    scores = metric_of(metric).scores
+    measure = metric_of(metric)
+    # Counted once, so that a resampling only has to add up.
+    ours, theirs = measure.per_example(predictions, labels), measure.per_example(reference_model, labels)
 
-    def both(ours: np.ndarray, theirs: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
-        value = scores(ours, truth)[metric]
-        return value, scores(theirs, truth)[metric] - value
+    def both(drawn: np.ndarray) -> tuple[float, float]:
+        value = measure.over(ours[drawn])[metric]
+        return value, measure.over(theirs[drawn])[metric] - value
 
-    value, drop = both(predictions, reference_model, labels)
+    everyone = np.arange(len(labels))
+    value, drop = both(everyone)
     if len(labels) < 2:  # nothing to resample
         return Scored(value, (value, value), drop, (drop, drop))
     found = stats.bootstrap(
-        (predictions, reference_model, labels),
+        (everyone,),
         both,
         n_resamples=RESAMPLES,
-        paired=True,
         vectorized=False,
         method="percentile",
         rng=np.random.default_rng(seed),

@@ -80,7 +80,7 @@ def _clean(frame: pd.DataFrame, task: TaskConfig, split: str) -> pd.DataFrame:
     if unlabelled.any():
         log.warning("%s: left out %d %s examples without a label", task.name, int(unlabelled.sum()), split)
         frame = frame[~unlabelled]
-    names = {name: number for number, name in enumerate(task.labels)}
+    names = {name: number for number, name in enumerate(task.labels or [])}
     if not task.labels:
         labels = pd.to_numeric(frame["label"], errors="coerce")
         wrong = frame["label"][labels.isna()]

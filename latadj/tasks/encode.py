@@ -12,6 +12,10 @@ from latadj.config import TaskConfig
 
 Batch = dict[str, torch.Tensor]
 MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+# Which tokens of a row are asked about, in rising order, where a head reads them all.
+POSITIONS = "positions"
+# From which token of a row to which, the last not among them, a task lets nothing go; in a batch, which tokens.
+PROTECTED = "protected"
 
 
 def context_of(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
@@ -38,14 +42,41 @@ def encode(examples: Dataset, tokenizer: PreTrainedTokenizerBase, task: TaskConf
 
 
 def rows_of(encoded: Dataset) -> list[dict[str, Any]]:
-    """The encoded examples as plain rows, without labels and lengths: what a model is fed."""
-    return encoded.select_columns([name for name in encoded.column_names if name in MODEL_INPUTS]).to_list()
+    """The encoded examples as plain rows, without labels and lengths: what a model is fed, and where it is read."""
+    kept = (*MODEL_INPUTS, POSITIONS, PROTECTED)
+    return encoded.select_columns([name for name in encoded.column_names if name in kept]).to_list()
 
 
 def pad(rows: Sequence[dict[str, Any]], tokenizer: PreTrainedTokenizerBase, length: int | None = None) -> Batch:
-    """Rows to one batch: padded to the longest, or to ``length``; tensors of (batch, length)."""
+    """Rows to one batch: padded to the longest, or to ``length``; tensors of (batch, length).
+
+    Rows that name ``PROTECTED`` tokens give a mask of that name, which ``latadj.spans.Spans`` takes out again.
+    """
     padding = "longest" if length is None else "max_length"
-    return dict(tokenizer.pad(list(rows), padding=padding, max_length=length, return_tensors="pt"))
+    fed = [{name: row[name] for name in MODEL_INPUTS if name in row} for row in rows]
+    batch = dict(tokenizer.pad(fed, padding=padding, max_length=length, return_tensors="pt"))
+    if PROTECTED in rows[0]:
+        first, last = torch.tensor([row[PROTECTED] for row in rows]).T[:, :, None]
+        places = torch.arange(batch["input_ids"].shape[1]) - batch["attention_mask"].argmax(dim=1)[:, None]
+        batch[PROTECTED] = (places >= first) & (places < last)
+    return batch
+
+
+def protected_counts(rows: Sequence[dict[str, Any]]) -> np.ndarray | int:
+    """(rows,) tokens of each row that are never eliminated, the pooled one among them; 0 where nothing is protected."""
+    if not rows or PROTECTED not in rows[0]:
+        return 0
+    return np.array([last - first + 1 for first, last in (row[PROTECTED] for row in rows)])
+
+
+def asked(rows: Sequence[dict[str, Any]], batch: Batch) -> torch.Tensor | None:
+    """Which tokens of a padded batch are asked about, (batch, length); None where rows do not name ``POSITIONS``."""
+    if POSITIONS not in rows[0]:
+        return None
+    found = torch.zeros_like(batch["input_ids"], dtype=torch.bool)
+    for place, (row, first) in enumerate(zip(rows, batch["attention_mask"].argmax(dim=1).tolist(), strict=True)):
+        found[place, [first + position for position in row[POSITIONS]]] = True
+    return found
 
 
 def bucketed(rows: Sequence[dict[str, Any]], batch_size: int) -> list[np.ndarray]:

@@ -11,10 +11,17 @@ import evaluate
 import numpy as np
 from scipy.stats import rankdata
 
+from latadj.tasks import entities
+from latadj.tasks.squad.scores import AnswerScores
+
 
 class _Metric(evaluate.Metric):
-    """A metric that is computed here; ``value_type`` is ``int64`` for classes, ``float64`` for a regression."""
+    """A metric that is computed here; ``value_type`` is ``int64`` for classes, ``float64`` for a regression.
 
+    kind : of the tasks that it scores
+    """
+
+    kind = "classification"
     value_type = "int64"
     summary = ""
     greater_is_better = True
@@ -35,6 +42,16 @@ class _Metric(evaluate.Metric):
     def scores(predictions: np.ndarray, references: np.ndarray) -> dict[str, float]:
         """Scores by name, the headline first, as fractions of 1; two (examples,) arrays in."""
         raise TypeError("a metric is one of METRICS")
+
+    @classmethod
+    def per_example(cls, predictions: Any, references: Any) -> np.ndarray:
+        """(examples, n) all that ``over`` needs to know of each example: what is resampled for an interval."""
+        return np.stack([predictions, references], axis=1)
+
+    @classmethod
+    def over(cls, counts: np.ndarray) -> dict[str, float]:
+        """The scores of the examples that ``per_example`` made ``counts`` of, or of any choice of them."""
+        return cls.scores(*counts.T)
 
 
 class Accuracy(_Metric):
@@ -96,6 +113,7 @@ class PearsonSpearman(_Metric):
 class Perplexity(_Metric):
     """Perplexity, from negative log-likelihoods (nats) as predictions and numbers of tokens as references."""
 
+    kind = "generation"
     value_type = "float64"
     summary = "exponential of the negative log-likelihood (nats) of a token; predictions: sums, references: tokens"
     greater_is_better = False
@@ -103,6 +121,101 @@ class Perplexity(_Metric):
     @staticmethod
     def scores(predictions: np.ndarray, references: np.ndarray) -> dict[str, float]:
         return {"perplexity": float(np.exp(predictions.sum() / references.sum()))}
+
+
+class EntityF1(_Metric):
+    """F1 of whole entities, and precision, recall and the accuracy of words, as `conlleval` and seqeval count."""
+
+    kind = "token_classification"
+    headline, strict = "entity_f1", False
+    summary = "micro-averaged F1 of entities, with their right borders and type; predictions, references: lists of tags"
+
+    def _info(self) -> evaluate.MetricInfo:
+        tags = datasets.Sequence(datasets.Value("string"))
+        return evaluate.MetricInfo(
+            description=self.summary,
+            citation="",
+            inputs_description="predictions, references: a list of tags for each sentence",
+            features=datasets.Features({"predictions": tags, "references": tags}),
+        )
+
+    def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
+        return self.over(self.per_example(predictions, references))
+
+    @classmethod
+    def scores(cls, predictions: Any, references: Any) -> dict[str, float]:
+        return cls.over(cls.per_example(predictions, references))
+
+    @classmethod
+    def per_example(cls, predictions: Any, references: Any) -> np.ndarray:
+        return entities.counts(predictions, references, cls.strict)
+
+    @classmethod
+    def over(cls, counts: np.ndarray) -> dict[str, float]:
+        found = entities.scores(counts)
+        return {cls.headline: found.pop("f1"), **found}
+
+
+class StrictEntityF1(EntityF1):
+    """The same by the rules of the tagging scheme, as seqeval's strict mode: no entity starts with ``I-`` in IOB2."""
+
+    headline, strict = "entity_f1_strict", True
+
+
+class TagAccuracy(EntityF1):
+    """Share of words with the right tag, for tags that mark no entities, such as parts of speech."""
+
+    headline = "tag_accuracy"
+    summary = "share of words with the right tag; predictions, references: lists of tags"
+
+    @classmethod
+    def per_example(cls, predictions: Any, references: Any) -> np.ndarray:
+        return entities.words(predictions, references)
+
+    @classmethod
+    def over(cls, counts: np.ndarray) -> dict[str, float]:
+        right, words = counts.sum(axis=0).tolist()
+        return {cls.headline: right / words}
+
+
+class SquadF1(_Metric):
+    """F1 of answers' words, and exact match, as SQuAD 1.1 defines them."""
+
+    kind = "question_answering"
+    headline, no_answer = "squad_f1", False
+    summary = "F1 of answers' words, and exact match; predictions: texts, references: a list of right texts for each"
+
+    def _info(self) -> evaluate.MetricInfo:
+        text = datasets.Value("string")
+        return evaluate.MetricInfo(
+            description=self.summary,
+            citation="",
+            inputs_description="predictions: a text for each question; references: a list of texts, none: no answer",
+            features=datasets.Features({"predictions": text, "references": datasets.Sequence(text)}),
+        )
+
+    def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
+        return self.scores(predictions, references)
+
+    @classmethod
+    def scores(cls, predictions: Any, references: Any) -> dict[str, float]:
+        return cls.over(cls.per_example(predictions, references))
+
+    @classmethod
+    def per_example(cls, predictions: Any, references: Any) -> np.ndarray:
+        found = AnswerScores.of(predictions, references, no_answer=cls.no_answer)
+        return np.stack([found.exact, found.f1, found.answerable], axis=1)
+
+    @classmethod
+    def over(cls, counts: np.ndarray) -> dict[str, float]:
+        exact, f1, answerable = counts.T
+        return AnswerScores(exact, f1, answerable > 0).summary(cls.headline, groups=cls.no_answer)
+
+
+class SquadV2F1(SquadF1):
+    """The same where a question may have no answer, as SQuAD 2.0 defines it, and for those with and without one."""
+
+    headline, no_answer = "squad_v2_f1", True
 
 
 def _accuracy(predictions: np.ndarray, references: np.ndarray) -> float:
@@ -122,6 +235,11 @@ METRICS: dict[str, type[_Metric]] = {
     "f1": F1Accuracy,
     "pearson": PearsonSpearman,
     "perplexity": Perplexity,
+    "entity_f1": EntityF1,
+    "entity_f1_strict": StrictEntityF1,
+    "tag_accuracy": TagAccuracy,
+    "squad_f1": SquadF1,
+    "squad_v2_f1": SquadV2F1,
 }
 
 

@@ -103,5 +103,6 @@ def read_hub(source: HubConfig, splits: list[str], columns: list[str]) -> dict[s
         missing = [column for column in columns if column not in frame.columns]
         if missing:
             raise ValueError(f"data set {source.path!r}: column {missing[0]!r} is missing; there are {list(frame)}")
+        frame.attrs["features"] = dict(loaded[split].features)
         frames[split] = frame
     return frames

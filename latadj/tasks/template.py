@@ -10,7 +10,7 @@ ABOUT_TASK = ("description", "answer", "label_words")
 
 def label_words(task: TaskConfig) -> list[str]:
     """The words that stand for a task's labels."""
-    return list(task.label_words or task.labels)
+    return list(task.label_words or task.labels or [])
 
 
 def example_fields(task: TaskConfig) -> tuple[str, ...]:
@@ -20,6 +20,8 @@ def example_fields(task: TaskConfig) -> tuple[str, ...]:
 
 def problems(prompt: PromptConfig, task: TaskConfig) -> list[str]:
     """What is wrong with a prompt for a task, one line each."""
+    if task.kind not in ("classification", "generation"):
+        return [f"prompt={prompt.name}: a prompt asks for the class of a text; task={task.name} is of kind {task.kind}"]
     if not task.labels:
         return [f"prompt={prompt.name}: task={task.name} has no labels to answer with; take a classification task"]
     found = []

@@ -31,7 +31,9 @@ def test_perplexity_is_of_a_token_and_less_is_better():
     assert [name for name in METRICS if not metric_of(name).greater_is_better] == ["perplexity"]
 
 
-@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize(
+    "name", [name for name, metric in METRICS.items() if metric.kind in ("classification", "generation")]
+)
 def test_constant_predictions_score_and_do_not_fail(name):
     found = metric_of(name).compute(predictions=[0, 0, 0, 0], references=[0, 1, 0, 1])
     assert all(np.isfinite(value) for value in found.values())

@@ -1,0 +1,180 @@
+"""Answers out of start and end logits: the best spans over all windows of a question, cut out of its context."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+# Pairs of a start and an end that are weighed at once: 16 MB of them.
+_PAIRS = 1 << 22
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Which spans come into question.
+
+    n_best : spans of a question that are kept
+    max_answer_length : tokens of a span
+
+    Raises
+    ------
+    ValueError
+        if one is below 1.
+    """
+
+    n_best: int = 20
+    max_answer_length: int = 30
+
+    def __post_init__(self) -> None:
+        for name in ("n_best", "max_answer_length"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)}: expected at least 1")
+
+
+@dataclass(frozen=True)
+class Spans:
+    """The best spans of every question, and how its lack of an answer scores; a score is a sum of two logits.
+
+    question : (spans,) rising
+    begin, end : (spans,) characters of the question's context, ends not among them
+    score : (spans,) falling inside a question
+    first : (questions + 1,) where each question's spans begin
+    null : (questions,) the least score of "no answer here" over a question's windows; inf without any window
+    """
+
+    question: np.ndarray
+    begin: np.ndarray
+    end: np.ndarray
+    score: np.ndarray
+    first: np.ndarray
+    null: np.ndarray
+
+    @property
+    def odds(self) -> np.ndarray:
+        """(questions,) by how much "no answer" scores above the best span; the higher, the less there is an answer."""
+        best = np.full(len(self.null), -np.inf)
+        some = self.first[1:] > self.first[:-1]
+        best[some] = self.score[self.first[:-1][some]]
+        # Where nothing can be cut out there is no answer, whatever the logits.
+        return np.where(some, self.null - best, np.inf)
+
+    def texts(self, contexts: Sequence[str]) -> list[str]:
+        """The best span of each question, "" where there is none."""
+        return [self._text(contexts, at) if at < to else "" for at, to in zip(self.first, self.first[1:], strict=False)]
+
+    def answers(self, contexts: Sequence[str], threshold: float | None) -> list[str]:
+        """The answer to each question: its best span, or "" where ``odds`` are above a threshold (None: never)."""
+        texts = self.texts(contexts)
+        if threshold is None:
+            return texts
+        return [text if odd <= threshold else "" for text, odd in zip(texts, self.odds, strict=True)]
+
+    def n_best(self, contexts: Sequence[str], *, no_answer: bool) -> list[list[dict[str, Any]]]:
+        """All spans of each question with ``text``, ``probability`` and ``score``, likeliest first.
+
+        Parameters
+        ----------
+        no_answer : whether "" is one of them. Probabilities are a softmax over those that are listed
+        """
+        found = []
+        for place, (at, to) in enumerate(zip(self.first, self.first[1:], strict=False)):
+            listed = [(self._text(contexts, span), float(self.score[span])) for span in range(at, to)]
+            if (no_answer and np.isfinite(self.null[place])) or not listed:
+                listed.append(("", float(self.null[place]) if np.isfinite(self.null[place]) else 0.0))
+                listed.sort(key=lambda one: -one[1])
+            weights = np.exp(np.array([score for _, score in listed]) - listed[0][1])
+            found.append(
+                [
+                    {"text": text, "probability": float(weight), "score": score}
+                    for (text, score), weight in zip(listed, weights / weights.sum(), strict=True)
+                ]
+            )
+        return found
+
+    def _text(self, contexts: Sequence[str], span: int) -> str:
+        # Some tokenizers count the space before a word as the word's.
+        return contexts[self.question[span]][self.begin[span] : self.end[span]].strip()
+
+
+def best_spans(
+    starts: Sequence[np.ndarray],
+    ends: Sequence[np.ndarray],
+    nulls: np.ndarray,
+    offsets: Sequence[np.ndarray],
+    question: np.ndarray,
+    questions: int,
+    limits: Limits,
+) -> Spans:
+    """The best of all spans that end at or after their start and are not too long, over a question's windows.
+
+    Parameters
+    ----------
+    starts, ends : for each window (tokens of its context,) logits
+    nulls : (windows,) sum of the logits at the position that means "no answer here"
+    offsets : for each window (tokens of its context, 2) the characters of each token
+    question : (windows,) whose window it is, from 0 to ``questions``
+    """
+    windows, begin, end, score = _of_windows(starts, ends, offsets, limits)
+    asked = np.asarray(question, dtype=np.int64)
+    null = np.full(questions, np.inf)
+    np.minimum.at(null, asked, np.asarray(nulls, dtype=np.float64))
+    number = asked[windows]
+    order = np.lexsort((end, begin, -score, number))
+    number, begin, end, score = number[order], begin[order], end[order], score[order]
+    # Windows overlap, so the same words may have been found twice: the better score stands first.
+    size = int(end.max(initial=0)) + 1
+    _, places = np.unique((number * size + begin) * size + end, return_index=True)
+    places.sort()
+    number, begin, end, score = number[places], begin[places], end[places], score[places]
+    rank = np.arange(len(number)) - np.searchsorted(number, number)
+    best = rank < limits.n_best
+    number = number[best]
+    first = np.searchsorted(number, np.arange(questions + 1))
+    return Spans(number, begin[best], end[best], score[best], first, null)
+
+
+def _of_windows(
+    starts: Sequence[np.ndarray], ends: Sequence[np.ndarray], offsets: Sequence[np.ndarray], limits: Limits
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Window, first character, last and score of each window's own best spans."""
+    lengths = np.array([len(logits) for logits in starts], dtype=np.int64)
+    order = np.argsort(lengths, kind="stable")
+    order = order[lengths[order] > 0]
+    found: list[tuple[np.ndarray, ...]] = [
+        (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
+    ]
+    while len(order):
+        # Of like length, so that little is computed beside what is there.
+        longest = int(lengths[order[-1]])
+        reach = min(limits.max_answer_length, longest)
+        chunk = order[-max(_PAIRS // (longest * reach), 1) :]
+        order = order[: -len(chunk)]
+        from_here = _framed([starts[window] for window in chunk], longest)
+        to_there = _framed([ends[window] for window in chunk], longest + reach - 1)
+        pairs = (from_here[:, :, None] + sliding_window_view(to_there, reach, axis=1)).reshape(len(chunk), -1)
+        most = min(limits.n_best, pairs.shape[1])
+        best = np.argpartition(pairs, -most, axis=1)[:, -most:]
+        scores = np.take_along_axis(pairs, best, axis=1)
+        row, place = np.nonzero(np.isfinite(scores))
+        token, further = np.divmod(best[row, place], reach)
+        characters = _framed_offsets([offsets[window] for window in chunk], longest)
+        begin, end = characters[row, token, 0], characters[row, token + further, 1]
+        found.append((chunk[row], begin, end, scores[row, place].astype(np.float64)))
+    windows, begin, end, score = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return windows, begin, end, score
+
+
+def _framed(rows: Sequence[np.ndarray], width: int) -> np.ndarray:
+    frame = np.full((len(rows), width), -np.inf, dtype=np.float32)
+    for place, row in enumerate(rows):
+        frame[place, : len(row)] = row
+    return frame
+
+
+def _framed_offsets(rows: Sequence[np.ndarray], width: int) -> np.ndarray:
+    frame = np.zeros((len(rows), width, 2), dtype=np.int64)
+    for place, row in enumerate(rows):
+        frame[place, : len(row)] = row
+    return frame

@@ -1,0 +1,96 @@
+"""Exact match and F1 of answers, as SQuAD 1.1 (arXiv 1606.05250) and 2.0 (arXiv 1806.03822) define them."""
+
+import re
+import string
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+# ASCII only, as SQuAD has it: a typographic quote or dash is part of a word.
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+_ARTICLES = re.compile(r"\b(?:a|an|the)\b")
+
+
+def normalized(answer: str) -> str:
+    """An answer without what does not count: case, ASCII punctuation, English articles, odd whitespace."""
+    bare = answer.lower().translate(_PUNCTUATION)
+    return " ".join(_ARTICLES.sub(" ", bare).split())
+
+
+def exact_match(answer: str, gold: str) -> float:
+    """1 where two answers are the same but for what does not count, else 0."""
+    return float(normalized(answer) == normalized(gold))
+
+
+def f1(answer: str, gold: str, *, no_answer: bool) -> float:
+    """Harmonic mean of precision and recall over the words of two answers, each word as often as it stands there.
+
+    Parameters
+    ----------
+    no_answer : whether questions may have no answer. If so, two answers without a word agree (SQuAD 2.0); else they
+        have no word in common, hence 0 (SQuAD 1.1)
+    """
+    ours, theirs = normalized(answer).split(), normalized(gold).split()
+    if not ours or not theirs:
+        return float(no_answer and ours == theirs)
+    common = (Counter(ours) & Counter(theirs)).total()
+    # 2 p r / (p + r), with p = common / ours and r = common / theirs
+    return 2 * common / (len(ours) + len(theirs))
+
+
+def golds_of(texts: Sequence[str], *, no_answer: bool) -> list[str]:
+    """What counts as a right answer; with ``no_answer``, golds without a word do not, and none at all means ""."""
+    if not no_answer:
+        return list(texts)
+    return [text for text in texts if normalized(text)] or [""]
+
+
+@dataclass(frozen=True)
+class AnswerScores:
+    """How right each question's answer is, against the gold answer that it is nearest to.
+
+    exact, f1 : (questions,) from 0 to 1
+    answerable : (questions,) whether the data give an answer, if only one without a word
+    """
+
+    exact: np.ndarray
+    f1: np.ndarray
+    answerable: np.ndarray
+
+    @classmethod
+    def of(cls, answers: Sequence[str], golds: Sequence[Sequence[str]], *, no_answer: bool) -> "AnswerScores":
+        """Score answers, "" where there is none.
+
+        Parameters
+        ----------
+        golds : right answers to each question
+        no_answer : SQuAD 2.0's rules, see :func:`f1` and :func:`golds_of`
+        """
+        exact, overlap, answerable = [], [], []
+        for answer, texts in zip(answers, golds, strict=True):
+            right = golds_of(texts, no_answer=no_answer)
+            exact.append(max((exact_match(answer, gold) for gold in right), default=0.0))
+            overlap.append(max((f1(answer, gold, no_answer=no_answer) for gold in right), default=0.0))
+            answerable.append(len(texts) > 0)
+        return cls(np.array(exact), np.array(overlap), np.array(answerable, dtype=bool))
+
+    def summary(self, headline: str, *, groups: bool) -> dict[str, float]:
+        """Means as fractions of 1, F1 first, under the name ``headline``.
+
+        Parameters
+        ----------
+        groups : whether those of questions with and without an answer are told as well
+        """
+        found = {headline: _mean(self.f1), "exact_match": _mean(self.exact)}
+        if groups:
+            for name, chosen in (("has_answer", self.answerable), ("no_answer", ~self.answerable)):
+                if chosen.any():
+                    found[f"{name}_f1"] = _mean(self.f1[chosen])
+                    found[f"{name}_exact"] = _mean(self.exact[chosen])
+        return found
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if len(values) else 0.0

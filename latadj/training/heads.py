@@ -1,0 +1,92 @@
+"""Training of models with a head, or of language models that answer by the label words of a prompt."""
+
+from typing import Any
+
+import torch
+from datasets import Dataset
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from latadj.config import AdjustConfig
+from latadj.elimination.attach import at_profile
+from latadj.elimination.profile import Dial
+from latadj.kinds import Kind
+from latadj.outputs import Outputs
+from latadj.predict import HEAD, predict
+from latadj.tasks.encode import rows_of
+from latadj.training.collate import ASKED, TEACHER, Collator
+from latadj.training.draw import AlongDial
+from latadj.training.goal import Batch, Goal, Loss
+
+
+def head_goal(
+    kind: Kind,
+    tokenizer: PreTrainedTokenizerBase,
+    examples: Dataset,
+    encoded: Dataset,
+    *,
+    loss: Loss | None = None,
+    outputs: Outputs = HEAD,
+    autocast: torch.dtype | None = None,
+) -> Goal:
+    """What a head is trained for: the task's metric on the validation split.
+
+    Parameters
+    ----------
+    examples, encoded : the validation split, as read and as encoded
+    loss : when left out the model's own, or the task's that ``outputs`` says
+    outputs : how the model's answers are read
+    autocast : type in which validation runs; None: the model's own
+    """
+    rows = rows_of(encoded)
+
+    def score(model: PreTrainedModel) -> float:
+        answers = predict(model, tokenizer, rows, outputs=outputs, autocast=autocast)
+        kind.settle(answers, encoded, examples)
+        return kind.scores(kind.predictions(answers, encoded, examples), examples)[kind.task.metric]
+
+    if loss is None and not outputs.own_loss:
+        loss = TaskLoss(outputs)
+    return Goal(kind.task.metric, score, Collator(tokenizer, outputs), loss)
+
+
+class TaskLoss:
+    """The task loss alone, where it is not the model's own: of label words, or of where an answer starts and ends."""
+
+    def __init__(self, outputs: Outputs) -> None:
+        self.outputs = outputs
+
+    def __call__(self, model: Any, batch: Batch) -> Tensor:
+        batch, targets = _apart(batch, self.outputs)
+        return self.outputs.loss(self.outputs(model, batch).float(), targets)
+
+
+class AdjustableLoss(AlongDial):
+    """Loss of the full model and of one cut model at a speedup drawn anew for each batch.
+
+    ``task loss (full) + task loss (cut) + divergence (full | teacher) + divergence (cut | teacher)``, the teacher
+    being the plain fine-tuned model. Its logits come with the examples in the column ``TEACHER``.
+    """
+
+    def __init__(self, dial: Dial, config: AdjustConfig, outputs: Outputs = HEAD) -> None:
+        super().__init__(dial, config)
+        self.outputs = outputs
+
+    def __call__(self, model: Any, batch: Batch) -> Tensor:
+        batch, targets = _apart(batch, self.outputs)
+        wanted, places = batch.pop(TEACHER), batch.pop(ASKED, None)
+        inner = model.module if hasattr(model, "module") else model
+        total = torch.zeros((), device=inner.device)
+        for profile in self.passes():
+            with at_profile(inner, profile):
+                found = self.outputs(model, batch).float()
+            total = total + self.config.task_weight * self.outputs.loss(found, targets)
+            divergence = self.outputs.divergence(self.outputs.each(found, places), wanted)
+            total = total + self.config.distill_weight * divergence
+        return total
+
+
+def _apart(batch: Batch, outputs: Outputs) -> tuple[Batch, Batch]:
+    """The model's inputs, and what the loss compares with."""
+    inputs = dict(batch)
+    return inputs, {name: inputs.pop(name) for name in outputs.targets}
