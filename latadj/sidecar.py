@@ -4,6 +4,7 @@ Imports neither torch nor transformers, so that a wrong folder or speedup is ref
 """
 
 import math
+import re
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,8 @@ class Purpose:
     @classmethod
     def of(cls, task: TaskConfig) -> "Purpose":
         """What a task says of it."""
-        return cls(**{part.name: getattr(task, part.name) for part in fields(cls)})
+        said = {part.name: getattr(task, part.name) for part in fields(cls)}
+        return cls(**said | {"labels": list(task.labels or [])})
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Purpose":
@@ -151,6 +153,18 @@ def read_sidecar(folder: Path) -> Sidecar:
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}; {mend}") from error
     return Sidecar(data.get("task"), dial, data.get("notes") or {}, devices, purpose)
+
+
+def labels_of(folder: Path) -> list[str] | None:
+    """The labels of a saved classifier by their numbers, as latadj or who trained it wrote them; None: nobody did."""
+    purpose = read_sidecar(folder).purpose
+    if purpose is not None and purpose.kind == "classification":
+        return purpose.labels
+    config = read_json(folder / "config.json", "transformers model", "name another with checkpoint=FOLDER")
+    names = {int(number): str(name) for number, name in (config.get("id2label") or {}).items()}
+    if not names or all(re.fullmatch(r"LABEL_\d+", name) for name in names.values()):
+        return None
+    return [names[number] for number in sorted(names)]
 
 
 def write_sidecar(folder: Path, sidecar: Sidecar) -> None:

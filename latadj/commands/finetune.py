@@ -16,7 +16,7 @@ from transformers import set_seed
 
 from latadj import checkpoint
 from latadj.calibration import make_dial, measure_contribution, windows_to_try
-from latadj.commands.session import Session, as_dict, head_of, set_up
+from latadj.commands.session import Session, as_dict, head_of, set_up, with_examples
 from latadj.config import FinetuneConfig, StageConfig
 from latadj.device import trains_in_bf16
 from latadj.elimination.attach import attach, attached, detach
@@ -28,7 +28,6 @@ from latadj.measure.environment import environment
 from latadj.predict import predict
 from latadj.report.console import progress
 from latadj.sidecar import Sidecar
-from latadj.tasks.data import load_splits
 from latadj.training.classification import TEACHER, AdjustableLoss, classification_goal
 from latadj.training.fit import fit
 from latadj.training.goal import Goal, Loss
@@ -86,12 +85,12 @@ class State:
 def prepare(config: FinetuneConfig) -> Session:
     """Load examples and model: the pretrained one, or the plain one if that stage is done and ``resume`` is set."""
     device = set_up(config)
-    splits = load_splits(config.task)
+    config, splits = with_examples(config)
     if "plain" in State.of(config).stages:
         model, tokenizer = checkpoint.load(Path(config.folder) / "plain", head=head_of(config))
         detach(model)
     else:
-        labels = config.task.labels
+        labels = config.task.labels or []
         model, tokenizer = checkpoint.load_pretrained(config.model, labels, not labels, head=head_of(config))
     session = Session(config, device, splits, model.to(device), tokenizer)
     session.prompts  # noqa: B018  a prompt that does not fit is refused before anything is written

@@ -3,10 +3,10 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from datasets import Dataset, disable_progress_bars
@@ -15,7 +15,7 @@ from transformers.utils import logging as transformers_logging
 
 from latadj import checkpoint, device
 from latadj.checks import parse_speedups
-from latadj.config import CommandConfig, EvalConfig, RunConfig, SweepConfig, TaskConfig
+from latadj.config import CalibrateConfig, CommandConfig, EvalConfig, RunConfig, SweepConfig, TaskConfig
 from latadj.elimination.attach import at_profile, attach, dial_of
 from latadj.elimination.profile import Dial, Profile
 from latadj.elimination.window import Window
@@ -23,10 +23,10 @@ from latadj.outputs import LabelWords, Outputs
 from latadj.predict import HEAD
 from latadj.questions import Classified, Continued, Questions
 from latadj.serving import make_ready
-from latadj.sidecar import read_sidecar
+from latadj.sidecar import labels_of, read_sidecar
 from latadj.tasks.data import load_splits
 from latadj.tasks.encode import context_of, encode, rows_of, token_limit
-from latadj.tasks.metrics import metric_of
+from latadj.tasks.metrics import check_metric, metric_of
 from latadj.tasks.prompt import Prompts
 from latadj.tasks.splits import Splits
 from latadj.tasks.windows import context_length, cut
@@ -35,6 +35,7 @@ log = logging.getLogger("latadj")
 # Training examples that a calibration asks about where nobody says; prompts are long.
 EXAMPLES = {"classification": 512, "generation": 24}
 PROMPTS_AT_ONCE = 8
+Config = TypeVar("Config", bound=CommandConfig)
 
 
 @dataclass
@@ -140,16 +141,45 @@ def head_of(config: CommandConfig) -> str:
     return config.task.kind if config.prompt is None else "generation"
 
 
+def with_examples(config: Config, known: list[str] | None = None, *, train: bool = True) -> tuple[Config, Splits]:
+    """The command's examples, and its config with the labels that these have: from here on they are a list.
+
+    Parameters
+    ----------
+    known, train : as in `latadj.tasks.data.load_splits`
+    """
+    splits = load_splits(config.task, known, train=train)
+    labels = config.task.labels if splits.labels is None else splits.labels
+    task = replace(config.task, labels=labels or [])
+    check_metric(task)
+    return replace(config, task=task), splits
+
+
 def open_checkpoint(config: CommandConfig) -> Session:
     """Load the command's checkpoint, in fp32, and its task's examples."""
     chosen = set_up(config)
-    splits = load_splits(config.task)
+    known = labels_of(Path(config.checkpoint)) if head_of(config) == "classification" else None
+    asked = config.task.labels
+    if asked and known and asked != known and set(asked) == set(known):
+        raise ValueError(
+            f"task.labels={asked}: checkpoint {config.checkpoint} has them in another order, {known}; "
+            "give that one, or none"
+        )
+    train = config.prompt is not None or isinstance(config, CalibrateConfig)
+    config, splits = with_examples(config, known, train=train)
     model, tokenizer = checkpoint.load(config.checkpoint, head=head_of(config))
+    assert config.task.labels is not None
     outputs = len(config.task.labels) or 1
     if head_of(config) == "classification" and model.config.num_labels != outputs:
         raise ValueError(
             f"checkpoint {config.checkpoint} has {model.config.num_labels} outputs, "
             f"task={config.task.name} needs {outputs}: it is for another task"
+        )
+    if asked is None and known is None and head_of(config) == "classification":
+        log.warning(
+            "checkpoint %s names no labels: its outputs are taken for %s in this order; another: task.labels=[...]",
+            config.checkpoint,
+            ", ".join(config.task.labels),
         )
     session = Session(config, chosen, splits, model.to(chosen), tokenizer)
     session.prompts  # noqa: B018  a prompt that does not fit is refused before anything is written
@@ -159,7 +189,7 @@ def open_checkpoint(config: CommandConfig) -> Session:
 def open_pretrained(config: CommandConfig) -> Session:
     """Load a language model as it is, in fp32, with elimination attached, and its task's examples."""
     chosen = set_up(config)
-    splits = load_splits(config.task)
+    config, splits = with_examples(config)
     model, tokenizer = checkpoint.load_pretrained(config.model, head=head_of(config))
     session = Session(config, chosen, splits, attach(model).eval().to(chosen), tokenizer)
     session.prompts  # noqa: B018  a prompt that does not fit is refused before anything is written

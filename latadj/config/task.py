@@ -10,11 +10,13 @@ from omegaconf import MISSING
 class FilesConfig:
     """Where a task's files lie; relative paths start at ``task.data_dir``.
 
-    format : ``csv``, ``tsv`` (unquoted, as GLUE's), ``orange`` (Orange's three header lines), ``text`` (a row for
-        each line), ``jsonl`` or ``parquet``
-    train, validation, test : file names; ``all`` instead is one file to be split. Classification makes its own
-        validation split; of running text they may be patterns, and need not all be there.
-    columns : our column -> the file's (a name, or a number where there is no header); all where empty
+    format : ``csv``, ``tsv`` (unquoted, as GLUE's), ``quoted_tsv``, ``orange`` (Orange's three header lines), ``text``
+        (a row for each line), ``jsonl``, ``json`` (lines or one array) or ``parquet``
+    train, validation, test : file names; ``all`` instead is one file to be split. What is missing is cut out of
+        train; of running text they may be patterns, and need not all be there.
+    columns : our column -> the file's (a name, or a number where there is no header; a list of them is joined by
+        spaces); all where empty
+    first_class : number of the first class, where the file numbers them
     """
 
     format: str = "tsv"
@@ -25,13 +27,15 @@ class FilesConfig:
     columns: dict[str, Any] = field(default_factory=dict)
     header: bool = True
     drop_labels: list[str] = field(default_factory=list)
+    first_class: int = 0
 
 
 @dataclass
 class HubConfig:
     """A data set on the Hugging Face hub; ``test`` names the splits that are only read by `eval` and `sweep`.
 
-    validation : read by tasks on running text only; classification makes its own
+    validation : None: cut out of train
+    test : None: the splits that are called test and validation, as far as they are there
     """
 
     path: str = MISSING
@@ -39,13 +43,16 @@ class HubConfig:
     revision: str | None = None
     train: str = "train"
     validation: str | None = None
-    test: list[str] = field(default_factory=lambda: ["validation"])
+    test: list[str] | None = field(default_factory=lambda: ["validation"])
 
 
 @dataclass
 class TaskConfig:
-    """What is asked of a model; without ``labels`` a classification is a regression.
+    """What is asked of a model.
 
+    labels : names of the classes in their order; None: those found in the training data, in natural order; empty: a
+        classification is a regression then
+    split_column : column of ``data_files`` that says of each row whether it is for train, validation or test
     kind : ``classification``, or ``generation``: a continuation is scored after a prompt
     prompt_length, continuation_length : tokens of an example cut from running text
     continuation : ``window``: what follows the prompt; ``last_word`` of a document, after all that stands before it
@@ -56,7 +63,8 @@ class TaskConfig:
     windows : most examples cut from one document; None: as many as there are
     stride : tokens from the start of one example to that of the next; None: they do not overlap
     group : column; documents of one group stay in one split
-    data_files : a file, a list of them, or files for each of train, validation and test, in place of all others
+    data_files : a file, a list of them, or files for each of train, validation and test, in place of all others; a
+        file may be a pattern, and several for test are tests of their own
     description : the task in one line, in a prompt
     input : template of how a prompt shows an example's text columns; None: a line each, ``Column: text``
     answer : what a label is called in a prompt
@@ -67,7 +75,7 @@ class TaskConfig:
     kind: str = "classification"
     text: list[str] = MISSING
     label: str = "label"
-    labels: list[str] = field(default_factory=list)
+    labels: list[str] | None = None
     metric: str = "accuracy"
     max_length: int = 128
     batch_size: int = 32
@@ -76,6 +84,7 @@ class TaskConfig:
     hub: HubConfig | None = None
     data_dir: str | None = None
     data_files: Any = None
+    split_column: str | None = None
     documents: str = "auto"
     block_words: int = 1000
     group: str | None = None

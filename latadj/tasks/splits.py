@@ -7,6 +7,7 @@ import pandas as pd
 from datasets import Dataset
 
 SPLIT_SEED = 0
+SHARES = {"train": 0.7, "validation": 0.1, "test": 0.2}  # of a split for which a task names no share
 
 
 @dataclass
@@ -17,11 +18,13 @@ class Splits:
     generation: ``text`` and ``document`` (a number that no two documents share, whatever their split).
 
     tests : by name; the first one is the headline. Only ``eval`` and ``sweep`` look at them.
+    labels : names of the classes by their numbers, none of a regression; None: those that the task names
     """
 
     train: Dataset
     validation: Dataset
     tests: dict[str, Dataset]
+    labels: list[str] | None = None
 
 
 def split_by_hash(frame: pd.DataFrame, keys: pd.Series, shares: dict[str, float]) -> dict[str, pd.DataFrame]:

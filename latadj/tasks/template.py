@@ -10,7 +10,7 @@ ABOUT_TASK = ("description", "answer", "label_words")
 
 def label_words(task: TaskConfig) -> list[str]:
     """The words that stand for a task's labels."""
-    return list(task.label_words or task.labels)
+    return list(task.label_words or task.labels or ())
 
 
 def example_fields(task: TaskConfig) -> tuple[str, ...]:
@@ -19,11 +19,11 @@ def example_fields(task: TaskConfig) -> tuple[str, ...]:
 
 
 def problems(prompt: PromptConfig, task: TaskConfig) -> list[str]:
-    """What is wrong with a prompt for a task, one line each."""
-    if not task.labels:
+    """What is wrong with a prompt for a task, one line each; labels yet to be found in data are passed over."""
+    if task.kind != "classification" or task.labels == []:
         return [f"prompt={prompt.name}: task={task.name} has no labels to answer with; take a classification task"]
     found = []
-    if task.label_words and len(set(task.label_words)) != len(task.labels):
+    if task.label_words and task.labels and len(set(task.label_words)) != len(task.labels):
         found.append(
             f"task.label_words={task.label_words}: expected {len(task.labels)} different words, one for each of "
             f"{task.labels}"
