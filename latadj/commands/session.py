@@ -160,11 +160,13 @@ def open_checkpoint(config: CommandConfig) -> Session:
     chosen = set_up(config)
     known = labels_of(Path(config.checkpoint)) if head_of(config) == "classification" else None
     asked = config.task.labels
-    if asked and known and asked != known and set(asked) == set(known):
-        raise ValueError(
-            f"task.labels={asked}: checkpoint {config.checkpoint} has them in another order, {known}; "
-            "give that one, or none"
-        )
+    if asked and known:
+        ours, theirs = ([name.casefold() for name in names] for names in (asked, known))
+        if ours != theirs and sorted(ours) == sorted(theirs):
+            raise ValueError(
+                f"task.labels={asked}: the outputs of checkpoint {config.checkpoint} stand for {known}; where the data "
+                "names its labels, give them in that order"
+            )
     train = config.prompt is not None or isinstance(config, CalibrateConfig)
     config, splits = with_examples(config, known, train=train)
     model, tokenizer = checkpoint.load(config.checkpoint, head=head_of(config))

@@ -67,7 +67,6 @@ def load_splits(task: TaskConfig, known: Sequence[str] | None = None, *, train: 
     tables = tables.each(lambda frame, split: clean(frame, task, split))
     if labels is None and tables.train is not None:
         labels = found_labels(tables.train, task)
-        log.info("task %s: %d labels: %s", task.name, len(labels), ", ".join(labels[:20]))
     names = list(labels or ())
     tables = tables.each(lambda frame, split: numbered(frame, task, names, split))
     if tables.train is None:
@@ -77,11 +76,16 @@ def load_splits(task: TaskConfig, known: Sequence[str] | None = None, *, train: 
     training, validation, tests = _filled(tables.train, tables, task)
     training = take(training, task.max_train)
     validation = take(validation, None if task.max_train is None else max(task.max_train // 4, 1))
-    _check_labels(training, task)
+    _check_labels(training, task, names)
     _require({"validation": validation, **tests}, task)
-    if task.data_files is not None or task.labels is None:
+    if _own(task):
         report_gaps(training, tests, names, task)
     return Splits(as_dataset(training), as_dataset(validation), _datasets(tests, task), names)
+
+
+def _own(task: TaskConfig) -> bool:
+    """Whether this is data that nobody has looked at for the user, as they have at the tasks that come with latadj."""
+    return task.data_files is not None or task.labels is None
 
 
 def _datasets(tests: dict[str, pd.DataFrame], task: TaskConfig) -> dict[str, Dataset]:
@@ -204,8 +208,8 @@ def _filled(
         if not tests:
             whole = len(train)
             train = train.drop_duplicates(subset=task.text)
-            if len(train) < whole:
-                log.info("task %s: left out %d texts that stand there already", task.name, whole - len(train))
+            if len(train) < whole and _own(task):
+                log.warning("%s: left out %d texts that stand there already", task.name, whole - len(train))
         shares = {name: task.split.get(name, SHARES[name]) for name in ("train", *missing)}
         if min(shares.values()) <= 0:
             raise ValueError(f"task.split={task.split}: expected a share above 0 for each of {', '.join(shares)}")
@@ -217,11 +221,12 @@ def _filled(
     return train, validation, tests
 
 
-def _check_labels(train: pd.DataFrame, task: TaskConfig) -> None:
+def _check_labels(train: pd.DataFrame, task: TaskConfig, names: Sequence[str]) -> None:
     if train.empty:
         raise ValueError(f"task {task.name}: its training split is empty")
     if train["label"].nunique() < 2:
+        only = train["label"].iloc[0]
         raise ValueError(
-            f"task {task.name}: all {len(train)} training examples have the label {train['label'].iloc[0]!r}; "
+            f"task {task.name}: all {len(train)} training examples have the label {names[only] if names else only!s}; "
             "there is nothing to learn"
         )
