@@ -60,7 +60,7 @@ def load_splits(task: TaskConfig, known: Sequence[str] | None = None, *, train: 
         return load_texts(task)
     tables = _tables(task)
     labels = task.labels if task.labels is not None else known
-    if tables.train is None and (train or labels is None):
+    if tables.train is None and (train or labels is None or not tables.tests):
         raise ValueError(
             f"task {task.name}: it has no training examples; give some with 'task.data_files={{train:FILE,test:FILE}}'"
         )
@@ -181,16 +181,11 @@ def _from_hub(task: TaskConfig, source: HubConfig) -> Tables:
         wanted = [source.train, *([source.validation] if source.validation else []), *source.test]
     found = read_hub(source, wanted, [*task.text, task.label], named=task.labels is None)
     frames = {name: frame.rename(columns={task.label: "label"}) for name, frame in found.items()}
-    if source.train not in frames:
-        raise ValueError(
-            f"data set {source.path!r} has no split {source.train!r}; there are {', '.join(frames)}: task.hub.train="
-        )
     validation, tests = source.validation, source.test
     if tests is None:
-        tests = [name for name in ("test",) if name in frames]
-        validation = validation or ("validation" if "validation" in frames else None)
-    if validation is not None and validation not in frames:
-        raise ValueError(f"data set {source.path!r} has no split {validation!r}; there are {', '.join(frames)}")
+        others = [name for name in frames if name not in (source.train, validation)]
+        tests = [name for name in others if name == "test"]
+        validation = validation or ("validation" if "validation" in others else None)
     return Tables(
         frames[source.train],
         frames[validation] if validation else None,

@@ -111,7 +111,7 @@ def read_hub(
 
     Parameters
     ----------
-    splits : None: all that there are
+    splits : None: those for training and validation, and what is called validation and test, as far as it is there
     named : give class numbers as the names that the data set has for them
 
     Raises
@@ -123,7 +123,10 @@ def read_hub(
 
     loaded = _load(source)
     frames = {}
-    for split in loaded if splits is None else splits:
+    if splits is None:
+        usual = [name for name in ("validation", "test") if name in loaded]
+        splits = [*filter(None, dict.fromkeys([source.train, source.validation, *usual]))]
+    for split in splits:
         if split not in loaded:
             raise ValueError(f"data set {source.path!r} has no split {split!r}; there are {', '.join(loaded)}")
         features = loaded[split].features

@@ -203,7 +203,8 @@ ON_HUB = ["task.hub.path=some/reviews", "task.text=review", "task.label=stars"]
 
 
 def test_a_hub_data_set_has_its_own_splits_and_names(hub):
-    hub(train=rows(), validation=rows(start=60, count=20), test=rows(start=80, count=40))
+    more = rows(count=9, hidden=True)
+    hub(train=rows(), validation=rows(start=60, count=20), test=rows(start=80, count=40), unlabelled=more)
     found = load_splits(task(ON_HUB))
     assert found.labels == ["bad", "fine", "good"]
     assert [len(found.train), len(found.validation), len(found.tests["test"])] == [60, 20, 40]
@@ -232,6 +233,11 @@ def test_known_labels_need_no_training_examples(tmp_path):
     found = load_splits(task(f"{{test:{path}}}"), ["10", "5", "1"], train=False)
     assert (len(found.train), len(found.validation), found.labels) == (0, 0, ["10", "5", "1"])
     assert set(found.tests["test"]["label"]) == {0, 2}
+
+
+def test_a_validation_file_alone_is_nothing_to_evaluate(tmp_path):
+    with pytest.raises(ValueError, match="it has no training examples"):
+        load_splits(task(f"{{validation:{write(tmp_path / 'r.csv')}}}"), ["1", "5", "10"], train=False)
 
 
 def test_what_is_left_out_is_counted(tmp_path, caplog):
@@ -318,6 +324,7 @@ def test_a_label_that_training_never_had_is_named(tmp_path):
         (".", "this is a folder; name files in it, such as "),
         ("{dev:r.csv}", "dev: expected some of train, validation, test"),
         ("{test:r.csv}", "it has no training examples"),
+        ("{validation:r.csv}", "it has no training examples"),
         ("{train:r.csv,test:[r.csv,x/r.csv]}", "two tests are called 'r'; name them with 'test:"),
         ("{train:r.csv,test:empty.csv}", "its test split is empty; give each its own file"),
         ("broken.csv", "broken.csv: cannot be read as csv: its rows have more than the 2 columns"),
