@@ -208,7 +208,8 @@ def _filled(
         shares = {name: task.split.get(name, SHARES[name]) for name in ("train", *missing)}
         if min(shares.values()) <= 0:
             raise ValueError(f"task.split={task.split}: expected a share above 0 for each of {', '.join(shares)}")
-        keys = train[task.text].agg("\t".join, axis=1) if len(train) else pd.Series(dtype=str)
+        rows = train[task.text].itertuples(index=False, name=None)
+        keys = pd.Series(["\t".join(row) for row in rows], index=train.index, dtype=str)
         parts = split_by_hash(train, keys, shares)
         train, tests = parts["train"], tests or {"test": parts["test"]}
         validation = parts["validation"] if validation is None else validation
