@@ -98,8 +98,8 @@ def check(config: RunConfig) -> None:
             problems.append(f"task.text={config.task.text}: expected one column, since this task generates")
         if config.task.kind == "token_classification" and len(config.task.text) != 1:
             problems.append(f"task.text={config.task.text}: expected one column, the list of a sentence's words")
-        if config.task.kind == "classification" and config.task.data_files is not None:
-            problems.append(f"task.data_files: for running text only, such as task=text; not for {config.task.name}")
+        if config.task.kind == "classification":
+            problems += _column_problems(config)
     if isinstance(config, (FinetuneConfig, CalibrateConfig)):
         choices["calibration.score"] = (config.calibration.score, SCORE_NAMES)
         choices["calibration.family"] = (config.calibration.family, FAMILIES)
@@ -125,6 +125,19 @@ def check(config: RunConfig) -> None:
         problems += _glue_problems(config)
     if problems:
         raise ValueError("; ".join(problems))
+
+
+def _column_problems(config: CommandConfig) -> list[str]:
+    """What is wrong with the columns that a classification reads."""
+    text, label = config.task.text, config.task.label
+    problems = []
+    if not text or len(set(text)) < len(text) or (len(text) > 2 and config.prompt is None):
+        problems.append(f"task.text={text}: expected one column or two, such as task.text=[premise,hypothesis]")
+    if label in text:
+        problems.append(f"task.label={label}: it is a text column (task.text) too; name the column of the labels")
+    elif "label" in text:
+        problems.append("task.text=label: a text column must not be called label; rename it")
+    return problems
 
 
 def _bounds(config: RunConfig) -> Iterator[tuple[str, float, float]]:

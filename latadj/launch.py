@@ -90,11 +90,25 @@ def conf_dir() -> Path:
 
 def typed(command: str, composed: DictConfig) -> RunConfig:
     """The command's dataclass out of a composed config, every value checked for its type."""
-    plain = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+    plain = _in_full(OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"]))
     config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(SCHEMAS[command]), plain))
     assert isinstance(config, RunConfig)
     check(config)
     return config
+
+
+def _in_full(composed: DictConfig) -> DictConfig:
+    """What people may write in short as the dataclasses have it: one text column as a list, a nameless hub as none."""
+    task = composed.get("task")
+    if task is not None:
+        if isinstance(task.get("text"), str):
+            task.text = [task.text]
+        source = task.get("hub")
+        if source is not None and isinstance(source.get("test"), str):
+            source.test = [source.test]
+        if source is not None and not source.get("path"):
+            task.hub = None
+    return composed
 
 
 def compose(command: str, overrides: list[str]) -> DictConfig:

@@ -108,7 +108,10 @@ def test_text_is_a_file_or_several_or_some_for_each_split(given, expected):
         (["task=text", "task.prompt_length=0"], "task.prompt_length=0: expected at least 2"),
         (["task=text", "task.windows=0"], "task.windows=0: expected at least 1"),
         (["task=text", "task.text=[a,b]"], "expected one column, since this task generates"),
-        (["task.data_files=a.txt"], "task.data_files: for running text only, such as task=text; not for rotten_tomato"),
+        (["task.text=[a,b,c]"], r"task.text=\['a', 'b', 'c'\]: expected one column or two"),
+        (["task.text=[a,a]"], "expected one column or two"),
+        (["task.text=stars", "task.label=stars"], "task.label=stars: it is a text column"),
+        (["task.text=label", "task.label=stars"], "task.text=label: a text column must not be called label"),
     ],
 )
 def test_bad_options_of_a_task_are_refused(options, message):

@@ -116,6 +116,8 @@ def run(session: Session) -> dict[str, Any]:
         shutil.rmtree(work / "plain", ignore_errors=True)
         shutil.rmtree(work / "adjustable", ignore_errors=True)
     state.write(work)
+    if config.task.labels:
+        log.info("%d labels: %s", len(config.task.labels), ", ".join(config.task.labels[:20]))
     common: dict[str, Any] = {"seed": config.seed, "bf16": bf16, "device": device, "resume": config.resume}
 
     if "plain" not in done:

@@ -175,13 +175,24 @@ def with_examples(config: Config, known: list[str] | None = None, *, train: bool
     """
     splits = load_splits(config.task, known, train=train)
     labels = config.task.labels if splits.labels is None else splits.labels
-    return replace(config, task=replace(config.task, labels=labels or [])), splits
+    task = replace(config.task, labels=labels or [])
+    if task.kind != "generation":
+        kind_of(task).check()
+    return replace(config, task=task), splits
 
 
 def open_checkpoint(config: CommandConfig) -> Session:
     """Load the command's checkpoint, in fp32, and its task's examples."""
     chosen = set_up(config)
-    known = labels_of(Path(config.checkpoint)) if config.task.labels is None else None
+    known = None if head_of(config) == "generation" else labels_of(Path(config.checkpoint))
+    asked, classifies = config.task.labels, head_of(config) == "classification"
+    if asked and known and classifies:
+        ours, theirs = ([name.casefold() for name in names] for names in (asked, known))
+        if ours != theirs and sorted(ours) == sorted(theirs):
+            raise ValueError(
+                f"task.labels={asked}: the outputs of checkpoint {config.checkpoint} stand for {known}; where the data "
+                "names its labels, give them in that order"
+            )
     train = config.prompt is not None or isinstance(config, CalibrateConfig)
     config, splits = with_examples(config, known, train=train)
     head = head_of(config)
@@ -190,6 +201,12 @@ def open_checkpoint(config: CommandConfig) -> Session:
         raise ValueError(
             f"checkpoint {config.checkpoint} has {model.config.num_labels} outputs, "
             f"task={config.task.name} needs {width}: it is for another task"
+        )
+    if asked is None and known is None and head_of(config) == "classification":
+        log.warning(
+            "checkpoint %s names no labels: its outputs are taken for %s in this order; another: task.labels=[...]",
+            config.checkpoint,
+            ", ".join(config.task.labels),
         )
     session = Session(config, chosen, splits, model.to(chosen), tokenizer)
     session.check()

@@ -12,11 +12,13 @@ KINDS = ("classification", "generation", "token_classification", "question_answe
 class FilesConfig:
     """Where a task's files lie; relative paths start at ``task.data_dir``.
 
-    format : ``csv``, ``tsv`` (unquoted, as GLUE's), ``orange`` (Orange's three header lines), ``text`` (a row for
-        each line), ``jsonl`` or ``parquet``
-    train, validation, test : file names; ``all`` instead is one file to be split. Classification makes its own
-        validation split; of running text they may be patterns, and need not all be there.
-    columns : our column -> the file's (a name, or a number where there is no header); all where empty
+    format : ``csv``, ``tsv`` (unquoted, as GLUE's), ``quoted_tsv``, ``orange`` (Orange's three header lines), ``text``
+        (a row for each line), ``jsonl``, ``json`` (lines or one array) or ``parquet``
+    train, validation, test : file names; ``all`` instead is one file to be split. What is missing is cut out of
+        train; of running text they may be patterns, and need not all be there.
+    columns : our column -> the file's (a name, or a number where there is no header; a list of them is joined by
+        spaces); all where empty
+    first_class : number of the first class, where the file numbers them
     """
 
     format: str = "tsv"
@@ -27,13 +29,15 @@ class FilesConfig:
     columns: dict[str, Any] = field(default_factory=dict)
     header: bool = True
     drop_labels: list[str] = field(default_factory=list)
+    first_class: int = 0
 
 
 @dataclass
 class HubConfig:
     """A data set on the Hugging Face hub; ``test`` names the splits that are only read by `eval` and `sweep`.
 
-    validation : read by tasks on running text only; classification makes its own
+    validation : None: cut out of train
+    test : None: the splits that are called test and validation, as far as they are there
     """
 
     path: str = MISSING
@@ -41,16 +45,18 @@ class HubConfig:
     revision: str | None = None
     train: str = "train"
     validation: str | None = None
-    test: list[str] = field(default_factory=lambda: ["validation"])
+    test: list[str] | None = field(default_factory=lambda: ["validation"])
 
 
 @dataclass
 class TaskConfig:
-    """What is asked of a model; without ``labels`` a classification is a regression.
+    """What is asked of a model.
 
-    kind : one of ``KINDS``: a class (or a number) for each text, one for each word, or a continuation that is scored
-        after a prompt
-    labels : names of the classes; None: as the training data has them
+    kind : one of ``KINDS``: a class (or a number) for each text, one for each word, an answer out of a text, or a
+        continuation that is scored after a prompt
+    labels : names of the classes in their order; None: those found in the training data, in natural order; empty: a
+        classification is a regression then
+    split_column : column of ``data_files`` that says of each row whether it is for train, validation or test
     prompt_length, continuation_length : tokens of an example cut from running text
     continuation : ``window``: what follows the prompt; ``last_word`` of a document, after all that stands before it
         (or the last ``prompt_length`` tokens of that); ``recall``: the rest of a passage from the prompt's first half,
@@ -60,7 +66,8 @@ class TaskConfig:
     windows : most examples cut from one document; None: as many as there are
     stride : tokens from the start of one example to that of the next; None: they do not overlap
     group : column; documents of one group stay in one split
-    data_files : a file, a list of them, or files for each of train, validation and test, in place of all others
+    data_files : a file, a list of them, or files for each of train, validation and test, in place of all others; a
+         file may be a pattern, and several for test are tests of their own
     doc_stride, max_query_length : question answering: tokens by which windows over a context overlap, and of a
         question; a window has ``max_length``
     max_answer_length, n_best : tokens of an answer, and answers that are listed
@@ -77,7 +84,7 @@ class TaskConfig:
     kind: str = "classification"
     text: list[str] = MISSING
     label: str = "label"
-    labels: list[str] | None = field(default_factory=list)
+    labels: list[str] | None = None
     metric: str = "accuracy"
     max_length: int = 128
     batch_size: int = 32
@@ -86,6 +93,7 @@ class TaskConfig:
     hub: HubConfig | None = None
     data_dir: str | None = None
     data_files: Any = None
+    split_column: str | None = None
     documents: str = "auto"
     block_words: int = 1000
     group: str | None = None

@@ -30,7 +30,7 @@ class Classification(Kind):
         return len(self.task.labels or ()) or 1
 
     def load(self, known: Sequence[str] | None, *, train: bool) -> Splits:
-        return load_splits(self.task)
+        return load_splits(self.task, known, train=train)
 
     def encode(self, examples: Dataset, tokenizer: PreTrainedTokenizerBase, limit: int) -> Dataset:
         return encode(examples, tokenizer, self.task, limit)

@@ -14,6 +14,8 @@ from scipy.stats import rankdata
 from latadj.tasks import entities
 from latadj.tasks.squad.scores import AnswerScores
 
+from latadj.config import TaskConfig
+
 
 class _Metric(evaluate.Metric):
     """A metric that is computed here; ``value_type`` is ``int64`` for classes, ``float64`` for a regression.
@@ -254,6 +256,22 @@ def metric_of(name: str) -> _Metric:
     if name not in METRICS:
         raise ValueError(f"task.metric={name}: expected one of {', '.join(METRICS)}")
     return METRICS[name]()
+
+
+def check_metric(task: TaskConfig) -> None:
+    """Refuse a metric of classes for numbers, and the other way round.
+
+    Raises
+    ------
+    ValueError
+    """
+    if task.kind != "classification":
+        return
+    wanted = "int64" if task.labels else "float64"
+    if metric_of(task.metric).value_type != wanted:
+        possible = [name for name, metric in METRICS.items() if metric.value_type == wanted and name != "perplexity"]
+        what = f"task {task.name} has classes" if task.labels else f"task {task.name} has no labels, it is a regression"
+        raise ValueError(f"task.metric={task.metric}: {what}: expected one of {', '.join(possible)}")
 
 
 def predictions_of(logits: np.ndarray, regression: bool) -> np.ndarray:

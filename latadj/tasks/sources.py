@@ -1,6 +1,8 @@
-"""Where examples come from, a file of any format or a data set on the hub: each gives a table."""
+"""Where examples come from, files of any format or a data set on the hub: each gives tables."""
 
 import csv
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import pandas as pd
 from latadj import hub
 from latadj.config import FilesConfig, HubConfig, TaskConfig
 
-FORMATS = ("tsv", "csv", "orange", "text", "jsonl", "parquet")
+FORMATS = ("tsv", "quoted_tsv", "csv", "orange", "text", "jsonl", "json", "parquet")
 
 
 def read_file(path: Path, files: FilesConfig, task: TaskConfig) -> pd.DataFrame:
@@ -33,28 +35,57 @@ def read_file(path: Path, files: FilesConfig, task: TaskConfig) -> pd.DataFrame:
         raise ValueError(f"{path}: cannot be read as {files.format}: {reason}") from error
     if not files.columns:
         return frame
-    for theirs in files.columns.values():
-        if theirs not in frame.columns:
+    return pd.DataFrame({ours: _column(frame, theirs, str(path)) for ours, theirs in files.columns.items()})
+
+
+def _column(frame: pd.DataFrame, wanted: Any, where: str) -> pd.Series:
+    """One column of a table, or several joined by spaces.
+
+    Raises
+    ------
+    ValueError
+        if one is missing.
+    """
+    names = list(wanted) if isinstance(wanted, (list, tuple)) else [wanted]
+    for name in names:
+        if name not in frame.columns:
             raise ValueError(
-                f"{path}: column {theirs!r} is missing; there are {', '.join(map(str, frame.columns[:12]))}"
+                f"{where}: column {name!r} is missing; there are {', '.join(map(str, frame.columns[:12]))}"
             )
-    return pd.DataFrame({ours: frame[theirs] for ours, theirs in files.columns.items()})
+    return frame[names[0]] if len(names) == 1 else frame[names].agg(" ".join, axis=1)
 
 
 def _table(path: Path, files: FilesConfig) -> pd.DataFrame:
     if files.format == "text":
         return pd.DataFrame({"text": path.read_text(encoding="utf-8-sig").split("\n")})
-    if files.format == "jsonl":
-        return pd.read_json(path, lines=True, dtype=False, encoding="utf-8-sig")
+    if files.format in ("jsonl", "json"):
+        return _json(path, array=files.format == "json")
     if files.format == "parquet":
         return pd.read_parquet(path)
     header: int | None = 0 if files.header else None
     options: dict[str, Any] = {"header": header, "dtype": str, "keep_default_na": False, "encoding": "utf-8-sig"}
     if files.format == "tsv":
         options |= {"sep": "\t", "quoting": csv.QUOTE_NONE, "on_bad_lines": "warn"}
+    elif files.format == "quoted_tsv":
+        options |= {"sep": "\t"}
     elif files.format == "orange":
         options |= {"sep": "\t", "skiprows": [1, 2]}
-    return pd.read_csv(path, **options)
+    frame = pd.read_csv(path, **options)
+    if not isinstance(frame.index, pd.RangeIndex):  # what is too much became an index
+        raise ValueError(f"its rows have more than the {len(frame.columns)} columns that its first line names")
+    return frame
+
+
+def _json(path: Path, array: bool) -> pd.DataFrame:
+    """JSON objects, one a line; with ``array`` perhaps all of them in one array."""
+    options: dict[str, Any] = {"dtype": False, "convert_axes": False, "encoding": "utf-8-sig"}
+    if not array:
+        return pd.read_json(path, lines=True, **options)
+    with suppress(ValueError):
+        frame = pd.read_json(path, lines=True, **options)
+        if all(isinstance(name, str) for name in frame.columns):  # numbers are places in an array
+            return frame
+    return pd.read_json(path, orient="records", **options)
 
 
 def place(name: str, task: TaskConfig) -> Path:
@@ -73,19 +104,51 @@ def require_folder(task: TaskConfig) -> None:
         raise ValueError(f"task.data_dir={task.data_dir}: no such folder")
 
 
-def read_hub(source: HubConfig, splits: list[str], columns: list[str]) -> dict[str, pd.DataFrame]:
+def read_hub(
+    source: HubConfig, splits: Sequence[str] | None, columns: Sequence[str], named: bool = False
+) -> dict[str, pd.DataFrame]:
     """Splits of a data set on the hub, or in its cache, by name.
+
+    Parameters
+    ----------
+    splits : None: those for training and validation, and what is called validation and test, as far as it is there
+    named : give class numbers as the names that the data set has for them
 
     Raises
     ------
     ValueError
         if the data set cannot be had, or a split or column is missing.
     """
+    from datasets import ClassLabel
+
+    loaded = _load(source)
+    frames = {}
+    if splits is None:
+        usual = [name for name in ("validation", "test") if name in loaded]
+        splits = [*filter(None, dict.fromkeys([source.train, source.validation, *usual]))]
+    for split in splits:
+        if split not in loaded:
+            raise ValueError(f"data set {source.path!r} has no split {split!r}; there are {', '.join(loaded)}")
+        features = loaded[split].features
+        missing = [column for column in columns if column not in features]
+        if missing:
+            raise ValueError(f"data set {source.path!r}: column {missing[0]!r} is missing; there are {list(features)}")
+        frame = loaded[split].select_columns(list(columns)).to_pandas()
+        for column in columns:
+            if named and isinstance(features[column], ClassLabel):
+                names = dict(enumerate(features[column].names))  # a hidden label is -1
+                frame[column] = frame[column].map(names)
+        frame.attrs["features"] = dict(features)
+        frames[split] = frame
+    return frames
+
+
+def _load(source: HubConfig) -> Any:
     from datasets import DownloadConfig, load_dataset
 
     offline = not hub.reachable()
     try:
-        loaded = load_dataset(
+        return load_dataset(
             source.path,
             source.name,
             revision=source.revision,
@@ -95,14 +158,3 @@ def read_hub(source: HubConfig, splits: list[str], columns: list[str]) -> dict[s
         if offline:
             raise hub.unreachable(f"data set {source.path!r}", "task.data_dir", hub.BUILT_IN_TASKS) from error
         raise ValueError(f"data set {source.path!r} cannot be loaded from the hub: {error}") from error
-    frames = {}
-    for split in splits:
-        if split not in loaded:
-            raise ValueError(f"data set {source.path!r} has no split {split!r}; there are {', '.join(loaded)}")
-        frame = loaded[split].to_pandas()
-        missing = [column for column in columns if column not in frame.columns]
-        if missing:
-            raise ValueError(f"data set {source.path!r}: column {missing[0]!r} is missing; there are {list(frame)}")
-        frame.attrs["features"] = dict(loaded[split].features)
-        frames[split] = frame
-    return frames

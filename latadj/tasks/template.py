@@ -19,13 +19,13 @@ def example_fields(task: TaskConfig) -> tuple[str, ...]:
 
 
 def problems(prompt: PromptConfig, task: TaskConfig) -> list[str]:
-    """What is wrong with a prompt for a task, one line each."""
+    """What is wrong with a prompt for a task, one line each; labels yet to be found in data are passed over."""
     if task.kind not in ("classification", "generation"):
         return [f"prompt={prompt.name}: a prompt asks for the class of a text; task={task.name} is of kind {task.kind}"]
-    if not task.labels:
+    if task.kind != "classification" or task.labels == []:
         return [f"prompt={prompt.name}: task={task.name} has no labels to answer with; take a classification task"]
     found = []
-    if task.label_words and len(set(task.label_words)) != len(task.labels):
+    if task.label_words and task.labels and len(set(task.label_words)) != len(task.labels):
         found.append(
             f"task.label_words={task.label_words}: expected {len(task.labels)} different words, one for each of "
             f"{task.labels}"

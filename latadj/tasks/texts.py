@@ -4,17 +4,15 @@ import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from latadj.config import FilesConfig, TaskConfig
+from latadj.tasks.files import NAMES, TEXTS, data_files, format_of
 from latadj.tasks.sources import place, read_file, read_hub, require_folder
 from latadj.tasks.splits import Splits, as_dataset, split_by_hash, take
 
 log = logging.getLogger("latadj")
-NAMES = ("train", "validation", "test")
-SUFFIXES = {".txt": "text", ".jsonl": "jsonl", ".parquet": "parquet"}
 # WikiText writes its headings with one pair of equals signs for each level; an article's title has one.
 HEADING = re.compile(r" = (?!= ).*(?<! =) = ?")
 
@@ -62,9 +60,11 @@ def _tables(task: TaskConfig) -> dict[str, list[tuple[pd.DataFrame, bool]]]:
     columns = {column: column for column in _columns(task)}
     if task.data_files is not None:
         found: dict[str, list[tuple[pd.DataFrame, bool]]] = {}
-        for name, paths in _data_files(task.data_files).items():
+        given = data_files(task.data_files, TEXTS)
+        tests = [path for paths in given.tests.values() for path in paths]
+        for name, paths in {"train": given.train, "validation": given.validation, "test": tests}.items():
             for path in paths:
-                kind = SUFFIXES[path.suffix.lower()]
+                kind = format_of(path, TEXTS)
                 files = FilesConfig(format=kind, columns={"text": "text"} if kind == "text" else columns)
                 found.setdefault(name, []).append((_named(read_file(path, files, task), task, kind), kind == "text"))
         return found
@@ -76,7 +76,7 @@ def _tables(task: TaskConfig) -> dict[str, list[tuple[pd.DataFrame, bool]]]:
         }
     if task.hub is not None:
         source = task.hub
-        wanted = {"train": [source.train], "validation": [source.validation or ""], "test": source.test}
+        wanted = {"train": [source.train], "validation": [source.validation or ""], "test": source.test or []}
         names = {name: [split for split in splits if split] for name, splits in wanted.items()}
         frames = read_hub(source, [split for splits in names.values() for split in splits], _columns(task))
         return {
@@ -84,7 +84,7 @@ def _tables(task: TaskConfig) -> dict[str, list[tuple[pd.DataFrame, bool]]]:
             for name, splits in names.items()
             if splits
         }
-    raise ValueError(f"task {task.name} names no text: give a {', '.join(SUFFIXES)} file with task.data_files=FILE")
+    raise ValueError(f"task {task.name} names no text: give a {', '.join(TEXTS)} file with task.data_files=FILE")
 
 
 def _columns(task: TaskConfig) -> list[str]:
@@ -101,24 +101,6 @@ def _named(table: pd.DataFrame, task: TaskConfig, kind: str) -> pd.DataFrame:
             )
         named["group"] = table[task.group].fillna("").astype(str).str.strip()
     return named
-
-
-def _data_files(value: Any) -> dict[str, list[Path]]:
-    """``task.data_files`` as files of each split; a file or a list of them stands first, to be split."""
-    given: dict[str, Any] = value if isinstance(value, dict) else {"train": value}
-    unknown = [str(name) for name in given if name not in NAMES]
-    if unknown:
-        raise ValueError(f"task.data_files: {', '.join(unknown)}: expected some of {', '.join(NAMES)}")
-    found = {}
-    for name in NAMES:
-        paths: Any = given.get(name) or []
-        found[name] = [Path(str(path)).expanduser() for path in (paths if isinstance(paths, list) else [paths])]
-        for path in found[name]:
-            if path.suffix.lower() not in SUFFIXES:
-                raise ValueError(f"task.data_files={path}: expected a file that ends in {', '.join(SUFFIXES)}")
-    if not any(found.values()):
-        raise ValueError("task.data_files: it is empty; expected a file, a list of files, or files for each split")
-    return {name: paths for name, paths in found.items() if paths}
 
 
 def _task_files(task: TaskConfig, files: FilesConfig) -> dict[str, list[Path]]:

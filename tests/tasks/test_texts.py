@@ -137,9 +137,9 @@ def test_a_hub_data_set_gives_its_own_three_splits(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, r"task toy names no text: give a .txt, .jsonl, .parquet file with task.data_files=FILE"),
+        ({}, r"task toy names no text: give a .txt, .csv, .tsv, .*, .parquet file with task.data_files=FILE"),
         ({"data_files": "{}/none.txt"}, "none.txt: no such file; task toy needs it"),
-        ({"data_files": "{}/stories.doc"}, r"stories.doc: expected a file that ends in .txt, .jsonl, .parquet"),
+        ({"data_files": "{}/stories.doc"}, r"stories.doc: expected a file that ends in .txt, .csv, .tsv"),
         ({"data_files": {"dev": "{}/stories.txt"}}, "dev: expected some of train, validation, test"),
         ({"data_files": []}, "task.data_files: it is empty; expected a file, a list"),
         ({"data_files": "{}/stories.jsonl", "text": ["body"]}, "column 'body' is missing; there are text, by"),
