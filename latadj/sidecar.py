@@ -169,18 +169,6 @@ def read_sidecar(folder: Path) -> Sidecar:
     return Sidecar(data.get("task"), dial, data.get("notes") or {}, devices, purpose)
 
 
-def labels_of(folder: Path) -> list[str] | None:
-    """The labels of a saved classifier by their numbers, as latadj or who trained it wrote them; None: nobody did."""
-    purpose = read_sidecar(folder).purpose
-    if purpose is not None and purpose.kind == "classification":
-        return purpose.labels
-    config = read_json(folder / "config.json", "transformers model", "name another with checkpoint=FOLDER")
-    names = {int(number): str(name) for number, name in (config.get("id2label") or {}).items()}
-    if not names or all(re.fullmatch(r"LABEL_\d+", name) for name in names.values()):
-        return None
-    return [names[number] for number in sorted(names)]
-
-
 def write_sidecar(folder: Path, sidecar: Sidecar) -> None:
     """Write ``latadj.json`` beside a model."""
     write_json(folder / SIDECAR, sidecar.to_json())
@@ -213,7 +201,7 @@ def check(folder: Path, task: TaskConfig | None = None) -> Sidecar:
 def labels_of(folder: Path) -> list[str] | None:
     """The labels of a saved model by their numbers, as latadj or who trained it wrote them; None: nobody did."""
     purpose = read_sidecar(folder).purpose
-    if purpose is not None and purpose.labels:
+    if purpose is not None and (purpose.labels or purpose.kind == "classification"):
         return purpose.labels
     config = read_json(folder / "config.json", "transformers model", "name another with checkpoint=FOLDER")
     names = {int(number): str(name) for number, name in (config.get("id2label") or {}).items()}

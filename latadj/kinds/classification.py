@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from latadj.kinds.base import Kind
 from latadj.tasks.data import load_splits
 from latadj.tasks.encode import encode
-from latadj.tasks.metrics import agreement, predictions_of
+from latadj.tasks.metrics import agreement, check_metric, predictions_of
 from latadj.tasks.splits import Splits
 
 
@@ -28,6 +28,11 @@ class Classification(Kind):
     @property
     def width(self) -> int:
         return len(self.task.labels or ()) or 1
+
+    def check(self) -> None:
+        super().check()
+        if self.task.labels is not None:
+            check_metric(self.task)
 
     def load(self, known: Sequence[str] | None, *, train: bool) -> Splits:
         return load_splits(self.task, known, train=train)

@@ -11,10 +11,9 @@ import evaluate
 import numpy as np
 from scipy.stats import rankdata
 
+from latadj.config import TaskConfig
 from latadj.tasks import entities
 from latadj.tasks.squad.scores import AnswerScores
-
-from latadj.config import TaskConfig
 
 
 class _Metric(evaluate.Metric):
@@ -259,17 +258,17 @@ def metric_of(name: str) -> _Metric:
 
 
 def check_metric(task: TaskConfig) -> None:
-    """Refuse a metric of classes for numbers, and the other way round.
+    """Refuse a metric of classes for a regression, and the other way round.
 
     Raises
     ------
     ValueError
     """
-    if task.kind != "classification":
-        return
     wanted = "int64" if task.labels else "float64"
     if metric_of(task.metric).value_type != wanted:
-        possible = [name for name, metric in METRICS.items() if metric.value_type == wanted and name != "perplexity"]
+        possible = [
+            name for name, found in METRICS.items() if (found.kind, found.value_type) == ("classification", wanted)
+        ]
         what = f"task {task.name} has classes" if task.labels else f"task {task.name} has no labels, it is a regression"
         raise ValueError(f"task.metric={task.metric}: {what}: expected one of {', '.join(possible)}")
 
