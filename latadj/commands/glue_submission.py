@@ -51,7 +51,7 @@ def answers(name: str, config: SweepConfig, speedup: float) -> dict[str, str]:
         with at_speedup(session.model, speedup):
             logits = predict(session.model, session.tokenizer, session.encoded(examples), outputs=session.outputs)
         predictions = predictions_of(logits, not config.task.labels).tolist()
-        found[f"{file}.tsv"] = submission_text(name, frame["index"].tolist(), predictions, config.task.labels)
+        found[f"{file}.tsv"] = submission_text(name, frame["index"].tolist(), predictions, config.task.labels or [])
     return found
 
 

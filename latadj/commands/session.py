@@ -206,7 +206,7 @@ def open_checkpoint(config: CommandConfig) -> Session:
         log.warning(
             "checkpoint %s names no labels: its outputs are taken for %s in this order; another: task.labels=[...]",
             config.checkpoint,
-            ", ".join(config.task.labels),
+            ", ".join(config.task.labels or []),
         )
     session = Session(config, chosen, splits, model.to(chosen), tokenizer)
     session.check()

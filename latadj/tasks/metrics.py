@@ -266,9 +266,8 @@ def check_metric(task: TaskConfig) -> None:
     """
     wanted = "int64" if task.labels else "float64"
     if metric_of(task.metric).value_type != wanted:
-        possible = [
-            name for name, found in METRICS.items() if (found.kind, found.value_type) == ("classification", wanted)
-        ]
+        ours = {name: metric for name, metric in METRICS.items() if metric.kind == "classification"}
+        possible = [name for name, metric in ours.items() if metric.value_type == wanted]
         what = f"task {task.name} has classes" if task.labels else f"task {task.name} has no labels, it is a regression"
         raise ValueError(f"task.metric={task.metric}: {what}: expected one of {', '.join(possible)}")
 
