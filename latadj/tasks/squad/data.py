@@ -98,15 +98,15 @@ def _tables(task: TaskConfig, no_answer: bool) -> Tables:
         return _read(DataFiles(places(files.train or files.all), places(files.validation), tests), no_answer)
     if task.hub is not None:
         source = task.hub
-        tests = source.test or []
-        splits = [source.train, *([source.validation] if source.validation else []), *tests]
+        named_tests = source.test or []
+        splits = [source.train, *([source.validation] if source.validation else []), *named_tests]
         frames = read_hub(source, splits, ["id", "context", "question", "answers"])
         named = {
             split: from_hub(frame, f"data set {source.path!r}, {split}", no_answer=no_answer)
             for split, frame in frames.items()
         }
         validation = named[source.validation] if source.validation else None
-        return Tables(named[source.train], validation, {split: named[split] for split in tests})
+        return Tables(named[source.train], validation, {split: named[split] for split in named_tests})
     raise ValueError(
         f"task {task.name} names no questions: give a file ({', '.join(SUFFIXES)}) with task.data_files=FILE, or a "
         "folder of the official files with task.data_dir=FOLDER"
