@@ -57,7 +57,8 @@ def encode_text(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, limit:
 def words_of(texts: Sequence[str], encoding: BatchEncoding, tokenizer: PreTrainedTokenizerBase) -> list[Word]:
     """The words of the texts and the special tokens, in the order in which the model reads them.
 
-    A piece belongs to every word that it overlaps; a word of which no piece was read has none.
+    A piece belongs to every word that it overlaps, and so has an owner if any word was read; a word of which no
+    piece was read has none.
     """
     belongs, offsets = encoding.sequence_ids(0), encoding["offset_mapping"]
     names = tokenizer.convert_ids_to_tokens(encoding["input_ids"])
@@ -69,18 +70,31 @@ def words_of(texts: Sequence[str], encoding: BatchEncoding, tokenizer: PreTraine
     for part, text in enumerate(texts):
         columns = [column for column, owner in enumerate(belongs) if owner == part]
         starts, ends = [offsets[column][0] for column in columns], [offsets[column][1] for column in columns]
-        end, place = 0, float(columns[0] if columns else len(belongs))
+        end, free, place, own = 0, 0, float(columns[0] if columns else len(belongs)), []
         for match in _WORD.finditer(text):
-            pieces = tuple(columns[bisect_right(ends, match.start()) : bisect_left(starts, match.end())])
+            first, stop = bisect_right(ends, match.start()), bisect_left(starts, match.end())
+            # A piece that is a blank alone belongs to the word behind it.
+            pieces = tuple(columns[min(first, free) : stop]) if first < stop else ()
+            free = max(free, stop)
             # A word that was cut off stands behind the last that was read.
             place = float(pieces[0]) if pieces else place + 1e-6
-            found.append((place, Word(match[0], text[end : match.start()], pieces, part=part)))
+            own.append((place, Word(match[0], text[end : match.start()], pieces, part=part)))
             end = match.end()
+        found += _with_the_rest(own, columns[free:])
     words = [word for _, word in sorted(found, key=lambda pair: pair[0])]
     return [
         replace(word, gap=word.gap or " ") if before.special or before.part != word.part else word
         for before, word in zip([Word("", "", ()), *words], words, strict=False)
     ]
+
+
+def _with_the_rest(own: list[tuple[float, Word]], rest: list[int]) -> list[tuple[float, Word]]:
+    """The words of a text, blanks at its end given to the last that was read."""
+    last = max((number for number, (_, word) in enumerate(own) if word.pieces), default=None)
+    if last is not None and rest:
+        place, word = own[last]
+        own[last] = (place, replace(word, pieces=(*word.pieces, *rest)))
+    return own
 
 
 def read(model: PreTrainedModel, text: Text, speedup: float) -> Reading:

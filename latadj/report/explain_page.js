@@ -139,12 +139,10 @@
     slider.style.setProperty("--at", `${100 * slider.value / Math.max(slider.max, 1)}%`);
     answer(reading);
     outputs(reading);
-    const entering = data.words.filter(word => word.read && !word.special).length;
-    const unread = data.words.filter(word => !word.read).length;
-    at("summary").textContent = `${reading.words[top - 1]} of ${count(entering, "word")} `
+    at("summary").textContent = `${reading.words[top - 1]} of ${count(data.entering, "word")} `
       + (data.trimmed === null ? "survive every layer" : "reach the last layer")
       + `; ${reading.flops.toFixed(2)}x fewer FLOPs than the plain model on this text.`
-      + (unread ? ` The last ${count(unread, "word")} of the text are beyond the ${data.tokens} tokens that are read.` : "");
+      + (data.cut ? ` The text was cut: its last ${count(data.cut, "word")} stood beyond ${data.tokens} tokens.` : "");
     whole.forEach((span, index) => {
       span.style.setProperty("--deep", Math.min(reading.depth[index], top) / top);
     });
@@ -154,7 +152,7 @@
       const saved = `saves ${Math.round(100 * reading.saved[layer])}% of its FLOPs`;
       row.facts.textContent = row.trimmed
         ? `the head reads ${data.trimmed} alone · ${saved}`
-        : `${Math.round(100 * left)}% left, ${reading.words[layer]} of ${count(entering, "word")} · ${saved}`;
+        : `${Math.round(100 * left)}% left, ${reading.words[layer]} of ${count(data.entering, "word")} · ${saved}`;
       const most = Math.max(...reading.acc[layer], 1);
       row.words.forEach((span, index) => {
         const depth = reading.depth[index];

@@ -38,6 +38,8 @@ def page_data(found: Explanation) -> dict[str, Any]:
         "labels": list(found.labels),
         "layers": found.layers,
         "tokens": found.tokens,
+        "entering": found.words_read,
+        "cut": found.cut,
         "asked": found.asked,
         "pooled": None if pooled is None else found.words.index(pooled),
         "trimmed": None if found.pooled is None else pooled_name(found),

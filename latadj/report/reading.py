@@ -20,6 +20,11 @@ class Word:
     special: bool = False
     part: int = 0
 
+    @property
+    def counts(self) -> bool:
+        """Whether it is a word that was read, and no mark or special token."""
+        return bool(self.pieces) and not self.special and any(sign.isalnum() for sign in self.text)
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -77,17 +82,17 @@ class Explanation:
     @property
     def cut(self) -> int:
         """Words that the model never saw, since the text was cut before them."""
-        return sum(not word.pieces for word in self.words)
+        return sum(not word.pieces and any(sign.isalnum() for sign in word.text) for word in self.words)
 
     def words_left(self, reading: Reading) -> list[int]:
-        """Words, special tokens aside, that leave each layer."""
-        real = [depth for word, depth in zip(self.words, reading.depth, strict=True) if not word.special]
+        """Words, marks and special tokens aside, that leave each layer."""
+        real = [depth for word, depth in zip(self.words, reading.depth, strict=True) if word.counts]
         return [sum(depth > layer for depth in real) for layer in range(self.layers)]
 
     @property
     def words_read(self) -> int:
-        """Words, special tokens aside, that enter the model."""
-        return sum(bool(word.pieces) and not word.special for word in self.words)
+        """Words, marks and special tokens aside, that enter the model."""
+        return sum(word.counts for word in self.words)
 
     def said(self, reading: Reading) -> str:
         """The answer in words."""
