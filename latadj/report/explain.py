@@ -35,7 +35,7 @@ def headline(found: Explanation, reading: Reading) -> Text:
     first = found.readings[0]
     if reading.speedup != first.speedup:
         line.append(f"; at 1x {printable(found.said(first))}")
-    line.append(f". {reading.flops_speedup:.2f}x fewer FLOPs than the plain model on this text", style="dim")
+    line.append(f" ({reading.flops_speedup:.2f}x fewer FLOPs on this text)", style="dim")
     return line
 
 
@@ -48,7 +48,7 @@ def layer_line(found: Explanation, reading: Reading, layer: int) -> Text:
     else:
         full = round(BAR * share)
         line.append("━" * full, style="cyan")
-        line.append("━" * (BAR - full) if console.color_system else " " * (BAR - full), style="bright_black")
+        line.append("━" * (BAR - full) if console.color_system else " " * (BAR - full), style="bright_black dim")
         words = found.words_left(reading)[layer]
         line.append(f"  {100 * share:3.0f}% left, {words} of {found.words_read} words", style="not bold")
     line.append(f", saves {100 * reading.saved[layer]:.0f}% of its FLOPs", style="dim not bold")

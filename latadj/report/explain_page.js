@@ -4,7 +4,7 @@
   const at = id => document.getElementById(id);
   const slider = at("speed");
   const full = data.readings[0];
-  const SHOWN = 6;
+  const MANY = 6;
 
   const make = (tag, name, text) => {
     const element = document.createElement(tag);
@@ -68,7 +68,7 @@
     list.replaceChildren();
     if (!data.labels.length) return;
     const order = data.labels.map((_, label) => label);
-    if (order.length > SHOWN) order.sort((a, b) => reading.outputs[b] - reading.outputs[a]).splice(SHOWN);
+    if (order.length > MANY) order.sort((a, b) => reading.outputs[b] - reading.outputs[a]);
     const best = reading.outputs.indexOf(Math.max(...reading.outputs));
     for (const label of order) {
       const item = make("li", label === best ? "wins" : "");

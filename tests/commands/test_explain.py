@@ -156,7 +156,7 @@ def test_a_regression_shows_its_value(tmp_path, chromium: Browser):
     shown = explain(folder, tmp_path, TEXT, "speedup=2", "step=1", "--html", str(tmp_path / "page.html")).stdout
     result = json.loads((tmp_path / "out" / "explain" / "explain.json").read_text())
     first, second, *_ = (reading["outputs"][0] for reading in result["readings"])
-    assert f"mine: {second:.3f}; at 1x {first:.3f}." in shown
+    assert f"mine: {second:.3f}; at 1x {first:.3f} (" in shown
     chromium.open(tmp_path / "page.html")
     assert chromium.errors == []
     assert chromium.run("document.getElementById('answer').textContent") == f"{second:.3f}"
@@ -166,7 +166,6 @@ def test_a_regression_shows_its_value(tmp_path, chromium: Browser):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "no text: give one, as in `latadj explain"),
         ([" "], "the text is empty"),
         ([TEXT, "and another"], "'and another' is a second text: put one text into quotes, and that of a pair after"),
         ([TEXT, "--text2", "another"], "this model reads one text (text), and there are two: leave out --text2"),
@@ -179,6 +178,14 @@ def test_a_regression_shows_its_value(tmp_path, chromium: Browser):
 )
 def test_what_cannot_be_explained_is_refused_in_one_line(folder, tmp_path, arguments, message):
     assert message in refused(folder, tmp_path, *arguments)
+
+
+def test_no_text_at_all_is_refused():
+    found = CliRunner().invoke(app, ["explain"])
+    assert (found.exit_code, found.stderr) == (
+        2,
+        'latadj explain: no text: give one, as in `latadj explain "a fine film" speedup=3`, or --file FILE\n',
+    )
 
 
 def test_a_language_model_and_a_model_without_a_dial_are_refused(tmp_path):
@@ -198,7 +205,7 @@ STATE = """(() => ({
   agreement: document.getElementById("agreement").textContent,
   shares: [...document.querySelectorAll("#outputs .share")].map(share => share.textContent),
   alive: [...document.querySelectorAll("#layers li")].map(row => [...row.querySelectorAll(".words span")]
-    .filter(word => !word.classList.contains("gone") && getComputedStyle(word).textDecorationLine === "none").length),
+    .filter(word => !word.classList.contains("gone")).length),
   facts: [...document.querySelectorAll("#layers .facts")].map(facts => facts.textContent),
   words: [...document.querySelectorAll("#whole span")].map(word => word.textContent),
 }))()"""
@@ -279,7 +286,27 @@ def test_it_is_whole_and_readable_on_any_screen(whole, chromium: Browser, width,
     assert chromium.errors == []
     assert [url for url in chromium.requests if not url.startswith("data:")] == [page.as_uri()]
     assert chromium.overflow() == 0
-    for selector in ("h1", ".lead", "#answer", "#agreement", "#summary", ".words span:not(.gone)", "#layers .facts"):
+    for selector in (
+        "h1",
+        ".lead",
+        "#answer",
+        "#agreement",
+        "#summary",
+        ".words span:not(.gone)",
+        "#layers .facts",
+        "#word",
+    ):
         assert chromium.contrast(selector) >= 4.5, selector
     assert chromium.contrast(".words .gone") >= 2.5
     assert chromium.run("document.getElementById('speed').getBoundingClientRect().height") >= 44
+
+
+def test_of_many_labels_all_are_there_and_the_likeliest_first(tmp_path, chromium: Browser):
+    names = [f"label {number}" for number in range(20)]
+    folder = write_checkpoint(tmp_path / "many", replace(PURPOSE, labels=names), outputs=20)
+    explain(folder, tmp_path, TEXT, "speedup=2", "step=1", "--html", str(tmp_path / "page.html"))
+    outputs = json.loads((tmp_path / "out" / "explain" / "explain.json").read_text())["readings"][1]["outputs"]
+    chromium.open(tmp_path / "page.html", (360, 740), touch=True)
+    shown = chromium.run("[...document.querySelectorAll('#outputs .name')].map(name => name.textContent)")
+    assert shown == [names[label] for label in np.argsort(outputs)[::-1]]
+    assert chromium.run("document.querySelector('.panel').getBoundingClientRect().height") < 0.45 * 740
