@@ -308,5 +308,7 @@ def test_of_many_labels_all_are_there_and_the_likeliest_first(tmp_path, chromium
     outputs = json.loads((tmp_path / "out" / "explain" / "explain.json").read_text())["readings"][1]["outputs"]
     chromium.open(tmp_path / "page.html", (360, 740), touch=True)
     shown = chromium.run("[...document.querySelectorAll('#outputs .name')].map(name => name.textContent)")
-    assert shown == [names[label] for label in np.argsort(outputs)[::-1]]
+    assert sorted(shown) == sorted(names)
+    ranked = [outputs[names.index(name)] for name in shown]
+    assert ranked == pytest.approx(sorted(outputs, reverse=True), abs=1e-5)
     assert chromium.run("document.querySelector('.panel').getBoundingClientRect().height") < 0.45 * 740
