@@ -35,7 +35,7 @@ _OPTIONS = (
     "--hide-scrollbars",
     "--remote-debugging-pipe",
 )
-_SECONDS = 60.0
+_SECONDS = 120.0
 
 
 class Browser:

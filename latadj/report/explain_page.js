@@ -119,6 +119,7 @@
       if (index !== null && all[index]) all[index].classList.add("followed");
     }
     followed = index;
+    at("word").classList.toggle("away", index === null);
     if (index === null) return;
     const reading = data.readings[slider.value];
     const depth = reading.depth[index];
@@ -173,6 +174,15 @@
         if (word !== undefined) follow(Number(word));
       });
     }
+    area.addEventListener("pointerleave", event => {
+      if (event.pointerType === "mouse") follow(null);
+    });
   }
+  document.addEventListener("click", event => {
+    if (event.target.dataset.word === undefined && event.target !== slider) follow(null);
+  });
+  document.addEventListener("keydown", event => {
+    if (event.key === "Escape") follow(null);
+  });
   turn();
 })();

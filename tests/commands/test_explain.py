@@ -271,9 +271,12 @@ def test_a_word_is_followed_through_the_layers(whole, chromium: Browser):
     })()""")
     chromium.click(x, y)
     assert chromium.run("[...document.querySelectorAll('.followed')].map(word => word.textContent)") == ["the"] * 4
-    said = chromium.run("document.getElementById('word').textContent")
+    said = chromium.run("document.getElementById('word').innerText")
     depth = whole[1]["readings"][8]["depth"][1]
     assert said.startswith("“the” is ") and (f"eliminated in layer {depth + 1} of 4" in said or depth >= 3)
+    chromium.click(5, 5)
+    assert chromium.run("document.querySelectorAll('.followed').length") == 0
+    assert chromium.run("getComputedStyle(document.getElementById('word')).visibility") == "hidden"
 
 
 @pytest.mark.parametrize("dark", [False, True])
