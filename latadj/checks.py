@@ -11,6 +11,7 @@ from latadj.config import (
     CalibrateConfig,
     CommandConfig,
     EvalConfig,
+    ExplainConfig,
     FinetuneConfig,
     GenerateConfig,
     GlueConfig,
@@ -103,7 +104,7 @@ def check(config: RunConfig) -> None:
     if isinstance(config, (FinetuneConfig, CalibrateConfig)):
         choices["calibration.score"] = (config.calibration.score, SCORE_NAMES)
         choices["calibration.family"] = (config.calibration.family, FAMILIES)
-    if isinstance(config, (SweepConfig, EvalConfig, GenerateConfig)):
+    if isinstance(config, (SweepConfig, EvalConfig, GenerateConfig, ExplainConfig)):
         choices["dial.target"] = (config.dial.target, ("latency", "flops"))
         if config.family is not None:
             choices["family"] = (config.family, FAMILIES)
@@ -115,6 +116,8 @@ def check(config: RunConfig) -> None:
         parse_speedups(config.speedup)
     if isinstance(config, GenerateConfig):
         one_speedup(config.speedup, "generate")
+    if isinstance(config, ExplainConfig):
+        one_speedup(config.speedup, "explain")
     if isinstance(config, CommandConfig) and config.prompt is not None and not isinstance(config, GenerateConfig):
         problems += template.problems(config.prompt, config.task)
     if isinstance(config, FinetuneConfig):
@@ -181,6 +184,8 @@ def _bounds(config: RunConfig) -> Iterator[tuple[str, float, float]]:
     if isinstance(config, GenerateConfig):
         yield "max_new_tokens", config.max_new_tokens, 1
         yield "temperature", config.temperature, 0
+    if isinstance(config, ExplainConfig):
+        yield "step", config.step, 0.01
     if isinstance(config, BenchConfig):
         yield "every", config.every, 1
         yield "clock.rounds", config.clock.rounds, 2

@@ -121,6 +121,40 @@ def glue(
         return _launch("glue", "glue", given, multirun, stages=nested.Stages())
 
 
+@app.command()
+def explain(
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[TEXT] [KEY=VALUE]...",
+            help="The text, unless there is a --file; then Hydra overrides.",
+            autocompletion=_complete,
+            show_default=False,
+        ),
+    ] = None,
+    file: Annotated[Path | None, typer.Option("--file", help="A text file to read the text from.")] = None,
+    text2: Annotated[str | None, typer.Option("--text2", help="The second text, of a model that reads pairs.")] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", help="Write one self-contained page with a slider over the speedup.")
+    ] = None,
+    cfg: Cfg = False,
+) -> None:
+    """Show which words survive to which layer: latadj explain "a fine film" speedup=3."""
+    from latadj import launch
+
+    with _one_line_errors("explain"):
+        if cfg and not arguments:
+            return _show("explain", [])
+        first, overrides = launch.prompt_and_overrides(arguments or [], file, "text", 'explain "a fine film" speedup=3')
+        if cfg:
+            return _show("explain", overrides)
+        second = next((override for override in overrides if "=" not in override), None)
+        if second is not None:
+            raise ValueError(f"{second!r} is a second text: put one text into quotes, and that of a pair after --text2")
+        texts = [first] if text2 is None else [first, text2]
+        return _launch("explain", "explain", overrides, False, texts=texts, html=html)
+
+
 def _run(command: str, module: str, overrides: list[str] | None, multirun: bool, cfg: bool) -> None:
     with _one_line_errors(command):
         if cfg:

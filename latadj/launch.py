@@ -15,6 +15,7 @@ from latadj.config import (
     CalibrateConfig,
     CommandConfig,
     EvalConfig,
+    ExplainConfig,
     FinetuneConfig,
     GenerateConfig,
     RunConfig,
@@ -22,7 +23,7 @@ from latadj.config import (
 )
 from latadj.glue_stages import opened
 from latadj.sidecar import check as check_checkpoint
-from latadj.sidecar import dial_to_generate, require_dial, uses_pretrained
+from latadj.sidecar import dial_to_explain, dial_to_generate, require_dial, uses_pretrained
 
 Prepared = TypeVar("Prepared")
 Result = TypeVar("Result")
@@ -61,21 +62,27 @@ def choose(key: str, value: str, choices: dict[str, Any]) -> Any:
     return choices.get(value, choices.get("default"))
 
 
-def prompt_and_overrides(arguments: list[str], file: Path | None) -> tuple[str, list[str]]:
-    """What `latadj generate` is to go on from: the first argument, whatever it looks like, or all of a file.
+def prompt_and_overrides(
+    arguments: list[str], file: Path | None, what: str = "prompt", example: str = 'generate "Once upon a time"'
+) -> tuple[str, list[str]]:
+    """The text that a command is given: the first argument, whatever it looks like, or all of a file.
+
+    Parameters
+    ----------
+    what, example : how the command calls it, and a call of the command
 
     Raises
     ------
     ValueError
-        if there is no prompt, there are two, or the file is not text.
+        if there is no text, there are two, or the file is not text.
     """
     if file is None:
         if not arguments:
-            raise ValueError('no prompt: give one, as in `latadj generate "Once upon a time"`, or --file FILE')
+            raise ValueError(f"no {what}: give one, as in `latadj {example}`, or --file FILE")
         return arguments[0], arguments[1:]
     texts = [argument for argument in arguments if "=" not in argument]
     if texts:
-        raise ValueError(f"--file {file} and the prompt {texts[0]!r}: give one of them")
+        raise ValueError(f"--file {file} and the {what} {texts[0]!r}: give one of them")
     try:
         return file.read_text(encoding="utf-8-sig"), arguments
     except UnicodeDecodeError as error:
@@ -137,6 +144,8 @@ def check_early(command: str, overrides: list[str]) -> RunConfig:
         hub.model_source(config.model.path)
     elif isinstance(config, CalibrateConfig):
         check_checkpoint(Path(config.checkpoint), config.task)
+    elif isinstance(config, ExplainConfig):
+        dial_to_explain(config)
     elif isinstance(config, GenerateConfig) and dial_to_generate(config) is None:
         hub.model_source(config.model.path)
     if isinstance(config, CommandConfig) and config.task.hub and not (config.task.data_dir or config.task.data_files):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from latadj.checks import one_speedup
-from latadj.config import CommandConfig, GenerateConfig, TaskConfig
+from latadj.config import CommandConfig, ExplainConfig, GenerateConfig, TaskConfig
 from latadj.elimination.latency import LatencyModel
 from latadj.elimination.profile import Dial
 from latadj.files import read_json, recover_folder, write_json
@@ -28,6 +28,8 @@ OPTIONS = {
         "protect_question",
     ),
 }
+# What follows the name of a checkpoint that `latadj explain` cannot show.
+GENERATES = "is a language model, and explain shows what a classifier reads: `latadj generate` counts its survivors"
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 
 
@@ -271,3 +273,22 @@ def dial_to_generate(config: GenerateConfig) -> Sidecar | None:
     elif speedup != 1.0:
         raise ValueError(f"speedup={speedup:g} needs a dial, and checkpoint {folder} has none: {make}")
     return sidecar
+
+
+def dial_to_explain(config: ExplainConfig) -> tuple[Sidecar, Dial]:
+    """What is known of the classifier that `latadj explain` runs, and its dial on the wanted family.
+
+    Raises
+    ------
+    ValueError
+        if there is no classifier or no dial, or the speedup is off it.
+    """
+    sidecar = check(Path(config.checkpoint))
+    if sidecar.purpose is not None and sidecar.purpose.kind == "generation":
+        raise ValueError(f"checkpoint {config.checkpoint} {GENERATES}")
+    if sidecar.dial is None:
+        make = f"`latadj calibrate checkpoint={config.checkpoint}`"
+        raise ValueError(f"checkpoint {config.checkpoint} has no dial: make one with {make} (same task=)")
+    dial = sidecar.dial.with_family(config.family) if config.family else sidecar.dial
+    dial.profile(one_speedup(config.speedup, "explain"))
+    return sidecar, dial

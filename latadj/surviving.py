@@ -39,9 +39,7 @@ def survivors_by_region(
     seen: list[list[np.ndarray]] = [[] for _ in range(layers)]
 
     def witness(layer: int, leaving: Survivors) -> None:
-        width = leaving.length
-        everyone = np.arange(leaving.batch * width) if leaving.origin is None else leaving.origin.cpu().numpy()
-        seen[layer] += np.split(everyone % width - from_end * width, np.cumsum(leaving.counts)[:-1])
+        seen[layer] += [columns - from_end * leaving.length for columns in leaving.places()]
 
     # A pass that eliminates nothing and is not observed may be transformers' own, which no one can witness.
     observer = None if profile.eliminates else lambda *_: None

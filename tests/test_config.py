@@ -83,7 +83,7 @@ def test_every_yaml_opens_with_a_command_that_composes(path):
     opening = next(line for line in lines if "latadj " in line)
     assert opening.startswith("# ")
     command, *overrides = shlex.split(opening.split("latadj ")[1])
-    overrides = overrides[1:] if command == "generate" else overrides  # the prompt
+    overrides = overrides[1:] if command in ("generate", "explain") else overrides  # the prompt
     typed("finetune" if command == "COMMAND" else command, compose(command.replace("COMMAND", "finetune"), overrides))
 
 

@@ -25,7 +25,7 @@ INLINE = re.findall(r"`(make [a-z-]+|latadj [a-z]+)`", README)
 @pytest.mark.parametrize("line", [line for line in COMMANDS if line.startswith("latadj ")])
 def test_every_latadj_command_composes(line):
     _, command, *overrides = shlex.split(line)
-    if command == "generate":
+    if command in ("generate", "explain"):
         file = overrides[0] == "--file"
         overrides = overrides[2:] if file else prompt_and_overrides(overrides, None)[1]
     typed(command, compose(command, overrides))

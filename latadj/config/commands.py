@@ -104,6 +104,19 @@ class GenerateConfig(CommandConfig):
 
 
 @dataclass
+class ExplainConfig(CommandConfig):
+    """`latadj explain`; of its task only the name counts, which says where the checkpoint is.
+
+    step : speedups that the page's slider goes up by
+    """
+
+    speedup: Any = 2
+    family: str | None = None
+    dial: DialConfig = field(default_factory=DialConfig)
+    step: float = 0.25
+
+
+@dataclass
 class BenchConfig(RunConfig):
     """`latadj bench`.
 
@@ -164,6 +177,7 @@ SCHEMAS: dict[str, type[RunConfig]] = {
     "sweep": SweepConfig,
     "eval": EvalConfig,
     "generate": GenerateConfig,
+    "explain": ExplainConfig,
     "bench": BenchConfig,
     "glue": GlueConfig,
 }

@@ -54,14 +54,14 @@ def schedule(keep: Sequence[float], lengths: np.ndarray, reads: str, protected: 
     return counts
 
 
-def flops(
+def layer_flops(
     shapes: Sequence[LayerShape],
     keep: Sequence[float],
     lengths: np.ndarray,
     reads: str,
     protected: np.ndarray | int = 0,
 ) -> np.ndarray:
-    """FLOPs of each sequence under a profile: multiply-adds times two, without embeddings and head.
+    """FLOPs of each layer and sequence under a profile: multiply-adds times two, without embeddings and head.
 
     The engine eliminates right after attention, so the output map and the feed-forward block run on the
     survivors. A last layer trimmed to the pooled position computes one query only.
@@ -73,10 +73,10 @@ def flops(
 
     Returns
     -------
-    (sequences,) FLOPs as float64
+    (layers, sequences) FLOPs as float64
     """
     counts = schedule(keep, np.asarray(lengths), reads, protected).astype(np.float64)
-    total = np.zeros(counts.shape[1])
+    found = np.zeros((len(shapes), counts.shape[1]))
     for layer, shape in enumerate(shapes):
         n_in, n_out = counts[layer], counts[layer + 1]
         trimmed = reads == POOLED and layer == len(shapes) - 1
@@ -84,9 +84,20 @@ def flops(
         pairs = n_in * (n_in + 1) / 2 if shape.causal and not trimmed else queries * n_in
         # A restored word-vector leaves with its attention update, so its output map runs too.
         projected = n_in if reads == ALL else n_out
-        total += queries * shape.query + n_in * shape.key_value + 2 * pairs * shape.attention
-        total += projected * shape.output + n_out * shape.feed_forward
-    return 2 * total
+        found[layer] = queries * shape.query + n_in * shape.key_value + 2 * pairs * shape.attention
+        found[layer] += projected * shape.output + n_out * shape.feed_forward
+    return 2 * found
+
+
+def flops(
+    shapes: Sequence[LayerShape],
+    keep: Sequence[float],
+    lengths: np.ndarray,
+    reads: str,
+    protected: np.ndarray | int = 0,
+) -> np.ndarray:
+    """FLOPs of each sequence through all layers, (sequences,) float64; see :func:`layer_flops`."""
+    return layer_flops(shapes, keep, lengths, reads, protected).sum(axis=0)
 
 
 def full_flops(shapes: Sequence[LayerShape], lengths: np.ndarray) -> np.ndarray:

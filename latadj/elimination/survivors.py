@@ -122,6 +122,10 @@ class Survivors:
             return torch.arange(self.length, device=self.device).repeat(self.batch)
         return self.origin % self.length
 
+    def places(self) -> list[np.ndarray]:
+        """For each sequence the columns of the input in which its word-vectors stood, on the host."""
+        return np.split(self.columns.cpu().numpy(), np.cumsum(self.counts)[:-1])
+
     @cached_property
     def ends(self) -> Tensor:
         """(batch,) row of each sequence's last word-vector."""

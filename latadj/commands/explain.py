@@ -1,0 +1,158 @@
+"""latadj explain: which words of a text survive to which layer, and what is answered, along the dial."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from transformers.utils import logging as transformers_logging
+
+from latadj import checkpoint, device
+from latadj.checks import one_speedup
+from latadj.commands.session import as_dict
+from latadj.config import ExplainConfig
+from latadj.elimination.attach import dial_of
+from latadj.elimination.lower import route_of
+from latadj.elimination.profile import Dial
+from latadj.files import write_json, write_text
+from latadj.heads import saved_head
+from latadj.measure.environment import environment
+from latadj.reading import Text, encode_text, pooled_column, read
+from latadj.report.console import progress
+from latadj.report.explain import print_explanation
+from latadj.report.explain_page import explain_page
+from latadj.report.reading import Explanation
+from latadj.serving import make_ready
+from latadj.sidecar import GENERATES, Sidecar, dial_to_explain
+from latadj.tasks.encode import context_of
+
+log = logging.getLogger("latadj")
+
+
+@dataclass
+class Ready:
+    """A classifier with its dial, and the text that it is to read at these speedups."""
+
+    config: ExplainConfig
+    sidecar: Sidecar
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    text: Text
+    speedups: list[float]
+    html: Path | None
+
+
+def prepare(config: ExplainConfig, texts: Sequence[str], html: Path | None) -> Ready:
+    """Load the classifier, encode the text, and find the speedups that the dial reaches here.
+
+    Parameters
+    ----------
+    texts : one, or the two of a pair
+    html : where the page is to be; None for none
+
+    Raises
+    ------
+    ValueError
+        if the checkpoint is no classifier with a dial, it reads another number of texts, a text is empty, or the
+        speedup is off the dial.
+    """
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    set_seed(config.seed)
+    if html is not None and html.is_dir():
+        raise ValueError(f"--html {html}: this is a folder; give the name of a file")
+    where, wanted = device.choose(config.device), one_speedup(config.speedup, "explain")
+    sidecar, dial = dial_to_explain(config)
+    _check_texts(texts, sidecar)
+    if saved_head(AutoConfig.from_pretrained(config.checkpoint, local_files_only=True)) == "generation":
+        raise ValueError(f"checkpoint {config.checkpoint} {GENERATES}")
+    model, tokenizer = checkpoint.load(config.checkpoint, head="classification")
+    model.eval().to(where)
+    purpose = sidecar.purpose
+    limit = context_of(model, tokenizer)
+    text = encode_text(texts, tokenizer, min(limit, purpose.max_length) if purpose else limit)
+    make_ready(
+        model,
+        sidecar,
+        dial,
+        model.device,
+        precision=config.device.precision,
+        target=config.dial.target,
+        batch=purpose.batch_size if purpose else None,
+    )
+    dial_of(model).profile(wanted)  # marked in this device's time it may end earlier
+    speedups = grid(dial_of(model), wanted, config.step) if html else sorted({1.0, wanted})
+    return Ready(config, sidecar, model, tokenizer, text, speedups, html)
+
+
+def run(ready: Ready) -> dict[str, Any]:
+    """Read the text at every speedup, print what survives at the one asked for, and write page and result.
+
+    Returns
+    -------
+    what ``explain/explain.json`` holds
+    """
+    config, model, text = ready.config, ready.model, ready.text
+    readings = []
+    with progress("reading", len(ready.speedups)) as steps:
+        for speedup in ready.speedups:
+            readings.append(read(model, text, speedup))
+            steps.advance(note=f"{speedup:g}x")
+    pooled = pooled_column(model, text)
+    explanation = Explanation(
+        model=config.model.name,
+        task=ready.sidecar.task,
+        labels=_labels(model, ready.sidecar),
+        words=text.words,
+        tokens=text.tokens,
+        pooled=pooled,
+        target=dial_of(model).target,
+        readings=tuple(readings),
+        asked=ready.speedups.index(one_speedup(config.speedup, "explain")),
+    )
+    print_explanation(explanation)
+    result = {
+        "schema": "latadj.explain/1",
+        **asdict(explanation),
+        "environment": environment(model.device, route_of(model).precision),
+        "config": as_dict(config),
+    }
+    folder = Path(config.folder) / "explain"
+    write_json(folder / "explain.json", result)
+    if ready.html is not None:
+        write_text(ready.html, explain_page(explanation))
+        log.info("wrote %s and %s", ready.html, folder / "explain.json")
+    return result
+
+
+def grid(dial: Dial, wanted: float, step: float) -> list[float]:
+    """Speedups of the slider: from 1 up in steps, the one asked for among them, and the dial's reach at the end."""
+    reach = dial.reach()
+    steps = [round(1 + step * number, 4) for number in range(int((reach - 1) / step + 1e-9) + 1)]
+    end = int(100 * reach) / 100
+    return sorted({*steps, wanted, *([end] if end > steps[-1] + step / 2 else [])})
+
+
+def _check_texts(texts: Sequence[str], sidecar: Sidecar) -> None:
+    """Refuse texts that the classifier cannot be asked about."""
+    columns = sidecar.purpose.text if sidecar.purpose else None
+    if columns and len(columns) != len(texts):
+        names = " and ".join(columns)
+        if len(texts) == 1:
+            raise ValueError(f"this model reads a pair ({names}), and there is one text: give the second with --text2")
+        raise ValueError(f"this model reads one text ({names}), and there are two: leave out --text2")
+    for text in texts:
+        if not text.strip():
+            raise ValueError('the text is empty: give one, as in `latadj explain "a fine film"`, or --file FILE')
+
+
+def _labels(model: PreTrainedModel, sidecar: Sidecar) -> tuple[str, ...]:
+    """Names of the labels, by the task or, where it is not known, by the model's own config."""
+    count = model.config.num_labels
+    if count == 1:
+        return ()
+    if sidecar.purpose and len(sidecar.purpose.labels) == count:
+        return tuple(sidecar.purpose.labels)
+    return tuple(str(model.config.id2label[number]) for number in range(count))
