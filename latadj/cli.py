@@ -100,6 +100,25 @@ def generate(
         return _launch("generate", "generate", overrides, False, prompt=prompt)
 
 
+@app.command()
+def info(
+    path: Annotated[
+        Path | None,
+        typer.Argument(
+            help="A checkpoint's folder, or that of the run that made it; the default checkpoint if left out.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+) -> None:
+    """What a checkpoint holds: model, task, dial, devices, metrics; warns if this device was not calibrated."""
+    with _one_line_errors("info"):
+        from latadj import launch
+        from latadj.commands import info as work
+
+        work.run(path or Path(launch.compose("sweep", []).checkpoint), as_json)
+
+
 def _run(command: str, module: str, overrides: list[str] | None, multirun: bool, cfg: bool) -> None:
     with _one_line_errors(command):
         if cfg:
