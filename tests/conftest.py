@@ -4,8 +4,11 @@ import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+from collections.abc import Iterator
+
 import pytest
 import torch
+from browser import Browser
 from tiny import batch_of, tiny
 from transformers import PreTrainedModel
 
@@ -28,3 +31,10 @@ def use_checkpointing(model: PreTrainedModel, **options: object) -> None:
     """Turn gradient checkpointing on, under the name that this transformers release has for it."""
     enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
     enable(options or None)
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """One headless Chromium for all tests of pages; each opens its own page in it."""
+    with Browser(tmp_path_factory.mktemp("chromium")) as browser:
+        yield browser
