@@ -63,6 +63,8 @@ class Sweep:
     target : what the dial was marked in, ``latency`` or ``flops``
     unreachable, reach : speedups asked for that this device does not reach, and the largest that it does
     samples_s : raw seconds of every timed batch, contestant -> rounds -> batches
+    batch_lengths, batch_texts : tokens of the longest text, and number of texts, in every timed batch, by baseline;
+        speedups run the bucketed ones
     """
 
     model: str
@@ -79,6 +81,8 @@ class Sweep:
     unreachable: list[float] = field(default_factory=list)
     reach: float | None = None
     samples_s: dict[str, list[list[float]]] = field(default_factory=dict)
+    batch_lengths: dict[str, list[int]] = field(default_factory=dict)
+    batch_texts: dict[str, list[int]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         return {"schema": SCHEMA, **asdict(self)}
