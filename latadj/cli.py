@@ -101,6 +101,12 @@ def generate(
 
 
 @app.command()
+def report(overrides: Overrides = None, multirun: Multirun = False, cfg: Cfg = False) -> None:
+    """One HTML page of all that a run's folder holds: latadj report folder=FOLDER."""
+    _run("report", "report", overrides, multirun, cfg)
+
+
+@app.command()
 def info(
     path: Annotated[
         Path | None,

@@ -8,6 +8,7 @@ from latadj.config.commands import (
     EvalConfig,
     FinetuneConfig,
     GenerateConfig,
+    ReportConfig,
     RunConfig,
     SweepConfig,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "HubConfig",
     "ModelConfig",
     "PromptConfig",
+    "ReportConfig",
     "RunConfig",
     "SearchConfig",
     "StageConfig",

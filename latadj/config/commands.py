@@ -125,6 +125,11 @@ class BenchConfig(RunConfig):
     measure: BenchMeasureConfig = field(default_factory=BenchMeasureConfig)
 
 
+@dataclass
+class ReportConfig(CommandConfig):
+    """`latadj report`; model and task only say which folder, where ``folder`` does not."""
+
+
 SCHEMAS: dict[str, type[RunConfig]] = {
     "finetune": FinetuneConfig,
     "calibrate": CalibrateConfig,
@@ -132,4 +137,5 @@ SCHEMAS: dict[str, type[RunConfig]] = {
     "eval": EvalConfig,
     "generate": GenerateConfig,
     "bench": BenchConfig,
+    "report": ReportConfig,
 }
