@@ -1,9 +1,10 @@
 """The sweep's result, typed; its JSON form is the one truth that tables and pictures are made from."""
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from latadj.measure.clock import Interval
+if TYPE_CHECKING:  # a report is made of files, without torch
+    from latadj.measure.clock import Interval
 
 SCHEMA = "latadj.sweep/1"
 # What `measured` is counted from, besides the baselines: the dial's own speedup 1, in the same precision.
@@ -20,7 +21,7 @@ class Measured:
     ci: tuple[float, float]
 
     @classmethod
-    def of(cls, interval: Interval) -> "Measured":
+    def of(cls, interval: "Interval") -> "Measured":
         return cls(interval.median, (interval.low, interval.high))
 
 

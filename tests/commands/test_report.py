@@ -1,5 +1,8 @@
 """latadj report, through the real command line, on folders made by hand."""
 
+import subprocess
+import sys
+
 import folders
 import pytest
 from typer.testing import CliRunner
@@ -66,3 +69,11 @@ def test_a_folder_that_cannot_be_written(tmp_path):
 def test_its_config_composes_without_any_package_of_weights():
     config = typed("report", compose("report", ["model=flan_t5", "task=newsgroups"]))
     assert (config.model.path, config.task.files, config.folder) == ("", None, "outputs/flan_t5-newsgroups")
+
+
+def test_neither_torch_nor_transformers_is_imported():
+    code = (
+        "import sys, latadj.commands.report, latadj.launch;"
+        "sys.exit(bool({'torch', 'transformers', 'datasets'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -63,8 +63,8 @@ def test_the_page_says_what_matters_first(tmp_path):
         "in length-sorted batches. Accuracy is then 78.70, 1.70 points below the better full model's 80.40 "
         "(drop, 95%: +0.30 to +3.30).",
         "Full model 80.40 accuracy; plain model 80.40, this checkpoint at 1x 80.00",
-        "Within 1 point 1x +0.40 points, 2.04x over the full model",
-        "The dial is off by 2.0%",
+        "Within 1 point 1x loses 0.40 points, 2.04x over the full model",
+        "Dial off by 2.0%",
         "Out of reach here: 5x; the dial ends at 3.60x.",
         "plain accuracy 0.8123; 9 s",
         "accuracy, test 76.54 (95%: 74.0 to 79.0)",

@@ -43,16 +43,19 @@ def dial(sources: Sources, results: Results | None) -> Section:
         shown = table(["asked", "predicted", "FLOPs"], rows, numbers={0, 1, 2})
         return Section("dial", title, note(said) + shown + missing("The clock was left out.", "latadj sweep"))
     series = [_measured(results.positions)]
-    if all(position.predicted is not None for position in results.positions):
-        asked = [position.asked for position in results.positions]
-        series.append(Series("predicted", asked, [position.predicted for position in results.positions], dashed=True))
+    asked = [position.asked for position in results.positions]
+    predicted = [position.predicted for position in results.positions]
+    as_asked = all(value is not None and abs(value / at - 1) < 0.01 for value, at in zip(predicted, asked, strict=True))
+    if not as_asked and None not in predicted:
+        series.append(Series("predicted", asked, predicted, dashed=True))
     chart = line_chart(
         series,
-        title="speedup measured and predicted against the speedup asked for",
+        title="speedup measured against the speedup asked for",
         x_label="speedup asked for",
         y_label="speedup over 1x",
         diagonal=True,
-        caption="Dotted: exactly what was asked for. Band: 95% interval over rounds.",
+        caption=f"Dotted: exactly what was asked for{', which is what was predicted' if as_asked else ''}. Band: 95% "
+        "interval over rounds.",
     )
     if results.target == "flops":
         said += " Measured is time all the same, so it need not follow the diagonal."

@@ -65,17 +65,22 @@ def _by_length(milliseconds: dict[str, np.ndarray], lengths: list[int], texts: l
     if len({lengths[place] for place in order}) < 3:
         return ""
     x = [float(lengths[place]) for place in order]
+    slow = max(values.max() for values in milliseconds.values()) >= 1000
+    unit = 1000 if slow else 1  # four digits would meet the axis's name on a phone
     series = [
         Series(
-            "full model" if name == full else name, x, [float(values[place]) for place in order], dashed=name == full
+            "full model" if name == full else name,
+            x,
+            [float(values[place]) / unit for place in order],
+            dashed=name == full,
         )
         for name, values in milliseconds.items()
     ]
     return line_chart(
         series,
-        title="milliseconds of a batch against the length of its longest text",
+        title="time of a batch against the length of its longest text",
         x_label="tokens of a batch's longest text",
-        y_label="milliseconds a batch",
+        y_label="seconds a batch" if slow else "milliseconds a batch",
         caption="" if len(whole) == len(texts) else "Without the last batch, which holds fewer texts.",
     )
 

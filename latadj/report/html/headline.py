@@ -79,7 +79,7 @@ def _of_sweep(results: Results) -> str:
     if errors and results.target == "latency":
         worst = max(errors, key=lambda name: errors[name])
         said = f"from asked to measured, median; at worst {errors[worst]:.1%}, at {worst}"
-        tiles.append(tile("The dial is off by", f"{np.median(list(errors.values())):.1%}", said))
+        tiles.append(tile("Dial off by", f"{np.median(list(errors.values())):.1%}", said))
     return f'<p class="lede">{text(sentence(results))}</p><div class="tiles">{"".join(tiles)}</div>'
 
 
@@ -97,10 +97,16 @@ def _within(results: Results) -> str:
     fine = [position for position in results.positions if position.loss <= most]
     if not fine:
         least = min(results.positions, key=lambda position: position.loss)
-        return tile(f"Within {name}", "none", f"{least.name} loses least: {results.loss(least.loss, unit=True)}")
+        return tile(f"Within {name}", "none", f"{least.name} loses least, {_moved(results, least)[1]}")
     best = fine[-1]
     clock = f", {times(best.over_full.speedup)} over the full model" if best.over_full else ""
-    return tile(f"Within {name}", best.name, f"{results.loss(best.loss, unit=True)}{clock}")
+    return tile(f"Within {name}", best.name, f"{' '.join(_moved(results, best))}{clock}")
+
+
+def _moved(results: Results, one: Position) -> tuple[str, str]:
+    """Which way the metric went, and how far."""
+    far = f"{abs(one.loss):.1%} of perplexity" if results.generates else f"{100 * abs(one.loss):.2f} points"
+    return ("loses" if one.loss > 0 else "gains"), far
 
 
 def _named(sources: Sources) -> dict[str, Any]:

@@ -74,11 +74,11 @@ class Results:
         """A value of the metric as it is written: percent without the sign, or perplexity."""
         return f"{value if self.generates else 100 * value:.{digits}f}"
 
-    def loss(self, value: float, unit: bool = False) -> str:
+    def loss(self, value: float) -> str:
         """A loss as it is written."""
         if self.generates:
             return minus(f"{value:+.1%}")
-        return minus(f"{100 * value:+.2f}{' points' if unit else ''}")
+        return minus(f"{100 * value:+.2f}")
 
     @property
     def loss_name(self) -> str:
