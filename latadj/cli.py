@@ -155,6 +155,31 @@ def explain(
         return _launch("explain", "explain", overrides, False, texts=texts, html=html)
 
 
+@app.command()
+def report(overrides: Overrides = None, multirun: Multirun = False, cfg: Cfg = False) -> None:
+    """One HTML page of all that a run's folder holds: latadj report folder=FOLDER."""
+    _run("report", "report", overrides, multirun, cfg)
+
+
+@app.command()
+def info(
+    path: Annotated[
+        Path | None,
+        typer.Argument(
+            help="A checkpoint's folder, or that of the run that made it; the default checkpoint if left out.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+) -> None:
+    """What a checkpoint holds: model, task, dial, devices, metrics; warns if this device was not calibrated."""
+    with _one_line_errors("info"):
+        from latadj import launch
+        from latadj.commands import info as work
+
+        work.run(path or Path(launch.compose("sweep", []).checkpoint), as_json)
+
+
 def _run(command: str, module: str, overrides: list[str] | None, multirun: bool, cfg: bool) -> None:
     with _one_line_errors(command):
         if cfg:

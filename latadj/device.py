@@ -8,6 +8,7 @@ import torch
 from latadj.config import DeviceConfig
 from latadj.elimination.maps import computes_bf16
 from latadj.measure.environment import processor
+from latadj.measure.place import Place
 
 # Numbers of glibc's mallopt.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
@@ -54,8 +55,8 @@ def keep_freed_memory() -> bool:
 
 def place(device: torch.device) -> str:
     """Name of this device with all that its speed depends on, but for the precision."""
-    threads = "" if device.type == "cuda" else f", {torch.get_num_threads()} threads"
-    return f"{processor(device)}, {device.type}{threads}, torch {torch.__version__}"
+    threads = None if device.type == "cuda" else torch.get_num_threads()
+    return str(Place(processor(device), device.type, threads, torch.__version__))
 
 
 def trains_in_bf16(config: DeviceConfig, device: torch.device) -> bool:

@@ -13,6 +13,7 @@ from latadj.checks import parse_speedups
 from latadj.commands import sweep_generation
 from latadj.commands.full_model import fine_tuned
 from latadj.commands.full_model import plain as plain_model
+from latadj.commands.kept import Kept
 from latadj.commands.session import Session, as_dict, open_checkpoint, serve, under, within_reach
 from latadj.config import SweepConfig
 from latadj.elimination.attach import at_speedup, dial_of
@@ -58,20 +59,22 @@ def run(session: Session) -> Sweep | GenerationSweep:
     headline = rows_of(next(iter(tests.values())))
 
     work = Path(config.folder) / "sweep"
-    sweep = _score(session, within_reach(session), tests)
+    kept = Kept(config.task, next(iter(session.splits.tests.values())))
+    sweep = _score(session, within_reach(session), tests, kept)
     if config.measure.batches > 0:
         _time(session, sweep, headline)
     write_json(work / "sweep.json", sweep.to_json())
     write_text(work / "sweep.csv", csv_text(sweep))
     write_text(work / "sweep.md", markdown(sweep))
     plot_sweep(sweep, work / "sweep.png")
+    kept.write(work / "predictions.csv")
     print_sweep(sweep)
     log.info("wrote sweep.json, sweep.csv, sweep.md and sweep.png to %s", work)
     return sweep
 
 
-def _score(session: Session, speedups: list[float], tests: dict[str, Any]) -> Sweep:
-    """Metric, drop and agreement at every speedup, without the clock."""
+def _score(session: Session, speedups: list[float], tests: dict[str, Any], kept: Kept) -> Sweep:
+    """Metric, drop and agreement at every speedup, without the clock; ``kept`` gets what the model said at each."""
     config = session.config
     assert isinstance(config, SweepConfig)
     dial, route = dial_of(session.model), route_of(session.model)
@@ -83,9 +86,11 @@ def _score(session: Session, speedups: list[float], tests: dict[str, Any]) -> Sw
 
     protected = protected_counts(rows[first])
 
-    def answers(model: PreTrainedModel) -> dict[str, Any]:
+    def answers(model: PreTrainedModel, at: float | None = None) -> dict[str, Any]:
         session.settle(model)
         said = {name: predict(model, session.tokenizer, part, outputs=session.outputs) for name, part in rows.items()}
+        if at is not None:
+            kept.add(at, said[first])
         return {name: kind.predictions(part, tests[name], examples[name]) for name, part in said.items()}
 
     def headline(predictions: dict[str, Any]) -> float:
@@ -98,7 +103,7 @@ def _score(session: Session, speedups: list[float], tests: dict[str, Any]) -> Sw
     found: list[Row] = []
     with progress("sweep", len(speedups) + 1 + (plain is not None)) as steps:
         with at_speedup(session.model, 1.0):
-            full, settled_full = answers(session.model), kind.settled
+            full, settled_full = answers(session.model, 1.0), kind.settled
         steps.advance(note="full model")
         best = full
         plain_metric = plain_scores = None
@@ -110,7 +115,7 @@ def _score(session: Session, speedups: list[float], tests: dict[str, Any]) -> Sw
             steps.advance(note="plain model")
         for wanted in speedups:
             with at_speedup(session.model, wanted):
-                predictions = full if wanted == 1.0 else answers(session.model)
+                predictions = full if wanted == 1.0 else answers(session.model, wanted)
             settled = settled_full if wanted == 1.0 else kind.settled
             scored = score(config.task.metric, predictions[first], best[first], labels, config.seed)
             profile = dial.profile(wanted)
@@ -197,6 +202,9 @@ def _time(session: Session, sweep: Sweep, rows: list[dict[str, Any]]) -> None:
         row.measured[OWN] = Measured.of(speedup(seconds["1x"], ours, config.seed))
         row.latency_ms = percentiles_ms(ours)
     sweep.samples_s = {name: values.tolist() for name, values in seconds.items()}
+    sweep.batch_texts, sweep.batch_lengths = (
+        {name: [batch["input_ids"].shape[side] for batch in part] for name, part in batches.items()} for side in (0, 1)
+    )
 
 
 def _to(batch: Batch, where: torch.device) -> Batch:

@@ -10,6 +10,7 @@ from latadj.config.commands import (
     FinetuneConfig,
     GenerateConfig,
     GlueConfig,
+    ReportConfig,
     RunConfig,
     SweepConfig,
 )
@@ -51,6 +52,7 @@ __all__ = [
     "HubConfig",
     "ModelConfig",
     "PromptConfig",
+    "ReportConfig",
     "RunConfig",
     "SearchConfig",
     "StageConfig",

@@ -171,6 +171,11 @@ class GlueConfig(RunConfig):
     measure: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass
+class ReportConfig(CommandConfig):
+    """`latadj report`; model and task only say which folder, where ``folder`` does not."""
+
+
 SCHEMAS: dict[str, type[RunConfig]] = {
     "finetune": FinetuneConfig,
     "calibrate": CalibrateConfig,
@@ -180,4 +185,5 @@ SCHEMAS: dict[str, type[RunConfig]] = {
     "explain": ExplainConfig,
     "bench": BenchConfig,
     "glue": GlueConfig,
+    "report": ReportConfig,
 }

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from latadj.measure.affinity import affinity
+from latadj.measure.place import cpu_name, cpuinfo
 
 PACKAGES = ("latadj", "torch", "transformers", "datasets", "accelerate", "numpy")
 # Instructions that decide how fast a matrix product is in some precision: of x86, and after `asimddp` of Arm.
@@ -42,23 +43,13 @@ def processor(device: torch.device) -> str:
     """Name of the processor that a device computes on."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    found = _cpuinfo("model name")
-    return platform.processor() if found is None else found
+    return cpu_name()
 
 
 def _cpu_flags() -> list[str] | None:
     """Those of ``CPU_FLAGS`` that the processor has; None where the system does not say."""
-    found = _cpuinfo("flags", "Features")
+    found = cpuinfo("flags", "Features")
     return None if found is None else [flag for flag in CPU_FLAGS if flag in found.split()]
-
-
-def _cpuinfo(*keys: str) -> str | None:
-    """What Linux says of the first core under one of these keys; None on another system."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return None
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(keys)), "")
 
 
 def _version(package: str) -> str | None:

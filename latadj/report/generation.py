@@ -1,12 +1,12 @@
 """The result of a generation task, typed; its JSON form is what tables and pictures are made from."""
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latadj.measure.clock import speedup
-from latadj.measure.generation import GenerationTimes
+if TYPE_CHECKING:  # a report is made of files, without torch
+    from latadj.measure.generation import GenerationTimes
 
 SCHEMA = "latadj.sweep.generation/1"
 # Contestants of the clock, beside the speedups: transformers' own forward, and the dial's own speedup 1.
@@ -62,8 +62,10 @@ class GenerationRow:
         """Its contestant's name in the raw samples, such as ``2x``."""
         return f"{self.speedup:g}x"
 
-    def clock(self, times: GenerationTimes, seed: int) -> None:
+    def clock(self, times: "GenerationTimes", seed: int) -> None:
         """Fill in what the clock showed; ``PLAIN`` and ``OWN`` are among its contestants."""
+        from latadj.measure.clock import speedup
+
         first, decoding, bytes_of = times.first_token, times.decoding, times.cache_bytes
         over_plain = speedup(first[PLAIN], first[self.name], seed)
         over_own = speedup(first[OWN], first[self.name], seed)
@@ -120,7 +122,7 @@ class GenerationSweep:
         """Perplexity that increases count from: the better of the two full models'."""
         return min(self.baseline_metric, self.plain_metric)
 
-    def clock(self, times: GenerationTimes, seed: int) -> None:
+    def clock(self, times: "GenerationTimes", seed: int) -> None:
         """Fill in what the clock showed of the plain model and of every row."""
         self.plain_ttft_ms = 1000 * float(np.median(times.first_token[PLAIN]))
         self.plain_tokens_per_s = times.tokens_per_s(PLAIN)

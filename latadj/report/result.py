@@ -1,9 +1,10 @@
 """The sweep's result, typed; its JSON form is the one truth that tables and pictures are made from."""
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from latadj.measure.clock import Interval
+if TYPE_CHECKING:  # a report is made of files, without torch
+    from latadj.measure.clock import Interval
 
 SCHEMA = "latadj.sweep/1"
 # What `measured` is counted from, besides the baselines: the dial's own speedup 1, in the same precision.
@@ -20,7 +21,7 @@ class Measured:
     ci: tuple[float, float]
 
     @classmethod
-    def of(cls, interval: Interval) -> "Measured":
+    def of(cls, interval: "Interval") -> "Measured":
         return cls(interval.median, (interval.low, interval.high))
 
 
@@ -71,6 +72,8 @@ class Sweep:
     target : what the dial was marked in, ``latency`` or ``flops``
     unreachable, reach : speedups asked for that this device does not reach, and the largest that it does
     samples_s : raw seconds of every timed batch, contestant -> rounds -> batches
+    batch_lengths, batch_texts : tokens of the longest text, and number of texts, in every timed batch, by baseline;
+        speedups run the bucketed ones
     """
 
     model: str
@@ -88,6 +91,8 @@ class Sweep:
     reach: float | None = None
     samples_s: dict[str, list[list[float]]] = field(default_factory=dict)
     plain_scores: dict[str, dict[str, float]] | None = None
+    batch_lengths: dict[str, list[int]] = field(default_factory=dict)
+    batch_texts: dict[str, list[int]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         return {"schema": SCHEMA, **asdict(self)}

@@ -126,6 +126,34 @@ def test_eval_gives_metric_latency_and_predictions(root, sweep):
     assert right == pytest.approx(found["scores"]["dev"]["accuracy"])
 
 
+def test_sweep_keeps_what_was_said_of_every_test_example(root, sweep):
+    with (root / "out" / "sweep" / "predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == sweep["test_examples"]
+    for row in sweep["rows"]:
+        name = f"{row['speedup']:g}x"
+        right = np.mean([found[f"prediction_{name}"] == found["label"] for found in rows])
+        assert right == pytest.approx(row["metric"])
+        assert all(0.5 <= float(found[f"probability_{name}"]) <= 1 for found in rows)
+    lengths, texts = sweep["batch_lengths"], sweep["batch_texts"]
+    assert lengths["bucketed"] == sorted(lengths["bucketed"])
+    assert [len(part) for part in (lengths["bucketed"], texts["bucketed"])] == [2, 2]
+    assert sum(texts["max_padded"]) == sum(texts["bucketed"])
+
+
+def test_report_makes_one_page_of_the_run(root, sweep):
+    result = run("report", *toy.overrides(root))
+    assert result.exit_code == 0, result.output
+    html = (root / "out" / "report" / "report.html").read_text(encoding="utf-8")
+    assert "latadj report: minilm on sst2" in html
+    for row in sweep["rows"]:
+        assert f"{100 * row['metric']:.2f}" in html
+        assert f"{row['measured'][OWN]['speedup']:.2f}x" in html
+    assert "Changed predictions" in html
+    assert "is not there" not in html
+    shutil.rmtree(root / "out" / "report")
+
+
 def test_bf16_weights_give_nearly_the_same_metric(root, tmp_path):
     common = [*toy.overrides(root), f"folder={tmp_path}", f"checkpoint={root / 'out' / 'checkpoint'}"]
     result = run("sweep", *common, "device.precision=bf16", "speedup=[1,2]", "measure.batches=0")

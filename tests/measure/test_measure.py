@@ -93,9 +93,7 @@ def test_the_environment_says_what_is_needed_to_run_again():
 def test_the_environment_names_the_instructions_that_matter(monkeypatch, tmp_path):
     cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text("model name\t: A Processor\nflags\t\t: fpu avx512f amx_tile avx512f_not sse\n")
-    monkeypatch.setattr(
-        "latadj.measure.environment.Path", lambda path: cpuinfo if path == "/proc/cpuinfo" else Path(path)
-    )
+    monkeypatch.setattr("latadj.measure.place.Path", lambda path: cpuinfo if path == "/proc/cpuinfo" else Path(path))
     found = environment(CPU, "fp32")
     assert (found["processor"], found["cpu_flags"]) == ("A Processor", ["avx512f", "amx_tile"])
     cpuinfo.write_text("processor\t: 0\nFeatures\t: fp asimd i8mm bf16\n")

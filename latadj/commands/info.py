@@ -1,0 +1,226 @@
+"""latadj info: what a checkpoint holds, without loading it; neither torch nor transformers where that can be."""
+
+import json
+import logging
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from latadj.elimination.profile import Dial
+from latadj.elimination.window import WHOLE
+from latadj.files import read_json
+from latadj.measure.place import Place, likely_cpu
+from latadj.report.info import DeviceInfo, DialInfo, Info, Position, Served, Shape, Tested
+from latadj.report.info_views import print_info
+from latadj.sidecar import WEIGHTS, Device, Serving, Sidecar, check
+from latadj.weights import read_headers, shape_of
+
+log = logging.getLogger("latadj")
+SHOWN = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0)
+
+
+def run(path: Path, as_json: bool = False) -> Info:
+    """Print what a checkpoint holds; ``path`` is its folder or that of the run that made it.
+
+    Raises
+    ------
+    ValueError
+        if there is no whole checkpoint.
+    """
+    info = inspect(path)
+    if as_json:
+        print(json.dumps(info.to_json(), indent=1, allow_nan=False))
+    else:
+        print_info(info)
+    return info
+
+
+def inspect(path: Path) -> Info:
+    """What a checkpoint holds, see :func:`run`."""
+    folder = _folder(path)
+    sidecar = check(folder)
+    config = read_json(folder / "config.json", "transformers model", "copy the folder anew")
+    if not isinstance(config, dict) or "model_type" not in config:
+        raise ValueError(f"{folder / 'config.json'}: expected a transformers config with a model_type")
+    weights = read_headers(folder)
+    architectures = config.get("architectures") or [None]
+    here = _here(sidecar)
+    found = Info(
+        folder=str(folder),
+        model=Shape(config["model_type"], architectures[0], *shape_of(config), **asdict(weights)),
+        task=sidecar.task,
+        purpose=asdict(sidecar.purpose) if sidecar.purpose else None,
+        dial=_dial(sidecar, here) if sidecar.dial else None,
+        devices=[_device(name, device, here) for name, device in sidecar.devices.items()],
+        here=str(here),
+        validation=_stages(sidecar),
+        tested=_tested(folder, sidecar),
+        calibration=dict(sidecar.notes.get("calibration") or {}),
+        run=sidecar.notes.get("run"),
+        seed=sidecar.notes.get("seed"),
+    )
+    found.warnings = _warnings(found, sidecar, here)
+    return found
+
+
+def _folder(path: Path) -> Path:
+    """The checkpoint's folder: ``path``, or its ``checkpoint`` if it is a run's folder."""
+    if path.is_file():
+        raise ValueError(f"{path}: this is a file; name a checkpoint's folder, or that of the run that made it")
+    inside = path / "checkpoint"
+    return inside if inside.is_dir() and not (path / "config.json").exists() else path
+
+
+def _here(sidecar: Sidecar) -> Place:
+    """The device that a command would take; torch is asked only where it decides."""
+    known = [place for place in map(Place.of, sidecar.devices) if place is not None]
+    likely = likely_cpu()
+    gpus = any(place.kind != "cpu" for place in known)
+    if likely is not None and not gpus and (likely in known or not any(map(likely.but_for_threads, known))):
+        return likely
+    from latadj import device
+    from latadj.config import DeviceConfig
+
+    found = Place.of(device.place(device.choose(DeviceConfig())))
+    assert found is not None
+    return found
+
+
+def _dial(sidecar: Sidecar, here: Place) -> DialInfo:
+    dial = sidecar.dial
+    assert dial is not None
+    precision, batch = None, None
+    device = sidecar.devices.get(str(here))
+    if device is not None and (served := _headline(device, sidecar)) is not None:
+        precision, serving = served
+        latency = serving.model(sidecar.purpose.batch_size if sidecar.purpose else None)
+        assert latency is not None
+        dial, batch = dial.on(latency), latency.batch
+    return DialInfo(
+        family=dial.family,
+        score=dial.score,
+        target=dial.target,
+        precision=precision,
+        batch=batch,
+        max_speedup=dial.max_speedup,
+        reach=dial.reach(),
+        reads=dial.reads,
+        searched=[anchor.speedup for anchor in dial.anchors],
+        window=None if dial.window == WHOLE else dial.window.text(),
+        layer_acc=list(dial.layer_acc),
+        positions=[_position(dial, speedup) for speedup in SHOWN if speedup <= dial.max_speedup],
+    )
+
+
+def _headline(device: Device, sidecar: Sidecar) -> tuple[str, Serving] | None:
+    """The precision whose clock is shown: what ``auto`` takes, else fp32, else any that was measured."""
+    order = [device.precision, "fp32", *device.serving]
+    return next(
+        ((name, device.serving[name]) for name in order if name in device.serving and device.serving[name].models), None
+    )
+
+
+def _position(dial: Dial, speedup: float) -> Position:
+    if not dial.reaches(speedup):
+        return Position(speedup)
+    profile = dial.profile(speedup)
+    seconds = None
+    if dial.latency is not None:
+        seconds = float(dial.latency.seconds(profile.keep, np.asarray(dial.lengths), dial.reads).mean())
+    return Position(
+        speedup,
+        list(profile.keep),
+        dial.speedup_of(profile),
+        dial.predicted(profile),
+        None if seconds is None else 1000 * seconds,
+    )
+
+
+def _device(name: str, device: Device, here: Place) -> DeviceInfo:
+    serving = [
+        Served(precision, served.kernel, model.batch, model.error)
+        for precision, served in device.serving.items()
+        for model in sorted(served.models, key=lambda model: model.batch)
+    ]
+    serving += [Served(name, served.kernel) for name, served in device.serving.items() if not served.models]
+    return DeviceInfo(name, name == str(here), device.precision, device.trials, serving)
+
+
+def _stages(sidecar: Sidecar) -> dict[str, dict[str, Any]]:
+    stages = sidecar.notes.get("validation") or {}
+    return {str(name): dict(found) for name, found in stages.items() if isinstance(found, dict)}
+
+
+def _tested(folder: Path, sidecar: Sidecar) -> list[Tested]:
+    """Test results of the run folder that this checkpoint lies in, if they are of it."""
+    weights = max((folder / name).stat().st_mtime for name in WEIGHTS if (folder / name).is_file())
+    found = []
+    for path in (folder.parent / "sweep" / "sweep.json", folder.parent / "eval" / "eval.json"):
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            if _is_of(data, folder, sidecar):
+                found.append(_scores(data, path, weights))
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            log.warning("%s is damaged, so it is left out", path)
+    return found
+
+
+def _is_of(data: dict[str, Any], folder: Path, sidecar: Sidecar) -> bool:
+    return data["task"] == sidecar.task and Path(data["config"]["checkpoint"]).name == folder.name
+
+
+def _scores(data: dict[str, Any], path: Path, weights: float) -> Tested:
+    rows = data["rows"] if "rows" in data else [{**data, "metric": _first(data)}]
+    time = data["environment"].get("time")
+    return Tested(
+        file=str(path),
+        metric=data["metric"],
+        full=data.get("baseline_metric"),
+        scores={f"{row['speedup']:g}": float(row["metric"]) for row in rows},
+        time=time,
+        older=time is not None and datetime.fromisoformat(time).timestamp() < weights,
+    )
+
+
+def _first(data: dict[str, Any]) -> float:
+    """The headline split's metric in what `latadj eval` wrote."""
+    return float(next(iter(data["scores"].values()))[data["metric"]])
+
+
+def _warnings(info: Info, sidecar: Sidecar, here: Place) -> list[str]:
+    task = info.task or "TASK"
+    folder = Path(info.folder)
+    where = f"folder={folder.parent}" if folder.name == "checkpoint" else f"checkpoint={folder}"
+    calibrate = f"latadj calibrate task={task} {where}"
+    if info.dial is None:
+        return [f"there is no dial, so it runs at speedup 1 only: make one with `{calibrate}`"]
+    lines = []
+    if not any(device.here for device in info.devices):
+        threads = [
+            str(place.threads)
+            for place in map(Place.of, sidecar.devices)
+            if place is not None and here.but_for_threads(place) and place.threads is not None
+        ]
+        device_only = f"`{calibrate} calibration.device_only=true`"
+        if threads:
+            lines.append(
+                f"calibrated here with {' and '.join(threads)} threads, commands now take {here.threads}, for which "
+                f"the dial is marked in FLOPs: give device.threads={threads[0]}, or run {device_only}"
+            )
+        else:
+            known = "; ".join([device.place for device in info.devices]) or "no device"
+            lines.append(
+                f"this device ({here}) is not one it was calibrated on ({known}), so the dial is marked in FLOPs "
+                f"here: measure this device with {device_only}"
+            )
+    lines += [
+        f"{result.file} is older than the weights, so it may be of others: run `latadj {Path(result.file).stem}` again"
+        for result in info.tested
+        if result.older
+    ]
+    return lines
