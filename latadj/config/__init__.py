@@ -8,6 +8,7 @@ from latadj.config.commands import (
     EvalConfig,
     FinetuneConfig,
     GenerateConfig,
+    PredictConfig,
     RunConfig,
     SweepConfig,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "GenerateConfig",
     "HubConfig",
     "ModelConfig",
+    "PredictConfig",
     "PromptConfig",
     "RunConfig",
     "SearchConfig",

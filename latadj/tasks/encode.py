@@ -12,6 +12,8 @@ from latadj.config import TaskConfig
 
 Batch = dict[str, torch.Tensor]
 MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+# Few enough that what a tokenizer keeps of each text besides its ids does not count.
+TOKENISED_AT_ONCE = 1024
 
 
 def context_of(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
@@ -42,10 +44,42 @@ def rows_of(encoded: Dataset) -> list[dict[str, Any]]:
     return encoded.select_columns([name for name in encoded.column_names if name in MODEL_INPUTS]).to_list()
 
 
+def tokenised(texts: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerBase, limit: int) -> list[dict[str, Any]]:
+    """Rows of token ids, cut to ``limit`` tokens, for texts that never were a data set.
+
+    Parameters
+    ----------
+    texts : one sequence of texts for each text column, all of one length
+    """
+    rows: list[dict[str, Any]] = []
+    # What a row's mask and a lone text's types are is known, and making lists of them takes longer than to tokenise.
+    left_out = {"return_attention_mask": False} | ({"return_token_type_ids": False} if len(texts) == 1 else {})
+    for start in range(0, len(texts[0]), TOKENISED_AT_ONCE):
+        some = [list(column[start : start + TOKENISED_AT_ONCE]) for column in texts]
+        encoded = tokenizer(*some, truncation=True, max_length=limit, verbose=False, **left_out)
+        names = [name for name in MODEL_INPUTS if name in encoded]
+        rows += [dict(zip(names, row, strict=True)) for row in zip(*(encoded[name] for name in names), strict=True)]
+    return rows
+
+
 def pad(rows: Sequence[dict[str, Any]], tokenizer: PreTrainedTokenizerBase, length: int | None = None) -> Batch:
-    """Rows to one batch: padded to the longest, or to ``length``; tensors of (batch, length)."""
-    padding = "longest" if length is None else "max_length"
-    return dict(tokenizer.pad(list(rows), padding=padding, max_length=length, return_tensors="pt"))
+    """Rows to one batch: padded to the longest, or to ``length``; tensors of (batch, length).
+
+    Gives what ``tokenizer.pad`` does, in a tenth of its time: a short batch at a high speedup would notice it.
+    """
+    lengths = np.array([len(row["input_ids"]) for row in rows])
+    width = max(int(lengths.max()), length or 0)
+    places = np.arange(width)
+    left = tokenizer.padding_side == "left"
+    real = places >= (width - lengths)[:, None] if left else places < lengths[:, None]
+    blank = {"input_ids": tokenizer.pad_token_id or 0, "token_type_ids": tokenizer.pad_token_type_id}
+    batch = {"attention_mask": torch.from_numpy(real.astype(np.int64))}
+    for name, filler in blank.items():
+        if name in rows[0]:
+            padded = np.full(real.shape, filler, dtype=np.int64)
+            padded[real] = np.concatenate([row[name] for row in rows])
+            batch[name] = torch.from_numpy(padded)
+    return batch
 
 
 def bucketed(rows: Sequence[dict[str, Any]], batch_size: int) -> list[np.ndarray]:
