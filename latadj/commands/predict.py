@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +124,7 @@ def _serve(model: PreTrainedModel, plan: Plan, config: PredictConfig, state: Sta
         model.device,
         precision=state.route.get("precision", config.device.precision),
         target=config.dial.target,
-        batch=plan.batch_size if config.deadline_ms is not None else None,
+        batch=plan.batch_size,
         kernel=state.route.get("kernel"),
     )
     state.route = {"place": here, "precision": route.precision, "kernel": route.kernel}
@@ -177,8 +178,10 @@ def _stream(reader: Reader, output: Output, engine: Engine, layout: Layout, conf
         log.info("going on after %d rows", state.counts["read"])
     reader.seek(state.position)
     with flow("predict", reader.total, reader.done, state.counts["written"]) as shown:
-        start = time.perf_counter()
+        start, behind = time.perf_counter(), float(reader.done)
         for window in windows(reader, config.window):
+            each = (reader.done - behind) / max(len(window.rows), 1)
+            engine.tick = partial(shown.advance, each=each)
             _refuse_or_report(window, reader, output, config)
             torch.manual_seed(config.seed + window.end.row)  # a random score draws the same wherever a run began
             data = layout.rows(window.rows, engine(_columns(window.rows))) if window.rows else b""
@@ -188,7 +191,7 @@ def _stream(reader: Reader, output: Output, engine: Engine, layout: Layout, conf
             if isinstance(engine.around, Deadline):
                 state.deadline = engine.around.met.to_json()
             output.commit(data, window.broken)
-            shown.advance(len(window.rows), reader.done)
+            behind = float(reader.done)
 
 
 def _columns(rows: Sequence[Row]) -> list[list[str]]:

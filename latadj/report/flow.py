@@ -20,19 +20,21 @@ class Flow:
         self._bar = bar
         shown = {"texts": f"{texts:,} texts", "rate": ""}
         self._task = bar.add_task(name, total=total, completed=done, **shown) if bar else None  # type: ignore[arg-type]
+        self.done = float(done)
         self._before = texts
         self._start = self._last_line = time.monotonic()
 
-    def advance(self, texts: int, done: int) -> None:
-        """Count ``texts`` more; ``done`` of the total are read."""
+    def advance(self, texts: int, each: float) -> None:
+        """Count ``texts`` more, which stand for so much ``each`` of the total."""
         self.texts += texts
+        self.done += texts * each
         now = time.monotonic()
         rate = f"{(self.texts - self._before) / max(now - self._start, 1e-9):,.0f} texts/s"
         if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=done, texts=f"{self.texts:,} texts", rate=rate)
+            self._bar.update(self._task, completed=self.done, texts=f"{self.texts:,} texts", rate=rate)
         elif now - self._last_line >= SECONDS_BETWEEN_LINES:
             self._last_line = now
-            share = f", {done / self.total:.0%} read" if self.total else ""
+            share = f", {self.done / self.total:.0%}" if self.total else ""
             log.info("%s: %s texts, %s%s", self.name, f"{self.texts:,}", rate, share)
 
 
