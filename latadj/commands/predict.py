@@ -25,7 +25,7 @@ from latadj.measure.environment import environment
 from latadj.report.console import console, on_stderr
 from latadj.report.flow import flow
 from latadj.serving import make_ready
-from latadj.sidecar import Sidecar
+from latadj.sidecar import Device, Sidecar
 from latadj.streams.deadline import Deadline, Met
 from latadj.streams.engine import Engine
 from latadj.streams.plan import Plan, make_plan, needs_clock, result_path
@@ -117,6 +117,8 @@ def _serve(model: PreTrainedModel, plan: Plan, config: PredictConfig, state: Sta
             f"resume=true: this run began on {state.route['place']}, and this is {here}: go on there, or "
             "overwrite=true starts anew"
         )
+    if config.deadline_ms is not None:
+        _require_clock(plan.sidecar, config, here)
     route = make_ready(
         model,
         plan.sidecar,
@@ -129,9 +131,22 @@ def _serve(model: PreTrainedModel, plan: Plan, config: PredictConfig, state: Sta
     )
     state.route = {"place": here, "precision": route.precision, "kernel": route.kernel}
     if config.deadline_ms is not None and dial_of(model).latency is None:
-        raise ValueError(needs_clock(config, f"another device than this one ({here}, {route.precision})"))
+        raise ValueError(needs_clock(config, f"another kernel than {route.kernel}"))
     if plan.dial is not None and plan.speedup is not None:
         set_speedup(model, plan.speedup)
+
+
+def _require_clock(sidecar: Sidecar, config: PredictConfig, here: str) -> None:
+    """Refuse a deadline on a device that was not measured in the precision asked for.
+
+    Raises
+    ------
+    ValueError
+    """
+    known = sidecar.devices.get(here, Device())
+    precision = known.precision if config.device.precision == "auto" else config.device.precision
+    if precision is None or precision not in known.serving or not known.serving[precision].models:
+        raise ValueError(needs_clock(config, f"another device or precision than this ({here}, {precision})"))
 
 
 def run(ready: Ready) -> dict[str, Any]:

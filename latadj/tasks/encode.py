@@ -65,7 +65,9 @@ def tokenised(texts: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerBase
 def pad(rows: Sequence[dict[str, Any]], tokenizer: PreTrainedTokenizerBase, length: int | None = None) -> Batch:
     """Rows to one batch: padded to the longest, or to ``length``; tensors of (batch, length).
 
-    Gives what ``tokenizer.pad`` does, in a tenth of its time: a short batch at a high speedup would notice it.
+    Gives what ``tokenizer.pad`` does, in a tenth of its time: a short batch at a high speedup would notice it. Behind
+    padding on the left it adds ``position_ids`` that count from the first real token, since a decoder with absolute
+    positions, such as GPT-2, would otherwise say something else of a text in a batch than of the text alone.
     """
     lengths = np.array([len(row["input_ids"]) for row in rows])
     width = max(int(lengths.max()), length or 0)
@@ -74,6 +76,8 @@ def pad(rows: Sequence[dict[str, Any]], tokenizer: PreTrainedTokenizerBase, leng
     real = places >= (width - lengths)[:, None] if left else places < lengths[:, None]
     blank = {"input_ids": tokenizer.pad_token_id or 0, "token_type_ids": tokenizer.pad_token_type_id}
     batch = {"attention_mask": torch.from_numpy(real.astype(np.int64))}
+    if left:
+        batch["position_ids"] = torch.from_numpy(np.maximum(real.cumsum(axis=1) - 1, 0))
     for name, filler in blank.items():
         if name in rows[0]:
             padded = np.full(real.shape, filler, dtype=np.int64)

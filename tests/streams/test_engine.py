@@ -33,12 +33,21 @@ def test_a_padded_batch_is_what_the_tokenizer_makes(folder, columns, side, lengt
     expected = tokenizer.pad(tokenizer(*columns, truncation=True, max_length=20), return_tensors="pt", **padding)
     assert set(expected) - set(batch) <= {"token_type_ids"}  # zeros all, of a text alone
     assert ("token_type_ids" in batch) == (len(columns) == 2)
+    positions = batch.pop("position_ids", None)
     for name, value in batch.items():
         assert torch.equal(value, expected[name]), name
+    if side == "left":
+        lengths = batch["attention_mask"].sum(dim=1)
+        assert [row[-length:].tolist() for row, length in zip(positions, lengths, strict=True)] == [
+            list(range(length)) for length in lengths
+        ]
+    else:
+        assert positions is None
 
 
 def test_a_batch_without_token_types_has_none():
     tokenizer = tiny_tokenizer()
+    tokenizer.padding_side = "right"
     batch = pad(tokenised([["the speech", "it was long"]], tokenizer, 8), tokenizer)
     assert batch["attention_mask"].sum(dim=1).tolist() == [2, 3]
     assert set(batch) == {"input_ids", "attention_mask"}
