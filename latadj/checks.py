@@ -15,6 +15,7 @@ from latadj.config import (
     FinetuneConfig,
     GenerateConfig,
     GlueConfig,
+    PredictConfig,
     RunConfig,
     SweepConfig,
 )
@@ -104,10 +105,13 @@ def check(config: RunConfig) -> None:
     if isinstance(config, (FinetuneConfig, CalibrateConfig)):
         choices["calibration.score"] = (config.calibration.score, SCORE_NAMES)
         choices["calibration.family"] = (config.calibration.family, FAMILIES)
-    if isinstance(config, (SweepConfig, EvalConfig, GenerateConfig, ExplainConfig)):
+    if isinstance(config, (SweepConfig, EvalConfig, GenerateConfig, ExplainConfig, PredictConfig)):
         choices["dial.target"] = (config.dial.target, ("latency", "flops"))
         if config.family is not None:
             choices["family"] = (config.family, FAMILIES)
+    if isinstance(config, PredictConfig):
+        choices["on_error"] = (config.on_error, ("skip", "stop"))
+        problems += _predict_problems(config)
     for key, (value, allowed) in choices.items():
         if value not in allowed:
             problems.append(f"{key}={value}: expected one of {', '.join(allowed)}")
@@ -186,9 +190,32 @@ def _bounds(config: RunConfig) -> Iterator[tuple[str, float, float]]:
         yield "temperature", config.temperature, 0
     if isinstance(config, ExplainConfig):
         yield "step", config.step, 0.01
+    if isinstance(config, PredictConfig):
+        yield "window", config.window, 1
+        for key, least in {"batch_size": 1, "max_length": 2}.items():
+            value = getattr(config, key)
+            if value is not None:
+                yield key, value, least
     if isinstance(config, BenchConfig):
         yield "every", config.every, 1
         yield "clock.rounds", config.clock.rounds, 2
+
+
+def _predict_problems(config: PredictConfig) -> list[str]:
+    problems = []
+    if config.speedup is not None:
+        one_speedup(config.speedup, "predict")
+    if config.deadline_ms is not None:
+        if config.deadline_ms <= 0:
+            problems.append(f"deadline_ms={config.deadline_ms}: expected a number above 0")
+        if config.speedup is not None:
+            problems.append(f"speedup={config.speedup} with deadline_ms: a deadline picks speedups; give one of them")
+        if config.dial.target == "flops":
+            problems.append("dial.target=flops with deadline_ms: a deadline goes by latency")
+    columns = config.text if isinstance(config.text, (list, tuple)) else [config.text]
+    if not (config.text is None or (1 <= len(columns) <= 2 and all(isinstance(name, str) for name in columns))):
+        problems.append(f"text={config.text}: expected a column, or two as in text=[premise,hypothesis]")
+    return problems
 
 
 def _bench_problems(config: BenchConfig) -> list[str]:

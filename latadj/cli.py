@@ -69,6 +69,12 @@ def evaluate(overrides: Overrides = None, multirun: Multirun = False, cfg: Cfg =
 
 
 @app.command()
+def predict(overrides: Overrides = None, multirun: Multirun = False, cfg: Cfg = False) -> None:
+    """Label a stream of texts: latadj predict speedup=3 input=texts.txt, or deadline_ms=20 for a speedup a batch."""
+    _run("predict", "predict", overrides, multirun, cfg)
+
+
+@app.command()
 def bench(overrides: Overrides = None, multirun: Multirun = False, cfg: Cfg = False) -> None:
     """The dial against other runtimes, over batch sizes and lengths, with random weights."""
     _run("bench", "bench", overrides, multirun, cfg)
@@ -224,7 +230,10 @@ def _one_line_errors(command: str) -> Iterator[None]:
         typer.echo(f"latadj {command}: {_one_line(error)}", err=True)
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
-        typer.echo(f"latadj {command}: interrupted; fine-tuning goes on with resume=true", err=True)
+        typer.echo(
+            f"latadj {command}: interrupted; what can be gone on with (finetune, predict) does so with resume=true",
+            err=True,
+        )
         raise typer.Exit(130) from None
 
 

@@ -18,12 +18,14 @@ from latadj.config import (
     ExplainConfig,
     FinetuneConfig,
     GenerateConfig,
+    PredictConfig,
     RunConfig,
     SweepConfig,
 )
 from latadj.glue_stages import opened
 from latadj.sidecar import check as check_checkpoint
 from latadj.sidecar import dial_to_explain, dial_to_generate, require_dial, uses_pretrained
+from latadj.streams.plan import check_plan
 
 Prepared = TypeVar("Prepared")
 Result = TypeVar("Result")
@@ -148,6 +150,8 @@ def check_early(command: str, overrides: list[str]) -> RunConfig:
         dial_to_explain(config)
     elif isinstance(config, GenerateConfig) and dial_to_generate(config) is None:
         hub.model_source(config.model.path)
+    elif isinstance(config, PredictConfig):
+        check_plan(config)
     if isinstance(config, CommandConfig) and config.task.hub and not (config.task.data_dir or config.task.data_files):
         hub.require_data(config.task.hub.path)
     return config

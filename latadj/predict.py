@@ -1,5 +1,7 @@
 """Outputs of a whole data set."""
 
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,12 @@ from latadj.outputs import Outputs
 from latadj.tasks.encode import asked, bucketed_batches, rows_of
 
 HEAD = Outputs()
+Around = Callable[[Sequence[int]], AbstractContextManager[None]]
+
+
+def unchanged(lengths: Sequence[int]) -> AbstractContextManager[None]:
+    """What a batch runs in where nothing is done about it."""
+    return nullcontext()
 
 
 def predict(
@@ -21,6 +29,7 @@ def predict(
     outputs: Outputs = HEAD,
     batch_size: int = 64,
     autocast: torch.dtype | None = None,
+    around: Around = unchanged,
 ) -> Any:
     """Outputs of every example, in the examples' order, at the model's present speedup.
 
@@ -29,6 +38,7 @@ def predict(
     encoded : what ``tasks.encode.encode``, ``Prompts.encode`` or ``rows_of`` made
     outputs : how an answer is read; the logits of the model's head when left out
     autocast : run under autocast in this type; None runs in the model's own
+    around : makes of the lengths of each batch's examples the context that it runs in
 
     Returns
     -------
@@ -43,7 +53,8 @@ def predict(
         found: dict[int, np.ndarray] = {}
         for index, batch in bucketed_batches(rows, tokenizer, batch_size):
             on_device = {name: tensor.to(device) for name, tensor in batch.items()}
-            said = outputs(model, on_device).float().cpu()
+            with around([len(rows[place]["input_ids"]) for place in index]):
+                said = outputs(model, on_device).float().cpu()
             answers = outputs.each(said, asked([rows[place] for place in index], batch))
             found.update((place, answer.numpy()) for place, answer in zip(index, answers, strict=True))
         return outputs.together([found[place] for place in range(len(rows))])

@@ -18,12 +18,15 @@ from latadj.sidecar import Device, Serving, Sidecar
 log = logging.getLogger("latadj")
 
 
-def route_for(model: PreTrainedModel, sidecar: Sidecar, precision: str, device: torch.device) -> Route:
+def route_for(
+    model: PreTrainedModel, sidecar: Sidecar, precision: str, device: torch.device, kernel: str | None = None
+) -> Route:
     """The kernel that serves a precision here: the one that calibration remembered, or the fastest now.
 
     Parameters
     ----------
     precision : ``auto`` is what calibration chose
+    kernel : the one that is wanted, for the very numbers that it gave before; None: as above
 
     Raises
     ------
@@ -38,6 +41,8 @@ def route_for(model: PreTrainedModel, sidecar: Sidecar, precision: str, device: 
                 "run `latadj calibrate device.precision=auto` (same options), or name a precision"
             )
         precision = known.precision
+    if kernel is not None:
+        return Route(precision, kernel)
     served = known.serving.get(precision)
     if served is not None and served.kernel in kernels(precision, device):
         return Route(precision, served.kernel)
@@ -77,6 +82,7 @@ def make_ready(
     target: str = "latency",
     batch: int | None = None,
     length: int | None = None,
+    kernel: str | None = None,
 ) -> Route:
     """Lower a model and attach its dial, in latency where this device was calibrated.
 
@@ -86,12 +92,13 @@ def make_ready(
     dial : in FLOPs, standing on the wanted family; None leaves the model without one
     target : ``latency`` or ``flops``
     batch, length : the workload; None are those that the device was calibrated for
+    kernel : see :func:`route_for`
 
     Returns
     -------
     the route that serves it
     """
-    route = route_for(model, sidecar, precision, device)
+    route = route_for(model, sidecar, precision, device, kernel)
     lower(model, route, attached(model).reads)
     if dial is None:
         return route

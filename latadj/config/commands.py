@@ -117,6 +117,38 @@ class ExplainConfig(CommandConfig):
 
 
 @dataclass
+class PredictConfig(CommandConfig):
+    """`latadj predict`; its model and task say where the checkpoint is, which says what it is for.
+
+    input, output : a file, or ``-``; formats go by suffixes
+    text : a column or a list of them; None: as the model was fine-tuned, or the only one there is
+    id : a column that is copied to the output
+    on_error : ``skip`` broken rows, or ``stop`` at the first
+    speedup : None: 1, or what ``deadline_ms`` asks for
+    deadline_ms : of each batch
+    window : rows that are sorted by length together
+    batch_size, max_length : None: as the model was fine-tuned
+    """
+
+    input: str | None = None
+    format: str | None = None
+    text: Any = None
+    id: str | None = None
+    on_error: str = "skip"
+    output: str = MISSING
+    all_probabilities: bool = False
+    overwrite: bool = False
+    resume: bool = False
+    speedup: Any = None
+    deadline_ms: float | None = None
+    family: str | None = None
+    dial: DialConfig = field(default_factory=DialConfig)
+    window: int = 8192
+    batch_size: int | None = None
+    max_length: int | None = None
+
+
+@dataclass
 class BenchConfig(RunConfig):
     """`latadj bench`.
 
@@ -183,6 +215,7 @@ SCHEMAS: dict[str, type[RunConfig]] = {
     "eval": EvalConfig,
     "generate": GenerateConfig,
     "explain": ExplainConfig,
+    "predict": PredictConfig,
     "bench": BenchConfig,
     "glue": GlueConfig,
     "report": ReportConfig,

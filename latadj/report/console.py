@@ -50,6 +50,16 @@ class Steps:
 
 
 @contextmanager
+def on_stderr() -> Iterator[None]:
+    """Talk on standard error inside a ``with`` block, where standard output is taken."""
+    before, console.stderr = console.stderr, True
+    try:
+        yield
+    finally:
+        console.stderr = before
+
+
+@contextmanager
 def progress(name: str, total: int) -> Iterator[Steps]:
     """Show the progress of ``total`` steps."""
     if not console.is_terminal:

@@ -16,6 +16,8 @@ MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 POSITIONS = "positions"
 # From which token of a row to which, the last not among them, a task lets nothing go; in a batch, which tokens.
 PROTECTED = "protected"
+# Few enough that what a tokenizer keeps of each text besides its ids does not count.
+TOKENISED_AT_ONCE = 1024
 
 
 def context_of(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
@@ -47,18 +49,49 @@ def rows_of(encoded: Dataset) -> list[dict[str, Any]]:
     return encoded.select_columns([name for name in encoded.column_names if name in kept]).to_list()
 
 
+def tokenised(texts: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerBase, limit: int) -> list[dict[str, Any]]:
+    """Rows of token ids, cut to ``limit`` tokens, for texts that never were a data set.
+
+    Parameters
+    ----------
+    texts : one sequence of texts for each text column, all of one length
+    """
+    rows: list[dict[str, Any]] = []
+    # What a row's mask and a lone text's types are is known, and making lists of them takes longer than to tokenise.
+    left_out = {"return_attention_mask": False} | ({"return_token_type_ids": False} if len(texts) == 1 else {})
+    for start in range(0, len(texts[0]), TOKENISED_AT_ONCE):
+        some = [list(column[start : start + TOKENISED_AT_ONCE]) for column in texts]
+        encoded = tokenizer(*some, truncation=True, max_length=limit, verbose=False, **left_out)
+        names = [name for name in MODEL_INPUTS if name in encoded]
+        rows += [dict(zip(names, row, strict=True)) for row in zip(*(encoded[name] for name in names), strict=True)]
+    return rows
+
+
 def pad(rows: Sequence[dict[str, Any]], tokenizer: PreTrainedTokenizerBase, length: int | None = None) -> Batch:
     """Rows to one batch: padded to the longest, or to ``length``; tensors of (batch, length).
 
-    Rows that name ``PROTECTED`` tokens give a mask of that name, which ``latadj.spans.Spans`` takes out again.
+    Gives what ``tokenizer.pad`` does, in a tenth of its time: a short batch at a high speedup would notice it. Behind
+    padding on the left it adds ``position_ids`` that count from the first real token, since a decoder with absolute
+    positions, such as GPT-2, would otherwise say something else of a text in a batch than of the text alone. Rows that
+    name ``PROTECTED`` tokens give a mask of that name, which ``latadj.spans.Spans`` takes out again.
     """
-    padding = "longest" if length is None else "max_length"
-    fed = [{name: row[name] for name in MODEL_INPUTS if name in row} for row in rows]
-    batch = dict(tokenizer.pad(fed, padding=padding, max_length=length, return_tensors="pt"))
+    lengths = np.array([len(row["input_ids"]) for row in rows])
+    width = max(int(lengths.max()), length or 0)
+    places = np.arange(width)
+    left = tokenizer.padding_side == "left"
+    real = places >= (width - lengths)[:, None] if left else places < lengths[:, None]
+    blank = {"input_ids": tokenizer.pad_token_id or 0, "token_type_ids": tokenizer.pad_token_type_id}
+    batch = {"attention_mask": torch.from_numpy(real.astype(np.int64))}
+    if left:
+        batch["position_ids"] = torch.from_numpy(np.maximum(real.cumsum(axis=1) - 1, 0))
+    for name, filler in blank.items():
+        if name in rows[0]:
+            padded = np.full(real.shape, filler, dtype=np.int64)
+            padded[real] = np.concatenate([row[name] for row in rows])
+            batch[name] = torch.from_numpy(padded)
     if PROTECTED in rows[0]:
-        first, last = torch.tensor([row[PROTECTED] for row in rows]).T[:, :, None]
-        places = torch.arange(batch["input_ids"].shape[1]) - batch["attention_mask"].argmax(dim=1)[:, None]
-        batch[PROTECTED] = (places >= first) & (places < last)
+        first, last = (np.array([row[PROTECTED] for row in rows]) + real.argmax(axis=1)[:, None]).T[:, :, None]
+        batch[PROTECTED] = torch.from_numpy((places >= first) & (places < last))
     return batch
 
 

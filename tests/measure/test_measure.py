@@ -14,16 +14,14 @@ CPU = torch.device("cpu")
 
 def test_baselines_feed_the_same_examples_in_three_ways():
     class Tokenizer:
-        @staticmethod
-        def pad(rows, padding, max_length, return_tensors):
-            return {"lengths": [len(row["input_ids"]) for row in rows], "padded_to": max_length}
+        padding_side, pad_token_id, pad_token_type_id = "right", 0, 0
 
     rows = [{"input_ids": [5] * length} for length in (9, 3, 7, 4, 8, 2, 6, 5, 11, 10)]
     found = batches_of(rows, Tokenizer(), batches=2, batch_size=2, max_length=12)
-    lengths = {name: [batch["lengths"] for batch in part] for name, part in found.items()}
+    lengths = {name: [batch["attention_mask"].sum(dim=1).tolist() for batch in part] for name, part in found.items()}
     assert lengths["bucketed"] == [[4, 5], [8, 9]]  # whole buckets of all ten rows, spread over the lengths
     assert lengths["batch_padded"] == lengths["max_padded"] == [[9, 4], [8, 5]]  # the same rows in data order
-    assert [batch["padded_to"] for batch in found["max_padded"]] == [12, 12]
+    assert [batch["input_ids"].shape[1] for batch in found["max_padded"]] == [12, 12]
 
 
 def test_intervals_hold_the_value_and_shrink_for_a_paired_drop():

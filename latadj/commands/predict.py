@@ -1,0 +1,302 @@
+"""latadj predict: labels and probabilities of a stream of texts, at one speedup or within a deadline."""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.table import Table
+from transformers import PreTrainedModel, set_seed
+from transformers.utils import logging as transformers_logging
+
+from latadj import checkpoint, device
+from latadj.commands.session import as_dict
+from latadj.config import PredictConfig
+from latadj.device import place
+from latadj.elimination.attach import attached, dial_of, set_speedup
+from latadj.elimination.lower import route_of
+from latadj.files import write_json
+from latadj.measure.environment import environment
+from latadj.report.console import console, on_stderr
+from latadj.report.flow import flow
+from latadj.serving import make_ready
+from latadj.sidecar import Device, Sidecar
+from latadj.streams.deadline import Deadline, Met
+from latadj.streams.engine import Engine
+from latadj.streams.plan import Plan, make_plan, needs_clock, result_path
+from latadj.streams.reading import STREAM, Reader, Window, windows
+from latadj.streams.resume import FileOutput, Paths, State, StreamOutput
+from latadj.streams.rows import Row
+from latadj.streams.writing import Layout
+from latadj.streams.writing import format_of as output_format
+from latadj.tasks.encode import context_of
+
+log = logging.getLogger("latadj")
+# Broken rows beyond these are in their file only.
+BROKEN_SHOWN = 20
+# Tokens of a text where neither the checkpoint nor the user says it.
+MAX_LENGTH = 512
+
+Output = FileOutput | StreamOutput
+
+
+@dataclass
+class Ready:
+    """A model with its dial turned, and an input opened at where to go on; without a model nothing is left to do."""
+
+    config: PredictConfig
+    plan: Plan
+    engine: Engine | None = None
+    layout: Layout | None = None
+    state: State | None = None
+
+
+def prepare(config: PredictConfig) -> Ready:
+    """Open the input, load the model, make it ready to serve and turn the dial.
+
+    Raises
+    ------
+    ValueError
+        if one of them is missing or does not fit, or a deadline is given on a device that was not measured.
+    """
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    set_seed(config.seed)
+    where = device.choose(config.device)
+    plan = make_plan(config)
+    if plan.finished is not None:
+        return Ready(config, plan)
+    model, tokenizer = checkpoint.load(config.checkpoint, head="classification")
+    model.eval().to(where)
+    layout = _layout(config, plan.sidecar, model)
+    state = plan.state or State(plan.settings)
+    _serve(model, plan, config, state)
+    purpose = plan.sidecar.purpose
+    limit = min(config.max_length or (purpose.max_length if purpose else MAX_LENGTH), context_of(model, tokenizer))
+    engine = Engine(model, tokenizer, limit, plan.batch_size, regression=not layout.labels)
+    if config.deadline_ms is not None:
+        engine.around = Deadline(model, config.deadline_ms / 1000, limit, Met(**state.deadline))
+    return Ready(config, plan, engine, layout, state)
+
+
+def _layout(config: PredictConfig, sidecar: Sidecar, model: PreTrainedModel) -> Layout:
+    """How the model's answers are written, with the labels' names.
+
+    Raises
+    ------
+    ValueError
+        if it answers with several labels at a time.
+    """
+    if model.config.problem_type == "multi_label_classification":
+        raise ValueError(
+            f"checkpoint {config.checkpoint} gives a text several labels at a time: predict writes one, the likeliest"
+        )
+    count = model.config.num_labels
+    names = sidecar.purpose.labels if sidecar.purpose else []
+    if len(names) != count:
+        names = [] if count == 1 else [str(model.config.id2label[index]) for index in range(count)]
+    return Layout(output_format(config.output), tuple(names), config.all_probabilities, config.id is not None)
+
+
+def _serve(model: PreTrainedModel, plan: Plan, config: PredictConfig, state: State) -> None:
+    """Lower the model and turn its dial; a run that goes on does so on the device and by the kernel of its start.
+
+    Raises
+    ------
+    ValueError
+        if that is another device, the speedup is out of its reach, or it was not measured and a deadline is given.
+    """
+    here = place(model.device)
+    if state.route and state.route["place"] != here:
+        raise ValueError(
+            f"resume=true: this run began on {state.route['place']}, and this is {here}: go on there, or "
+            "overwrite=true starts anew"
+        )
+    if config.deadline_ms is not None:
+        _require_clock(plan.sidecar, config, here)
+    route = make_ready(
+        model,
+        plan.sidecar,
+        plan.dial,
+        model.device,
+        precision=state.route.get("precision", config.device.precision),
+        target=config.dial.target,
+        batch=plan.batch_size,
+        kernel=state.route.get("kernel"),
+    )
+    state.route = {"place": here, "precision": route.precision, "kernel": route.kernel}
+    if config.deadline_ms is not None and dial_of(model).latency is None:
+        raise ValueError(needs_clock(config, f"another kernel than {route.kernel}"))
+    if plan.dial is not None and plan.speedup is not None:
+        set_speedup(model, plan.speedup)
+
+
+def _require_clock(sidecar: Sidecar, config: PredictConfig, here: str) -> None:
+    """Refuse a deadline on a device that was not measured in the precision asked for.
+
+    Raises
+    ------
+    ValueError
+    """
+    known = sidecar.devices.get(here, Device())
+    precision = known.precision if config.device.precision == "auto" else config.device.precision
+    if precision is None or precision not in known.serving or not known.serving[precision].models:
+        raise ValueError(needs_clock(config, f"another device or precision than this ({here}, {precision})"))
+
+
+def run(ready: Ready) -> dict[str, Any]:
+    """Predict window by window, in the input's order.
+
+    Returns
+    -------
+    what ``predict/predict.json`` holds
+    """
+    config = ready.config
+    with on_stderr() if config.output == STREAM else nullcontext():
+        if ready.plan.finished is not None:
+            log.info("%s is finished already, there is nothing to go on with", config.output)
+            return ready.plan.finished
+        assert ready.engine is not None and ready.layout is not None and ready.state is not None
+        reader, state = ready.plan.reader, ready.state
+        assert reader is not None
+        resumed = bool(state.counts["read"])
+        output = _open_output(ready.layout, state, config)
+        try:
+            if not state.complete:
+                _stream(reader, output, ready.engine, ready.layout, config)
+            broken = output.finish()
+        finally:
+            output.close()
+            reader.close()
+        result = _result(ready.engine.model, ready.plan, state, config, resumed, broken)
+        write_json(result_path(config), result)
+        output.forget()
+        _print(result, config)
+    return result
+
+
+def _open_output(layout: Layout, state: State, config: PredictConfig) -> Output:
+    if config.output == STREAM:
+        return StreamOutput(layout, state)
+    return FileOutput(Paths(Path(config.output)), layout, state, resumable=config.input != STREAM)
+
+
+def _stream(reader: Reader, output: Output, engine: Engine, layout: Layout, config: PredictConfig) -> None:
+    """Feed the input through the engine; ``output.state`` follows it, window by window."""
+    state = output.state
+    if state.counts["read"]:
+        log.info("going on after %d rows", state.counts["read"])
+    reader.seek(state.position)
+    with flow("predict", reader.total, reader.done, state.counts["written"]) as shown:
+        start, behind = time.perf_counter(), float(reader.done)
+        for window in windows(reader, config.window):
+            each = (reader.done - behind) / max(len(window.rows), 1)
+            engine.tick = partial(shown.advance, each=each)
+            _refuse_or_report(window, reader, output, config)
+            torch.manual_seed(config.seed + window.end.row)  # a random score draws the same wherever a run began
+            data = layout.rows(window.rows, engine(_columns(window.rows))) if window.rows else b""
+            now = time.perf_counter()
+            _count(state, window, now - start)
+            start = now
+            if isinstance(engine.around, Deadline):
+                state.deadline = engine.around.met.to_json()
+            output.commit(data, window.broken)
+            behind = float(reader.done)
+
+
+def _columns(rows: Sequence[Row]) -> list[list[str]]:
+    """The rows' texts, column by column."""
+    return [list(column) for column in zip(*(row.texts for row in rows), strict=True)]
+
+
+def _count(state: State, window: Window, seconds: float) -> None:
+    written, broken = len(window.rows), len(window.broken)
+    state.counts["read"] += written + broken
+    state.counts["written"] += written
+    state.counts["broken"] += broken
+    state.seconds += seconds
+    state.position = window.end
+
+
+def _refuse_or_report(window: Window, reader: Reader, output: Output, config: PredictConfig) -> None:
+    """Say which rows of a window are broken, or stop there.
+
+    Raises
+    ------
+    ValueError
+        with ``on_error=stop``.
+    """
+    if window.broken and config.on_error == "stop":
+        first = window.broken[0]
+        go_on = " and resume=true goes on from here" if getattr(output, "resumable", False) else ""
+        raise ValueError(f"{reader.name}, {first.where}: {first.broken}; on_error=skip leaves such rows out{go_on}")
+    for count, row in enumerate(window.broken, start=output.state.counts["broken"]):
+        if count < BROKEN_SHOWN or config.output == STREAM:
+            log.warning("%s, %s: %s; left out", reader.name, row.where, row.broken)
+        elif count == BROKEN_SHOWN:
+            log.warning("%s: more broken rows; all are in %s", reader.name, Paths(Path(config.output)).broken)
+
+
+def _result(
+    model: PreTrainedModel, plan: Plan, state: State, config: PredictConfig, resumed: bool, broken: Path | None
+) -> dict[str, Any]:
+    dial, speedup, route = attached(model).dial, plan.speedup, route_of(model)
+    profile = dial.profile(speedup) if dial is not None and speedup is not None else None
+    return {
+        "schema": "latadj.predict/1",
+        "checkpoint": config.checkpoint,
+        "task": plan.sidecar.task,
+        "input": config.input,
+        "output": config.output,
+        "broken_rows": None if broken is None else str(broken),
+        "rows": state.counts,
+        "seconds": state.seconds,
+        "texts_per_s": state.counts["written"] / state.seconds if state.seconds else None,
+        "resumed": resumed,
+        "speedup": speedup,
+        "target": dial.target if dial else None,
+        "keep": list(profile.keep) if profile else None,
+        "predicted": dial.predicted(profile) if dial and profile and dial.latency else None,
+        "deadline": _deadline(dial_of(model).latency, state, config) if config.deadline_ms is not None else None,
+        "settings": plan.settings,
+        "environment": {**environment(model.device, route.precision), "kernel": route.kernel},
+        "config": as_dict(config),
+    }
+
+
+def _deadline(latency: Any, state: State, config: PredictConfig) -> dict[str, Any]:
+    met = state.deadline or Met().to_json()
+    return {"ms": config.deadline_ms, "batch_size": state.settings["batch_size"], "measured_at": latency.batch, **met}
+
+
+def _print(result: dict[str, Any], config: PredictConfig) -> None:
+    rows, deadline = result["rows"], result["deadline"]
+    at = f"at {result['speedup']:g}x" if deadline is None else f"within {deadline['ms']:g} ms a batch"
+    table = Table(title=f"{result['input']} {at}", title_justify="left", show_header=False)
+    table.add_column("")
+    table.add_column("", justify="right")
+    add: Callable[..., None] = table.add_row
+    add("rows read", f"{rows['read']:,}")
+    add("written", f"{rows['written']:,}")
+    add("broken, left out", f"{rows['broken']:,}")
+    if result["texts_per_s"] is not None:
+        add("texts a second", f"{result['texts_per_s']:,.0f}")
+    if deadline is not None and deadline["batches"]:
+        for name, which in {
+            "met by the clock": "met",
+            "predicted to be met, but late": "late",
+            "beyond the largest speedup": "beyond",
+        }.items():
+            share = deadline[f"{which}_texts"] / deadline["texts"]
+            add(name, f"{deadline[f'{which}_batches']:,} of {deadline['batches']:,} batches, {share:.1%} of the texts")
+        mean = sum(float(speedup) * texts for speedup, texts in deadline["speedups"].items()) / deadline["texts"]
+        add("mean speedup of a text", f"{mean:.2f}x")
+    console.print(table)
+    if result["output"] != STREAM:
+        broken = f"; broken rows are in {result['broken_rows']}" if result["broken_rows"] else ""
+        log.info("wrote %s and %s%s", result["output"], result_path(config), broken)

@@ -1,0 +1,1 @@
+"""Texts in and predictions out, window by window, without ever holding all of either."""

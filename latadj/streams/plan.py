@@ -1,0 +1,179 @@
+"""What `latadj predict` is about to do, found out without torch, so that what cannot work is refused at once."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from latadj.checks import one_speedup
+from latadj.config import PredictConfig
+from latadj.elimination.profile import Dial
+from latadj.files import read_json
+from latadj.sidecar import SIDECAR, WEIGHTS, Sidecar, check
+from latadj.streams.reading import STREAM, Reader, format_of, open_reader
+from latadj.streams.resume import Paths, State, going_on
+from latadj.streams.writing import format_of as output_format
+
+BATCH_SIZE = 32  # where nobody says it
+
+
+@dataclass
+class Plan:
+    """What a run starts from.
+
+    reader : of the input, at its start; None where standard input is left for later
+    state : of a run to go on with
+    finished : the result of such a run that left nothing to do
+    speedup : None with a deadline
+    """
+
+    sidecar: Sidecar
+    dial: Dial | None
+    reader: Reader | None
+    settings: dict[str, Any]
+    state: State | None
+    finished: dict[str, Any] | None
+    speedup: float | None
+    batch_size: int
+
+
+def check_plan(config: PredictConfig) -> None:
+    """Refuse what can be refused before anything is loaded; standard input is not touched.
+
+    Raises
+    ------
+    ValueError
+    """
+    found = make_plan(config, touch=config.input != STREAM)
+    if found.reader is not None:
+        found.reader.close()
+
+
+def make_plan(config: PredictConfig, *, touch: bool = True) -> Plan:
+    """Find checkpoint, dial, input and columns, and an interrupted run if there is one; writes nothing.
+
+    Parameters
+    ----------
+    touch : open the input
+
+    Raises
+    ------
+    ValueError
+        if one of them is missing or does not fit.
+    """
+    if not config.input:
+        raise ValueError("no input: give a file, as in `latadj predict input=texts.txt`, or input=- for standard input")
+    if config.prompt is not None:
+        raise ValueError("prompt=: predict asks a model's classification head, which takes no prompt")
+    kind = format_of(config.input, config.format)
+    output_format(config.output)
+    sidecar = check(Path(config.checkpoint))
+    purpose = sidecar.purpose
+    if purpose is not None and purpose.kind != "classification":
+        raise ValueError(
+            f"checkpoint {config.checkpoint} is for {purpose.kind.replace('_', ' ')}: predict serves classifications "
+            "and regressions"
+        )
+    speedup, dial = _turned(config, sidecar)
+    trained = purpose.text if purpose else []
+    text = [config.text] if isinstance(config.text, str) else list(config.text or [])
+    batch_size = config.batch_size or (purpose.batch_size if purpose else BATCH_SIZE)
+    reader = open_reader(config.input, config.format, text, trained, config.id) if touch else None
+    try:
+        settings = _settings(config, kind, speedup, batch_size, reader)
+        state, finished = _going_on(config, settings)
+    except ValueError:
+        if reader is not None:
+            reader.close()
+        raise
+    return Plan(sidecar, dial, reader, settings, state, finished, speedup, batch_size)
+
+
+def _turned(config: PredictConfig, sidecar: Sidecar) -> tuple[float | None, Dial | None]:
+    """The speedup, None with a deadline, and the dial that has it."""
+    make = "make one with `latadj calibrate` (same options)"
+    dial = sidecar.dial
+    if dial is not None and config.family:
+        dial = dial.with_family(config.family)
+    if config.deadline_ms is None:
+        speedup = one_speedup(1 if config.speedup is None else config.speedup, "predict")
+        if dial is not None:
+            dial.profile(speedup)
+        elif speedup != 1.0:
+            raise ValueError(f"speedup={speedup:g} needs a dial, and checkpoint {config.checkpoint} has none: {make}")
+        return speedup, dial
+    if dial is None:
+        raise ValueError(f"deadline_ms needs a dial, and checkpoint {config.checkpoint} has none: {make}")
+    if not any(served.models for device in sidecar.devices.values() for served in device.serving.values()):
+        raise ValueError(needs_clock(config, "no device"))
+    return None, dial
+
+
+def needs_clock(config: PredictConfig, where: str) -> str:
+    """The message where a deadline is wanted and nobody measured the device."""
+    batch = f" workload.batch={config.batch_size}" if config.batch_size else ""
+    return (
+        f"deadline_ms={config.deadline_ms:g} goes by the time that passes take, and checkpoint {config.checkpoint} was "
+        f"calibrated on {where}: run `latadj calibrate calibration.device_only=true "
+        f"device.precision={config.device.precision}{batch}` (same options), a minute or two"
+    )
+
+
+def _going_on(config: PredictConfig, settings: dict[str, Any]) -> tuple[State | None, dict[str, Any] | None]:
+    """The interrupted run to go on with, or the result of one that left nothing to do."""
+    if STREAM in (config.input, config.output) and config.resume:
+        which = "input=-: what was read from standard input is gone"
+        if config.output == STREAM:
+            which = "output=-: what was written to standard output is out of reach"
+        raise ValueError(f"resume=true with {which}; take files")
+    if config.output == STREAM:
+        return None, None
+    paths = Paths(Path(config.output))
+    if config.resume and paths.final.exists() and not paths.state.exists():
+        found = _result(config)
+        if (found.get("output"), found.get("settings")) == (config.output, settings):
+            return None, found
+    return going_on(paths, settings, resume=config.resume, overwrite=config.overwrite), None
+
+
+def result_path(config: PredictConfig) -> Path:
+    """Where the result is written."""
+    return Path(config.folder) / "predict" / "predict.json"
+
+
+def _result(config: PredictConfig) -> dict[str, Any]:
+    path = result_path(config)
+    found = read_json(path, "result", "make it with overwrite=true") if path.exists() else {}
+    return found if isinstance(found, dict) else {}
+
+
+def _settings(
+    config: PredictConfig, kind: str, speedup: float | None, batch_size: int, reader: Reader | None
+) -> dict[str, Any]:
+    """All that an output depends on, but the device and its kernel: what must be the same to go on."""
+    return {
+        "input": STREAM if config.input == STREAM else _stamp(Path(config.input or "")),
+        "format": kind,
+        "text": list(reader.columns) if reader else None,
+        "id": config.id,
+        "checkpoint": {
+            name: _stamp(file)
+            for name in (SIDECAR, "config.json", *WEIGHTS)
+            if (file := Path(config.checkpoint) / name).exists()
+        },
+        "speedup": speedup,
+        "deadline_ms": config.deadline_ms,
+        "family": config.family,
+        "dial.target": config.dial.target,
+        "device.precision": config.device.precision,
+        "window": config.window,
+        "batch_size": batch_size,
+        "max_length": config.max_length,
+        "all_probabilities": config.all_probabilities,
+        "seed": config.seed,
+    }
+
+
+def _stamp(file: Path) -> str:
+    """What tells a file from another, or from what it was before: path, size and time of the last change."""
+    found = file.stat()
+    return f"{file.resolve()} ({found.st_size} bytes, changed at {found.st_mtime_ns / 1e9:.6f})"
