@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from datasets import Dataset, disable_progress_bars
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
@@ -33,6 +34,9 @@ from latadj.tasks.windows import context_length, cut
 log = logging.getLogger("latadj")
 # Training examples that a calibration asks about where nobody says; prompts are long.
 EXAMPLES = {"classification": 512, "generation": 24}
+# A search asks them hundreds of times, so there are fewer of long texts: as many as have so many tokens together, but
+# not so few that chance decides.
+TOKENS, FEWEST = 32_000, 64
 PROMPTS_AT_ONCE = 8
 Config = TypeVar("Config", bound=CommandConfig)
 
@@ -113,8 +117,9 @@ class Session:
 
         Parameters
         ----------
-        most : None: ``EXAMPLES``
+        most : None: ``EXAMPLES``, and of texts no more than have ``TOKENS`` together
         """
+        named = most is not None
         most = most or EXAMPLES["generation" if self.generates else "classification"]
         train = self.splits.train.shuffle(seed=self.config.seed)
         if self.config.task.kind == "generation":
@@ -122,6 +127,9 @@ class Session:
             rows = encoded.select(range(min(most, len(encoded)))).to_list()
             return Continued(rows, batch_size=self.config.task.batch_size, autocast=autocast)
         rows = rows_of(self.encoded(train.select(range(min(most, len(train))))))
+        if not (named or self.generates):
+            tokens = np.cumsum([len(row["input_ids"]) for row in rows])
+            rows = rows[: max(int(np.searchsorted(tokens, TOKENS, side="right")), FEWEST)]
         return Classified(
             rows,
             self.tokenizer,

@@ -94,7 +94,7 @@ class AdjustConfig(StageConfig):
 class CalibrationConfig:
     """How ACC is measured and which dial comes of it; ``device_only`` leaves the dial as it is.
 
-    examples : None: 512 texts, or 24 prompts of a language model
+    examples : None: 512 texts, fewer where they are long, or 24 prompts of a language model
     queries, sinks, recent, smooth : a decoder's window, see ``latadj.elimination.profile.Window``; None: chosen by
         trial
     """

@@ -8,6 +8,7 @@ import toy
 from datasets import Dataset
 from transformers import AutoTokenizer
 
+from latadj.commands import session as module
 from latadj.commands.session import Session
 from latadj.launch import compose, typed
 
@@ -38,3 +39,21 @@ def test_a_prompt_longer_than_the_models_context_is_refused(tmp_path):
 def test_a_classification_task_is_cut_to_the_models_positions(tmp_path):
     found = session(tmp_path).encoded(Dataset.from_dict({"text": ["good film " * 40], "label": [1]}))
     assert (found[0]["length"], found[0]["labels"]) == (32, 1)
+
+
+@pytest.mark.parametrize(("most", "expected"), [(None, 10), (25, 25)])
+def test_a_calibration_asks_about_fewer_texts_where_they_are_long(tmp_path, monkeypatch, most, expected):
+    monkeypatch.setattr(module, "TOKENS", 320)
+    monkeypatch.setattr(module, "FEWEST", 3)
+    opened = session(tmp_path)
+    train = Dataset.from_dict({"text": ["good film " * 40] * 30, "label": [0] * 30})  # 32 tokens each, cut
+    opened.splits = SimpleNamespace(train=train)
+    assert len(opened.questions(most).lengths) == expected
+
+
+def test_a_calibration_never_asks_about_too_few(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "TOKENS", 32)
+    monkeypatch.setattr(module, "FEWEST", 7)
+    opened = session(tmp_path)
+    opened.splits = SimpleNamespace(train=Dataset.from_dict({"text": ["good film " * 40] * 30, "label": [0] * 30}))
+    assert len(opened.questions(None).lengths) == 7
