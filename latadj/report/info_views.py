@@ -1,6 +1,7 @@
 """What `latadj info` found, for a terminal; warnings go to standard error."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -132,7 +133,8 @@ def _metrics(info: Info) -> Table:
         table.add_row("validation", stage, values)
     for result in info.tested:
         values = ", ".join(f"{speedup}x {_value(value)}" for speedup, value in result.scores.items())
-        table.add_row("test" + (" (older than the weights)" if result.older else ""), result.metric, values)
+        name = f"test, {Path(result.file).stem}" + (", older than the weights" if result.older else "")
+        table.add_row(name, result.metric, values)
     return table
 
 

@@ -26,6 +26,9 @@ FULL = {
 }
 
 
+LUCKY = replace(folders.sweep(), rows=[folders.row(1.5, drop=0.02), folders.row(2.0, drop=0.001)])
+
+
 class _Text(HTMLParser):
     """What a reader sees of a page."""
 
@@ -89,7 +92,9 @@ def test_the_page_says_what_matters_first(tmp_path):
         ({"sweep": folders.generation()}, "2.60 times as fast to its first token as the plain model", "Drops"),
         ({"sweep": folders.generation()}, "Perplexity is then 21.00, 4.0% above the better full model's 19.90", None),
         ({"sweep": folders.generation(timed=False)}, "it needs 50% of the full model's FLOPs", "tokens/s"),
+        ({"sweep": folders.generation()}, "Within 5% 2x perplexity 4.0% higher, 2.60x over the full model", None),
         ({"sweep": replace(folders.sweep(), rows=[])}, "The dial was not swept", None),
+        ({"sweep": LUCKY}, "Within 1 point none 2x is nearest: loses 0.10 points", None),
         ({"sweep": replace(folders.sweep(), plain_metric=None)}, "plain model not kept", None),
         ({"sweep": replace(folders.sweep(), rows=[folders.row(1.0)])}, "Asked for 1x, it is 2.04 times", None),
     ],

@@ -1,5 +1,6 @@
 """The top of a report: what matters in one sentence and a few numbers."""
 
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -92,21 +93,21 @@ def _full(results: Results) -> str:
 
 
 def _within(results: Results) -> str:
-    """The largest speedup that costs little."""
+    """The largest speedup that costs little, and before which none costs more: a later lucky one does not count."""
     most, name = SMALL[results.generates]
-    fine = [position for position in results.positions if position.loss <= most]
+    fine = list(takewhile(lambda position: position.loss <= most, results.positions))
     if not fine:
         least = min(results.positions, key=lambda position: position.loss)
-        return tile(f"Within {name}", "none", f"{least.name} loses least, {_moved(results, least)[1]}")
-    best = fine[-1]
-    clock = f", {times(best.over_full.speedup)} over the full model" if best.over_full else ""
-    return tile(f"Within {name}", best.name, f"{' '.join(_moved(results, best))}{clock}")
+        return tile(f"Within {name}", "none", f"{least.name} is nearest: {_moved(results, least)}")
+    clock = f", {times(fine[-1].over_full.speedup)} over the full model" if fine[-1].over_full else ""
+    return tile(f"Within {name}", fine[-1].name, f"{_moved(results, fine[-1])}{clock}")
 
 
-def _moved(results: Results, one: Position) -> tuple[str, str]:
+def _moved(results: Results, one: Position) -> str:
     """Which way the metric went, and how far."""
-    far = f"{abs(one.loss):.1%} of perplexity" if results.generates else f"{100 * abs(one.loss):.2f} points"
-    return ("loses" if one.loss > 0 else "gains"), far
+    if results.generates:
+        return f"perplexity {abs(one.loss):.1%} {'higher' if one.loss > 0 else 'lower'}"
+    return f"{'loses' if one.loss > 0 else 'gains'} {100 * abs(one.loss):.2f} points"
 
 
 def _named(sources: Sources) -> dict[str, Any]:
