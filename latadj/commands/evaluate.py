@@ -162,6 +162,8 @@ def _print(result: dict[str, Any]) -> None:
             low, high = result["metric_ci"][split]
             interval = f"{100 * low:.1f}–{100 * high:.1f}" if name == result["metric"] else ""
             table.add_row(f"{name} ({split})", f"{100 * value:.2f}", interval)
+    for name, value in result["settled"].items():
+        table.add_row(f"{name}, by validation", f"{value:.3f}", "")
     table.add_row("speedup asked for", f"{result['speedup']:.2f}x", f"in {result['target']}")
     if result["predicted"] is not None:
         table.add_row("predicted, over 1x", f"{result['predicted']:.2f}x", "")

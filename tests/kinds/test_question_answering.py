@@ -1,13 +1,15 @@
 """What question answering asks of a head: rows, loss, protection, splits."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import quiz
 import torch
+from datasets import Dataset
 from tiny import tiny
 from transformers import BertTokenizerFast
 
-from latadj.config import TaskConfig
+from latadj.config import FilesConfig, HubConfig, TaskConfig
 from latadj.elimination.attach import at_profile, attach, protecting
 from latadj.elimination.profile import Profile
 from latadj.kinds.question_answering import QuestionAnswering
@@ -36,8 +38,6 @@ def task(**options):
 
 def table(*rows):
     """Questions out of (context, answer or None)."""
-    from datasets import Dataset
-
     return Dataset.from_list(
         [
             {
@@ -216,14 +216,46 @@ def test_what_has_no_file_is_cut_out_of_training_by_article(files):
 
 
 def test_the_official_folder_is_read_by_its_names(tmp_path):
-    from latadj.config import FilesConfig
-
     for seed, name in enumerate(("train-v1.1.json", "dev-v1.1.json")):
         quiz.write_json(tmp_path / name, quiz.articles(60, seed=seed, name=name))
     files = FilesConfig(format="squad", train="train-v1.1.json", test=["dev-v1.1.json"])
     splits = load_questions(task(data_dir=str(tmp_path), files=files), no_answer=False)
     assert len(splits.train) + len(splits.validation) == 60
     assert {name: len(part) for name, part in splits.tests.items()} == {"dev-v1.1.json": 60}
+
+
+def test_the_hubs_splits_are_training_and_a_test(monkeypatch):
+    """The data set's own validation split is what is reported; ours is cut from training, by article."""
+    frames = {
+        split: pd.DataFrame(
+            {
+                "id": [f"{split}{number}" for number in range(count)],
+                "title": [f"{split} {number // 2}" for number in range(count)],
+                "context": [f"b c {number}" for number in range(count)],
+                "question": "who ?",
+                "answers": [{"text": np.array(["c"]), "answer_start": np.array([2])}] * count,
+            }
+        )
+        for split, count in (("train", 80), ("validation", 10))
+    }
+    seen = {}
+
+    def read(source, splits, columns):
+        seen.update(path=source.path, splits=splits, columns=columns)
+        return frames
+
+    monkeypatch.setattr("latadj.tasks.squad.data.read_hub", read)
+    hub = HubConfig(path="rajpurkar/squad", test=["validation"])
+    splits = load_questions(task(hub=hub, split={"train": 0.8, "validation": 0.2}), no_answer=False)
+    assert seen == {
+        "path": "rajpurkar/squad",
+        "splits": ["train", "validation"],
+        "columns": ["id", "context", "question", "answers"],
+    }
+    assert list(splits.tests) == ["validation"]
+    assert splits.tests["validation"]["id"][:] == [f"validation{number}" for number in range(10)]
+    assert len(splits.train) + len(splits.validation) == 80
+    assert not set(splits.train["title"]) & set(splits.validation["title"])
 
 
 @pytest.mark.parametrize(
@@ -247,11 +279,13 @@ def test_tests_alone_are_enough_where_nothing_is_trained(files):
         load_questions(task(data_files={"test": files["test"]}), **options)
 
 
-def test_answers_that_are_nowhere_do_not_teach_that_there_is_none(tmp_path, caplog):
+def test_answers_that_are_nowhere_do_not_teach_that_there_is_none(files, tmp_path):
     articles = quiz.articles(60, seed=0)
     articles[7]["paragraphs"][0]["qas"][0]["answers"] = [{"text": "nowhere to be found", "answer_start": 0}]
-    path = quiz.write_json(tmp_path / "train.json", articles)
-    splits = load_questions(task(data_files={"train": str(path)}, split={}), no_answer=False)
-    left = len(splits.train) + len(splits.validation) + len(splits.tests["test"])
-    assert left == (59 if "left out 1 training questions" in caplog.text else 60)
-    assert "q7" not in splits.train["id"]
+    train = quiz.write_json(tmp_path / "lost.json", articles)
+    splits = load_questions(task(data_files={**files, "train": str(train)}), no_answer=False)
+    assert len(splits.train) == 59
+    assert "q7" not in splits.train["id"][:]
+    # A test keeps it: its text is scored, wherever it stands.
+    tested = load_questions(task(data_files={**files, "test": str(train)}), no_answer=False)
+    assert tested.tests["test"]["texts"][7] == ["nowhere to be found"]

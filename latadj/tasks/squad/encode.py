@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -152,21 +151,6 @@ def _answer_at(answer: tuple[int, int] | None, offsets: np.ndarray, first: int, 
     if start < offsets[0, 0] or end > offsets[-1, 1] or ends < begins:
         return null, null
     return first + begins, first + ends
-
-
-def protected(windows: Sequence[Window], length: int, *, left: bool) -> np.ndarray:
-    """Marks of the questions' tokens in a batch: (windows, length) bool.
-
-    Parameters
-    ----------
-    length : columns of the batch
-    left : whether padding stands on the left
-    """
-    lengths = np.array([len(window.inputs["input_ids"]) for window in windows])
-    bounds = np.array([window.question for window in windows])
-    places = np.arange(length) - (length - lengths if left else np.zeros_like(lengths))[:, None]
-    marks: Any = (places >= bounds[:, :1]) & (places < bounds[:, 1:])
-    return np.asarray(marks)
 
 
 def first_answers(texts: Sequence[Sequence[str]], starts: Sequence[Sequence[int]]) -> list[tuple[int, int] | None]:

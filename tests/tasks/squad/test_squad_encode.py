@@ -7,7 +7,7 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertTokenizerFast, PreTrainedTokenizerFast
 
-from latadj.tasks.squad.encode import Cut, first_answers, protected, windows_of
+from latadj.tasks.squad.encode import Cut, first_answers, windows_of
 
 WORDS = ["who", "won", "the", "cup", "##s", "in", "1998", "?", "."] + [f"w{number}" for number in range(40)]
 CONTEXT = " ".join(f"w{number}" for number in range(40))
@@ -115,19 +115,6 @@ def test_a_tokenizer_without_a_pooled_token_has_no_answer_at_its_end(ending):
     assert ending.convert_ids_to_tokens(window.inputs["input_ids"]) == ["who", "won", "</s>", "w1", "w2", "w3", "</s>"]
     assert (window.question, window.context, window.null) == ((0, 2), (3, 6), 6)
     assert (window.start, window.end) == (5, 5)
-
-
-@pytest.mark.parametrize("left", [True, False])
-def test_the_questions_tokens_are_marked_wherever_padding_is(bert, ending, left):
-    tokenizer = ending if left else bert
-    windows = windows_of(["who won ?", "who ?"], ["w1 w2", "w1"], [None, None], tokenizer, Cut(20, 5, 8))
-    batch = tokenizer.pad([window.inputs for window in windows], return_tensors="np")
-    marks = protected(windows, batch["input_ids"].shape[1], left=left)
-    assert marks.shape == batch["input_ids"].shape
-    marked = [
-        tokenizer.convert_ids_to_tokens(ids[row].tolist()) for ids, row in zip(batch["input_ids"], marks, strict=True)
-    ]
-    assert marked == [["who", "won", "?"], ["who", "?"]]
 
 
 def test_answers_that_are_not_in_the_context_are_not_learnt():
