@@ -2,11 +2,15 @@
 
 import re
 import shlex
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
+from typer.testing import CliRunner
 
-from latadj.launch import compose, prompt_and_overrides, typed
+from latadj.cli import app
+from latadj.launch import compose, typed
 from latadj.report.readme import blocks, with_blocks
 
 ROOT = Path(__file__).parent.parent
@@ -23,12 +27,19 @@ INLINE = re.findall(r"`(make [a-z-]+|latadj [a-z]+)`", README)
 
 
 @pytest.mark.parametrize("line", [line for line in COMMANDS if line.startswith("latadj ")])
-def test_every_latadj_command_composes(line):
-    _, command, *overrides = shlex.split(line)
-    if command in ("generate", "explain"):
-        file = overrides[0] == "--file"
-        overrides = overrides[2:] if file else prompt_and_overrides(overrides, None)[1]
-    typed(command, compose(command, overrides))
+def test_every_latadj_command_composes(line, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    _, command, *arguments = shlex.split(line)
+    for option, value in pairwise(arguments):
+        if option == "--file":
+            Path(value).write_text("Once upon a time", encoding="utf-8")
+    if command == "info":  # it takes a folder, and composes nothing
+        found = CliRunner().invoke(app, [command, *arguments])
+        assert (found.exit_code, "no such folder" in found.output) == (2, True)
+        return
+    found = CliRunner().invoke(app, [command, *arguments, "--cfg"])
+    assert found.exit_code == 0, found.output
+    typed(command, OmegaConf.create(found.stdout))
 
 
 @pytest.mark.parametrize("line", sorted({line for line in [*COMMANDS, *INLINE] if line.startswith("make ")}))
