@@ -25,7 +25,7 @@ $(READY): pyproject.toml constraints.txt requirements-offline.txt
 	@touch $@
 
 test: $(READY) ## Run the whole test suite, without network
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(READY) ## ruff check, ruff format --check, mypy
 	$(BIN)/ruff check latadj tests benchmarks

@@ -18,7 +18,7 @@ class ParquetReader:
     """
 
     def __init__(self, path: Path, text: Sequence[str], trained: Sequence[str], key: str | None) -> None:
-        import pyarrow as pa  # type: ignore[import-untyped]
+        import pyarrow as pa
         from pyarrow import parquet
 
         self.name, self.row = str(path), 0

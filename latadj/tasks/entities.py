@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from seqeval.metrics.sequence_labeling import get_entities  # type: ignore[import-untyped]
-from seqeval.scheme import Entities, auto_detect  # type: ignore[import-untyped]
+from seqeval.metrics.sequence_labeling import get_entities
+from seqeval.scheme import Entities, auto_detect
 
 OUTSIDE = "O"
 PREFIXES = tuple(f"{letter}-" for letter in "BIESLU")
