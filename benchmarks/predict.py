@@ -43,7 +43,9 @@ from latadj.files import write_json
 from latadj.launch import package_file
 from latadj.measure.clock import speedup, take_turns
 from latadj.measure.environment import environment
+from latadj.measure.quiet import Watch
 from latadj.report.console import progress
+from latadj.report.throughput import SCHEMA, markdown
 from latadj.sidecar import read_sidecar
 from latadj.streams.engine import Engine
 from latadj.streams.rows import Row
@@ -138,7 +140,7 @@ def throughput(options: argparse.Namespace) -> dict[str, Any]:
     chunks = [texts[start : start + options.chunk] for start in range(0, len(texts), options.chunk)]
     for run in contestants.values():
         run(sample)
-    with progress("chunks", 1) as steps:
+    with Watch() as watch, progress("chunks", 1) as steps:
         found = take_turns(
             {name: [partial(run, chunk) for chunk in chunks] for name, run in contestants.items()},
             **{"rounds": 1, "warmup": 0, "device": device, "advance": steps.advance},
@@ -153,21 +155,20 @@ def throughput(options: argparse.Namespace) -> dict[str, Any]:
         if ours != theirs
     }
     rates = {name: len(texts) / float(times.sum()) for name, times in seconds.items()}
-    print("| contestant | texts/s | batch size |\n| :--- | ---: | ---: |")
-    for name, rate in rates.items():
-        print(f"| {name} | {rate:.0f} | {tried[name][0] if name in tried else engine.batch_size} |")
-    print("\n| how much faster | median of the chunks | 95% |\n| :--- | ---: | ---: |")
-    for name, ratio in ratios.items():
-        print(f"| {name} | {ratio['median']:.2f}x | {ratio['low']:.2f}–{ratio['high']:.2f} |")
     return {
         "sentences": len(texts),
         "chunk": options.chunk,
         "dial": dial.target if dial else None,
+        "batch_size": engine.batch_size,
         "texts_per_s": rates,
         "ratios": ratios,
         "tried": {name: {"best": size, "texts_per_s": each} for name, (size, each) in tried.items()},
         "samples_s": {name: times[:, 0].tolist() for name, times in seconds.items()},
-        "environment": {**environment(device, route.precision), "kernel": route.kernel},
+        "environment": {
+            **environment(device, route.precision),
+            "kernel": route.kernel,
+            "quiet": asdict(watch.report(seconds)),
+        },
     }
 
 
@@ -175,7 +176,6 @@ def memory(options: argparse.Namespace) -> dict[str, Any]:
     """Peak resident size of the command on files of two lengths."""
     peaks, last = {}, options.lines[-1]
     texts = sentences(10_000)
-    print("| lines | peak, MiB | seconds |\n| ---: | ---: | ---: |")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for count in options.lines:
@@ -188,9 +188,8 @@ def memory(options: argparse.Namespace) -> dict[str, Any]:
                 lines = sum(1 for _ in csv.reader(file)) - 1
             if lines != count:
                 raise SystemExit(f"{count} lines went in and {lines} came out")
-            print(f"| {count:,} | {peaks[count] / 2**20:.0f} | {time.perf_counter() - start:.0f} |", flush=True)
+            print(f"{count:,} lines: {time.perf_counter() - start:.0f} s", flush=True)
     ratio = peaks[last] / peaks[options.lines[0]]
-    print(f"\n{ratio:.3f} times the memory for {last / options.lines[0]:g} times the lines")
     device = choose(DeviceConfig(name="cpu", threads=options.threads))
     return {"peak_bytes": peaks, "ratio": ratio, "environment": environment(device, options.precision)}
 
@@ -229,7 +228,8 @@ def main() -> None:
     transformers_logging.disable_progress_bar()
     result = memory(options) if options.memory else throughput(options)
     asked = {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()}
-    result = {"schema": "latadj.predict-benchmark/1", **json.loads(json.dumps(result)), "options": asked}
+    result = {"schema": SCHEMA, **json.loads(json.dumps(result)), "options": asked}
+    print(markdown(result))
     if options.json:
         write_json(options.json, result)
 

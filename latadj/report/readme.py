@@ -7,26 +7,29 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from latadj.files import write_text
-from latadj.report import bench, generation, result
+from latadj.report import bench, generation, glue, glue_tables, result, throughput
 from latadj.report.bench_views import bench_overview
 from latadj.report.generation_views import generation_markdown
 from latadj.report.tables import markdown, seeds_markdown
 
 # name -> the line before which, and after which, a block stands
 MARKS = {
-    name: (f"<!-- {name}: made by", f"<!-- /{name} -->") for name in ("results", "bench", "generation", "few-shot")
+    name: (f"<!-- {name}: made by", f"<!-- /{name} -->")
+    for name in ("results", "newsgroups", "glue", "predict", "bench", "generation", "few-shot")
 }
 
 
 def blocks(files: Sequence[Path]) -> dict[str, str]:
     """What is to stand in the pages, by name of its block.
 
-    Sweeps stand under ``results``, the first as a table, then metric and drop of each; those asked by a prompt under
-    ``few-shot``, generation tasks under ``generation``, a bench under ``bench``.
+    Sweeps stand under ``results``, the first as a table, then metric and drop of each; those of long texts under
+    ``newsgroups``, those asked by a prompt under ``few-shot``; generation tasks under ``generation``, and what other
+    commands and benchmarks wrote under their names.
     """
-    sweeps: list[result.Sweep] = []
+    sweeps: dict[str, list[result.Sweep]] = {"results": [], "newsgroups": []}
     prompted: list[result.Sweep] = []
     generated: list[str] = []
+    rates: list[str] = []
     found: dict[str, str] = {}
     for path in files:
         data = json.loads(path.read_text(encoding="utf-8"))
@@ -34,11 +37,20 @@ def blocks(files: Sequence[Path]) -> dict[str, str]:
             found["bench"] = bench_overview(bench.Bench.from_json(data))
         elif data.get("schema") == generation.SCHEMA:
             generated.append(generation_markdown(generation.GenerationSweep.from_json(data)))
+        elif data.get("schema") == glue.SCHEMA:
+            found["glue"] = glue_tables.markdown(glue.Glue.from_json(data))
+        elif data.get("schema") == throughput.SCHEMA:
+            rates.append(throughput.markdown(data))
         else:
             sweep = result.Sweep.from_json(data)
-            (prompted if sweep.config.get("prompt") else sweeps).append(sweep)
-    if sweeps:
-        found["results"] = "\n".join([markdown(sweeps[0]), *([seeds_markdown(sweeps)] if len(sweeps) > 1 else [])])
+            group = "newsgroups" if sweep.task == "newsgroups" else "results"
+            (prompted if sweep.config.get("prompt") else sweeps[group]).append(sweep)
+    for name, group_sweeps in sweeps.items():
+        if group_sweeps:
+            several = [seeds_markdown(group_sweeps)] if len(group_sweeps) > 1 else []
+            found[name] = "\n".join([markdown(group_sweeps[0]), *several])
+    if rates:
+        found["predict"] = "\n".join(rates)
     if prompted:
         found["few-shot"] = "\n".join(markdown(sweep) for sweep in prompted)
     if generated:
