@@ -138,7 +138,9 @@ def read_hub(
             if named and isinstance(features[column], ClassLabel):
                 names = dict(enumerate(features[column].names))  # a hidden label is -1
                 frame[column] = frame[column].map(names)
-        frame.attrs["features"] = dict(features)
+        # What the numbers in a column of lists are called, which a table cannot tell.
+        inner: dict[str, Any] = {name: getattr(kind, "feature", None) for name, kind in features.items()}
+        frame.attrs["names"] = {column: kind.names for column, kind in inner.items() if hasattr(kind, "names")}
         frames[split] = frame
     return frames
 
