@@ -103,6 +103,8 @@ def read_hub(source: HubConfig, splits: list[str], columns: list[str]) -> dict[s
         missing = [column for column in columns if column not in frame.columns]
         if missing:
             raise ValueError(f"data set {source.path!r}: column {missing[0]!r} is missing; there are {list(frame)}")
-        frame.attrs["features"] = dict(loaded[split].features)
+        kinds: dict[str, Any] = {name: getattr(kind, "feature", None) for name, kind in loaded[split].features.items()}
+        # What the numbers in a column of lists are called, which a table cannot tell.
+        frame.attrs["names"] = {column: kind.names for column, kind in kinds.items() if hasattr(kind, "names")}
         frames[split] = frame
     return frames

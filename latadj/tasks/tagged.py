@@ -180,19 +180,13 @@ def _lists(frame: pd.DataFrame, task: TaskConfig, where: str) -> pd.DataFrame:
         if not frame[name].map(lambda cell: isinstance(cell, list | tuple | np.ndarray)).all():
             raise ValueError(f"{where}: column {name!r}: expected a list in each cell, a string for each word")
     tokens = [[str(word) for word in cell] for cell in frame[words]]
-    names = _names(frame, tag) or task.labels
+    names = frame.attrs.get("names", {}).get(tag) or task.labels
     tags = [[_named(value, names, where) for value in cell] for cell in frame[tag]]
     for number, (one, other) in enumerate(zip(tokens, tags, strict=True), start=1):
         if len(one) != len(other):
             raise ValueError(f"{where}: sentence {number} has {len(one)} words and {len(other)} tags")
     there = [place for place, sentence in enumerate(tokens) if sentence]
     return pd.DataFrame({"tokens": [tokens[place] for place in there], "tags": [tags[place] for place in there]})
-
-
-def _names(frame: pd.DataFrame, column: str) -> list[str] | None:
-    """What a data set of the hub calls the numbers in a column of lists."""
-    kind = frame.attrs.get("features", {}).get(column)
-    return getattr(getattr(kind, "feature", None), "names", None)
 
 
 def _named(value: Any, names: Sequence[str] | None, where: str) -> str:

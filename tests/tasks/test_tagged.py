@@ -2,6 +2,7 @@ import json
 
 import pandas as pd
 import pytest
+from datasets import ClassLabel, Dataset, Features, List, Value
 
 from latadj.config import FilesConfig, HubConfig, TaskConfig
 from latadj.tasks.tagged import found_labels, load_tagged, read_conll
@@ -95,6 +96,18 @@ def test_official_files_are_read_from_a_folder(tmp_path):
     found = load_tagged(task(files=files, hub=HubConfig("some/where"), data_dir=str(tmp_path)))
     assert found.labels == ["O", "I-MISC", "I-ORG", "I-PER"]
     assert list(found.tests) == ["eng.testb"]
+
+
+def test_a_data_set_of_the_hub_names_its_numbers(monkeypatch):
+    tags = List(ClassLabel(names=["O", "B-PER", "I-PER"]))
+    rows = {"tokens": [["Anna", "Berg", "runs"]] * 3, "ner_tags": [[1, 2, 0]] * 3}
+    split = Dataset.from_dict(rows, features=Features({"tokens": List(Value("string")), "ner_tags": tags}))
+    loaded = {"train": split, "validation": split, "test": split}
+    monkeypatch.setattr("datasets.load_dataset", lambda *_, **__: loaded)
+    source = HubConfig("some/where", validation="validation", test=["test"])
+    found = load_tagged(task(hub=source, label="ner_tags"))
+    assert found.train[0] == {"tokens": ["Anna", "Berg", "runs"], "tags": ["B-PER", "I-PER", "O"]}
+    assert found.labels == ["O", "B-PER", "I-PER"]
 
 
 def test_numbers_are_named_by_the_task(tmp_path):
