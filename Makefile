@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install test lint format reproduce reproduce-generation bench readme clean
+.PHONY: help install test lint format reproduce reproduce-generation reproduce-newsgroups reproduce-glue bench bench-predict \
+  readme clean
 
 help: ## Show this help
 	@echo "latadj: a latency dial for fine-tuned transformers"
@@ -67,6 +68,24 @@ reproduce-generation: $(READY) ## Calibrate, sweep and fine-tune a built-in deco
 	$(BIN)/latadj sweep $(SHOTS) 'speedup=[1,1.5,2]' task.max_test=300 task.batch_size=8 measure.batches=4 \
 	  measure.repeats=3 measure.warmup=2
 
+# Long texts, few telling words; the dial in FLOPs, as other methods are compared.
+NEWSGROUPS := task=newsgroups folder=outputs/minilm-newsgroups
+
+reproduce-newsgroups: $(READY) ## Fine-tune, calibrate and sweep long documents: about an hour on 2 cores, offline
+	$(BIN)/latadj finetune $(NEWSGROUPS) plain.epochs=2 adjust.epochs=2
+	$(BIN)/latadj calibrate $(NEWSGROUPS) 'search.speedups=[1.5,2,3,4]' search.trials=16 clock.rounds=0
+	$(BIN)/latadj sweep $(NEWSGROUPS) 'speedup=[1,1.5,2,3,4]' dial.target=flops measure.batches=6 measure.repeats=5
+
+# GLUE=FOLDER names the folder that holds CoLA, SST-2, MRPC and STS-B, in GLUE's own layout.
+reproduce-glue: $(READY) ## Four GLUE tasks on at most 4,000 examples each, with GLUE=FOLDER: about 15 minutes on 2 cores
+	@test -n "$(GLUE)" || { echo "name the folder of GLUE's files: make reproduce-glue GLUE=FOLDER"; exit 2; }
+	$(BIN)/latadj glue 'tasks=[sst2,cola,mrpc,stsb]' 'data_dir=$(GLUE)' max_train=4000 adjust.epochs=3 search.trials=12 \
+	  dial.target=flops clock.rounds=0 measure.batches=6 measure.repeats=5
+
+bench-predict: $(READY) ## Throughput and memory of `latadj predict`, on what `make reproduce` made: about 40 minutes
+	$(BIN)/python benchmarks/predict.py --checkpoint $(FOLDER)/checkpoint --json outputs/predict/throughput.json
+	$(BIN)/python benchmarks/predict.py --checkpoint $(FOLDER)/checkpoint --memory --json outputs/predict/memory.json
+
 bench: $(READY) ## The dial against other runtimes, BERT-base shape: at most 30 minutes on 2 cores, offline
 	$(BIN)/latadj bench
 
@@ -78,6 +97,11 @@ readme: $(READY) ## Write what was measured into README and docs/results.md
 	  sed 's#$(CURDIR)/##g' $$found/sweep.json > docs/generation-$$name.json; }; done
 	test ! -f $(DECODER)/sweep/sweep.png || cp $(DECODER)/sweep/sweep.png docs/generation-speeches.png
 	test ! -f outputs/bench/bench.json || cp outputs/bench/bench.json outputs/bench/bench.png docs/
+	test ! -f outputs/minilm-newsgroups/sweep/sweep.json || \
+	  sed 's#$(CURDIR)/##g' outputs/minilm-newsgroups/sweep/sweep.json > docs/newsgroups.json
+	test ! -f outputs/glue-minilm/glue.json || sed 's#$(CURDIR)/##g' outputs/glue-minilm/glue.json > docs/glue.json
+	for name in throughput memory; do test ! -f outputs/predict/$$name.json || \
+	  sed 's#$(CURDIR)/##g' outputs/predict/$$name.json > docs/predict-$$name.json; done
 	$(BIN)/python -m latadj.report.readme README.md docs/results.md docs/*.json
 
 clean: ## Remove .venv and caches; outputs/ stays
