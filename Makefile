@@ -74,7 +74,7 @@ NEWSGROUPS := task=newsgroups folder=outputs/minilm-newsgroups
 reproduce-newsgroups: $(READY) ## Fine-tune, calibrate and sweep long documents: about an hour on 2 cores, offline
 	$(BIN)/latadj finetune $(NEWSGROUPS) plain.epochs=2 adjust.epochs=2
 	$(BIN)/latadj calibrate $(NEWSGROUPS) 'search.speedups=[1.5,2,3,4]' search.trials=16 clock.rounds=0
-	$(BIN)/latadj sweep $(NEWSGROUPS) 'speedup=[1,1.5,2,3,4]' dial.target=flops measure.batches=6 measure.repeats=5
+	$(BIN)/latadj sweep $(NEWSGROUPS) 'speedup=[1,1.5,2,3,4]' dial.target=flops measure.batches=4 measure.repeats=3 measure.warmup=1
 
 # GLUE=FOLDER names the folder that holds CoLA, SST-2, MRPC and STS-B, in GLUE's own layout.
 reproduce-glue: $(READY) ## Four GLUE tasks on at most 4,000 examples each, with GLUE=FOLDER: about 15 minutes on 2 cores
