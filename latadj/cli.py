@@ -231,7 +231,7 @@ def _one_line_errors(command: str) -> Iterator[None]:
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
         typer.echo(
-            f"latadj {command}: interrupted; what can be gone on with (finetune, predict) does so with resume=true",
+            f"latadj {command}: interrupted; finetune and predict go on with resume=true, glue by itself",
             err=True,
         )
         raise typer.Exit(130) from None

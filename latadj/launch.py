@@ -13,7 +13,6 @@ from latadj.checks import check, parse_speedups
 from latadj.config import (
     SCHEMAS,
     CalibrateConfig,
-    CommandConfig,
     EvalConfig,
     ExplainConfig,
     FinetuneConfig,
@@ -152,8 +151,11 @@ def check_early(command: str, overrides: list[str]) -> RunConfig:
         hub.model_source(config.model.path)
     elif isinstance(config, PredictConfig):
         check_plan(config)
-    if isinstance(config, CommandConfig) and config.task.hub and not (config.task.data_dir or config.task.data_files):
-        hub.require_data(config.task.hub.path)
+    # The others take of a task no more than its name.
+    if isinstance(config, (FinetuneConfig, CalibrateConfig, SweepConfig, EvalConfig)):
+        task = config.task
+        if task.hub and not (task.data_dir or task.data_files):
+            hub.require_data(task.hub.path)
     return config
 
 

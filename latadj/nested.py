@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from latadj import hub
-from latadj.checks import parse_speedups
+from latadj.checks import parse_speedups, submission_speedups
 from latadj.config import CalibrateConfig, GlueConfig, RunConfig
 from latadj.glue_stages import STAGES, stage_overrides
 from latadj.launch import compose, launch, typed
@@ -42,9 +42,14 @@ def check_glue(overrides: list[str]) -> GlueConfig:
     stages = Stages()
     for command in STAGES:  # the options are the same for every task
         found = stages.config(command, stage_overrides(config, config.tasks[0], command))
-        if isinstance(found, CalibrateConfig) and max(parse_speedups(config.speedup)) > found.calibration.max_speedup:
+        if not isinstance(found, CalibrateConfig):
+            continue
+        wanted = {"speedup": parse_speedups(config.speedup), "submission": submission_speedups(config)}
+        for key, speedups in wanted.items():
+            if max(speedups, default=1.0) <= found.calibration.max_speedup:
+                continue
             raise ValueError(
-                f"speedup={config.speedup}: the dials will end at calibration.max_speedup="
+                f"{key}={getattr(config, key)}: the dials will end at calibration.max_speedup="
                 f"{found.calibration.max_speedup:g}; ask for less, or raise that"
             )
     if config.data_dir is not None:

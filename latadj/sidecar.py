@@ -17,17 +17,6 @@ from latadj.files import read_json, recover_folder, write_json
 
 SIDECAR = "latadj.json"
 SCHEMA = "latadj.checkpoint/1"
-# What serving a kind of task needs besides what all need.
-OPTIONS = {
-    "question_answering": (
-        "doc_stride",
-        "max_query_length",
-        "max_answer_length",
-        "n_best",
-        "null_threshold",
-        "protect_question",
-    ),
-}
 # What follows the name of a checkpoint that `latadj explain` cannot show.
 GENERATES = "is a language model, and explain shows what a classifier reads: `latadj generate` counts its survivors"
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
@@ -86,7 +75,6 @@ class Purpose:
     """What a model is for: as much of its task as serving it needs, so that nobody has to name the task again.
 
     kind, text, labels, metric, max_length, batch_size : as in ``latadj.config.TaskConfig``
-    options : what else the kind of task needs, by the names that it has there
     """
 
     kind: str
@@ -95,14 +83,12 @@ class Purpose:
     metric: str
     max_length: int
     batch_size: int
-    options: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, task: TaskConfig) -> "Purpose":
         """What a task says of it."""
-        said = {part.name: getattr(task, part.name) for part in fields(cls) if part.name != "options"}
-        options = {name: getattr(task, name) for name in OPTIONS.get(task.kind, ())}
-        return cls(**said | {"labels": list(task.labels or []), "options": options})
+        said = {part.name: getattr(task, part.name) for part in fields(cls)}
+        return cls(**said | {"labels": list(task.labels or [])})
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Purpose":

@@ -125,12 +125,13 @@ def run(plan: GlueRun) -> Glue:
         _run_task(plan, task)
         _write(folder, _collect(plan))
     glue = _collect(plan)
-    for speedup in submission_speedups(config):
-        texts: dict[str, str] = {}
-        for task in plan.tasks:
-            sweep = task.configs["sweep"]
-            assert isinstance(sweep, SweepConfig)
-            texts.update(glue_submission.answers(task.name, sweep, speedup))
+    submitted: dict[float, dict[str, str]] = {speedup: {} for speedup in submission_speedups(config)}
+    for task in plan.tasks if submitted else ():
+        sweep = task.configs["sweep"]
+        assert isinstance(sweep, SweepConfig)
+        for speedup, texts in glue_submission.answers(task.name, sweep, list(submitted)).items():
+            submitted[speedup].update(texts)
+    for speedup, texts in submitted.items():
         name = f"submission-{speedup:g}x.zip"
         glue.submissions[name] = sorted(texts)
         glue_submission.write_zip(folder / name, texts)
@@ -170,7 +171,7 @@ def _settings(config: CommandConfig) -> dict[str, Any]:
     if not isinstance(config, SweepConfig):
         found["task"] = {**found["task"], "max_test": None}  # only the sweep reads the test split
     if isinstance(config, FinetuneConfig):
-        del found["device"]
+        found["device"] = found["device"]["train_precision"]
     return found
 
 

@@ -2,7 +2,7 @@
 
 import logging
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from datasets import Dataset
@@ -27,31 +27,34 @@ def there(name: str, task: TaskConfig) -> list[str]:
     return [f"{part.file}.tsv" for part in GLUE[name].parts if not task.data_dir or official_file(task, part)]
 
 
-def answers(name: str, config: SweepConfig, speedup: float) -> dict[str, str]:
-    """A task's files of a submission at one speedup: name -> text; none that it cannot make.
+def answers(name: str, config: SweepConfig, speedups: Sequence[float]) -> dict[float, dict[str, str]]:
+    """A task's files of a submission at each speedup: name -> text; none that it cannot make.
 
     Parameters
     ----------
     config : of the sweep of the task's checkpoint
     """
-    tests = {part.file: read_test(config.task, part) for part in GLUE[name].parts}
-    if all(frame is None for frame in tests.values()):
-        return {}
-    dial = require_dial(config, [speedup])
+    read = {part.file: read_test(config.task, part) for part in GLUE[name].parts}
+    tests = {file: frame for file, frame in read.items() if frame is not None}
+    found: dict[float, dict[str, str]] = {speedup: {} for speedup in speedups}
+    if not tests:
+        return found
+    dial = require_dial(config, [])
     session = open_checkpoint(config)
     serve(session, dial)
-    if not dial_of(session.model).reaches(speedup):
-        log.warning("submission: %s does not reach %gx on this device and is left out", name, speedup)
-        return {}
-    found = {}
-    for file, frame in tests.items():
-        if frame is None:
+    encoded = {
+        file: session.encoded(Dataset.from_pandas(frame[config.task.text].assign(label=0), preserve_index=False))
+        for file, frame in tests.items()
+    }
+    for speedup, texts in found.items():
+        if not dial_of(session.model).reaches(speedup):
+            log.warning("submission: %s does not reach %gx on this device and is left out", name, speedup)
             continue
-        examples = Dataset.from_pandas(frame[config.task.text].assign(label=0), preserve_index=False)
-        with at_speedup(session.model, speedup):
-            logits = predict(session.model, session.tokenizer, session.encoded(examples), outputs=session.outputs)
-        predictions = predictions_of(logits, not config.task.labels).tolist()
-        found[f"{file}.tsv"] = submission_text(name, frame["index"].tolist(), predictions, config.task.labels or [])
+        for file, frame in tests.items():
+            with at_speedup(session.model, speedup):
+                logits = predict(session.model, session.tokenizer, encoded[file], outputs=session.outputs)
+            predictions = predictions_of(logits, not config.task.labels).tolist()
+            texts[f"{file}.tsv"] = submission_text(name, frame["index"].tolist(), predictions, config.task.labels or [])
     return found
 
 

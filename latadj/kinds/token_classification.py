@@ -42,19 +42,16 @@ class TokenClassification(Kind):
                 scheme_of(list(part["tags"]))
         return splits
 
-    def encode(self, examples: Dataset, tokenizer: PreTrainedTokenizerBase, limit: int) -> Dataset:
-        """Rows as in :class:`Kind`, with the ``example`` and the ``words`` of it that the ``positions`` stand for.
-
-        Raises
-        ------
-        ValueError
-            if the tokenizer does not say where its tokens stand, or nothing fits ``limit``.
-        """
-        room = limit - tokenizer.num_special_tokens_to_add()
+    def check_fit(self, tokenizer: PreTrainedTokenizerBase, limit: int) -> None:
         if not tokenizer.is_fast:
             raise ValueError(f"tagging words needs a fast tokenizer, which {type(tokenizer).__name__} is not")
-        if room < 1:
+        if limit <= tokenizer.num_special_tokens_to_add():
             raise ValueError(f"task.max_length={limit}: no word fits beside the special tokens")
+
+    def encode(self, examples: Dataset, tokenizer: PreTrainedTokenizerBase, limit: int) -> Dataset:
+        """Rows as in :class:`Kind`, with the ``example`` and the ``words`` of it that the ``positions`` stand for."""
+        self.check_fit(tokenizer, limit)
+        room = limit - tokenizer.num_special_tokens_to_add()
         sentences = list(examples["tokens"])
         numbers = {name: place for place, name in enumerate(self.task.labels or ())}
         encoded = tokenizer(

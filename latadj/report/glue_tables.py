@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import fmean
 
 from rich.table import Table
 
@@ -147,7 +148,8 @@ def _overview(glue: Glue) -> Grid:
 def _at(glue: Glue, speedup: float) -> Grid:
     """The dial at one speedup, beside the plain model."""
     full, cut = glue.average(None), glue.average(speedup)
-    lost = None if full is None or cut is None else full - cut
+    drops = [row.drop for task in glue.counted if (row := task.row(speedup)) is not None]
+    mean_drop = f"{100 * fmean(drops):+.1f}" if drops else NONE
 
     def line(name: str, cell: Callable[[Row], str], mean: str = "") -> list[str]:
         found = [task.row(speedup) for task in glue.tasks]
@@ -157,7 +159,7 @@ def _at(glue: Glue, speedup: float) -> Grid:
         ["plain model", *(_scores(task.scores(None)) for task in glue.tasks), _points(full)],
         [f"dial at {speedup:g}x", *(_scores(task.scores(speedup)) for task in glue.tasks), _points(cut)],
         line("95%, first score", lambda row: _interval(row.metric_ci, ".1f")),
-        line("drop, first score", lambda row: f"{100 * row.drop:+.1f}", NONE if lost is None else f"{100 * lost:+.1f}"),
+        line("drop, first score", lambda row: f"{100 * row.drop:+.1f}", mean_drop),
         line("95% of the drop", lambda row: _interval(row.drop_ci, "+.1f")),
         line("FLOPs", lambda row: _times(row.flops_speedup), _times(glue.mean_flops(speedup))),
         line("measured over 1x", lambda row: _times(_over(row, OWN)), _times(glue.mean_measured(speedup))),

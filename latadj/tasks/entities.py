@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 from seqeval.metrics.sequence_labeling import get_entities
-from seqeval.scheme import Entities, auto_detect
+from seqeval.scheme import IOB2, Entities, auto_detect
 
 OUTSIDE = "O"
 PREFIXES = tuple(f"{letter}-" for letter in "BIESLU")
@@ -31,6 +31,8 @@ def scheme_of(sentences: Tags) -> Any:
     ValueError
         if the tags are of none of them, or break its rules.
     """
+    if all(tag == OUTSIDE for tags in sentences for tag in tags):
+        return IOB2  # nothing says which
     try:
         scheme = auto_detect([list(tags) for tags in sentences])
         strict = strict_entities(sentences, scheme)

@@ -265,6 +265,11 @@ def check_metric(task: TaskConfig) -> None:
     ValueError
     """
     wanted = "int64" if task.labels else "float64"
+    if task.metric == "f1" and len(task.labels or ()) > 2:
+        raise ValueError(
+            f"task.metric=f1: it is that of the second of two labels, and task {task.name} has "
+            f"{len(task.labels or ())}: take accuracy or matthews_correlation"
+        )
     if metric_of(task.metric).value_type != wanted:
         ours = {name: metric for name, metric in METRICS.items() if metric.kind == "classification"}
         possible = [name for name, metric in ours.items() if metric.value_type == wanted]

@@ -105,13 +105,18 @@ def require_folder(task: TaskConfig) -> None:
 
 
 def read_hub(
-    source: HubConfig, splits: Sequence[str] | None, columns: Sequence[str], named: bool = False
+    source: HubConfig,
+    splits: Sequence[str] | None,
+    columns: Sequence[str],
+    named: bool = False,
+    optional: Sequence[str] = (),
 ) -> dict[str, pd.DataFrame]:
     """Splits of a data set on the hub, or in its cache, by name.
 
     Parameters
     ----------
     splits : None: those for training and validation, and what is called validation and test, as far as it is there
+    optional : columns that are read where they are there
     named : give class numbers as the names that the data set has for them
 
     Raises
@@ -133,7 +138,8 @@ def read_hub(
         missing = [column for column in columns if column not in features]
         if missing:
             raise ValueError(f"data set {source.path!r}: column {missing[0]!r} is missing; there are {list(features)}")
-        frame = loaded[split].select_columns(list(columns)).to_pandas()
+        kept = [*columns, *(column for column in optional if column in features)]
+        frame = loaded[split].select_columns(kept).to_pandas()
         for column in columns:
             if named and isinstance(features[column], ClassLabel):
                 names = dict(enumerate(features[column].names))  # a hidden label is -1

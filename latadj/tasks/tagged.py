@@ -53,9 +53,10 @@ def load_tagged(task: TaskConfig, known: Sequence[str] | None = None, *, train: 
         if files or columns are missing, a split is empty, words and tags do not match, or a tag is unknown.
     """
     tables = _tables(task)
-    if tables.train is None and (train or (known is None and task.labels is None)):
+    if tables.train is None and (train or not tables.tests or (known is None and task.labels is None)):
+        what = "training sentences" if tables.tests else "sentences to train on or to test"
         raise ValueError(
-            f"task {task.name}: it has no training sentences; give some with 'task.data_files={{train:FILE,test:FILE}}'"
+            f"task {task.name}: it has no {what}; give some with 'task.data_files={{train:FILE,test:FILE}}'"
         )
     if tables.train is None:
         training = validation = next(iter(tables.tests.values())).iloc[:0]
@@ -65,7 +66,9 @@ def load_tagged(task: TaskConfig, known: Sequence[str] | None = None, *, train: 
         training = take(training, task.max_train)
         validation = take(validation, None if task.max_train is None else max(task.max_train // 4, 1))
     tests = {name: take(frame, task.max_test) for name, frame in tests.items()}
-    labels = list(task.labels or known or found_labels(training["tags"]))
+    named = list(task.labels or known or found_labels(training["tags"]))
+    # The order is that of the checkpoint's outputs, whatever that of the task is.
+    labels = list(known) if known and set(known) == set(named) else named
     wanted = {"training": training, "validation": validation} if tables.train is not None else {}
     for name, frame in {**wanted, **tests}.items():
         _check(frame, name, labels, task)

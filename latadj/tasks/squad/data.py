@@ -9,12 +9,11 @@ import pandas as pd
 from latadj.config import TaskConfig
 from latadj.tasks.files import DataFiles, data_files
 from latadj.tasks.sources import place, read_hub, require_folder
-from latadj.tasks.splits import Splits, as_dataset, split_by_hash, take
+from latadj.tasks.splits import SHARES, Splits, as_dataset, split_by_hash, take
 from latadj.tasks.squad.read import COLUMNS, SUFFIXES, from_hub, read_questions, refuse_twice
 
 log = logging.getLogger("latadj")
 # Of a split that has no file of its own, where a task names no share.
-SHARES = {"train": 0.7, "validation": 0.1, "test": 0.2}
 # Articles from which on a split by article is even enough; of fewer, contexts are split.
 MANY = 20
 
@@ -94,13 +93,13 @@ def _tables(task: TaskConfig, no_answer: bool) -> Tables:
         def places(name: str | None) -> list[Path]:
             return [place(name, task)] if name else []
 
-        tests = {Path(name).name: places(name) for name in files.test}
+        tests = {Path(name).stem: places(name) for name in files.test}
         return _read(DataFiles(places(files.train or files.all), places(files.validation), tests), no_answer)
     if task.hub is not None:
         source = task.hub
         named_tests = source.test or []
         splits = [source.train, *([source.validation] if source.validation else []), *named_tests]
-        frames = read_hub(source, splits, ["id", "context", "question", "answers"])
+        frames = read_hub(source, splits, ["id", "context", "question", "answers"], optional=["title"])
         named = {
             split: from_hub(frame, f"data set {source.path!r}, {split}", no_answer=no_answer)
             for split, frame in frames.items()
