@@ -84,7 +84,7 @@ reproduce-glue: $(READY) ## Four GLUE tasks on at most 4,000 examples each, with
 
 bench-predict: $(READY) ## Throughput and memory of `latadj predict`, on what `make reproduce` made: about 40 minutes
 	$(BIN)/python benchmarks/predict.py --checkpoint $(FOLDER)/checkpoint --json outputs/predict/throughput.json
-	$(BIN)/python benchmarks/predict.py --checkpoint $(FOLDER)/checkpoint --memory --json outputs/predict/memory.json
+	$(BIN)/python benchmarks/predict.py --checkpoint $(FOLDER)/checkpoint --memory --words 5 --json outputs/predict/memory.json
 
 bench: $(READY) ## The dial against other runtimes, BERT-base shape: at most 30 minutes on 2 cores, offline
 	$(BIN)/latadj bench

@@ -175,7 +175,7 @@ def throughput(options: argparse.Namespace) -> dict[str, Any]:
 def memory(options: argparse.Namespace) -> dict[str, Any]:
     """Peak resident size of the command on files of two lengths."""
     peaks, last = {}, options.lines[-1]
-    texts = sentences(10_000)
+    texts = [" ".join(text.split()[: options.words]) for text in sentences(10_000)]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for count in options.lines:
@@ -222,6 +222,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, help="of predict; the checkpoint's where left out")
     parser.add_argument("--memory", action="store_true", help="compare peaks of memory instead")
     parser.add_argument("--lines", type=int, nargs="+", default=[10_000, 1_000_000])
+    parser.add_argument("--words", type=int, help="of each line whose memory is compared, to be done sooner; all if left out")
     parser.add_argument("--json", type=Path, help="where the result is written; nowhere if left out")
     options = parser.parse_args()
     transformers_logging.set_verbosity_error()
