@@ -15,7 +15,6 @@ Markdown tables; ``--json FILE`` keeps all of it.
 import argparse
 import csv
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -52,6 +51,13 @@ from latadj.streams.rows import Row
 from latadj.streams.writing import Layout
 
 BATCH_SIZES = (1, 8, 16, 32, 64, 128)
+# Runs a command and prints the most memory that it had resident.
+WATCHER = """
+import resource, subprocess, sys
+code = subprocess.call(sys.argv[1:], stdout=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(code)
+"""
 Contestant = Callable[[Sequence[str]], object]
 
 
@@ -201,12 +207,13 @@ def peak_of(options: argparse.Namespace, path: Path, folder: Path) -> int:
     command += [f"device.precision={options.precision}"]
     if options.threads:
         command.append(f"device.threads={options.threads}")
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
+    # A process that is started from a large one begins with its peak, so a small one stands in between.
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", WATCHER, *command], stdout=subprocess.PIPE, text=True, check=False
+    )
+    if done.returncode:
         raise SystemExit(f"{' '.join(command)} failed")
-    return used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return int(done.stdout) * (1 if sys.platform == "darwin" else 1024)
 
 
 def main() -> None:
@@ -222,7 +229,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, help="of predict; the checkpoint's where left out")
     parser.add_argument("--memory", action="store_true", help="compare peaks of memory instead")
     parser.add_argument("--lines", type=int, nargs="+", default=[10_000, 1_000_000])
-    parser.add_argument("--words", type=int, help="of each line whose memory is compared, to be done sooner; all if left out")
+    parser.add_argument("--words", type=int, help="of each line, to compare memory sooner; all if left out")
     parser.add_argument("--json", type=Path, help="where the result is written; nowhere if left out")
     options = parser.parse_args()
     transformers_logging.set_verbosity_error()

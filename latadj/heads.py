@@ -95,3 +95,17 @@ def prepare_tokenizer(tokenizer: PreTrainedTokenizerBase, config: PretrainedConf
         tokenizer.padding_side = "left" if head in ("classification", "generation") else "right"
     if config.pad_token_id is None:
         config.pad_token_id = tokenizer.pad_token_id
+
+
+def label_names(config: PretrainedConfig, known: Sequence[str]) -> tuple[str, ...]:
+    """Names of a classifier's labels, by its task or else by its own config; none of a regression.
+
+    Parameters
+    ----------
+    known : what the task calls them; empty where it is not known
+    """
+    if config.num_labels == 1:
+        return ()
+    if len(known) == config.num_labels:
+        return tuple(known)
+    return tuple(str(config.id2label[number]) for number in range(config.num_labels))

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedModel
 
+from latadj.tasks.answers import agreement, predictions_of
 from latadj.tasks.encode import Batch
-from latadj.tasks.metrics import agreement, predictions_of
 
 # What `Positions` pads labels with, and no loss counts.
 IGNORED = -100

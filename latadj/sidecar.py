@@ -270,8 +270,13 @@ def dial_to_explain(config: ExplainConfig) -> tuple[Sidecar, Dial]:
         if there is no classifier or no dial, or the speedup is off it.
     """
     sidecar = check(Path(config.checkpoint))
-    if sidecar.purpose is not None and sidecar.purpose.kind == "generation":
+    kind = sidecar.purpose.kind if sidecar.purpose else "classification"
+    if kind == "generation":
         raise ValueError(f"checkpoint {config.checkpoint} {GENERATES}")
+    if kind != "classification":
+        raise ValueError(
+            f"checkpoint {config.checkpoint} is for {kind.replace('_', ' ')}, and explain shows what a classifier reads"
+        )
     if sidecar.dial is None:
         make = f"`latadj calibrate checkpoint={config.checkpoint}`"
         raise ValueError(f"checkpoint {config.checkpoint} has no dial: make one with {make} (same task=)")

@@ -17,7 +17,7 @@ from latadj.elimination.attach import dial_of
 from latadj.elimination.lower import route_of
 from latadj.elimination.profile import Dial
 from latadj.files import write_json, write_text
-from latadj.heads import saved_head
+from latadj.heads import label_names, saved_head
 from latadj.measure.environment import environment
 from latadj.reading import Text, encode_text, pooled_column, read
 from latadj.report.console import progress
@@ -104,7 +104,7 @@ def run(ready: Ready) -> dict[str, Any]:
     explanation = Explanation(
         model=config.model.name,
         task=ready.sidecar.task,
-        labels=_labels(model, ready.sidecar),
+        labels=label_names(model.config, ready.sidecar.purpose.labels if ready.sidecar.purpose else ()),
         words=text.words,
         tokens=text.tokens,
         pooled=pooled,
@@ -146,13 +146,3 @@ def _check_texts(texts: Sequence[str], sidecar: Sidecar) -> None:
     for text in texts:
         if not text.strip():
             raise ValueError('the text is empty: give one, as in `latadj explain "a fine film"`, or --file FILE')
-
-
-def _labels(model: PreTrainedModel, sidecar: Sidecar) -> tuple[str, ...]:
-    """Names of the labels, by the task or, where it is not known, by the model's own config."""
-    count = model.config.num_labels
-    if count == 1:
-        return ()
-    if sidecar.purpose and len(sidecar.purpose.labels) == count:
-        return tuple(sidecar.purpose.labels)
-    return tuple(str(model.config.id2label[number]) for number in range(count))

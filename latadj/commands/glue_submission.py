@@ -13,9 +13,9 @@ from latadj.elimination.attach import at_speedup, dial_of
 from latadj.files import whole_file
 from latadj.predict import predict
 from latadj.sidecar import require_dial
+from latadj.tasks.answers import predictions_of
 from latadj.tasks.glue import GLUE, submission_text
 from latadj.tasks.glue_tests import official_file, read_test
-from latadj.tasks.metrics import predictions_of
 
 log = logging.getLogger("latadj")
 # Any will do, so long as the same answers make the same zip.

@@ -9,6 +9,7 @@ from datasets import Dataset
 
 from latadj.config import TaskConfig
 from latadj.files import whole_file
+from latadj.tasks.answers import probabilities
 
 
 @dataclass
@@ -46,9 +47,8 @@ class Kept:
             frame["label"] = [names[value] for value in frame["label"]]
         for speedup, said in sorted(self.answers.items()):
             if names:
-                shares = np.exp(said - said.max(axis=1, keepdims=True))
                 frame[f"prediction_{speedup:g}x"] = [names[place] for place in said.argmax(axis=1)]
-                frame[f"probability_{speedup:g}x"] = (shares / shares.sum(axis=1, keepdims=True)).max(axis=1).round(6)
+                frame[f"probability_{speedup:g}x"] = probabilities(said).max(axis=1).round(6)
             else:
                 frame[f"prediction_{speedup:g}x"] = said[:, 0]
         with whole_file(path) as temporary:

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.table import Table
 from transformers import PreTrainedModel, set_seed
 from transformers.utils import logging as transformers_logging
 
@@ -21,9 +20,11 @@ from latadj.device import place
 from latadj.elimination.attach import attached, dial_of, set_speedup
 from latadj.elimination.lower import route_of
 from latadj.files import write_json
+from latadj.heads import label_names
 from latadj.measure.environment import environment
-from latadj.report.console import console, on_stderr
+from latadj.report.console import on_stderr
 from latadj.report.flow import flow
+from latadj.report.predicted import print_predicted
 from latadj.serving import make_ready
 from latadj.sidecar import Device, Sidecar
 from latadj.streams.deadline import Deadline, Met
@@ -96,11 +97,8 @@ def _layout(config: PredictConfig, sidecar: Sidecar, model: PreTrainedModel) -> 
         raise ValueError(
             f"checkpoint {config.checkpoint} gives a text several labels at a time: predict writes one, the likeliest"
         )
-    count = model.config.num_labels
-    names = sidecar.purpose.labels if sidecar.purpose else []
-    if len(names) != count:
-        names = [] if count == 1 else [str(model.config.id2label[index]) for index in range(count)]
-    return Layout(output_format(config.output), tuple(names), config.all_probabilities, config.id is not None)
+    names = label_names(model.config, sidecar.purpose.labels if sidecar.purpose else ())
+    return Layout(output_format(config.output), names, config.all_probabilities, config.id is not None)
 
 
 def _serve(model: PreTrainedModel, plan: Plan, config: PredictConfig, state: State) -> None:
@@ -176,7 +174,10 @@ def run(ready: Ready) -> dict[str, Any]:
         result = _result(ready.engine.model, ready.plan, state, config, resumed, broken)
         write_json(result_path(config), result)
         output.forget()
-        _print(result, config)
+        print_predicted(result)
+        if config.output != STREAM:
+            broken_rows = f"; broken rows are in {broken}" if broken else ""
+            log.info("wrote %s and %s%s", config.output, result_path(config), broken_rows)
     return result
 
 
@@ -272,31 +273,3 @@ def _result(
 def _deadline(latency: Any, state: State, config: PredictConfig) -> dict[str, Any]:
     met = state.deadline or Met().to_json()
     return {"ms": config.deadline_ms, "batch_size": state.settings["batch_size"], "measured_at": latency.batch, **met}
-
-
-def _print(result: dict[str, Any], config: PredictConfig) -> None:
-    rows, deadline = result["rows"], result["deadline"]
-    at = f"at {result['speedup']:g}x" if deadline is None else f"within {deadline['ms']:g} ms a batch"
-    table = Table(title=f"{result['input']} {at}", title_justify="left", show_header=False)
-    table.add_column("")
-    table.add_column("", justify="right")
-    add: Callable[..., None] = table.add_row
-    add("rows read", f"{rows['read']:,}")
-    add("written", f"{rows['written']:,}")
-    add("broken, left out", f"{rows['broken']:,}")
-    if result["texts_per_s"] is not None:
-        add("texts a second", f"{result['texts_per_s']:,.0f}")
-    if deadline is not None and deadline["batches"]:
-        for name, which in {
-            "met by the clock": "met",
-            "predicted to be met, but late": "late",
-            "beyond the largest speedup": "beyond",
-        }.items():
-            share = deadline[f"{which}_texts"] / deadline["texts"]
-            add(name, f"{deadline[f'{which}_batches']:,} of {deadline['batches']:,} batches, {share:.1%} of the texts")
-        mean = sum(float(speedup) * texts for speedup, texts in deadline["speedups"].items()) / deadline["texts"]
-        add("mean speedup of a text", f"{mean:.2f}x")
-    console.print(table)
-    if result["output"] != STREAM:
-        broken = f"; broken rows are in {result['broken_rows']}" if result["broken_rows"] else ""
-        log.info("wrote %s and %s%s", result["output"], result_path(config), broken)

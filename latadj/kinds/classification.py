@@ -9,9 +9,10 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from latadj.kinds.base import Kind
+from latadj.tasks.answers import agreement, predictions_of, probabilities
 from latadj.tasks.data import load_splits
 from latadj.tasks.encode import encode
-from latadj.tasks.metrics import agreement, check_metric, predictions_of
+from latadj.tasks.metrics import check_metric
 from latadj.tasks.splits import Splits
 
 
@@ -54,7 +55,6 @@ class Classification(Kind):
         names = self.task.labels
         frame["prediction"] = [names[int(value)] for value in predictions] if names else predictions
         if names:
-            shifted = np.exp(answers - answers.max(axis=1, keepdims=True))
-            frame["confidence"] = (shifted / shifted.sum(axis=1, keepdims=True)).max(axis=1)
+            frame["confidence"] = probabilities(answers).max(axis=1)
             frame["label"] = [names[value] for value in frame["label"]]
         return frame

@@ -8,6 +8,7 @@ import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from latadj.predict import Around, predict, unchanged
+from latadj.tasks.answers import probabilities
 from latadj.tasks.encode import tokenised
 
 
@@ -50,9 +51,3 @@ class Engine:
         with self.around(lengths):
             yield
         self.tick(len(lengths))
-
-
-def probabilities(logits: np.ndarray) -> np.ndarray:
-    """Softmax along the last axis."""
-    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return shifted / shifted.sum(axis=-1, keepdims=True)

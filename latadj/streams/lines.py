@@ -40,6 +40,12 @@ class Lines:
         held = list(self._held)[:most]
         return [line.removeprefix(BYTE_ORDER_MARK) if first and not at else line for at, line in enumerate(held)]
 
+    def give_back(self, lines: Sequence[bytes]) -> None:
+        """Stand before lines again that ``next`` gave last."""
+        self._held.extendleft(reversed(lines))
+        self.line -= len(lines)
+        self.offset -= sum(map(len, lines))
+
     def seek(self, line: int, offset: int) -> None:
         """Go to where an earlier reader stood."""
         self._held.clear()
@@ -165,6 +171,7 @@ class TableReader(LineReader):
             {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if tabs else {"strict": True}  # a wrong quote is an error
         )
         self._undecoded: str | None = None
+        self._record: list[bytes] = []  # the lines of the record that is being read
         try:
             header = next((record for record in self._reader() if record), None)
         except csv.Error as error:
@@ -183,11 +190,15 @@ class TableReader(LineReader):
         reader = self._reader()
         while True:
             line, self._undecoded = self.lines.line + 1, None
+            self._record.clear()
             try:
                 record = next(reader, None)
             except csv.Error as error:
                 self.row += 1
                 yield Row(self.row, broken=f"no CSV: {error}", line=line)
+                # A quote that is never closed took other rows with it: they are read again, from the next line on.
+                self.lines.give_back(self._record[1:])
+                reader = self._reader()
                 continue
             if record is None:
                 return
@@ -209,6 +220,7 @@ class TableReader(LineReader):
 
     def _decoded(self) -> Iterator[str]:
         while line := self.lines.next():
+            self._record.append(line)
             try:
                 yield line.decode()
             except UnicodeDecodeError as error:
@@ -222,7 +234,7 @@ def _json_object(line: bytes) -> dict[str, Any] | str:
         found = json.loads(line.decode())
     except UnicodeDecodeError as error:
         return _not_utf8(error)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # a number may have too many digits for an int
         return "empty" if not line.strip() else f"not JSON: {error}"
     return found if isinstance(found, dict) else f"JSON, but no object: {type(found).__name__}"
 

@@ -71,15 +71,29 @@ class ParquetReader:
             before += len(batch)
             if skip == len(batch):
                 continue
-            values: dict[str, list[Any]] = batch.slice(skip).to_pydict()
+            try:
+                values: dict[str, list[Any]] = batch.slice(skip).to_pydict()
+            except UnicodeDecodeError:
+                values = {name: [_value(one) for one in batch.slice(skip)[name]] for name in wanted}
             keys = values[self.key] if self.key else [None] * (len(batch) - skip)
             for key, *texts in zip(keys, *(values[column] for column in self.columns), strict=True):
                 self.row += 1
+                if any(isinstance(text, UnicodeDecodeError) for text in texts):
+                    yield Row(self.row, broken="not UTF-8")
+                    continue
                 yield checked(self.row, texts, self.columns, key)
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def _value(one: Any) -> Any:
+    """A value of a column; the error, where it is no text though its column says so."""
+    try:
+        return one.as_py()
+    except UnicodeDecodeError as error:
+        return error
 
 
 def _is_text(kind: Any) -> bool:

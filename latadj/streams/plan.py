@@ -66,6 +66,7 @@ def make_plan(config: PredictConfig, *, touch: bool = True) -> Plan:
         raise ValueError("prompt=: predict asks a model's classification head, which takes no prompt")
     kind = format_of(config.input, config.format)
     output_format(config.output)
+    _check_output(config)
     sidecar = check(Path(config.checkpoint))
     purpose = sidecar.purpose
     if purpose is not None and purpose.kind != "classification":
@@ -86,6 +87,17 @@ def make_plan(config: PredictConfig, *, touch: bool = True) -> Plan:
             reader.close()
         raise
     return Plan(sidecar, dial, reader, settings, state, finished, speedup, batch_size)
+
+
+def _check_output(config: PredictConfig) -> None:
+    """Refuse an output in whose place there is something else."""
+    if config.output == STREAM:
+        return
+    output = Path(config.output)
+    if output.is_dir():
+        raise ValueError(f"output={output}: this is a folder; name a file in it")
+    if config.input != STREAM and output.resolve() == Path(config.input or "").resolve():
+        raise ValueError(f"output={output}: this is the input; give another name")
 
 
 def _turned(config: PredictConfig, sidecar: Sidecar) -> tuple[float | None, Dial | None]:

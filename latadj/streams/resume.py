@@ -1,6 +1,6 @@
 """Output that survives being killed at any moment: parts are made durable, then remembered.
 
-Beside ``predictions.csv`` grow ``predictions.csv.part`` and ``predictions.broken.csv.part``. After each window both
+Beside ``predictions.csv`` grow ``predictions.csv.part`` and ``predictions.csv.broken.csv.part``. After each window both
 are synced to the disk, and only then ``predictions.csv.state.json`` says how long they are and where the reader
 stands. A run that goes on cuts off what was written after that, so no row is lost and none is there twice. In the end
 the parts are renamed.
@@ -75,7 +75,7 @@ class Paths:
 
     @property
     def broken(self) -> Path:
-        return self.final.with_name(self.final.stem + ".broken.csv")
+        return self.final.with_name(self.final.name + ".broken.csv")
 
     @property
     def broken_part(self) -> Path:

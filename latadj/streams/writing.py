@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +55,7 @@ class Layout:
             return b""
         answer = ["label", "probability"] if self.labels else ["value"]
         all_of_them = [f"probability_{label}" for label in self.labels] if self.every else []
-        return _csv([["line", *(["id"] if self.keyed else []), *answer, *all_of_them]])
+        return _csv([["row", *(["id"] if self.keyed else []), *answer, *all_of_them]])
 
     def rows(self, rows: Sequence[Row], outputs: np.ndarray) -> bytes:
         """A window's rows.
@@ -66,9 +67,8 @@ class Layout:
         best = outputs.argmax(axis=1)
         pairs = zip(rows, outputs.astype(np.float64), best, strict=True)
         if self.kind == "jsonl":
-            return "".join(
-                json.dumps(self._object(*pair), ensure_ascii=False, default=str) + "\n" for pair in pairs
-            ).encode()
+            lines = (json.dumps(self._object(*pair), ensure_ascii=False, default=str) + "\n" for pair in pairs)
+            return "".join(lines).encode(errors="backslashreplace")  # an id may hold half a character
         return _csv([self._record(*pair) for pair in pairs])
 
     def _record(self, row: Row, output: np.ndarray, best: int) -> list[Any]:
@@ -79,7 +79,9 @@ class Layout:
         return [*keys, self.labels[best], _short(output[best]), *every]
 
     def _object(self, row: Row, output: np.ndarray, best: int) -> dict[str, Any]:
-        found: dict[str, Any] = {"line": row.number, **({"id": row.key} if self.keyed else {})}
+        # JSON has no infinity and no NaN.
+        key = str(row.key) if isinstance(row.key, float) and not math.isfinite(row.key) else row.key
+        found: dict[str, Any] = {"row": row.number, **({"id": key} if self.keyed else {})}
         if not self.labels:
             return found | {"value": float(_short(output[0]))}
         found |= {"label": self.labels[best], "probability": float(_short(output[best]))}
@@ -90,12 +92,12 @@ class Layout:
 
 def broken_header() -> bytes:
     """What stands before the first broken row."""
-    return _csv([["line", "reason"]])
+    return _csv([["row", "line", "reason"]])
 
 
 def broken_rows(rows: Sequence[Row]) -> bytes:
-    """The broken rows of a window, as CSV: number and what is wrong."""
-    return _csv([[row.number, row.broken] for row in rows])
+    """The broken rows of a window, as CSV: their numbers, the lines on which they begin, and what is wrong."""
+    return _csv([[row.number, row.line or row.number, row.broken] for row in rows])
 
 
 def _short(value: float) -> str:

@@ -116,7 +116,7 @@ def reference(folder, texts):
 def test_probabilities_are_those_of_transformers_pipeline_in_the_inputs_order(root, tmp_path):
     run(root, tmp_path, "window=25", "all_probabilities=true")
     found = rows(tmp_path / "predict" / "predictions.csv")
-    assert [int(row["line"]) for row in found] == list(range(1, 61))
+    assert [int(row["row"]) for row in found] == list(range(1, 61))
     expected = reference(root / "checkpoint", TEXTS)
     assert {row["label"] for row in found} == {"bad", "good"}
     for row, want in zip(found, expected, strict=True):
@@ -181,7 +181,7 @@ def test_a_regression_has_values(root, tmp_path):
         for row, text in zip(found[:9], TEXTS, strict=False):
             want = model(**tokenizer(text, return_tensors="pt")).logits.item()
             assert float(row["value"]) == pytest.approx(want, abs=1e-5)
-    assert list(found[0]) == ["line", "value"]
+    assert list(found[0]) == ["row", "value"]
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])
@@ -214,13 +214,13 @@ def test_broken_lines_are_reported_and_the_others_keep_their_numbers(root, tmp_p
     (tmp_path / "in.txt").write_bytes(BROKEN)
     run(root, tmp_path / "out", f"input={tmp_path / 'in.txt'}")
     out = tmp_path / "out" / "predict"
-    assert [row["line"] for row in rows(out / "predictions.csv")] == ["1", "4"]
-    assert [(row["line"], row["reason"]) for row in rows(out / "predictions.broken.csv")] == [
+    assert [row["row"] for row in rows(out / "predictions.csv")] == ["1", "4"]
+    assert [(row["row"], row["reason"]) for row in rows(out / "predictions.csv.broken.csv")] == [
         ("2", "not UTF-8: invalid start byte at byte 1"),
         ("3", "the line is empty"),
     ]
     assert result(tmp_path / "out")["rows"] == {"read": 4, "written": 2, "broken": 2}
-    assert result(tmp_path / "out")["broken_rows"] == str(out / "predictions.broken.csv")
+    assert result(tmp_path / "out")["broken_rows"] == str(out / "predictions.csv.broken.csv")
     assert "in.txt, line 2: not UTF-8: invalid start byte at byte 1; left out" in (out / "predict.log").read_text()
 
 
@@ -232,14 +232,14 @@ def test_broken_lines_stop_the_run_which_goes_on_without_them(root, tmp_path):
     assert "on_error=skip leaves such rows out and resume=true goes on from here" in message
     assert not (tmp_path / "out" / "predict" / "predictions.csv").exists()
     run(root, tmp_path / "out", *options, "resume=true")
-    assert [row["line"] for row in rows(tmp_path / "out" / "predict" / "predictions.csv")] == ["1", "4"]
+    assert [row["row"] for row in rows(tmp_path / "out" / "predict" / "predictions.csv")] == ["1", "4"]
 
 
 @pytest.mark.parametrize("data", [b"", b"\n\n"])
 def test_a_file_without_texts_gives_an_output_without_rows(root, tmp_path, data):
     (tmp_path / "in.txt").write_bytes(data)
     run(root, tmp_path / "out", f"input={tmp_path / 'in.txt'}")
-    assert (tmp_path / "out" / "predict" / "predictions.csv").read_text() == "line,label,probability\n"
+    assert (tmp_path / "out" / "predict" / "predictions.csv").read_text() == "row,label,probability\n"
     assert result(tmp_path / "out")["rows"]["broken"] == len(data)
 
 
@@ -264,8 +264,8 @@ def test_standard_input_and_output_hold_nothing_else(root, tmp_path, speedup):
 def test_json_lines_out(root, tmp_path):
     run(root, tmp_path, f"output={tmp_path / 'there' / 'p.jsonl'}")
     found = [json.loads(line) for line in (tmp_path / "there" / "p.jsonl").read_text().splitlines()]
-    assert [row["line"] for row in found] == list(range(1, 61))
-    assert set(found[0]) == {"line", "label", "probability"}
+    assert [row["row"] for row in found] == list(range(1, 61))
+    assert set(found[0]) == {"row", "label", "probability"}
 
 
 def test_a_finished_output_is_kept_unless_it_may_be_overwritten(root, tmp_path):
@@ -325,7 +325,7 @@ def test_killed_processes_go_on_to_the_same_bytes(root, tmp_path, undisturbed):
     again = killed(root, tmp_path, behind + draw.randint(1, 300), *LONG(root), "resume=true")
     assert again > behind
     run(root, tmp_path, *LONG(root), "resume=true")
-    for name in ("predictions.csv", "predictions.broken.csv"):
+    for name in ("predictions.csv", "predictions.csv.broken.csv"):
         assert (tmp_path / "predict" / name).read_bytes() == (undisturbed / name).read_bytes()
     assert result(tmp_path)["resumed"]
     assert result(tmp_path)["rows"] == {"read": 1200, "written": 1200 - 110, "broken": 110}
@@ -450,3 +450,12 @@ def test_the_default_checkpoint_is_that_of_finetune():
     found = CliRunner().invoke(app, ["predict", "input=texts.txt"])
     assert found.exit_code == 2
     assert "outputs/minilm-rotten_tomatoes/checkpoint" in found.stderr
+
+
+def test_an_output_in_whose_place_there_is_something_else_is_refused(root, tmp_path):
+    (tmp_path / "in.csv").write_text("text\ngood\n")
+    same = [f"input={tmp_path}/in.csv", f"output={tmp_path}/./in.csv", "overwrite=true"]
+    assert "this is the input; give another name" in refused(root, tmp_path / "out", *same)
+    (tmp_path / "folder.csv").mkdir()
+    folder = [f"input={tmp_path}/in.csv", f"output={tmp_path}/folder.csv"]
+    assert "this is a folder; name a file in it" in refused(root, tmp_path / "out", *folder)

@@ -5,7 +5,9 @@ import json
 import sys
 
 import pandas as pd
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from latadj.streams.reading import format_of, open_reader, windows
 from latadj.streams.rows import Position, Row
@@ -272,3 +274,25 @@ def test_a_reader_knows_how_much_there_is(tmp_path):
     assert reader.done == 2
     reader = open_reader(table(tmp_path, "parquet"), None, ["premise"])
     assert (reader.total, reader.done) == (4, 0)
+
+
+def test_a_quote_that_is_never_closed_costs_its_own_row_only(tmp_path):
+    name = written(tmp_path, 'text\nbefore\n"never closed\nafter\n"one, two"\nlast\n', "in.csv")
+    found = read(name)
+    assert [row.number for row in found] == [1, 2, 3, 4, 5]
+    assert texts([row for row in found if not row.broken]) == [("before",), ("after",), ("one, two",), ("last",)]
+    assert list(broken(found)) == [2]
+    assert [row.line for row in found] == [2, 3, 4, 5, 6]
+
+
+def test_a_number_of_too_many_digits_is_a_broken_row(tmp_path):
+    name = written(tmp_path, '{"text": "a"}\n{"text": "b", "n": ' + "9" * 5000 + '}\n{"text": "c"}\n', "in.jsonl")
+    assert list(broken(read(name))) == [2]
+
+
+def test_text_in_parquet_that_is_no_utf8_is_a_broken_row(tmp_path):
+    values = pa.array([b"one", b"\xff", b"three"]).cast(pa.binary()).view(pa.string())
+    parquet.write_table(pa.table({"text": values}), tmp_path / "in.parquet")
+    found = read(str(tmp_path / "in.parquet"))
+    assert broken(found) == {2: "not UTF-8"}
+    assert texts([row for row in found if not row.broken]) == [("one",), ("three",)]

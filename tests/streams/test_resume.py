@@ -68,7 +68,7 @@ def undisturbed(tmp_path, kind):
     state = work(folder, kind)
     assert state.counts == {"read": 14, "written": 11, "broken": 3}
     found = files(folder)
-    assert set(found) == {f"out.{kind}", "out.broken.csv"}
+    assert set(found) == {f"out.{kind}", f"out.{kind}.broken.csv"}
     return found
 
 
@@ -138,7 +138,7 @@ def test_killed_again_and_again_it_still_ends_with_the_same_bytes(tmp_path, kind
 def test_a_torn_write_is_cut_off(tmp_path, kind, undisturbed):
     texts(tmp_path)
     assert killed_at(18, lambda: work(tmp_path, kind))
-    for part in ("out.broken.csv.part", f"out.{kind}.part"):
+    for part in (f"out.{kind}.broken.csv.part", f"out.{kind}.part"):
         with (tmp_path / part).open("ab") as file:
             file.write(b"17,half a ro")
     work(tmp_path, kind, resume=True)
@@ -193,13 +193,13 @@ def test_a_part_that_somebody_shortened_is_refused(tmp_path):
 def test_an_output_that_is_there_is_kept_unless_it_may_be_overwritten(tmp_path):
     texts(tmp_path)
     (tmp_path / "out.csv").write_text("mine")
-    (tmp_path / "out.broken.csv").write_text("old")
+    (tmp_path / "out.csv.broken.csv").write_text("old")
     with pytest.raises(ValueError, match="exists already: give another name, or overwrite=true"):
         work(tmp_path)
     (tmp_path / "texts.txt").write_text("one\ntwo\n")
     work(tmp_path, overwrite=True)
-    assert (tmp_path / "out.csv").read_text().splitlines()[0] == "line,label,probability"
-    assert not (tmp_path / "out.broken.csv").exists()
+    assert (tmp_path / "out.csv").read_text().splitlines()[0] == "row,label,probability"
+    assert not (tmp_path / "out.csv.broken.csv").exists()
 
 
 def test_memory_does_not_grow_with_the_input(tmp_path):

@@ -2,7 +2,8 @@ import evaluate
 import numpy as np
 import pytest
 
-from latadj.tasks.metrics import METRICS, metric_of, predictions_of
+from latadj.tasks.answers import predictions_of
+from latadj.tasks.metrics import METRICS, metric_of
 
 
 @pytest.mark.parametrize(

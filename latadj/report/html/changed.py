@@ -1,5 +1,6 @@
 """Test examples whose prediction at some speedup is not the full model's."""
 
+import re
 from dataclasses import dataclass
 
 import pandas as pd
@@ -9,6 +10,7 @@ MOST = 50
 LOST, GAINED, OTHER = "lost", "gained", "other"
 KINDS = (LOST, GAINED, OTHER)
 _SAID, _SURE = "prediction_", "probability_"
+_COLUMN = re.compile(r"(prediction|probability)_(\d[\d.]*)x")
 # Their shares of the list, where there is enough of each; what one leaves, the next takes.
 _SHARES = {LOST: 0.6, GAINED: 0.3, OTHER: 0.1}
 
@@ -46,7 +48,8 @@ class Changed:
 
 def speedups_of(frame: pd.DataFrame) -> list[str]:
     """Speedups of a predictions file, such as ``1.5``, rising."""
-    return sorted((name[len(_SAID) : -1] for name in map(str, frame) if name.startswith(_SAID)), key=float)
+    matches = [match for name in map(str, frame) if (match := _COLUMN.fullmatch(name))]
+    return sorted((match[2] for match in matches if match[1] == "prediction"), key=float)
 
 
 def changed(frame: pd.DataFrame) -> list[Changed]:
@@ -54,7 +57,7 @@ def changed(frame: pd.DataFrame) -> list[Changed]:
     speedups = speedups_of(frame)
     classes = f"{_SURE}{speedups[0]}x" in frame
     read = _classified if classes else _regressed
-    columns = [name for name in map(str, frame) if name != "label" and not name.startswith((_SAID, _SURE))]
+    columns = [name for name in map(str, frame) if name != "label" and not _COLUMN.fullmatch(name)]
     found = []
     for record in frame.to_dict("records"):
         row = {str(name): str(value) for name, value in record.items()}
@@ -103,7 +106,7 @@ def _regressed(row: dict[str, str], speedups: list[str]) -> tuple[list[Answer], 
         said = float(row[f"{_SAID}{speedup}x"])
         moved = abs(said - full)
         kind = None
-        if moved > 0:
+        if f"{said:.3f}" != f"{full:.3f}":  # what moved by less cannot be seen
             kind = LOST if abs(said - label) > abs(full - label) else GAINED
         furthest = max(furthest, moved)
         answers.append(Answer(speedup, f"{said:.3f}", None, kind != LOST, kind))

@@ -56,9 +56,9 @@ class Sources:
             raise ValueError(f"folder {folder}: no such folder; name a run's with folder=FOLDER, or give model=, task=")
         found = cls(folder)
         found.sweep = found._result("sweep", _sweep)
-        found.calibrate = found._result("calibrate", dict)
-        found.evaluation = found._result("eval", dict)
-        found.finetune = found._result("finetune", dict)
+        found.calibrate = found._result("calibrate", _with("layer_acc", "by_rank", "profiles", "dial", "reach"))
+        found.evaluation = found._result("eval", _with("metric", "scores", "metric_ci", "speedup"))
+        found.finetune = found._result("finetune", _with("validation"))
         if not found.read:
             damage = "".join(f"; {file} {why}" for file, why in found.left_out.items() if why != MISSING)
             raise ValueError(
@@ -103,6 +103,17 @@ class Sources:
 
 
 MISSING = "is not there"
+
+
+def _with(*keys: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """A result as it is, if it has what the sections show."""
+
+    def typed(data: dict[str, Any]) -> dict[str, Any]:
+        for key in keys:
+            data[key]
+        return data
+
+    return typed
 
 
 def _sweep(data: dict[str, Any]) -> Sweep | GenerationSweep:
