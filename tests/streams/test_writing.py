@@ -45,7 +45,7 @@ def test_a_regression_has_a_value(kind, expected):
 
 
 def test_broken_rows_are_listed_with_their_reason():
-    assert broken_rows([Row(2, broken='not "so"')]) == b'2,"not ""so"""\n'
+    assert broken_rows([Row(2, broken='not "so"')]) == b'2,2,"not ""so"""\n'
 
 
 @pytest.mark.parametrize(("output", "kind"), [("-", "csv"), ("a/b.CSV", "csv"), ("b.jsonl", "jsonl")])
