@@ -163,15 +163,7 @@ def test_a_checkpoint_says_what_it_is_for(root):
     assert sidecar["dial"]["reads"] == "all"
     assert sidecar["dial"]["protected"] == 5  # the question's four tokens and the pooled one
     purpose = sidecar["purpose"]
-    assert (purpose["kind"], purpose["max_length"]) == ("question_answering", 32)
-    assert purpose["options"] == {
-        "doc_stride": 8,
-        "max_query_length": 6,
-        "max_answer_length": 30,
-        "n_best": 20,
-        "null_threshold": None,
-        "protect_question": True,
-    }
+    assert (purpose["kind"], purpose["metric"], purpose["max_length"]) == ("question_answering", "squad_v2_f1", 32)
 
 
 def test_a_dial_is_true_for_the_protection_that_it_was_made_with(root):
