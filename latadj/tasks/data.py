@@ -12,7 +12,7 @@ from latadj.config import FilesConfig, HubConfig, TaskConfig
 from latadj.tasks.files import TABLES, data_files, format_of
 from latadj.tasks.labels import clean, found_labels, numbered, report_gaps
 from latadj.tasks.sources import place, read_file, read_hub, require_folder
-from latadj.tasks.splits import SHARES, Splits, as_dataset, split_by_hash, take
+from latadj.tasks.splits import Splits, as_dataset, shares_of, split_by_hash, take
 from latadj.tasks.texts import load_texts
 
 log = logging.getLogger("latadj")
@@ -205,9 +205,7 @@ def _filled(
             train = train.drop_duplicates(subset=task.text)
             if len(train) < whole and _own(task):
                 log.warning("%s: left out %d texts that stand there already", task.name, whole - len(train))
-        shares = {name: task.split.get(name, SHARES[name]) for name in ("train", *missing)}
-        if min(shares.values()) <= 0:
-            raise ValueError(f"task.split={task.split}: expected a share above 0 for each of {', '.join(shares)}")
+        shares = shares_of(task.split, ("train", *missing))
         rows = train[task.text].itertuples(index=False, name=None)
         keys = pd.Series(["\t".join(row) for row in rows], index=train.index, dtype=str)
         parts = split_by_hash(train, keys, shares)

@@ -1,6 +1,7 @@
 """Three splits of a task's examples that stay apart."""
 
 import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import pandas as pd
@@ -26,6 +27,22 @@ class Splits:
     validation: Dataset
     tests: dict[str, Dataset]
     labels: list[str] | None = None
+
+
+def shares_of(
+    split: Mapping[str, float], names: Iterable[str], default: Mapping[str, float] = SHARES
+) -> dict[str, float]:
+    """Shares of the parts that are to be cut out of a split, as ``task.split`` or else ``default`` has them.
+
+    Raises
+    ------
+    ValueError
+        if one is not above 0.
+    """
+    shares = {name: split.get(name, default.get(name, 0.0)) for name in names}
+    if min(shares.values()) <= 0:
+        raise ValueError(f"task.split={split}: expected a share above 0 for each of {', '.join(shares)}")
+    return shares
 
 
 def split_by_hash(frame: pd.DataFrame, keys: pd.Series, shares: dict[str, float]) -> dict[str, pd.DataFrame]:

@@ -13,7 +13,7 @@ from latadj.config import FilesConfig, TaskConfig
 from latadj.tasks.entities import OUTSIDE
 from latadj.tasks.files import TABLES, data_files, format_of
 from latadj.tasks.sources import place, read_file, read_hub, require_folder
-from latadj.tasks.splits import SHARES, Splits, as_dataset, split_by_hash, take
+from latadj.tasks.splits import Splits, as_dataset, shares_of, split_by_hash, take
 
 log = logging.getLogger("latadj")
 CONLL = "conll"
@@ -205,9 +205,7 @@ def _filled(
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, pd.DataFrame]]:
     """Training, validation and tests: what the source does not have is cut out of training."""
     missing = [*(["validation"] if tables.validation is None else []), *([] if tables.tests else ["test"])]
-    shares = {name: task.split.get(name, SHARES[name]) for name in ("train", *missing)}
-    if min(shares.values()) <= 0:
-        raise ValueError(f"task.split={task.split}: expected a share above 0 for each of {', '.join(shares)}")
+    shares = shares_of(task.split, ("train", *missing))
     parts = split_by_hash(train, train["tokens"].map(" ".join), shares) if missing else {"train": train}
     validation = parts["validation"] if tables.validation is None else tables.validation
     return parts["train"], validation, tables.tests or {"test": parts["test"]}

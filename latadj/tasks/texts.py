@@ -10,7 +10,7 @@ import pandas as pd
 from latadj.config import FilesConfig, TaskConfig
 from latadj.tasks.files import NAMES, TEXTS, data_files, format_of
 from latadj.tasks.sources import place, read_file, read_hub, require_folder
-from latadj.tasks.splits import Splits, as_dataset, split_by_hash, take
+from latadj.tasks.splits import Splits, as_dataset, shares_of, split_by_hash, take
 
 log = logging.getLogger("latadj")
 # WikiText writes its headings with one pair of equals signs for each level; an article's title has one.
@@ -164,9 +164,7 @@ def _fill(parts: dict[str, pd.DataFrame], task: TaskConfig) -> dict[str, pd.Data
     if not missing:
         return parts
     source = next(name for name in NAMES if name in parts)
-    shares = {name: task.split.get(name, 0.0) for name in NAMES if name == source or name in missing}
-    if min(shares.values()) <= 0:
-        raise ValueError(f"task.split={task.split}: expected a share above 0 for each of {', '.join(shares)}")
+    shares = shares_of(task.split, [name for name in NAMES if name == source or name in missing], default={})
     whole = parts[source]
     cut = split_by_hash(whole, whole["group" if task.group else "text"], shares)
     log.info(

@@ -9,7 +9,7 @@ import pandas as pd
 from latadj.config import TaskConfig
 from latadj.tasks.files import DataFiles, data_files
 from latadj.tasks.sources import place, read_hub, require_folder
-from latadj.tasks.splits import SHARES, Splits, as_dataset, split_by_hash, take
+from latadj.tasks.splits import Splits, as_dataset, shares_of, split_by_hash, take
 from latadj.tasks.squad.read import COLUMNS, SUFFIXES, from_hub, read_questions, refuse_twice
 
 log = logging.getLogger("latadj")
@@ -126,9 +126,7 @@ def _cut(train: pd.DataFrame, missing: list[str], task: TaskConfig) -> dict[str,
     """Training, and the splits that are missing, cut out of it."""
     if not missing:
         return {"train": train}
-    shares = {name: task.split.get(name, SHARES[name]) for name in ("train", *missing)}
-    if min(shares.values()) <= 0:
-        raise ValueError(f"task.split={task.split}: expected a share above 0 for each of {', '.join(shares)}")
+    shares = shares_of(task.split, ("train", *missing))
     return split_by_hash(train, train["title" if train["title"].nunique() >= MANY else "context"], shares)
 
 
