@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from latadj.report.schema import fields_of
+
 SCHEMA = "latadj.bench/1"
 REFERENCE = "sdpa_fp32"
 
@@ -137,9 +139,7 @@ class Bench:
         ValueError
             if the schema is another one.
         """
-        if data.get("schema") != SCHEMA:
-            raise ValueError(f"schema {data.get('schema')!r}: expected {SCHEMA!r}")
-        fields = {key: value for key, value in data.items() if key != "schema"}
+        fields = fields_of(data, SCHEMA)
         return cls(**{**fields, "cells": [_cell(cell) for cell in data["cells"]]})
 
 

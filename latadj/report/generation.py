@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from latadj.report.schema import fields_of
+
 if TYPE_CHECKING:  # a report is made of files, without torch
     from latadj.measure.generation import GenerationTimes
 
@@ -146,8 +148,6 @@ class GenerationSweep:
         ValueError
             if the schema is another one.
         """
-        if data.get("schema") != SCHEMA:
-            raise ValueError(f"schema {data.get('schema')!r}: expected {SCHEMA!r}")
-        fields = {key: value for key, value in data.items() if key != "schema"}
+        fields = fields_of(data, SCHEMA)
         fields["rows"] = [GenerationRow(**row) for row in data["rows"]]
         return cls(**fields)

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from latadj.report.result import OWN, Row, Sweep
+from latadj.report.schema import fields_of
 from latadj.tasks.glue import GLUE, average, in_order, scores_of
 
 SCHEMA = "latadj.glue/1"
@@ -111,9 +112,7 @@ class Glue:
         ValueError
             if the schema is another one.
         """
-        if data.get("schema") != SCHEMA:
-            raise ValueError(f"schema {data.get('schema')!r}: expected {SCHEMA!r}")
-        fields = {key: value for key, value in data.items() if key not in ("schema", "averages")}
+        fields = fields_of(data, SCHEMA, "averages")
         fields["tasks"] = [
             GlueResult(**{**task, "rows": [Row.from_json(row) for row in task["rows"]]}) for task in data["tasks"]
         ]

@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from latadj.report.schema import fields_of
+
 if TYPE_CHECKING:  # a report is made of files, without torch
     from latadj.measure.clock import Interval
 
@@ -106,8 +108,6 @@ class Sweep:
         ValueError
             if the schema is another one.
         """
-        if data.get("schema") != SCHEMA:
-            raise ValueError(f"schema {data.get('schema')!r}: expected {SCHEMA!r}")
-        fields = {key: value for key, value in data.items() if key != "schema"}
+        fields = fields_of(data, SCHEMA)
         fields["rows"] = [Row.from_json(row) for row in data["rows"]]
         return cls(**fields)
