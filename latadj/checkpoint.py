@@ -87,23 +87,30 @@ def load(
 
 
 def load_pretrained(
-    config: ModelConfig, labels: Sequence[str] = (), regression: bool = False, *, head: str = "classification"
+    config: ModelConfig,
+    labels: Sequence[str] = (),
+    regression: bool = False,
+    *,
+    head: str = "classification",
+    keep_head: bool = False,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A pretrained model in fp32, from a folder, a GGUF file or the hub.
 
     Parameters
     ----------
-    labels, regression : what a classification's fresh head is for
+    labels, regression : what a classification's head is for
     head : one of ``latadj.heads.HEADS``
+    keep_head : whether the model has to come with a head that fits; else one is made where there is none
 
     Raises
     ------
     ValueError
-        if the model cannot be had, is damaged, or its kind cannot have the head.
+        if the model cannot be had, is damaged, its kind cannot have the head, or there is none to keep.
     """
     path, local = _source(config.path)
     fresh = fresh_head(head, labels, regression)
-    return _pretrained(path, head, local=local, trust_remote_code=config.trust_remote_code, fresh=fresh)
+    trust = config.trust_remote_code
+    return _pretrained(path, head, local=local, trust_remote_code=trust, fresh=fresh, keep_head=keep_head)
 
 
 def _source(path: str) -> tuple[str, bool]:
@@ -119,8 +126,9 @@ def _pretrained(
     local: bool,
     trust_remote_code: bool = False,
     fresh: dict[str, Any] | None = None,
+    keep_head: bool = False,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Model and tokenizer; with ``fresh``, which is what a config has to say about it, the head is a new one."""
+    """Model and tokenizer; with ``fresh``, which is what a config has to say about it, a head may be a new one."""
     options = {"local_files_only": local, "trust_remote_code": trust_remote_code}
     try:
         config = AutoConfig.from_pretrained(path, **options, **(fresh or {}))
@@ -147,6 +155,11 @@ def _pretrained(
     if fresh is None and found["missing_keys"]:
         missing = ", ".join(sorted(found["missing_keys"])[:3])
         raise ValueError(f"the model in {path} is not fine-tuned for {wanted}: it has no weights for {missing}")
+    if keep_head and (found["missing_keys"] or found["mismatched_keys"]):
+        raise ValueError(
+            f"the model in {path} has no head for {wanted} with {model.config.num_labels} outputs, and plain.epochs=0 "
+            "trains none: name a fine-tuned model with model.path=FOLDER, or leave plain.epochs=0 out"
+        )
     prepare_tokenizer(tokenizer, model.config, wanted)
     return model, tokenizer
 

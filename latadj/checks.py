@@ -267,11 +267,11 @@ def submission_speedups(config: GlueConfig) -> list[float]:
 
 def _finetune_problems(config: FinetuneConfig) -> list[str]:
     problems = []
-    trained = config.task.kind == "generation" or config.prompt is not None
     for name, stage in {"plain": config.plain, "adjust": config.adjust}.items():
         for key in ("epochs", "batch_size", "learning_rate"):
             value = getattr(stage, key)
-            if value < 0 or (value == 0 and not (trained and (name, key) == ("plain", "epochs"))):
+            # No plain epochs keep the head that a model comes with; what has none is refused when it is loaded.
+            if value < 0 or (value == 0 and (name, key) != ("plain", "epochs")):
                 problems.append(f"{name}.{key}={value}: expected a number above 0")
         for key in ("max_steps", "accumulate", "eval_steps", "eval_examples", *stage.cuts()):
             value = getattr(stage, key)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from latadj import hub
 from latadj.checks import check, parse_speedups
+from latadj.compared import models_to_compare
 from latadj.config import (
     SCHEMAS,
     CalibrateConfig,
@@ -97,8 +99,13 @@ def conf_dir() -> Path:
 
 
 def typed(command: str, composed: DictConfig) -> RunConfig:
-    """The command's dataclass out of a composed config, every value checked for its type."""
-    plain = _in_full(OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"]))
+    """The command's dataclass out of a composed config, every value checked for its type.
+
+    An experiment may have options of several commands: each takes its own, and leaves those of the others alone.
+    """
+    own = {field.name for field in fields(SCHEMAS[command])}
+    others = {field.name for schema in SCHEMAS.values() for field in fields(schema)} - own
+    plain = _in_full(OmegaConf.masked_copy(composed, [str(key) for key in composed if key not in {"hydra", *others}]))
     config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(SCHEMAS[command]), plain))
     assert isinstance(config, RunConfig)
     check(config)
@@ -139,6 +146,8 @@ def check_early(command: str, overrides: list[str]) -> RunConfig:
     config = typed(command, compose(command, overrides))
     if isinstance(config, FinetuneConfig):
         hub.model_source(config.model.path)
+    elif isinstance(config, SweepConfig) and config.compare.models:
+        models_to_compare(config)
     elif isinstance(config, (SweepConfig, EvalConfig)):
         require_dial(config, parse_speedups(config.speedup))
     elif isinstance(config, CalibrateConfig) and uses_pretrained(config):

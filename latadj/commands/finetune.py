@@ -16,7 +16,7 @@ from transformers import set_seed
 
 from latadj import checkpoint
 from latadj.calibration import make_dial, measure_contribution, windows_to_try
-from latadj.commands.session import Session, as_dict, head_of, set_up, with_examples
+from latadj.commands.session import Session, as_dict, head_of, known_labels, set_up, with_examples
 from latadj.config import FinetuneConfig, StageConfig
 from latadj.device import trains_in_bf16
 from latadj.elimination.attach import attach, attached, detach
@@ -86,13 +86,15 @@ class State:
 def prepare(config: FinetuneConfig) -> Session:
     """Load examples and model: the pretrained one, or the plain one if that stage is done and ``resume`` is set."""
     device = set_up(config)
-    config, splits = with_examples(config)
+    source, kept = Path(config.model.path), config.plain.epochs == 0
+    config, splits = with_examples(config, known_labels(config, source) if kept and source.is_dir() else None)
     if "plain" in State.of(config).stages:
         model, tokenizer = checkpoint.load(Path(config.folder) / "plain", head=head_of(config))
         detach(model)
     else:
         labels = config.task.labels or []
-        model, tokenizer = checkpoint.load_pretrained(config.model, labels, not labels, head=head_of(config))
+        head = head_of(config)
+        model, tokenizer = checkpoint.load_pretrained(config.model, labels, not labels, head=head, keep_head=kept)
     session = Session(config, device, splits, model.to(device), tokenizer)
     session.check()
     return session

@@ -189,27 +189,38 @@ def with_examples(config: Config, known: list[str] | None = None, *, train: bool
     return replace(config, task=task), splits
 
 
-def open_checkpoint(config: CommandConfig) -> Session:
-    """Load the command's checkpoint, in fp32, and its task's examples."""
-    chosen = set_up(config)
-    known = None if head_of(config) == "generation" else labels_of(Path(config.checkpoint))
+def known_labels(config: CommandConfig, folder: Path) -> list[str] | None:
+    """The labels that the outputs of a saved model stand for; None: nobody wrote them down, or it has none.
+
+    Raises
+    ------
+    ValueError
+        if the task has the same ones in another order.
+    """
+    known = None if head_of(config) == "generation" else labels_of(folder)
     asked, classifies = config.task.labels, head_of(config) == "classification"
     if asked and known and classifies:
         ours, theirs = ([name.casefold() for name in names] for names in (asked, known))
         if ours != theirs and sorted(ours) == sorted(theirs):
             raise ValueError(
-                f"task.labels={asked}: the outputs of checkpoint {config.checkpoint} stand for {known}; where the data "
+                f"task.labels={asked}: the outputs of checkpoint {folder} stand for {known}; where the data "
                 "names its labels, give them in that order"
             )
-    train = config.prompt is not None or isinstance(config, CalibrateConfig)
+    return known
+
+
+def open_checkpoint(config: CommandConfig, *, train: bool = False) -> Session:
+    """Load the command's checkpoint, in fp32, and its task's examples.
+
+    Parameters
+    ----------
+    train : whether training and validation examples are needed, though the command does not always need them
+    """
+    chosen = set_up(config)
+    known, asked = known_labels(config, Path(config.checkpoint)), config.task.labels
+    train = train or config.prompt is not None or isinstance(config, CalibrateConfig)
     config, splits = with_examples(config, known, train=train)
-    head = head_of(config)
-    model, tokenizer = checkpoint.load(config.checkpoint, head=head)
-    if head != "generation" and model.config.num_labels != (width := kind_of(config.task).width):
-        raise ValueError(
-            f"checkpoint {config.checkpoint} has {model.config.num_labels} outputs, "
-            f"task={config.task.name} needs {width}: it is for another task"
-        )
+    model, tokenizer = load_for(config)
     if asked is None and known is None and head_of(config) == "classification":
         log.warning(
             "checkpoint %s names no labels: its outputs are taken for %s in this order; another: task.labels=[...]",
@@ -219,6 +230,18 @@ def open_checkpoint(config: CommandConfig) -> Session:
     session = Session(config, chosen, splits, model.to(chosen), tokenizer)
     session.check()
     return session
+
+
+def load_for(config: CommandConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load the command's checkpoint, in fp32, refusing one whose outputs do not fit the task."""
+    head = head_of(config)
+    model, tokenizer = checkpoint.load(config.checkpoint, head=head)
+    if head != "generation" and model.config.num_labels != (width := kind_of(config.task).width):
+        raise ValueError(
+            f"checkpoint {config.checkpoint} has {model.config.num_labels} outputs, "
+            f"task={config.task.name} needs {width}: it is for another task"
+        )
+    return model, tokenizer
 
 
 def open_pretrained(config: CommandConfig) -> Session:

@@ -1,7 +1,6 @@
 """latadj sweep: one checkpoint, every speedup: metric, drop, agreement, FLOPs and the clock."""
 
 import logging
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,22 +9,23 @@ import torch
 from transformers import PreTrainedModel
 
 from latadj.checks import parse_speedups
-from latadj.commands import sweep_generation
+from latadj.commands import compare, contestants, sweep_generation
 from latadj.commands.full_model import fine_tuned
 from latadj.commands.full_model import plain as plain_model
 from latadj.commands.kept import Kept
 from latadj.commands.session import Session, as_dict, open_checkpoint, serve, under, within_reach
+from latadj.commands.timing import batches_to_time, in_turns
 from latadj.config import SweepConfig
 from latadj.elimination.attach import at_speedup, dial_of
 from latadj.elimination.cost import flops_speedup, schedule
 from latadj.elimination.lower import route_of
 from latadj.files import write_json, write_text
-from latadj.measure.baselines import BASELINES, batches_of
-from latadj.measure.clock import percentiles_ms, speedup, take_turns
+from latadj.measure.baselines import BASELINES
+from latadj.measure.clock import percentiles_ms, speedup
 from latadj.measure.environment import environment
 from latadj.measure.intervals import score
-from latadj.measure.quiet import Watch
 from latadj.predict import predict
+from latadj.report.comparison import Comparison
 from latadj.report.console import progress
 from latadj.report.generation import GenerationSweep
 from latadj.report.plots import plot_sweep
@@ -37,8 +37,10 @@ from latadj.tasks.encode import Batch, protected_counts, rows_of
 log = logging.getLogger("latadj")
 
 
-def prepare(config: SweepConfig) -> Session:
+def prepare(config: SweepConfig) -> Session | contestants.Comparing:
     """Load checkpoint and examples, make the model ready to serve, and check that the dial reaches somewhere."""
+    if config.compare.models:
+        return contestants.prepare(config)
     wanted = parse_speedups(config.speedup)
     dial = require_dial(config, wanted)
     session = open_checkpoint(config)
@@ -49,8 +51,10 @@ def prepare(config: SweepConfig) -> Session:
     return session
 
 
-def run(session: Session) -> Sweep | GenerationSweep:
-    """Turn the dial through ``speedup`` and measure; reads the test split."""
+def run(session: Session | contestants.Comparing) -> Sweep | GenerationSweep | Comparison:
+    """Turn the dial through ``speedup`` and measure, or compare several models; reads the test split."""
+    if isinstance(session, contestants.Comparing):
+        return compare.run(session)
     config = session.config
     assert isinstance(config, SweepConfig)
     if config.task.kind == "generation":
@@ -165,15 +169,7 @@ def _time(session: Session, sweep: Sweep, rows: list[dict[str, Any]]) -> None:
     """Fill in the clock's part of every row: all speedups and baselines take turns in one run."""
     config = session.config
     assert isinstance(config, SweepConfig)
-    size = config.task.batch_size
-    batches = batches_of(
-        rows,
-        session.tokenizer,
-        batches=config.measure.batches,
-        batch_size=size,
-        max_length=session.limit,
-    )
-    batches = {name: [_to(batch, session.device) for batch in part] for name, part in batches.items()}
+    batches = batches_to_time(session, rows)
     # The baselines run what a user has without latadj: the same weights through transformers' own forward.
     full = plain_model(session, Path(config.checkpoint))
 
@@ -192,10 +188,7 @@ def _time(session: Session, sweep: Sweep, rows: list[dict[str, Any]]) -> None:
         contestants[f"{wanted:g}x"] = [
             lambda batch=batch, wanted=wanted: cut(batch, wanted) for batch in batches["bucketed"]
         ]
-    rounds, warmup = config.measure.repeats, config.measure.warmup
-    with Watch() as watch, progress("clock", rounds + warmup) as steps:
-        seconds = take_turns(contestants, rounds=rounds, warmup=warmup, device=session.device, advance=steps.advance)
-    sweep.environment["quiet"] = asdict(watch.report(seconds))
+    seconds, sweep.environment["quiet"] = in_turns(contestants, config.measure, session.device)
     for row in sweep.rows:
         ours = seconds[f"{row.speedup:g}x"]
         row.measured = {name: Measured.of(speedup(seconds[name], ours, config.seed)) for name in BASELINES}
@@ -205,7 +198,3 @@ def _time(session: Session, sweep: Sweep, rows: list[dict[str, Any]]) -> None:
     sweep.batch_texts, sweep.batch_lengths = (
         {name: [batch["input_ids"].shape[side] for batch in part] for name, part in batches.items()} for side in (0, 1)
     )
-
-
-def _to(batch: Batch, where: torch.device) -> Batch:
-    return {name: tensor.to(where) for name, tensor in batch.items()}

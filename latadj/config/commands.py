@@ -10,6 +10,7 @@ from latadj.config.parts import (
     BenchMeasureConfig,
     CalibrationConfig,
     ClockConfig,
+    CompareConfig,
     DeviceConfig,
     DialConfig,
     EvalMeasureConfig,
@@ -69,6 +70,7 @@ class SweepConfig(CommandConfig):
 
     speedup: Any = "1..5"
     family: str | None = None
+    compare: CompareConfig = field(default_factory=CompareConfig)
     dial: DialConfig = field(default_factory=DialConfig)
     workload: WorkloadConfig = field(default_factory=WorkloadConfig)
     measure: SweepMeasureConfig = field(default_factory=SweepMeasureConfig)

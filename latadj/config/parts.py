@@ -157,6 +157,36 @@ class SweepMeasureConfig:
 
 
 @dataclass
+class ComparedConfig:
+    """One of several models that a sweep compares.
+
+    checkpoint : its folder
+    speedup : of its dial; out of several, the largest that holds its quality on validation text. 1 needs no dial
+    make : the commands that make it, for those who have not
+    """
+
+    checkpoint: str = MISSING
+    speedup: Any = 1
+    make: list[str] = field(default_factory=list)
+
+
+@dataclass
+class CompareConfig:
+    """Models of one task side by side, each in each precision that the device offers.
+
+    models : by name; the first is the plain one, which drops and speedups count from
+    precisions : in place of ``device.precision``
+    max_drop : points of the metric that a dial may lose on validation text
+    memory : measure each one's peak memory, in a process of its own
+    """
+
+    models: dict[str, ComparedConfig] = field(default_factory=dict)
+    precisions: list[str] = field(default_factory=lambda: ["fp32", "bf16", "int8"])
+    max_drop: float = 0.75
+    memory: bool = False
+
+
+@dataclass
 class EvalMeasureConfig:
     """How many test examples are timed one by one.
 

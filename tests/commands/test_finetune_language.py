@@ -162,6 +162,7 @@ def test_bad_options_are_refused_in_one_line(tmp_path, option, message):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_classifier_cannot_leave_its_plain_stage_out():
+def test_a_model_without_a_head_cannot_leave_its_plain_stage_out():
     found = run("finetune", "plain.epochs=0", expect=2)
-    assert "plain.epochs=0.0: expected a number above 0" in found.stderr
+    assert "has no head for classification with 2 outputs, and plain.epochs=0 trains none" in found.stderr
+    assert found.stderr.count("\n") == 1

@@ -1,0 +1,44 @@
+"""The clock of a sweep: its batches, and contestants that take turns on them."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+
+from latadj.commands.session import Session
+from latadj.config import SweepConfig, SweepMeasureConfig
+from latadj.measure.baselines import batches_of
+from latadj.measure.clock import Work, take_turns
+from latadj.measure.quiet import Watch
+from latadj.report.console import progress
+from latadj.tasks.encode import Batch
+
+
+def batches_to_time(session: Session, rows: list[dict[str, Any]]) -> dict[str, list[Batch]]:
+    """The batches of each baseline that ``measure.batches`` asks for, on the session's device."""
+    config = session.config
+    assert isinstance(config, SweepConfig)
+    batches = batches_of(
+        rows,
+        session.tokenizer,
+        batches=config.measure.batches,
+        batch_size=config.task.batch_size,
+        max_length=session.limit,
+    )
+    return {
+        name: [{key: tensor.to(session.device) for key, tensor in batch.items()} for batch in part]
+        for name, part in batches.items()
+    }
+
+
+def in_turns(
+    contestants: Mapping[str, Work], measure: SweepMeasureConfig, device: torch.device
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Seconds of every contestant, (rounds, pieces), and how quiet the machine was meanwhile."""
+    with Watch() as watch, progress("clock", measure.repeats + measure.warmup) as steps:
+        seconds = take_turns(
+            contestants, rounds=measure.repeats, warmup=measure.warmup, device=device, advance=steps.advance
+        )
+    return seconds, asdict(watch.report(seconds))

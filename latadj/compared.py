@@ -1,0 +1,113 @@
+"""The models that `latadj sweep` is to compare, checked without torch and without loading them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from latadj.checks import PRECISIONS, parse_speedups
+from latadj.config import SweepConfig
+from latadj.elimination.profile import Dial
+from latadj.files import read_json, recover_folder
+from latadj.sidecar import Sidecar, check, check_protection
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One model of a comparison.
+
+    dial : standing on the wanted family; None where the model has none, and runs at speedup 1
+    speedups : that it may run at, by rising speedup
+    """
+
+    name: str
+    folder: Path
+    sidecar: Sidecar
+    dial: Dial | None
+    speedups: list[float]
+
+
+def models_to_compare(config: SweepConfig) -> list[Compared]:
+    """The models of ``compare.models``, the plain one first.
+
+    Raises
+    ------
+    ValueError
+        if an option cannot be, a folder is missing, damaged or for another task, or there is no dial where a speedup
+        is asked for.
+    """
+    if problems := _problems(config):
+        raise ValueError("; ".join(problems))
+    missing = []
+    for name, model in config.compare.models.items():
+        recover_folder(Path(model.checkpoint))
+        if not Path(model.checkpoint).is_dir():
+            missing.append(name)
+    if missing:
+        first = config.compare.models[missing[0]]
+        commands = ", then ".join(f"`{command}`" for command in first.make)
+        raise ValueError(
+            f"compare.models.{missing[0]}: no model in {first.checkpoint}; "
+            + (f"make it with {commands} (same model= and task=)" if commands else "name the folder of a saved model")
+            + (f"; missing too: {', '.join(missing[1:])}" if missing[1:] else "")
+        )
+    return [_compared(config, name) for name in config.compare.models]
+
+
+def _problems(config: SweepConfig) -> list[str]:
+    compare, problems = config.compare, []
+    unknown = [precision for precision in compare.precisions if precision not in PRECISIONS]
+    if unknown or not compare.precisions or len(set(compare.precisions)) < len(compare.precisions):
+        shown = ",".join(compare.precisions)
+        problems.append(f"compare.precisions=[{shown}]: expected some of {', '.join(PRECISIONS)}, each once")
+    if compare.max_drop < 0:
+        problems.append(f"compare.max_drop={compare.max_drop}: expected at least 0 points")
+    if config.task.kind == "generation" or config.prompt is not None:
+        problems.append("compare.models: classifiers, taggers and readers are compared, without a prompt")
+    if len(compare.models) < 2:
+        problems.append(f"compare.models={','.join(compare.models)}: expected at least two")
+    for place, (name, model) in enumerate(compare.models.items()):
+        try:
+            speedups = parse_speedups(model.speedup)
+        except ValueError as error:
+            problems.append(f"compare.models.{name}.{error}")
+            continue
+        if place == 0 and speedups != [1.0]:
+            problems.append(
+                f"compare.models.{name}.speedup={model.speedup}: the first model is the full one that the others are "
+                "compared with, so expected 1"
+            )
+    return problems
+
+
+def _compared(config: SweepConfig, name: str) -> Compared:
+    model = config.compare.models[name]
+    folder, speedups = Path(model.checkpoint), sorted(parse_speedups(model.speedup))
+    sidecar = check(folder, config.task)
+    dial = sidecar.dial
+    if dial is None and speedups[-1] > 1:
+        raise ValueError(
+            f"compare.models.{name}.speedup={model.speedup}: checkpoint {folder} has no dial; make one with "
+            f"`latadj calibrate checkpoint={folder}` (same options)"
+        )
+    if dial is not None:
+        check_protection(dial, config.task)
+        dial = dial.with_family(config.family) if config.family else dial
+        dial.profile(speedups[0])
+    return Compared(name, folder, sidecar, dial, speedups)
+
+
+def candidates_of(path: Path) -> list[dict[str, object]]:
+    """What `latadj prune` found of each part, out of its result; none where it was not run.
+
+    Raises
+    ------
+    ValueError
+        if the file is damaged.
+    """
+    if not path.is_file():
+        return []
+    mend = "run `latadj prune` again"
+    found = read_json(path, "pruning result", mend)
+    candidates = found.get("candidates") if isinstance(found, dict) else None
+    if not isinstance(candidates, list):
+        raise ValueError(f"{path}: this pruning result has no candidates; {mend}")
+    return candidates

@@ -1,0 +1,213 @@
+"""Several models of one task side by side, through the real command line."""
+
+import csv
+import json
+import shutil
+
+import pytest
+import toy
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+from latadj.cli import app
+from latadj.report.comparison import REFERENCE, Comparison
+
+LEARN = ["plain.epochs=8", "adjust.epochs=4", "model.learning_rate=2e-3", "plain.warmup=0"]
+DIAL = ["search.trials=0", "calibration.examples=64", "clock.rounds=0", "calibration.family=geometric"]
+CLOCK = ["measure.batches=2", "measure.repeats=3", "measure.warmup=1"]
+NAMES = ["plain", "pruned", "dial", "pruned+dial"]
+
+
+def run(*arguments, expect=0):
+    found = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+    assert found.exit_code == expect, found.output
+    return found
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    root = tmp_path_factory.mktemp("compare")
+    toy.write_model(root / "model")
+    toy.write_task(root / "data")
+    common, out = toy.overrides(root), root / "out"
+    run("finetune", *common, *LEARN)
+    run("calibrate", *common, *DIAL)
+    other = [*common, f"folder={root / 'other'}", "seed=1", "adjustable=false"]
+    run("finetune", *other, *LEARN, "plain.epochs=4")
+    shutil.copytree(root / "other" / "plain", out / "pruned")
+    again = [*common, f"model.path={out / 'pruned'}", f"folder={out / 'pruned-dial'}"]
+    run("finetune", *again, *LEARN, "plain.epochs=0", "adjust.epochs=1")
+    run("calibrate", *again, *DIAL)
+    (out / "prune").mkdir()
+    candidate = {"name": "layer 1 head 2", "kind": "head", "kept": True}
+    (out / "prune" / "prune.json").write_text(json.dumps({"schema": "latadj.prune/1", "candidates": [candidate]}))
+    return root
+
+
+@pytest.fixture(scope="module")
+def compared(root):
+    options = ["experiment=axformer", "compare.memory=false", "compare.precisions=[fp32,int8]", *CLOCK]
+    run("sweep", *toy.overrides(root), *options)
+    return json.loads((root / "out" / "compare" / "prune.json").read_text())
+
+
+def test_adjustable_fine_tuning_starts_from_a_fine_tuned_model_with_its_head(root):
+    before, after = (
+        load_file(root / "out" / folder / "model.safetensors") for folder in ("pruned", "pruned-dial/plain")
+    )
+    assert before.keys() == after.keys()
+    assert all(before[name].equal(after[name]) for name in before)
+    assert not before["classifier.weight"].equal(
+        load_file(root / "out" / "pruned-dial" / "checkpoint" / "model.safetensors")["classifier.weight"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["task.labels=[positive,negative]"], "stand for ['negative', 'positive']"),
+        (["adjustable=false"], "plain.epochs=0 with adjustable=false: nothing would be trained"),
+    ],
+)
+def test_a_head_that_does_not_fit_is_not_kept(root, tmp_path, options, message):
+    given = [*toy.overrides(root), f"model.path={root / 'out' / 'plain'}", f"folder={tmp_path / 'new'}"]
+    found = run("finetune", *given, "plain.epochs=0", *options, expect=2)
+    assert message in found.stderr
+    assert found.stderr.count("\n") == 1
+    assert not (tmp_path / "new").exists()
+
+
+def test_every_model_stands_there_in_every_precision(compared):
+    assert compared["schema"] == "latadj.prune/1"
+    found = [(row["name"], row["precision"]) for row in compared["models"]]
+    assert found == [(name, precision) for name in NAMES for precision in ("fp32", "int8")]
+    assert compared["candidates"] == [{"name": "layer 1 head 2", "kind": "head", "kept": True}]
+    assert Comparison.from_json(compared).to_json() == {**compared, "memory_shape": None}
+    for row in compared["models"]:
+        assert row["metric_ci"][0] <= row["metric"] <= row["metric_ci"][1]
+        assert row["drop_ci"][0] <= row["drop"] <= row["drop_ci"][1]
+        assert row["ci"][0] <= row["measured_speedup"] <= row["ci"][1]
+        assert row["drop"] == pytest.approx(compared["reference"]["metric"] - row["metric"])
+        own = row["over_plain"]["speedup"]
+        assert row["measured_over_flops"] == pytest.approx(own / row["flops_over_plain"])
+        assert 0 < row["parameters"] < row["parameters_total"] == pytest.approx(row["file_bytes"] / 4, rel=0.2)
+    keys = {f"{name} {precision}" for name, precision in found}
+    assert set(compared["samples_s"]) == {REFERENCE, *keys}
+    assert compared["environment"]["quiet"].keys() >= {"noisy", "warning"}
+
+
+def test_the_plain_model_is_what_all_count_from(compared):
+    plain, low = compared["models"][:2]
+    assert (plain["drop"], plain["drop_ci"]) == (0, [0, 0])
+    for row in (plain, low):
+        assert (row["flops_over_plain"], row["over_plain"]["speedup"]) == (1, 1)
+    assert plain["flops_speedup"] > 1.05  # the last layer is trimmed, without loss
+    assert compared["reference"]["metric"] > 0.8
+
+
+def test_numbers_agree_with_a_sweep_of_the_same_checkpoint(root, compared, tmp_path):
+    by_name = {(row["name"], row["precision"]): row for row in compared["models"]}
+    for precision in ("fp32", "int8"):
+        ours = by_name["dial", precision]
+        options = [f"folder={tmp_path}", f"checkpoint={root / 'out' / 'checkpoint'}", f"speedup={ours['speedup']}"]
+        run("sweep", *toy.overrides(root), *options, f"device.precision={precision}", "measure.batches=0")
+        (theirs,) = json.loads((tmp_path / "sweep" / "sweep.json").read_text())["rows"]
+        for key in ("metric", "metric_ci", "scores", "flops_speedup", "profile"):
+            assert ours[key] == theirs[key], key
+
+
+def test_the_speedup_is_the_largest_that_validation_text_allows(root, tmp_path):
+    common, out = toy.overrides(root), root / "out"
+    # The test split becomes another one, so that whoever chose by it would choose otherwise.
+    data = shutil.copytree(root / "data", tmp_path / "data")
+    lines = (data / "dev.tsv").read_text().splitlines()
+    flipped = [f"{line[:-1]}{1 - int(line[-1])}" for line in lines[1:]]
+    (data / "dev.tsv").write_text("\n".join([lines[0], *flipped]) + "\n")
+
+    def chosen(most, *options):
+        models = [f"+compare.models.full={{checkpoint:{out / 'plain'}}}"]
+        models.append(f"+compare.models.cut={{checkpoint:{out / 'checkpoint'},speedup:[1,4,2,5]}}")
+        given = [*common, *models, f"folder={tmp_path / 'new'}", "compare.precisions=[fp32]", "measure.batches=0"]
+        run("sweep", *given, f"compare.max_drop={most}", *options)
+        return json.loads((tmp_path / "new" / "compare" / "prune.json").read_text())
+
+    def cut(found):
+        return found["models"][1]
+
+    loose, tight, none = (cut(chosen(most)) for most in (100, 3, 0))
+    assert [one["speedup"] for one in loose["tried"]] == [5]
+    tried = [one["speedup"] for one in tight["tried"]]
+    assert tried == [5, 4, 2, 1][: len(tried)]
+    assert tight["speedup"] == tried[-1] < 5
+    assert tight["within"]
+    assert all(one["drop"] > 0.03 for one in tight["tried"][:-1])
+    assert tight["tried"][-1]["drop"] <= 0.03
+    assert none["within"] == (none["tried"][-1]["drop"] <= 0)
+    other = chosen(3, f"task.data_dir={data}")
+    assert cut(other)["tried"] == tight["tried"]
+    assert cut(other)["metric"] == pytest.approx(1 - tight["metric"])
+    assert cut(other)["measured_speedup"] is None
+
+
+def test_tables_and_picture_come_from_the_same_rows(root, compared):
+    folder = root / "out" / "compare"
+    with (folder / "compare.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["metric"]) for row in rows] == [row["metric"] for row in compared["models"]]
+    assert [row["name"] for row in rows] == [row["name"] for row in compared["models"]]
+    text = (folder / "compare.md").read_text()
+    for row in compared["models"]:
+        assert f"{row['measured_speedup']:.2f}x | {row['ci'][0]:.2f}–{row['ci'][1]:.2f}" in text
+    assert (folder / "compare.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_precision_that_the_device_does_not_offer_is_left_out(root, tmp_path, monkeypatch):
+    monkeypatch.setattr("latadj.device.computes_bf16", lambda: False)
+    models = [f"+compare.models.{name}={{checkpoint:{root / 'out' / name}}}" for name in ("plain", "pruned")]
+    given = [*toy.overrides(root), *models, f"folder={tmp_path}", "compare.precisions=[fp32,bf16]"]
+    run("sweep", *given, "compare.memory=true", "measure.batches=0")
+    found = json.loads((tmp_path / "compare" / "prune.json").read_text())
+    assert found["left_out"] == ["bf16"]
+    assert [row["precision"] for row in found["models"]] == ["fp32", "fp32"]
+    assert (
+        "Left out, since this device does not compute in it: bf16." in (tmp_path / "compare" / "compare.md").read_text()
+    )
+    assert all(10 < row["memory_mb"] < 10_000 for row in found["models"])
+    refused = run("sweep", *given[:-1], "compare.precisions=[bf16]", expect=2)
+    assert "this device offers none; fp32 runs everywhere" in refused.stderr
+
+
+def test_a_missing_model_names_what_makes_it(root, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(root / "out" / "plain", out / "plain")
+    given = [*toy.overrides(root), "experiment=axformer", f"folder={out}"]
+    message = run("sweep", *given, expect=2).stderr
+    assert f"compare.models.pruned: no model in {out / 'pruned'}; make it with `latadj prune`" in message
+    assert "missing too: dial, pruned+dial" in message
+    assert message.count("\n") == 1
+    assert not (out / "compare").exists()
+    shutil.copytree(root / "out" / "pruned", out / "pruned")
+    shutil.copytree(root / "out" / "checkpoint", out / "checkpoint")
+    message = run("sweep", *given, expect=2).stderr
+    assert f"`latadj finetune model.path={out}/pruned folder={out}/pruned-dial plain.epochs=0`" in message
+
+
+@pytest.mark.parametrize(
+    ("models", "option", "message"),
+    [
+        (["plain"], "seed=0", "compare.models=a: expected at least two"),
+        (["checkpoint", "plain"], "compare.models.a.speedup=2", "the first model is the full one"),
+        (["plain", "plain"], "compare.models.b.speedup=2", "plain has no dial; make one with `latadj calibrate"),
+        (["plain", "checkpoint"], "compare.models.b.speedup=fast", "compare.models.b.speedup=fast: expected a number"),
+        (["plain", "checkpoint"], "compare.precisions=[fp8]", "compare.precisions=[fp8]: expected some of fp32, bf16"),
+        (["plain", "checkpoint"], "compare.max_drop=-1", "compare.max_drop=-1.0: expected at least 0 points"),
+        (["plain", "checkpoint"], "task=speeches", "is for task=sst2, not task=speeches"),
+    ],
+)
+def test_a_comparison_that_cannot_be_is_refused(root, tmp_path, models, option, message):
+    given = [f"+compare.models.{name}={{checkpoint:{root / 'out' / folder}}}" for name, folder in zip("ab", models)]
+    given = [f"{one[:-1]},speedup:1}}" for one in given]
+    found = run("sweep", *toy.overrides(root), *given, f"folder={tmp_path / 'new'}", option, expect=2)
+    assert message in found.stderr
+    assert found.stderr.count("\n") == 1
+    assert not (tmp_path / "new").exists()
