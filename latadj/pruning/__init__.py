@@ -1,0 +1,7 @@
+"""Takes parts of a fine-tuned model out of its weights for good; knows nothing of tasks, files or configs."""
+
+from latadj.pruning.parts import KINDS, Part, groups_of, parts_of
+from latadj.pruning.size import parameters
+from latadj.pruning.surgery import apply, remove, structure_of, without
+
+__all__ = ["KINDS", "Part", "apply", "groups_of", "parameters", "parts_of", "remove", "structure_of", "without"]
