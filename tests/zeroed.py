@@ -1,4 +1,4 @@
-"""The reference: a whole model in which what was removed is zero."""
+"""Parts to take out of the tiny models, and the reference: a whole model in which they are zero."""
 
 from operator import attrgetter
 
@@ -6,6 +6,19 @@ import torch
 from transformers.pytorch_utils import Conv1D
 
 from latadj.elimination.families import family_of, layers_of
+from latadj.pruning import Part
+
+# Of every kind, and a layer that loses both blocks.
+SOME = [
+    Part("head", 0, 1),
+    Part("neurons", 0, 0, tuple(range(0, 64, 3))),
+    Part("feed_forward", 1),
+    Part("attention", 2),
+    Part("neurons", 2, 0, (5, 6, 40)),
+    Part("attention", 3),
+    Part("feed_forward", 3),
+]
+FIRST = [Part("attention", 0), Part("head", 1, 0), Part("head", 3, 1)]
 
 
 @torch.no_grad()

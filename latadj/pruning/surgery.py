@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 def structure_of(model: PreTrainedModel) -> Structure | None:
     """The pruning map of a model; None if nothing was removed from it."""
+    if all(left_of(module) is None for module in model.modules()):  # of whatever family
+        return None
     structure = Structure(tuple(lefts_of(model)))
     return None if structure.is_whole else structure
 
@@ -150,12 +152,12 @@ def _cut_heads(layer: Any, anatomy: Anatomy, kept: list[int]) -> dict[str, nn.Mo
     found: dict[str, nn.Module] = {}
     for path, size in zip(anatomy.states, anatomy.per_head, strict=True):
         part = attrgetter(path)(layer)
-        rows = _members(kept, size)
+        rows = members(kept, size)
         width = _weight(layer, path).shape[0] // anatomy.pieces
         every = torch.cat([rows + piece * width for piece in range(anatomy.pieces)])
         found[path] = _sliced(part, every, outputs=True)
     found[anatomy.output] = _sliced(
-        attrgetter(anatomy.output)(layer), _members(kept, anatomy.head_inputs), outputs=False
+        attrgetter(anatomy.output)(layer), members(kept, anatomy.head_inputs), outputs=False
     )
     return found
 
@@ -167,8 +169,8 @@ def _cut_neurons(layer: Any, anatomy: Anatomy, kept: list[int]) -> dict[str, nn.
     return found
 
 
-def _members(kept: list[int], size: int) -> Tensor:
-    """Rows of the heads that are kept, ``size`` to each."""
+def members(kept: Sequence[int], size: int) -> Tensor:
+    """Rows of the heads that are kept, ``size`` to each: (heads * size,)."""
     return (torch.tensor(kept, dtype=torch.long)[:, None] * size + torch.arange(size)).flatten()
 
 

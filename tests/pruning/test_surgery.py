@@ -5,25 +5,13 @@ import copy
 import pytest
 import torch
 from tiny import CUT, FULL, LENGTHS, dial_for, near
-from zeroed import zeroed
+from zeroed import FIRST, SOME, zeroed
 
 from latadj.elimination.attach import at_profile, attach, detach
 from latadj.elimination.families import layers_of
 from latadj.elimination.lower import lower
 from latadj.elimination.maps import Route
 from latadj.pruning import Part, parameters, parts_of, remove, structure_of, without
-
-# Of every kind, and a layer that loses both blocks.
-SOME = [
-    Part("head", 0, 1),
-    Part("neurons", 0, 0, tuple(range(0, 64, 3))),
-    Part("feed_forward", 1),
-    Part("attention", 2),
-    Part("neurons", 2, 0, (5, 6, 40)),
-    Part("attention", 3),
-    Part("feed_forward", 3),
-]
-FIRST = [Part("attention", 0), Part("head", 1, 0), Part("head", 3, 1)]
 
 
 def pair(case, parts):
