@@ -39,11 +39,18 @@ def no_output(block: Any, hidden_states: Tensor, *args: Any, **kwargs: Any) -> t
     """An attention module without heads; its cache still counts the word-vectors, since positions go by it."""
     past = kwargs.get("past_key_values")
     if past is not None:
-        nobody = no_states(hidden_states, block.head_dim)
+        nobody = no_states(hidden_states, hidden_states.shape[1])
         past.update(nobody, nobody, block.layer_idx)
     return torch.zeros_like(hidden_states), None
 
 
-def no_states(hidden: Tensor, head_dim: int) -> Tensor:
-    """Keys or values of no head for (batch, n, width) word-vectors: (batch, 0, n, head_dim)."""
-    return hidden.new_zeros(hidden.shape[0], 0, hidden.shape[1], head_dim)
+def no_states(hidden: Tensor, count: int) -> Tensor:
+    """What stands in a cache for keys or values that nobody has: (batch, 1, count, 1).
+
+    One number a word-vector, since transformers takes a cache without any for one that was never filled.
+
+    Parameters
+    ----------
+    hidden : of the batch, for its size, type and device
+    """
+    return hidden.new_zeros(hidden.shape[0], 1, count, 1)

@@ -273,7 +273,7 @@ def _unattended(layer: Any, call: Call, given: Mapping[str, Any], rows: Tensor, 
         index: int = getattr(layer, MARK)
         entering = call.entering[index]
         columns = entering.length if index == 0 else entering.width
-        nobody = no_states(rows.new_empty(entering.batch, columns, 0), 1)
+        nobody = no_states(rows.new_empty(entering.batch, 0), columns)
         store(past, index, nobody, nobody, entering.length, None if index == 0 else entering.real, call.after)
     return rows.new_empty(len(rows) if asking is None else len(asking), 0)
 

@@ -4,13 +4,15 @@ import copy
 
 import pytest
 import torch
-from tiny import CUT, FULL, LENGTHS, dial_for, near
+from tiny import CUT, FULL, LENGTHS, Case, dial_for, near
 from zeroed import FIRST, SOME, zeroed
 
 from latadj.elimination.attach import at_profile, attach, detach
 from latadj.elimination.families import layers_of
 from latadj.elimination.lower import lower
 from latadj.elimination.maps import Route
+from latadj.elimination.profile import Profile
+from latadj.elimination.structure import held
 from latadj.pruning import Part, parameters, parts_of, remove, structure_of, without
 
 
@@ -27,13 +29,8 @@ def pair(case, parts):
 def test_a_pruned_model_computes_what_the_masked_one_computes(case, parts, profile):
     model, masked = pair(case, parts)
     batch = case.batch(LENGTHS)
-    if profile is CUT and any(part.kind == "attention" for part in parts):
-        # Without attention a layer has nobody to choose by, so the masked model must not choose there either.
-        keep = list(CUT.keep)
-        for part in parts:
-            if part.kind == "attention":
-                keep[part.layer] = keep[part.layer - 1] if part.layer else 1.0
-        profile = type(CUT)(tuple(keep))
+    # Without attention a layer has nobody to choose by, so the masked model must not choose there either.
+    profile = Profile(held(profile.keep, [Part("attention", layer) not in parts for layer in range(4)]))
     # Heads that are gone have no say in who survives; so that both keep the same, no head has.
     score = "position"
     with torch.no_grad(), at_profile(model, profile, score=score), at_profile(masked, profile, score=score):
@@ -168,3 +165,17 @@ def test_a_dial_eliminates_where_there_is_attention(classifier):
     assert keep[0] == 1.0
     assert keep[1] == keep[2] < 1.0
     assert keep[3] < keep[2] or classifier.family != "t5"
+
+
+@pytest.mark.parametrize("profile", [FULL, CUT], ids=["full", "cut"])
+@pytest.mark.parametrize("parts", [SOME, FIRST], ids=["some", "first"])
+@pytest.mark.parametrize("family", ["gpt2", "llama", "qwen3", "t5"])
+def test_a_pruned_model_generates_what_the_masked_one_generates(family, parts, profile):
+    case = Case(family, "language")
+    model, masked = pair(case, parts)
+    profile = Profile(held(profile.keep, [Part("attention", layer) not in parts for layer in range(4)]))
+    batch = case.batch([14, 9])
+    batch.pop("logits_to_keep", None), batch.pop("decoder_input_ids", None), batch.pop("position_ids", None)
+    options = {"max_new_tokens": 6, "min_new_tokens": 6, "do_sample": False, "pad_token_id": 0}
+    with at_profile(model, profile, score="position"), at_profile(masked, profile, score="position"):
+        assert torch.equal(model.generate(**batch, **options), masked.generate(**batch, **options))
