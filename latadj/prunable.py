@@ -1,0 +1,27 @@
+"""Whether a checkpoint can be pruned, seen before it is loaded; imports neither torch nor transformers."""
+
+from pathlib import Path
+
+from latadj.config import PruneConfig
+from latadj.files import read_json
+from latadj.sidecar import SIDECAR, check
+
+
+def check_to_prune(config: PruneConfig) -> None:
+    """Refuse a checkpoint that cannot be pruned, or that would be overwritten by it.
+
+    Raises
+    ------
+    ValueError
+        if it is missing, for another task, or pruned already.
+    """
+    folder = Path(config.checkpoint)
+    check(folder, config.task)
+    known = read_json(folder / SIDECAR, "dial file", "leave it out") if (folder / SIDECAR).is_file() else {}
+    if known.get("pruning"):
+        raise ValueError(
+            f"checkpoint {folder} is pruned already, and what is out cannot be judged again: prune the model that it "
+            "was made of, such as checkpoint=FOLDER/plain"
+        )
+    if Path(config.output).resolve() == folder.resolve():
+        raise ValueError(f"output={config.output}: the checkpoint itself; give the pruned model another folder")
