@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from latadj.config import PruneConfig
-from latadj.files import read_json
-from latadj.sidecar import SIDECAR, check
+from latadj.sidecar import check
 
 
 def check_to_prune(config: PruneConfig) -> None:
@@ -16,9 +15,7 @@ def check_to_prune(config: PruneConfig) -> None:
         if it is missing, for another task, or pruned already.
     """
     folder = Path(config.checkpoint)
-    check(folder, config.task)
-    known = read_json(folder / SIDECAR, "dial file", "leave it out") if (folder / SIDECAR).is_file() else {}
-    if known.get("pruning"):
+    if check(folder, config.task).pruning is not None:
         raise ValueError(
             f"checkpoint {folder} is pruned already, and what is out cannot be judged again: prune the model that it "
             "was made of, such as checkpoint=FOLDER/plain"

@@ -23,7 +23,6 @@ from latadj.pruning.judge import Judge, Verdict
 from latadj.pruning.parts import parts_of
 from latadj.pruning.purses import ParameterPurse, Structured, TimePurse
 from latadj.pruning.search import search
-from latadj.pruning.significance import neuron_ranks
 from latadj.pruning.size import parameters
 from latadj.pruning.surgery import lefts_of
 from latadj.pruning_checks import budgets_of
@@ -63,7 +62,7 @@ def prepare(config: PruneConfig) -> Pruning:
     config = session.config  # type: ignore[assignment]  # with the labels that the examples have
     subject = PruneSubject.of(session, _split(session), Path(config.folder) / "prune")
     if not state.parts:
-        state.parts = parts_of(session.model, config.prune.groups, neuron_ranks(session.model, subject.passes()))
+        state.parts = parts_of(session.model, config.prune.groups, subject.gradients().neurons)
     subject.parts = state.parts
     subject.weigh()
     pruning = Pruning(config, subject, state)

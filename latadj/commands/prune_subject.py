@@ -24,15 +24,15 @@ from latadj.predict import predict
 from latadj.pruning.judge import Answers
 from latadj.pruning.parts import Part
 from latadj.pruning.search import Cost
-from latadj.pruning.significance import significance
+from latadj.pruning.significance import Significance
 from latadj.pruning.size import parameters
-from latadj.pruning.surgery import remove, without
+from latadj.pruning.surgery import lefts_of, remove, without
 from latadj.training.collate import TEACHER, Collator
 from latadj.training.fit import fit
 from latadj.training.heads import DistilledLoss, head_goal
 
-# Texts of one pass back; the gradient of each is summed up on its own.
-GRADIENT_BATCH = 32
+# Texts of one pass back. Opposite changes of the loss cancel within it, so it is small.
+GRADIENT_BATCH = 8
 
 
 @dataclass
@@ -103,9 +103,23 @@ class PruneSubject:
         return self.judging.loss(self.session.model)
 
     def significance(self) -> dict[Part, float]:
-        return significance(self.session.model, self.parts, self.passes())
+        model, gradients = self.session.model, self.gradients()
+        lefts = lefts_of(model)
+        fine = [part for part in self.parts if part.index is not None and part.is_in(lefts[part.layer])]
+        return {part: gradients.of(part) for part in fine}
 
-    def passes(self) -> list[Callable[[], Tensor]]:
+    def gradients(self) -> Significance:
+        """What gradients on training text say of all heads and neurons that are left."""
+        model = self.session.model
+        found = Significance(model)
+        model.eval()
+        for run in self._passes():
+            run().backward()  # type: ignore[no-untyped-call]
+            found.add(model)
+            model.zero_grad(set_to_none=True)
+        return found
+
+    def _passes(self) -> list[Callable[[], Tensor]]:
         """Passes over training text, each of which gives the task loss of a batch."""
         session, most = self.session, self.config.prune.gradient_examples
         train = session.splits.train.shuffle(seed=self.config.seed)

@@ -102,7 +102,9 @@ class Judge:
 
 def _mean_interval(values: np.ndarray, confidence: float) -> tuple[float, float]:
     """Interval of a mean over independent values."""
-    if len(values) < 2 or np.ptp(values) == 0:
-        return float(values.mean()), float(values.mean())
-    low, high = stats.ttest_1samp(values, 0.0).confidence_interval(confidence)
+    mean = float(values.mean())
+    error = float(values.std(ddof=1)) / len(values) ** 0.5 if len(values) > 1 else 0.0
+    if error == 0.0:
+        return mean, mean
+    low, high = stats.t.interval(confidence, len(values) - 1, loc=mean, scale=error)
     return float(low), float(high)
