@@ -33,8 +33,8 @@ def budgets_of(config: PruneConfig) -> list[float]:
         found = [float("nan" if isinstance(value, bool) else value) for value in values]
     except (TypeError, ValueError):
         found = []
-    good = (lambda value: 0 < value < 1) if objective == "size" else (lambda value: 1 < value < float("inf"))
-    if not found or not all(good(value) for value in found) or len(set(found)) < len(found):
+    low, high = (0.0, 1.0) if objective == "size" else (1.0, float("inf"))
+    if not found or not all(low < value < high for value in found) or len(set(found)) < len(found):
         shown = "[" + ",".join(map(str, values)) + "]" if isinstance(given, (list, tuple)) else given
         raise ValueError(f"prune.budget={shown}: expected {wanted}, or a list of them, each once")
     return sorted(found, reverse=objective == "size")
@@ -52,8 +52,8 @@ def prune_problems(config: PruneConfig) -> list[str]:
         problems.append(f"prune.objective={options.objective}: expected one of {', '.join(OBJECTIVES)}")
     if not 0 <= options.tolerance < 1:
         problems.append(
-            f"prune.tolerance={options.tolerance}: expected 0 (nothing that hurts goes) or a little more, as a fraction "
-            "of 1, such as 0.01 for one point"
+            f"prune.tolerance={options.tolerance}: expected 0 (nothing that hurts goes) or a little more, as a "
+            "fraction of 1, such as 0.01 for one point"
         )
     for key in ("confidence", "confirm", "step"):
         value = getattr(options, key)
@@ -81,7 +81,7 @@ def prune_problems(config: PruneConfig) -> list[str]:
         problems.append(f"prompt={config.prompt.name}: prune judges a model by its head; leave prompt= out")
     elif config.task.kind == "generation":
         problems.append(
-            f"task.kind=generation: prune judges a model by its head, and task={config.task.name} asks a language model; "
-            "take a task with labels, such as task=rotten_tomatoes"
+            f"task.kind=generation: prune judges a model by its head, and task={config.task.name} asks a language "
+            "model; take a task with labels, such as task=rotten_tomatoes"
         )
     return problems

@@ -4,7 +4,7 @@ import copy
 import logging
 import shutil
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -74,9 +74,7 @@ def prepare(config: PruneConfig) -> Pruning:
         state.times = state.times or clock.fit()
         _within_reach(pruning)
         lengths = subject.judging.lengths
-        pruning.purse = TimePurse(
-            session.model, subject.costs, lengths, state.times, lambda: clock.speedup().median
-        )
+        pruning.purse = TimePurse(session.model, subject.costs, lengths, state.times, lambda: clock.speedup().median)
     return pruning
 
 
@@ -135,7 +133,13 @@ def _by_accuracy(pruning: Pruning, judge: Judge, confirm: Judge) -> None:
     subject, state, model = pruning.subject, pruning.state, pruning.subject.session.model
     state.models = []
     with progress("pruning", len(subject.parts)) as steps:
-        search(subject, judge, state.steps, remember=_remember(pruning), advance=lambda done, note: steps.advance(done, note))
+        search(
+            subject,
+            judge,
+            state.steps,
+            remember=_remember(pruning),
+            advance=steps.advance,
+        )
     before = judge(subject.ask())
     gone = state.steps.removed
     log.info("%d of %d parts are out: %s", len(gone), len(subject.parts), ", ".join(gone) or "none")
@@ -147,7 +151,9 @@ def _by_accuracy(pruning: Pruning, judge: Judge, confirm: Judge) -> None:
         subject.recover(1, last=True)
         after = judge(subject.ask())
         recovered = (after.metric, -after.loss) >= (before.metric, -before.loss)
-        log.info("recovery: %s %.4f -> %.4f%s", judge.metric, before.metric, after.metric, "" if recovered else ", undone")
+        log.info(
+            "recovery: %s %.4f -> %.4f%s", judge.metric, before.metric, after.metric, "" if recovered else ", undone"
+        )
         if recovered:
             before = after
         else:
@@ -217,9 +223,7 @@ def _remember(pruning: Pruning) -> Any:
     return remember
 
 
-def _saved(
-    pruning: Pruning, confirm: Judge, judged: Verdict, budget: float | None, recovered: bool
-) -> PrunedModel:
+def _saved(pruning: Pruning, confirm: Judge, judged: Verdict, budget: float | None, recovered: bool) -> PrunedModel:
     """Confirm the model as it stands on texts that the search never saw, and save it."""
     config, subject = pruning.config, pruning.subject
     session = subject.session

@@ -80,9 +80,7 @@ class PruneSubject:
                 seed=config.seed,
             )
 
-        return cls(
-            session, examples, exam(examples.judging, config.prune.examples), exam(examples.confirming), work
-        )
+        return cls(session, examples, exam(examples.judging, config.prune.examples), exam(examples.confirming), work)
 
     @property
     def config(self) -> PruneConfig:

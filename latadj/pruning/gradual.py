@@ -1,4 +1,4 @@
-"""Pruning down to a budget: a step, a short recovery, and again, since a model without training in between collapses."""
+"""Pruning down to a budget: a step, a short recovery, and again, as a model collapses without training in between."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,8 +19,11 @@ class Purse(Protocol):
     total : what the full model costs
     """
 
-    savings: Mapping[Part, float]
-    total: float
+    @property
+    def savings(self) -> Mapping[Part, float]: ...
+
+    @property
+    def total(self) -> float: ...
 
     def left(self) -> float:
         """What the model costs as it stands."""
@@ -91,8 +94,10 @@ def shrink(
             chosen = [] if wanted <= 0 else choose(patient.parts, gone, patient.significance(), purse.savings, amount)
             patient.remove(chosen)
             last = purse.left() <= purse.allowed(budget) and purse.met(budget)
-            if not chosen and not last and wanted > 0:
-                raise ValueError(f"prune.budget={budget:g}: nothing is left that could go; give a milder one")
+            if not (chosen or last):
+                if all(_rest(part, patient.parts, gone) is None for part in patient.parts):
+                    raise ValueError(f"prune.budget={budget:g}: nothing is left that could go; give a milder one")
+                continue  # a clock has just said that there is more to go
             steps.step += 1
             patient.recover(steps.step, last=last)
             after = judge(patient.ask())

@@ -63,7 +63,10 @@ class Structured:
         attention = float(np.mean(flops(without, keep, lengths, reads)))
         lefts = lefts_of(model)
         return cls(
-            attention, every - attention, sum(bool(left.heads) for left in lefts), sum(bool(left.neurons) for left in lefts)
+            attention,
+            every - attention,
+            sum(bool(left.heads) for left in lefts),
+            sum(bool(left.neurons) for left in lefts),
         )
 
 

@@ -102,8 +102,11 @@ class Subject(Protocol):
     costs : what each of them costs in the full model
     """
 
-    parts: Sequence[Part]
-    costs: Mapping[Part, Cost]
+    @property
+    def parts(self) -> Sequence[Part]: ...
+
+    @property
+    def costs(self) -> Mapping[Part, Cost]: ...
 
     def without(self, parts: Sequence[Part]) -> AbstractContextManager[Any]:
         """Take parts out inside a ``with`` block."""

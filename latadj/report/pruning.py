@@ -159,7 +159,15 @@ def print_pruning(result: PruneResult) -> None:
         table.add_row(str(index + 1), *cells)
     console.print(table)
     summary = Table()
-    names = ("budget", "parameters", "FLOPs", "measured", f"{result.metric} judged", "confirmed", "confirmed difference")
+    names = (
+        "budget",
+        "parameters",
+        "FLOPs",
+        "measured",
+        f"{result.metric} judged",
+        "confirmed",
+        "confirmed difference",
+    )
     for name in names:
         summary.add_column(name, justify="right")
     for model in result.frontier:

@@ -115,7 +115,7 @@ def test_a_budget_beyond_all_that_can_go_is_refused():
         shrunk(model := fake(), [0.4], purse=Purse(model, late=10**6))
 
 
-class Killed(Exception):
+class KilledError(Exception):
     pass
 
 
@@ -127,9 +127,9 @@ def test_what_was_killed_goes_on_to_the_same_end(after):
     def remember():
         written.append(json.dumps(asdict(steps)))
         if len(written) == after:
-            raise Killed
+            raise KilledError
 
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         shrunk(fake(), [0.7, 0.3], steps, remember=remember)
     read = json.loads(written[-1])
     again = Steps(**{**read, "candidates": [Candidate.from_json(record) for record in read["candidates"]]})

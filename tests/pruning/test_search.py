@@ -63,7 +63,7 @@ def test_of_one_layer_the_least_missed_is_tried_first():
     assert order[:3] == ["layer 1 head 4", "layer 1 head 2", "layer 1 head 1"]
 
 
-class Killed(Exception):
+class KilledError(Exception):
     pass
 
 
@@ -76,9 +76,9 @@ def test_a_search_that_was_killed_goes_on_to_the_same_end(after):
     def remember():
         written.append(json.dumps(asdict(trail)))
         if len(written) == after:
-            raise Killed
+            raise KilledError
 
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         found(Fake(3, harm), trail, remember=remember)
     read = json.loads(written[-1])
     again = Trail([Candidate.from_json(record) for record in read["candidates"]], read["orders"])
