@@ -63,7 +63,7 @@ def prune_problems(config: PruneConfig) -> list[str]:
         value = getattr(options, key)
         if value < 1:
             problems.append(f"prune.{key}={value}: expected at least 1")
-    for key in ("step_epochs", "recover_epochs"):
+    for key in ("loss_rise", "step_epochs", "recover_epochs"):
         value = getattr(options, key)
         if value < 0:
             problems.append(f"prune.{key}={value}: expected 0 (none) or more")

@@ -101,7 +101,8 @@ def run(pruning: Pruning) -> PruneResult:
     )
     budgets = budgets_of(config)
     if not budgets or len(state.models) < len(budgets):
-        subject.learn()
+        if config.prune.recover_epochs > 0 or (budgets and config.prune.step_epochs > 0):
+            subject.learn()
         if budgets:
             _to_budgets(pruning, judge, confirm, budgets)
         else:
@@ -279,9 +280,16 @@ def _sidecar(pruning: Pruning, judged: Verdict, confirmed: Verdict, budget: floa
 def _judges(subject: PruneSubject) -> tuple[Judge, Judge]:
     """Of the two parts of the validation split, by what the model, still whole, says of them."""
     config, model = subject.config, subject.session.model
-    options = {"tolerance": config.prune.tolerance, "confidence": config.prune.confidence, "seed": config.seed}
     judge, confirm = (
-        Judge(config.task.metric, exam.references, exam.sit(model), **options)  # type: ignore[arg-type]
+        Judge(
+            config.task.metric,
+            exam.references,
+            exam.sit(model),
+            tolerance=config.prune.tolerance,
+            confidence=config.prune.confidence,
+            loss_rise=config.prune.loss_rise,
+            seed=config.seed,
+        )
         for exam in (subject.judging, subject.confirming)
     )
     return judge, confirm

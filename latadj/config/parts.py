@@ -186,6 +186,7 @@ class PruneOptions:
         makes a model of each in one run
     tolerance : how far the metric may fall below the full model's, as a fraction of 1
     confidence : of the intervals that guard a judgement
+    loss_rise : share by which the loss may rise too far for chance to explain, where the metric holds
     groups : of feed-forward neurons in each layer
     confirm : share of the validation split that the search never sees, to confirm its result on
     examples : validation texts that candidates are ordered by
@@ -199,6 +200,7 @@ class PruneOptions:
     budget: Any = None
     tolerance: float = 0.0
     confidence: float = 0.9
+    loss_rise: float = 0.1
     groups: int = 8
     confirm: float = 0.4
     examples: int = 256

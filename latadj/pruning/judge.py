@@ -51,11 +51,11 @@ class Judge:
 
     1. Its metric is at most ``tolerance`` below the full model's. This is what is asked for, so the measured value
        decides; no interval can make up for it.
-    2. Its mean loss has not risen by chance-proof evidence: the interval of the paired difference does not lie wholly
-       above what the tolerance allows. A metric such as accuracy moves in steps of one text, and a search looks at
-       it a hundred times: some damage slips through by luck. The loss moves with every text and finds such damage with
-       far fewer of them. Its allowance is the share of the full model's loss that ``tolerance`` is of the full model's
-       errors: none at tolerance 0.
+    2. Its mean loss has not risen too far for chance to explain: the interval of the paired difference does not lie
+       wholly above what is allowed. A metric such as accuracy moves in steps of one text, and a search looks at it a
+       hundred times, so some damage slips through by luck. The loss moves with every text and shows such damage. It
+       also shows, beyond doubt, rises that no answer changes by, so ``loss_rise`` of them is allowed, and beside it
+       the share that ``tolerance`` is of the full model's errors.
 
     Parameters
     ----------
@@ -64,17 +64,26 @@ class Judge:
     full : what the full model said
     tolerance : of the metric, as a fraction of 1
     confidence : of all intervals, such as 0.9
+    loss_rise : share of the full model's loss by which the loss may rise at tolerance 0
     seed : of the bootstrap
     """
 
     def __init__(
-        self, metric: str, references: Any, full: Answers, *, tolerance: float, confidence: float, seed: int
+        self,
+        metric: str,
+        references: Any,
+        full: Answers,
+        *,
+        tolerance: float,
+        confidence: float,
+        loss_rise: float,
+        seed: int,
     ) -> None:
         self.metric, self.references, self.full = metric, references, full
         self.tolerance, self.confidence, self.seed = tolerance, confidence, seed
         self.own = score(metric, full.predictions, full.predictions, references, seed, confidence)
-        errors = 1.0 - self.own.metric
-        self.allowed = full.loss * tolerance / max(errors, tolerance) if tolerance > 0 else 0.0
+        of_errors = tolerance / max(1.0 - self.own.metric, tolerance) if tolerance > 0 else 0.0
+        self.allowed = full.loss * (loss_rise + of_errors)
 
     def __call__(self, answers: Answers) -> Verdict:
         """The verdict on a model that gave these answers."""

@@ -15,8 +15,9 @@ def answers(wrong, loss=0.3, spread=0.05):
     return Answers(predictions, loss + spread * np.sin(np.arange(TEXTS)))
 
 
-def judge(tolerance=0.0, wrong=40, confidence=0.9):
-    return Judge("accuracy", RIGHT, answers(wrong), tolerance=tolerance, confidence=confidence, seed=0)
+def judge(tolerance=0.0, wrong=40, loss_rise=0.0):
+    full = answers(wrong)
+    return Judge("accuracy", RIGHT, full, tolerance=tolerance, confidence=0.9, loss_rise=loss_rise, seed=0)
 
 
 def test_the_same_answers_pass_at_no_tolerance():
@@ -61,6 +62,13 @@ def test_tolerance_gives_the_loss_its_share():
     # One point of a full model that errs ten: a tenth of its loss of 0.3.
     assert judge(0.01)(answers(42, loss=0.329)).passes
     assert not judge(0.01)(answers(42, loss=0.332)).passes
+
+
+def test_a_rise_of_the_loss_that_is_sure_but_small_is_let_through():
+    rising = answers(40, loss=0.31)
+    assert not judge()(rising).passes
+    assert judge(loss_rise=0.1)(rising).passes
+    assert not judge(loss_rise=0.1)(answers(40, loss=0.335)).passes
 
 
 def test_clearly_worse_is_what_chance_does_not_explain():
