@@ -12,8 +12,15 @@ def check_to_prune(config: PruneConfig) -> None:
     Raises
     ------
     ValueError
-        if it is missing, for another task, or pruned already.
+        if it is missing, for another task, pruned already, or asked by more than a head.
     """
+    if config.prompt is not None:
+        raise ValueError(f"prompt={config.prompt.name}: prune judges a model by its head; leave prompt= out")
+    if config.task.kind == "generation":
+        raise ValueError(
+            f"task.kind=generation: prune judges a model by its head, and task={config.task.name} asks a language "
+            "model; take a task with labels, such as task=rotten_tomatoes"
+        )
     folder = Path(config.checkpoint)
     if check(folder, config.task).pruning is not None:
         raise ValueError(

@@ -77,11 +77,4 @@ def prune_problems(config: PruneConfig) -> list[str]:
             problems.append(f"recover.{key}={value}: expected 0 or more")
     if recover.task_weight == recover.distill_weight == 0:
         problems.append("recover.task_weight=0 with recover.distill_weight=0: there is nothing to learn from")
-    if config.prompt is not None:
-        problems.append(f"prompt={config.prompt.name}: prune judges a model by its head; leave prompt= out")
-    elif config.task.kind == "generation":
-        problems.append(
-            f"task.kind=generation: prune judges a model by its head, and task={config.task.name} asks a language "
-            "model; take a task with labels, such as task=rotten_tomatoes"
-        )
     return problems

@@ -18,6 +18,7 @@ from latadj.commands.session import Session, as_dict, open_checkpoint
 from latadj.config import PruneConfig
 from latadj.files import write_json
 from latadj.measure.environment import environment
+from latadj.prunable import check_to_prune
 from latadj.pruning.gradual import Purse, shrink
 from latadj.pruning.judge import Judge, Verdict
 from latadj.pruning.parts import parts_of
@@ -57,6 +58,7 @@ class Pruning:
 
 def prepare(config: PruneConfig) -> Pruning:
     """Load the checkpoint and examples, find out what can go, and refuse a budget that cannot be met."""
+    check_to_prune(config)
     state = PruneState.of(config)
     session = open_checkpoint(config)
     config = session.config  # type: ignore[assignment]  # with the labels that the examples have
