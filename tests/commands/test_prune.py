@@ -215,6 +215,10 @@ def inside(folder):
             "prune.budget=[1.5,fast]: expected the measured speedup",
         ),
         (["prune.objective=size", "prune.budget=0.001"], "prune.budget=0.001: norms and head alone are 0."),
+        (
+            ["prune.objective=speed", "prune.budget=1.5", "device.precision=auto"],
+            "device.precision=auto: prune.objective=speed goes by one clock",
+        ),
         (["prune.groups=65"], "groups=65: expected from 1 to the 64 neurons of a layer"),
         (["prune.confirm=0.99"], "decide nothing: give more validation text with"),
         (["task=speeches"], "task.kind=generation: prune judges a model by its head"),
