@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from torch import nn
 from transformers import PreTrainedModel
 
 from latadj.commands.session import Session, known_labels, load_for, open_checkpoint
@@ -24,6 +23,7 @@ from latadj.elimination.lower import route_of
 from latadj.elimination.profile import Dial, Profile
 from latadj.precision import kernels
 from latadj.predict import predict
+from latadj.pruning import parameters
 from latadj.report.comparison import Tried
 from latadj.serving import make_ready
 from latadj.weights import read_headers
@@ -145,7 +145,7 @@ def _lowered(config: SweepConfig, source: Compared, session: Session, precisions
     model = session.model
     size = Size(
         tuple(family_of(model).shape(layer) for layer in layers_of(model)),
-        _outside_embeddings(model),
+        parameters(model),
         sum(parameter.numel() for parameter in model.parameters()),
         read_headers(source.folder).bytes,
     )
@@ -201,9 +201,3 @@ def predictions_of(session: Session, model: PreTrainedModel, encoded: Dataset, e
     session.settle(model)
     answers = predict(model, session.tokenizer, encoded, outputs=session.outputs)
     return session.kind.predictions(answers, encoded, examples)
-
-
-def _outside_embeddings(model: PreTrainedModel) -> int:
-    """Parameters outside the embeddings."""
-    inside = {id(weight) for part in model.modules() if isinstance(part, nn.Embedding) for weight in part.parameters()}
-    return sum(weight.numel() for weight in model.parameters() if id(weight) not in inside)

@@ -16,7 +16,7 @@ from transformers.utils import logging as transformers_logging
 
 from latadj import checkpoint, device
 from latadj.checks import parse_speedups
-from latadj.config import CalibrateConfig, CommandConfig, EvalConfig, RunConfig, SweepConfig, TaskConfig
+from latadj.config import CalibrateConfig, CommandConfig, EvalConfig, PruneConfig, RunConfig, SweepConfig, TaskConfig
 from latadj.elimination.attach import at_profile, attach, dial_of
 from latadj.elimination.profile import Dial, Profile
 from latadj.elimination.window import Window
@@ -218,7 +218,7 @@ def open_checkpoint(config: CommandConfig, *, train: bool = False) -> Session:
     """
     chosen = set_up(config)
     known, asked = known_labels(config, Path(config.checkpoint)), config.task.labels
-    train = train or config.prompt is not None or isinstance(config, CalibrateConfig)
+    train = train or config.prompt is not None or isinstance(config, (CalibrateConfig, PruneConfig))
     config, splits = with_examples(config, known, train=train)
     model, tokenizer = load_for(config)
     if asked is None and known is None and head_of(config) == "classification":

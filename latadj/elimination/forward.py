@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from latadj.elimination.absent import no_states, own_bias
 from latadj.elimination.attention import attention
 from latadj.elimination.cache import Decoding, can_shorten, is_filled, is_short, require_shortenable, store
 from latadj.elimination.call import Call, Manner
@@ -20,6 +21,7 @@ from latadj.elimination.families import Family
 from latadj.elimination.families.base import parameters, split_heads
 from latadj.elimination.families.decoders import LAST
 from latadj.elimination.profile import Dial, Profile
+from latadj.elimination.structure import attends, held
 from latadj.elimination.survivors import Survivors
 
 MARK = "_latadj"
@@ -108,7 +110,7 @@ def base_forward(base: Any, *args: Any, **kwargs: Any) -> Any:
             "(tokenizer.padding_side='left')"
         )
     call = Call(
-        keep=setting.profile.keep,
+        keep=held(setting.profile.keep, [attends(layer) for layer in family.layers(base)]),
         mask=mask,
         shape=(inputs.shape[0], inputs.shape[1]),
         device=inputs.device,
@@ -241,12 +243,15 @@ def _attended(
     """Contexts of all that enter a layer, (rows, width), or of the pooled position, (batch, width)."""
     index: int = getattr(layer, MARK)
     entering = call.entering[index]
+    if not attends(layer):
+        return _unattended(layer, call, given, rows, asking)
     query, key, value = family.states(layer, rows, asking, entering, given)
     past = given.get("past_key_values")
     if past is not None:
         # Beside int8 maps attention may run in bf16; decoding goes on in the model's own type.
         _cache(past, index, entering, key.to(rows.dtype), value.to(rows.dtype), call.after)
     scale, dropout = family.attention(layer)
+    own = own_bias(layer, bias)
     context = attention(
         query,
         key,
@@ -255,10 +260,22 @@ def _attended(
         scale=scale,
         dropout=dropout,
         causal=call.causal and asking is None,
-        bias=None if bias is None else entering.between(bias, query.dtype),
+        bias=None if own is None else entering.between(own, query.dtype),
         listener=call.listener(index),
     )
     return entering.rows(context) if asking is None else context[:, 0]
+
+
+def _unattended(layer: Any, call: Call, given: Mapping[str, Any], rows: Tensor, asking: Tensor | None) -> Tensor:
+    """The contexts of a layer whose attention block was removed: (rows, 0), or of the pooled position (batch, 0)."""
+    past = given.get("past_key_values")
+    if past is not None:
+        index: int = getattr(layer, MARK)
+        entering = call.entering[index]
+        columns = entering.length if index == 0 else entering.width
+        nobody = no_states(rows.new_empty(entering.batch, 0), columns)
+        store(past, index, nobody, nobody, entering.length, None if index == 0 else entering.real, call.after)
+    return rows.new_empty(len(rows) if asking is None else len(asking), 0)
 
 
 def _cache(past: Any, index: int, entering: Survivors, key: Tensor, value: Tensor, after: int) -> None:

@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 from latadj.cli import app
 from latadj.report.comparison import REFERENCE, Comparison
 
-LEARN = ["plain.epochs=8", "adjust.epochs=4", "model.learning_rate=2e-3", "plain.warmup=0"]
+LEARN = ["plain.epochs=16", "plain.patience=16", "adjust.epochs=4", "model.learning_rate=2e-3", "plain.warmup=0"]
+PRUNE = ["prune.groups=2", "prune.examples=64", "prune.gradient_examples=64", "prune.recover_epochs=0"]
 DIAL = ["search.trials=0", "calibration.examples=64", "clock.rounds=0", "calibration.family=geometric"]
 CLOCK = ["measure.batches=2", "measure.repeats=3", "measure.warmup=1"]
 NAMES = ["plain", "pruned", "dial", "pruned+dial"]
@@ -32,15 +33,10 @@ def root(tmp_path_factory):
     common, out = toy.overrides(root), root / "out"
     run("finetune", *common, *LEARN)
     run("calibrate", *common, *DIAL)
-    other = [*common, f"folder={root / 'other'}", "seed=1", "adjustable=false"]
-    run("finetune", *other, *LEARN, "plain.epochs=4")
-    shutil.copytree(root / "other" / "plain", out / "pruned")
+    run("prune", *common, *PRUNE, "prune.tolerance=0.02", "task.split={train:0.7,validation:0.3}")
     again = [*common, f"model.path={out / 'pruned'}", f"folder={out / 'pruned-dial'}"]
     run("finetune", *again, *LEARN, "plain.epochs=0", "adjust.epochs=1")
     run("calibrate", *again, *DIAL)
-    (out / "prune").mkdir()
-    candidate = {"name": "layer 1 head 2", "kind": "head", "kept": True}
-    (out / "prune" / "prune.json").write_text(json.dumps({"schema": "latadj.prune/1", "candidates": [candidate]}))
     return root
 
 
@@ -77,11 +73,12 @@ def test_a_head_that_does_not_fit_is_not_kept(root, tmp_path, options, message):
     assert not (tmp_path / "new").exists()
 
 
-def test_every_model_stands_there_in_every_precision(compared):
+def test_every_model_stands_there_in_every_precision(root, compared):
     assert compared["schema"] == "latadj.prune/1"
     found = [(row["name"], row["precision"]) for row in compared["models"]]
     assert found == [(name, precision) for name in NAMES for precision in ("fp32", "int8")]
-    assert compared["candidates"] == [{"name": "layer 1 head 2", "kind": "head", "kept": True}]
+    candidates = json.loads((root / "out" / "prune" / "prune.json").read_text())["candidates"]
+    assert compared["candidates"] == candidates != []
     assert Comparison.from_json(compared).to_json() == {**compared, "memory_shape": None}
     for row in compared["models"]:
         assert row["metric_ci"][0] <= row["metric"] <= row["metric_ci"][1]
@@ -103,6 +100,13 @@ def test_the_plain_model_is_what_all_count_from(compared):
         assert (row["flops_over_plain"], row["over_plain"]["speedup"]) == (1, 1)
     assert plain["flops_speedup"] > 1.05  # the last layer is trimmed, without loss
     assert compared["reference"]["metric"] > 0.8
+
+
+def test_a_pruned_model_is_smaller_and_its_flops_count_from_the_plain_one(compared):
+    plain, pruned, dial, both = (row for row in compared["models"] if row["precision"] == "fp32")
+    assert pruned["parameters"] == both["parameters"] < plain["parameters"] == dial["parameters"]
+    assert pruned["file_bytes"] < plain["file_bytes"]
+    assert pruned["flops_over_plain"] > 1
 
 
 def test_numbers_agree_with_a_sweep_of_the_same_checkpoint(root, compared, tmp_path):
@@ -201,11 +205,14 @@ def test_a_missing_model_names_what_makes_it(root, tmp_path):
         (["plain", "checkpoint"], "compare.models.b.speedup=fast", "compare.models.b.speedup=fast: expected a number"),
         (["plain", "checkpoint"], "compare.precisions=[fp8]", "compare.precisions=[fp8]: expected some of fp32, bf16"),
         (["plain", "checkpoint"], "compare.max_drop=-1", "compare.max_drop=-1.0: expected at least 0 points"),
-        (["plain", "checkpoint"], "task=speeches", "is for task=sst2, not task=speeches"),
+        (["plain", "checkpoint"], "task=speeches", "classifiers, taggers and readers are compared"),
     ],
 )
 def test_a_comparison_that_cannot_be_is_refused(root, tmp_path, models, option, message):
-    given = [f"+compare.models.{name}={{checkpoint:{root / 'out' / folder}}}" for name, folder in zip("ab", models)]
+    given = [
+        f"+compare.models.{name}={{checkpoint:{root / 'out' / folder}}}"
+        for name, folder in zip("ab", models, strict=False)
+    ]
     given = [f"{one[:-1]},speedup:1}}" for one in given]
     found = run("sweep", *toy.overrides(root), *given, f"folder={tmp_path / 'new'}", option, expect=2)
     assert message in found.stderr
