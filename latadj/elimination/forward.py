@@ -8,9 +8,9 @@ from types import MethodType
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
+from latadj.elimination.arguments import mask_of, refuse_probabilities
 from latadj.elimination.attention import attention
 from latadj.elimination.cache import Decoding, can_shorten, is_filled, is_short, require_shortenable, store
 from latadj.elimination.call import Call, Manner
@@ -19,7 +19,10 @@ from latadj.elimination.eager import eager
 from latadj.elimination.families import Family
 from latadj.elimination.families.base import parameters, split_heads
 from latadj.elimination.families.decoders import LAST
+from latadj.elimination.hard import HardAttention
 from latadj.elimination.profile import Dial, Profile
+from latadj.elimination.selection import hard_attention
+from latadj.elimination.step import decoding_step
 from latadj.elimination.survivors import Survivors
 
 MARK = "_latadj"
@@ -42,6 +45,7 @@ class Elimination:
     dial: Dial | None
     reads: str
     default: Setting
+    hard: HardAttention
 
     def setting(self) -> Setting:
         """The setting of this thread, or the model's default."""
@@ -76,7 +80,7 @@ def _previous_forward(module: nn.Module) -> Any:
 def base_forward(base: Any, *args: Any, **kwargs: Any) -> Any:
     """Forward of a base model: opens the pass's state and hands it to the layers with the other arguments."""
     elimination: Elimination = getattr(base, MARK)
-    family, setting = elimination.family, elimination.setting()
+    family, setting, hard = elimination.family, elimination.setting(), elimination.hard.selects
     last = kwargs.pop(LAST, None)
     forward = _previous_forward(base)
     arguments = {**dict(zip(parameters(type(base).forward), args, strict=False)), **kwargs}
@@ -85,23 +89,23 @@ def base_forward(base: Any, *args: Any, **kwargs: Any) -> Any:
         return forward(*args, **kwargs)  # transformers says what is missing
     past = arguments.get("past_key_values")
     if is_filled(past):
-        if is_short(past):
-            kwargs[_ARGUMENT] = (_decoding(base, arguments, inputs), family)
+        if hard:
+            refuse_probabilities(base, arguments)
+            require_shortenable(past, hard)
+        if is_short(past) or hard:
+            kwargs[_ARGUMENT] = (_decoding(base, arguments, inputs, elimination.hard), family)
         return forward(*args, **kwargs)
     if last is not None and last > 1:
         setting = _before_last(setting, last, arguments, inputs)
     reads = _reads(elimination, setting, last)
-    if reads != POOLED and not setting.profile.eliminates and setting.manner.observer is None:
+    plain = not setting.profile.eliminates and not hard
+    if reads != POOLED and plain and setting.manner.observer is None:
         return forward(*args, **kwargs)
-    if not setting.profile.eliminates and family.causal and not can_shorten(past):
+    if plain and family.causal and not can_shorten(past):
         return forward(*args, **kwargs)
-    require_shortenable(past)
-    if arguments.get("output_attentions") or base.config.output_attentions:
-        raise ValueError(
-            "output_attentions=True: elimination does not keep attention probabilities; at_profile(..., observer=) "
-            "hands over what each word-vector received"
-        )
-    mask = _mask(arguments, inputs)
+    require_shortenable(past, hard)
+    refuse_probabilities(base, arguments)
+    mask = mask_of(arguments, inputs)
     if last == 1 and mask is not None and not bool(mask[:, -1].all()):
         raise ValueError(
             "attention_mask hides the last column of some texts, from which generation goes on: pad on the left "
@@ -115,6 +119,7 @@ def base_forward(base: Any, *args: Any, **kwargs: Any) -> Any:
         reads=reads,
         manner=setting.manner,
         causal=family.causal,
+        hard=elimination.hard,
     )
     if "attention_mask" in kwargs:
         kwargs["attention_mask"] = None  # who is real travels in the call; transformers need not build a mask
@@ -128,7 +133,7 @@ def _before_last(setting: Setting, last: int, arguments: Mapping[str, Any], inpu
     """
     if setting.manner.prompt is not None or not setting.profile.eliminates:
         return setting
-    mask = _mask(arguments, inputs)
+    mask = mask_of(arguments, inputs)
     if mask is not None and not bool(mask[:, -last:].all()):
         return setting
     lengths = [inputs.shape[1]] * len(inputs) if mask is None else mask.sum(dim=1).tolist()
@@ -148,20 +153,14 @@ def _reads(elimination: Elimination, setting: Setting, last: int | None) -> str:
     return elimination.reads
 
 
-def _mask(arguments: Mapping[str, Any], inputs: Tensor) -> Tensor | None:
-    mask = arguments.get("attention_mask")
-    if mask is not None and mask.ndim != 2:
-        raise ValueError(f"attention_mask of {mask.ndim} dimensions: elimination needs (batch, length), or none")
-    return None if mask is None else mask.to(device=inputs.device, dtype=torch.bool)
-
-
-def _decoding(base: Any, arguments: Mapping[str, Any], inputs: Tensor) -> Decoding:
+def _decoding(base: Any, arguments: Mapping[str, Any], inputs: Tensor, hard: HardAttention) -> Decoding:
     return Decoding(
         arguments["past_key_values"],
-        _mask(arguments, inputs),
+        mask_of(arguments, inputs),
         inputs.shape[1],
         base.config._attn_implementation,
         base.dtype,
+        hard,
     )
 
 
@@ -178,7 +177,10 @@ def layer_forward(layer: Any, hidden: Tensor, *args: Any, **kwargs: Any) -> Any:
     call, family = kwargs.pop(_ARGUMENT)
     given = {**dict(zip(parameters(type(layer).forward)[1:], args, strict=False)), **kwargs}
     if isinstance(call, Decoding):
-        given["attention_mask"] = call.mask(getattr(layer, MARK), given.get("attention_mask"))
+        index = getattr(layer, MARK)
+        if call.hard.layers[index] is not None:
+            return family.result(decoding_step(layer, index, call, family, given, hidden), None)
+        given["attention_mask"] = call.mask(index, given.get("attention_mask"))
         return _previous_forward(layer)(hidden, **given)
     run = partial(_restoring if call.reads == ALL else _packed, layer, call, family, given)
     bias = family.bias(layer, call.entering[0].length, given)
@@ -247,7 +249,9 @@ def _attended(
         # Beside int8 maps attention may run in bf16; decoding goes on in the model's own type.
         _cache(past, index, entering, key.to(rows.dtype), value.to(rows.dtype), call.after)
     scale, dropout = family.attention(layer)
-    context = attention(
+    most = call.hard.layers[index]
+    attend = attention if most is None else partial(hard_attention, most)
+    context = attend(
         query,
         key,
         value,
