@@ -72,7 +72,7 @@ reproduce-generation: $(READY) ## Calibrate, sweep and fine-tune a built-in deco
 NEWSGROUPS := task=newsgroups folder=outputs/minilm-newsgroups
 
 reproduce-newsgroups: $(READY) ## Fine-tune, calibrate and sweep long documents: about an hour on 2 cores, offline
-	$(BIN)/latadj finetune $(NEWSGROUPS) plain.epochs=2 adjust.epochs=2
+	$(BIN)/latadj finetune $(NEWSGROUPS) plain.epochs=2 adjust.epochs=4
 	$(BIN)/latadj calibrate $(NEWSGROUPS) 'search.speedups=[1.5,2,3,4]' search.trials=16 clock.rounds=0
 	$(BIN)/latadj sweep $(NEWSGROUPS) 'speedup=[1,1.5,2,3,4]' dial.target=flops measure.batches=4 measure.repeats=3 measure.warmup=1
 
@@ -99,7 +99,8 @@ readme: $(READY) ## Write what was measured into README and docs/results.md
 	test ! -f outputs/bench/bench.json || cp outputs/bench/bench.json outputs/bench/bench.png docs/
 	test ! -f outputs/minilm-newsgroups/sweep/sweep.json || \
 	  sed 's#$(CURDIR)/##g' outputs/minilm-newsgroups/sweep/sweep.json > docs/newsgroups.json
-	test ! -f outputs/glue-minilm/glue.json || sed 's#$(CURDIR)/##g' outputs/glue-minilm/glue.json > docs/glue.json
+	test ! -f outputs/glue-minilm/glue.json || \
+	  sed 's#$(CURDIR)/##g;s#$(or $(GLUE),$(CURDIR)/)#GLUE#g' outputs/glue-minilm/glue.json > docs/glue.json
 	for name in throughput memory; do test ! -f outputs/predict/$$name.json || \
 	  sed 's#$(CURDIR)/##g' outputs/predict/$$name.json > docs/predict-$$name.json; done
 	$(BIN)/python -m latadj.report.readme README.md docs/results.md docs/*.json

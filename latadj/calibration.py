@@ -87,8 +87,9 @@ def measure_contribution(
     with at_profile(model, Profile.full(layers), score=score, window=window, observer=observe):
         questions.ask(model)
     return Contribution(
-        layer_acc=np.array([float(torch.cat(layer).mean()) for layer in fractions]),
-        by_rank=np.array([np.mean(layer, axis=0) for layer in curves]),
+        # A layer without attention says nothing of anybody, so there all count alike.
+        layer_acc=np.array([float(torch.cat(layer).mean()) if layer else 1.0 for layer in fractions]),
+        by_rank=np.array([np.mean(layer, axis=0) if layer else np.ones(RANKS) for layer in curves]),
         lengths=questions.lengths,
         protected=questions.protected,
     )

@@ -5,6 +5,7 @@ unpickled.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,15 @@ from latadj.elimination.attach import attach, set_speedup
 from latadj.files import write_folder
 from latadj.gguf import converted
 from latadj.heads import auto_class, fresh_head, natural_head, prepare_tokenizer, saved_head
+from latadj.pruning import structure_of
+from latadj.pruning.saved import load_pruned
 from latadj.serving import make_ready
-from latadj.sidecar import Sidecar, check, write_sidecar
+from latadj.sidecar import Sidecar, check, read_sidecar, write_sidecar
 
 
 def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, sidecar: Sidecar) -> None:
-    """Save a model, its tokenizer and its dial as one folder, whole or not at all."""
+    """Save a model, its tokenizer, its dial and its pruning map as one folder, whole or not at all."""
+    sidecar = replace(sidecar, pruning=structure_of(model))
 
     def fill(target: Path) -> None:
         model.save_pretrained(target)
@@ -131,22 +135,27 @@ def _pretrained(
     auto = auto_class(config, wanted)
     if fresh is None and saved not in (None, wanted):
         raise ValueError(f"the model in {path} is made for {saved}, not for {wanted}: it is for another kind of task")
+    structure = read_sidecar(Path(path)).pruning if local else None
     try:
-        model, found = auto.from_pretrained(
-            path,
-            config=config,
-            dtype=torch.float32,
-            use_safetensors=True,
-            ignore_mismatched_sizes=fresh is not None,
-            output_loading_info=True,
-            **options,
-        )
+        if structure is not None:
+            model, missing = load_pruned(auto, config, Path(path), structure, fresh=fresh is not None)
+        else:
+            model, found = auto.from_pretrained(
+                path,
+                config=config,
+                dtype=torch.float32,
+                use_safetensors=True,
+                ignore_mismatched_sizes=fresh is not None,
+                output_loading_info=True,
+                **options,
+            )
+            missing = found["missing_keys"]
         tokenizer = AutoTokenizer.from_pretrained(path, **options)
     except (OSError, ValueError, KeyError, SafetensorError, RuntimeError) as error:
         raise _unloadable(path, error) from error
-    if fresh is None and found["missing_keys"]:
-        missing = ", ".join(sorted(found["missing_keys"])[:3])
-        raise ValueError(f"the model in {path} is not fine-tuned for {wanted}: it has no weights for {missing}")
+    if fresh is None and missing:
+        names = ", ".join(sorted(missing)[:3])
+        raise ValueError(f"the model in {path} is not fine-tuned for {wanted}: it has no weights for {names}")
     prepare_tokenizer(tokenizer, model.config, wanted)
     return model, tokenizer
 

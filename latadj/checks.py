@@ -16,10 +16,12 @@ from latadj.config import (
     GenerateConfig,
     GlueConfig,
     PredictConfig,
+    PruneConfig,
     RunConfig,
     SweepConfig,
 )
 from latadj.elimination.profile import FAMILIES, SCORE_NAMES
+from latadj.pruning_checks import prune_problems
 from latadj.tasks import template
 from latadj.tasks.glue import GLUE
 
@@ -126,6 +128,8 @@ def check(config: RunConfig) -> None:
         problems += template.problems(config.prompt, config.task)
     if isinstance(config, FinetuneConfig):
         problems += _finetune_problems(config)
+    if isinstance(config, PruneConfig):
+        problems += prune_problems(config)
     if isinstance(config, BenchConfig):
         problems += _bench_problems(config)
     if isinstance(config, GlueConfig):

@@ -51,6 +51,12 @@ def finetune(overrides: Overrides = None, multirun: Multirun = False, cfg: Cfg =
 
 
 @app.command()
+def prune(overrides: Overrides = None, multirun: Multirun = False, cfg: Cfg = False) -> None:
+    """Take out of a fine-tuned model the heads, neurons and blocks that its task does not need."""
+    _run("prune", "prune", overrides, multirun, cfg)
+
+
+@app.command()
 def calibrate(overrides: Overrides = None, multirun: Multirun = False, cfg: Cfg = False) -> None:
     """Measure ACC on training text and make the dial of a fine-tuned model."""
     _run("calibrate", "calibrate", overrides, multirun, cfg)
@@ -231,7 +237,7 @@ def _one_line_errors(command: str) -> Iterator[None]:
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
         typer.echo(
-            f"latadj {command}: interrupted; finetune and predict go on with resume=true, glue by itself",
+            f"latadj {command}: interrupted; finetune, prune and predict go on with resume=true, glue by itself",
             err=True,
         )
         raise typer.Exit(130) from None

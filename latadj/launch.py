@@ -18,10 +18,12 @@ from latadj.config import (
     FinetuneConfig,
     GenerateConfig,
     PredictConfig,
+    PruneConfig,
     RunConfig,
     SweepConfig,
 )
 from latadj.glue_stages import opened
+from latadj.prunable import check_to_prune
 from latadj.sidecar import check as check_checkpoint
 from latadj.sidecar import dial_to_explain, dial_to_generate, require_dial, uses_pretrained
 from latadj.streams.plan import check_plan
@@ -151,8 +153,10 @@ def check_early(command: str, overrides: list[str]) -> RunConfig:
         hub.model_source(config.model.path)
     elif isinstance(config, PredictConfig):
         check_plan(config)
+    elif isinstance(config, PruneConfig):
+        check_to_prune(config)
     # The others take of a task no more than its name.
-    if isinstance(config, (FinetuneConfig, CalibrateConfig, SweepConfig, EvalConfig)):
+    if isinstance(config, (FinetuneConfig, CalibrateConfig, SweepConfig, EvalConfig, PruneConfig)):
         task = config.task
         if task.hub and not (task.data_dir or task.data_files):
             hub.require_data(task.hub.path)

@@ -6,6 +6,7 @@ import numpy as np
 
 from latadj.elimination.cost import POOLED
 from latadj.elimination.profile import SMALLEST_RATIO, Anchor, Dial, Profile
+from latadj.elimination.structure import held
 
 
 def search_anchors(
@@ -76,7 +77,8 @@ def _at_speedup(dial: Dial, direction: np.ndarray, outer: np.ndarray, speedup: f
     fall = np.concatenate([fall, np.repeat(fall[-1:], dial.layers - len(fall))])
 
     def profile(strength: float) -> Profile:
-        return Profile(tuple(np.minimum(outer, np.clip(np.exp(-strength * fall), SMALLEST_RATIO, 1.0))))
+        keep = np.minimum(outer, np.clip(np.exp(-strength * fall), SMALLEST_RATIO, 1.0))
+        return Profile(held(keep.tolist(), dial.attending))
 
     low, high = 0.0, 16.0
     if dial.predicted(profile(high)) < speedup:

@@ -13,6 +13,7 @@ from latadj.checks import one_speedup
 from latadj.config import CommandConfig, ExplainConfig, GenerateConfig, TaskConfig
 from latadj.elimination.latency import LatencyModel
 from latadj.elimination.profile import Dial
+from latadj.elimination.structure import Structure
 from latadj.files import read_json, recover_folder, write_json
 
 SIDECAR = "latadj.json"
@@ -114,6 +115,7 @@ class Sidecar:
     notes : where the numbers come from (calibration set, seed, versions)
     devices : name of a device, see ``latadj.device.place`` -> what was measured there
     purpose : what the task asks of the model; None if latadj does not know
+    pruning : what is left of each layer; None if nothing was removed
     """
 
     task: str | None = None
@@ -121,6 +123,7 @@ class Sidecar:
     notes: dict[str, Any] = field(default_factory=dict)
     devices: dict[str, Device] = field(default_factory=dict)
     purpose: Purpose | None = None
+    pruning: Structure | None = None
 
     @classmethod
     def of(cls, task: TaskConfig, dial: Dial | None = None, notes: dict[str, Any] | None = None) -> "Sidecar":
@@ -129,7 +132,8 @@ class Sidecar:
 
     def to_json(self) -> dict[str, Any]:
         dial = self.dial.to_json() if self.dial else None
-        return {"schema": SCHEMA, **asdict(self), "dial": dial}
+        pruning = self.pruning.to_json() if self.pruning else None
+        return {"schema": SCHEMA, **asdict(self), "dial": dial, "pruning": pruning}
 
 
 def read_sidecar(folder: Path) -> Sidecar:
@@ -152,9 +156,10 @@ def read_sidecar(folder: Path) -> Sidecar:
         dial = Dial.from_json(data["dial"]) if data.get("dial") else None
         devices = {name: Device.from_json(found) for name, found in dict(data.get("devices") or {}).items()}
         purpose = Purpose.from_json(data["purpose"]) if data.get("purpose") else None
+        pruning = Structure.from_json(data["pruning"]) if data.get("pruning") else None
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}; {mend}") from error
-    return Sidecar(data.get("task"), dial, data.get("notes") or {}, devices, purpose)
+    return Sidecar(data.get("task"), dial, data.get("notes") or {}, devices, purpose, pruning)
 
 
 def write_sidecar(folder: Path, sidecar: Sidecar) -> None:

@@ -22,6 +22,7 @@ from latadj.elimination.lower import route_of
 from latadj.files import write_json
 from latadj.heads import label_names
 from latadj.measure.environment import environment
+from latadj.measure.memory import trim
 from latadj.report.console import on_stderr
 from latadj.report.flow import flow
 from latadj.report.predicted import print_predicted
@@ -208,6 +209,7 @@ def _stream(reader: Reader, output: Output, engine: Engine, layout: Layout, conf
                 state.deadline = engine.around.met.to_json()
             output.commit(data, window.broken)
             behind = float(reader.done)
+            trim()  # kernels for ever new numbers of rows break freed memory into pieces, which would add up
 
 
 def _columns(rows: Sequence[Row]) -> list[list[str]]:

@@ -16,7 +16,7 @@ from transformers.utils import logging as transformers_logging
 
 from latadj import checkpoint, device
 from latadj.checks import parse_speedups
-from latadj.config import CalibrateConfig, CommandConfig, EvalConfig, RunConfig, SweepConfig, TaskConfig
+from latadj.config import CalibrateConfig, CommandConfig, EvalConfig, PruneConfig, RunConfig, SweepConfig, TaskConfig
 from latadj.elimination.attach import at_profile, attach, dial_of
 from latadj.elimination.profile import Dial, Profile
 from latadj.elimination.window import Window
@@ -201,7 +201,7 @@ def open_checkpoint(config: CommandConfig) -> Session:
                 f"task.labels={asked}: the outputs of checkpoint {config.checkpoint} stand for {known}; where the data "
                 "names its labels, give them in that order"
             )
-    train = config.prompt is not None or isinstance(config, CalibrateConfig)
+    train = config.prompt is not None or isinstance(config, (CalibrateConfig, PruneConfig))
     config, splits = with_examples(config, known, train=train)
     head = head_of(config)
     model, tokenizer = checkpoint.load(config.checkpoint, head=head)

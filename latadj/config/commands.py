@@ -14,6 +14,8 @@ from latadj.config.parts import (
     DialConfig,
     EvalMeasureConfig,
     ModelConfig,
+    PruneOptions,
+    RecoverConfig,
     SearchConfig,
     StageConfig,
     SweepMeasureConfig,
@@ -208,6 +210,20 @@ class ReportConfig(CommandConfig):
     """`latadj report`; model and task only say which folder, where ``folder`` does not."""
 
 
+@dataclass
+class PruneConfig(CommandConfig):
+    """`latadj prune`.
+
+    checkpoint : the fine-tuned model that parts are taken out of
+    output : folder of the pruned model; with several budgets, ``-BUDGET`` follows its name
+    """
+
+    output: str = MISSING
+    resume: bool = False
+    prune: PruneOptions = field(default_factory=PruneOptions)
+    recover: RecoverConfig = field(default_factory=RecoverConfig)
+
+
 SCHEMAS: dict[str, type[RunConfig]] = {
     "finetune": FinetuneConfig,
     "calibrate": CalibrateConfig,
@@ -219,4 +235,5 @@ SCHEMAS: dict[str, type[RunConfig]] = {
     "bench": BenchConfig,
     "glue": GlueConfig,
     "report": ReportConfig,
+    "prune": PruneConfig,
 }

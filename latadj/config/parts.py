@@ -175,3 +175,44 @@ class BenchMeasureConfig:
     repeats: int = 30
     warmup: int = 4
     budget_s: float = 60
+
+
+@dataclass
+class PruneOptions:
+    """What may go out of a model, and by which judgement.
+
+    objective : ``accuracy``: all that does not hurt; ``size`` or ``speed``: down to ``budget``
+    budget : of size: share of the parameters outside the embeddings that may stay; of speed: measured speedup; a list
+        makes a model of each in one run
+    tolerance : how far the metric may fall below the full model's, as a fraction of 1
+    confidence : of the intervals that guard a judgement
+    loss_rise : share by which the loss may rise too far for chance to explain, where the metric holds
+    groups : of feed-forward neurons in each layer
+    confirm : share of the validation split that the search never sees, to confirm its result on
+    examples : validation texts that candidates are ordered by
+    gradient_examples : training texts that gradients are taken of
+    step : of size and speed: share of the cost that goes at a time
+    step_epochs : of fine-tuning after each step
+    recover_epochs : of fine-tuning at the end, and at each budget
+    """
+
+    objective: str = "accuracy"
+    budget: Any = None
+    tolerance: float = 0.0
+    confidence: float = 0.9
+    loss_rise: float = 0.1
+    groups: int = 8
+    confirm: float = 0.4
+    examples: int = 256
+    gradient_examples: int = 512
+    step: float = 0.08
+    step_epochs: float = 0.5
+    recover_epochs: float = 1.0
+
+
+@dataclass
+class RecoverConfig(StageConfig):
+    """Fine-tuning of a pruned model, with the full one as its teacher."""
+
+    task_weight: float = 1.0
+    distill_weight: float = 1.0

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from latadj.elimination.structure import held
+
 # Where the head reads: the pooled position alone, every position, or (a decoder behind an encoder) who survived.
 POOLED, ALL, SURVIVORS = "pooled", "all", "survivors"
 READS = (POOLED, ALL, SURVIVORS)
@@ -15,7 +17,7 @@ class LayerShape:
     """Weights of the linear maps of one layer, biases left out.
 
     query, key_value, output, feed_forward : number of weights of the maps
-    attention : heads * head_dim, the width of the two attention products
+    attention : heads * head_dim, the width of the two attention products; 0 in a layer without attention
     causal : whether a word-vector attends to those before it only, which halves the products
     """
 
@@ -75,7 +77,8 @@ def layer_flops(
     -------
     (layers, sequences) FLOPs as float64
     """
-    counts = schedule(keep, np.asarray(lengths), reads, protected).astype(np.float64)
+    attending = [shape.attention > 0 for shape in shapes]
+    counts = schedule(held(keep, attending), np.asarray(lengths), reads, protected).astype(np.float64)
     found = np.zeros((len(shapes), counts.shape[1]))
     for layer, shape in enumerate(shapes):
         n_in, n_out = counts[layer], counts[layer + 1]

@@ -10,19 +10,22 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
+from latadj.elimination.absent import own_bias
 from latadj.elimination.arguments import mask_of, refuse_probabilities
 from latadj.elimination.attention import attention
-from latadj.elimination.cache import Decoding, can_shorten, is_filled, is_short, require_shortenable, store
+from latadj.elimination.cache import Decoding, can_shorten, is_filled, is_short, require_shortenable
 from latadj.elimination.call import Call, Manner
 from latadj.elimination.cost import ALL, POOLED
 from latadj.elimination.eager import eager
 from latadj.elimination.families import Family
-from latadj.elimination.families.base import parameters, split_heads
+from latadj.elimination.families.base import parameters
 from latadj.elimination.families.decoders import LAST
 from latadj.elimination.hard import HardAttention
+from latadj.elimination.prefill import at_positions, cache_nobody, cache_states
 from latadj.elimination.profile import Dial, Profile
 from latadj.elimination.selection import hard_attention
 from latadj.elimination.step import decoding_step
+from latadj.elimination.structure import attends, held
 from latadj.elimination.survivors import Survivors
 
 MARK = "_latadj"
@@ -112,7 +115,7 @@ def base_forward(base: Any, *args: Any, **kwargs: Any) -> Any:
             "(tokenizer.padding_side='left')"
         )
     call = Call(
-        keep=setting.profile.keep,
+        keep=held(setting.profile.keep, [attends(layer) for layer in family.layers(base)]),
         mask=mask,
         shape=(inputs.shape[0], inputs.shape[1]),
         device=inputs.device,
@@ -178,7 +181,7 @@ def layer_forward(layer: Any, hidden: Tensor, *args: Any, **kwargs: Any) -> Any:
     given = {**dict(zip(parameters(type(layer).forward)[1:], args, strict=False)), **kwargs}
     if isinstance(call, Decoding):
         index = getattr(layer, MARK)
-        if call.hard.layers[index] is not None:
+        if call.hard.layers[index] is not None and attends(layer):
             return family.result(decoding_step(layer, index, call, family, given, hidden), None)
         given["attention_mask"] = call.mask(index, given.get("attention_mask"))
         return _previous_forward(layer)(hidden, **given)
@@ -209,7 +212,7 @@ def _packed(layer: Any, call: Call, family: Family, given: Mapping[str, Any], hi
     call.leave(index, leaving)
     rows = family.feed_forward(layer, family.project(layer, context, residual))
     if index == call.layers - 1 and call.causal:
-        return _at_positions(rows, leaving)
+        return at_positions(rows, leaving)
     if trims:
         return rows[:, None]
     return rows if leaving.ragged and index < call.layers - 1 else leaving.frame(rows)
@@ -240,16 +243,23 @@ def _attended(
     asking: Tensor | None,
     bias: Tensor | None,
 ) -> Tensor:
-    """Contexts of all that enter a layer, (rows, width), or of the pooled position, (batch, width)."""
+    """Contexts of all that enter a layer, (rows, width), or of the pooled position, (batch, width).
+
+    The width is 0 where the attention block was removed.
+    """
     index: int = getattr(layer, MARK)
     entering = call.entering[index]
-    query, key, value = family.states(layer, rows, asking, entering, given)
     past = given.get("past_key_values")
+    if not attends(layer):
+        if past is not None:
+            cache_nobody(past, index, entering, rows, call.after)
+        return rows.new_empty(len(rows if asking is None else asking), 0)
+    query, key, value = family.states(layer, rows, asking, entering, given)
     if past is not None:
         # Beside int8 maps attention may run in bf16; decoding goes on in the model's own type.
-        _cache(past, index, entering, key.to(rows.dtype), value.to(rows.dtype), call.after)
+        cache_states(past, index, entering, key.to(rows.dtype), value.to(rows.dtype), call.after)
     scale, dropout = family.attention(layer)
-    most = call.hard.layers[index]
+    own, most = own_bias(layer, bias), call.hard.layers[index]
     attend = attention if most is None else partial(hard_attention, most)
     context = attend(
         query,
@@ -259,28 +269,10 @@ def _attended(
         scale=scale,
         dropout=dropout,
         causal=call.causal and asking is None,
-        bias=None if bias is None else entering.between(bias, query.dtype),
+        bias=None if own is None else entering.between(own, query.dtype),
         listener=call.listener(index),
     )
     return entering.rows(context) if asking is None else context[:, 0]
-
-
-def _cache(past: Any, index: int, entering: Survivors, key: Tensor, value: Tensor, after: int) -> None:
-    """Keep a layer's keys and values; those of the first layer at every column, so that positions are counted right."""
-    if index > 0 or entering.origin is None:
-        store(past, index, key, value, entering.length, entering.real, after)
-        return
-    columns = (_at_positions(entering.rows(states.transpose(1, 2).flatten(2)), entering) for states in (key, value))
-    key, value = (split_heads(states, key.shape[3]) for states in columns)
-    store(past, index, key, value, entering.length, None)
-
-
-def _at_positions(rows: Tensor, alive: Survivors) -> Tensor:
-    """(rows, features) to (batch, n_0, features), zero where nobody is alive."""
-    if alive.origin is None:
-        return alive.frame(rows)
-    everyone = rows.new_zeros(alive.batch * alive.length, rows.shape[-1])
-    return everyone.index_copy(0, alive.origin, rows).view(alive.batch, alive.length, -1)
 
 
 def _put_back(everyone: Tensor, alive: Survivors, rows: Tensor) -> Tensor:

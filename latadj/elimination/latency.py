@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from latadj.elimination.cost import POOLED, schedule
+from latadj.elimination.cost import POOLED, LayerShape, schedule
 
 # What the time of a pass is made of.
 PARTS = ("entering", "choosing", "leaving", "last", "outside")
@@ -50,6 +50,13 @@ class Ramp:
         return np.interp(counts, knots, heights) + beyond
 
 
+def scales_of(shapes: Sequence[LayerShape]) -> tuple[tuple[float, float], ...]:
+    """How large each layer's maps are beside the largest layer's, as :class:`LatencyModel` takes them."""
+    sizes = np.array([(shape.query + shape.key_value, shape.output + shape.feed_forward) for shape in shapes], float)
+    shares = sizes / np.maximum(sizes.max(axis=0), 1)
+    return () if (shares == 1).all() else tuple((float(enters), float(leaves)) for enters, leaves in shares)
+
+
 @dataclass(frozen=True)
 class LatencyModel:
     """Seconds of a pass over a batch of ``batch`` sequences of one length, on the device it was measured on.
@@ -58,6 +65,8 @@ class LatencyModel:
     last : a last layer trimmed to the pooled position, by word-vectors that enter it
     outside : embeddings, head and calls, by the sequence's length
     error : median relative error on passes that were not used for the fit
+    scales : of a pruned model (entering, leaving) for each layer, the share that its maps have of the largest layer's;
+        empty where all layers are alike
     """
 
     batch: int
@@ -67,6 +76,7 @@ class LatencyModel:
     last: Ramp
     outside: Ramp
     error: float = 0.0
+    scales: tuple[tuple[float, float], ...] = ()
 
     def seconds(
         self, keep: Sequence[float], lengths: np.ndarray, reads: str, protected: np.ndarray | int = 0
@@ -88,7 +98,9 @@ class LatencyModel:
         n_in, n_out = counts[layer], counts[layer + 1]
         if reads == POOLED and layer == len(counts) - 2:
             return self.last(n_in)
-        return self.entering(n_in) + np.where(n_out < n_in, self.choosing(n_in), 0.0) + self.leaving(n_out)
+        enters, leaves = self.scales[layer] if self.scales else (1.0, 1.0)
+        chosen = np.where(n_out < n_in, self.choosing(n_in), 0.0)
+        return enters * self.entering(n_in) + chosen + leaves * self.leaving(n_out)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -111,6 +123,7 @@ class LatencyModel:
                 )
                 for part in PARTS
             }
-            return cls(batch=int(data["batch"]), error=float(data["error"]), **ramps)
+            scales = tuple((float(enters), float(leaves)) for enters, leaves in data.get("scales", ()))
+            return cls(batch=int(data["batch"]), error=float(data["error"]), scales=scales, **ramps)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"not a device model: {error}") from error

@@ -49,6 +49,8 @@ class Route:
         weights = [weight_of(part) for part in maps]
         weight = torch.cat(weights) if len(weights) > 1 else weights[0].contiguous()
         bias = None if maps[0].bias is None else torch.cat([part.bias.detach() for part in maps])
+        if weight.numel() == 0:
+            return EmptyMap(len(weight), bias)
         if self.precision == "int8" and uneven:
             return LevelledMap(self.pack(unbiased(weight)), bias)
         if self.precision == "int8":
@@ -103,6 +105,17 @@ class Map:
 
     def __deepcopy__(self, memo: Any) -> "Map":
         return self
+
+
+class EmptyMap(Map):
+    """A map of which no inputs or no outputs are left: zeros, or the bias."""
+
+    def __init__(self, outputs: int, bias: Tensor | None) -> None:
+        self.outputs, self.bias = outputs, bias
+
+    def __call__(self, rows: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        found = rows.new_zeros(len(rows), self.outputs, dtype=dtype or rows.dtype)
+        return found if self.bias is None else found.add_(self.bias)
 
 
 class PackedMap(Map):

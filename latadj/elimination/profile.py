@@ -10,6 +10,7 @@ import numpy as np
 
 from latadj.elimination.cost import POOLED, READS, LayerShape, flops_speedup
 from latadj.elimination.latency import LatencyModel
+from latadj.elimination.structure import held
 from latadj.elimination.window import WHOLE, Window
 
 FAMILIES = ("geometric", "flat", "acc", "searched")
@@ -121,6 +122,11 @@ class Dial:
     def layers(self) -> int:
         return len(self.shapes)
 
+    @property
+    def attending(self) -> list[bool]:
+        """Which layers have attention to choose by; a pruned one may have none."""
+        return [shape.attention > 0 for shape in self.shapes]
+
     def with_family(self, family: str) -> "Dial":
         """The same dial with another family of profiles."""
         return replace(self, family=family)
@@ -218,7 +224,7 @@ def family_profile(dial: Dial, strength: float) -> Profile:
     keep = np.minimum.accumulate(np.clip(keep, SMALLEST_RATIO, 1.0))
     # Each step goes down at once to where its last layer would be.
     last = np.minimum((np.arange(layers) // dial.every + 1) * dial.every, layers) - 1
-    return Profile(tuple(keep[last]))
+    return Profile(held(keep[last].tolist(), dial.attending))
 
 
 def _between_anchors(anchors: Sequence[Anchor], strength: float) -> np.ndarray:

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from latadj.elimination.attach import at_profile, attached
 from latadj.elimination.cost import POOLED, schedule
-from latadj.elimination.latency import LatencyModel, Ramp
+from latadj.elimination.latency import LatencyModel, Ramp, scales_of
 from latadj.elimination.profile import Dial, Profile
 from latadj.measure.layers import time_layers
 
@@ -80,23 +80,26 @@ def measure(
         for (length, profile), times in zip(plan, found, strict=True)
     ]
     reads = attached(model).reads
-    trial = fit([one for place, one in enumerate(passes) if place % 4 != 3], batch, reads)
+    scales = scales_of(dial.shapes)
+    trial = fit([one for place, one in enumerate(passes) if place % 4 != 3], batch, reads, scales)
     errors = [
         abs(trial.seconds(one.profile.keep, np.array([one.length]), reads)[0] / one.seconds.sum() - 1)
         for place, one in enumerate(passes)
         if place % 4 == 3
     ]
-    return replace(fit(passes, batch, reads), error=float(np.median(errors)) if errors else 0.0)
+    return replace(fit(passes, batch, reads, scales), error=float(np.median(errors)) if errors else 0.0)
 
 
-def fit(passes: Sequence[Pass], batch: int, reads: str) -> LatencyModel:
+def fit(passes: Sequence[Pass], batch: int, reads: str, scales: tuple[tuple[float, float], ...] = ()) -> LatencyModel:
     """The latency model that explains passes best, in relative error.
 
     Parameters
     ----------
     batch : sequences in each pass
     reads : ``pooled`` or ``all``
+    scales : as in :class:`~latadj.elimination.latency.LatencyModel`
     """
+    enter_scales, leave_scales = [], []
     n_in, n_out, inner, last_in, last, n_0, outside = [], [], [], [], [], [], []
     for one in passes:
         counts = schedule(one.profile.keep, np.array([one.length]), reads)[:, 0]
@@ -105,6 +108,9 @@ def fit(passes: Sequence[Pass], batch: int, reads: str) -> LatencyModel:
         n_in += counts[:trimmed].tolist()
         n_out += counts[1 : trimmed + 1].tolist()
         inner += one.seconds[:trimmed].tolist()
+        each = np.array(scales or [(1.0, 1.0)] * layers)[:trimmed]
+        enter_scales += each[:, 0].tolist()
+        leave_scales += each[:, 1].tolist()
         last_in += counts[trimmed:-1].tolist()
         last += one.seconds[trimmed:-1].tolist()
         n_0.append(one.length)
@@ -112,15 +118,15 @@ def fit(passes: Sequence[Pass], batch: int, reads: str) -> LatencyModel:
     enters, leaves = np.array(n_in), np.array(n_out)
     chosen = (leaves < enters).astype(float)
     entering, choosing, leaving = _ramps(
-        [(enters, np.ones(len(enters))), (enters, chosen), (leaves, np.ones(len(enters)))], np.array(inner)
+        [(enters, np.array(enter_scales)), (enters, chosen), (leaves, np.array(leave_scales))], np.array(inner)
     )
     (trimmed_layer,) = _ramps([(np.array(last_in), np.ones(len(last_in)))], np.array(last)) if last else (leaving,)
     (rest,) = _ramps([(np.array(n_0), np.ones(len(n_0)))], np.array(outside))
-    return LatencyModel(batch, entering, choosing, leaving, trimmed_layer, rest)
+    return LatencyModel(batch, entering, choosing, leaving, trimmed_layer, rest, scales=scales)
 
 
 def _ramps(terms: Sequence[tuple[np.ndarray, np.ndarray]], seconds: np.ndarray) -> list[Ramp]:
-    """Ramps whose sum explains ``seconds``: each term is (counts, 0 or 1 where it takes part)."""
+    """Ramps whose sum explains ``seconds``: each term is (counts, share with which it takes part, at most 1)."""
     columns, smooth, knots = [], [], []
     for counts, active in terms:
         at = _knots(counts)

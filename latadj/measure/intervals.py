@@ -13,7 +13,7 @@ RESAMPLES = 1000
 
 @dataclass
 class Scored:
-    """A metric and how much of it was lost, each with its 95% interval; ``drop`` in metric points, positive = worse."""
+    """A metric and how much of it was lost, each with its interval; ``drop`` in metric points, positive = worse."""
 
     metric: float
     metric_ci: tuple[float, float]
@@ -21,13 +21,16 @@ class Scored:
     drop_ci: tuple[float, float]
 
 
-def score(metric: str, predictions: Any, reference_model: Any, labels: Any, seed: int) -> Scored:
+def score(
+    metric: str, predictions: Any, reference_model: Any, labels: Any, seed: int, confidence: float = 0.95
+) -> Scored:
     """Score predictions, and their drop from a reference model's, over the same resampled examples.
 
     Parameters
     ----------
     metric : headline name in ``METRICS``
     predictions, reference_model, labels : (examples,), of what the metric compares
+    confidence : of both intervals
     """
     measure = metric_of(metric)
     # Counted once, so that a resampling only has to add up.
@@ -47,6 +50,7 @@ def score(metric: str, predictions: Any, reference_model: Any, labels: Any, seed
         n_resamples=RESAMPLES,
         vectorized=False,
         method="percentile",
+        confidence_level=confidence,
         rng=np.random.default_rng(seed),
     ).confidence_interval
     return Scored(value, (float(found.low[0]), float(found.high[0])), drop, (float(found.low[1]), float(found.high[1])))

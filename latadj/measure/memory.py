@@ -60,6 +60,11 @@ def release() -> None:
     tcmalloc), freed memory may stay with the process.
     """
     gc.collect()
+    trim()
+
+
+def trim() -> None:
+    """:func:`release` without collecting garbage: a few milliseconds."""
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)
         if hasattr(libc, "malloc_trim"):  # musl has none

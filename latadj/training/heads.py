@@ -61,6 +61,23 @@ class TaskLoss:
         return self.outputs.loss(self.outputs(model, batch).float(), targets)
 
 
+class DistilledLoss:
+    """``task loss + divergence from the teacher``: what a model that lost some of its parts learns anew.
+
+    The teacher's logits come with the examples in the column ``TEACHER``.
+    """
+
+    def __init__(self, outputs: Outputs, *, task_weight: float = 1.0, distill_weight: float = 1.0) -> None:
+        self.outputs, self.task_weight, self.distill_weight = outputs, task_weight, distill_weight
+
+    def __call__(self, model: Any, batch: Batch) -> Tensor:
+        batch, targets = _apart(batch, self.outputs)
+        wanted, places = batch.pop(TEACHER), batch.pop(ASKED, None)
+        found = self.outputs(model, batch).float()
+        divergence = self.outputs.divergence(self.outputs.each(found, places), wanted)
+        return self.task_weight * self.outputs.loss(found, targets) + self.distill_weight * divergence
+
+
 class AdjustableLoss(AlongDial):
     """Loss of the full model and of one cut model at a speedup drawn anew for each batch.
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from latadj.elimination.cost import ALL, POOLED, LayerShape
-from latadj.elimination.latency import LatencyModel, Ramp
+from latadj.elimination.latency import LatencyModel, Ramp, scales_of
 from latadj.elimination.profile import Anchor, Dial, Profile
 
 SHAPE = LayerShape(query=16, key_value=32, output=16, feed_forward=128, attention=4)
@@ -75,8 +75,18 @@ def test_the_seconds_of_a_pass_by_hand():
     assert model.seconds((0.5, 0.5, 0.5), lengths, ALL) == pytest.approx(expected)
 
 
-def test_a_latency_model_survives_json():
-    assert LatencyModel.from_json(json.loads(json.dumps(LATENCY.to_json()))) == LATENCY
+@pytest.mark.parametrize("scales", [(), ((1.0, 0.5), (0.0, 1.0), (1.0, 1.0))], ids=["alike", "pruned"])
+def test_a_latency_model_survives_json(scales):
+    latency = replace(LATENCY, scales=scales)
+    assert LatencyModel.from_json(json.loads(json.dumps(latency.to_json()))) == latency
+
+
+def test_scales_are_shares_of_the_largest_layer():
+    assert scales_of([SHAPE, SHAPE]) == ()
+    assert scales_of([SHAPE, replace(SHAPE, query=0, key_value=0, output=0, attention=0, feed_forward=72)]) == (
+        (1.0, 1.0),
+        (0.0, 0.5),
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import time
+from dataclasses import replace
 from functools import partial
 from itertools import count
 
@@ -40,15 +41,19 @@ def profiles(strengths):
     return [Profile(tuple(np.exp(-strength * np.arange(1, LAYERS + 1)))) for strength in strengths]
 
 
-def passes(reads, noise=0.0):
-    """Passes as TRUTH makes them, each number off by a factor drawn around 1."""
+# A pruned model's layers: whole, without attention, half, and without a feed-forward block.
+UNLIKE = ((1.0, 1.0), (0.0, 0.8), (0.5, 0.5), (1.0, 0.3), (0.25, 1.0), (1.0, 1.0))
+
+
+def passes(reads, noise=0.0, truth=TRUTH):
+    """Passes as ``truth`` makes them, each number off by a factor drawn around 1."""
     rng = np.random.default_rng(0)
     found = []
     for length in (24, 60, 130, 220):
         for profile in profiles((0, 0.05, 0.1, 0.2, 0.35, 0.6, 1.0)):
             counts = schedule(profile.keep, np.array([length]), reads)
-            layers = [float(TRUTH.layer_seconds(counts, layer, reads)[0]) for layer in range(LAYERS)]
-            seconds = np.array([*layers, float(TRUTH.outside(counts[0])[0])])
+            layers = [float(truth.layer_seconds(counts, layer, reads)[0]) for layer in range(LAYERS)]
+            seconds = np.array([*layers, float(truth.outside(counts[0])[0])])
             found.append(Pass(length, profile, seconds * rng.normal(1, noise, len(seconds))))
     return found
 
@@ -62,6 +67,17 @@ def test_a_fit_foresees_passes_that_it_has_not_seen(reads, noise, near):
     for profile in profiles((0, 0.08, 0.15, 0.28, 0.5, 0.8)):
         expected = TRUTH.seconds(profile.keep, lengths, reads)
         assert found.seconds(profile.keep, lengths, reads) == pytest.approx(expected, rel=near)
+
+
+@pytest.mark.parametrize("reads", [POOLED, ALL])
+def test_layers_of_a_pruned_model_count_by_their_size(reads):
+    truth = replace(TRUTH, scales=UNLIKE)
+    found = fit(passes(reads, truth=truth), truth.batch, reads, UNLIKE)
+    lengths = np.array([45, 180])
+    for profile in profiles((0, 0.15, 0.5)):
+        expected = truth.seconds(profile.keep, lengths, reads)
+        assert found.seconds(profile.keep, lengths, reads) == pytest.approx(expected, rel=0.05)
+    assert found.seconds((1.0,) * 6, lengths, reads)[0] < 0.8 * TRUTH.seconds((1.0,) * 6, lengths, reads)[0]
 
 
 @pytest.mark.parametrize("reads", [POOLED, ALL])

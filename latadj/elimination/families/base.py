@@ -13,8 +13,10 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from latadj.elimination.absent import no_output
 from latadj.elimination.cost import ALL, POOLED, LayerShape
 from latadj.elimination.maps import Route
+from latadj.elimination.structure import Anatomy, attends
 from latadj.elimination.survivors import Survivors
 
 # Where a lowered layer keeps its parts.
@@ -106,6 +108,18 @@ class Family(ABC):
     @abstractmethod
     def shape(self, layer: Any) -> LayerShape:
         """Weights of the layer's linear maps."""
+
+    @abstractmethod
+    def anatomy(self, layer: Any) -> Anatomy:
+        """Where the layer keeps its heads and neurons."""
+
+    @abstractmethod
+    def resize(self, layer: Any, heads: int) -> None:
+        """Tell the layer's modules, whose maps have changed, how many heads they have."""
+
+    def pruned_forward(self, layer: Any) -> Any:
+        """What its attention module runs, a plain function, where a pruned layer's cannot run as it is; else None."""
+        return None if attends(layer) else no_output
 
     @abstractmethod
     def hidden_dropouts(self, model: PreTrainedModel) -> Iterator[nn.Dropout]:

@@ -9,17 +9,20 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from latadj.elimination.absent import no_context
 from latadj.elimination.cost import ALL, LayerShape
 from latadj.elimination.families.base import LOWERED, Family, split_heads
 from latadj.elimination.maps import Route
 from latadj.elimination.parts import AddNorm, LoweredLayer, Part, StateMaps
+from latadj.elimination.structure import Anatomy, attends
 from latadj.elimination.survivors import Survivors
 
 
 @dataclass(frozen=True)
 class Names:
-    """Where a layer keeps its linear maps, activation and norms: paths below the layer."""
+    """Where a layer keeps its attention, linear maps, activation and norms: paths below the layer."""
 
+    block: str
     query: str
     key: str
     value: str
@@ -37,9 +40,9 @@ class Encoder(Family):
     pooled_heads: tuple[str, ...] = ("ForSequenceClassification", "ForMultipleChoice")
     names: Names
 
-    @abstractmethod
     def attention_block(self, layer: Any) -> Any:
         """The module with the query, key and value maps and the dropout of the probabilities."""
+        return attrgetter(self.names.block)(layer)
 
     def states(
         self, layer: Any, rows: Tensor, asking: Tensor | None, alive: Survivors, given: Mapping[str, Any]
@@ -116,6 +119,18 @@ class Encoder(Family):
             attention=attrgetter(names.query)(layer).out_features,
         )
 
+    def anatomy(self, layer: Any) -> Anatomy:
+        names, size = self.names, self.attention_block(layer).attention_head_size
+        return Anatomy(
+            block=names.block,
+            states=(names.query, names.key, names.value),
+            per_head=(size, size, size),
+            output=names.output,
+            head_inputs=size,
+            inner=(names.inner,),
+            outer=names.outer,
+        )
+
 
 class Bert(Encoder):
     """BERT, and those whose layers are copies of BERT's."""
@@ -123,6 +138,7 @@ class Bert(Encoder):
     model_types = ("bert", "roberta", "xlm-roberta", "electra")
     pooled_heads = (*Encoder.pooled_heads, "ForNextSentencePrediction")
     names = Names(
+        block="attention.self",
         query="attention.self.query",
         key="attention.self.key",
         value="attention.self.value",
@@ -144,8 +160,12 @@ class Bert(Encoder):
     def layers(self, base: Any) -> Any:
         return base.encoder.layer
 
-    def attention_block(self, layer: Any) -> Any:
-        return layer.attention.self
+    def pruned_forward(self, layer: Any) -> Any:
+        return None if attends(layer) else no_context
+
+    def resize(self, layer: Any, heads: int) -> None:
+        block = layer.attention.self
+        block.num_attention_heads, block.all_head_size = heads, heads * block.attention_head_size
 
     def run_states(self, layer: Any, rows: Tensor, asking: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         block = layer.attention.self
@@ -176,6 +196,7 @@ class DistilBert(Encoder):
 
     model_types = ("distilbert",)
     names = Names(
+        block="attention",
         query="attention.q_lin",
         key="attention.k_lin",
         value="attention.v_lin",
@@ -190,8 +211,8 @@ class DistilBert(Encoder):
     def layers(self, base: Any) -> Any:
         return base.transformer.layer
 
-    def attention_block(self, layer: Any) -> Any:
-        return layer.attention
+    def resize(self, layer: Any, heads: int) -> None:
+        layer.attention.n_heads = heads
 
     def run_states(self, layer: Any, rows: Tensor, asking: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         block = layer.attention

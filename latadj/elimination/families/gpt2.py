@@ -12,6 +12,7 @@ from latadj.elimination.families.decoders import Decoder
 from latadj.elimination.maps import Route
 from latadj.elimination.parts import Part, StateMaps
 from latadj.elimination.prenorm import PreNormLayer, lower_feed_forward, lower_head
+from latadj.elimination.structure import Anatomy
 from latadj.elimination.survivors import Survivors
 
 
@@ -74,15 +75,33 @@ class Gpt2(Decoder):
         lower_head(model, route)
 
     def shape(self, layer: Any) -> LayerShape:
-        block, width = layer.attn, layer.attn.embed_dim
+        block = layer.attn
+        states = block.c_attn.weight.numel() // 3
         return LayerShape(
-            query=width * width,
-            key_value=2 * width * width,
+            query=states,
+            key_value=2 * states,
             output=block.c_proj.weight.numel(),
             feed_forward=layer.mlp.c_fc.weight.numel() + layer.mlp.c_proj.weight.numel(),
-            attention=width,
+            attention=block.split_size,
             causal=True,
         )
+
+    def anatomy(self, layer: Any) -> Anatomy:
+        size = layer.attn.head_dim
+        return Anatomy(
+            block="attn",
+            states=("attn.c_attn",),
+            per_head=(size,),
+            output="attn.c_proj",
+            head_inputs=size,
+            inner=("mlp.c_fc",),
+            outer="mlp.c_proj",
+            pieces=3,
+        )
+
+    def resize(self, layer: Any, heads: int) -> None:
+        block = layer.attn
+        block.num_heads, block.split_size = heads, heads * block.head_dim
 
     def hidden_dropouts(self, model: PreTrainedModel) -> Iterator[nn.Dropout]:
         base = self.base(model)

@@ -13,6 +13,7 @@ from latadj.elimination.families.decoders import Decoder, refuse_sliding
 from latadj.elimination.maps import Route
 from latadj.elimination.parts import Part, StateMaps
 from latadj.elimination.prenorm import PreNormLayer, lower_feed_forward, lower_head, lowered_norm
+from latadj.elimination.structure import Anatomy
 from latadj.elimination.survivors import Survivors
 
 # What a layer of this kind consists of, and nothing else.
@@ -115,6 +116,22 @@ class Llama(Decoder):
             attention=block.q_proj.out_features,
             causal=True,
         )
+
+    def anatomy(self, layer: Any) -> Anatomy:
+        block = layer.self_attn
+        size, queries = block.head_dim, block.head_dim * block.num_key_value_groups
+        return Anatomy(
+            block="self_attn",
+            states=("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+            per_head=(queries, size, size),
+            output="self_attn.o_proj",
+            head_inputs=queries,
+            inner=("mlp.gate_proj", "mlp.up_proj"),
+            outer="mlp.down_proj",
+        )
+
+    def resize(self, layer: Any, heads: int) -> None:
+        layer.mlp.intermediate_size = layer.mlp.down_proj.in_features
 
     def hidden_dropouts(self, model: PreTrainedModel) -> Iterator[nn.Dropout]:
         return iter(())

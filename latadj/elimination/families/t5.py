@@ -4,14 +4,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import wraps
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from latadj.elimination.absent import own_bias
 from latadj.elimination.cost import ALL, SURVIVORS, LayerShape
 from latadj.elimination.families.base import LOWERED, Family, parameters, split_heads
 from latadj.elimination.maps import Route, outputs_of
 from latadj.elimination.parts import Part, StateMaps, parts_of
 from latadj.elimination.prenorm import FeedForward, PreNormLayer, lower_feed_forward, lower_head, lowered_norm
+from latadj.elimination.structure import Anatomy, attends, left_of
 from latadj.elimination.survivors import Survivors
 
 # Field of the encoder's output that says which of its word-vectors are real; `generate` repeats it with the others.
@@ -134,6 +137,28 @@ class T5(Family):
             attention=block.inner_dim,
         )
 
+    def anatomy(self, layer: Any) -> Anatomy:
+        size = layer.layer[0].SelfAttention.key_value_proj_dim
+        block, dense = "layer.0.SelfAttention", f"layer.{len(layer.layer) - 1}.DenseReluDense"
+        gated = hasattr(layer.layer[-1].DenseReluDense, "wi_0")
+        return Anatomy(
+            block=block,
+            states=(f"{block}.q", f"{block}.k", f"{block}.v"),
+            per_head=(size, size, size),
+            output=f"{block}.o",
+            head_inputs=size,
+            inner=(f"{dense}.wi_0", f"{dense}.wi_1") if gated else (f"{dense}.wi",),
+            outer=f"{dense}.wo",
+        )
+
+    def pruned_forward(self, layer: Any) -> Any:
+        left = left_of(layer)
+        return None if left is None or len(left.heads) == left.of_heads else _with_own_bias
+
+    def resize(self, layer: Any, heads: int) -> None:
+        block = layer.layer[0].SelfAttention
+        block.n_heads, block.inner_dim = heads, heads * block.key_value_proj_dim
+
     def hidden_dropouts(self, model: PreTrainedModel) -> Iterator[nn.Dropout]:
         for module in model.modules():
             if isinstance(module, nn.Dropout):
@@ -141,6 +166,18 @@ class T5(Family):
 
     def reads(self, model: PreTrainedModel) -> str:
         return SURVIVORS if any(True for _ in self.heads(model)) else ALL
+
+
+def _with_own_bias(block: Any, hidden_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+    """Self-attention of the heads that are left: it takes its part of the bias of all, and hands all of it on."""
+    bias = kwargs.pop("position_bias", None)
+    if bias is None:
+        length = hidden_states.shape[1]
+        bias = block.compute_bias(length, length, device=hidden_states.device)
+    if not attends(block):
+        return torch.zeros_like(hidden_states), bias, None
+    found = type(block).forward(block, hidden_states, *args, position_bias=own_bias(block, bias), **kwargs)
+    return found[0], bias, *found[2:]
 
 
 def _lowered_feed_forward(layer: Any, route: Route) -> FeedForward:

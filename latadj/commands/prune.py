@@ -1,0 +1,361 @@
+"""latadj prune: take out of a fine-tuned model what its task does not need, and fine-tune what is left."""
+
+import copy
+import logging
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from latadj import checkpoint
+from latadj.commands.prune_speed import Clock
+from latadj.commands.prune_state import PruneState
+from latadj.commands.prune_subject import Examples, PruneSubject
+from latadj.commands.session import Session, as_dict, open_checkpoint
+from latadj.config import PruneConfig
+from latadj.files import write_json
+from latadj.measure.environment import environment
+from latadj.prunable import check_to_prune
+from latadj.pruning.gradual import Purse, shrink
+from latadj.pruning.judge import Judge, Verdict
+from latadj.pruning.parts import parts_of
+from latadj.pruning.purses import ParameterPurse, Structured, TimePurse
+from latadj.pruning.search import search
+from latadj.pruning.size import parameters
+from latadj.pruning.surgery import lefts_of
+from latadj.pruning_checks import budgets_of
+from latadj.report.console import progress
+from latadj.report.pruning import Compared, LayerLeft, PrunedModel, PruneResult, Size, plot_structure, print_pruning
+from latadj.sidecar import WEIGHTS, Sidecar, read_sidecar
+from latadj.tasks.splits import split_by_hash
+
+log = logging.getLogger("latadj")
+# Fewer texts say nothing of a model, whatever they say of it.
+FEWEST = 8
+
+
+@dataclass
+class Pruning:
+    """A run that may begin.
+
+    purse, clock : where there is a budget, and where that is in time
+    """
+
+    config: PruneConfig
+    subject: PruneSubject
+    state: PruneState
+    purse: Purse | None = None
+    clock: Clock | None = None
+
+    @property
+    def work(self) -> Path:
+        """Folder of the run."""
+        return self.subject.work
+
+
+def prepare(config: PruneConfig) -> Pruning:
+    """Load the checkpoint and examples, find out what can go, and refuse a budget that cannot be met."""
+    check_to_prune(config)
+    state = PruneState.of(config)
+    session = open_checkpoint(config)
+    config = session.config  # type: ignore[assignment]  # with the labels that the examples have
+    subject = PruneSubject.of(session, _split(session), Path(config.folder) / "prune")
+    if not state.parts:
+        state.parts = parts_of(session.model, config.prune.groups, subject.gradients().neurons)
+    subject.parts = state.parts
+    subject.weigh()
+    pruning = Pruning(config, subject, state)
+    if config.prune.objective == "size":
+        _within_reach(pruning)
+        pruning.purse = ParameterPurse(session.model, subject.costs)
+    elif config.prune.objective == "speed":
+        pruning.clock = clock = Clock(subject)
+        state.times = state.times or clock.fit()
+        _within_reach(pruning)
+        lengths = subject.judging.lengths
+        pruning.purse = TimePurse(session.model, subject.costs, lengths, state.times, lambda: clock.speedup().median)
+    return pruning
+
+
+def run(pruning: Pruning) -> PruneResult:
+    """Prune; ``output`` holds the pruned model, or there is a folder for each of several budgets.
+
+    Returns
+    -------
+    what ``prune/prune.json`` holds
+    """
+    config, subject, state, work = pruning.config, pruning.subject, pruning.state, pruning.work
+    session, start = subject.session, time.monotonic()
+    if not config.resume:
+        for leftover in work.glob("recovery-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+    if not (config.resume and (work / "state.json").is_file()):
+        state.start(work)
+    judge, confirm = _judges(subject)
+    full = _size(subject, Path(config.checkpoint))
+    log.info(
+        "full model: %s %.4f on %d texts that judge, %.4f on %d that confirm",
+        *(config.task.metric, judge.own.metric, len(subject.examples.judging)),
+        *(confirm.own.metric, len(subject.examples.confirming)),
+    )
+    budgets = budgets_of(config)
+    if not budgets or len(state.models) < len(budgets):
+        if config.prune.recover_epochs > 0 or (budgets and config.prune.step_epochs > 0):
+            subject.learn()
+        if budgets:
+            _to_budgets(pruning, judge, confirm, budgets)
+        else:
+            _by_accuracy(pruning, judge, confirm)
+    result = PruneResult(
+        model=config.model.name,
+        task=config.task.name,
+        metric=config.task.metric,
+        objective=config.prune.objective,
+        tolerance=config.prune.tolerance,
+        candidates=state.steps.candidates,
+        frontier=state.models,
+        full=full,
+        seconds=round(time.monotonic() - start, 1),
+        environment=environment(session.device, config.device.precision),
+        config=as_dict(config),
+    )
+    write_json(work / "prune.json", result.to_json())
+    plot_structure(result.frontier, work / "prune.png", f"{result.model} on {result.task}: blue stays")
+    for weights in work.glob("weights-*.safetensors"):
+        weights.unlink()
+    print_pruning(result)
+    log.info("wrote prune.json and prune.png to %s", work)
+    return result
+
+
+def _by_accuracy(pruning: Pruning, judge: Judge, confirm: Judge) -> None:
+    """Take out all that does not hurt, fine-tune what is left, and save it."""
+    subject, state, model = pruning.subject, pruning.state, pruning.subject.session.model
+    state.models = []
+    with progress("pruning", len(subject.parts)) as steps:
+        search(
+            subject,
+            judge,
+            state.steps,
+            remember=_remember(pruning),
+            advance=steps.advance,
+        )
+    before = judge(subject.ask())
+    gone = state.steps.removed
+    log.info("%d of %d parts are out: %s", len(gone), len(subject.parts), ", ".join(gone) or "none")
+    recovered = False
+    if not gone:
+        log.warning("nothing could go at prune.tolerance=%g: the model is saved as it was", judge.tolerance)
+    elif pruning.config.prune.recover_epochs > 0:
+        weights = copy.deepcopy(model.state_dict())
+        subject.recover(1, last=True)
+        after = judge(subject.ask())
+        recovered = (after.metric, -after.loss) >= (before.metric, -before.loss)
+        log.info(
+            "recovery: %s %.4f -> %.4f%s", judge.metric, before.metric, after.metric, "" if recovered else ", undone"
+        )
+        if recovered:
+            before = after
+        else:
+            model.load_state_dict(weights)
+    state.models.append(_saved(pruning, confirm, before, None, recovered))
+    state.write(pruning.work)
+
+
+def _to_budgets(pruning: Pruning, judge: Judge, confirm: Judge, budgets: list[float]) -> None:
+    """Shrink the model to each budget in turn, and save it there."""
+    subject, state, purse = pruning.subject, pruning.state, pruning.purse
+    if purse is None:
+        raise TypeError("a budget needs a purse")
+    model = subject.session.model
+    if state.steps.step:
+        parts = {part.name: part for part in subject.parts}
+        subject.remove([parts[name] for name in state.steps.removed])
+        state.restore(pruning.work, model)
+    end = purse.allowed(budgets[-1]) / purse.total
+
+    def reached(budget: float, verdict: Verdict) -> None:
+        epochs = pruning.config.prune.recover_epochs
+        state.models.append(_saved(pruning, confirm, verdict, budget, epochs > 0))
+
+    tell = _remember(pruning)
+
+    def remember() -> None:
+        tell()
+        state.write(pruning.work, model)
+
+    with progress("pruning, percent of the way", 100) as steps:
+
+        def advance(left: float, note: str) -> None:
+            done = round(100 * min((1 - left) / max(1 - end, 1e-9), 1))
+            steps.advance(max(done - steps.done, 0), f"{left:.2f} left, {note}")
+
+        shrink(
+            subject,
+            judge,
+            purse,
+            budgets,
+            state.steps,
+            share=pruning.config.prune.step,
+            remember=remember,
+            reached=reached,
+            advance=advance,
+        )
+
+
+def _remember(pruning: Pruning) -> Any:
+    """What is called after each candidate: it tells the log, and where nothing was trained writes the state down."""
+    steps, trained = pruning.state.steps, bool(budgets_of(pruning.config))
+    told = len(steps.candidates)
+
+    def remember() -> None:
+        nonlocal told
+        for found in steps.candidates[told:]:
+            log.info(
+                "%s (%.2f MFLOPs, %d parameters): %s %.4f -> %.4f, %s",
+                *(found.name, found.cost_flops / 1e6, found.cost_parameters, pruning.config.task.metric),
+                *(found.metric_before, found.metric_after, "kept" if found.kept else "removed"),
+            )
+        told = len(steps.candidates)
+        if not trained:
+            pruning.state.write(pruning.work)
+
+    return remember
+
+
+def _saved(pruning: Pruning, confirm: Judge, judged: Verdict, budget: float | None, recovered: bool) -> PrunedModel:
+    """Confirm the model as it stands on texts that the search never saw, and save it."""
+    config, subject = pruning.config, pruning.subject
+    session = subject.session
+    confirmed = confirm(subject.confirming.sit(session.model))
+    low, high = confirmed.difference_ci
+    log.info(
+        "confirmed on %d other texts: %s %.4f, %+.4f (%+.4f to %+.4f) against the full model",
+        *(len(subject.examples.confirming), confirm.metric, confirmed.metric, confirmed.difference, low, high),
+    )
+    if confirm.clearly_worse(confirmed):
+        log.warning(
+            "the pruned model is clearly worse than prune.tolerance=%g allows on texts that the search never saw: "
+            "%s %+.4f (%+.4f to %+.4f); take a milder budget, more prune.recover_epochs or more validation text",
+            *(config.prune.tolerance, confirm.metric, confirmed.difference, low, high),
+        )
+    several = budget is not None and len(budgets_of(config)) > 1
+    folder = Path(f"{config.output}-{budget:g}" if several else config.output)
+    checkpoint.save(session.model, session.tokenizer, folder, _sidecar(pruning, judged, confirmed, budget))
+    measured = pruning.clock.speedup() if pruning.clock else None
+    return PrunedModel(
+        budget=budget,
+        folder=str(folder),
+        judged=Compared.of(len(subject.examples.judging), judged.metric - judged.difference, judged),
+        confirmed=Compared.of(len(subject.examples.confirming), confirmed.metric - confirmed.difference, confirmed),
+        size=_size(subject, folder),
+        layers=[
+            LayerLeft(list(left.heads), left.of_heads, len(left.neurons), left.of_neurons)
+            for left in lefts_of(session.model)
+        ],
+        recovered=recovered,
+        measured_speedup=measured.median if measured else None,
+        measured_ci=(measured.low, measured.high) if measured else None,
+    )
+
+
+def _sidecar(pruning: Pruning, judged: Verdict, confirmed: Verdict, budget: float | None) -> Sidecar:
+    """What goes beside the weights; the run that the full model comes from stays known."""
+    config = pruning.config
+    notes = {
+        **read_sidecar(Path(config.checkpoint)).notes,
+        "pruned": {
+            "objective": config.prune.objective,
+            "budget": budget,
+            "tolerance": config.prune.tolerance,
+            "judged": judged.metric,
+            "confirmed": confirmed.metric,
+            "seed": config.seed,
+        },
+    }
+    return Sidecar.of(config.task, None, notes)
+
+
+def _judges(subject: PruneSubject) -> tuple[Judge, Judge]:
+    """Of the two parts of the validation split, by what the model, still whole, says of them."""
+    config, model = subject.config, subject.session.model
+    judge, confirm = (
+        Judge(
+            config.task.metric,
+            exam.references,
+            exam.sit(model),
+            tolerance=config.prune.tolerance,
+            confidence=config.prune.confidence,
+            loss_rise=config.prune.loss_rise,
+            seed=config.seed,
+        )
+        for exam in (subject.judging, subject.confirming)
+    )
+    return judge, confirm
+
+
+def _size(subject: PruneSubject, folder: Path) -> Size:
+    """Size of the model as it stands, whose weights are in a folder."""
+    model = subject.session.model
+    files = [path for path in folder.glob("*.safetensors") if path.name in WEIGHTS or path.name.startswith("model-")]
+    return Size(
+        parameters(model),
+        sum(weight.numel() for weight in model.parameters()),
+        subject.flops(),
+        sum(path.stat().st_size for path in files),
+    )
+
+
+def _within_reach(pruning: Pruning) -> None:
+    """Refuse a budget that is not met even if all that can go is gone."""
+    config, subject, model = pruning.config, pruning.subject, pruning.subject.session.model
+    size = parameters(model)
+    with subject.without(subject.parts):
+        least = parameters(model) / size
+        fastest = None
+        if pruning.state.times is not None:
+            fastest = 1 / max(pruning.state.times.time(Structured.of(model, subject.judging.lengths)), 1e-9)
+    for budget in budgets_of(config):
+        if fastest is None and budget <= least:
+            raise ValueError(
+                f"prune.budget={budget:g}: norms and head alone are {least:.3f} of the parameters outside the "
+                f"embeddings, and they stay: take a budget above {least:.3f}"
+            )
+        if fastest is not None and budget >= fastest:
+            raise ValueError(
+                f"prune.budget={budget:g}: without any layer this model would be {fastest:.1f} times as fast here: "
+                "take a speedup below that"
+            )
+
+
+def _split(session: Session) -> Examples:
+    """The validation split in two, by a hash of each text: what the search judges by, and what it never sees.
+
+    Raises
+    ------
+    ValueError
+        if one of them has too few texts.
+    """
+    config = session.config
+    assert isinstance(config, PruneConfig)
+    frame: Any = session.splits.validation.to_pandas()
+    # Questions about one context stay together.
+    columns = config.task.text[-1:] if config.task.kind == "question_answering" else config.task.text
+    columns = [name for name in columns if name in frame] or [name for name in frame if name != "label"]
+    # The validation split may have been cut out by the same hash, so the key has a salt.
+    rows = frame[columns].astype(str).itertuples(index=False, name=None)
+    keys = pd.Series([f"prune {config.seed}\t" + "\t".join(row) for row in rows], index=frame.index, dtype=str)
+    share = config.prune.confirm
+    parts = split_by_hash(frame, keys, {"judging": 1 - share, "confirming": share})
+    for name, part in parts.items():
+        if len(part) < FEWEST:
+            raise ValueError(
+                f"task {config.task.name}: of its {len(frame)} validation texts {len(part)} are for {name} "
+                f"(prune.confirm={share:g}), and fewer than {FEWEST} decide nothing: give more validation text with "
+                "'task.data_files={train:FILE,validation:FILE,test:FILE}' or task.split="
+            )
+    validation = session.splits.validation
+    return Examples(*(validation.select(parts[name].index.tolist()) for name in ("judging", "confirming")))

@@ -1,0 +1,96 @@
+"""The clock of `latadj prune prune.objective=speed`: what parts take on this device, and how fast a pruned model is."""
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from latadj.commands.prune_subject import PruneSubject
+from latadj.elimination.attach import attach, detach
+from latadj.elimination.lower import lower
+from latadj.elimination.maps import DTYPES, Route
+from latadj.measure.baselines import batches_of
+from latadj.measure.clock import Interval, speedup, take_turns
+from latadj.precision import fastest_route
+from latadj.pruning.parts import Part
+from latadj.pruning.purses import Structured, TimeModel
+from latadj.report.console import progress
+from latadj.tasks.encode import Batch, rows_of
+
+BATCHES, ROUNDS, WARMUP = 6, 7, 3
+
+
+class Clock:
+    """Times a subject's model against the full one, on texts that it is judged on.
+
+    Parameters
+    ----------
+    subject : its model is still whole; ``full`` of this clock is a copy of it
+    """
+
+    def __init__(self, subject: PruneSubject) -> None:
+        session, config = subject.session, subject.config
+        self.subject, self.session, self.seed = subject, session, config.seed
+        rows = rows_of(subject.judging.encoded)
+        batches = batches_of(
+            rows, session.tokenizer, batches=BATCHES, batch_size=config.task.batch_size, max_length=session.limit
+        )["bucketed"]
+        self.batches = [{name: part.to(session.device) for name, part in batch.items()} for batch in batches]
+        self.route: Route = fastest_route(session.model, config.device.precision, session.device)
+        full = detach(copy.deepcopy(session.model)).eval()
+        self.full = full.to(dtype=DTYPES[self.route.precision])
+
+    def served(self) -> PreTrainedModel:
+        """A copy of the model as it stands, as it would be served."""
+        twin = lower(detach(copy.deepcopy(self.session.model)), self.route)
+        return attach(twin)
+
+    def speedup(self) -> Interval:
+        """Measured speedup of the model as it stands over the full one as transformers runs it."""
+        ours = self.served()
+        contestants: dict[str, list[Any]] = {
+            name: [lambda batch=batch, model=model: self._pass(model, batch) for batch in self.batches]
+            for name, model in (("full", self.full), ("pruned", ours))
+        }
+        seconds = take_turns(contestants, rounds=ROUNDS, warmup=WARMUP, device=self.session.device, seed=self.seed)
+        return speedup(seconds["full"], seconds["pruned"], self.seed)
+
+    def fit(self) -> TimeModel:
+        """The time model of pruned models, in passes of the full one.
+
+        Each model takes turns with the full one, so that only two are held at a time and a machine's moods cancel.
+        """
+        subject, measured = self.subject, []
+        variants = self._variants(subject.parts)
+        with progress("time of parts", len(variants)) as steps:
+            for parts in variants:
+                with subject.without(parts):
+                    structured = Structured.of(self.session.model, subject.judging.lengths)
+                    measured.append((structured, 1 / self.speedup().median))
+                steps.advance()
+        return TimeModel.fit(measured)
+
+    def _pass(self, model: PreTrainedModel, batch: Batch) -> object:
+        with torch.inference_mode():
+            return self.session.outputs(model, batch).cpu()
+
+    @staticmethod
+    def _variants(parts: Sequence[Part]) -> list[list[Part]]:
+        """What is left out in each model that the time model is fitted to."""
+        layers = sorted({part.layer for part in parts})
+
+        def some(kind: str, share: float) -> list[Part]:
+            found = []
+            for layer in layers:
+                own = [part for part in parts if part.layer == layer and part.kind == kind]
+                found += own[: int(share * len(own))]
+            return found
+
+        def every_second(*kinds: str) -> list[Part]:
+            return [part for part in parts if part.kind in kinds and part.layer in layers[::2]]
+
+        halves = [some("head", 0.5), some("neurons", 0.5), some("head", 0.75), some("neurons", 0.75)]
+        blocks = [every_second("attention"), every_second("feed_forward"), every_second("attention", "feed_forward")]
+        return [[], *halves, *blocks, [*halves[0], *halves[1]]]

@@ -1,0 +1,96 @@
+"""How far `latadj prune` has come, written down so that a kill at any moment loses no more than one candidate."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_model, save_model
+from transformers import PreTrainedModel
+
+from latadj.commands.session import as_dict
+from latadj.config import PruneConfig
+from latadj.files import read_json, whole_file, write_json
+from latadj.pruning.gradual import Steps
+from latadj.pruning.parts import Part
+from latadj.pruning.purses import TimeModel
+from latadj.pruning.search import Candidate
+from latadj.report.pruning import PrunedModel
+
+SETTINGS = ("model", "task", "seed", "checkpoint", "output", "prune", "recover")
+
+
+@dataclass
+class PruneState:
+    """What a run needs to go on.
+
+    settings : what the run was started with; only a run with the same may go on
+    parts : with the neurons that go together, found by gradients once; empty until then
+    times : of a budget in time
+    steps : what became of the parts so far
+    models : those that are saved
+    """
+
+    settings: dict[str, Any]
+    parts: list[Part] = field(default_factory=list)
+    times: TimeModel | None = None
+    steps: Steps = field(default_factory=Steps)
+    models: list[PrunedModel] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, config: PruneConfig) -> "PruneState":
+        """The state to go on from with ``resume``, else that of a new run.
+
+        Raises
+        ------
+        ValueError
+            if the run to go on with was started with other settings.
+        """
+        work = Path(config.folder) / "prune"
+        settings = json.loads(json.dumps({key: as_dict(config)[key] for key in SETTINGS}))
+        if not config.resume or not (work / "state.json").is_file():
+            return cls(settings)
+        mend = "start anew without resume=true"
+        found = read_json(work / "state.json", "pruning state", mend)
+        plan = read_json(work / "plan.json", "pruning plan", mend)
+        changed = [key for key in SETTINGS if plan["settings"].get(key) != settings[key]]
+        if changed:
+            raise ValueError(
+                f"resume=true: the run in {config.folder} was started with other settings ({', '.join(changed)}); "
+                "give the same ones, or start anew without resume=true"
+            )
+        steps = found["steps"]
+        return cls(
+            settings,
+            [Part(**{**part, "neurons": tuple(part["neurons"])}) for part in plan["parts"]],
+            None if plan["times"] is None else TimeModel(**plan["times"]),
+            Steps(**{**steps, "candidates": [Candidate.from_json(each) for each in steps["candidates"]]}),
+            [PrunedModel.from_json(model) for model in found["models"]],
+        )
+
+    def start(self, work: Path) -> None:
+        """Write down what does not change any more, and take the leftovers of an earlier run away."""
+        for weights in work.glob("weights-*.safetensors"):
+            weights.unlink()
+        (work / "state.json").unlink(missing_ok=True)
+        times = None if self.times is None else asdict(self.times)
+        plan = {"settings": self.settings, "parts": [asdict(part) for part in self.parts], "times": times}
+        write_json(work / "plan.json", plan)
+
+    def write(self, work: Path, model: PreTrainedModel | None = None) -> None:
+        """Write down how far the run has come, with the weights of a model that was trained on the way."""
+        if model is not None:
+            with whole_file(self.weights(work)) as temporary:
+                save_model(model, str(temporary))
+        write_json(work / "state.json", {"steps": asdict(self.steps), "models": [asdict(each) for each in self.models]})
+        for weights in work.glob("weights-*.safetensors"):
+            if weights != self.weights(work):
+                weights.unlink()
+
+    def restore(self, work: Path, model: PreTrainedModel) -> None:
+        """Give a model, which has the parts that are left, the weights that were written with the state."""
+        load_model(model, str(self.weights(work)))
+
+    def weights(self, work: Path) -> Path:
+        """Where the weights after the last step are; written before the state that names them."""
+        return work / f"weights-{self.steps.step}.safetensors"

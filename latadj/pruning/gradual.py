@@ -1,0 +1,172 @@
+"""Pruning down to a budget: a step, a short recovery, and again, as a model collapses without training in between."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from latadj.pruning.judge import Judge, Verdict
+from latadj.pruning.parts import Part
+from latadj.pruning.search import BLOCKS, Candidate, Subject, Trail
+
+# Of what is left to a budget, a step takes at least this share of all, so that it comes to an end.
+LEAST_STEP = 1e-3
+
+
+class Purse(Protocol):
+    """What a budget is counted in.
+
+    savings : what the full model saves without each part alone; heads and neurons add up
+    total : what the full model costs
+    """
+
+    @property
+    def savings(self) -> Mapping[Part, float]: ...
+
+    @property
+    def total(self) -> float: ...
+
+    def left(self) -> float:
+        """What the model costs as it stands."""
+
+    def allowed(self, budget: float) -> float:
+        """What it may cost under a budget."""
+
+    def met(self, budget: float) -> bool:
+        """Whether the model as it stands meets a budget; told once ``left`` says that it should."""
+
+
+class Patient(Subject, Protocol):
+    """A model that recovers between steps."""
+
+    def recover(self, step: int, *, last: bool) -> None:
+        """Fine-tune the model as it stands; ``last``: at a budget, for as long as that may take."""
+
+
+@dataclass
+class Steps(Trail):
+    """How far gradual pruning has come.
+
+    step : of those that are done
+    reached : budgets that are met
+    """
+
+    step: int = 0
+    reached: list[float] = field(default_factory=list)
+
+
+def shrink(
+    patient: Patient,
+    judge: Judge,
+    purse: Purse,
+    budgets: Sequence[float],
+    steps: Steps,
+    *,
+    share: float,
+    remember: Callable[[], None] = lambda: None,
+    reached: Callable[[float, Verdict], None] = lambda budget, verdict: None,
+    advance: Callable[[float, str], None] = lambda left, note: None,
+) -> None:
+    """Remove the parts of least harm for what they save, step by step, until all budgets are met in turn.
+
+    The harm of a part is its significance by gradients, measured anew before each step, as recovery moves what a
+    part does to others. A whole block's harm is that of all that is left in it; it saves what stands around them too,
+    so it is taken where its parts have little to say.
+
+    Parameters
+    ----------
+    patient : as it is after ``steps``
+    budgets : the mildest first
+    steps : grows with every step; one that has grown already is gone on with
+    share : of the full model's cost that a step takes
+    remember : called after every step, when ``steps`` and the model may be written down
+    reached : called when a budget is met and the model has recovered, with the judge's verdict
+    advance : called after every step with the share of the cost that is left
+    """
+    parts = {part.name: part for part in patient.parts}
+    before = judge(patient.ask())
+    for budget in budgets:
+        if budget in steps.reached:
+            continue
+        while True:
+            gone = {parts[name] for name in steps.removed}
+            wanted = purse.left() - purse.allowed(budget)
+            amount = max(min(wanted, share * purse.total), LEAST_STEP * purse.total)
+            chosen = [] if wanted <= 0 else choose(patient.parts, gone, patient.significance(), purse.savings, amount)
+            patient.remove(chosen)
+            last = purse.left() <= purse.allowed(budget) and purse.met(budget)
+            if not (chosen or last):
+                if all(_rest(part, patient.parts, gone) is None for part in patient.parts):
+                    raise ValueError(f"prune.budget={budget:g}: nothing is left that could go; give a milder one")
+                continue  # a clock has just said that there is more to go
+            steps.step += 1
+            patient.recover(steps.step, last=last)
+            after = judge(patient.ask())
+            for part in chosen:
+                found = Candidate.of(part, patient.costs[part], before, after, kept=False, step=steps.step)
+                steps.candidates.append(found)
+            before = after
+            if last:
+                reached(budget, after)
+                steps.reached.append(budget)
+            remember()
+            advance(purse.left() / purse.total, f"step {steps.step}: {after.metric:.4f}")
+            if last:
+                break
+
+
+def choose(
+    everything: Sequence[Part],
+    gone: set[Part],
+    harm: Mapping[Part, float],
+    savings: Mapping[Part, float],
+    amount: float,
+) -> list[Part]:
+    """Parts of least harm for what they save that save ``amount`` together, or all that can go if they cannot.
+
+    Parameters
+    ----------
+    everything : all parts of the model
+    gone : those that are out
+    harm : of the heads and groups of neurons that are left
+    savings : of each part in the full model
+    """
+    out, chosen, saved = set(gone), [], 0.0
+    while saved < amount:
+        best: tuple[float, Part, float] | None = None
+        for part in everything:
+            rest = _rest(part, everything, out)
+            if rest is None:
+                continue
+            inside, saving = rest, savings[part]
+            if part.kind in BLOCKS:
+                whole = [other for other in everything if _within(other, part)]
+                # What stands around the parts of a block, and those of them that are left.
+                saving -= sum(savings[other] for other in whole if other not in inside)
+            hurt = sum(harm[other] for other in inside)
+            if saving > 0 and (best is None or hurt / saving < best[0]):
+                best = (hurt / saving, part, saving)
+        if best is None:
+            break
+        _, part, saving = best
+        chosen.append(part)
+        out.add(part)
+        saved += saving
+    return [part for part in chosen if part.kind in BLOCKS or not _block_of(part, chosen)]
+
+
+def _rest(part: Part, everything: Sequence[Part], out: set[Part]) -> list[Part] | None:
+    """The heads or neurons that go with a part; None where it is out already, or is the last of its block."""
+    if part in out or _block_of(part, out):
+        return None
+    if part.kind in BLOCKS:
+        return [other for other in everything if _within(other, part) and other not in out]
+    alike = [other for other in everything if (other.kind, other.layer) == (part.kind, part.layer)]
+    return None if all(other == part or other in out for other in alike) else [part]
+
+
+def _within(part: Part, block: Part) -> bool:
+    return part.layer == block.layer and BLOCKS.get(block.kind) == part.kind
+
+
+def _block_of(part: Part, among: Any) -> bool:
+    return any(_within(part, block) for block in among)

@@ -1,0 +1,119 @@
+"""Whether a model without some of its parts answers as well as the full one: a paired comparison on the same texts."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from latadj.measure.intervals import score
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a model said of the texts that it is judged on.
+
+    predictions : of what the task's metric compares
+    losses : (rows,) task loss of each encoded row
+    """
+
+    predictions: Any
+    losses: np.ndarray
+
+    @property
+    def loss(self) -> float:
+        """Mean task loss."""
+        return float(self.losses.mean())
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a model's answers compare with the full model's.
+
+    difference : its metric minus the full model's, positive = better, with the interval at the judge's confidence
+    loss_rise : its mean loss minus the full model's, positive = worse, with the interval at the judge's confidence
+    passes : whether the model is good enough, see :class:`Judge`
+    """
+
+    metric: float
+    loss: float
+    difference: float
+    difference_ci: tuple[float, float]
+    loss_rise: float
+    loss_rise_ci: tuple[float, float]
+    passes: bool
+
+
+class Judge:
+    """Compares models with the full one, never with each other, so that many small losses cannot add up unseen.
+
+    A model passes if both hold:
+
+    1. Its metric is at most ``tolerance`` below the full model's. This is what is asked for, so the measured value
+       decides; no interval can make up for it.
+    2. Its mean loss has not risen too far for chance to explain: the interval of the paired difference does not lie
+       wholly above what is allowed. A metric such as accuracy moves in steps of one text, and a search looks at it a
+       hundred times, so some damage slips through by luck. The loss moves with every text and shows such damage. It
+       also shows, beyond doubt, rises that no answer changes by, so ``loss_rise`` of them is allowed, and beside it
+       the share that ``tolerance`` is of the full model's errors.
+
+    Parameters
+    ----------
+    metric : headline name in ``latadj.tasks.metrics.METRICS``; greater is better
+    references : what is right for each example
+    full : what the full model said
+    tolerance : of the metric, as a fraction of 1
+    confidence : of all intervals, such as 0.9
+    loss_rise : share of the full model's loss by which the loss may rise at tolerance 0
+    seed : of the bootstrap
+    """
+
+    def __init__(
+        self,
+        metric: str,
+        references: Any,
+        full: Answers,
+        *,
+        tolerance: float,
+        confidence: float,
+        loss_rise: float,
+        seed: int,
+    ) -> None:
+        self.metric, self.references, self.full = metric, references, full
+        self.tolerance, self.confidence, self.seed = tolerance, confidence, seed
+        self.own = score(metric, full.predictions, full.predictions, references, seed, confidence)
+        of_errors = tolerance / max(1.0 - self.own.metric, tolerance) if tolerance > 0 else 0.0
+        self.allowed = full.loss * (loss_rise + of_errors)
+
+    def __call__(self, answers: Answers) -> Verdict:
+        """The verdict on a model that gave these answers."""
+        found = score(
+            self.metric, answers.predictions, self.full.predictions, self.references, self.seed, self.confidence
+        )
+        low, high = found.drop_ci
+        rises = answers.losses - self.full.losses
+        rise_ci = _mean_interval(rises, self.confidence)
+        return Verdict(
+            metric=found.metric,
+            loss=answers.loss,
+            difference=0.0 - found.drop,
+            difference_ci=(0.0 - high, 0.0 - low),
+            loss_rise=float(rises.mean()),
+            loss_rise_ci=rise_ci,
+            # A drop of exactly the tolerance is allowed, however floats round it.
+            passes=found.drop <= self.tolerance + 1e-9 and rise_ci[0] <= self.allowed + 1e-9,
+        )
+
+    def clearly_worse(self, verdict: Verdict) -> bool:
+        """Whether chance does not explain that a model's metric is more than the tolerance below the full model's."""
+        return verdict.difference_ci[1] < -self.tolerance - 1e-9
+
+
+def _mean_interval(values: np.ndarray, confidence: float) -> tuple[float, float]:
+    """Interval of a mean over independent values."""
+    mean = float(values.mean())
+    error = float(values.std(ddof=1)) / len(values) ** 0.5 if len(values) > 1 else 0.0
+    if error == 0.0:
+        return mean, mean
+    low, high = stats.t.interval(confidence, len(values) - 1, loc=mean, scale=error)
+    return float(low), float(high)

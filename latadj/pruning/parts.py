@@ -1,0 +1,97 @@
+"""What can be taken out of a model, from coarse to fine."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from latadj.elimination.structure import Left
+from latadj.pruning.surgery import lefts_of
+
+KINDS = ("attention", "feed_forward", "head", "neurons")
+_BLOCKS = {"attention": "attention", "feed_forward": "feed-forward"}
+
+
+@dataclass(frozen=True)
+class Part:
+    """Something that can be taken out of a layer; all numbers are those of the model as it was before pruning.
+
+    kind : ``attention`` or ``feed_forward`` (a whole block), ``head`` (with grouped-query attention a key/value head
+        and all its queries) or ``neurons`` (a group of feed-forward neurons)
+    layer : from 0
+    index : of the head, or of the group of neurons
+    neurons : those of a group
+    """
+
+    kind: str
+    layer: int
+    index: int | None = None
+    neurons: tuple[int, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Such as ``layer 3 head 5``; layers and what is in them count from 1."""
+        what = _BLOCKS[self.kind] if self.index is None else f"{self.kind} {self.index + 1}"
+        return f"layer {self.layer + 1} {what}"
+
+    @property
+    def block(self) -> str:
+        """The kind of the block that it is, or is in."""
+        return "attention" if self.kind in ("attention", "head") else "feed_forward"
+
+    def out_of(self, left: Left) -> Left:
+        """What is left of its layer without it."""
+        heads = (
+            () if self.kind == "attention" else tuple(h for h in left.heads if self.kind != "head" or h != self.index)
+        )
+        gone = set(left.neurons) if self.kind == "feed_forward" else set(self.neurons)
+        neurons = tuple(neuron for neuron in left.neurons if neuron not in gone)
+        return Left(heads, neurons, left.of_heads, left.of_neurons)
+
+    def is_in(self, left: Left) -> bool:
+        """Whether any of it is left in its layer."""
+        return self.out_of(left) != left
+
+
+def parts_of(model: PreTrainedModel, groups: int = 8, ranks: Sequence[Tensor] | None = None) -> list[Part]:
+    """All parts that are left in a model: blocks first, then heads and groups of neurons, by rising layer.
+
+    Parameters
+    ----------
+    groups : of feed-forward neurons in each layer
+    ranks : how much each neuron of each layer matters, (neurons that the layer once had,); neurons that matter alike
+        make a group then, the least first. None: neighbours do.
+
+    Raises
+    ------
+    ValueError
+        if there are more groups than neurons, or none.
+    """
+    lefts = lefts_of(model)
+    blocks = [
+        Part(kind, layer)
+        for layer, left in enumerate(lefts)
+        for kind, has in (("attention", left.heads), ("feed_forward", left.neurons))
+        if has
+    ]
+    heads = [Part("head", layer, head) for layer, left in enumerate(lefts) for head in left.heads]
+    neurons = [
+        Part("neurons", layer, index, members)
+        for layer, left in enumerate(lefts)
+        for index, members in enumerate(groups_of(left, groups, None if ranks is None else ranks[layer]))
+    ]
+    return blocks + heads + neurons
+
+
+def groups_of(left: Left, groups: int, rank: Tensor | None = None) -> list[tuple[int, ...]]:
+    """The neurons that are left of a layer in groups of like size; parameters as in :func:`parts_of`."""
+    if not left.neurons:
+        return []
+    if not 1 <= groups <= len(left.neurons):
+        raise ValueError(f"groups={groups}: expected from 1 to the {len(left.neurons)} neurons of a layer")
+    order = torch.tensor(left.neurons)
+    if rank is not None:
+        order = order[rank[order].argsort(stable=True)]
+    return [tuple(sorted(part.tolist())) for part in order.tensor_split(groups)]

@@ -1,0 +1,50 @@
+"""Pruned models in files: transformers builds whole layers, so the shapes come from the pruning map."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from latadj.elimination.structure import Structure
+from latadj.pruning.surgery import apply
+
+
+def load_pruned(
+    auto: Any, config: Any, folder: Path, structure: Structure, *, fresh: bool = False
+) -> tuple[PreTrainedModel, set[str]]:
+    """A pruned model, in fp32 and eval mode, and the names of weights that its files do not hold.
+
+    Parameters
+    ----------
+    auto : transformers' auto class that makes the model
+    fresh : leave out weights of another shape, such as those of a head for other labels
+
+    Raises
+    ------
+    ValueError
+        if the pruning map does not fit the model, or a weight has another shape than the map says.
+    """
+    model: PreTrainedModel = auto.from_config(config, dtype=torch.float32)
+    apply(model, structure)
+    saved, own = _weights(folder), model.state_dict()
+    unlike = {name for name, weight in saved.items() if name in own and own[name].shape != weight.shape}
+    if unlike and not fresh:
+        name = min(unlike)
+        found, wanted = tuple(saved[name].shape), tuple(own[name].shape)
+        raise ValueError(f"{name} has the shape {found}, by its pruning map it should have {wanted}")
+    whole = {name: weight.float() for name, weight in saved.items() if name not in unlike}
+    missing = set(model.load_state_dict(whole, strict=False).missing_keys)
+    model.tie_weights()
+    return model.eval(), missing - set(model.all_tied_weights_keys)  # what shares another's weights is saved once
+
+
+def _weights(folder: Path) -> dict[str, Tensor]:
+    index = folder / "model.safetensors.index.json"
+    if (folder / "model.safetensors").is_file() or not index.is_file():
+        return load_file(folder / "model.safetensors")
+    names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    return {name: weight for part in names for name, weight in load_file(folder / part).items()}

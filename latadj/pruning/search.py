@@ -1,0 +1,219 @@
+"""Greedy search for the parts of a model that its task does not need: try one, judge, keep it out or put it back."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from latadj.pruning.judge import Answers, Judge, Verdict
+from latadj.pruning.parts import Part
+
+# Whole blocks, and what each of them is made of.
+BLOCKS = {"attention": "head", "feed_forward": "neurons"}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What the full model would save without a part.
+
+    flops : of the mean text that the model is judged on
+    parameters : outside the embeddings
+    """
+
+    flops: float
+    parameters: int
+
+
+@dataclass
+class Candidate:
+    """What became of a part that was tried.
+
+    cost_flops, cost_parameters : as in :class:`Cost`
+    metric_before, loss_before : of the model as it was before
+    metric_after, loss_after : of the model without the part; where ``step`` took several parts at once, without all of
+        them and after the recovery
+    difference : the metric after, minus the full model's, positive = better
+    kept : whether the part stays in the model
+    """
+
+    name: str
+    kind: str
+    layer: int
+    cost_flops: float
+    cost_parameters: int
+    metric_before: float
+    metric_after: float
+    loss_before: float
+    loss_after: float
+    difference: float
+    difference_ci: tuple[float, float]
+    kept: bool
+    step: int | None = None
+
+    @classmethod
+    def of(
+        cls, part: Part, cost: Cost, before: Verdict, after: Verdict, *, kept: bool, step: int | None = None
+    ) -> "Candidate":
+        """The record of a part."""
+        return cls(
+            name=part.name,
+            kind=part.kind,
+            layer=part.layer,
+            cost_flops=cost.flops,
+            cost_parameters=cost.parameters,
+            metric_before=before.metric,
+            metric_after=after.metric,
+            loss_before=before.loss,
+            loss_after=after.loss,
+            difference=after.difference,
+            difference_ci=after.difference_ci,
+            kept=kept,
+            step=step,
+        )
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "Candidate":
+        """Inverse of ``asdict``."""
+        low, high = data["difference_ci"]
+        return cls(**{**data, "difference_ci": (low, high)})
+
+
+@dataclass
+class Trail:
+    """How far a search has come: all that it needs to go on where it stopped.
+
+    candidates : in the order in which they were tried
+    orders : stage of the search -> names of its parts in the order in which they are tried
+    """
+
+    candidates: list[Candidate] = field(default_factory=list)
+    orders: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def removed(self) -> list[str]:
+        """Names of the parts that are out."""
+        return [candidate.name for candidate in self.candidates if not candidate.kept]
+
+
+class Subject(Protocol):
+    """A model that parts are taken out of, and the texts that it is judged on.
+
+    parts : all that can go
+    costs : what each of them costs in the full model
+    """
+
+    @property
+    def parts(self) -> Sequence[Part]: ...
+
+    @property
+    def costs(self) -> Mapping[Part, Cost]: ...
+
+    def without(self, parts: Sequence[Part]) -> AbstractContextManager[Any]:
+        """Take parts out inside a ``with`` block."""
+
+    def remove(self, parts: Sequence[Part]) -> None:
+        """Take parts out for good."""
+
+    def ask(self) -> Answers:
+        """What the model says of the texts it is judged on, as it stands."""
+
+    def loss(self) -> float:
+        """Its mean loss on some of these texts, which takes a fraction of the time."""
+
+    def significance(self) -> Mapping[Part, float]:
+        """How much each head and group of neurons that is left counts, by gradients on training text."""
+
+
+def search(
+    subject: Subject,
+    judge: Judge,
+    trail: Trail,
+    *,
+    remember: Callable[[], None] = lambda: None,
+    advance: Callable[[int, str], None] = lambda steps, note: None,
+) -> None:
+    """Take out of a model all that the judge does not miss, from the upper layers down, coarse before fine.
+
+    All blocks are tried first, then heads and neurons inside the blocks that stayed. Of one layer those come first
+    whose absence raises the loss on some of the texts the least, since a greedy search is as good as its order.
+
+    Parameters
+    ----------
+    trail : grows with every candidate; one that has grown already is gone on with, to the same end
+    remember : called after every candidate and every order, when ``trail`` may be written down
+    advance : called with the number of parts that are settled, and what became of the last
+    """
+    parts = {part.name: part for part in subject.parts}
+    subject.remove([parts[name] for name in trail.removed])
+    tried = {candidate.name for candidate in trail.candidates}
+    before = judge(subject.ask())
+    for stage, members in stages(subject.parts):
+        if stage not in trail.orders:
+            open_ = [part for part in members if not _inside_removed(part, trail, parts)]
+            trail.orders[stage] = [part.name for part in _ordered(subject, open_)]
+            remember()
+        settled = len(members) - len(trail.orders[stage])
+        if settled:
+            advance(settled, f"{stage} is out already")
+        for name in trail.orders[stage]:
+            part = parts[name]
+            if name in tried:
+                advance(1, "as before")
+                continue
+            if _is_last(part, subject.parts, trail, parts):
+                # Without it nothing is left of its block, and that was tried.
+                advance(1, f"{name} is the last of its block")
+                continue
+            with subject.without([part]):
+                after = judge(subject.ask())
+            trail.candidates.append(Candidate.of(part, subject.costs[part], before, after, kept=not after.passes))
+            if after.passes:
+                subject.remove([part])
+                before = after
+            remember()
+            advance(1, f"{name} {'out' if after.passes else 'stays'}")
+
+
+def stages(parts: Sequence[Part]) -> Iterator[tuple[str, list[Part]]]:
+    """Parts that are tried one after the other, with a name: blocks of all layers from above, then what is in them."""
+    layers = sorted({part.layer for part in parts}, reverse=True)
+    for what, coarse in (("blocks", True), ("inside", False)):
+        for layer in layers:
+            members = [part for part in parts if part.layer == layer and (part.kind in BLOCKS) == coarse]
+            if members:
+                yield f"{what} of layer {layer}", members
+
+
+def _ordered(subject: Subject, parts: list[Part]) -> list[Part]:
+    """Parts by what their absence does to the loss, the least first.
+
+    Gradients, which cost next to nothing, come before: the half of the parts that they say more of is left in their
+    order, behind all that the loss was asked about.
+    """
+    inside = [part for part in parts if part.kind not in BLOCKS]
+    least = parts
+    if len(inside) > 2:
+        gradients = subject.significance()
+        inside.sort(key=lambda part: gradients[part])
+        least = inside[: -(-len(inside) // 2)]
+    rises = {}
+    for part in least if len(least) > 1 else ():
+        with subject.without([part]):
+            rises[part] = subject.loss()
+    probed = sorted(least, key=lambda part: rises.get(part, 0.0))
+    return [*probed, *(part for part in inside if part not in set(least))]
+
+
+def _inside_removed(part: Part, trail: Trail, parts: Mapping[str, Part]) -> bool:
+    """Whether a part went with its whole block."""
+    gone = [parts[name] for name in trail.removed]
+    return any(block.layer == part.layer and BLOCKS.get(block.kind) == part.kind for block in gone)
+
+
+def _is_last(part: Part, everything: Sequence[Part], trail: Trail, parts: Mapping[str, Part]) -> bool:
+    """Whether a part is all that is left of its block."""
+    if part.kind in BLOCKS:
+        return False
+    gone = {parts[name] for name in trail.removed}
+    alike = [other for other in everything if (other.kind, other.layer) == (part.kind, part.layer)]
+    return all(other == part or other in gone for other in alike)

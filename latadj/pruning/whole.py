@@ -1,0 +1,66 @@
+"""A pruned model back in whole layers, for programs that know nothing of pruning."""
+
+import copy
+from operator import attrgetter
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from latadj.elimination.families import family_of, layers_of
+from latadj.pruning.surgery import lefts_of, members
+
+
+@torch.no_grad()
+def made_whole(model: PreTrainedModel) -> PreTrainedModel:
+    """A whole model that computes what a pruned one computes: what was removed is there again, as zeros.
+
+    It loads in plain transformers and any other program, and is as large and as slow as before pruning.
+
+    Raises
+    ------
+    ValueError
+        if the family is unknown, or the model was lowered for serving.
+    """
+    lefts = lefts_of(model)
+    family = family_of(model)
+    found = type(model)(copy.deepcopy(model.config)).to(model.dtype).to(model.device).eval()
+    ours, own = model.state_dict(), found.state_dict()
+    found.load_state_dict(
+        {name: weight for name, weight in ours.items() if name in own and own[name].shape == weight.shape}, strict=False
+    )
+    for layer, source, left in zip(layers_of(found), layers_of(model), lefts, strict=True):
+        anatomy = family.anatomy(layer)
+        for path, size in zip(anatomy.states, anatomy.per_head, strict=True):
+            width = left.of_heads * size
+            rows = members(left.heads, size)
+            _fill(
+                layer, source, path, torch.cat([rows + piece * width for piece in range(anatomy.pieces)]), outputs=True
+            )
+        _fill(layer, source, anatomy.output, members(left.heads, anatomy.head_inputs), outputs=False)
+        neurons = torch.tensor(left.neurons, dtype=torch.long)
+        for path in anatomy.inner:
+            _fill(layer, source, path, neurons, outputs=True)
+        _fill(layer, source, anatomy.outer, neurons, outputs=False)
+    return found
+
+
+def _fill(layer: nn.Module, source: nn.Module, path: str, kept: Tensor, *, outputs: bool) -> None:
+    """Put a pruned map's weights at their places in a whole one, whose others are zero."""
+    target, part = attrgetter(path)(layer), attrgetter(path)(source)
+    weight = part.weight.T if isinstance(part, Conv1D) else part.weight
+    into = target.weight.T if isinstance(target, Conv1D) else target.weight
+    into.zero_()
+    if target.bias is not None:
+        target.bias.zero_()
+    if not len(kept):
+        return
+    if outputs:
+        into[kept] = weight
+        if target.bias is not None:
+            target.bias[kept] = part.bias
+    else:
+        into[:, kept] = weight
+        if target.bias is not None:
+            target.bias.copy_(part.bias)

@@ -1,0 +1,80 @@
+"""What the options of `latadj prune` may be; imports neither torch nor transformers."""
+
+from typing import Any
+
+from latadj.config import PruneConfig
+
+OBJECTIVES = ("accuracy", "size", "speed")
+# What a budget is, by objective, and what it may be.
+BUDGETS = {
+    "size": "the share of the parameters outside the embeddings that may stay, above 0 and below 1, such as 0.5",
+    "speed": "the measured speedup wanted, above 1, such as 1.8",
+}
+
+
+def budgets_of(config: PruneConfig) -> list[float]:
+    """The budgets of a run, the mildest first; none where accuracy is the objective.
+
+    Raises
+    ------
+    ValueError
+        if one is no number, or not what the objective takes.
+    """
+    objective, given = config.prune.objective, config.prune.budget
+    if objective == "accuracy":
+        if given is not None:
+            raise ValueError(f"prune.budget={given}: prune.objective=accuracy takes none; take size or speed with it")
+        return []
+    wanted = BUDGETS[objective]
+    if given is None:
+        raise ValueError(f"prune.objective={objective} needs prune.budget=: {wanted}, or a list of them")
+    values: list[Any] = list(given) if isinstance(given, (list, tuple)) else [given]
+    try:
+        found = [float("nan" if isinstance(value, bool) else value) for value in values]
+    except (TypeError, ValueError):
+        found = []
+    low, high = (0.0, 1.0) if objective == "size" else (1.0, float("inf"))
+    if not found or not all(low < value < high for value in found) or len(set(found)) < len(found):
+        shown = "[" + ",".join(map(str, values)) + "]" if isinstance(given, (list, tuple)) else given
+        raise ValueError(f"prune.budget={shown}: expected {wanted}, or a list of them, each once")
+    return sorted(found, reverse=objective == "size")
+
+
+def prune_problems(config: PruneConfig) -> list[str]:
+    """Values that cannot be worked with."""
+    options, recover, problems = config.prune, config.recover, []
+    if options.objective in OBJECTIVES:
+        try:
+            budgets_of(config)
+        except ValueError as error:
+            problems.append(str(error))
+    else:
+        problems.append(f"prune.objective={options.objective}: expected one of {', '.join(OBJECTIVES)}")
+    if not 0 <= options.tolerance < 1:
+        problems.append(
+            f"prune.tolerance={options.tolerance}: expected 0 (nothing that hurts goes) or a little more, as a "
+            "fraction of 1, such as 0.01 for one point"
+        )
+    for key in ("confidence", "confirm", "step"):
+        value = getattr(options, key)
+        if not 0 < value < 1:
+            problems.append(f"prune.{key}={value}: expected a number above 0 and below 1")
+    for key in ("groups", "examples", "gradient_examples"):
+        value = getattr(options, key)
+        if value < 1:
+            problems.append(f"prune.{key}={value}: expected at least 1")
+    for key in ("loss_rise", "step_epochs", "recover_epochs"):
+        value = getattr(options, key)
+        if value < 0:
+            problems.append(f"prune.{key}={value}: expected 0 (none) or more")
+    for key in ("learning_rate", "batch_size"):
+        value = getattr(recover, key)
+        if value <= 0:
+            problems.append(f"recover.{key}={value}: expected a number above 0")
+    for key in ("task_weight", "distill_weight"):
+        value = getattr(recover, key)
+        if value < 0:
+            problems.append(f"recover.{key}={value}: expected 0 or more")
+    if recover.task_weight == recover.distill_weight == 0:
+        problems.append("recover.task_weight=0 with recover.distill_weight=0: there is nothing to learn from")
+    return problems

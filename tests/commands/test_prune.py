@@ -1,0 +1,238 @@
+"""latadj prune on the toy project, through the real command line."""
+
+import json
+import os
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+import toy
+from typer.testing import CliRunner
+
+import latadj
+from latadj.cli import app
+from latadj.commands import prune
+from latadj.pruning import structure_of
+from latadj.pruning.size import parameters
+from latadj.tasks.encode import pad
+
+SPLIT = "task.split={train:0.6,validation:0.4}"
+QUICK = ["prune.groups=2", "prune.examples=64", "prune.gradient_examples=64", "recover.learning_rate=1e-3"]
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    root = tmp_path_factory.mktemp("pruned")
+    toy.write_model(root / "model", layers=2)
+    toy.write_task(root / "data")
+    learning = ["plain.epochs=16", "plain.patience=16", "model.learning_rate=2e-3", "plain.warmup=0"]
+    options = ["adjustable=false", *learning, SPLIT]
+    result = run("finetune", *toy.overrides(root), *options)
+    assert result.exit_code == 0, result.output
+    return root
+
+
+def pruned(root, out, *options, expect=0):
+    common = [*toy.overrides(root), f"checkpoint={root / 'out' / 'plain'}", f"folder={out}", SPLIT, *QUICK, *options]
+    result = run("prune", *common)
+    assert result.exit_code == expect, result.output
+    if expect:
+        return result
+    return json.loads((out / "prune" / "prune.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def accurate(root):
+    return pruned(root, root / "accurate")
+
+
+def same(ours, theirs):
+    """Whether two results agree in all but where and when they were made."""
+    left_out = ("seconds", "environment", "config")
+    ours, theirs = ({name: value for name, value in found.items() if name not in left_out} for found in (ours, theirs))
+    for found in (ours, theirs):
+        for model in found["frontier"]:
+            model.pop("folder")
+    return ours == theirs
+
+
+def test_prune_json_holds_what_it_promises(accurate):
+    assert accurate["schema"] == "latadj.prune/1"
+    assert (accurate["objective"], accurate["tolerance"], accurate["metric"]) == ("accuracy", 0.0, "accuracy")
+    named = {"name", "kind", "layer", "cost_flops", "cost_parameters", "metric_before", "metric_after", "kept"}
+    assert all(named <= set(record) for record in accurate["candidates"])
+    assert all(record["cost_flops"] > 0 and record["cost_parameters"] > 0 for record in accurate["candidates"])
+    (model,) = accurate["frontier"]
+    assert accurate["confirmation"] == model["confirmed"]
+    assert model["judged"]["examples"] + model["confirmed"]["examples"] > 100
+    assert accurate["environment"]["packages"]["torch"] == torch.__version__
+    assert accurate["config"]["prune"]["groups"] == 2
+
+
+def test_no_removal_takes_the_metric_below_the_full_models(accurate):
+    (model,) = accurate["frontier"]
+    assert model["judged"]["full_metric"] > 0.8
+    out = [record for record in accurate["candidates"] if not record["kept"]]
+    assert out
+    assert all(record["difference"] >= 0 for record in out)
+    assert all(
+        record["difference"] == pytest.approx(record["metric_after"] - model["judged"]["full_metric"]) for record in out
+    )
+    assert model["judged"]["metric"] >= model["judged"]["full_metric"]
+
+
+def test_what_was_removed_is_gone_from_the_saved_weights(root, accurate):
+    full, tokenizer = latadj.load(root / "out" / "plain")
+    ours, _ = latadj.load(root / "accurate" / "pruned")
+    sizes = accurate["sizes"]
+    assert parameters(full) == sizes["full"]["parameters"]
+    assert parameters(ours) == sizes["pruned"]["parameters"] < sizes["full"]["parameters"]
+    assert sizes["pruned"]["flops"] < sizes["full"]["flops"]
+    file = root / "accurate" / "pruned" / "model.safetensors"
+    assert file.stat().st_size == sizes["pruned"]["file_bytes"] < sizes["full"]["file_bytes"]
+    layers = accurate["frontier"][0]["layers"]
+    assert [list(left.heads) for left in structure_of(ours).layers] == [layer["heads"] for layer in layers]
+    notes = json.loads((root / "accurate" / "pruned" / "latadj.json").read_text())["notes"]
+    assert notes["run"] == json.loads((root / "out" / "plain" / "latadj.json").read_text())["notes"]["run"]
+    batch = pad([tokenizer("the film is good")], tokenizer)
+    with torch.no_grad():
+        assert ours(**batch).logits.argmax() == full(**batch).logits.argmax()
+
+
+def test_the_log_says_of_every_candidate_what_became_of_it(root, accurate):
+    log = (root / "accurate" / "prune" / "prune.log").read_text()
+    for record in accurate["candidates"]:
+        (line,) = [line for line in log.splitlines() if f"- {record['name']} (" in line]
+        assert f"{record['metric_before']:.4f} -> {record['metric_after']:.4f}" in line
+        assert line.endswith("kept" if record["kept"] else "removed")
+    assert (root / "accurate" / "prune" / "prune.png").read_bytes().startswith(b"\x89PNG")
+
+
+class KilledError(Exception):
+    pass
+
+
+def test_a_killed_search_goes_on_to_the_same_result_whatever_the_test_texts(root, accurate, tmp_path, monkeypatch):
+    data = shutil.copytree(root / "data", tmp_path / "data")
+    # The test split is never read: other test texts change nothing.
+    rows = (data / "dev.tsv").read_text().splitlines()
+    (data / "dev.tsv").write_text("\n".join([rows[0], *(row[:-1] + "0" for row in rows[1:9])]) + "\n")
+    written = []
+    whole = prune.PruneState.write
+
+    def write(state, work, model=None):
+        whole(state, work, model)
+        written.append(len(state.steps.candidates))
+        if written[-1] == 3:
+            raise KilledError
+
+    monkeypatch.setattr(prune.PruneState, "write", write)
+    with pytest.raises(KilledError):
+        pruned(root, tmp_path / "out", f"task.data_dir={data}")
+    monkeypatch.undo()
+    found = pruned(root, tmp_path / "out", f"task.data_dir={data}", "resume=true")
+    assert same(found, accurate)
+
+
+def test_a_run_goes_on_with_the_same_settings_only(root, accurate):
+    result = pruned(root, root / "accurate", "resume=true", "prune.tolerance=0.01", expect=2)
+    assert "was started with other settings (prune); give the same ones, or start anew" in result.stderr
+
+
+SIZES = ["prune.objective=size", "prune.budget=[0.6,0.4]", "prune.step=0.2", "prune.recover_epochs=1"]
+
+
+@pytest.fixture(scope="module")
+def small(root):
+    return pruned(root, root / "small", *SIZES)
+
+
+def test_one_run_makes_a_model_of_each_budget(root, small):
+    full = small["full"]["parameters"]
+    assert [model["budget"] for model in small["frontier"]] == [0.6, 0.4]
+    for model in small["frontier"]:
+        assert model["size"]["parameters"] <= model["budget"] * full
+        ours, _ = latadj.load(root / "small" / f"pruned-{model['budget']:g}")
+        assert parameters(ours) == model["size"]["parameters"]
+        assert model["recovered"]
+    assert {record["step"] for record in small["candidates"]} >= {1, 2}
+
+
+def test_shrinking_that_was_killed_goes_on_to_the_same_weights(root, small, tmp_path, monkeypatch):
+    whole = prune.PruneState.write
+
+    def write(state, work, model=None):
+        whole(state, work, model)
+        if state.steps.step == 2:
+            raise KilledError
+
+    monkeypatch.setattr(prune.PruneState, "write", write)
+    with pytest.raises(KilledError):
+        pruned(root, tmp_path / "out", *SIZES)
+    monkeypatch.undo()
+    assert same(pruned(root, tmp_path / "out", *SIZES, "resume=true"), small)
+    ours, theirs = (latadj.load(folder / "pruned-0.4")[0].state_dict() for folder in (tmp_path / "out", root / "small"))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert not list((tmp_path / "out" / "prune").glob("weights-*"))
+
+
+def test_a_speedup_is_measured(root, tmp_path):
+    options = ["prune.objective=speed", "prune.budget=1.05", "prune.step_epochs=0", "prune.recover_epochs=0"]
+    found = pruned(root, tmp_path, *options)
+    (model,) = found["frontier"]
+    low, high = model["measured_ci"]
+    assert low <= model["measured_speedup"] <= high
+    assert (tmp_path / "pruned" / "latadj.json").is_file()
+
+
+@contextmanager
+def inside(folder):
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["prune.objective=best"], "prune.objective=best: expected one of accuracy, size, speed"),
+        (["prune.tolerance=-0.01"], "prune.tolerance=-0.01: expected 0 (nothing that hurts goes) or a little more"),
+        (["prune.objective=size"], "prune.objective=size needs prune.budget=: the share of the parameters"),
+        (["prune.objective=speed"], "prune.objective=speed needs prune.budget=: the measured speedup wanted"),
+        (["prune.budget=0.5"], "prune.budget=0.5: prune.objective=accuracy takes none"),
+        (["prune.objective=size", "prune.budget=1.5"], "prune.budget=1.5: expected the share of the parameters"),
+        (
+            ["prune.objective=speed", "prune.budget=[1.5,fast]"],
+            "prune.budget=[1.5,fast]: expected the measured speedup",
+        ),
+        (["prune.objective=size", "prune.budget=0.001"], "prune.budget=0.001: norms and head alone are 0."),
+        (["prune.groups=65"], "groups=65: expected from 1 to the 64 neurons of a layer"),
+        (["prune.confirm=0.99"], "decide nothing: give more validation text with"),
+        (["task=speeches"], "task.kind=generation: prune judges a model by its head"),
+        (["prompt=zero_shot"], "prompt=zero_shot: prune judges a model by its head; leave prompt= out"),
+        (["checkpoint=nowhere"], "checkpoint nowhere: no such folder; make it with `latadj finetune`"),
+    ],
+)
+def test_bad_input_gets_one_line_and_leaves_nothing_behind(root, tmp_path, options, message):
+    with inside(tmp_path):
+        result = pruned(root, Path("out"), *options, expect=2)
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1, result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_pruned_model_is_not_pruned_again(root, accurate, tmp_path):
+    with inside(tmp_path):
+        result = pruned(root, Path("out"), f"checkpoint={root / 'accurate' / 'pruned'}", expect=2)
+    assert "is pruned already" in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,140 @@
+import json
+from dataclasses import asdict
+
+import pytest
+from faked import Fake
+
+from latadj.pruning.gradual import Steps, choose, shrink
+from latadj.pruning.search import Candidate
+
+
+class Purse:
+    """Parameters of a fake; the first ``late`` times that a budget seems to be met, the clock disagrees."""
+
+    def __init__(self, fake, late=0):
+        self.fake, self.late, self.slack = fake, late, 1.0
+        self.total = float(fake.left)
+        self.savings = {part: float(cost.parameters) for part, cost in fake.costs.items()}
+
+    def left(self):
+        return float(self.fake.left)
+
+    def allowed(self, budget):
+        return budget * self.total * self.slack
+
+    def met(self, budget):
+        if self.late:
+            self.late -= 1
+            self.slack *= 0.9
+            return False
+        return True
+
+
+HARM = {f"layer {layer} head {head}": 1.0 + head for layer in (1, 2) for head in (1, 2, 3, 4)}
+HARM |= {f"layer {layer} neurons {group}": 1.5 * group for layer in (1, 2) for group in (1, 2)}
+
+
+def fake():
+    return Fake(2, HARM, heads=4)
+
+
+def shrunk(model, budgets, steps=None, **options):
+    steps = steps or Steps()
+    purse = options.pop("purse", None) or Purse(model)
+    shrink(model, model.judge(), purse, budgets, steps, share=0.1, **options)
+    return steps
+
+
+def chosen(model, amount, harm=None, gone=()):
+    found = choose(model.parts, set(gone), harm or model.significance(), Purse(model).savings, amount)
+    return [part.name for part in found]
+
+
+def test_the_least_harm_for_what_it_saves_is_chosen():
+    # 200 parameters for 1.5 beat 100 for 2.
+    assert chosen(fake(), 100) == ["layer 1 neurons 1"]
+    # The block saves what stands around its neurons too.
+    assert chosen(fake(), 500) == ["layer 2 neurons 1", "layer 1 feed-forward"]
+
+
+def test_a_block_whose_parts_have_nothing_to_say_goes_whole():
+    model = fake()
+    harm = {part: 0.0 if part.layer == 1 and part.kind == "head" else 1.0 for part in model.significance()}
+    assert chosen(model, 100, harm) == ["layer 2 attention"]
+
+
+def test_the_last_of_a_block_goes_with_its_block():
+    model = fake()
+    gone = {part for part in model.parts if part.kind == "neurons" and part.layer == 0 and part.index == 0}
+    assert "layer 1 neurons 2" not in chosen(model, 10_000, gone=gone)
+    assert "layer 1 feed-forward" in chosen(model, 10_000, gone=gone)
+
+
+def test_all_goes_where_all_is_asked_for():
+    assert set(chosen(fake(), 1e9)) == {f"layer {n} {block}" for n in (1, 2) for block in ("attention", "feed-forward")}
+
+
+@pytest.mark.parametrize("budget", [0.8, 0.5, 0.2])
+def test_a_budget_is_met_and_hardly_undershot(budget):
+    model = fake()
+    total = model.left
+    shrunk(model, [budget])
+    assert budget * total - 211 <= model.left <= budget * total
+
+
+def test_it_recovers_after_every_step_and_long_at_each_budget():
+    model, seen = fake(), []
+    steps = shrunk(model, [0.7, 0.4], reached=lambda budget, verdict: seen.append((budget, verdict.metric)))
+    assert [budget for budget, _ in seen] == [0.7, 0.4] == steps.reached
+    assert [step for step, _ in model.recovered] == list(range(1, steps.step + 1))
+    assert [last for _, last in model.recovered].count(True) == 2
+    assert model.recovered[-1] == (steps.step, True)
+    assert seen[0][1] > seen[1][1]
+
+
+def test_records_say_in_which_step_a_part_went():
+    model = fake()
+    steps = shrunk(model, [0.5])
+    assert {record.step for record in steps.candidates} == set(range(1, steps.step + 1))
+    assert not any(record.kept for record in steps.candidates)
+    first, last = steps.candidates[0], steps.candidates[-1]
+    assert first.metric_before == 0.9
+    assert last.metric_after < first.metric_before
+    assert last.difference == pytest.approx(last.metric_after - 0.9)
+
+
+def test_a_clock_that_disagrees_makes_it_go_further():
+    foreseen, slower = fake(), fake()
+    shrunk(foreseen, [0.6])
+    shrunk(slower, [0.6], purse=Purse(slower, late=2))
+    assert slower.left < foreseen.left
+
+
+def test_a_budget_beyond_all_that_can_go_is_refused():
+    with pytest.raises(ValueError, match=r"prune.budget=0.4: nothing is left that could go; give a milder one"):
+        shrunk(model := fake(), [0.4], purse=Purse(model, late=10**6))
+
+
+class KilledError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("after", [1, 2, 5])
+def test_what_was_killed_goes_on_to_the_same_end(after):
+    whole = shrunk(fake(), [0.7, 0.3])
+    steps, written = Steps(), []
+
+    def remember():
+        written.append(json.dumps(asdict(steps)))
+        if len(written) == after:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        shrunk(fake(), [0.7, 0.3], steps, remember=remember)
+    read = json.loads(written[-1])
+    again = Steps(**{**read, "candidates": [Candidate.from_json(record) for record in read["candidates"]]})
+    model = fake()
+    judge, purse = model.judge(), Purse(model)
+    model.remove([part for part in model.parts if part.name in again.removed])
+    shrink(model, judge, purse, [0.7, 0.3], again, share=0.1)
+    assert again == whole
