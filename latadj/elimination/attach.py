@@ -138,6 +138,18 @@ def set_hard_attention(model: PreTrainedModel, hard: HardAttention) -> None:
     elimination.hard = hard
 
 
+def hard_attention_of(model: PreTrainedModel) -> HardAttention | None:
+    """To how many keys the queries of each layer of an attached model attend; None if to all in every layer.
+
+    Raises
+    ------
+    ValueError
+        if nothing is attached.
+    """
+    hard = attached(model).hard
+    return hard if hard.selects else None
+
+
 def _check_hard(hard: HardAttention, layers: int) -> None:
     if len(hard.layers) != layers:
         raise ValueError(f"hard attention for a model of {len(hard.layers)} layers, the model has {layers}")
