@@ -37,7 +37,8 @@ class HardAttention:
 
     def __post_init__(self) -> None:
         for number, most in enumerate(self.layers, start=1):
-            check_most(most, f"hard attention of layer {number}")
+            if most is not None:
+                check_most(most, f"hard attention of layer {number}")
 
     @classmethod
     def soft(cls, layers: int) -> "HardAttention":
@@ -84,10 +85,10 @@ def check_most(most: Any, name: str) -> None:
     ValueError
         beginning with ``name``.
     """
-    if most is None or (isinstance(most, int) and not isinstance(most, bool) and most >= 1):
+    if isinstance(most, int) and not isinstance(most, bool) and most >= 1:
         return
     if not isinstance(most, float) or not 0 < most <= 1:
-        raise ValueError(f"{name}, k={most!r}: expected an integer >= 1, a share in (0, 1] such as 0.25, or null")
+        raise ValueError(f"{name}, k={most!r}: expected an integer >= 1, or a share in (0, 1] such as 0.25")
 
 
 def _said(most: int | float) -> str:
