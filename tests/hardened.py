@@ -36,11 +36,9 @@ def _attend(
     logits = query @ key.mT * (query.shape[-1] ** -0.5 if scaling is None else scaling)
     if position_bias is not None:
         logits = logits + position_bias
-    if attention_mask is None:
-        seen = torch.ones(1, 1, *logits.shape[2:], dtype=torch.bool)
-    else:
-        seen = attention_mask > HIDDEN
-    seen = seen.expand(logits.shape)
+    seen = torch.ones_like(logits, dtype=torch.bool)
+    if attention_mask is not None:
+        seen = seen & (attention_mask > HIDDEN)
     logits = logits.masked_fill(~seen, HIDDEN)
     most = getattr(module, NAME, None)
     if most is not None:
@@ -55,8 +53,8 @@ def _attend(
 
 def _strongest(logits: Tensor, seen: Tensor, most: int | float) -> Tensor:
     chosen = torch.zeros(logits.shape, dtype=torch.bool)
-    rows = zip(logits.flatten(0, -2).tolist(), seen.flatten(0, -2).tolist(), chosen.view(-1, logits.shape[-1]))
-    for row, visible, keep in rows:
+    table, visibles = logits.flatten(0, -2).tolist(), seen.flatten(0, -2).tolist()
+    for row, visible, keep in zip(table, visibles, chosen.view(-1, logits.shape[-1]), strict=True):
         places = [place for place, sees in enumerate(visible) if sees]
         count = most if isinstance(most, int) else math.ceil(most * len(places) - 1e-6)
         for place in sorted(places, key=lambda place: -row[place])[:count]:
@@ -73,7 +71,9 @@ def hardened(model: PreTrainedModel, layers: tuple[int | float | None, ...]) -> 
     """Let a plain model attend to so many keys in each layer; gives (probabilities, values) of the first layer."""
     before, heard = model.config._attn_implementation, []
     model.set_attn_implementation(NAME)
-    modules = [(module, most) for layer, most in zip(layers_of(model), layers, strict=True) for module in layer.modules()]
+    modules = [
+        (module, most) for layer, most in zip(layers_of(model), layers, strict=True) for module in layer.modules()
+    ]
     for module, most in modules:
         module.__dict__[NAME] = most
     for module in layers_of(model)[0].modules():

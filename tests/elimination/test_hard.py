@@ -24,6 +24,7 @@ from latadj.elimination.cost import SURVIVORS
 from latadj.elimination.hard import HardAttention
 from latadj.elimination.lower import lower
 from latadj.elimination.maps import Route
+from latadj.pruning import Part, remove
 
 MIXED, EVERYWHERE, UPPER = (3, None, 0.4, 2), (0.3, 0.5, 4, 1), (None, None, 0.25, 5)
 HARD = {"mixed": MIXED, "everywhere": EVERYWHERE, "upper": UPPER}
@@ -217,7 +218,7 @@ def test_bf16_autocast_runs(classifier):
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
 
 
-def test_texts_of_one_and_two_tokens_and_an_empty_row_have_outputs(case):
+def test_texts_of_one_and_two_tokens_have_outputs(case):
     model = attach(case.make(), hard=HardAttention(EVERYWHERE))
     assert all(row.isfinite().all() for row in outputs(case, model, case.batch([1, 2])))
 
@@ -251,9 +252,10 @@ def test_steps_over_a_cache_equal_one_pass_over_all(family, profile):
     case = Case(family, "language")
     model, batch = attach(case.make(), hard=HardAttention(EVERYWHERE)), case.batch([20, 13, 7], side="left")
     del batch["logits_to_keep"]
-    part = lambda start, stop: {  # noqa: E731
-        name: tensor[:, 0 if name == "attention_mask" else start : stop] for name, tensor in batch.items()
-    }
+
+    def part(start, stop):
+        return {name: tensor[:, 0 if name == "attention_mask" else start : stop] for name, tensor in batch.items()}
+
     with at_profile(model, profile):
         prefill = model(**part(0, 14), use_cache=True, logits_to_keep=1)
         cache = prefill.past_key_values
@@ -263,6 +265,26 @@ def test_steps_over_a_cache_equal_one_pass_over_all(family, profile):
         at_once = model(**batch, use_cache=False).logits[:, 13:]
     assert near([torch.cat([prefill.logits, *steps], dim=1)], [at_once])
     assert near([chunk], [at_once[:, 1:]])
+
+
+@pytest.mark.parametrize("family", DECODERS)
+def test_a_lowered_model_generates_the_same(family):
+    case = Case(family, "language")
+    model, batch = attach(case.make(), hard=HardAttention(MIXED)), case.batch([14, 9, 5])
+    lowered = lower(copy.deepcopy(model), Route("fp32", "plain"))
+    assert torch.equal(new_tokens(lowered, batch), new_tokens(model, batch))
+
+
+@pytest.mark.parametrize("family", DECODERS)
+def test_a_hard_layer_without_its_attention_block_generates_as_one_pass_says(family):
+    case = Case(family, "language")
+    model, batch = case.make(), case.batch([14, 14])
+    remove(model, [Part("attention", 0, 0), Part("head", 3, 1)])
+    attach(model, hard=HardAttention(MIXED))
+    found = new_tokens(model, batch)
+    with torch.no_grad():
+        logits = model(input_ids=found[:, :-1]).logits[:, 13:]
+    assert torch.equal(logits.argmax(dim=-1), found[:, 14:])
 
 
 @pytest.mark.parametrize("family", DECODERS)
@@ -317,5 +339,5 @@ def test_its_json_form_keeps_numbers_and_shares_apart():
 
 @pytest.mark.parametrize("data", [5, "soft", {"layers": []}], ids=repr)
 def test_json_that_is_no_list_is_refused(data):
-    with pytest.raises(ValueError, match="hard_attention=.*: expected a list"):
+    with pytest.raises(ValueError, match=r"hard_attention=.*: expected a list"):
         HardAttention.from_json(data)
