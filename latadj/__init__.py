@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from latadj.checkpoint import load
     from latadj.elimination.attach import at_speedup, attach, detach, set_speedup
+    from latadj.elimination.hard import HardAttention
     from latadj.elimination.profile import Dial, Profile
 
 # Torch takes seconds to import, and `latadj --help` needs none of it.
@@ -23,10 +24,11 @@ _WHERE = {
     "set_speedup": "latadj.elimination.attach",
     "at_speedup": "latadj.elimination.attach",
     "Dial": "latadj.elimination.profile",
+    "HardAttention": "latadj.elimination.hard",
     "Profile": "latadj.elimination.profile",
 }
 
-__all__ = ["Dial", "Profile", "at_speedup", "attach", "detach", "load", "set_speedup"]
+__all__ = ["Dial", "HardAttention", "Profile", "at_speedup", "attach", "detach", "load", "set_speedup"]
 
 
 def __getattr__(name: str) -> Any:

@@ -21,7 +21,7 @@ from transformers import (
 
 from latadj import hub
 from latadj.config import ModelConfig
-from latadj.elimination.attach import attach, set_speedup
+from latadj.elimination.attach import attach, hard_attention_of, is_attached, set_speedup
 from latadj.files import write_folder
 from latadj.gguf import converted
 from latadj.heads import auto_class, fresh_head, natural_head, prepare_tokenizer, saved_head
@@ -32,8 +32,12 @@ from latadj.sidecar import Sidecar, check, read_sidecar, write_sidecar
 
 
 def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, sidecar: Sidecar) -> None:
-    """Save a model, its tokenizer, its dial and its pruning map as one folder, whole or not at all."""
-    sidecar = replace(sidecar, pruning=structure_of(model))
+    """Save a model, its tokenizer, its dial, its pruning map and its hard attention as one folder, or not at all.
+
+    A model that nothing is attached to has the hard attention that the sidecar says.
+    """
+    hard = hard_attention_of(model) if is_attached(model) else sidecar.hard_attention
+    sidecar = replace(sidecar, pruning=structure_of(model), hard_attention=hard)
 
     def fill(target: Path) -> None:
         model.save_pretrained(target)
@@ -77,7 +81,8 @@ def load(
     sidecar = check(folder)
     model, tokenizer = _pretrained(str(folder), head, local=True)
     try:
-        attach(model, sidecar.dial, speedup=1.0 if sidecar.dial is None else 1.0 if speedup is None else speedup)
+        start = 1.0 if sidecar.dial is None or speedup is None else speedup
+        attach(model, sidecar.dial, speedup=start, hard=sidecar.hard_attention)
     except ValueError as error:
         raise ValueError(f"checkpoint {folder}: {error}") from error
     if sidecar.dial is None and speedup is not None and speedup != 1.0:

@@ -11,6 +11,7 @@ from typing import Any
 
 from latadj.checks import one_speedup
 from latadj.config import CommandConfig, ExplainConfig, GenerateConfig, TaskConfig
+from latadj.elimination.hard import HardAttention
 from latadj.elimination.latency import LatencyModel
 from latadj.elimination.profile import Dial
 from latadj.elimination.structure import Structure
@@ -116,6 +117,7 @@ class Sidecar:
     devices : name of a device, see ``latadj.device.place`` -> what was measured there
     purpose : what the task asks of the model; None if latadj does not know
     pruning : what is left of each layer; None if nothing was removed
+    hard_attention : to how many keys the queries of each layer attend; None if to all
     """
 
     task: str | None = None
@@ -124,6 +126,7 @@ class Sidecar:
     devices: dict[str, Device] = field(default_factory=dict)
     purpose: Purpose | None = None
     pruning: Structure | None = None
+    hard_attention: HardAttention | None = None
 
     @classmethod
     def of(cls, task: TaskConfig, dial: Dial | None = None, notes: dict[str, Any] | None = None) -> "Sidecar":
@@ -133,7 +136,8 @@ class Sidecar:
     def to_json(self) -> dict[str, Any]:
         dial = self.dial.to_json() if self.dial else None
         pruning = self.pruning.to_json() if self.pruning else None
-        return {"schema": SCHEMA, **asdict(self), "dial": dial, "pruning": pruning}
+        hard = self.hard_attention.to_json() if self.hard_attention else None
+        return {"schema": SCHEMA, **asdict(self), "dial": dial, "pruning": pruning, "hard_attention": hard}
 
 
 def read_sidecar(folder: Path) -> Sidecar:
@@ -157,9 +161,10 @@ def read_sidecar(folder: Path) -> Sidecar:
         devices = {name: Device.from_json(found) for name, found in dict(data.get("devices") or {}).items()}
         purpose = Purpose.from_json(data["purpose"]) if data.get("purpose") else None
         pruning = Structure.from_json(data["pruning"]) if data.get("pruning") else None
+        hard = HardAttention.from_json(data["hard_attention"]) if data.get("hard_attention") else None
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}; {mend}") from error
-    return Sidecar(data.get("task"), dial, data.get("notes") or {}, devices, purpose, pruning)
+    return Sidecar(data.get("task"), dial, data.get("notes") or {}, devices, purpose, pruning, hard)
 
 
 def write_sidecar(folder: Path, sidecar: Sidecar) -> None:

@@ -61,6 +61,7 @@ def inspect(path: Path) -> Info:
         calibration=dict(sidecar.notes.get("calibration") or {}),
         run=sidecar.notes.get("run"),
         seed=sidecar.notes.get("seed"),
+        hard_attention=sidecar.hard_attention.to_json() if sidecar.hard_attention else None,
     )
     found.warnings = _warnings(found, sidecar, here)
     return found

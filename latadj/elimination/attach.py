@@ -20,13 +20,19 @@ from latadj.elimination.forward import (
     overrides,
     restore_forward,
 )
+from latadj.elimination.hard import HardAttention
 from latadj.elimination.profile import Dial, Profile
 from latadj.elimination.score import SCORES
 from latadj.elimination.window import Window
 
 
 def attach(
-    model: PreTrainedModel, dial: Dial | None = None, *, speedup: float = 1.0, reads: str | None = None
+    model: PreTrainedModel,
+    dial: Dial | None = None,
+    *,
+    speedup: float = 1.0,
+    reads: str | None = None,
+    hard: HardAttention | None = None,
 ) -> PreTrainedModel:
     """Let a model eliminate word-vectors; attaching again replaces what was attached.
 
@@ -36,6 +42,8 @@ def attach(
     dial : speedup -> profile; without one the model can be observed and set to explicit profiles
     speedup : where the dial stands at first
     reads : ``pooled``, ``all`` or ``survivors``; found from the head's class when left out
+    hard : to how many keys the queries of each layer attend. It belongs to the model: what was attached stays when
+        left out, ``HardAttention.soft(layers)`` takes it back
 
     Returns
     -------
@@ -44,7 +52,7 @@ def attach(
     Raises
     ------
     ValueError
-        if the family is unknown, or the dial is for another number of layers.
+        if the family is unknown, or the dial or ``hard`` is for another number of layers.
     """
     family = family_of(model)
     family.check(model)
@@ -60,11 +68,14 @@ def attach(
             f"this dial is for a head that reads {dial.reads} positions, {type(model).__name__} reads {reads}: "
             "calibrate this model"
         )
+    if hard is None:
+        hard = attached(model).hard if is_attached(model) else HardAttention.soft(len(layers))
+    _check_hard(hard, len(layers))
     profile = dial.profile(speedup) if dial else Profile.full(len(layers))
     manner = Manner(SCORES[dial.score], dial.window) if dial else Manner(SCORES["acc"])
     if is_attached(model):
         detach(model)
-    setattr(base, MARK, Elimination(family, dial, reads, Setting(profile, manner)))
+    setattr(base, MARK, Elimination(family, dial, reads, Setting(profile, manner), hard))
     override_forward(base, base_forward)
     for head, forward in family.heads(model):
         override_forward(head, forward(type(head).forward))
@@ -112,6 +123,36 @@ def _elimination(model: PreTrainedModel) -> Elimination | None:
         return None
     found: Elimination | None = getattr(base, MARK, None)
     return found
+
+
+def set_hard_attention(model: PreTrainedModel, hard: HardAttention) -> None:
+    """Let the queries of some layers attend to their strongest keys only, in every thread.
+
+    Raises
+    ------
+    ValueError
+        if nothing is attached, or ``hard`` is for another number of layers.
+    """
+    elimination = attached(model)
+    _check_hard(hard, len(elimination.default.profile.keep))
+    elimination.hard = hard
+
+
+def hard_attention_of(model: PreTrainedModel) -> HardAttention | None:
+    """To how many keys the queries of each layer of an attached model attend; None if to all in every layer.
+
+    Raises
+    ------
+    ValueError
+        if nothing is attached.
+    """
+    hard = attached(model).hard
+    return hard if hard.selects else None
+
+
+def _check_hard(hard: HardAttention, layers: int) -> None:
+    if len(hard.layers) != layers:
+        raise ValueError(f"hard attention for a model of {len(hard.layers)} layers, the model has {layers}")
 
 
 def set_speedup(model: PreTrainedModel, speedup: float) -> None:

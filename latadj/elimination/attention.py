@@ -171,7 +171,7 @@ def _causal_products(query: Tensor, key: Tensor, value: Tensor, scale: float, li
         query, key, value = (nn.functional.pad(states, (0, 0, 0, spare)) for states in (query, key, value))
     batch, heads, n, _ = query.shape
     block = BLOCK[query.dtype]
-    asked = None if listener is None else _asked(listener.queries, batch, n, query.device)
+    asked = None if listener is None else asked_columns(listener.queries, batch, n, query.device)
     step = max(1, BLOCK_WORKSPACE // (heads * min(block, n) * n))
     contexts, received = [], []
     for start in range(0, batch, step):
@@ -223,7 +223,7 @@ def _span(asked: Tensor | None) -> tuple[int, int, bool]:
     return first, after, bool(asked[:, first:after].all())
 
 
-def _asked(queries: Tensor | None, batch: int, n: int, device: torch.device) -> Tensor:
+def asked_columns(queries: Tensor | None, batch: int, n: int, device: torch.device) -> Tensor:
     """(batch, n) True on the queries that are asked."""
     if queries is None:
         return torch.ones(batch, n, dtype=torch.bool, device=device)

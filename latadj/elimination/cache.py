@@ -7,6 +7,8 @@ from torch import Tensor
 from transformers import Cache, DynamicCache
 from transformers.cache_utils import DynamicLayer
 
+from latadj.elimination.hard import HardAttention
+
 
 class ShortLayer(DynamicLayer):
     """A cache layer that holds the survivors of a prompt, and after them all that is decoded.
@@ -76,12 +78,16 @@ def can_shorten(cache: Any) -> bool:
     return cache is None or (
         type(cache) is DynamicCache
         and not cache.offloading
-        and all(type(layer) is DynamicLayer for layer in cache.layers)
+        and all(type(layer) in (DynamicLayer, ShortLayer) for layer in cache.layers)
     )
 
 
-def require_shortenable(cache: Any) -> None:
-    """Refuse caches of a fixed length, offloaded or quantised ones.
+def require_shortenable(cache: Any, hard: bool = False) -> None:
+    """Refuse caches of a fixed length, offloaded or quantised ones; one that holds survivors passes.
+
+    Parameters
+    ----------
+    hard : whether some layers have selective hard attention, so that speedup 1 is no way out
 
     Raises
     ------
@@ -89,12 +95,13 @@ def require_shortenable(cache: Any) -> None:
         naming the cache.
     """
     if not can_shorten(cache):
+        done, instead = ("read by hard attention", "") if hard else ("shortened by elimination", ", or speedup=1")
         kinds = sorted({type(layer).__name__ for layer in getattr(cache, "layers", ())})
         held = f" of {', '.join(kinds)}" if kinds else ""
         offloaded = "offloaded " if getattr(cache, "offloading", False) else ""
         raise ValueError(
-            f"{offloaded}{type(cache).__name__}{held} cannot be shortened by elimination: take transformers' "
-            "DynamicCache (the default of `generate`), or speedup=1"
+            f"{offloaded}{type(cache).__name__}{held} cannot be {done}: take transformers' DynamicCache (the default "
+            f"of `generate`){instead}"
         )
 
 
@@ -123,10 +130,20 @@ class Decoding:
     mask : (batch, prompt and all that was decoded) True on real tokens; None if all are
     steps : tokens that are decoded in this pass
     implementation : transformers' attention implementation
+    hard : to how many keys the queries of each layer attend; None: to all in every layer
     """
 
-    def __init__(self, cache: Cache, mask: Tensor | None, steps: int, implementation: str, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        cache: Cache,
+        mask: Tensor | None,
+        steps: int,
+        implementation: str,
+        dtype: torch.dtype,
+        hard: HardAttention | None = None,
+    ) -> None:
         self._cache, self._mask, self._steps = cache, mask, steps
+        self.hard = hard or HardAttention.soft(len(cache.layers))
         self._implementation, self._dtype = implementation, dtype
         self._made: dict[Any, Tensor | None] = {}
 
@@ -137,28 +154,40 @@ class Decoding:
             return plain
         key = (layer.get_seq_length(), layer.columns, None if layer.real is None else index)
         if key not in self._made:
-            self._made[key] = self._make(layer)
+            self._made[key] = self._make(index)
         return self._made[key]
 
-    def _make(self, layer: ShortLayer) -> Tensor | None:
-        new = None if self._mask is None else self._mask[:, layer.columns :]
+    def seen(self, index: int) -> Tensor | None:
+        """(batch or 1, steps, keys) True on the keys of a layer that each new token may see; None if on all.
+
+        The keys are those that the layer holds when the new ones have joined them, but have not yet.
+        """
+        layer = self._cache.layers[index]
+        columns, real = (layer.columns, layer.real) if isinstance(layer, ShortLayer) else (0, None)
+        new = None if self._mask is None else self._mask[:, columns:]
         if new is not None and bool(new.all()):
             new = None
-        if layer.real is None and new is None and self._steps == 1:
+        if real is None and new is None and self._steps == 1:
             return None
         held, device = layer.get_seq_length(), layer.device
-        batch = 1 if layer.real is None and new is None else len(layer.real if layer.real is not None else new)  # type: ignore[arg-type]
+        batch = 1 if real is None and new is None else len(real if real is not None else new)  # type: ignore[arg-type]
         seen = torch.ones(batch, self._steps, held + self._steps, dtype=torch.bool, device=device)
         seen[:, :, held:] = torch.ones(self._steps, self._steps, dtype=torch.bool, device=device).tril()
-        if layer.real is not None:
-            seen[:, :, : layer.real.shape[1]] &= layer.real[:, None]
+        if real is not None:
+            seen[:, :, : real.shape[1]] &= real[:, None]
         if new is not None:
             seen[:, :, -new.shape[1] :] &= new[:, None]
+        return seen
+
+    def _make(self, index: int) -> Tensor | None:
+        seen = self.seen(index)
+        if seen is None:
+            return None
         mask = seen[:, None]
         if self._implementation == "sdpa":
             return mask
         if self._implementation == "eager":
-            return torch.zeros(mask.shape, dtype=self._dtype, device=device).masked_fill_(
+            return torch.zeros(mask.shape, dtype=self._dtype, device=mask.device).masked_fill_(
                 ~mask, torch.finfo(self._dtype).min
             )
         raise ValueError(

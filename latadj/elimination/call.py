@@ -9,6 +9,7 @@ from torch import Tensor
 
 from latadj.elimination.attention import Listener
 from latadj.elimination.cost import POOLED, kept, schedule
+from latadj.elimination.hard import HardAttention
 from latadj.elimination.score import Score, shares, smoothed
 from latadj.elimination.survivors import Survivors
 from latadj.elimination.window import WHOLE, Window
@@ -54,6 +55,7 @@ class Call:
     shape : (batch, n_0)
     reads : ``pooled``, ``all`` or ``survivors``
     causal : whether the pooled position is the last, and word-vectors see those before them only
+    hard : to how many keys the queries of each layer attend; None: to all in every layer
 
     Raises
     ------
@@ -70,9 +72,11 @@ class Call:
         reads: str,
         manner: Manner,
         causal: bool = False,
+        hard: HardAttention | None = None,
     ) -> None:
         batch, length = shape
         self.reads, self.manner, self.causal = reads, manner, causal
+        self.hard = hard or HardAttention.soft(len(keep))
         self.entering = {0: _entering(mask, batch, length, device)}
         lengths = self.entering[0].counts
         prompts = lengths if manner.prompt is None else _prompts(manner.prompt, lengths)

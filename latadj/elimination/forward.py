@@ -8,19 +8,23 @@ from types import MethodType
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
-from latadj.elimination.absent import no_states, own_bias
+from latadj.elimination.absent import own_bias
+from latadj.elimination.arguments import mask_of, refuse_probabilities
 from latadj.elimination.attention import attention
-from latadj.elimination.cache import Decoding, can_shorten, is_filled, is_short, require_shortenable, store
+from latadj.elimination.cache import Decoding, can_shorten, is_filled, is_short, require_shortenable
 from latadj.elimination.call import Call, Manner
 from latadj.elimination.cost import ALL, POOLED
 from latadj.elimination.eager import eager
 from latadj.elimination.families import Family
-from latadj.elimination.families.base import parameters, split_heads
+from latadj.elimination.families.base import parameters
 from latadj.elimination.families.decoders import LAST
+from latadj.elimination.hard import HardAttention
+from latadj.elimination.prefill import at_positions, cache_nobody, cache_states
 from latadj.elimination.profile import Dial, Profile
+from latadj.elimination.selection import hard_attention
+from latadj.elimination.step import decoding_step
 from latadj.elimination.structure import attends, held
 from latadj.elimination.survivors import Survivors
 
@@ -44,6 +48,7 @@ class Elimination:
     dial: Dial | None
     reads: str
     default: Setting
+    hard: HardAttention
 
     def setting(self) -> Setting:
         """The setting of this thread, or the model's default."""
@@ -78,7 +83,7 @@ def _previous_forward(module: nn.Module) -> Any:
 def base_forward(base: Any, *args: Any, **kwargs: Any) -> Any:
     """Forward of a base model: opens the pass's state and hands it to the layers with the other arguments."""
     elimination: Elimination = getattr(base, MARK)
-    family, setting = elimination.family, elimination.setting()
+    family, setting, hard = elimination.family, elimination.setting(), elimination.hard.selects
     last = kwargs.pop(LAST, None)
     forward = _previous_forward(base)
     arguments = {**dict(zip(parameters(type(base).forward), args, strict=False)), **kwargs}
@@ -87,23 +92,23 @@ def base_forward(base: Any, *args: Any, **kwargs: Any) -> Any:
         return forward(*args, **kwargs)  # transformers says what is missing
     past = arguments.get("past_key_values")
     if is_filled(past):
-        if is_short(past):
-            kwargs[_ARGUMENT] = (_decoding(base, arguments, inputs), family)
+        if hard:
+            refuse_probabilities(base, arguments)
+            require_shortenable(past, hard)
+        if is_short(past) or hard:
+            kwargs[_ARGUMENT] = (_decoding(base, arguments, inputs, elimination.hard), family)
         return forward(*args, **kwargs)
     if last is not None and last > 1:
         setting = _before_last(setting, last, arguments, inputs)
     reads = _reads(elimination, setting, last)
-    if reads != POOLED and not setting.profile.eliminates and setting.manner.observer is None:
+    plain = not setting.profile.eliminates and not hard
+    if reads != POOLED and plain and setting.manner.observer is None:
         return forward(*args, **kwargs)
-    if not setting.profile.eliminates and family.causal and not can_shorten(past):
+    if plain and family.causal and not can_shorten(past):
         return forward(*args, **kwargs)
-    require_shortenable(past)
-    if arguments.get("output_attentions") or base.config.output_attentions:
-        raise ValueError(
-            "output_attentions=True: elimination does not keep attention probabilities; at_profile(..., observer=) "
-            "hands over what each word-vector received"
-        )
-    mask = _mask(arguments, inputs)
+    require_shortenable(past, hard)
+    refuse_probabilities(base, arguments)
+    mask = mask_of(arguments, inputs)
     if last == 1 and mask is not None and not bool(mask[:, -1].all()):
         raise ValueError(
             "attention_mask hides the last column of some texts, from which generation goes on: pad on the left "
@@ -117,6 +122,7 @@ def base_forward(base: Any, *args: Any, **kwargs: Any) -> Any:
         reads=reads,
         manner=setting.manner,
         causal=family.causal,
+        hard=elimination.hard,
     )
     if "attention_mask" in kwargs:
         kwargs["attention_mask"] = None  # who is real travels in the call; transformers need not build a mask
@@ -130,7 +136,7 @@ def _before_last(setting: Setting, last: int, arguments: Mapping[str, Any], inpu
     """
     if setting.manner.prompt is not None or not setting.profile.eliminates:
         return setting
-    mask = _mask(arguments, inputs)
+    mask = mask_of(arguments, inputs)
     if mask is not None and not bool(mask[:, -last:].all()):
         return setting
     lengths = [inputs.shape[1]] * len(inputs) if mask is None else mask.sum(dim=1).tolist()
@@ -150,20 +156,14 @@ def _reads(elimination: Elimination, setting: Setting, last: int | None) -> str:
     return elimination.reads
 
 
-def _mask(arguments: Mapping[str, Any], inputs: Tensor) -> Tensor | None:
-    mask = arguments.get("attention_mask")
-    if mask is not None and mask.ndim != 2:
-        raise ValueError(f"attention_mask of {mask.ndim} dimensions: elimination needs (batch, length), or none")
-    return None if mask is None else mask.to(device=inputs.device, dtype=torch.bool)
-
-
-def _decoding(base: Any, arguments: Mapping[str, Any], inputs: Tensor) -> Decoding:
+def _decoding(base: Any, arguments: Mapping[str, Any], inputs: Tensor, hard: HardAttention) -> Decoding:
     return Decoding(
         arguments["past_key_values"],
-        _mask(arguments, inputs),
+        mask_of(arguments, inputs),
         inputs.shape[1],
         base.config._attn_implementation,
         base.dtype,
+        hard,
     )
 
 
@@ -180,7 +180,10 @@ def layer_forward(layer: Any, hidden: Tensor, *args: Any, **kwargs: Any) -> Any:
     call, family = kwargs.pop(_ARGUMENT)
     given = {**dict(zip(parameters(type(layer).forward)[1:], args, strict=False)), **kwargs}
     if isinstance(call, Decoding):
-        given["attention_mask"] = call.mask(getattr(layer, MARK), given.get("attention_mask"))
+        index = getattr(layer, MARK)
+        if call.hard.layers[index] is not None and attends(layer):
+            return family.result(decoding_step(layer, index, call, family, given, hidden), None)
+        given["attention_mask"] = call.mask(index, given.get("attention_mask"))
         return _previous_forward(layer)(hidden, **given)
     run = partial(_restoring if call.reads == ALL else _packed, layer, call, family, given)
     bias = family.bias(layer, call.entering[0].length, given)
@@ -209,7 +212,7 @@ def _packed(layer: Any, call: Call, family: Family, given: Mapping[str, Any], hi
     call.leave(index, leaving)
     rows = family.feed_forward(layer, family.project(layer, context, residual))
     if index == call.layers - 1 and call.causal:
-        return _at_positions(rows, leaving)
+        return at_positions(rows, leaving)
     if trims:
         return rows[:, None]
     return rows if leaving.ragged and index < call.layers - 1 else leaving.frame(rows)
@@ -240,19 +243,25 @@ def _attended(
     asking: Tensor | None,
     bias: Tensor | None,
 ) -> Tensor:
-    """Contexts of all that enter a layer, (rows, width), or of the pooled position, (batch, width)."""
+    """Contexts of all that enter a layer, (rows, width), or of the pooled position, (batch, width).
+
+    The width is 0 where the attention block was removed.
+    """
     index: int = getattr(layer, MARK)
     entering = call.entering[index]
-    if not attends(layer):
-        return _unattended(layer, call, given, rows, asking)
-    query, key, value = family.states(layer, rows, asking, entering, given)
     past = given.get("past_key_values")
+    if not attends(layer):
+        if past is not None:
+            cache_nobody(past, index, entering, rows, call.after)
+        return rows.new_empty(len(rows if asking is None else asking), 0)
+    query, key, value = family.states(layer, rows, asking, entering, given)
     if past is not None:
         # Beside int8 maps attention may run in bf16; decoding goes on in the model's own type.
-        _cache(past, index, entering, key.to(rows.dtype), value.to(rows.dtype), call.after)
+        cache_states(past, index, entering, key.to(rows.dtype), value.to(rows.dtype), call.after)
     scale, dropout = family.attention(layer)
-    own = own_bias(layer, bias)
-    context = attention(
+    own, most = own_bias(layer, bias), call.hard.layers[index]
+    attend = attention if most is None else partial(hard_attention, most)
+    context = attend(
         query,
         key,
         value,
@@ -264,36 +273,6 @@ def _attended(
         listener=call.listener(index),
     )
     return entering.rows(context) if asking is None else context[:, 0]
-
-
-def _unattended(layer: Any, call: Call, given: Mapping[str, Any], rows: Tensor, asking: Tensor | None) -> Tensor:
-    """The contexts of a layer whose attention block was removed: (rows, 0), or of the pooled position (batch, 0)."""
-    past = given.get("past_key_values")
-    if past is not None:
-        index: int = getattr(layer, MARK)
-        entering = call.entering[index]
-        columns = entering.length if index == 0 else entering.width
-        nobody = no_states(rows.new_empty(entering.batch, 0), columns)
-        store(past, index, nobody, nobody, entering.length, None if index == 0 else entering.real, call.after)
-    return rows.new_empty(len(rows) if asking is None else len(asking), 0)
-
-
-def _cache(past: Any, index: int, entering: Survivors, key: Tensor, value: Tensor, after: int) -> None:
-    """Keep a layer's keys and values; those of the first layer at every column, so that positions are counted right."""
-    if index > 0 or entering.origin is None:
-        store(past, index, key, value, entering.length, entering.real, after)
-        return
-    columns = (_at_positions(entering.rows(states.transpose(1, 2).flatten(2)), entering) for states in (key, value))
-    key, value = (split_heads(states, key.shape[3]) for states in columns)
-    store(past, index, key, value, entering.length, None)
-
-
-def _at_positions(rows: Tensor, alive: Survivors) -> Tensor:
-    """(rows, features) to (batch, n_0, features), zero where nobody is alive."""
-    if alive.origin is None:
-        return alive.frame(rows)
-    everyone = rows.new_zeros(alive.batch * alive.length, rows.shape[-1])
-    return everyone.index_copy(0, alive.origin, rows).view(alive.batch, alive.length, -1)
 
 
 def _put_back(everyone: Tensor, alive: Survivors, rows: Tensor) -> Tensor:

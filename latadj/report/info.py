@@ -114,6 +114,7 @@ class Info:
     validation : metrics of each stage of fine-tuning
     here : the device that commands run on now
     run, seed : of the fine-tuning
+    hard_attention : for each layer the keys that a query attends to, or their share; None if all in every layer
     warnings : each a line that says what to do
     """
 
@@ -129,6 +130,7 @@ class Info:
     calibration: dict[str, Any] = field(default_factory=dict)
     run: str | None = None
     seed: int | None = None
+    hard_attention: list[int | float | None] | None = None
     warnings: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:

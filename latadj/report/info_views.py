@@ -8,6 +8,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from latadj.elimination.hard import HardAttention
 from latadj.report.console import console
 from latadj.report.info import DialInfo, Info, Position
 
@@ -56,6 +57,8 @@ def _facts(info: Info) -> list[tuple[str, str]]:
         found.append(("at most", f"{purpose['max_length']} tokens, {purpose['batch_size']} texts a batch"))
     if info.seed is not None or info.run is not None:
         found.append(("made by", f"seed {info.seed}, run {info.run}"))
+    if info.hard_attention is not None:
+        found.append(("hard attention", HardAttention.from_json(info.hard_attention).text()))
     if info.dial is not None:
         found += _dial_facts(info.dial, info.calibration)
     return found
