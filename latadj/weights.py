@@ -40,7 +40,7 @@ def read_headers(folder: Path) -> Weights:
     """
     formats: Counter[str] = Counter()
     size = 0
-    for path in _files(folder):
+    for path in weight_files(folder):
         if not path.is_file():
             raise ValueError(f"{path}: no such file, though the index beside it names it; copy the folder anew")
         try:
@@ -63,7 +63,14 @@ def shape_of(config: dict[str, Any]) -> tuple[int | None, int | None, int | None
     return first(LAYERS), first(WIDTH), first(HEADS)
 
 
-def _files(folder: Path) -> list[Path]:
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a saved model, whether they are there or not.
+
+    Raises
+    ------
+    ValueError
+        if the index of several files is damaged.
+    """
     index = folder / "model.safetensors.index.json"
     if (folder / "model.safetensors").is_file() or not index.is_file():
         return [folder / "model.safetensors"]

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from datasets import Dataset
 from torch import Tensor
@@ -16,16 +15,14 @@ from latadj.commands.session import Session
 from latadj.config import PruneConfig
 from latadj.device import trains_in_bf16
 from latadj.elimination.attach import attached
-from latadj.elimination.cost import flops
 from latadj.elimination.families import family_of, layer_shapes, layers_of
-from latadj.elimination.profile import Profile
 from latadj.exam import Exam
 from latadj.predict import predict
 from latadj.pruning.judge import Answers
 from latadj.pruning.parts import Part
 from latadj.pruning.search import Cost
 from latadj.pruning.significance import Significance
-from latadj.pruning.size import parameters
+from latadj.pruning.size import mean_flops, parameters
 from latadj.pruning.surgery import lefts_of, remove, without
 from latadj.training.collate import TEACHER, Collator
 from latadj.training.fit import fit
@@ -140,10 +137,8 @@ class PruneSubject:
 
     def flops(self) -> float:
         """FLOPs of the mean text that the model is judged on, as it stands."""
-        model, lengths = self.session.model, self.judging.lengths
-        shapes = layer_shapes(model)
-        keep = Profile.full(len(shapes)).keep
-        return float(np.mean(flops(shapes, keep, lengths, attached(model).reads)))
+        model = self.session.model
+        return mean_flops(layer_shapes(model), self.judging.lengths, attached(model).reads)
 
     def weigh(self) -> None:
         """Fill in what each part costs; parts of one layer that have the same size are weighed once."""

@@ -28,6 +28,11 @@ class LayerShape:
     attention: int
     causal: bool = False
 
+    @property
+    def attends(self) -> bool:
+        """Whether the layer has attention; a pruned one may have none."""
+        return self.attention > 0
+
 
 def kept(ratio: np.ndarray, lengths: np.ndarray, at_least: int = 1) -> np.ndarray:
     """Word-vectors that keep ratios leave of each length: ``max(at_least, ceil(ratio * n_0))``, at most ``n_0``."""
@@ -77,7 +82,7 @@ def layer_flops(
     -------
     (layers, sequences) FLOPs as float64
     """
-    attending = [shape.attention > 0 for shape in shapes]
+    attending = [shape.attends for shape in shapes]
     counts = schedule(held(keep, attending), np.asarray(lengths), reads, protected).astype(np.float64)
     found = np.zeros((len(shapes), counts.shape[1]))
     for layer, shape in enumerate(shapes):

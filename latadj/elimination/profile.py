@@ -124,8 +124,8 @@ class Dial:
 
     @property
     def attending(self) -> list[bool]:
-        """Which layers have attention to choose by; a pruned one may have none."""
-        return [shape.attention > 0 for shape in self.shapes]
+        """Which layers have attention to choose by."""
+        return [shape.attends for shape in self.shapes]
 
     def with_family(self, family: str) -> "Dial":
         """The same dial with another family of profiles."""

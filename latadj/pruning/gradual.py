@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from latadj.pruning.judge import Judge, Verdict
 from latadj.pruning.parts import Part
-from latadj.pruning.search import BLOCKS, Candidate, Subject, Trail
+from latadj.pruning.search import BLOCKS, Candidate, Subject, Trail, is_last, went_with_block, within
 
 # Of what is left to a budget, a step takes at least this share of all, so that it comes to an end.
 LEAST_STEP = 1e-3
@@ -139,7 +139,7 @@ def choose(
                 continue
             inside, saving = rest, savings[part]
             if part.kind in BLOCKS:
-                whole = [other for other in everything if _within(other, part)]
+                whole = [other for other in everything if within(other, part)]
                 # What stands around the parts of a block, and those of them that are left.
                 saving -= sum(savings[other] for other in whole if other not in inside)
             hurt = sum(harm[other] for other in inside)
@@ -151,22 +151,13 @@ def choose(
         chosen.append(part)
         out.add(part)
         saved += saving
-    return [part for part in chosen if part.kind in BLOCKS or not _block_of(part, chosen)]
+    return [part for part in chosen if part.kind in BLOCKS or not went_with_block(part, chosen)]
 
 
 def _rest(part: Part, everything: Sequence[Part], out: set[Part]) -> list[Part] | None:
     """The heads or neurons that go with a part; None where it is out already, or is the last of its block."""
-    if part in out or _block_of(part, out):
+    if part in out or went_with_block(part, out):
         return None
     if part.kind in BLOCKS:
-        return [other for other in everything if _within(other, part) and other not in out]
-    alike = [other for other in everything if (other.kind, other.layer) == (part.kind, part.layer)]
-    return None if all(other == part or other in out for other in alike) else [part]
-
-
-def _within(part: Part, block: Part) -> bool:
-    return part.layer == block.layer and BLOCKS.get(block.kind) == part.kind
-
-
-def _block_of(part: Part, among: Any) -> bool:
-    return any(_within(part, block) for block in among)
+        return [other for other in everything if within(other, part) and other not in out]
+    return None if is_last(part, everything, out) else [part]

@@ -8,12 +8,10 @@ from scipy.optimize import nnls
 from transformers import PreTrainedModel
 
 from latadj.elimination.attach import attached
-from latadj.elimination.cost import flops
 from latadj.elimination.families import layer_shapes
-from latadj.elimination.profile import Profile
 from latadj.pruning.parts import Part
 from latadj.pruning.search import BLOCKS, Cost
-from latadj.pruning.size import parameters
+from latadj.pruning.size import mean_flops, parameters
 from latadj.pruning.surgery import lefts_of
 
 
@@ -57,10 +55,8 @@ class Structured:
     def of(cls, model: PreTrainedModel, lengths: np.ndarray) -> "Structured":
         """That of a model as it stands, with elimination attached."""
         shapes, reads = layer_shapes(model), attached(model).reads
-        keep = Profile.full(len(shapes)).keep
-        every = float(np.mean(flops(shapes, keep, lengths, reads)))
-        without = [replace(shape, feed_forward=0) for shape in shapes]
-        attention = float(np.mean(flops(without, keep, lengths, reads)))
+        every = mean_flops(shapes, lengths, reads)
+        attention = mean_flops([replace(shape, feed_forward=0) for shape in shapes], lengths, reads)
         lefts = lefts_of(model)
         return cls(
             attention,

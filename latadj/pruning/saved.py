@@ -1,6 +1,5 @@
 """Pruned models in files: transformers builds whole layers, so the shapes come from the pruning map."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from transformers import PreTrainedModel
 
 from latadj.elimination.structure import Structure
 from latadj.pruning.surgery import apply
+from latadj.weights import weight_files
 
 
 def load_pruned(
@@ -30,7 +30,10 @@ def load_pruned(
     """
     model: PreTrainedModel = auto.from_config(config, dtype=torch.float32)
     apply(model, structure)
-    saved, own = _weights(folder), model.state_dict()
+    saved: dict[str, Tensor] = {}
+    for path in weight_files(folder):
+        saved |= load_file(path)
+    own = model.state_dict()
     unlike = {name for name, weight in saved.items() if name in own and own[name].shape != weight.shape}
     if unlike and not fresh:
         name = min(unlike)
@@ -40,11 +43,3 @@ def load_pruned(
     missing = set(model.load_state_dict(whole, strict=False).missing_keys)
     model.tie_weights()
     return model.eval(), missing - set(model.all_tied_weights_keys)  # what shares another's weights is saved once
-
-
-def _weights(folder: Path) -> dict[str, Tensor]:
-    index = folder / "model.safetensors.index.json"
-    if (folder / "model.safetensors").is_file() or not index.is_file():
-        return load_file(folder / "model.safetensors")
-    names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    return {name: weight for part in names for name, weight in load_file(folder / part).items()}

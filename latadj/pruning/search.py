@@ -1,6 +1,6 @@
 """Greedy search for the parts of a model that its task does not need: try one, judge, keep it out or put it back."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -145,11 +145,12 @@ def search(
     """
     parts = {part.name: part for part in subject.parts}
     subject.remove([parts[name] for name in trail.removed])
+    gone = {parts[name] for name in trail.removed}
     tried = {candidate.name for candidate in trail.candidates}
     before = judge(subject.ask())
     for stage, members in stages(subject.parts):
         if stage not in trail.orders:
-            open_ = [part for part in members if not _inside_removed(part, trail, parts)]
+            open_ = [part for part in members if not went_with_block(part, gone)]
             trail.orders[stage] = [part.name for part in _ordered(subject, open_)]
             remember()
         settled = len(members) - len(trail.orders[stage])
@@ -160,7 +161,7 @@ def search(
             if name in tried:
                 advance(1, "as before")
                 continue
-            if _is_last(part, subject.parts, trail, parts):
+            if is_last(part, subject.parts, gone):
                 # Without it nothing is left of its block, and that was tried.
                 advance(1, f"{name} is the last of its block")
                 continue
@@ -169,6 +170,7 @@ def search(
             trail.candidates.append(Candidate.of(part, subject.costs[part], before, after, kept=not after.passes))
             if after.passes:
                 subject.remove([part])
+                gone.add(part)
                 before = after
             remember()
             advance(1, f"{name} {'out' if after.passes else 'stays'}")
@@ -204,16 +206,19 @@ def _ordered(subject: Subject, parts: list[Part]) -> list[Part]:
     return [*probed, *(part for part in inside if part not in set(least))]
 
 
-def _inside_removed(part: Part, trail: Trail, parts: Mapping[str, Part]) -> bool:
-    """Whether a part went with its whole block."""
-    gone = [parts[name] for name in trail.removed]
-    return any(block.layer == part.layer and BLOCKS.get(block.kind) == part.kind for block in gone)
+def went_with_block(part: Part, gone: Collection[Part]) -> bool:
+    """Whether the whole block that a part is in is among those that are out."""
+    return any(within(part, block) for block in gone)
 
 
-def _is_last(part: Part, everything: Sequence[Part], trail: Trail, parts: Mapping[str, Part]) -> bool:
-    """Whether a part is all that is left of its block."""
+def is_last(part: Part, everything: Sequence[Part], gone: Collection[Part]) -> bool:
+    """Whether a head or a group of neurons is all that is left of its block."""
     if part.kind in BLOCKS:
         return False
-    gone = {parts[name] for name in trail.removed}
     alike = [other for other in everything if (other.kind, other.layer) == (part.kind, part.layer)]
     return all(other == part or other in gone for other in alike)
+
+
+def within(part: Part, block: Part) -> bool:
+    """Whether a part is a head or a group of neurons of a block."""
+    return part.layer == block.layer and BLOCKS.get(block.kind) == part.kind

@@ -1,9 +1,12 @@
-"""What a model weighs."""
+"""What a model weighs, and what a text costs it."""
 
+from collections.abc import Sequence
+
+import numpy as np
 from torch import nn
 from transformers import PreTrainedModel
 
-from latadj.elimination.families import layers_of
+from latadj.elimination.cost import LayerShape, flops
 
 
 def parameters(model: PreTrainedModel) -> int:
@@ -14,6 +17,6 @@ def parameters(model: PreTrainedModel) -> int:
     return sum(weight.numel() for weight in model.parameters() if id(weight) not in embeddings)
 
 
-def layer_parameters(model: PreTrainedModel) -> list[int]:
-    """Parameters of each layer in which word-vectors are eliminated."""
-    return [sum(weight.numel() for weight in layer.parameters()) for layer in layers_of(model)]
+def mean_flops(shapes: Sequence[LayerShape], lengths: np.ndarray, reads: str) -> float:
+    """FLOPs of the mean text where nothing is eliminated; parameters as in `latadj.elimination.cost.flops`."""
+    return float(np.mean(flops(shapes, [1.0] * len(shapes), lengths, reads)))

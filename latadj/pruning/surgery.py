@@ -18,6 +18,7 @@ from transformers.pytorch_utils import Conv1D
 from latadj.elimination.absent import shadow
 from latadj.elimination.families import Family, family_of, layers_of
 from latadj.elimination.lower import is_lowered
+from latadj.elimination.maps import weight_of
 from latadj.elimination.structure import LEFT, Anatomy, Left, Structure, left_of
 
 if TYPE_CHECKING:
@@ -49,8 +50,8 @@ def lefts_of(model: PreTrainedModel) -> list[Left]:
 def whole(family: Family, layer: Any) -> Left:
     """All that there is in a layer which was not pruned."""
     anatomy = family.anatomy(layer)
-    heads = _weight(layer, anatomy.output).shape[1] // anatomy.head_inputs
-    return Left.whole(heads, _weight(layer, anatomy.outer).shape[1])
+    output, outer = (weight_of(attrgetter(path)(layer)) for path in (anatomy.output, anatomy.outer))
+    return Left.whole(output.shape[1] // anatomy.head_inputs, outer.shape[1])
 
 
 def remove(model: PreTrainedModel, parts: Sequence["Part"]) -> None:
@@ -117,10 +118,9 @@ def _cut(family: Family, layer: Any, before: Left, after: Left) -> Callable[[], 
     """Cut one layer down; returns what undoes it."""
     anatomy, had = family.anatomy(layer), left_of(layer)
     block = attrgetter(anatomy.block)(layer)
-    own = block.__dict__.get("forward")
     replaced: dict[str, nn.Module] = {}
     if after.heads != before.heads:
-        replaced |= _cut_heads(layer, anatomy, [before.heads.index(head) for head in after.heads])
+        replaced |= _cut_heads(layer, anatomy, [before.heads.index(head) for head in after.heads], len(before.heads))
     if after.neurons != before.neurons:
         place = {neuron: index for index, neuron in enumerate(before.neurons)}
         replaced |= _cut_neurons(layer, anatomy, [place[neuron] for neuron in after.neurons])
@@ -135,30 +135,19 @@ def _cut(family: Family, layer: Any, before: Left, after: Left) -> Callable[[], 
             else:
                 module.__dict__[LEFT] = left
         family.resize(layer, heads)
+        shadow(block, family.pruned_forward(layer))
 
     settle(replaced, after, len(after.heads))
-    shadow(block, family.pruned_forward(layer))
-
-    def undo() -> None:
-        settle(old, had, len(before.heads))
-        block.__dict__.pop("forward", None)
-        if own is not None:
-            block.__dict__["forward"] = own
-
-    return undo
+    return lambda: settle(old, had, len(before.heads))
 
 
-def _cut_heads(layer: Any, anatomy: Anatomy, kept: list[int]) -> dict[str, nn.Module]:
-    found: dict[str, nn.Module] = {}
-    for path, size in zip(anatomy.states, anatomy.per_head, strict=True):
-        part = attrgetter(path)(layer)
-        rows = members(kept, size)
-        width = _weight(layer, path).shape[0] // anatomy.pieces
-        every = torch.cat([rows + piece * width for piece in range(anatomy.pieces)])
-        found[path] = _sliced(part, every, outputs=True)
-    found[anatomy.output] = _sliced(
-        attrgetter(anatomy.output)(layer), members(kept, anatomy.head_inputs), outputs=False
-    )
+def _cut_heads(layer: Any, anatomy: Anatomy, kept: Sequence[int], of: int) -> dict[str, nn.Module]:
+    found: dict[str, nn.Module] = {
+        path: _sliced(attrgetter(path)(layer), rows, outputs=True)
+        for path, rows in zip(anatomy.states, state_rows(anatomy, kept, of), strict=True)
+    }
+    output = attrgetter(anatomy.output)(layer)
+    found[anatomy.output] = _sliced(output, members(kept, anatomy.head_inputs), outputs=False)
     return found
 
 
@@ -174,11 +163,12 @@ def members(kept: Sequence[int], size: int) -> Tensor:
     return (torch.tensor(kept, dtype=torch.long)[:, None] * size + torch.arange(size)).flatten()
 
 
-def _weight(layer: Any, path: str) -> Tensor:
-    """Weight of a map below a layer, (out, in)."""
-    part = attrgetter(path)(layer)
-    weight: Tensor = part.weight
-    return weight.T if isinstance(part, Conv1D) else weight
+def state_rows(anatomy: Anatomy, kept: Sequence[int], of: int) -> list[Tensor]:
+    """Outputs of the heads that are kept, of so many, in each of a layer's query, key and value maps."""
+    return [
+        torch.cat([members(kept, size) + piece * of * size for piece in range(anatomy.pieces)])
+        for size in anatomy.per_head
+    ]
 
 
 def _sliced(part: nn.Linear | Conv1D, kept: Tensor, *, outputs: bool) -> nn.Linear | Conv1D:

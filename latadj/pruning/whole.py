@@ -6,10 +6,10 @@ from operator import attrgetter
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
-from transformers.pytorch_utils import Conv1D
 
 from latadj.elimination.families import family_of, layers_of
-from latadj.pruning.surgery import lefts_of, members
+from latadj.elimination.maps import weight_of
+from latadj.pruning.surgery import lefts_of, members, state_rows
 
 
 @torch.no_grad()
@@ -32,12 +32,8 @@ def made_whole(model: PreTrainedModel) -> PreTrainedModel:
     )
     for layer, source, left in zip(layers_of(found), layers_of(model), lefts, strict=True):
         anatomy = family.anatomy(layer)
-        for path, size in zip(anatomy.states, anatomy.per_head, strict=True):
-            width = left.of_heads * size
-            rows = members(left.heads, size)
-            _fill(
-                layer, source, path, torch.cat([rows + piece * width for piece in range(anatomy.pieces)]), outputs=True
-            )
+        for path, rows in zip(anatomy.states, state_rows(anatomy, left.heads, left.of_heads), strict=True):
+            _fill(layer, source, path, rows, outputs=True)
         _fill(layer, source, anatomy.output, members(left.heads, anatomy.head_inputs), outputs=False)
         neurons = torch.tensor(left.neurons, dtype=torch.long)
         for path in anatomy.inner:
@@ -49,8 +45,7 @@ def made_whole(model: PreTrainedModel) -> PreTrainedModel:
 def _fill(layer: nn.Module, source: nn.Module, path: str, kept: Tensor, *, outputs: bool) -> None:
     """Put a pruned map's weights at their places in a whole one, whose others are zero."""
     target, part = attrgetter(path)(layer), attrgetter(path)(source)
-    weight = part.weight.T if isinstance(part, Conv1D) else part.weight
-    into = target.weight.T if isinstance(target, Conv1D) else target.weight
+    weight, into = weight_of(part), weight_of(target)
     into.zero_()
     if target.bias is not None:
         target.bias.zero_()

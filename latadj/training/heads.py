@@ -73,9 +73,13 @@ class DistilledLoss:
     def __call__(self, model: Any, batch: Batch) -> Tensor:
         batch, targets = _apart(batch, self.outputs)
         wanted, places = batch.pop(TEACHER), batch.pop(ASKED, None)
-        found = self.outputs(model, batch).float()
-        divergence = self.outputs.divergence(self.outputs.each(found, places), wanted)
-        return self.task_weight * self.outputs.loss(found, targets) + self.distill_weight * divergence
+        task, divergence = self.terms(self.outputs(model, batch).float(), targets, wanted, places)
+        return task + divergence
+
+    def terms(self, found: Tensor, targets: Batch, wanted: Any, places: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Both terms, weighted, of what a pass gave: the task's loss, and the divergence from the teacher."""
+        task = self.task_weight * self.outputs.loss(found, targets)
+        return task, self.distill_weight * self.outputs.divergence(self.outputs.each(found, places), wanted)
 
 
 class AdjustableLoss(AlongDial):
@@ -88,6 +92,7 @@ class AdjustableLoss(AlongDial):
     def __init__(self, dial: Dial, config: AdjustConfig, outputs: Outputs = HEAD) -> None:
         super().__init__(dial, config)
         self.outputs = outputs
+        self.each = DistilledLoss(outputs, task_weight=config.task_weight, distill_weight=config.distill_weight)
 
     def __call__(self, model: Any, batch: Batch) -> Tensor:
         batch, targets = _apart(batch, self.outputs)
@@ -97,9 +102,8 @@ class AdjustableLoss(AlongDial):
         for profile in self.passes():
             with at_profile(inner, profile):
                 found = self.outputs(model, batch).float()
-            total = total + self.config.task_weight * self.outputs.loss(found, targets)
-            divergence = self.outputs.divergence(self.outputs.each(found, places), wanted)
-            total = total + self.config.distill_weight * divergence
+            task, divergence = self.each.terms(found, targets, wanted, places)
+            total = total + task + divergence
         return total
 
 
