@@ -6,8 +6,6 @@ from dataclasses import asdict, astuple, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from latadj import checkpoint
 from latadj.calibration import (
     PLAIN_FAMILIES,
@@ -21,7 +19,7 @@ from latadj.calibration import (
 )
 from latadj.commands.session import Session, as_dict, open_checkpoint, open_pretrained
 from latadj.config import CalibrateConfig
-from latadj.device import place, trains_in_bf16
+from latadj.device import place
 from latadj.elimination.attach import attach, attached
 from latadj.elimination.lower import lower
 from latadj.elimination.profile import Dial
@@ -80,7 +78,10 @@ def run(session: Session) -> dict[str, Any]:
     config = session.config
     assert isinstance(config, CalibrateConfig)
     calibration = config.calibration
-    questions = session.questions(calibration.examples, autocast=_fast(session))
+    questions = session.questions(
+        calibration.examples,
+        autocast=session.training_dtype,  # ranking needs no more, and it is a long search
+    )
     folder, work = Path(config.checkpoint), Path(config.folder) / "calibrate"
     sidecar = read_sidecar(folder)
     contribution, tried = None, list[Trial]()
@@ -174,11 +175,6 @@ def _searched(session: Session, dial: Dial, questions: Questions) -> Dial:
         log.warning("no search was made, so the dial stands on family=%s", family)
         return dial.with_family(family)
     return dial.with_family(config.calibration.family)
-
-
-def _fast(session: Session) -> torch.dtype | None:
-    """Ranking profiles needs no more than the precision the model was trained in, and it is a long search."""
-    return torch.bfloat16 if trains_in_bf16(session.config.device, session.device) else None
 
 
 def measure_device(session: Session, dial: Dial) -> Device:

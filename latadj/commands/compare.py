@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from datasets import Dataset
 from transformers import PreTrainedModel
 
 from latadj import checkpoint
@@ -35,11 +36,13 @@ def run(comparing: Comparing) -> Comparison:
     """Choose speedups on validation text, then read the test split once, and let all take turns before the clock."""
     config = comparing.config
     reference = _validate(comparing)
-    comparison = _score(comparing, reference)
+    tests = {name: comparing.session.encoded(part) for name, part in comparing.session.splits.tests.items()}
+    rows = rows_of(next(iter(tests.values())))
+    comparison = _score(comparing, reference, tests, rows)
     if config.compare.memory:
         _weigh(comparing, comparison)
     if config.measure.batches > 0:
-        _time(comparing, comparison)
+        _time(comparing, comparison, rows)
     work = Path(config.folder) / "compare"
     write_json(work / "prune.json", comparison.to_json())
     write_text(work / "compare.csv", comparison_csv(comparison))
@@ -81,13 +84,20 @@ def _within(tried: Tried, most: float) -> bool:
     return 100 * tried.drop <= most + 1e-9
 
 
-def _score(comparing: Comparing, validation: float) -> Comparison:
-    """Metric and drop of every contestant at its speedup, sizes and FLOPs, without the clock."""
+def _score(
+    comparing: Comparing, validation: float, encoded: dict[str, Dataset], rows: list[dict[str, Any]]
+) -> Comparison:
+    """Metric and drop of every contestant at its speedup, sizes and FLOPs, without the clock.
+
+    Parameters
+    ----------
+    validation : the reference's metric on validation text
+    encoded : the tests by name; ``rows`` are those of the first
+    """
     config, session = comparing.config, comparing.session
     examples = session.splits.tests
-    encoded = {name: session.encoded(part) for name, part in examples.items()}
     first = next(iter(examples))
-    labels, rows = session.kind.references(examples[first]), rows_of(encoded[first])
+    labels = session.kind.references(examples[first])
     lengths, protected = np.array([len(row["input_ids"]) for row in rows]), protected_counts(rows)
     plain = comparing.contestants[0]
 
@@ -107,6 +117,7 @@ def _score(comparing: Comparing, validation: float) -> Comparison:
                 settled = one.session.kind.settled
             scored = score(config.task.metric, said[first], full, labels, config.seed)
             profile = one.profile(one.tried[-1].speedup)
+            needed = cost(one, profile)
             found.append(
                 ModelRow(
                     name=one.source.name,
@@ -126,8 +137,8 @@ def _score(comparing: Comparing, validation: float) -> Comparison:
                     parameters=one.size.parameters,
                     parameters_total=one.size.total,
                     file_bytes=one.size.file_bytes,
-                    flops_speedup=whole / cost(one, profile),
-                    flops_over_plain=own / cost(one, profile),
+                    flops_speedup=whole / needed,
+                    flops_over_plain=own / needed,
                     settled=settled,
                 )
             )
@@ -166,11 +177,10 @@ def _model_of(folder: str, head: str) -> PreTrainedModel:
     return checkpoint.load(folder, head=head)[0]
 
 
-def _time(comparing: Comparing, comparison: Comparison) -> None:
+def _time(comparing: Comparing, comparison: Comparison, rows: list[dict[str, Any]]) -> None:
     """Fill in the clock's part of every row: all of them and the reference take turns in one run."""
     config, session = comparing.config, comparing.session
-    rows = rows_of(session.encoded(next(iter(session.splits.tests.values()))))
-    batches = batches_to_time(session, rows)["bucketed"]
+    batches = batches_to_time(session, rows, config.measure.batches)["bucketed"]
 
     def full(batch: Batch) -> object:
         with torch.inference_mode():

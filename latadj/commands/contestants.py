@@ -18,7 +18,7 @@ from latadj.config import SweepConfig
 from latadj.device import computes_in_bf16
 from latadj.elimination.attach import at_profile, attached, detach
 from latadj.elimination.cost import LayerShape
-from latadj.elimination.families import family_of, layers_of
+from latadj.elimination.families import layer_shapes
 from latadj.elimination.lower import route_of
 from latadj.elimination.profile import Dial, Profile
 from latadj.precision import kernels
@@ -144,7 +144,7 @@ def _lowered(config: SweepConfig, source: Compared, session: Session, precisions
     """A model in each precision; the session's own stays in fp32."""
     model = session.model
     size = Size(
-        tuple(family_of(model).shape(layer) for layer in layers_of(model)),
+        layer_shapes(model),
         parameters(model),
         sum(parameter.numel() for parameter in model.parameters()),
         read_headers(source.folder).bytes,

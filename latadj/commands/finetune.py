@@ -1,34 +1,37 @@
 """latadj finetune: plain fine-tuning, then ACC, then adjustable fine-tuning along the dial."""
 
-import json
 import logging
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import torch
 from datasets import Dataset
 from transformers import set_seed
 
 from latadj import checkpoint
 from latadj.calibration import make_dial, measure_contribution, windows_to_try
 from latadj.commands.session import Session, as_dict, head_of, known_labels, set_up, with_examples
+from latadj.commands.stages import (
+    drop_attention,
+    refuse_other_settings,
+    settings_of,
+    taught_rows,
+    training_rows,
+)
 from latadj.config import FinetuneConfig, StageConfig
 from latadj.device import trains_in_bf16
 from latadj.elimination.attach import attach, attached, detach
-from latadj.elimination.families import family_of, layers_of
+from latadj.elimination.families import family_of
 from latadj.elimination.profile import Dial
 from latadj.elimination.window import WHOLE
 from latadj.files import read_json, recover_folder, write_json
 from latadj.measure.environment import environment
-from latadj.predict import predict
 from latadj.report.console import progress
 from latadj.sidecar import Sidecar
-from latadj.training.collate import TEACHER
 from latadj.training.fit import fit
 from latadj.training.goal import Goal, Loss
 from latadj.training.heads import AdjustableLoss, head_goal
@@ -62,16 +65,11 @@ class State:
             if the run to go on with was started with other settings.
         """
         path = Path(config.folder) / "finetune" / "state.json"
-        settings = json.loads(json.dumps({key: as_dict(config)[key] for key in SETTINGS}))
+        settings = settings_of(config, SETTINGS)
         if not config.resume or not path.is_file():
             return cls(uuid4().hex, settings, {})
         found = cls(**read_json(path, "fine-tuning state", "start anew without resume=true"))
-        changed = [key for key in SETTINGS if found.settings.get(key) != settings[key]]
-        if changed:
-            raise ValueError(
-                f"resume=true: the run in {config.folder} was started with other settings ({', '.join(changed)}); "
-                "give the same ones, or start anew without resume=true"
-            )
+        refuse_other_settings(config, found.settings, settings)
         for stage, made in (("plain", Path(config.folder) / "plain"), ("adjustable", Path(config.checkpoint))):
             recover_folder(made)
             if not made.is_dir():
@@ -156,8 +154,8 @@ def _plain(session: Session, config: FinetuneConfig, work: Path, common: dict[st
     stage = config.plain
     if stage.epochs == 0:
         return {}
-    train, goal = _rows(session, stage), _goal(session, stage)
-    _drop_attention(session, stage)
+    train, goal = training_rows(session, stage), _goal(session, stage)
+    drop_attention(session, stage)
     return fit(
         session.model,
         session.tokenizer,
@@ -176,13 +174,13 @@ def _adjust(
     """Adjustable fine-tuning of the session's plain model; its dial comes with the metrics."""
     set_seed(config.seed)
     model, tokenizer, stage = session.model, session.tokenizer, config.adjust
-    train, loss_of = _taught(session, config, _rows(session, stage))
+    train, loss_of = _taught(session, config)
     attach(model)
     dial = _dial(session, config)
     attach(model, dial)
     for dropout in family_of(model).hidden_dropouts(model):
         dropout.p = stage.dropout
-    _drop_attention(session, stage)
+    drop_attention(session, stage)
     metrics = fit(
         model,
         tokenizer,
@@ -200,24 +198,9 @@ def _adjust(
     return metrics, dial
 
 
-def _drop_attention(session: Session, stage: StageConfig) -> None:
-    if stage.attention_dropout is not None:
-        for layer in layers_of(session.model):
-            family_of(session.model).drop_attention(layer, stage.attention_dropout)
-
-
-def _rows(session: Session, stage: StageConfig) -> Dataset:
-    """The encoded training split, no more of it than the stage has steps for."""
-    train = session.encoded(session.splits.train, replace(session.config.task, **stage.cuts()))
-    if stage.max_steps is None:
-        return train
-    most = stage.max_steps * stage.accumulate * stage.batch_size
-    return train.shuffle(seed=session.config.seed).select(range(min(most, len(train))))
-
-
 def _goal(session: Session, stage: StageConfig, loss: Loss | None = None) -> Goal:
     """What the session's task asks of a model."""
-    task, examples, autocast = session.config.task, session.splits.validation, _autocast(session)
+    task, examples, autocast = session.config.task, session.splits.validation, session.training_dtype
     validation = session.encoded(examples)
     if task.kind != "generation":
         return head_goal(
@@ -231,32 +214,22 @@ def _goal(session: Session, stage: StageConfig, loss: Loss | None = None) -> Goa
     return language_goal(session.model, validation.to_list(), task, loss=loss, autocast=autocast)
 
 
-def _taught(
-    session: Session, config: FinetuneConfig, train: Dataset
-) -> tuple[Dataset | list[dict[str, Any]], Callable[[Dial], Loss]]:
-    """Training examples with what the session's plain model makes of them, and the loss that goes with a dial.
-
-    The teacher never changes, so one pass over the examples serves all epochs.
-    """
-    model, task, autocast = session.model, config.task, _autocast(session)
-    if task.kind == "generation":
-        with progress("teacher", len(train)) as steps:
-            teacher, rows = taught(
-                model, train.to_list(), batch_size=task.batch_size, autocast=autocast, advance=steps.advance
-            )
-        return rows, lambda dial: AdjustableLanguageLoss(dial, config.adjust, teacher)
-    answers = predict(model, session.tokenizer, train, outputs=session.outputs.raw(), autocast=autocast)
-    wanted = [answer.tolist() for answer in answers]
-    return train.add_column(TEACHER, wanted), lambda dial: AdjustableLoss(dial, config.adjust, session.outputs)
-
-
-def _autocast(session: Session) -> torch.dtype | None:
-    return torch.bfloat16 if trains_in_bf16(session.config.device, session.device) else None
+def _taught(session: Session, config: FinetuneConfig) -> tuple[Dataset | list[dict[str, Any]], Callable[[Dial], Loss]]:
+    """Training examples with what the session's plain model makes of them, and the loss that goes with a dial."""
+    if config.task.kind != "generation":
+        rows = taught_rows(session, config.adjust)
+        return rows, lambda dial: AdjustableLoss(dial, config.adjust, session.outputs)
+    train, size = training_rows(session, config.adjust).to_list(), config.task.batch_size
+    with progress("teacher", len(train)) as steps:
+        teacher, prompts = taught(
+            session.model, train, batch_size=size, autocast=session.training_dtype, advance=steps.advance
+        )
+    return prompts, lambda dial: AdjustableLanguageLoss(dial, config.adjust, teacher)
 
 
 def _dial(session: Session, config: FinetuneConfig) -> Dial:
     calibration, model = config.calibration, session.model
-    questions = session.questions(calibration.examples, autocast=_autocast(session))
+    questions = session.questions(calibration.examples, autocast=session.training_dtype)
     window = windows_to_try(calibration)[0] if attached(model).family.causal else WHOLE
     contribution = measure_contribution(model, questions, score=calibration.score, window=window)
     shown = ", ".join(f"{value:.2f}" for value in contribution.layer_acc)

@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from latadj import checkpoint
+from latadj.commands.prune_outcome import save_pruned, size_of
 from latadj.commands.prune_speed import Clock
 from latadj.commands.prune_state import PruneState
-from latadj.commands.prune_subject import Examples, PruneSubject
-from latadj.commands.session import Session, as_dict, open_checkpoint
+from latadj.commands.prune_subject import PruneSubject, split
+from latadj.commands.session import as_dict, open_checkpoint
 from latadj.config import PruneConfig
 from latadj.files import write_json
 from latadj.measure.environment import environment
@@ -25,16 +23,11 @@ from latadj.pruning.parts import parts_of
 from latadj.pruning.purses import ParameterPurse, Structured, TimePurse
 from latadj.pruning.search import search
 from latadj.pruning.size import parameters
-from latadj.pruning.surgery import lefts_of
 from latadj.pruning_checks import budgets_of
 from latadj.report.console import progress
-from latadj.report.pruning import Compared, LayerLeft, PrunedModel, PruneResult, Size, plot_structure, print_pruning
-from latadj.sidecar import WEIGHTS, Sidecar, read_sidecar
-from latadj.tasks.splits import split_by_hash
+from latadj.report.pruning import PruneResult, plot_structure, print_pruning
 
 log = logging.getLogger("latadj")
-# Fewer texts say nothing of a model, whatever they say of it.
-FEWEST = 8
 
 
 @dataclass
@@ -62,7 +55,7 @@ def prepare(config: PruneConfig) -> Pruning:
     state = PruneState.of(config)
     session = open_checkpoint(config)
     config = session.config  # type: ignore[assignment]  # with the labels that the examples have
-    subject = PruneSubject.of(session, _split(session), Path(config.folder) / "prune")
+    subject = PruneSubject.of(session, split(session), Path(config.folder) / "prune")
     if not state.parts:
         state.parts = parts_of(session.model, config.prune.groups, subject.gradients().neurons)
     subject.parts = state.parts
@@ -95,7 +88,7 @@ def run(pruning: Pruning) -> PruneResult:
     if not (config.resume and (work / "state.json").is_file()):
         state.start(work)
     judge, confirm = _judges(subject)
-    full = _size(subject, Path(config.checkpoint))
+    full = size_of(subject, Path(config.checkpoint))
     log.info(
         "full model: %s %.4f on %d texts that judge, %.4f on %d that confirm",
         *(config.task.metric, judge.own.metric, len(subject.examples.judging)),
@@ -161,7 +154,7 @@ def _by_accuracy(pruning: Pruning, judge: Judge, confirm: Judge) -> None:
             before = after
         else:
             model.load_state_dict(weights)
-    state.models.append(_saved(pruning, confirm, before, None, recovered))
+    state.models.append(save_pruned(subject, pruning.clock, confirm, before, budget=None, recovered=recovered))
     state.write(pruning.work)
 
 
@@ -179,7 +172,8 @@ def _to_budgets(pruning: Pruning, judge: Judge, confirm: Judge, budgets: list[fl
 
     def reached(budget: float, verdict: Verdict) -> None:
         epochs = pruning.config.prune.recover_epochs
-        state.models.append(_saved(pruning, confirm, verdict, budget, epochs > 0))
+        found = save_pruned(subject, pruning.clock, confirm, verdict, budget=budget, recovered=epochs > 0)
+        state.models.append(found)
 
     tell = _remember(pruning)
 
@@ -226,59 +220,6 @@ def _remember(pruning: Pruning) -> Any:
     return remember
 
 
-def _saved(pruning: Pruning, confirm: Judge, judged: Verdict, budget: float | None, recovered: bool) -> PrunedModel:
-    """Confirm the model as it stands on texts that the search never saw, and save it."""
-    config, subject = pruning.config, pruning.subject
-    session = subject.session
-    confirmed = confirm(subject.confirming.sit(session.model))
-    low, high = confirmed.difference_ci
-    log.info(
-        "confirmed on %d other texts: %s %.4f, %+.4f (%+.4f to %+.4f) against the full model",
-        *(len(subject.examples.confirming), confirm.metric, confirmed.metric, confirmed.difference, low, high),
-    )
-    if confirm.clearly_worse(confirmed):
-        log.warning(
-            "the pruned model is clearly worse than prune.tolerance=%g allows on texts that the search never saw: "
-            "%s %+.4f (%+.4f to %+.4f); take a milder budget, more prune.recover_epochs or more validation text",
-            *(config.prune.tolerance, confirm.metric, confirmed.difference, low, high),
-        )
-    several = budget is not None and len(budgets_of(config)) > 1
-    folder = Path(f"{config.output}-{budget:g}" if several else config.output)
-    checkpoint.save(session.model, session.tokenizer, folder, _sidecar(pruning, judged, confirmed, budget))
-    measured = pruning.clock.speedup() if pruning.clock else None
-    return PrunedModel(
-        budget=budget,
-        folder=str(folder),
-        judged=Compared.of(len(subject.examples.judging), judged.metric - judged.difference, judged),
-        confirmed=Compared.of(len(subject.examples.confirming), confirmed.metric - confirmed.difference, confirmed),
-        size=_size(subject, folder),
-        layers=[
-            LayerLeft(list(left.heads), left.of_heads, len(left.neurons), left.of_neurons)
-            for left in lefts_of(session.model)
-        ],
-        recovered=recovered,
-        measured_speedup=measured.median if measured else None,
-        measured_ci=(measured.low, measured.high) if measured else None,
-    )
-
-
-def _sidecar(pruning: Pruning, judged: Verdict, confirmed: Verdict, budget: float | None) -> Sidecar:
-    """What goes beside the weights; the run that the full model comes from stays known."""
-    config = pruning.config
-    notes = {
-        **read_sidecar(Path(config.checkpoint)).notes,
-        "pruned": {
-            "objective": config.prune.objective,
-            "budget": budget,
-            "tolerance": config.prune.tolerance,
-            "judged": judged.metric,
-            "confirmed": confirmed.metric,
-            "seed": config.seed,
-        },
-    }
-    return Sidecar.of(config.task, None, notes)
-
-
 def _judges(subject: PruneSubject) -> tuple[Judge, Judge]:
     """Of the two parts of the validation split, by what the model, still whole, says of them."""
     config, model = subject.config, subject.session.model
@@ -295,18 +236,6 @@ def _judges(subject: PruneSubject) -> tuple[Judge, Judge]:
         for exam in (subject.judging, subject.confirming)
     )
     return judge, confirm
-
-
-def _size(subject: PruneSubject, folder: Path) -> Size:
-    """Size of the model as it stands, whose weights are in a folder."""
-    model = subject.session.model
-    files = [path for path in folder.glob("*.safetensors") if path.name in WEIGHTS or path.name.startswith("model-")]
-    return Size(
-        parameters(model),
-        sum(weight.numel() for weight in model.parameters()),
-        subject.flops(),
-        sum(path.stat().st_size for path in files),
-    )
 
 
 def _within_reach(pruning: Pruning) -> None:
@@ -329,33 +258,3 @@ def _within_reach(pruning: Pruning) -> None:
                 f"prune.budget={budget:g}: without any layer this model would be {fastest:.1f} times as fast here: "
                 "take a speedup below that"
             )
-
-
-def _split(session: Session) -> Examples:
-    """The validation split in two, by a hash of each text: what the search judges by, and what it never sees.
-
-    Raises
-    ------
-    ValueError
-        if one of them has too few texts.
-    """
-    config = session.config
-    assert isinstance(config, PruneConfig)
-    frame: Any = session.splits.validation.to_pandas()
-    # Questions about one context stay together.
-    columns = config.task.text[-1:] if config.task.kind == "question_answering" else config.task.text
-    columns = [name for name in columns if name in frame] or [name for name in frame if name != "label"]
-    # The validation split may have been cut out by the same hash, so the key has a salt.
-    rows = frame[columns].astype(str).itertuples(index=False, name=None)
-    keys = pd.Series([f"prune {config.seed}\t" + "\t".join(row) for row in rows], index=frame.index, dtype=str)
-    share = config.prune.confirm
-    parts = split_by_hash(frame, keys, {"judging": 1 - share, "confirming": share})
-    for name, part in parts.items():
-        if len(part) < FEWEST:
-            raise ValueError(
-                f"task {config.task.name}: of its {len(frame)} validation texts {len(part)} are for {name} "
-                f"(prune.confirm={share:g}), and fewer than {FEWEST} decide nothing: give more validation text with "
-                "'task.data_files={train:FILE,validation:FILE,test:FILE}' or task.split="
-            )
-    validation = session.splits.validation
-    return Examples(*(validation.select(parts[name].index.tolist()) for name in ("judging", "confirming")))

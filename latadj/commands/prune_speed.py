@@ -8,10 +8,10 @@ import torch
 from transformers import PreTrainedModel
 
 from latadj.commands.prune_subject import PruneSubject
+from latadj.commands.timing import batches_to_time
 from latadj.elimination.attach import attach, detach
 from latadj.elimination.lower import lower
 from latadj.elimination.maps import DTYPES, Route
-from latadj.measure.baselines import batches_of
 from latadj.measure.clock import Interval, speedup, take_turns
 from latadj.precision import fastest_route
 from latadj.pruning.parts import Part
@@ -33,11 +33,7 @@ class Clock:
     def __init__(self, subject: PruneSubject) -> None:
         session, config = subject.session, subject.config
         self.subject, self.session, self.seed = subject, session, config.seed
-        rows = rows_of(subject.judging.encoded)
-        batches = batches_of(
-            rows, session.tokenizer, batches=BATCHES, batch_size=config.task.batch_size, max_length=session.limit
-        )["bucketed"]
-        self.batches = [{name: part.to(session.device) for name, part in batch.items()} for batch in batches]
+        self.batches = batches_to_time(session, rows_of(subject.judging.encoded), BATCHES)["bucketed"]
         self.route: Route = fastest_route(session.model, config.device.precision, session.device)
         full = detach(copy.deepcopy(session.model)).eval()
         self.full = full.to(dtype=DTYPES[self.route.precision])

@@ -1,6 +1,5 @@
 """How far `latadj prune` has come, written down so that a kill at any moment loses no more than one candidate."""
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 from safetensors.torch import load_model, save_model
 from transformers import PreTrainedModel
 
-from latadj.commands.session import as_dict
+from latadj.commands.stages import refuse_other_settings, settings_of
 from latadj.config import PruneConfig
 from latadj.files import read_json, whole_file, write_json
 from latadj.pruning.gradual import Steps
@@ -47,18 +46,13 @@ class PruneState:
             if the run to go on with was started with other settings.
         """
         work = Path(config.folder) / "prune"
-        settings = json.loads(json.dumps({key: as_dict(config)[key] for key in SETTINGS}))
+        settings = settings_of(config, SETTINGS)
         if not config.resume or not (work / "state.json").is_file():
             return cls(settings)
         mend = "start anew without resume=true"
         found = read_json(work / "state.json", "pruning state", mend)
         plan = read_json(work / "plan.json", "pruning plan", mend)
-        changed = [key for key in SETTINGS if plan["settings"].get(key) != settings[key]]
-        if changed:
-            raise ValueError(
-                f"resume=true: the run in {config.folder} was started with other settings ({', '.join(changed)}); "
-                "give the same ones, or start anew without resume=true"
-            )
+        refuse_other_settings(config, plan["settings"], settings)
         steps = found["steps"]
         return cls(
             settings,

@@ -1,35 +1,41 @@
 """The real model of `latadj prune`: judged on validation text, cut in its weights, taught by its full self."""
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from datasets import Dataset
 from torch import Tensor
 
 from latadj.commands.session import Session
+from latadj.commands.stages import drop_attention, taught_rows
 from latadj.config import PruneConfig
 from latadj.device import trains_in_bf16
 from latadj.elimination.attach import attached
-from latadj.elimination.families import family_of, layer_shapes, layers_of
+from latadj.elimination.families import layer_shapes
 from latadj.exam import Exam
-from latadj.predict import predict
 from latadj.pruning.judge import Answers
 from latadj.pruning.parts import Part
 from latadj.pruning.search import Cost
 from latadj.pruning.significance import Significance
 from latadj.pruning.size import mean_flops, parameters
 from latadj.pruning.surgery import lefts_of, remove, without
-from latadj.training.collate import TEACHER, Collator
+from latadj.tasks.encode import Batch
+from latadj.tasks.splits import split_by_hash
+from latadj.training.collate import Collator
 from latadj.training.fit import fit
 from latadj.training.heads import DistilledLoss, head_goal
 
 # Texts of one pass back. Opposite changes of the loss cancel within it, so it is small.
 GRADIENT_BATCH = 8
+# Fewer texts say nothing of a model, whatever they say of it.
+FEWEST = 8
 
 
 @dataclass
@@ -38,6 +44,36 @@ class Examples:
 
     judging: Dataset
     confirming: Dataset
+
+
+def split(session: Session) -> Examples:
+    """The validation split in two, by a hash of each text: what the search judges by, and what it never sees.
+
+    Raises
+    ------
+    ValueError
+        if one of them has too few texts.
+    """
+    config = session.config
+    assert isinstance(config, PruneConfig)
+    frame: Any = session.splits.validation.to_pandas()
+    # Questions about one context stay together.
+    columns = config.task.text[-1:] if config.task.kind == "question_answering" else config.task.text
+    columns = [name for name in columns if name in frame] or [name for name in frame if name != "label"]
+    # The validation split may have been cut out by the same hash, so the key has a salt.
+    rows = frame[columns].astype(str).itertuples(index=False, name=None)
+    keys = pd.Series([f"prune {config.seed}\t" + "\t".join(row) for row in rows], index=frame.index, dtype=str)
+    share = config.prune.confirm
+    parts = split_by_hash(frame, keys, {"judging": 1 - share, "confirming": share})
+    for name, part in parts.items():
+        if len(part) < FEWEST:
+            raise ValueError(
+                f"task {config.task.name}: of its {len(frame)} validation texts {len(part)} are for {name} "
+                f"(prune.confirm={share:g}), and fewer than {FEWEST} decide nothing: give more validation text with "
+                "'task.data_files={train:FILE,validation:FILE,test:FILE}' or task.split="
+            )
+    validation = session.splits.validation
+    return Examples(*(validation.select(parts[name].index.tolist()) for name in ("judging", "confirming")))
 
 
 @dataclass
@@ -72,7 +108,7 @@ class PruneSubject:
                 session.encoded(part),
                 outputs=session.outputs,
                 device=session.device,
-                autocast=autocast_of(session),
+                autocast=session.training_dtype,
                 some=some,
                 seed=config.seed,
             )
@@ -108,32 +144,30 @@ class PruneSubject:
         model = self.session.model
         found = Significance(model)
         model.eval()
-        for run in self._passes():
-            run().backward()  # type: ignore[no-untyped-call]
+        for size, batch in self._gradient_batches:
+            (self._loss(batch) * size).backward()  # type: ignore[no-untyped-call]
             found.add(model)
             model.zero_grad(set_to_none=True)
         return found
 
-    def _passes(self) -> list[Callable[[], Tensor]]:
-        """Passes over training text, each of which gives the task loss of a batch."""
+    @cached_property
+    def _gradient_batches(self) -> list[tuple[int, Batch]]:
+        """Batches of training text with their sizes, encoded once for all the times that gradients are asked for."""
         session, most = self.session, self.config.prune.gradient_examples
         train = session.splits.train.shuffle(seed=self.config.seed)
         rows = session.encoded(train.select(range(min(most, len(train))))).to_list()
         rows.sort(key=lambda row: len(row["input_ids"]))
         collate = Collator(session.tokenizer, session.outputs)
-        autocast = autocast_of(session)
+        some = [rows[start : start + GRADIENT_BATCH] for start in range(0, len(rows), GRADIENT_BATCH)]
+        return [(len(each), {name: part.to(session.device) for name, part in collate(each).items()}) for each in some]
 
-        def run(some: list[dict[str, Any]]) -> Tensor:
-            batch = {name: part.to(session.device) for name, part in collate(some).items()}
-            targets = {name: batch.pop(name) for name in session.outputs.targets}
-            with torch.autocast(session.device.type, dtype=autocast, enabled=autocast is not None):
-                said = session.outputs(session.model, batch)
-            return session.outputs.loss(said.float(), targets) * len(some)
-
-        return [
-            lambda some=rows[start : start + GRADIENT_BATCH]: run(some)  # type: ignore[misc]
-            for start in range(0, len(rows), GRADIENT_BATCH)
-        ]
+    def _loss(self, batch: Batch) -> Tensor:
+        """The task loss of a batch, a scalar."""
+        session, inputs, autocast = self.session, dict(batch), self.session.training_dtype
+        targets = {name: inputs.pop(name) for name in session.outputs.targets}
+        with torch.autocast(session.device.type, dtype=autocast, enabled=autocast is not None):
+            said = session.outputs(session.model, inputs)
+        return session.outputs.loss(said.float(), targets)
 
     def flops(self) -> float:
         """FLOPs of the mean text that the model is judged on, as it stands."""
@@ -153,19 +187,8 @@ class PruneSubject:
             self.costs[part] = known[key]
 
     def learn(self) -> None:
-        """Write down what the model, still whole, says of the training text: it is the teacher of what is left of it.
-
-        The teacher never changes, so one pass serves all recoveries.
-        """
-        session, config = self.session, self.config
-        train = session.encoded(session.splits.train)
-        if config.recover.max_steps is not None:
-            most = config.recover.max_steps * config.recover.accumulate * config.recover.batch_size
-            train = train.shuffle(seed=config.seed).select(range(min(most, len(train))))
-        said = predict(
-            session.model, session.tokenizer, train, outputs=session.outputs.raw(), autocast=autocast_of(session)
-        )
-        self._taught = train.add_column(TEACHER, [answer.tolist() for answer in said])
+        """Write down what the model, still whole, says of the training text: it teaches what is left of it."""
+        self._taught = taught_rows(self.session, self.config.recover)
 
     def recover(self, step: int, *, last: bool) -> None:
         session, config = self.session, self.config
@@ -177,9 +200,7 @@ class PruneSubject:
         stage = replace(config.recover, epochs=epochs)
         outputs = session.outputs
         loss = DistilledLoss(outputs, task_weight=stage.task_weight, distill_weight=stage.distill_weight)
-        if stage.attention_dropout is not None:
-            for layer in layers_of(session.model):
-                family_of(session.model).drop_attention(layer, stage.attention_dropout)
+        drop_attention(session, stage)
         folder = self.work / f"recovery-{step}"
         fit(
             session.model,
@@ -189,7 +210,7 @@ class PruneSubject:
                 *(session.kind, session.tokenizer, self.examples.judging, self.judging.encoded),
                 loss=loss,
                 outputs=outputs,
-                autocast=autocast_of(session),
+                autocast=session.training_dtype,
             ),
             name=f"recovery {step}",
             folder=folder,
@@ -201,8 +222,3 @@ class PruneSubject:
         )
         session.model.eval()
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def autocast_of(session: Session) -> torch.dtype | None:
-    """The type in which the device trains, and so ranks models fast enough; None: their own."""
-    return torch.bfloat16 if trains_in_bf16(session.config.device, session.device) else None

@@ -101,6 +101,11 @@ class Session:
         return self.encoded(self.splits.validation)
 
     @property
+    def training_dtype(self) -> torch.dtype | None:
+        """The type under which the device trains, and so ranks models fast enough; None: their own."""
+        return torch.bfloat16 if device.trains_in_bf16(self.config.device, self.device) else None
+
+    @property
     def generates(self) -> bool:
         """Whether the model has its language-modelling head: for running text, or for prompts."""
         return head_of(self.config) == "generation"

@@ -169,7 +169,7 @@ def _time(session: Session, sweep: Sweep, rows: list[dict[str, Any]]) -> None:
     """Fill in the clock's part of every row: all speedups and baselines take turns in one run."""
     config = session.config
     assert isinstance(config, SweepConfig)
-    batches = batches_to_time(session, rows)
+    batches = batches_to_time(session, rows, config.measure.batches)
     # The baselines run what a user has without latadj: the same weights through transformers' own forward.
     full = plain_model(session, Path(config.checkpoint))
 

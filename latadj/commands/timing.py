@@ -1,4 +1,4 @@
-"""The clock of a sweep: its batches, and contestants that take turns on them."""
+"""The clock of sweeps and of pruning: its batches, and contestants that take turns on them."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from latadj.commands.session import Session
-from latadj.config import SweepConfig, SweepMeasureConfig
+from latadj.config import SweepMeasureConfig
 from latadj.measure.baselines import batches_of
 from latadj.measure.clock import Work, take_turns
 from latadj.measure.quiet import Watch
@@ -16,15 +16,13 @@ from latadj.report.console import progress
 from latadj.tasks.encode import Batch
 
 
-def batches_to_time(session: Session, rows: list[dict[str, Any]]) -> dict[str, list[Batch]]:
-    """The batches of each baseline that ``measure.batches`` asks for, on the session's device."""
-    config = session.config
-    assert isinstance(config, SweepConfig)
+def batches_to_time(session: Session, rows: list[dict[str, Any]], count: int) -> dict[str, list[Batch]]:
+    """So many batches of each baseline, on the session's device."""
     batches = batches_of(
         rows,
         session.tokenizer,
-        batches=config.measure.batches,
-        batch_size=config.task.batch_size,
+        batches=count,
+        batch_size=session.config.task.batch_size,
         max_length=session.limit,
     )
     return {

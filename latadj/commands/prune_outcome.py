@@ -1,0 +1,95 @@
+"""What comes out of `latadj prune`: a model that is confirmed, saved and weighed."""
+
+import logging
+from pathlib import Path
+
+from latadj import checkpoint
+from latadj.commands.prune_speed import Clock
+from latadj.commands.prune_subject import PruneSubject
+from latadj.config import PruneConfig
+from latadj.pruning.judge import Judge, Verdict
+from latadj.pruning.size import parameters
+from latadj.pruning.surgery import lefts_of
+from latadj.pruning_checks import budgets_of
+from latadj.report.pruning import Compared, LayerLeft, PrunedModel, Size
+from latadj.sidecar import Sidecar, read_sidecar
+from latadj.weights import read_headers
+
+log = logging.getLogger("latadj")
+
+
+def save_pruned(
+    subject: PruneSubject,
+    clock: Clock | None,
+    confirm: Judge,
+    judged: Verdict,
+    *,
+    budget: float | None,
+    recovered: bool,
+) -> PrunedModel:
+    """Confirm the model as it stands on texts that the search never saw, and save it.
+
+    Parameters
+    ----------
+    clock : measures its speedup, where speed is the objective
+    judged : what was said of it on the texts that the search judged by
+    recovered : whether the fine-tuning at the end was worth keeping
+    """
+    config, session = subject.config, subject.session
+    confirmed = confirm(subject.confirming.sit(session.model))
+    low, high = confirmed.difference_ci
+    log.info(
+        "confirmed on %d other texts: %s %.4f, %+.4f (%+.4f to %+.4f) against the full model",
+        *(len(subject.examples.confirming), confirm.metric, confirmed.metric, confirmed.difference, low, high),
+    )
+    if confirm.clearly_worse(confirmed):
+        log.warning(
+            "the pruned model is clearly worse than prune.tolerance=%g allows on texts that the search never saw: "
+            "%s %+.4f (%+.4f to %+.4f); take a milder budget, more prune.recover_epochs or more validation text",
+            *(config.prune.tolerance, confirm.metric, confirmed.difference, low, high),
+        )
+    several = budget is not None and len(budgets_of(config)) > 1
+    folder = Path(f"{config.output}-{budget:g}" if several else config.output)
+    checkpoint.save(session.model, session.tokenizer, folder, _sidecar(config, judged, confirmed, budget))
+    measured = clock.speedup() if clock else None
+    return PrunedModel(
+        budget=budget,
+        folder=str(folder),
+        judged=Compared.of(len(subject.examples.judging), judged.metric - judged.difference, judged),
+        confirmed=Compared.of(len(subject.examples.confirming), confirmed.metric - confirmed.difference, confirmed),
+        size=size_of(subject, folder),
+        layers=[
+            LayerLeft(list(left.heads), left.of_heads, len(left.neurons), left.of_neurons)
+            for left in lefts_of(session.model)
+        ],
+        recovered=recovered,
+        measured_speedup=measured.median if measured else None,
+        measured_ci=(measured.low, measured.high) if measured else None,
+    )
+
+
+def _sidecar(config: PruneConfig, judged: Verdict, confirmed: Verdict, budget: float | None) -> Sidecar:
+    """What goes beside the weights; the run that the full model comes from stays known."""
+    notes = {
+        **read_sidecar(Path(config.checkpoint)).notes,
+        "pruned": {
+            "objective": config.prune.objective,
+            "budget": budget,
+            "tolerance": config.prune.tolerance,
+            "judged": judged.metric,
+            "confirmed": confirmed.metric,
+            "seed": config.seed,
+        },
+    }
+    return Sidecar.of(config.task, None, notes)
+
+
+def size_of(subject: PruneSubject, folder: Path) -> Size:
+    """Size of the model as it stands, whose weights are in a folder."""
+    model = subject.session.model
+    return Size(
+        parameters(model),
+        sum(weight.numel() for weight in model.parameters()),
+        subject.flops(),
+        read_headers(folder).bytes,
+    )

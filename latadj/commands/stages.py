@@ -1,0 +1,66 @@
+"""What stages of training have in common, whichever command they belong to."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from datasets import Dataset
+
+from latadj.commands.session import Session, as_dict
+from latadj.config import RunConfig, StageConfig
+from latadj.elimination.families import family_of, layers_of
+from latadj.predict import predict
+from latadj.training.collate import TEACHER
+
+
+def training_rows(session: Session, stage: StageConfig) -> Dataset:
+    """The encoded training split, no more of it than the stage has steps for."""
+    train = session.encoded(session.splits.train, replace(session.config.task, **stage.cuts()))
+    if stage.max_steps is None:
+        return train
+    most = stage.max_steps * stage.accumulate * stage.batch_size
+    return train.shuffle(seed=session.config.seed).select(range(min(most, len(train))))
+
+
+def taught_rows(session: Session, stage: StageConfig) -> Dataset:
+    """:func:`training_rows` of a head with what the session's model, as it stands, says of them: it is a teacher.
+
+    The teacher never changes, so one pass over the examples serves all epochs.
+    """
+    train, autocast = training_rows(session, stage), session.training_dtype
+    answers = predict(session.model, session.tokenizer, train, outputs=session.outputs.raw(), autocast=autocast)
+    return train.add_column(TEACHER, [answer.tolist() for answer in answers])
+
+
+def drop_attention(session: Session, stage: StageConfig) -> None:
+    """Give the session's model the stage's dropout of attention probabilities."""
+    if stage.attention_dropout is not None:
+        for layer in layers_of(session.model):
+            family_of(session.model).drop_attention(layer, stage.attention_dropout)
+
+
+def settings_of(config: RunConfig, names: Sequence[str]) -> dict[str, Any]:
+    """The parts of a config that a run depends on, as they are read from a file again."""
+    found: dict[str, Any] = json.loads(json.dumps({name: as_dict(config)[name] for name in names}))
+    return found
+
+
+def refuse_other_settings(config: RunConfig, started: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    """Refuse to go on with a run that was started otherwise.
+
+    Parameters
+    ----------
+    started, settings : what :func:`settings_of` said when the run began, and says now
+
+    Raises
+    ------
+    ValueError
+        naming what changed.
+    """
+    changed = [name for name in settings if started.get(name) != settings[name]]
+    if changed:
+        raise ValueError(
+            f"resume=true: the run in {config.folder} was started with other settings ({', '.join(changed)}); "
+            "give the same ones, or start anew without resume=true"
+        )
