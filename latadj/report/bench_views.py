@@ -14,6 +14,7 @@ from rich.table import Table
 
 from latadj.files import whole_file
 from latadj.report.bench import REFERENCE, Bench, Cell, DialPoint
+from latadj.report.cells import between, table_line, times
 from latadj.report.console import console
 
 # Hue says who runs it, dashes that it has no dial; the dial keeps blue, as in the other pictures.
@@ -50,8 +51,8 @@ def bench_markdown(bench: Bench) -> str:
     parts = []
     for cell in bench.cells:
         header, rows = _table(cell)
-        parts += [f"### {cell.title}", "", _row(header), "| :--- |" + " ---: |" * (len(header) - 1)]
-        parts += [*map(_row, rows), "", *filter(None, [_caption(cell)]), ""]
+        parts += [f"### {cell.title}", "", table_line(header), "| :--- |" + " ---: |" * (len(header) - 1)]
+        parts += [*map(table_line, rows), "", *filter(None, [_caption(cell)]), ""]
     parts += [f"- {line}" for line in [*_summary(bench), *bench.warnings]]
     return "\n".join([*parts, ""])
 
@@ -64,10 +65,10 @@ def bench_overview(bench: Bench) -> str:
         *(points[key] for key in sorted(points)),
     ]
     labels = [name.removeprefix("dial_").replace("_", " ") for name in names]
-    lines = [_row(["batch × length", *labels]), "|" + " ---: |" * (len(names) + 1)]
+    lines = [table_line(["batch × length", *labels]), "|" + " ---: |" * (len(names) + 1)]
     for cell in bench.cells:
         found = {name: p50_ms for name, p50_ms, _ in _entries(cell)}
-        lines.append(_row([f"{cell.batch} × {cell.length}", *(_number(found.get(name)) for name in names)]))
+        lines.append(table_line([f"{cell.batch} × {cell.length}", *(_number(found.get(name)) for name in names)]))
     where = bench.environment
     told = (
         f"Median milliseconds a batch. {where['processor']}, {where['threads']} threads; an empty cell is out of reach."
@@ -167,10 +168,10 @@ def _table(cell: Cell) -> tuple[list[str], list[list[str]]]:
     rows = []
     for name, p50_ms, point in _entries(cell):
         row = [f"dial {point.precision}" if point else name, _number(p50_ms), _number(cell.p95_ms(name))]
-        row.append(_times(cell.over_reference(p50_ms)))
+        row.append(times(cell.over_reference(p50_ms)))
         if point:
-            row += [f"{point.asked:g}x", _times(point.predicted), _times(point.measured)]
-            row += [f"{point.ci[0]:.2f}–{point.ci[1]:.2f}", _times(point.flops_speedup)]
+            row += [f"{point.asked:g}x", times(point.predicted), times(point.measured)]
+            row += [between(point.ci), times(point.flops_speedup)]
         else:
             row += [""] * 5
         rows.append([*row, *(_number(values.get(name)) for _, values in extra)])
@@ -190,16 +191,8 @@ def _summary(bench: Bench) -> list[str]:
     ]
 
 
-def _row(cells: list[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
 def _number(value: float | None) -> str:
     """Three digits or so, whatever the size: batches take from under a millisecond to many seconds."""
     if value is None:
         return ""
     return f"{value:.0f}" if value >= 1000 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
-
-
-def _times(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}x"

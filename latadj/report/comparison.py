@@ -3,10 +3,10 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from latadj.report.pruning import SCHEMA
 from latadj.report.result import Measured
 from latadj.report.schema import fields_of
 
-SCHEMA = "latadj.prune/1"
 # Contestant of the clock that speedups count from: the first model in fp32, by transformers' own forward.
 REFERENCE = "transformers fp32"
 

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from latadj.files import whole_file
+from latadj.report.cells import between, save_figure, table_line, times
 from latadj.report.comparison import Comparison, ModelRow
 from latadj.report.console import console
 
@@ -37,21 +37,21 @@ def print_comparison(comparison: Comparison) -> None:
     for row in comparison.models:
         cells = [row.name if row.name != before else "", row.precision, _asked(row)]
         cells += [f"{100 * row.metric:.2f}", f"{100 * row.drop:+.2f}", _millions(row.parameters)]
-        cells += [f"{row.flops_speedup:.2f}x", *(_times(value) for value in (row.measured_speedup, _own(row)))]
+        cells += [f"{row.flops_speedup:.2f}x", *(times(value) for value in (row.measured_speedup, _own(row)))]
         table.add_row(*cells)
         before = row.name
     console.print(table)
-    for line in notes(comparison):
-        console.print(line, highlight=False, markup=False)
+    for note in notes(comparison):
+        console.print(note, highlight=False, markup=False)
 
 
 def comparison_markdown(comparison: Comparison) -> str:
     """A comparison as a Markdown document."""
     header = ["model", "precision", "at", "validation drop", comparison.metric, "95%", "drop, points", "95%"]
     header += ["parameters", "file MB", "memory MB", "FLOPs", "measured", "95%", "own", "95%", "own / FLOPs", "p50 ms"]
-    lines = [f"### {_title(comparison)}", "", _line(header), "| :--- | :--- |" + " ---: |" * (len(header) - 2)]
-    lines += [_line(_cells(row)) for row in comparison.models]
-    return "\n".join([*lines, "", *(f"- {line}" for line in notes(comparison)), ""])
+    lines = [f"### {_title(comparison)}", "", table_line(header), "| :--- | :--- |" + " ---: |" * (len(header) - 2)]
+    lines += [table_line(_cells(row)) for row in comparison.models]
+    return "\n".join([*lines, "", *(f"- {note}" for note in notes(comparison)), ""])
 
 
 def comparison_csv(comparison: Comparison) -> str:
@@ -128,9 +128,7 @@ def plot_comparison(comparison: Comparison, path: Path) -> None:
     colours = [Line2D([], [], marker="s", color=COLOURS[name], label=name, **blank) for name in used]
     # Outside, since points may lie anywhere.
     axes.legend(handles=[*shapes, *colours], frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1))
-    figure.tight_layout()
-    with whole_file(path) as temporary:
-        figure.savefig(temporary)
+    save_figure(figure, path)
 
 
 def _error(value: float, interval: tuple[float, float]) -> np.ndarray:
@@ -145,8 +143,8 @@ def _cells(row: ModelRow) -> list[str]:
     cells += [f"{100 * row.drop:+.2f}", f"{100 * row.drop_ci[0]:+.2f} to {100 * row.drop_ci[1]:+.2f}"]
     cells += [_millions(row.parameters), f"{row.file_bytes / 1e6:.1f}"]
     cells += ["" if row.memory_mb is None else f"{row.memory_mb:.0f}", f"{row.flops_speedup:.2f}x"]
-    cells += [_times(row.measured_speedup), _interval(row.ci)]
-    cells += [_times(_own(row)), _interval(over.ci if over else None)]
+    cells += [times(row.measured_speedup), between(row.ci)]
+    cells += [times(_own(row)), between(over.ci if over else None)]
     cells += ["" if row.measured_over_flops is None else f"{row.measured_over_flops:.2f}"]
     return [*cells, f"{row.latency_ms['p50']:.1f}" if row.latency_ms else ""]
 
@@ -163,17 +161,5 @@ def _own(row: ModelRow) -> float | None:
     return row.over_plain.speedup if row.over_plain else None
 
 
-def _times(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}x"
-
-
-def _interval(ci: tuple[float, float] | None) -> str:
-    return "" if ci is None else f"{ci[0]:.2f}–{ci[1]:.2f}"
-
-
 def _millions(count: int) -> str:
     return f"{count / 1e6:.2f}M"
-
-
-def _line(cells: list[str]) -> str:
-    return "| " + " | ".join(cells) + " |"

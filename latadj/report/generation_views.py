@@ -7,6 +7,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from latadj.report.cells import between, table_line, times
 from latadj.report.console import console
 from latadj.report.generation import GenerationRow, GenerationSweep
 from latadj.report.result import CONTROLS
@@ -39,9 +40,9 @@ def generation_markdown(sweep: GenerationSweep) -> str:
     """A sweep as a Markdown document, all columns in one table."""
     groups = _groups(sweep).values()
     header = ["asked", *(name for names, _ in groups for name in names)]
-    lines = [f"### {_title(sweep)}", "", _line(header), "|" + " ---: |" * len(header)]
+    lines = [f"### {_title(sweep)}", "", table_line(header), "|" + " ---: |" * len(header)]
     for place, row in enumerate(sweep.rows):
-        lines.append(_line([row.name, *(cell for _, rows in groups for cell in rows[place])]))
+        lines.append(table_line([row.name, *(cell for _, rows in groups for cell in rows[place])]))
     return "\n".join([*lines, "", _caption(sweep), ""])
 
 
@@ -82,9 +83,9 @@ def _quality(sweep: GenerationSweep) -> Columns:
     return ["perplexity", "95%", "increase", "95%", *shown], [
         [
             f"{row.metric:.2f}",
-            _between(row.metric_ci, ".2f"),
+            between(row.metric_ci, ".2f"),
             f"{row.increase:+.1%}",
-            _between(row.increase_ci, "+.1%", " to "),
+            between(row.increase_ci, "+.1%", " to "),
             *(f"{row.controls[name]:.2f}" if name in row.controls else "" for name in shown),
         ]
         for row in sweep.rows
@@ -98,17 +99,17 @@ def _cost(row: GenerationRow) -> list[str]:
 def _first_token(row: GenerationRow) -> list[str]:
     return [
         *_cost(row),
-        _times(row.predicted),
+        times(row.predicted),
         f"{row.ttft_ms:.1f}",
-        *(_times(row.ttft_speedup), _between(row.ttft_ci, ".2f")),
-        *(_times(row.ttft_own), _between(row.ttft_own_ci, ".2f")),
+        *(times(row.ttft_speedup), between(row.ttft_ci, ".2f")),
+        *(times(row.ttft_own), between(row.ttft_own_ci, ".2f")),
     ]
 
 
 def _decoding(row: GenerationRow) -> list[str]:
     return [
         f"{row.decode_tokens_per_s:.1f}",
-        *(_times(row.decode_speedup), _between(row.decode_ci, ".2f")),
+        *(times(row.decode_speedup), between(row.decode_ci, ".2f")),
         f"{row.cache_bytes_ratio:.0%}",
     ]
 
@@ -139,19 +140,7 @@ def _caption(sweep: GenerationSweep) -> str:
     return " ".join([*parts, *([f"Warning: {warning}."] if warning else [])])
 
 
-def _line(cells: list[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
 def _parts(name: str) -> list[str]:
     """Columns of a field: an interval has two."""
     base = name.removesuffix("_ci")
     return [f"{base}_low", f"{base}_high"] if name.endswith("_ci") else [name]
-
-
-def _between(ci: tuple[float, float] | None, form: str, mark: str = "–") -> str:
-    return "" if ci is None else f"{ci[0]:{form}}{mark}{ci[1]:{form}}"
-
-
-def _times(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}x"

@@ -7,7 +7,7 @@ import matplotlib
 import numpy as np
 
 from latadj.calibration import Contribution
-from latadj.files import whole_file
+from latadj.report.cells import save_figure
 from latadj.report.generation import GenerationSweep
 from latadj.report.result import Sweep
 
@@ -103,7 +103,5 @@ def plot_contribution(contribution: Contribution, path: Path, title: str) -> Non
 
 
 def _save(figure: Any, path: Path) -> None:
-    figure.tight_layout()
-    with whole_file(path) as temporary:
-        figure.savefig(temporary)
+    save_figure(figure, path)
     plt.close(figure)

@@ -1,13 +1,15 @@
 """The result of `latadj prune`, typed, as a table and as a picture of what stays."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from rich.table import Table
 
-from latadj.files import whole_file
+from latadj.report.cells import save_figure
 from latadj.report.console import console
 
 if TYPE_CHECKING:  # a report is made of files, without torch
@@ -134,14 +136,12 @@ class PruneResult:
     seconds: float
     environment: dict[str, Any]
     config: dict[str, Any]
-    schema: str = field(default=SCHEMA)
 
     def to_json(self) -> dict[str, Any]:
         """JSON form; ``confirmation`` and ``sizes`` are those of the last model of the frontier, for the reader."""
         last = self.frontier[-1]
-        fields = asdict(self)
         sizes = {"full": asdict(self.full), "pruned": asdict(last.size)}
-        return {"schema": fields.pop("schema"), **fields, "confirmation": asdict(last.confirmed), "sizes": sizes}
+        return {"schema": SCHEMA, **asdict(self), "confirmation": asdict(last.confirmed), "sizes": sizes}
 
 
 def print_pruning(result: PruneResult) -> None:
@@ -186,18 +186,11 @@ def print_pruning(result: PruneResult) -> None:
 
 def plot_structure(models: Sequence[PrunedModel], path: Path, title: str) -> None:
     """Picture of each model: a square for each head of each layer and a bar for its neurons, blue where they stay."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-    from matplotlib.patches import Rectangle
-
     layers = len(models[0].layers)
     most = max(layer.of_heads for layer in models[0].layers)
     bar = max(most * 0.6, 4.0)
-    figure, panels = plt.subplots(
-        1, len(models), figsize=(1.2 + 5.2 * len(models), 1.6 + 0.42 * layers), dpi=150, squeeze=False
-    )
+    figure = Figure(figsize=(1.2 + 5.2 * len(models), 1.6 + 0.42 * layers), dpi=150)
+    panels = figure.subplots(1, len(models), squeeze=False)
     for model, axes in zip(models, panels[0], strict=True):
         for place, layer in enumerate(model.layers):
             for head in range(layer.of_heads):
@@ -216,10 +209,7 @@ def plot_structure(models: Sequence[PrunedModel], path: Path, title: str) -> Non
             side.set_visible(False)
         axes.set_title("what stays" if model.budget is None else f"budget {model.budget:g}", loc="left", fontsize=10)
     figure.suptitle(title, x=0.02, ha="left", fontsize=11)
-    figure.tight_layout()
-    with whole_file(path) as temporary:
-        figure.savefig(temporary)
-    plt.close(figure)
+    save_figure(figure, path)
 
 
 def _of(model: PrunedModel) -> str:

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from latadj.elimination.profile import Dial
 from latadj.measure.baselines import BASELINES
+from latadj.report.cells import table_line
 from latadj.report.console import console
 from latadj.report.result import CONTROLS, OWN, Row, Sweep
 
@@ -61,8 +62,8 @@ def print_sweep(sweep: Sweep) -> None:
 def markdown(sweep: Sweep) -> str:
     """A sweep as a Markdown document."""
     header, rows = _cells(sweep)
-    lines = [f"### {_title(sweep)}", "", "| " + " | ".join(header) + " |", "|" + " ---: |" * len(header)]
-    lines += ["| " + " | ".join(row) + " |" for row in rows]
+    lines = [f"### {_title(sweep)}", "", table_line(header), "|" + " ---: |" * len(header)]
+    lines += [table_line(row) for row in rows]
     return "\n".join([*lines, "", _caption(sweep), ""])
 
 
