@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 from browser import Browser
-from tiny import batch_of, tiny
+from tiny import CASES, FAMILIES, Case, batch_of, tiny
 from transformers import PreTrainedModel
 
 __all__ = ["batch_of", "tiny_bert", "use_checkpointing"]
@@ -25,6 +25,18 @@ def tiny_bert(layers: int = 4, **options: object) -> PreTrainedModel:
 @pytest.fixture
 def model():
     return tiny_bert()
+
+
+@pytest.fixture(params=CASES, ids=str)
+def case(request: pytest.FixtureRequest) -> Case:
+    """Every family with every head."""
+    return request.param
+
+
+@pytest.fixture(params=[Case(family, "classifier") for family in FAMILIES], ids=str)
+def classifier(request: pytest.FixtureRequest) -> Case:
+    """A classifier of every family."""
+    return request.param
 
 
 def use_checkpointing(model: PreTrainedModel, **options: object) -> None:

@@ -1,6 +1,9 @@
 """A toy project: a tiny BERT with a tokenizer, and a task that it can learn, in the files a user would bring."""
 
+import os
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -44,6 +47,17 @@ def write_task(folder: Path, examples: int = 480) -> Path:
             lines.append(f"{' '.join(words)}\t{label}")
         (folder / name).write_text("\n".join(lines) + "\n")
     return folder
+
+
+@contextmanager
+def inside(folder: Path) -> Iterator[None]:
+    """Another working folder, inside a ``with`` block."""
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
 
 
 def overrides(root: Path) -> list[str]:

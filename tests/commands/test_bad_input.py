@@ -1,12 +1,9 @@
 """One line on stderr, exit code 2, no traceback, nothing left behind."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 import toy
@@ -27,18 +24,8 @@ def root(tmp_path_factory):
     return root
 
 
-@contextmanager
-def _inside(folder):
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        yield
-    finally:
-        os.chdir(before)
-
-
 def run(cwd, *arguments, expect=2):
-    with _inside(cwd):
+    with toy.inside(cwd):
         found = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
     assert found.exit_code == expect, found.output
     return found

@@ -33,6 +33,16 @@ def root(tmp_path_factory):
     common, out = toy.overrides(root), root / "out"
     run("finetune", *common, *LEARN)
     run("calibrate", *common, *DIAL)
+    # A dial that nobody trained for, and that keeps the first words whatever they say: it loses much at its end.
+    shutil.copytree(out / "plain", out / "untrained")
+    run(
+        "calibrate",
+        *common,
+        *DIAL,
+        f"checkpoint={out / 'untrained'}",
+        "calibration.score=position",
+        "calibration.family=flat",
+    )
     run("prune", *common, *PRUNE, "prune.tolerance=0.02", "task.split={train:0.7,validation:0.3}")
     again = [*common, f"model.path={out / 'pruned'}", f"folder={out / 'pruned-dial'}"]
     run("finetune", *again, *LEARN, "plain.epochs=0", "adjust.epochs=1")
@@ -130,24 +140,26 @@ def test_the_speedup_is_the_largest_that_validation_text_allows(root, tmp_path):
 
     def chosen(most, *options):
         models = [f"+compare.models.full={{checkpoint:{out / 'plain'}}}"]
-        models.append(f"+compare.models.cut={{checkpoint:{out / 'checkpoint'},speedup:[1,4,2,5]}}")
+        models.append(f"+compare.models.cut={{checkpoint:{out / 'untrained'},speedup:[1,4,2,5]}}")
         given = [*common, *models, f"folder={tmp_path / 'new'}", "compare.precisions=[fp32]", "measure.batches=0"]
+        # Enough validation text for a drop to show.
+        given.append("task.split={train:0.5,validation:0.5}")
         run("sweep", *given, f"compare.max_drop={most}", *options)
         return json.loads((tmp_path / "new" / "compare" / "prune.json").read_text())
 
     def cut(found):
         return found["models"][1]
 
-    loose, tight, none = (cut(chosen(most)) for most in (100, 3, 0))
+    loose, tight, none = (cut(chosen(most)) for most in (100, 1, 0))
     assert [one["speedup"] for one in loose["tried"]] == [5]
     tried = [one["speedup"] for one in tight["tried"]]
     assert tried == [5, 4, 2, 1][: len(tried)]
-    assert tight["speedup"] == tried[-1]
+    assert tight["speedup"] == tried[-1] < 5
     assert tight["within"]
-    assert all(one["drop"] > 0.03 for one in tight["tried"][:-1])
-    assert tight["tried"][-1]["drop"] <= 0.03
+    assert all(one["drop"] > 0.01 for one in tight["tried"][:-1])
+    assert tight["tried"][-1]["drop"] <= 0.01
     assert none["within"] == (none["tried"][-1]["drop"] <= 0)
-    other = chosen(3, f"task.data_dir={data}")
+    other = chosen(1, f"task.data_dir={data}")
     assert cut(other)["tried"] == tight["tried"]
     assert cut(other)["metric"] == pytest.approx(1 - tight["metric"])
     assert cut(other)["measured_speedup"] is None

@@ -1,9 +1,7 @@
 """latadj prune on the toy project, through the real command line."""
 
 import json
-import os
 import shutil
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -191,16 +189,6 @@ def test_a_speedup_is_measured(root, tmp_path):
     assert (tmp_path / "pruned" / "latadj.json").is_file()
 
 
-@contextmanager
-def inside(folder):
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        yield
-    finally:
-        os.chdir(before)
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -227,7 +215,7 @@ def inside(folder):
     ],
 )
 def test_bad_input_gets_one_line_and_leaves_nothing_behind(root, tmp_path, options, message):
-    with inside(tmp_path):
+    with toy.inside(tmp_path):
         result = pruned(root, Path("out"), *options, expect=2)
     assert message in result.stderr
     assert result.stderr.count("\n") == 1, result.stderr
@@ -235,7 +223,7 @@ def test_bad_input_gets_one_line_and_leaves_nothing_behind(root, tmp_path, optio
 
 
 def test_a_pruned_model_is_not_pruned_again(root, accurate, tmp_path):
-    with inside(tmp_path):
+    with toy.inside(tmp_path):
         result = pruned(root, Path("out"), f"checkpoint={root / 'accurate' / 'pruned'}", expect=2)
     assert "is pruned already" in result.stderr
     assert result.stderr.count("\n") == 1
