@@ -446,7 +446,8 @@ def test_a_model_without_a_dial_runs_at_speedup_1_only(root, tmp_path):
     assert {row["label"] for row in rows(tmp_path / "out" / "predict" / "predictions.csv")} == {"LABEL_0", "LABEL_1"}
 
 
-def test_the_default_checkpoint_is_that_of_finetune():
+def test_the_default_checkpoint_is_that_of_finetune(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where nobody has fine-tuned anything
     found = CliRunner().invoke(app, ["predict", "input=texts.txt"])
     assert found.exit_code == 2
     assert "outputs/minilm-rotten_tomatoes/checkpoint" in found.stderr
