@@ -5,6 +5,7 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from latadj.elimination.profile import Dial
@@ -16,6 +17,10 @@ from latadj.report.result import CONTROLS, OWN, Row, Sweep
 # Layers that stand side by side; a terminal has no room for more.
 MOST_COLUMNS = 12
 HEADLINE = "bucketed"
+# Of the clock's columns, those that a narrow terminal gets: no intervals, no padded baselines.
+BRIEFLY_TIMED = ("measured", f"vs {HEADLINE}", "p50 ms")
+MOST_WIDTH = 1000  # what a table is measured in, to see how wide it would like to be
+PLAIN: dict[str, Any] = {"box": SIMPLE_HEAD, "pad_edge": False, "padding": (0, 0)}
 COMPARED = (OWN, *BASELINES)
 
 
@@ -38,9 +43,9 @@ def print_dial(dial: Dial, profiles: list[dict[str, Any]]) -> None:
     title = f"Keep ratios, family={dial.family}"
     if dial.shapes[0].causal:
         title += f"; {dial.window.text()}"
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", **PLAIN)
     for name in lines[0]:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for line in lines[1:]:
         table.add_row(*line, style="dim" if line[0] == "layer ACC" else None)
     console.print(table)
@@ -49,14 +54,23 @@ def print_dial(dial: Dial, profiles: list[dict[str, Any]]) -> None:
 
 
 def print_sweep(sweep: Sweep) -> None:
-    """Show a sweep on the terminal."""
+    """Show a sweep on the terminal, as much of it as the terminal holds; the files have all."""
     header, rows = _cells(sweep)
-    table = Table(title=_title(sweep), title_justify="left", caption=_caption(sweep), caption_justify="left")
+    table = _table(sweep, header, rows)
+    if console.measure(table, options=console.options.update(width=MOST_WIDTH)).maximum > console.width:
+        told = ["asked", sweep.metric, "drop, points", *_controls(sweep), "FLOPs", *BRIEFLY_TIMED]
+        places = [header.index(name) for name in told if name in header]
+        table = _table(sweep, [header[place] for place in places], [[row[place] for place in places] for row in rows])
+    console.print(table)
+
+
+def _table(sweep: Sweep, header: list[str], rows: list[list[str]]) -> Table:
+    table = Table(title=_title(sweep), title_justify="left", caption=_caption(sweep), caption_justify="left", **PLAIN)
     for name in header:
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         table.add_row(*row)
-    console.print(table)
+    return table
 
 
 def markdown(sweep: Sweep) -> str:

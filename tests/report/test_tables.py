@@ -3,9 +3,11 @@ import io
 import json
 
 import pytest
+from rich.console import Console
 
+from latadj.report import tables
 from latadj.report.plots import plot_sweep
-from latadj.report.result import Measured, Row, Sweep
+from latadj.report.result import OWN, Measured, Row, Sweep
 from latadj.report.tables import csv_text, markdown, seeds_markdown
 
 
@@ -92,3 +94,17 @@ def test_json_is_the_one_truth():
 def test_the_picture_is_drawn_with_and_without_the_clock(tmp_path, timed):
     plot_sweep(sweep(timed=timed), tmp_path / "sweep.png")
     assert (tmp_path / "sweep.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("width", [80, 240])
+def test_a_terminal_is_told_what_it_holds_and_nothing_is_cut_off(monkeypatch, width):
+    told = Console(width=width, file=io.StringIO())
+    monkeypatch.setattr(tables, "console", told)
+    found = sweep()
+    for each in found.rows:
+        each.measured[OWN] = Measured(each.speedup, (each.speedup, each.speedup))
+    tables.print_sweep(found)
+    text = told.file.getvalue()
+    assert "…" not in text
+    assert all(name in text for name in ("asked", "accuracy", "drop, points", "measured", "vs bucketed", "p50 ms"))
+    assert ("vs max_padded" in text) == ("95%" in text) == (width == 240)
