@@ -103,7 +103,7 @@ def load_pretrained(
     head: str = "classification",
     keep_head: bool = False,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A pretrained model in fp32, from a folder, a GGUF file or the hub.
+    """A pretrained model in fp32, from a folder, a GGUF file or the hub; attached only if it has hard attention.
 
     Parameters
     ----------
@@ -119,7 +119,9 @@ def load_pretrained(
     path, local = _source(config.path)
     fresh = fresh_head(head, labels, regression)
     trust = config.trust_remote_code
-    return _pretrained(path, head, local=local, trust_remote_code=trust, fresh=fresh, keep_head=keep_head)
+    model, tokenizer = _pretrained(path, head, local=local, trust_remote_code=trust, fresh=fresh, keep_head=keep_head)
+    hard = read_sidecar(Path(path)).hard_attention if local else None
+    return attach(model, hard=hard) if hard else model, tokenizer
 
 
 def _source(path: str) -> tuple[str, bool]:

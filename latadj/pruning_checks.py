@@ -3,6 +3,7 @@
 from typing import Any
 
 from latadj.config import PruneConfig
+from latadj.elimination.hard import check_most
 
 OBJECTIVES = ("accuracy", "size", "speed")
 # What a budget is, by objective, and what it may be.
@@ -35,19 +36,48 @@ def budgets_of(config: PruneConfig) -> list[float]:
         found = []
     low, high = (0.0, 1.0) if objective == "size" else (1.0, float("inf"))
     if not found or not all(low < value < high for value in found) or len(set(found)) < len(found):
-        shown = "[" + ",".join(map(str, values)) + "]" if isinstance(given, (list, tuple)) else given
-        raise ValueError(f"prune.budget={shown}: expected {wanted}, or a list of them, each once")
+        raise ValueError(f"prune.budget={_shown(given)}: expected {wanted}, or a list of them, each once")
     return sorted(found, reverse=objective == "size")
+
+
+def most_keys(config: PruneConfig) -> list[int | float]:
+    """The numbers of keys, or their shares, that are tried in each layer: from many to few, shares first.
+
+    Raises
+    ------
+    ValueError
+        if one is neither, or the objective is not accuracy.
+    """
+    given = config.hard_attention.k
+    if given is None:
+        return []
+    if config.prune.objective != "accuracy":
+        raise ValueError(
+            f"hard_attention.k={_shown(given)}: prune.objective={config.prune.objective} chooses no hard attention, "
+            "which saves nothing; take accuracy with it"
+        )
+    values = list(given) if isinstance(given, (list, tuple)) else [given]
+    if not values or len(set(map(str, values))) < len(values):
+        raise ValueError(f"hard_attention.k={_shown(given)}: expected numbers of keys, or their shares, each once")
+    for value in values:
+        check_most(value, f"hard_attention.k={_shown(given)}")
+    return sorted(values, key=lambda value: (isinstance(value, int), -value))
+
+
+def _shown(given: Any) -> str:
+    """A value as it was given on the command line."""
+    return "[" + ",".join(map(str, given)) + "]" if isinstance(given, (list, tuple)) else str(given)
 
 
 def prune_problems(config: PruneConfig) -> list[str]:
     """Values that cannot be worked with."""
     options, recover, problems = config.prune, config.recover, []
     if options.objective in OBJECTIVES:
-        try:
-            budgets_of(config)
-        except ValueError as error:
-            problems.append(str(error))
+        for read in (budgets_of, most_keys):
+            try:
+                read(config)
+            except ValueError as error:
+                problems.append(str(error))
     else:
         problems.append(f"prune.objective={options.objective}: expected one of {', '.join(OBJECTIVES)}")
     if options.objective == "speed" and config.device.precision == "auto":

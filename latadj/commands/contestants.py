@@ -16,7 +16,7 @@ from latadj.commands.session import Session, known_labels, load_for, open_checkp
 from latadj.compared import Compared, candidates_of, models_to_compare
 from latadj.config import SweepConfig
 from latadj.device import computes_in_bf16
-from latadj.elimination.attach import at_profile, attached, detach
+from latadj.elimination.attach import as_plain, at_profile, attached
 from latadj.elimination.cost import LayerShape
 from latadj.elimination.families import layer_shapes
 from latadj.elimination.lower import route_of
@@ -126,7 +126,7 @@ def prepare(config: SweepConfig) -> Comparing:
     for source in (first, *others):
         found = session if source is first else open_beside(session, source.folder)
         contestants += _lowered(config, source, found, offered)
-    session.model = detach(session.model)
+    session.model = as_plain(session.model)
     resolved = replace(config, task=session.config.task)
     return Comparing(resolved, session, contestants, left_out, candidates)
 

@@ -24,7 +24,7 @@ from latadj.commands.stages import (
 )
 from latadj.config import FinetuneConfig, StageConfig
 from latadj.device import trains_in_bf16
-from latadj.elimination.attach import attach, attached, detach
+from latadj.elimination.attach import as_plain, attach, attached
 from latadj.elimination.families import family_of
 from latadj.elimination.profile import Dial
 from latadj.elimination.window import WHOLE
@@ -88,7 +88,7 @@ def prepare(config: FinetuneConfig) -> Session:
     config, splits = with_examples(config, known_labels(config, source) if kept and source.is_dir() else None)
     if "plain" in State.of(config).stages:
         model, tokenizer = checkpoint.load(Path(config.folder) / "plain", head=head_of(config))
-        detach(model)
+        as_plain(model)
     else:
         labels = config.task.labels or []
         head = head_of(config)
@@ -194,7 +194,7 @@ def _adjust(
     )
     # Contributions moved while the model was trained, so the dial is made anew.
     dial = _dial(session, config)
-    detach(model)
+    as_plain(model)
     return metrics, dial
 
 

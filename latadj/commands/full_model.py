@@ -7,7 +7,7 @@ from transformers import PreTrainedModel
 
 from latadj import checkpoint
 from latadj.commands.session import Session, head_of
-from latadj.elimination.attach import detach
+from latadj.elimination.attach import as_plain
 from latadj.elimination.lower import route_of
 from latadj.elimination.maps import DTYPES
 from latadj.sidecar import read_sidecar
@@ -33,4 +33,4 @@ def fine_tuned(session: Session) -> PreTrainedModel | None:
 def plain(session: Session, folder: Path) -> PreTrainedModel:
     """The full model of a folder as transformers runs it: in bf16 beside a bf16 dial, else in fp32."""
     model, _ = checkpoint.load(folder, head=head_of(session.config))
-    return detach(model).to(device=session.device, dtype=DTYPES[route_of(session.model).precision])
+    return as_plain(model).to(device=session.device, dtype=DTYPES[route_of(session.model).precision])

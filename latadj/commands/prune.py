@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from latadj.commands.prune_hard import HardFound, make_hard
 from latadj.commands.prune_outcome import save_pruned, size_of
 from latadj.commands.prune_speed import Clock
 from latadj.commands.prune_state import PruneState
@@ -110,6 +111,7 @@ def run(pruning: Pruning) -> PruneResult:
         tolerance=config.prune.tolerance,
         candidates=state.steps.candidates,
         frontier=state.models,
+        hard_trials=state.hard.trials if state.hard else [],
         full=full,
         seconds=round(time.monotonic() - start, 1),
         environment=environment(session.device, config.device.precision),
@@ -136,6 +138,12 @@ def _by_accuracy(pruning: Pruning, judge: Judge, confirm: Judge) -> None:
             remember=_remember(pruning),
             advance=steps.advance,
         )
+
+    def remember(found: HardFound) -> None:
+        state.hard = found
+        state.write(pruning.work)
+
+    make_hard(subject, judge, state.hard, remember)
     before = judge(subject.ask())
     gone = state.steps.removed
     log.info("%d of %d parts are out: %s", len(gone), len(subject.parts), ", ".join(gone) or "none")

@@ -7,6 +7,7 @@ from latadj import checkpoint
 from latadj.commands.prune_speed import Clock
 from latadj.commands.prune_subject import PruneSubject
 from latadj.config import PruneConfig
+from latadj.elimination.attach import hard_attention_of
 from latadj.pruning.judge import Judge, Verdict
 from latadj.pruning.size import parameters
 from latadj.pruning.surgery import lefts_of
@@ -51,7 +52,7 @@ def save_pruned(
     several = budget is not None and len(budgets_of(config)) > 1
     folder = Path(f"{config.output}-{budget:g}" if several else config.output)
     checkpoint.save(session.model, session.tokenizer, folder, _sidecar(config, judged, confirmed, budget))
-    measured = clock.speedup() if clock else None
+    measured, hard = clock.speedup() if clock else None, hard_attention_of(session.model)
     return PrunedModel(
         budget=budget,
         folder=str(folder),
@@ -62,6 +63,7 @@ def save_pruned(
             LayerLeft(list(left.heads), left.of_heads, len(left.neurons), left.of_neurons)
             for left in lefts_of(session.model)
         ],
+        hard_attention=hard.to_json() if hard else None,
         recovered=recovered,
         measured_speedup=measured.median if measured else None,
         measured_ci=(measured.low, measured.high) if measured else None,

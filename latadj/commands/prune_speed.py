@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 
 from latadj.commands.prune_subject import PruneSubject
 from latadj.commands.timing import batches_to_time
-from latadj.elimination.attach import attach, detach
+from latadj.elimination.attach import as_plain, attach
 from latadj.elimination.lower import lower
 from latadj.elimination.maps import DTYPES, Route
 from latadj.measure.clock import Interval, speedup, take_turns
@@ -35,12 +35,12 @@ class Clock:
         self.subject, self.session, self.seed = subject, session, config.seed
         self.batches = batches_to_time(session, rows_of(subject.judging.encoded), BATCHES)["bucketed"]
         self.route: Route = fastest_route(session.model, config.device.precision, session.device)
-        full = detach(copy.deepcopy(session.model)).eval()
+        full = as_plain(copy.deepcopy(session.model)).eval()
         self.full = full.to(dtype=DTYPES[self.route.precision])
 
     def served(self) -> PreTrainedModel:
         """A copy of the model as it stands, as it would be served."""
-        twin = lower(detach(copy.deepcopy(self.session.model)), self.route)
+        twin = lower(as_plain(copy.deepcopy(self.session.model)), self.route)
         return attach(twin)
 
     def speedup(self) -> Interval:

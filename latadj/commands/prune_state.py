@@ -1,4 +1,7 @@
-"""How far `latadj prune` has come, written down so that a kill at any moment loses no more than one candidate."""
+"""How far `latadj prune` has come, written down so that a kill at any moment loses no more than one candidate.
+
+The choice of hard attention, short as it is, starts anew.
+"""
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -7,6 +10,7 @@ from typing import Any
 from safetensors.torch import load_model, save_model
 from transformers import PreTrainedModel
 
+from latadj.commands.prune_hard import HardFound
 from latadj.commands.stages import refuse_other_settings, settings_of
 from latadj.config import PruneConfig
 from latadj.files import read_json, whole_file, write_json
@@ -16,7 +20,7 @@ from latadj.pruning.purses import TimeModel
 from latadj.pruning.search import Candidate
 from latadj.report.pruning import PrunedModel
 
-SETTINGS = ("model", "task", "seed", "checkpoint", "output", "prune", "recover")
+SETTINGS = ("model", "task", "seed", "checkpoint", "output", "prune", "hard_attention", "recover")
 
 
 @dataclass
@@ -27,6 +31,7 @@ class PruneState:
     parts : with the neurons that go together, found by gradients once; empty until then
     times : of a budget in time
     steps : what became of the parts so far
+    hard : hard attention that was chosen
     models : those that are saved
     """
 
@@ -34,6 +39,7 @@ class PruneState:
     parts: list[Part] = field(default_factory=list)
     times: TimeModel | None = None
     steps: Steps = field(default_factory=Steps)
+    hard: HardFound | None = None
     models: list[PrunedModel] = field(default_factory=list)
 
     @classmethod
@@ -59,6 +65,7 @@ class PruneState:
             [Part(**{**part, "neurons": tuple(part["neurons"])}) for part in plan["parts"]],
             None if plan["times"] is None else TimeModel(**plan["times"]),
             Steps(**{**steps, "candidates": [Candidate.from_json(each) for each in steps["candidates"]]}),
+            None if found["hard"] is None else HardFound.from_json(found["hard"]),
             [PrunedModel.from_json(model) for model in found["models"]],
         )
 
@@ -76,7 +83,12 @@ class PruneState:
         if model is not None:
             with whole_file(self.weights(work)) as temporary:
                 save_model(model, str(temporary))
-        write_json(work / "state.json", {"steps": asdict(self.steps), "models": [asdict(each) for each in self.models]})
+        found = {
+            "steps": asdict(self.steps),
+            "hard": None if self.hard is None else asdict(self.hard),
+            "models": [asdict(each) for each in self.models],
+        }
+        write_json(work / "state.json", found)
         for weights in work.glob("weights-*.safetensors"):
             if weights != self.weights(work):
                 weights.unlink()

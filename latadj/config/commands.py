@@ -14,6 +14,7 @@ from latadj.config.parts import (
     DeviceConfig,
     DialConfig,
     EvalMeasureConfig,
+    HardAttentionOptions,
     ModelConfig,
     PruneOptions,
     RecoverConfig,
@@ -223,6 +224,7 @@ class PruneConfig(CommandConfig):
     output: str = MISSING
     resume: bool = False
     prune: PruneOptions = field(default_factory=PruneOptions)
+    hard_attention: HardAttentionOptions = field(default_factory=HardAttentionOptions)
     recover: RecoverConfig = field(default_factory=RecoverConfig)
 
 

@@ -241,6 +241,16 @@ class PruneOptions:
 
 
 @dataclass
+class HardAttentionOptions:
+    """Which selective hard attention is tried.
+
+    k : keys that a query attends to, or their share, tried in each layer; a number or a list; None: none
+    """
+
+    k: Any = None
+
+
+@dataclass
 class RecoverConfig(StageConfig):
     """Fine-tuning of a pruned model, with the full one as its teacher."""
 

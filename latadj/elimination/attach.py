@@ -97,6 +97,13 @@ def detach(model: PreTrainedModel) -> PreTrainedModel:
     return model
 
 
+def as_plain(model: PreTrainedModel) -> PreTrainedModel:
+    """The model as transformers runs it, detached; where it has hard attention, which transformers lacks, at 1x."""
+    if hard_attention_of(model) is None:
+        return detach(model)
+    return attach(model, reads=attached(model).reads)
+
+
 def is_attached(model: PreTrainedModel) -> bool:
     """Whether elimination is attached to a model."""
     return _elimination(model) is not None

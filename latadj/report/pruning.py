@@ -9,10 +9,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from rich.table import Table
 
+from latadj.elimination.hard import HardAttention, Most
 from latadj.report.cells import save_figure
 from latadj.report.console import console
 
 if TYPE_CHECKING:  # a report is made of files, without torch
+    from latadj.pruning.hard import HardTrial
     from latadj.pruning.judge import Verdict
     from latadj.pruning.search import Candidate
 
@@ -87,6 +89,7 @@ class PrunedModel:
 
     budget : None where accuracy was the objective
     judged, confirmed : on the texts that the search judged by, and on those it never saw
+    hard_attention : for each layer the keys that a query attends to, or their share; None: all in every layer
     recovered : whether the fine-tuning at the end was worth keeping
     measured_speedup, measured_ci : over the full model, where speed was the objective
     """
@@ -97,6 +100,7 @@ class PrunedModel:
     confirmed: Compared
     size: Size
     layers: list[LayerLeft]
+    hard_attention: list[Most] | None
     recovered: bool
     measured_speedup: float | None = None
     measured_ci: tuple[float, float] | None = None
@@ -122,6 +126,7 @@ class PruneResult:
 
     candidates : every part that was tried
     frontier : the models, the mildest budget first
+    hard_trials : every hard attention that was tried
     seconds : of search and recoveries, in this process
     """
 
@@ -132,6 +137,7 @@ class PruneResult:
     tolerance: float
     candidates: list["Candidate"]
     frontier: list[PrunedModel]
+    hard_trials: list["HardTrial"]
     full: Size
     seconds: float
     environment: dict[str, Any]
@@ -182,6 +188,9 @@ def print_pruning(result: PruneResult) -> None:
             f"{100 * model.confirmed.difference:+.2f} ({low} to {high})",
         )
     console.print(summary)
+    for model in result.frontier:
+        if model.hard_attention is not None:
+            console.print("hard attention: " + HardAttention.from_json(model.hard_attention).text(), markup=False)
 
 
 def plot_structure(models: Sequence[PrunedModel], path: Path, title: str) -> None:

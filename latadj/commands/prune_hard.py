@@ -1,0 +1,78 @@
+"""The choice of hard attention in `latadj prune`: after parts went, before what is left is fine-tuned."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from latadj.commands.prune_subject import PruneSubject
+from latadj.elimination.attach import set_hard_attention
+from latadj.elimination.hard import HardAttention, Most
+from latadj.pruning.hard import HardTrial, choose_hard_attention
+from latadj.pruning.judge import Judge, Verdict
+from latadj.pruning.surgery import lefts_of
+from latadj.pruning_checks import most_keys
+from latadj.report.console import progress
+
+log = logging.getLogger("latadj")
+
+
+@dataclass
+class HardFound:
+    """What was chosen.
+
+    layers : for each layer the keys that a query attends to, or their share; None: all
+    trials : in the order in which they were made
+    """
+
+    layers: list[Most]
+    trials: list[HardTrial]
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "HardFound":
+        """Inverse of ``asdict``."""
+        return cls(data["layers"], [HardTrial(**trial) for trial in data["trials"]])
+
+
+def make_hard(
+    subject: PruneSubject, judge: Judge, found: HardFound | None, remember: Callable[[HardFound], None]
+) -> None:
+    """Let those layers attend to fewer keys in which that does not hurt, if the run asks for it.
+
+    Parameters
+    ----------
+    found : what was chosen before a kill; None: nothing yet
+    remember : called with what was chosen
+    """
+    config, model = subject.config, subject.session.model
+    ks = most_keys(config)
+    if not ks:
+        return
+    if found is None:
+        attending = [layer for layer, left in enumerate(lefts_of(model)) if left.heads]
+
+        def evaluate(hard: HardAttention) -> Verdict:
+            set_hard_attention(model, hard)
+            return judge(subject.ask())
+
+        with progress("hard attention", len(attending) * len(ks)) as steps:
+            choice = choose_hard_attention(
+                len(lefts_of(model)),
+                ks,
+                evaluate,
+                judge=lambda before, after: after.passes and after.metric >= before.metric,
+                metric=lambda verdict: verdict.metric,
+                among=attending,
+                advance=steps.advance,
+            )
+        for trial in choice.trials:
+            log.info(
+                "layer %d attends to %g%s: %s %.4f -> %.4f, %s",
+                *(trial.layer + 1, trial.k, " of the keys" if isinstance(trial.k, float) else " keys", judge.metric),
+                *(trial.metric_before, trial.metric_after, "taken" if trial.kept else "left"),
+            )
+        found = HardFound(choice.hard.to_json(), list(choice.trials))
+        remember(found)
+    hard = HardAttention.from_json(found.layers)
+    log.info("hard attention: %s", hard.text() or "in no layer")
+    set_hard_attention(model, hard)

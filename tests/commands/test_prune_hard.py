@@ -1,0 +1,154 @@
+"""Selective hard attention through the command line: chosen by latadj prune, and carried along by what follows."""
+
+import json
+
+import pytest
+import torch
+import toy
+from typer.testing import CliRunner
+
+import latadj
+from latadj.cli import app
+from latadj.commands import prune
+from latadj.elimination.attach import as_plain, hard_attention_of, is_attached
+from latadj.sidecar import read_sidecar
+
+SPLIT = "task.split={train:0.6,validation:0.4}"
+QUICK = ["prune.groups=2", "prune.examples=64", "prune.gradient_examples=64", "recover.learning_rate=1e-3"]
+LEARN = ["plain.epochs=16", "plain.patience=16", "model.learning_rate=2e-3", "plain.warmup=0"]
+HARD = "hard_attention.k=[0.75,0.5,3]"
+
+
+def run(*arguments, expect=0):
+    found = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+    assert found.exit_code == expect, found.output
+    return found
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    root = tmp_path_factory.mktemp("hard")
+    toy.write_model(root / "model", layers=2)
+    toy.write_task(root / "data")
+    run("finetune", *toy.overrides(root), "adjustable=false", *LEARN, SPLIT)
+    return root
+
+
+def pruned(root, out, *options):
+    checkpoint = f"checkpoint={root / 'out' / 'plain'}"
+    run("prune", *toy.overrides(root), checkpoint, f"folder={out}", SPLIT, *QUICK, HARD, *options)
+    return json.loads((out / "prune" / "prune.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def hard(root):
+    return pruned(root, root / "hard")
+
+
+def test_every_layer_that_attends_tries_every_number_of_keys(hard):
+    (model,) = hard["frontier"]
+    attending = [index for index, layer in reversed(list(enumerate(model["layers"]))) if layer["heads"]]
+    assert [(trial["layer"], trial["k"]) for trial in hard["hard_trials"]] == [
+        (layer, k) for layer in attending for k in (0.75, 0.5, 3)
+    ]
+
+
+def test_what_is_taken_never_lowers_the_metric_and_is_saved(root, hard):
+    taken = [trial for trial in hard["hard_trials"] if trial["kept"]]
+    assert taken
+    assert all(trial["metric_after"] >= trial["metric_before"] for trial in taken)
+    (model,) = hard["frontier"]
+    chosen = [None, None]
+    for trial in taken:
+        chosen[trial["layer"]] = trial["k"]
+    assert model["hard_attention"] == chosen
+    found, _ = latadj.load(root / "hard" / "pruned")
+    assert hard_attention_of(found).to_json() == chosen
+    assert model["judged"]["metric"] >= model["judged"]["full_metric"]
+
+
+def test_the_log_and_the_terminal_say_which(root, hard):
+    log = (root / "hard" / "prune" / "prune.log").read_text()
+    assert log.count("attends to") == len(hard["hard_trials"])
+    assert "hard attention: layer" in log
+
+
+class KilledError(Exception):
+    pass
+
+
+def test_a_run_killed_after_the_choice_goes_on_with_it(root, hard, tmp_path, monkeypatch):
+    whole = prune.PruneState.write
+
+    def write(state, work, model=None):
+        whole(state, work, model)
+        if state.hard is not None:
+            raise KilledError
+
+    monkeypatch.setattr(prune.PruneState, "write", write)
+    with pytest.raises(KilledError):
+        pruned(root, tmp_path / "out")
+    monkeypatch.undo()
+    found = pruned(root, tmp_path / "out", "resume=true")
+    assert found["hard_trials"] == hard["hard_trials"]
+    assert found["frontier"][0]["judged"] == hard["frontier"][0]["judged"]
+
+
+def test_adjustable_fine_tuning_carries_it_along(root, hard):
+    chosen = hard["frontier"][0]["hard_attention"]
+    folder = root / "hard" / "pruned-dial"
+    options = [f"model.path={root / 'hard' / 'pruned'}", f"folder={folder}", "plain.epochs=0", "adjust.epochs=1"]
+    run("finetune", *toy.overrides(root), *options, SPLIT)
+    for made in ("plain", "checkpoint"):
+        assert read_sidecar(folder / made).hard_attention.to_json() == chosen
+    run("sweep", *toy.overrides(root), f"folder={folder}", "speedup=1", "measure.batches=0", "dial.target=flops")
+    found = json.loads((folder / "sweep" / "sweep.json").read_text())
+    # The adjustable model and the plain one that is held against it both attend to what they were trained with.
+    assert found["plain_metric"] > 0.7
+    assert found["rows"][0]["metric"] > 0.7
+
+
+def test_so_does_plain_fine_tuning_and_going_on_after_a_kill(root, hard):
+    chosen, folder = hard["frontier"][0]["hard_attention"], root / "hard" / "again"
+    options = [f"model.path={root / 'hard' / 'pruned'}", f"folder={folder}", "plain.epochs=1", "adjust.epochs=1", SPLIT]
+    run("finetune", *toy.overrides(root), *options)
+    state = json.loads((folder / "finetune" / "state.json").read_text())
+    del state["stages"]["adjustable"]
+    (folder / "finetune" / "state.json").write_text(json.dumps(state))
+    run("finetune", *toy.overrides(root), *options, "resume=true")
+    for made in ("plain", "checkpoint"):
+        assert read_sidecar(folder / made).hard_attention.to_json() == chosen
+
+
+@torch.no_grad()
+def test_the_plain_model_keeps_it_as_transformers_has_none(root, hard):
+    model, tokenizer = latadj.load(root / "hard" / "pruned")
+    batch = tokenizer(["the film is a very long good story"], return_tensors="pt")
+    before = model(**batch).logits
+    assert torch.equal(as_plain(model)(**batch).logits, before)
+    assert is_attached(model)
+    soft, _ = latadj.load(root / "out" / "plain")
+    assert not is_attached(as_plain(soft))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            ["hard_attention.k=0"],
+            "hard_attention.k=0, k=0: expected an integer >= 1, or a share in (0, 1] such as 0.25",
+        ),
+        (["hard_attention.k=[0.5,1.5]"], "hard_attention.k=[0.5,1.5], k=1.5: expected an integer >= 1"),
+        (["hard_attention.k=[8,8]"], "hard_attention.k=[8,8]: expected numbers of keys, or their shares, each once"),
+        (
+            ["prune.objective=size", "prune.budget=0.5"],
+            "hard_attention.k=[0.75,0.5,3]: prune.objective=size chooses no hard attention, which saves nothing",
+        ),
+    ],
+)
+def test_bad_input_gets_one_line(root, tmp_path, options, message):
+    common = [*toy.overrides(root), f"checkpoint={root / 'out' / 'plain'}", f"folder={tmp_path / 'out'}", SPLIT, HARD]
+    found = run("prune", *common, *options, expect=2)
+    assert message in found.stderr
+    assert found.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
