@@ -6,7 +6,7 @@ from typing import Protocol
 
 from latadj.pruning.judge import Judge, Verdict
 from latadj.pruning.parts import Part
-from latadj.pruning.search import BLOCKS, Candidate, Subject, Trail, is_last, went_with_block, within
+from latadj.pruning.search import BLOCKS, Candidate, Subject, Trail, is_last, losses_without, went_with_block, within
 
 # Of what is left to a budget, a step takes at least this share of all, so that it comes to an end.
 LEAST_STEP = 1e-3
@@ -68,9 +68,9 @@ def shrink(
 ) -> None:
     """Remove the parts of least harm for what they save, step by step, until all budgets are met in turn.
 
-    The harm of a part is its significance by gradients, measured anew before each step, as recovery moves what a
-    part does to others. A whole block's harm is that of all that is left in it; it saves what stands around them too,
-    so it is taken where its parts have little to say.
+    The harm of a part is the rise of the loss without it, measured anew before each step, as recovery moves what a
+    part does to others. Gradients alone are no measure of it: they add up what each neuron does at the margin, and so
+    call a feed-forward block heavy that the model does not miss at all.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def shrink(
             gone = {parts[name] for name in steps.removed}
             wanted = purse.left() - purse.allowed(budget)
             amount = max(min(wanted, share * purse.total), LEAST_STEP * purse.total)
-            chosen = [] if wanted <= 0 else choose(patient.parts, gone, patient.significance(), purse.savings, amount)
+            chosen = [] if wanted <= 0 else choose(patient.parts, gone, _harm(patient, gone), purse.savings, amount)
             patient.remove(chosen)
             last = purse.left() <= purse.allowed(budget) and purse.met(budget)
             if not (chosen or last):
@@ -114,6 +114,13 @@ def shrink(
                 break
 
 
+def _harm(patient: Patient, gone: set[Part]) -> dict[Part, float]:
+    """How far the loss rises without each part that can go; half of the heads and neurons are not asked about."""
+    open_ = [part for part in patient.parts if _rest(part, patient.parts, gone) is not None]
+    before = patient.loss()
+    return {part: loss - before for part, loss in losses_without(patient, open_)[0].items()}
+
+
 def choose(
     everything: Sequence[Part],
     gone: set[Part],
@@ -127,24 +134,26 @@ def choose(
     ----------
     everything : all parts of the model
     gone : those that are out
-    harm : of the heads and groups of neurons that are left
+    harm : of the parts that may be chosen
     savings : of each part in the full model
     """
     out, chosen, saved = set(gone), [], 0.0
     while saved < amount:
-        best: tuple[float, Part, float] | None = None
+        best: tuple[tuple[float, float], Part, float] | None = None
         for part in everything:
             rest = _rest(part, everything, out)
-            if rest is None:
+            if rest is None or part not in harm:
                 continue
-            inside, saving = rest, savings[part]
+            saving, hurt = savings[part], harm[part]
             if part.kind in BLOCKS:
+                hurt -= sum(harm[other] for other in chosen if within(other, part))
                 whole = [other for other in everything if within(other, part)]
                 # What stands around the parts of a block, and those of them that are left.
-                saving -= sum(savings[other] for other in whole if other not in inside)
-            hurt = sum(harm[other] for other in inside)
-            if saving > 0 and (best is None or hurt / saving < best[0]):
-                best = (hurt / saving, part, saving)
+                saving -= sum(savings[other] for other in whole if other not in rest)
+            # What helps by its absence goes first, the most helpful before the largest.
+            price = (max(hurt, 0.0) / max(saving, 1e-30), hurt)
+            if saving > 0 and (best is None or price < best[0]):
+                best = (price, part, saving)
         if best is None:
             break
         _, part, saving = best

@@ -187,23 +187,31 @@ def stages(parts: Sequence[Part]) -> Iterator[tuple[str, list[Part]]]:
 
 
 def _ordered(subject: Subject, parts: list[Part]) -> list[Part]:
-    """Parts by what their absence does to the loss, the least first.
+    """Parts by what their absence does to the loss, the least first; last those that nothing was asked about."""
+    if len(parts) < 2:
+        return parts
+    losses, others = losses_without(subject, parts)
+    return [*sorted(losses, key=lambda part: losses[part]), *others]
 
-    Gradients, which cost next to nothing, come before: the half of the parts that they say more of is left in their
-    order, behind all that the loss was asked about.
+
+def losses_without(subject: Subject, parts: Sequence[Part]) -> tuple[dict[Part, float], list[Part]]:
+    """The loss on some of the texts without each part, and the parts that it was not asked about.
+
+    Gradients, which cost next to nothing, come before: heads and neurons that they say more of than of the median are
+    left out, the least of them first.
     """
     inside = [part for part in parts if part.kind not in BLOCKS]
-    least = parts
+    others: list[Part] = []
     if len(inside) > 2:
         gradients = subject.significance()
         inside.sort(key=lambda part: gradients[part])
-        least = inside[: -(-len(inside) // 2)]
-    rises = {}
-    for part in least if len(least) > 1 else ():
-        with subject.without([part]):
-            rises[part] = subject.loss()
-    probed = sorted(least, key=lambda part: rises.get(part, 0.0))
-    return [*probed, *(part for part in inside if part not in set(least))]
+        others = inside[-(-len(inside) // 2) :]
+    losses, left_out = {}, set(others)
+    for part in parts:
+        if part not in left_out:
+            with subject.without([part]):
+                losses[part] = subject.loss()
+    return losses, others
 
 
 def went_with_block(part: Part, gone: Collection[Part]) -> bool:

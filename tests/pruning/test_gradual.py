@@ -5,6 +5,7 @@ import pytest
 from faked import Fake
 
 from latadj.pruning.gradual import Steps, choose, shrink
+from latadj.pruning.parts import Part
 from latadj.pruning.search import Candidate
 
 
@@ -46,7 +47,8 @@ def shrunk(model, budgets, steps=None, **options):
 
 
 def chosen(model, amount, harm=None, gone=()):
-    found = choose(model.parts, set(gone), harm or model.significance(), Purse(model).savings, amount)
+    harm = harm or {part: sum(HARM.get(other.name, 0.0) for other in model.inside(part)) for part in model.parts}
+    found = choose(model.parts, set(gone), harm, Purse(model).savings, amount)
     return [part.name for part in found]
 
 
@@ -57,10 +59,40 @@ def test_the_least_harm_for_what_it_saves_is_chosen():
     assert chosen(fake(), 500) == ["layer 2 neurons 1", "layer 1 feed-forward"]
 
 
-def test_a_block_whose_parts_have_nothing_to_say_goes_whole():
+def test_a_block_that_is_not_missed_goes_whole_though_its_parts_are():
     model = fake()
-    harm = {part: 0.0 if part.layer == 1 and part.kind == "head" else 1.0 for part in model.significance()}
+    harm = {part: 0.0 if part == Part("attention", 1) else 1.0 for part in model.parts}
     assert chosen(model, 100, harm) == ["layer 2 attention"]
+
+
+def test_what_helps_by_its_absence_goes_first():
+    model = fake()
+    harm = dict.fromkeys(model.parts, 0.0) | {Part("head", 0, 2): -1.0, Part("neurons", 1, 0, (0,)): -0.5}
+    assert chosen(model, 250, harm) == ["layer 1 head 3", "layer 2 neurons 1"]
+
+
+def test_what_was_not_asked_about_stays():
+    model = fake()
+    harm = {part: 1.0 for part in model.parts if part.kind == "head" and part.layer == 0}
+    assert chosen(model, 1e9, harm) == ["layer 1 head 1", "layer 1 head 2", "layer 1 head 3"]
+
+
+def test_each_step_asks_about_all_blocks_and_the_half_of_the_rest_that_gradients_say_least_of():
+    model = fake()
+    probed, whole = [], model.without
+
+    def without(parts):
+        probed.extend(part.name for part in parts)
+        return whole(parts)
+
+    model.without = without
+    steps = shrunk(model, [0.92])
+    assert steps.step == 1
+    assert sum("head" in name or "neurons" in name for name in probed) == 6
+    assert {name for name in probed if "attention" in name or "forward" in name} == {
+        f"layer {n} {block}" for n in (1, 2) for block in ("attention", "feed-forward")
+    }
+    assert "layer 1 head 4" not in probed
 
 
 def test_the_last_of_a_block_goes_with_its_block():
