@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install test lint format reproduce reproduce-generation reproduce-newsgroups reproduce-glue bench bench-predict \
+.PHONY: help install test lint format reproduce reproduce-generation reproduce-newsgroups reproduce-glue reproduce-axformer bench bench-predict \
   readme clean
 
 help: ## Show this help
@@ -81,6 +81,29 @@ reproduce-glue: $(READY) ## Four GLUE tasks on at most 4,000 examples each, with
 	@test -n "$(GLUE)" || { echo "name the folder of GLUE's files: make reproduce-glue GLUE=FOLDER"; exit 2; }
 	$(BIN)/latadj glue 'tasks=[sst2,cola,mrpc,stsb]' 'data_dir=$(GLUE)' max_train=4000 adjust.epochs=3 search.trials=12 \
 	  dial.target=flops clock.rounds=0 measure.batches=6 measure.repeats=5
+
+# AXFORMER, TASK and SEED run it again beside the first: TASK=newsgroups AXFORMER=outputs/reproduce-axformer/newsgroups-0
+AXFORMER := outputs/reproduce-axformer
+TASK := rotten_tomatoes
+AX := task=$(TASK) seed=$(SEED) folder=$(AXFORMER)
+STAGES_newsgroups := plain.epochs=2 adjust.epochs=4
+DIAL_newsgroups := 'search.speedups=[1.5,2,3]' search.trials=16
+PRUNE_newsgroups := prune.examples=64 prune.gradient_examples=128
+SMALL := prune.objective=size 'prune.budget=[0.5,0.31]' prune.tolerance=0.0075
+FAST := prune.objective=speed 'prune.budget=[1.8,2.5]' prune.tolerance=0.0075
+ROW = '+compare.models.$(1).checkpoint=$(AXFORMER)/$(2)'
+
+reproduce-axformer: $(READY) ## Prune the built-in default and give it a dial, all compared: about an hour on 2 cores, offline
+	$(BIN)/latadj finetune $(AX) resume=true $(STAGES_$(TASK))
+	$(BIN)/latadj calibrate $(AX) $(DIAL_$(TASK))
+	$(BIN)/latadj prune $(AX) resume=true $(PRUNE_$(TASK))
+	$(BIN)/latadj prune $(AX)/small checkpoint=$(AXFORMER)/plain resume=true $(PRUNE_$(TASK)) $(SMALL)
+	$(BIN)/latadj prune $(AX)/fast checkpoint=$(AXFORMER)/plain resume=true $(PRUNE_$(TASK)) $(FAST)
+	$(BIN)/latadj finetune $(AX)/pruned-dial model.path=$(AXFORMER)/pruned resume=true $(STAGES_$(TASK)) plain.epochs=0
+	$(BIN)/latadj calibrate $(AX)/pruned-dial $(DIAL_$(TASK))
+	$(BIN)/latadj sweep $(AX) experiment=axformer $(call ROW,small,small/pruned-0.5) $(call ROW,smaller,small/pruned-0.31) \
+	  $(call ROW,fast,fast/pruned-1.8) $(call ROW,faster,fast/pruned-2.5)
+	cp $(AXFORMER)/compare/prune.json $(AXFORMER)/prune.json
 
 bench-predict: $(READY) ## Throughput and memory of `latadj predict`, on what `make reproduce` made: about 40 minutes
 	$(BIN)/python benchmarks/predict.py --checkpoint $(FOLDER)/checkpoint --json outputs/predict/throughput.json

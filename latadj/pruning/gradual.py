@@ -137,7 +137,8 @@ def choose(
     harm : of the parts that may be chosen
     savings : of each part in the full model
     """
-    out, chosen, saved = set(gone), [], 0.0
+    out, saved = set(gone), 0.0
+    chosen: list[Part] = []
     while saved < amount:
         best: tuple[tuple[float, float], Part, float] | None = None
         for part in everything:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,35 @@ def comparison_markdown(comparison: Comparison) -> str:
     lines = [f"### {_title(comparison)}", "", table_line(header), "| :--- | :--- |" + " ---: |" * (len(header) - 2)]
     lines += [table_line(_cells(row)) for row in comparison.models]
     return "\n".join([*lines, "", *(f"- {note}" for note in notes(comparison)), ""])
+
+
+def comparisons_markdown(comparisons: Sequence[Comparison]) -> str:
+    """Comparisons of one task: the first as a table, then drop and measured speedup in fp32 over all seeds."""
+    first = comparisons[0]
+    if len(comparisons) == 1:
+        return comparison_markdown(first)
+    seeds = [f"seed {comparison.config['seed']}" for comparison in comparisons]
+    lines = [
+        "Drop in points (measured speedup, share of the parameters) in fp32 over seeds of the whole recipe:",
+        "",
+        table_line(["model", *seeds, "mean"]),
+        "| :--- |" + " ---: |" * (len(seeds) + 1),
+    ]
+    tables = [{row.name: row for row in one.models if row.precision == "fp32"} for one in comparisons]
+    for name in tables[0]:
+        rows = [table[name] for table in tables]
+        each = [_brief([row], one) for row, one in zip(rows, comparisons, strict=True)]
+        lines.append(table_line([name, *each, _brief(rows, first)]))
+    return "\n".join([comparison_markdown(first), *lines, ""])
+
+
+def _brief(rows: Sequence[ModelRow], comparison: Comparison) -> str:
+    """Mean drop of models, with the means of what makes up for it."""
+    drop = 100 * sum(row.drop for row in rows) / len(rows)
+    clocked = [row.measured_speedup for row in rows if row.measured_speedup is not None]
+    faster = f"{sum(clocked) / len(clocked):.2f}x, " if clocked else ""
+    whole = comparison.models[0].parameters
+    return f"{drop:+.2f} ({faster}{sum(row.parameters for row in rows) / len(rows) / whole:.2f})"
 
 
 def comparison_csv(comparison: Comparison) -> str:

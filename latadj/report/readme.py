@@ -7,15 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from latadj.files import write_text
-from latadj.report import bench, generation, glue, glue_tables, result, throughput
+from latadj.report import bench, comparison, generation, glue, glue_tables, result, throughput
 from latadj.report.bench_views import bench_overview
+from latadj.report.comparison_views import comparisons_markdown
 from latadj.report.generation_views import generation_markdown
 from latadj.report.tables import markdown, seeds_markdown
 
 # name -> the line before which, and after which, a block stands
 MARKS = {
     name: (f"<!-- {name}: made by", f"<!-- /{name} -->")
-    for name in ("results", "newsgroups", "glue", "predict", "bench", "generation", "few-shot")
+    for name in ("results", "newsgroups", "glue", "predict", "bench", "generation", "few-shot", "axformer")
 }
 
 
@@ -24,9 +25,10 @@ def blocks(files: Sequence[Path]) -> dict[str, str]:
 
     Sweeps stand under ``results``, the first as a table, then metric and drop of each; those of long texts under
     ``newsgroups``, those asked by a prompt under ``few-shot``; generation tasks under ``generation``, and what other
-    commands and benchmarks wrote under their names.
+    commands and benchmarks wrote under their names; comparisons with pruned models under ``axformer``, task by task.
     """
     sweeps: dict[str, list[result.Sweep]] = {"results": [], "newsgroups": []}
+    compared: dict[str, list[comparison.Comparison]] = {}
     prompted: list[result.Sweep] = []
     generated: list[str] = []
     rates: list[str] = []
@@ -39,6 +41,8 @@ def blocks(files: Sequence[Path]) -> dict[str, str]:
             generated.append(generation_markdown(generation.GenerationSweep.from_json(data)))
         elif data.get("schema") == glue.SCHEMA:
             found["glue"] = glue_tables.markdown(glue.Glue.from_json(data))
+        elif data.get("schema") == comparison.SCHEMA:
+            compared.setdefault(data["task"], []).append(comparison.Comparison.from_json(data))
         elif data.get("schema") == throughput.SCHEMA:
             rates.append(throughput.markdown(data))
         else:
@@ -49,6 +53,8 @@ def blocks(files: Sequence[Path]) -> dict[str, str]:
         if group_sweeps:
             several = [seeds_markdown(group_sweeps)] if len(group_sweeps) > 1 else []
             found[name] = "\n".join([markdown(group_sweeps[0]), *several])
+    if compared:
+        found["axformer"] = "\n".join(comparisons_markdown(of_task) for of_task in compared.values())
     if rates:
         found["predict"] = "\n".join(rates)
     if prompted:

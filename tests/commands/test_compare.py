@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from latadj.cli import app
 from latadj.report.comparison import REFERENCE, Comparison
+from latadj.report.comparison_views import comparison_markdown, comparisons_markdown
 
 LEARN = ["plain.epochs=16", "plain.patience=16", "adjust.epochs=4", "model.learning_rate=2e-3", "plain.warmup=0"]
 PRUNE = ["prune.groups=2", "prune.examples=64", "prune.gradient_examples=64", "prune.recover_epochs=0"]
@@ -230,3 +231,21 @@ def test_a_comparison_that_cannot_be_is_refused(root, tmp_path, models, option, 
     assert message in found.stderr
     assert found.stderr.count("\n") == 1
     assert not (tmp_path / "new").exists()
+
+
+def test_seeds_stand_side_by_side_under_the_first_table(compared):
+    first = Comparison.from_json(compared)
+    second = Comparison.from_json({**compared, "config": {**compared["config"], "seed": 1}})
+    for row in second.models:
+        row.drop += 0.02
+    page = comparisons_markdown([first, second])
+    assert comparison_markdown(first) in page
+    table = page.removeprefix(comparison_markdown(first))
+    assert "| model | seed 0 | seed 1 | mean |" in table
+    (line,) = [line for line in table.splitlines() if line.startswith("| pruned |")]
+    (row,) = [row for row in first.models if row.key == "pruned fp32"]
+    share = row.parameters / first.models[0].parameters
+    made_up = f"({row.measured_speedup:.2f}x, {share:.2f})"
+    drops = [f"{100 * row.drop + extra:+.2f}" for extra in (0, 2, 1)]
+    assert line == "| pruned | " + " | ".join(f"{drop} {made_up}" for drop in drops) + " |"
+    assert comparisons_markdown([first]) == comparison_markdown(first)
