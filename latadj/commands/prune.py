@@ -258,8 +258,8 @@ def _within_reach(pruning: Pruning) -> None:
     for budget in budgets_of(config):
         if fastest is None and budget <= least:
             raise ValueError(
-                f"prune.budget={budget:g}: norms and head alone are {least:.3f} of the parameters outside the "
-                f"embeddings, and they stay: take a budget above {least:.3f}"
+                f"prune.budget={budget:g}: what is neither attention nor feed-forward of a layer that can be pruned is "
+                f"{least:.3f} of the parameters outside the embeddings, and stays: take a budget above {least:.3f}"
             )
         if fastest is not None and budget >= fastest:
             raise ValueError(
