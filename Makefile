@@ -82,9 +82,9 @@ reproduce-glue: $(READY) ## Four GLUE tasks on at most 4,000 examples each, with
 	$(BIN)/latadj glue 'tasks=[sst2,cola,mrpc,stsb]' 'data_dir=$(GLUE)' max_train=4000 adjust.epochs=3 search.trials=12 \
 	  dial.target=flops clock.rounds=0 measure.batches=6 measure.repeats=5
 
-# AXFORMER, TASK and SEED run it again beside the first: TASK=newsgroups AXFORMER=outputs/reproduce-axformer/newsgroups-0
-AXFORMER := outputs/reproduce-axformer
+# TASK and SEED run it again beside the first: make reproduce-axformer TASK=newsgroups SEED=1
 TASK := rotten_tomatoes
+AXFORMER := outputs/reproduce-axformer/$(TASK)-$(SEED)
 AX := task=$(TASK) seed=$(SEED) folder=$(AXFORMER)
 STAGES_newsgroups := plain.epochs=2 adjust.epochs=4
 DIAL_newsgroups := 'search.speedups=[1.5,2,3]' search.trials=16
@@ -103,7 +103,7 @@ reproduce-axformer: $(READY) ## Prune the built-in default and give it a dial, a
 	$(BIN)/latadj calibrate $(AX)/pruned-dial $(DIAL_$(TASK))
 	$(BIN)/latadj sweep $(AX) experiment=axformer $(call ROW,small,small/pruned-0.5) $(call ROW,smaller,small/pruned-0.31) \
 	  $(call ROW,fast,fast/pruned-1.8) $(call ROW,faster,fast/pruned-2.5)
-	cp $(AXFORMER)/compare/prune.json $(AXFORMER)/prune.json
+	cp $(AXFORMER)/compare/prune.json outputs/reproduce-axformer/
 
 bench-predict: $(READY) ## Throughput and memory of `latadj predict`, on what `make reproduce` made: about 40 minutes
 	$(BIN)/python benchmarks/predict.py --checkpoint $(FOLDER)/checkpoint --json outputs/predict/throughput.json
@@ -126,6 +126,10 @@ readme: $(READY) ## Write what was measured into README and docs/results.md
 	  sed 's#$(CURDIR)/##g;s#$(or $(GLUE),$(CURDIR)/)#GLUE#g' outputs/glue-minilm/glue.json > docs/glue.json
 	for name in throughput memory; do test ! -f outputs/predict/$$name.json || \
 	  sed 's#$(CURDIR)/##g' outputs/predict/$$name.json > docs/predict-$$name.json; done
+	for found in outputs/reproduce-axformer/*/compare; do test ! -f $$found/prune.json || { \
+	  sed 's#$(CURDIR)/##g' $$found/prune.json > docs/axformer-$$(basename $$(dirname $$found)).json; }; done
+	test ! -f outputs/reproduce-axformer/rotten_tomatoes-0/compare/compare.png || \
+	  cp outputs/reproduce-axformer/rotten_tomatoes-0/compare/compare.png docs/axformer.png
 	$(BIN)/python -m latadj.report.readme README.md docs/results.md docs/*.json
 
 clean: ## Remove .venv and caches; outputs/ stays

@@ -22,6 +22,7 @@ from latadj.config import (
 )
 from latadj.elimination.profile import FAMILIES, SCORE_NAMES
 from latadj.pruning_checks import prune_problems
+from latadj.stage_checks import stage_problems
 from latadj.tasks import template
 from latadj.tasks.glue import GLUE
 
@@ -270,21 +271,9 @@ def submission_speedups(config: GlueConfig) -> list[float]:
 
 
 def _finetune_problems(config: FinetuneConfig) -> list[str]:
-    problems = []
-    for name, stage in {"plain": config.plain, "adjust": config.adjust}.items():
-        for key in ("epochs", "batch_size", "learning_rate"):
-            value = getattr(stage, key)
-            # No plain epochs keep the head that a model comes with; what has none is refused when it is loaded.
-            if value < 0 or (value == 0 and (name, key) != ("plain", "epochs")):
-                problems.append(f"{name}.{key}={value}: expected a number above 0")
-        for key in ("max_steps", "accumulate", "eval_steps", "eval_examples", *stage.cuts()):
-            value = getattr(stage, key)
-            if value is not None and value < 1:
-                problems.append(f"{name}.{key}={value}: expected at least 1")
-        if stage.attention_dropout is not None and not 0 <= stage.attention_dropout < 1:
-            problems.append(
-                f"{name}.attention_dropout={stage.attention_dropout}: expected a share from 0 to 1, or null"
-            )
+    # No plain epochs keep the head that a model comes with; what has none is refused when it is loaded.
+    problems = stage_problems("plain", config.plain, ("batch_size", "learning_rate"))
+    problems += stage_problems("adjust", config.adjust, ("epochs", "batch_size", "learning_rate"))
     if config.plain.epochs == 0 and not config.adjustable:
         problems.append("plain.epochs=0 with adjustable=false: nothing would be trained; `latadj calibrate` needs none")
     if config.adjust.full_share is not None and not 0 <= config.adjust.full_share <= 1:

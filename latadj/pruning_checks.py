@@ -4,6 +4,7 @@ from typing import Any
 
 from latadj.config import PruneConfig
 from latadj.elimination.hard import check_most
+from latadj.stage_checks import stage_problems
 
 OBJECTIVES = ("accuracy", "size", "speed")
 # What a budget is, by objective, and what it may be.
@@ -99,10 +100,7 @@ def prune_problems(config: PruneConfig) -> list[str]:
         value = getattr(options, key)
         if value < 0:
             problems.append(f"prune.{key}={value}: expected 0 (none) or more")
-    for key in ("learning_rate", "batch_size"):
-        value = getattr(recover, key)
-        if value <= 0:
-            problems.append(f"recover.{key}={value}: expected a number above 0")
+    problems += stage_problems("recover", recover, ("batch_size", "learning_rate"))
     for key in ("task_weight", "distill_weight"):
         value = getattr(recover, key)
         if value < 0:

@@ -210,6 +210,8 @@ def test_a_speedup_is_measured(root, tmp_path):
             ["prune.objective=speed", "prune.budget=1.5", "device.precision=auto"],
             "device.precision=auto: prune.objective=speed goes by one clock",
         ),
+        (["recover.max_steps=0"], "recover.max_steps=0: expected at least 1"),
+        (["recover.attention_dropout=1"], "recover.attention_dropout=1.0: expected a share from 0 to 1, or null"),
         (["prune.groups=65"], "groups=65: expected from 1 to the 64 neurons of a layer"),
         (["prune.confirm=0.99"], "decide nothing: give more validation text with"),
         (["task=speeches"], "task.kind=generation: prune judges a model by its head"),
