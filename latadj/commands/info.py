@@ -13,7 +13,7 @@ from latadj.elimination.profile import Dial
 from latadj.elimination.window import WHOLE
 from latadj.files import read_json
 from latadj.measure.place import Place, likely_cpu
-from latadj.report.info import DeviceInfo, DialInfo, Info, Position, Served, Shape, Tested
+from latadj.report.info import DeviceInfo, DialInfo, Info, Position, PrunedInfo, Served, Shape, Tested
 from latadj.report.info_views import print_info
 from latadj.sidecar import WEIGHTS, Device, Serving, Sidecar, check
 from latadj.weights import read_headers, shape_of
@@ -61,6 +61,7 @@ def inspect(path: Path) -> Info:
         calibration=dict(sidecar.notes.get("calibration") or {}),
         run=sidecar.notes.get("run"),
         seed=sidecar.notes.get("seed"),
+        pruned=_pruned(sidecar),
         hard_attention=sidecar.hard_attention.to_json() if sidecar.hard_attention else None,
     )
     found.warnings = _warnings(found, sidecar, here)
@@ -153,6 +154,19 @@ def _device(name: str, device: Device, here: Place) -> DeviceInfo:
 def _stages(sidecar: Sidecar) -> dict[str, dict[str, Any]]:
     stages = sidecar.notes.get("validation") or {}
     return {str(name): dict(found) for name, found in stages.items() if isinstance(found, dict)}
+
+
+def _pruned(sidecar: Sidecar) -> PrunedInfo | None:
+    if sidecar.pruning is None:
+        return None
+    layers = sidecar.pruning.layers
+    return PrunedInfo(
+        heads=[len(left.heads) for left in layers],
+        of_heads=[left.of_heads for left in layers],
+        neurons=[len(left.neurons) for left in layers],
+        of_neurons=[left.of_neurons for left in layers],
+        notes=dict(sidecar.notes.get("pruned") or {}),
+    )
 
 
 def _tested(folder: Path, sidecar: Sidecar) -> list[Tested]:

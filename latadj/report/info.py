@@ -107,6 +107,22 @@ class Tested:
 
 
 @dataclass
+class PrunedInfo:
+    """What pruning left.
+
+    heads, neurons : of each layer; with grouped-query attention key/value heads, each with all its queries
+    of_heads, of_neurons : how many each layer had
+    notes : objective, budget, tolerance and metrics on validation text; empty where latadj did not choose
+    """
+
+    heads: list[int]
+    of_heads: list[int]
+    neurons: list[int]
+    of_neurons: list[int]
+    notes: dict[str, Any]
+
+
+@dataclass
 class Info:
     """Everything `latadj info` found.
 
@@ -114,6 +130,7 @@ class Info:
     validation : metrics of each stage of fine-tuning
     here : the device that commands run on now
     run, seed : of the fine-tuning
+    pruned : None if nothing was removed
     hard_attention : for each layer the keys that a query attends to, or their share; None if all in every layer
     warnings : each a line that says what to do
     """
@@ -130,6 +147,7 @@ class Info:
     calibration: dict[str, Any] = field(default_factory=dict)
     run: str | None = None
     seed: int | None = None
+    pruned: PrunedInfo | None = None
     hard_attention: list[int | float | None] | None = None
     warnings: list[str] = field(default_factory=list)
 

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from latadj.elimination.hard import HardAttention
 from latadj.report.console import console
-from latadj.report.info import DialInfo, Info, Position
+from latadj.report.info import DialInfo, Info, Position, PrunedInfo
 
 # As many keep ratios as fit a line of 80 characters beside the other columns.
 MOST_LAYERS = 7
@@ -29,7 +29,7 @@ def print_info(info: Info) -> None:
         console.print(_positions(info.dial))
     if info.devices:
         console.print(_devices(info))
-    if info.validation or info.tested:
+    if info.validation or info.tested or (info.pruned and info.pruned.notes):
         console.print(_metrics(info))
     warnings = Console(stderr=True, highlight=False)
     for line in info.warnings:
@@ -57,10 +57,26 @@ def _facts(info: Info) -> list[tuple[str, str]]:
         found.append(("at most", f"{purpose['max_length']} tokens, {purpose['batch_size']} texts a batch"))
     if info.seed is not None or info.run is not None:
         found.append(("made by", f"seed {info.seed}, run {info.run}"))
+    if info.pruned is not None:
+        found += _pruned_facts(info.pruned)
     if info.hard_attention is not None:
         found.append(("hard attention", HardAttention.from_json(info.hard_attention).text()))
     if info.dial is not None:
         found += _dial_facts(info.dial, info.calibration)
+    return found
+
+
+def _pruned_facts(pruned: PrunedInfo) -> list[tuple[str, str]]:
+    notes, found = pruned.notes, []
+    if "objective" in notes:
+        wanted = f"budget {notes['budget']:g}" if notes.get("budget") else f"tolerance {notes.get('tolerance', 0):g}"
+        found.append(("pruned", f"for {notes['objective']}, {wanted}"))
+    for name, left, of in (("heads", pruned.heads, pruned.of_heads), ("neurons", pruned.neurons, pruned.of_neurons)):
+        layers = some_layers(len(left))
+        counts = " ".join(str(left[layer - 1]) for layer in layers)
+        by_layer = "by layer" if len(layers) == len(left) else f"in layers {_list(layers)}"
+        had = f"{min(of)}" if min(of) == max(of) else f"{min(of)} to {max(of)}"
+        found.append((f"{name} left", f"{counts} of {had}, {by_layer}"))
     return found
 
 
@@ -134,6 +150,10 @@ def _metrics(info: Info) -> Table:
         shown = {name.removeprefix("eval_"): value for name, value in found.items() if name != "seconds"}
         values = ", ".join(f"{name.replace('_', ' ')} {_value(value)}" for name, value in shown.items())
         table.add_row("validation", stage, values)
+    notes = info.pruned.notes if info.pruned else {}
+    settled = [f"{name} {_value(notes[name])}" for name in ("judged", "confirmed") if name in notes]
+    if settled:
+        table.add_row("validation", "pruned", ", ".join(settled))
     for result in info.tested:
         values = ", ".join(f"{speedup}x {_value(value)}" for speedup, value in result.scores.items())
         name = f"test, {Path(result.file).stem}" + (", older than the weights" if result.older else "")

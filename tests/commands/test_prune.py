@@ -112,6 +112,20 @@ def test_the_log_says_of_every_candidate_what_became_of_it(root, accurate):
     assert (root / "accurate" / "prune" / "prune.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_info_says_what_is_left(root, accurate):
+    folder = str(root / "accurate" / "pruned")
+    found = json.loads(run("info", folder, "--json").stdout)["pruned"]
+    (model,) = accurate["frontier"]
+    assert found["heads"] == [len(layer["heads"]) for layer in model["layers"]]
+    assert found["neurons"] == [layer["neurons"] for layer in model["layers"]]
+    assert (found["of_heads"], found["of_neurons"]) == ([4, 4], [64, 64])
+    assert found["notes"]["confirmed"] == model["confirmed"]["metric"]
+    shown = run("info", folder).stdout
+    assert "for accuracy, tolerance 0" in shown
+    assert f"{found['heads'][0]} {found['heads'][1]} of 4, by layer" in shown
+    assert f"confirmed {model['confirmed']['metric']:.4g}" in " ".join(shown.split())
+
+
 class KilledError(Exception):
     pass
 
