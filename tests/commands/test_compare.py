@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 
 import pytest
@@ -249,3 +250,28 @@ def test_seeds_stand_side_by_side_under_the_first_table(compared):
     drops = [f"{100 * row.drop + extra:+.2f}" for extra in (0, 2, 1)]
     assert line == "| pruned | " + " | ".join(f"{drop} {made_up}" for drop in drops) + " |"
     assert comparisons_markdown([first]) == comparison_markdown(first)
+
+
+def page_of(folder):
+    run("report", f"folder={folder}")
+    html = (folder / "report" / "report.html").read_text()
+    return " ".join(re.sub(r"<(script|style)>.*?</\1>|<[^>]+>", " ", html, flags=re.DOTALL).split())
+
+
+def test_the_report_shows_the_comparison_and_what_pruning_left(root, compared):
+    page = page_of(root / "out")
+    assert "Compared: models in every precision" in page
+    (row,) = [row for row in compared["models"] if (row["name"], row["precision"]) == ("pruned", "int8")]
+    assert f"pruned int8 1x {100 * row['metric']:.2f}" in page
+    assert "Pruning: what is left" in page
+
+
+def test_a_folder_in_which_only_pruning_was_done_has_a_report_too(root, tmp_path):
+    shutil.copytree(root / "out" / "prune", tmp_path / "prune")
+    page = page_of(tmp_path)
+    found = json.loads((tmp_path / "prune" / "prune.json").read_text())
+    assert f"{found['model']} on {found['task']}" in page
+    (model,) = found["frontier"]
+    layer = model["layers"][0]
+    assert f"1 {len(layer['heads'])} of 4 {layer['neurons']} of 64" in page
+    assert f"{model['size']['parameters'] / found['full']['parameters']:.2f}x" in page

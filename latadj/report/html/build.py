@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from latadj.report.html import dial, examples, setup
+from latadj.report.html import dial, examples, pruning, setup
 from latadj.report.html.headline import heading
 from latadj.report.html.positions import results_of
 from latadj.report.html.sources import Sources
@@ -19,6 +19,8 @@ def html_report(sources: Sources) -> str:
         dial.cost(results),
         dial.contribution(sources),
         dial.kept(sources, results),
+        pruning.compared(sources),
+        pruning.left(sources),
         examples.slowest(sources),
         examples.changed(sources),
         setup.evaluation(sources),

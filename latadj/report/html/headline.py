@@ -34,8 +34,7 @@ def environment_of(sources: Sources) -> dict[str, Any]:
     """Where the headline's numbers were measured."""
     if sources.sweep is not None:
         return sources.sweep.environment
-    found = sources.evaluation or sources.calibrate or sources.finetune or {}
-    return dict(found.get("environment") or {})
+    return dict(_named(sources).get("environment") or {})
 
 
 def sentence(results: Results) -> str:
@@ -111,7 +110,9 @@ def _moved(results: Results, one: Position) -> str:
 
 
 def _named(sources: Sources) -> dict[str, Any]:
-    return sources.evaluation or sources.calibrate or sources.finetune or {}
+    """The result that says which model and task a folder without a sweep is about."""
+    compared = sources.compare.to_json() if sources.compare else None
+    return sources.evaluation or compared or sources.calibrate or sources.finetune or sources.prune or {}
 
 
 def _without_sweep(sources: Sources) -> str:

@@ -91,6 +91,10 @@ def origin(sources: Sources) -> Section:
         "calibrate": sources.calibrate or {},
         "eval": sources.evaluation or {},
         "finetune": sources.finetune or {},
+        "prune": sources.prune or {},
+        "compare": {"environment": sources.compare.environment, "config": sources.compare.config}
+        if sources.compare
+        else {},
     }
     rows = []
     configs = []

@@ -8,9 +8,11 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
+from latadj.report.comparison import Comparison
 from latadj.report.generation import SCHEMA as GENERATION_SCHEMA
 from latadj.report.generation import GenerationSweep
 from latadj.report.html.changed import Changed, changed
+from latadj.report.pruning import SCHEMA as PRUNE_SCHEMA
 from latadj.report.result import SCHEMA as SWEEP_SCHEMA
 from latadj.report.result import Sweep
 
@@ -21,6 +23,8 @@ FILES = {
     "calibrate": ("calibrate/calibrate.json", ("latadj.calibrate/1",)),
     "eval": ("eval/eval.json", ("latadj.eval/1", "latadj.eval.generation/1")),
     "finetune": ("finetune/finetune.json", ("latadj.finetune/1",)),
+    "prune": ("prune/prune.json", (PRUNE_SCHEMA,)),
+    "compare": ("compare/prune.json", (PRUNE_SCHEMA,)),
 }
 PREDICTIONS = "sweep/predictions.csv"
 
@@ -39,6 +43,8 @@ class Sources:
     calibrate: dict[str, Any] | None = None
     evaluation: dict[str, Any] | None = None
     finetune: dict[str, Any] | None = None
+    prune: dict[str, Any] | None = None
+    compare: Comparison | None = None
     changed: list[Changed] | None = None
     read: list[str] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
@@ -59,6 +65,8 @@ class Sources:
         found.calibrate = found._result("calibrate", _with("layer_acc", "by_rank", "profiles", "dial", "reach"))
         found.evaluation = found._result("eval", _with("metric", "scores", "metric_ci", "speedup"))
         found.finetune = found._result("finetune", _with("validation"))
+        found.prune = found._result("prune", _with("metric", "objective", "candidates", "full", "frontier"))
+        found.compare = found._result("compare", Comparison.from_json)
         if not found.read:
             damage = "".join(f"; {file} {why}" for file, why in found.left_out.items() if why != MISSING)
             raise ValueError(
