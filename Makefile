@@ -122,8 +122,8 @@ readme: $(READY) ## Write what was measured into README and docs/results.md
 	test ! -f outputs/bench/bench.json || cp outputs/bench/bench.json outputs/bench/bench.png docs/
 	test ! -f outputs/minilm-newsgroups/sweep/sweep.json || \
 	  sed 's#$(CURDIR)/##g' outputs/minilm-newsgroups/sweep/sweep.json > docs/newsgroups.json
-	test ! -f outputs/glue-minilm/glue.json || \
-	  sed 's#$(CURDIR)/##g;s#$(or $(GLUE),$(CURDIR)/)#GLUE#g' outputs/glue-minilm/glue.json > docs/glue.json
+	test ! -f outputs/glue-minilm/glue.json || test -z "$(GLUE)" || \
+	  sed 's#$(CURDIR)/##g;s#$(GLUE)#GLUE#g' outputs/glue-minilm/glue.json > docs/glue.json
 	for name in throughput memory; do test ! -f outputs/predict/$$name.json || \
 	  sed 's#$(CURDIR)/##g' outputs/predict/$$name.json > docs/predict-$$name.json; done
 	for found in outputs/reproduce-axformer/*/compare; do test ! -f $$found/prune.json || { \

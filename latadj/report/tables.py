@@ -91,10 +91,14 @@ def seeds_markdown(sweeps: Sequence[Sweep]) -> str:
         "| asked | " + " | ".join(f"seed {seed}" for seed in seeds) + " | mean drop |",
         "|" + " ---: |" * (len(seeds) + 2),
     ]
-    for rows in zip(*(sweep.rows for sweep in sweeps), strict=True):
-        cells = [f"{100 * row.metric:.2f} ({100 * row.drop:+.2f})" for row in rows]
-        mean = sum(100 * row.drop for row in rows) / len(rows)
-        lines.append(f"| {rows[0].speedup:g}x | " + " | ".join(cells) + f" | {mean:+.2f} |")
+    found = [{row.speedup: row for row in sweep.rows} for sweep in sweeps]
+    for speedup in sorted({speedup for rows in found for speedup in rows}):
+        # A dial may end before another seed's.
+        each = [rows.get(speedup) for rows in found]
+        cells = [f"{100 * row.metric:.2f} ({100 * row.drop:+.2f})" if row else "out of reach" for row in each]
+        drops = [100 * row.drop for row in each if row]
+        mean = f"{sum(drops) / len(drops):+.2f}" if len(drops) == len(each) else ""
+        lines.append(f"| {speedup:g}x | " + " | ".join(cells) + f" | {mean} |")
     plain = [f"{100 * sweep.plain_metric:.2f}" if sweep.plain_metric is not None else "" for sweep in sweeps]
     return "\n".join([*lines, "| plain model | " + " | ".join(plain) + " | |", ""])
 

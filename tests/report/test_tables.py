@@ -83,6 +83,15 @@ def test_seeds_stand_side_by_side():
     assert "| 2x | 87.50 (+2.50) | 87.50 (+2.50) | +2.50 |" in text
 
 
+def test_a_dial_that_ends_before_anothers_has_a_gap():
+    short = sweep(1)
+    gone = short.rows.pop()
+    (line,) = [
+        line for line in seeds_markdown([sweep(0), short]).splitlines() if line.startswith(f"| {gone.speedup:g}x")
+    ]
+    assert line.endswith("| out of reach |  |")
+
+
 def test_json_is_the_one_truth():
     again = Sweep.from_json(json.loads(json.dumps(sweep().to_json())))
     assert markdown(again) == markdown(sweep())
