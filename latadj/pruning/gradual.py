@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from latadj.pruning.judge import Judge, Verdict
 from latadj.pruning.parts import Part
@@ -138,9 +138,9 @@ def choose(
     savings : of each part in the full model
     """
     out, saved = set(gone), 0.0
-    chosen: list[Part] = []
+    chosen: dict[Part, _Gain] = {}
     while saved < amount:
-        best: tuple[tuple[float, float], Part, float] | None = None
+        best: tuple[tuple[float, float], Part, _Gain] | None = None
         for part in everything:
             rest = _rest(part, everything, out)
             if rest is None or part not in harm:
@@ -154,14 +154,28 @@ def choose(
             # What helps by its absence goes first, the most helpful before the largest.
             price = (max(hurt, 0.0) / max(saving, 1e-30), hurt)
             if saving > 0 and (best is None or price < best[0]):
-                best = (price, part, saving)
+                best = (price, part, _Gain(saving, hurt))
         if best is None:
             break
-        _, part, saving = best
-        chosen.append(part)
+        _, part, gain = best
+        chosen[part] = gain
         out.add(part)
-        saved += saving
-    return [part for part in chosen if part.kind in BLOCKS or not went_with_block(part, chosen)]
+        saved += gain.saving
+    apart = [part for part in chosen if part.kind in BLOCKS or not went_with_block(part, chosen)]
+    # The last one may have saved so much that others need not go.
+    for part in sorted(apart, key=lambda part: -chosen[part].hurt):
+        swallowed = any(within(other, part) for other in chosen)  # parts that stood out before their block did
+        if not swallowed and chosen[part].hurt > 0 and saved - chosen[part].saving >= amount:
+            saved -= chosen[part].saving
+            apart.remove(part)
+    return apart
+
+
+class _Gain(NamedTuple):
+    """What a part saves, and what it costs, after those that were chosen before it."""
+
+    saving: float
+    hurt: float
 
 
 def _rest(part: Part, everything: Sequence[Part], out: set[Part]) -> list[Part] | None:

@@ -65,6 +65,14 @@ def test_a_block_that_is_not_missed_goes_whole_though_its_parts_are():
     assert chosen(model, 100, harm) == ["layer 2 attention"]
 
 
+def test_what_need_not_go_after_all_stays():
+    model = fake()
+    harm = {part: 9.0 for part in model.parts if part.kind == "neurons"}
+    harm |= {Part("head", 0, 0): 0.001, Part("head", 0, 1): -1.0, Part("attention", 1): 0.1}
+    # 410 parameters of the block are enough for all but what helps anyway.
+    assert chosen(model, 400, harm) == ["layer 1 head 2", "layer 2 attention"]
+
+
 def test_what_helps_by_its_absence_goes_first():
     model = fake()
     harm = dict.fromkeys(model.parts, 0.0) | {Part("head", 0, 2): -1.0, Part("neurons", 1, 0, (0,)): -0.5}
