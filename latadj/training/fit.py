@@ -3,7 +3,8 @@
 import logging
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -165,15 +166,35 @@ def fit(
         shutil.rmtree(folder, ignore_errors=True)
     else:
         log.info("%s: going on from %s", name, last)
+    with _own_forward(model):
+        try:
+            with readable_disk_errors(folder):
+                trainer.train(resume_from_checkpoint=str(last) if last else None)
+        finally:
+            shown.close()
+        for entry in trainer.state.log_history:
+            if entry["step"] == trainer.state.best_global_step and f"eval_{BEST}" in entry:
+                return {name: value for name, value in entry.items() if name.startswith("eval_")}
+        return trainer.evaluate()
+
+
+@contextmanager
+def _own_forward(model: PreTrainedModel) -> Iterator[None]:
+    """Take back what mixed precision puts around a model's forward.
+
+    It would stay there for all who run the model later, a clock among them; and a model that is marked as prepared
+    would be trained without it the next time, once somebody else has set its forward anew.
+    """
+    before = model.__dict__.get("forward")
     try:
-        with readable_disk_errors(folder):
-            trainer.train(resume_from_checkpoint=str(last) if last else None)
+        yield
     finally:
-        shown.close()
-    for entry in trainer.state.log_history:
-        if entry["step"] == trainer.state.best_global_step and f"eval_{BEST}" in entry:
-            return {name: value for name, value in entry.items() if name.startswith("eval_")}
-    return trainer.evaluate()
+        for left in ("_original_forward", "_is_accelerate_prepared"):
+            model.__dict__.pop(left, None)
+        if before is not None:
+            model.__dict__["forward"] = before
+        else:
+            model.__dict__.pop("forward", None)
 
 
 def _checkpoint_gradients(model: PreTrainedModel) -> None:

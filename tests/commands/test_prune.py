@@ -12,7 +12,9 @@ from typer.testing import CliRunner
 import latadj
 from latadj.cli import app
 from latadj.commands import prune
+from latadj.commands.prune_speed import Clock
 from latadj.pruning import structure_of
+from latadj.pruning.purses import TimeModel, TimePurse
 from latadj.pruning.size import parameters
 from latadj.tasks.encode import pad
 
@@ -194,9 +196,23 @@ def test_shrinking_that_was_killed_goes_on_to_the_same_weights(root, small, tmp_
     assert not list((tmp_path / "out" / "prune").glob("weights-*"))
 
 
-def test_a_speedup_is_measured(root, tmp_path):
-    options = ["prune.objective=speed", "prune.budget=1.05", "prune.step_epochs=0", "prune.recover_epochs=0"]
-    found = pruned(root, tmp_path, *options)
+def test_a_speedup_is_measured_of_the_model_as_it_is_served(root, tmp_path, monkeypatch):
+    served, whole = [], Clock.served
+
+    def noted(clock):
+        model = whole(clock)
+        served.append("_original_forward" in vars(model))
+        return model
+
+    monkeypatch.setattr(Clock, "served", noted)
+    # The clock says what it foresaw, so that the way does not depend on the machine.
+    monkeypatch.setattr(Clock, "fit", lambda clock: TimeModel(0.1, 0.0, 0.0, 0.15, 0.3))
+    monkeypatch.setattr(TimePurse, "met", lambda purse, budget: True)
+    options = ["prune.objective=speed", "prune.budget=1.5", "prune.step_epochs=0.5", "prune.recover_epochs=1"]
+    found = pruned(root, tmp_path, *options, "device.train_precision=bf16")
+    assert [record for record in found["candidates"] if not record["kept"]]
+    # Mixed precision of the training before does not run along.
+    assert served == [False]
     (model,) = found["frontier"]
     low, high = model["measured_ci"]
     assert low <= model["measured_speedup"] <= high
