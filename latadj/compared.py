@@ -1,5 +1,6 @@
 """The models that `latadj sweep` is to compare, checked without torch and without loading them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,8 +96,8 @@ def _compared(config: SweepConfig, name: str) -> Compared:
     return Compared(name, folder, sidecar, dial, speedups)
 
 
-def candidates_of(path: Path) -> list[dict[str, object]]:
-    """What `latadj prune` found of each part, out of its result; none where it was not run.
+def candidates_of(path: Path, models: Sequence[Path]) -> list[dict[str, object]]:
+    """What `latadj prune` found of each part, out of its result; none where no model of it is among ``models``.
 
     Raises
     ------
@@ -107,7 +108,9 @@ def candidates_of(path: Path) -> list[dict[str, object]]:
         return []
     mend = "run `latadj prune` again"
     found = read_json(path, "pruning result", mend)
-    candidates = found.get("candidates") if isinstance(found, dict) else None
-    if not isinstance(candidates, list):
-        raise ValueError(f"{path}: this pruning result has no candidates; {mend}")
-    return candidates
+    try:
+        made = {Path(model["folder"]).resolve() for model in found["frontier"]}
+        candidates = list(found["candidates"])
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path}: this pruning result lacks its models or candidates; {mend}") from error
+    return candidates if made & {model.resolve() for model in models} else []

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -79,16 +80,23 @@ def readable_disk_errors(folder: Path) -> Iterator[None]:
 def recover_folder(folder: Path) -> None:
     """Put back what :func:`write_folder` had set aside when it was killed between two renames."""
     if not folder.exists():
-        for old in folder.parent.glob(f".{folder.name}-*-old"):
-            old.replace(folder)
-            return
+        for old in _set_aside(folder):
+            if old.name.endswith("-old"):
+                old.replace(folder)
+                return
+
+
+def _set_aside(folder: Path) -> list[Path]:
+    """What :func:`write_folder` made beside a folder, and not beside one whose name begins alike."""
+    ours = re.compile(rf"\.{re.escape(folder.name)}-[a-z0-9_]{{8}}(-old)?")
+    return [path for path in folder.parent.glob(f".{folder.name}-*") if ours.fullmatch(path.name)]
 
 
 def write_folder(folder: Path, fill: Callable[[Path], None]) -> None:
     """Fill a new folder aside and put it in place of ``folder``; a failure leaves the old one as it was."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     recover_folder(folder)
-    for leftover in folder.parent.glob(f".{folder.name}-*"):  # of a run that was killed
+    for leftover in _set_aside(folder):  # of a run that was killed
         shutil.rmtree(leftover, ignore_errors=True)
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
     old = temporary.with_name(temporary.name + "-old")

@@ -62,7 +62,7 @@ def kernels(precision: str, device: torch.device) -> list[str]:
 
 
 def fastest_route(model: PreTrainedModel, precision: str, device: torch.device) -> Route:
-    """The fastest kernel for a precision, measured on the widest linear map of the model's first layer.
+    """The fastest kernel for a precision, measured on the widest linear map of the model's layers.
 
     A packed fp32 kernel counts only if it equals the plain one to ``EQUAL``.
 
@@ -74,10 +74,9 @@ def fastest_route(model: PreTrainedModel, precision: str, device: torch.device) 
     routes = [Route(precision, name) for name in names]
     if len(routes) == 1:
         return routes[0]
-    layer = layers_of(model)[0]
-    widest = max(
-        (part for part in layer.modules() if isinstance(part, nn.Linear | Conv1D)), key=lambda part: part.weight.numel()
-    )
+    # Of all layers: of the first a pruned model may have nothing left.
+    parts = (part for layer in layers_of(model) for part in layer.modules())
+    widest = max((part for part in parts if isinstance(part, nn.Linear | Conv1D)), key=lambda part: part.weight.numel())
     dtype = DTYPES[precision]
     source = copy.deepcopy(widest).to(dtype)
     generator = torch.Generator().manual_seed(0)

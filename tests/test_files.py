@@ -37,12 +37,22 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):
 def test_a_kill_between_two_renames_is_mended(tmp_path):
     folder = tmp_path / "checkpoint"
     write_folder(folder, lambda target: write_text(target / "a", "old"))
-    folder.rename(tmp_path / ".checkpoint-x1y2-old")  # what a kill would leave
-    (tmp_path / ".checkpoint-x1y2").mkdir()
+    folder.rename(tmp_path / ".checkpoint-x1y2z3w4-old")  # what a kill would leave
+    (tmp_path / ".checkpoint-x1y2z3w4").mkdir()
     recover_folder(folder)
     assert (folder / "a").read_text() == "old"
     write_folder(folder, lambda target: write_text(target / "a", "new"))
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
+
+
+def test_a_folder_whose_name_begins_alike_is_left_alone(tmp_path):
+    for name in (".pruned-0.5-x1y2z3w4-old", ".pruned-0.5-x1y2z3w4"):  # a kill while pruned-0.5 was written
+        write_text(tmp_path / name / "a", "half")
+    recover_folder(tmp_path / "pruned")
+    assert not (tmp_path / "pruned").exists()
+    write_folder(tmp_path / "pruned", lambda target: write_text(target / "a", "all"))
+    recover_folder(tmp_path / "pruned-0.5")
+    assert (tmp_path / "pruned-0.5" / "a").read_text() == "half"
 
 
 def test_numbers_that_json_has_not_are_refused(tmp_path):

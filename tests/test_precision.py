@@ -12,6 +12,7 @@ from latadj.elimination.attach import attach
 from latadj.elimination.lower import is_lowered
 from latadj.elimination.maps import Route
 from latadj.precision import Trial, compare, fastest_route, fastest_that_agrees, kernels
+from latadj.pruning import Part, remove
 from latadj.questions import Classified
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -70,6 +71,21 @@ def test_every_family_has_a_map_to_compare_kernels_on(monkeypatch, family):
     needs("fp32", "onednn")
     monkeypatch.setattr(precision, "take_turns", clock(KERNELS | {"onednn": 1.0}))
     assert fastest_route(tiny(family), "fp32", CPU) == Route("fp32", "onednn")
+
+
+def test_a_pruned_model_is_asked_about_a_layer_that_it_has(monkeypatch):
+    needs("fp32", "plain", "onednn")
+    seen, pack = [], Route.pack
+
+    def noted(route, *maps, **options):
+        seen.append(maps[0].weight.numel())
+        return pack(route, *maps, **options)
+
+    monkeypatch.setattr(Route, "pack", noted)
+    model = tiny("bert")
+    remove(model, [Part("attention", 0), Part("feed_forward", 0)])
+    fastest_route(model, "fp32", CPU)
+    assert set(seen) == {32 * 64}
 
 
 def test_a_kernel_that_is_quick_for_one_text_and_slow_for_a_batch_counts_by_both(monkeypatch):

@@ -112,7 +112,8 @@ class Comparing:
 def prepare(config: SweepConfig) -> Comparing:
     """Load every model and lay it out for every precision; writes nothing."""
     first, *others = models_to_compare(config)
-    candidates = candidates_of(Path(config.folder) / "prune" / "prune.json")
+    result = Path(config.folder) / "prune" / "prune.json"
+    candidates = candidates_of(result, [model.folder for model in (first, *others)])
     session = open_checkpoint(replace(config, checkpoint=str(first.folder)), train=True)
     offered = [precision for precision in config.compare.precisions if _offers(precision, session.device)]
     left_out = [precision for precision in config.compare.precisions if precision not in offered]

@@ -31,12 +31,13 @@ from latadj.elimination.window import WHOLE
 from latadj.files import read_json, recover_folder, write_json
 from latadj.measure.environment import environment
 from latadj.report.console import progress
-from latadj.sidecar import Sidecar
+from latadj.sidecar import Sidecar, read_sidecar
 from latadj.training.fit import fit
 from latadj.training.goal import Goal, Loss
 from latadj.training.heads import AdjustableLoss, head_goal
 from latadj.training.language import AdjustableLanguageLoss, language_goal
 from latadj.training.teacher import taught
+from latadj.weights import fingerprint
 
 log = logging.getLogger("latadj")
 SETTINGS = ("model", "task", "prompt", "seed", "adjustable", "plain", "adjust", "calibration")
@@ -66,6 +67,8 @@ class State:
         """
         path = Path(config.folder) / "finetune" / "state.json"
         settings = settings_of(config, SETTINGS)
+        if Path(config.model.path).is_dir():
+            settings["weights"] = fingerprint(Path(config.model.path))
         if not config.resume or not path.is_file():
             return cls(uuid4().hex, settings, {})
         found = cls(**read_json(path, "fine-tuning state", "start anew without resume=true"))
@@ -240,6 +243,9 @@ def _dial(session: Session, config: FinetuneConfig) -> Dial:
 def _sidecar(config: FinetuneConfig, state: State, dial: Dial | None = None) -> Sidecar:
     """What goes beside the weights: which run they come from, and what validation said of every stage so far."""
     notes = {"run": state.run, "seed": config.seed, "validation": dict(state.stages)}
+    source = Path(config.model.path)
+    if source.is_dir() and (pruned := read_sidecar(source).notes.get("pruned")):
+        notes["pruned"] = pruned
     return Sidecar.of(config.task, dial, notes)
 
 

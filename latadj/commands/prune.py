@@ -15,6 +15,7 @@ from latadj.commands.prune_state import PruneState
 from latadj.commands.prune_subject import PruneSubject, split
 from latadj.commands.session import as_dict, open_checkpoint
 from latadj.config import PruneConfig
+from latadj.elimination.attach import hard_attention_of
 from latadj.files import write_json
 from latadj.measure.environment import environment
 from latadj.prunable import check_to_prune
@@ -70,7 +71,9 @@ def prepare(config: PruneConfig) -> Pruning:
         state.times = state.times or clock.fit()
         _within_reach(pruning)
         lengths = subject.judging.lengths
-        pruning.purse = TimePurse(session.model, subject.costs, lengths, state.times, lambda: clock.speedup().median)
+        pruning.purse = TimePurse(
+            session.model, subject.costs, lengths, state.times, lambda: clock.speedup().median, state.correction
+        )
     return pruning
 
 
@@ -83,10 +86,9 @@ def run(pruning: Pruning) -> PruneResult:
     """
     config, subject, state, work = pruning.config, pruning.subject, pruning.state, pruning.work
     session, start = subject.session, time.monotonic()
-    if not config.resume:
+    if not (config.resume and (work / "state.json").is_file()):
         for leftover in work.glob("recovery-*"):
             shutil.rmtree(leftover, ignore_errors=True)
-    if not (config.resume and (work / "state.json").is_file()):
         state.start(work)
     judge, confirm = _judges(subject)
     full = size_of(subject, Path(config.checkpoint))
@@ -96,7 +98,7 @@ def run(pruning: Pruning) -> PruneResult:
         *(confirm.own.metric, len(subject.examples.confirming)),
     )
     budgets = budgets_of(config)
-    if not budgets or len(state.models) < len(budgets):
+    if len(state.models) < max(len(budgets), 1):
         if config.prune.recover_epochs > 0 or (budgets and config.prune.step_epochs > 0):
             subject.learn()
         if budgets:
@@ -129,7 +131,6 @@ def run(pruning: Pruning) -> PruneResult:
 def _by_accuracy(pruning: Pruning, judge: Judge, confirm: Judge) -> None:
     """Take out all that does not hurt, fine-tune what is left, and save it."""
     subject, state, model = pruning.subject, pruning.state, pruning.subject.session.model
-    state.models = []
     with progress("pruning", len(subject.parts)) as steps:
         search(
             subject,
@@ -148,7 +149,7 @@ def _by_accuracy(pruning: Pruning, judge: Judge, confirm: Judge) -> None:
     gone = state.steps.removed
     log.info("%d of %d parts are out: %s", len(gone), len(subject.parts), ", ".join(gone) or "none")
     recovered = False
-    if not gone:
+    if not gone and hard_attention_of(model) is None:
         log.warning("nothing could go at prune.tolerance=%g: the model is saved as it was", judge.tolerance)
     elif pruning.config.prune.recover_epochs > 0:
         weights = copy.deepcopy(model.state_dict())
@@ -187,6 +188,8 @@ def _to_budgets(pruning: Pruning, judge: Judge, confirm: Judge, budgets: list[fl
 
     def remember() -> None:
         tell()
+        if isinstance(purse, TimePurse):
+            state.correction = purse.correction
         state.write(pruning.work, model)
 
     with progress("pruning, percent of the way", 100) as steps:

@@ -11,7 +11,6 @@ from latadj.elimination.attach import hard_attention_of
 from latadj.pruning.judge import Judge, Verdict
 from latadj.pruning.size import parameters
 from latadj.pruning.surgery import lefts_of
-from latadj.pruning_checks import budgets_of
 from latadj.report.pruning import Compared, LayerLeft, PrunedModel, Size
 from latadj.sidecar import Sidecar, read_sidecar
 from latadj.weights import read_headers
@@ -49,8 +48,7 @@ def save_pruned(
             "%s %+.4f (%+.4f to %+.4f); take a milder budget, more prune.recover_epochs or more validation text",
             *(config.prune.tolerance, confirm.metric, confirmed.difference, low, high),
         )
-    several = budget is not None and len(budgets_of(config)) > 1
-    folder = Path(f"{config.output}-{budget:g}" if several else config.output)
+    folder = Path(config.output if budget is None else f"{config.output}-{budget:g}")
     checkpoint.save(session.model, session.tokenizer, folder, _sidecar(config, judged, confirmed, budget))
     measured, hard = clock.speedup() if clock else None, hard_attention_of(session.model)
     return PrunedModel(

@@ -11,7 +11,7 @@ from latadj.commands.prune_subject import PruneSubject
 from latadj.commands.timing import batches_to_time
 from latadj.elimination.attach import as_plain, attach
 from latadj.elimination.lower import lower
-from latadj.elimination.maps import DTYPES, Route
+from latadj.elimination.maps import Route
 from latadj.measure.clock import Interval, speedup, take_turns
 from latadj.precision import fastest_route
 from latadj.pruning.parts import Part
@@ -35,8 +35,7 @@ class Clock:
         self.subject, self.session, self.seed = subject, session, config.seed
         self.batches = batches_to_time(session, rows_of(subject.judging.encoded), BATCHES)["bucketed"]
         self.route: Route = fastest_route(session.model, config.device.precision, session.device)
-        full = as_plain(copy.deepcopy(session.model)).eval()
-        self.full = full.to(dtype=DTYPES[self.route.precision])
+        self.full = self.served()
 
     def served(self) -> PreTrainedModel:
         """A copy of the model as it stands, as it would be served."""
@@ -44,7 +43,7 @@ class Clock:
         return attach(twin)
 
     def speedup(self) -> Interval:
-        """Measured speedup of the model as it stands over the full one as transformers runs it."""
+        """Measured speedup of the model as it stands over the full one, which the same kernels serve."""
         ours = self.served()
         contestants: dict[str, list[Any]] = {
             name: [lambda batch=batch, model=model: self._pass(model, batch) for batch in self.batches]

@@ -7,18 +7,20 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from transformers import PreTrainedModel
 
 from latadj.commands.prune_hard import HardFound
 from latadj.commands.stages import refuse_other_settings, settings_of
 from latadj.config import PruneConfig
-from latadj.files import read_json, whole_file, write_json
+from latadj.files import read_json, readable_disk_errors, whole_file, write_json
 from latadj.pruning.gradual import Steps
 from latadj.pruning.parts import Part
 from latadj.pruning.purses import TimeModel
 from latadj.pruning.search import Candidate
 from latadj.report.pruning import PrunedModel
+from latadj.weights import fingerprint
 
 SETTINGS = ("model", "task", "seed", "checkpoint", "output", "prune", "hard_attention", "recover")
 
@@ -29,7 +31,7 @@ class PruneState:
 
     settings : what the run was started with; only a run with the same may go on
     parts : with the neurons that go together, found by gradients once; empty until then
-    times : of a budget in time
+    times : of a budget in time, and what clocks said of how right they are
     steps : what became of the parts so far
     hard : hard attention that was chosen
     models : those that are saved
@@ -38,6 +40,7 @@ class PruneState:
     settings: dict[str, Any]
     parts: list[Part] = field(default_factory=list)
     times: TimeModel | None = None
+    correction: float = 1.0
     steps: Steps = field(default_factory=Steps)
     hard: HardFound | None = None
     models: list[PrunedModel] = field(default_factory=list)
@@ -52,18 +55,30 @@ class PruneState:
             if the run to go on with was started with other settings.
         """
         work = Path(config.folder) / "prune"
-        settings = settings_of(config, SETTINGS)
+        settings = {**settings_of(config, SETTINGS), "weights": fingerprint(Path(config.checkpoint))}
         if not config.resume or not (work / "state.json").is_file():
             return cls(settings)
         mend = "start anew without resume=true"
         found = read_json(work / "state.json", "pruning state", mend)
         plan = read_json(work / "plan.json", "pruning plan", mend)
         refuse_other_settings(config, plan["settings"], settings)
+        try:
+            state = cls._read(settings, plan, found)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{work}: this pruning state is damaged, or of another version; {mend}") from error
+        for model in state.models:
+            if not Path(model.folder).is_dir():
+                raise ValueError(f"resume=true: {model.folder}, which this run had saved, is gone; {mend}")
+        return state
+
+    @classmethod
+    def _read(cls, settings: dict[str, Any], plan: dict[str, Any], found: dict[str, Any]) -> "PruneState":
         steps = found["steps"]
         return cls(
             settings,
             [Part(**{**part, "neurons": tuple(part["neurons"])}) for part in plan["parts"]],
             None if plan["times"] is None else TimeModel(**plan["times"]),
+            float(found["correction"]),
             Steps(**{**steps, "candidates": [Candidate.from_json(each) for each in steps["candidates"]]}),
             None if found["hard"] is None else HardFound.from_json(found["hard"]),
             [PrunedModel.from_json(model) for model in found["models"]],
@@ -77,13 +92,15 @@ class PruneState:
         times = None if self.times is None else asdict(self.times)
         plan = {"settings": self.settings, "parts": [asdict(part) for part in self.parts], "times": times}
         write_json(work / "plan.json", plan)
+        self.write(work)
 
     def write(self, work: Path, model: PreTrainedModel | None = None) -> None:
         """Write down how far the run has come, with the weights of a model that was trained on the way."""
         if model is not None:
-            with whole_file(self.weights(work)) as temporary:
+            with readable_disk_errors(work), whole_file(self.weights(work)) as temporary:
                 save_model(model, str(temporary))
         found = {
+            "correction": self.correction,
             "steps": asdict(self.steps),
             "hard": None if self.hard is None else asdict(self.hard),
             "models": [asdict(each) for each in self.models],
@@ -95,7 +112,13 @@ class PruneState:
 
     def restore(self, work: Path, model: PreTrainedModel) -> None:
         """Give a model, which has the parts that are left, the weights that were written with the state."""
-        load_model(model, str(self.weights(work)))
+        try:
+            load_model(model, str(self.weights(work)))
+        except (OSError, RuntimeError, SafetensorError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise ValueError(
+                f"{self.weights(work)}: these weights are missing or damaged ({reason}); start anew without resume=true"
+            ) from error
 
     def weights(self, work: Path) -> Path:
         """Where the weights after the last step are; written before the state that names them."""

@@ -192,7 +192,7 @@ class PruneSubject:
 
     def recover(self, step: int, *, last: bool) -> None:
         session, config = self.session, self.config
-        epochs = config.prune.recover_epochs if last else config.prune.step_epochs
+        epochs = max(config.prune.recover_epochs, config.prune.step_epochs) if last else config.prune.step_epochs
         if epochs == 0:
             return
         if self._taught is None:

@@ -218,7 +218,7 @@ class PruneConfig(CommandConfig):
     """`latadj prune`.
 
     checkpoint : the fine-tuned model that parts are taken out of
-    output : folder of the pruned model; with several budgets, ``-BUDGET`` follows its name
+    output : folder of the pruned model; with budgets ``-BUDGET`` follows its name
     """
 
     output: str = MISSING

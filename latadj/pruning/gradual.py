@@ -95,7 +95,7 @@ def shrink(
             patient.remove(chosen)
             last = purse.left() <= purse.allowed(budget) and purse.met(budget)
             if not (chosen or last):
-                if all(_rest(part, patient.parts, gone) is None for part in patient.parts):
+                if wanted > 0 or all(_rest(part, patient.parts, gone) is None for part in patient.parts):
                     raise ValueError(f"prune.budget={budget:g}: nothing is left that could go; give a milder one")
                 continue  # a clock has just said that there is more to go
             steps.step += 1

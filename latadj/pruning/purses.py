@@ -114,6 +114,7 @@ class TimePurse:
     lengths : of the texts that passes run
     times : of pruned models, in passes of the full one as transformers runs it
     clock : the speedup of the model as it stands, measured
+    correction : of what is foreseen, as clocks before this run found it; 1 where none was asked
     """
 
     def __init__(
@@ -123,24 +124,24 @@ class TimePurse:
         lengths: np.ndarray,
         times: TimeModel,
         clock: Callable[[], float],
+        correction: float = 1.0,
     ) -> None:
         self.model, self.lengths, self.times, self.clock = model, lengths, times, clock
         self.total = self.left()
         self.savings = {part: times.saving(part, cost) for part, cost in costs.items()}
-        self.measured: dict[float, float] = {}
-        self._correction = 1.0
+        self.correction = correction
 
     def left(self) -> float:
         return self.times.time(Structured.of(self.model, self.lengths))
 
     def allowed(self, budget: float) -> float:
-        return self._correction / budget
+        return self.correction / budget
 
     def met(self, budget: float) -> bool:
         """Ask the clock; where it is slower than was foreseen, the rest of the way is foreseen by what it said."""
-        self.measured[budget] = self.clock()
-        if self.measured[budget] >= budget:
+        measured = self.clock()
+        if measured >= budget:
             return True
         # What a clock says scatters, so a model that missed narrowly has at least a little more to go.
-        self._correction = min(self.left() * self.measured[budget], 0.99 * self._correction)
+        self.correction = min(self.left() * measured, 0.99 * self.correction)
         return False

@@ -19,14 +19,12 @@ class Significance:
     Signs cancel within a batch and not between batches.
 
     heads, neurons : of each layer, (heads or neurons that the layer once had,); 0 for what is gone
-    blocks : (layers, 2) of the attention and the feed-forward block, with their biases
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
         lefts = lefts_of(model)
         self.heads = [torch.zeros(left.of_heads) for left in lefts]
         self.neurons = [torch.zeros(left.of_neurons) for left in lefts]
-        self.blocks = torch.zeros(len(lefts), 2)
 
     @torch.no_grad()
     def add(self, model: PreTrainedModel) -> None:
@@ -34,11 +32,9 @@ class Significance:
         family = family_of(model)
         for index, (layer, left) in enumerate(zip(layers_of(model), lefts_of(model), strict=True)):
             anatomy = family.anatomy(layer)
-            for place, (path, kept, size, sums) in enumerate(
-                (
-                    (anatomy.output, left.heads, anatomy.head_inputs, self.heads[index]),
-                    (anatomy.outer, left.neurons, 1, self.neurons[index]),
-                )
+            for path, kept, size, sums in (
+                (anatomy.output, left.heads, anatomy.head_inputs, self.heads[index]),
+                (anatomy.outer, left.neurons, 1, self.neurons[index]),
             ):
                 part = attrgetter(path)(layer)
                 if not kept or part.weight.grad is None:
@@ -46,13 +42,9 @@ class Significance:
                 product = (part.weight * part.weight.grad).float()
                 columns = product.sum(dim=1 if isinstance(part, Conv1D) else 0).cpu()
                 sums[list(kept)] += columns.view(len(kept), size).sum(dim=1).abs()
-                bias = 0.0 if part.bias is None or part.bias.grad is None else float((part.bias * part.bias.grad).sum())
-                self.blocks[index, place] += abs(float(columns.sum()) + bias)
 
     def of(self, part: Part) -> float:
-        """The significance of a part; of a group of neurons the sum over them."""
+        """The significance of a head, or of a group of neurons: the sum over them."""
         if part.kind == "head":
             return float(self.heads[part.layer][part.index])
-        if part.kind == "neurons":
-            return float(self.neurons[part.layer][list(part.neurons)].sum())
-        return float(self.blocks[part.layer, int(part.kind == "feed_forward")])
+        return float(self.neurons[part.layer][list(part.neurons)].sum())

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from latadj.elimination.attach import hard_attention_of, is_attached
 from latadj.elimination.families import family_of, layers_of
 from latadj.elimination.maps import weight_of
 from latadj.pruning.surgery import lefts_of, members, state_rows
@@ -21,8 +22,14 @@ def made_whole(model: PreTrainedModel) -> PreTrainedModel:
     Raises
     ------
     ValueError
-        if the family is unknown, or the model was lowered for serving.
+        if the family is unknown, the model was lowered for serving, or it has hard attention, which no other program
+        has.
     """
+    if is_attached(model) and (hard := hard_attention_of(model)) is not None:
+        raise ValueError(
+            f"made_whole: this model has hard attention ({hard.text()}), which plain transformers does not compute; "
+            "prune without hard_attention.k"
+        )
     lefts = lefts_of(model)
     family = family_of(model)
     found = type(model)(copy.deepcopy(model.config)).to(model.dtype).to(model.device).eval()

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from latadj.cli import app
+from latadj.compared import candidates_of
 from latadj.report.comparison import REFERENCE, Comparison
 from latadj.report.comparison_views import comparison_markdown, comparisons_markdown
 
@@ -103,6 +104,12 @@ def test_every_model_stands_there_in_every_precision(root, compared):
     keys = {f"{name} {precision}" for name, precision in found}
     assert set(compared["samples_s"]) == {REFERENCE, *keys}
     assert compared["environment"]["quiet"].keys() >= {"noisy", "warning"}
+
+
+def test_candidates_of_a_pruning_that_made_none_of_the_models_are_left_out(root, compared):
+    result = root / "out" / "prune" / "prune.json"
+    assert candidates_of(result, [root / "out" / "plain"]) == []
+    assert candidates_of(result, [root / "out" / "plain", root / "out" / "pruned"]) == compared["candidates"]
 
 
 def test_the_plain_model_is_what_all_count_from(compared):

@@ -1,5 +1,6 @@
 """latadj prune on the toy project, through the real command line."""
 
+import copy
 import json
 import shutil
 from pathlib import Path
@@ -10,12 +11,14 @@ import toy
 from typer.testing import CliRunner
 
 import latadj
+from latadj import checkpoint
 from latadj.cli import app
 from latadj.commands import prune
 from latadj.commands.prune_speed import Clock
 from latadj.pruning import structure_of
 from latadj.pruning.purses import TimeModel, TimePurse
 from latadj.pruning.size import parameters
+from latadj.sidecar import read_sidecar
 from latadj.tasks.encode import pad
 
 SPLIT = "task.split={train:0.6,validation:0.4}"
@@ -55,7 +58,10 @@ def accurate(root):
 def same(ours, theirs):
     """Whether two results agree in all but where and when they were made."""
     left_out = ("seconds", "environment", "config")
-    ours, theirs = ({name: value for name, value in found.items() if name not in left_out} for found in (ours, theirs))
+    ours, theirs = (
+        copy.deepcopy({name: value for name, value in found.items() if name not in left_out})
+        for found in (ours, theirs)
+    )
     for found in (ours, theirs):
         for model in found["frontier"]:
             model.pop("folder")
@@ -154,6 +160,64 @@ def test_a_killed_search_goes_on_to_the_same_result_whatever_the_test_texts(root
     assert same(found, accurate)
 
 
+def test_a_run_that_is_done_is_not_done_again(root, accurate, tmp_path):
+    shutil.copytree(root / "accurate", tmp_path / "out")
+    output = f"output={root / 'accurate' / 'pruned'}"
+    plan = json.loads((tmp_path / "out" / "prune" / "plan.json").read_text())
+    plan["settings"]["output"] = str(root / "accurate" / "pruned")
+    (tmp_path / "out" / "prune" / "plan.json").write_text(json.dumps(plan))
+    before = (root / "accurate" / "pruned" / "model.safetensors").stat().st_mtime_ns
+    assert same(pruned(root, tmp_path / "out", "resume=true", output), accurate)
+    assert (root / "accurate" / "pruned" / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_a_run_does_not_go_on_with_another_model(root, accurate, tmp_path):
+    other = shutil.copytree(root / "out" / "plain", tmp_path / "plain")
+    model, tokenizer = checkpoint.load(other)
+    with torch.no_grad():
+        model.classifier.bias += 0.1
+    checkpoint.save(model, tokenizer, other, read_sidecar(other))
+    shutil.copytree(root / "accurate", tmp_path / "out")
+    plan = json.loads((tmp_path / "out" / "prune" / "plan.json").read_text())
+    plan["settings"] |= {"checkpoint": str(other), "output": str(tmp_path / "out" / "pruned")}
+    (tmp_path / "out" / "prune" / "plan.json").write_text(json.dumps(plan))
+    result = pruned(root, tmp_path / "out", f"checkpoint={other}", "resume=true", expect=2)
+    assert "was started with other settings (weights); give the same ones, or start anew" in result.stderr
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b"cut short")])
+def test_damaged_weights_of_a_run_are_one_clear_line(root, tmp_path, monkeypatch, damage):
+    whole = prune.PruneState.write
+
+    def write(state, work, model=None):
+        whole(state, work, model)
+        if state.steps.step == 1:
+            raise KilledError
+
+    monkeypatch.setattr(prune.PruneState, "write", write)
+    with pytest.raises(KilledError):
+        pruned(root, tmp_path / "out", *SIZES)
+    monkeypatch.undo()
+    (weights,) = (tmp_path / "out" / "prune").glob("weights-1.safetensors")
+    damage(weights)
+    result = pruned(root, tmp_path / "out", *SIZES, "resume=true", expect=2)
+    assert "weights-1.safetensors: these weights are missing or damaged" in result.stderr
+    assert result.stderr.strip().endswith("start anew without resume=true")
+
+
+def test_a_folder_that_holds_something_else_is_not_replaced(root, tmp_path):
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "keep.txt").write_text("mine")
+    for output, message in (
+        (tmp_path / "notes", "this folder holds something else than a model, which would be lost; name another"),
+        (root / "out", "is in this folder, and a pruned model takes the place of all that was there"),
+        (tmp_path, "is in this folder, and a pruned model takes the place of all that was there"),
+    ):
+        result = pruned(root, tmp_path / "run", f"output={output}", expect=2)
+        assert message in result.stderr
+    assert (tmp_path / "notes" / "keep.txt").read_text() == "mine"
+
+
 def test_a_run_goes_on_with_the_same_settings_only(root, accurate):
     result = pruned(root, root / "accurate", "resume=true", "prune.tolerance=0.01", expect=2)
     assert "was started with other settings (prune); give the same ones, or start anew" in result.stderr
@@ -211,12 +275,12 @@ def test_a_speedup_is_measured_of_the_model_as_it_is_served(root, tmp_path, monk
     options = ["prune.objective=speed", "prune.budget=1.5", "prune.step_epochs=0.5", "prune.recover_epochs=1"]
     found = pruned(root, tmp_path, *options, "device.train_precision=bf16")
     assert [record for record in found["candidates"] if not record["kept"]]
-    # Mixed precision of the training before does not run along.
-    assert served == [False]
+    # The full model and the pruned one; mixed precision of the training before does not run along.
+    assert served == [False, False]
     (model,) = found["frontier"]
     low, high = model["measured_ci"]
     assert low <= model["measured_speedup"] <= high
-    assert (tmp_path / "pruned" / "latadj.json").is_file()
+    assert (tmp_path / "pruned-1.5" / "latadj.json").is_file()
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,7 @@ def root(request, tmp_path_factory):
     # The decoder of a T5 stays.
     budget = "prune.budget=0.8" if request.param == "t5" else "prune.budget=0.5"
     run("prune", *overrides(root), f"checkpoint={root / 'model'}", f"folder={root / 'out'}", *HALF, budget)
+    (root / "out" / budget.replace("prune.budget=", "pruned-")).rename(root / "out" / "pruned")
     return root
 
 

@@ -155,6 +155,14 @@ def test_a_budget_beyond_all_that_can_go_is_refused():
         shrunk(model := fake(), [0.4], purse=Purse(model, late=10**6))
 
 
+def test_it_ends_where_nothing_that_is_left_saves_anything():
+    model = fake()
+    purse = Purse(model)
+    purse.savings = dict.fromkeys(purse.savings, 0.0)
+    with pytest.raises(ValueError, match="nothing is left that could go"):
+        shrunk(model, [0.5], purse=purse)
+
+
 class KilledError(Exception):
     pass
 

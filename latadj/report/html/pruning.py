@@ -20,10 +20,11 @@ def left(sources: Sources) -> Section | None:
     for index in range(len(models[0]["layers"])):
         layers = [model["layers"][index] for model in models]
         rows.append([str(index + 1), *(cell for layer in layers for cell in _layer(layer))])
+    share = f"{found['config']['prune']['confidence']:.0%}"
     head = ["layer", *(f"{what}, {name}" for name in names for what in ("heads", "neurons"))]
     structure = table(head, rows, numbers=set(range(1, len(head))), caption="What is left of each layer")
     worth = table(
-        ["model", "parameters", "FLOPs", "measured", "judged by", "confirmed on", "confirmed difference", "90%"],
+        ["model", "parameters", "FLOPs", "measured", "judged by", "confirmed on", "confirmed difference", share],
         [_worth(name, model, full) for name, model in zip(names, models, strict=True)],
         numbers=set(range(1, 8)),
         caption=f"Against the full model: shares, and {found['metric'].replace('_', ' ')} on validation text",
