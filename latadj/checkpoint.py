@@ -1,7 +1,7 @@
 """A saved model: a transformers folder plus ``latadj.json``, which holds its dial and what it was made for.
 
-The folder loads in plain transformers as the full model. Weights are read from safetensors only; nothing is
-unpickled.
+The folder loads in plain transformers as the full model; one that was pruned does not, see ``latadj.pruning``, and one
+with hard attention loads without it. Weights are read from safetensors only; nothing is unpickled.
 """
 
 from collections.abc import Sequence

@@ -3,7 +3,6 @@
 import copy
 import logging
 import shutil
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,7 +84,7 @@ def run(pruning: Pruning) -> PruneResult:
     what ``prune/prune.json`` holds
     """
     config, subject, state, work = pruning.config, pruning.subject, pruning.state, pruning.work
-    session, start = subject.session, time.monotonic()
+    session = subject.session
     if not (config.resume and (work / "state.json").is_file()):
         for leftover in work.glob("recovery-*"):
             shutil.rmtree(leftover, ignore_errors=True)
@@ -115,7 +114,7 @@ def run(pruning: Pruning) -> PruneResult:
         frontier=state.models,
         hard_trials=state.hard.trials if state.hard else [],
         full=full,
-        seconds=round(time.monotonic() - start, 1),
+        seconds=round(state.seconds, 1),
         environment=environment(session.device, config.device.precision),
         config=as_dict(config),
     )

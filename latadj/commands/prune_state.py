@@ -3,6 +3,7 @@
 The choice of hard attention, short as it is, starts anew.
 """
 
+import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ class PruneState:
     steps : what became of the parts so far
     hard : hard attention that was chosen
     models : those that are saved
+    seconds : that search and recoveries took until the last write, in all processes
     """
 
     settings: dict[str, Any]
@@ -44,6 +46,8 @@ class PruneState:
     steps: Steps = field(default_factory=Steps)
     hard: HardFound | None = None
     models: list[PrunedModel] = field(default_factory=list)
+    seconds: float = 0.0
+    _since: float = field(default_factory=time.monotonic)
 
     @classmethod
     def of(cls, config: PruneConfig) -> "PruneState":
@@ -82,6 +86,7 @@ class PruneState:
             Steps(**{**steps, "candidates": [Candidate.from_json(each) for each in steps["candidates"]]}),
             None if found["hard"] is None else HardFound.from_json(found["hard"]),
             [PrunedModel.from_json(model) for model in found["models"]],
+            float(found["seconds"]),
         )
 
     def start(self, work: Path) -> None:
@@ -99,7 +104,10 @@ class PruneState:
         if model is not None:
             with readable_disk_errors(work), whole_file(self.weights(work)) as temporary:
                 save_model(model, str(temporary))
+        now = time.monotonic()
+        self.seconds, self._since = self.seconds + now - self._since, now
         found = {
+            "seconds": self.seconds,
             "correction": self.correction,
             "steps": asdict(self.steps),
             "hard": None if self.hard is None else asdict(self.hard),

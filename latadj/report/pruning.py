@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from latadj.elimination.hard import HardAttention, Most
-from latadj.report.cells import save_figure
+from latadj.report.cells import save_figure, times
 from latadj.report.console import console
 
 if TYPE_CHECKING:  # a report is made of files, without torch
@@ -127,7 +128,7 @@ class PruneResult:
     candidates : every part that was tried
     frontier : the models, the mildest budget first
     hard_trials : every hard attention that was tried
-    seconds : of search and recoveries, in this process
+    seconds : of search and recoveries, over all processes that took part
     """
 
     model: str
@@ -152,11 +153,11 @@ class PruneResult:
 
 def print_pruning(result: PruneResult) -> None:
     """Show on the terminal what is left of each layer, and what it is worth."""
-    table = Table(title=f"{result.model} on {result.task}: what is left", title_justify="left")
+    table = Table(title=f"{result.model} on {result.task}: what is left", title_justify="left", box=SIMPLE_HEAD)
     table.add_column("layer", justify="right")
     for model in result.frontier:
-        table.add_column("heads" + _of(model), justify="right")
-        table.add_column("neurons" + _of(model), justify="right")
+        for what in ("heads", "neurons"):
+            table.add_column(what if model.budget is None else f"{what}\nat {model.budget:g}", justify="right")
     for index in range(len(result.frontier[0].layers)):
         cells = []
         for model in result.frontier:
@@ -164,27 +165,21 @@ def print_pruning(result: PruneResult) -> None:
             cells += [_left(len(layer.heads), layer.of_heads), _left(layer.neurons, layer.of_neurons)]
         table.add_row(str(index + 1), *cells)
     console.print(table)
-    summary = Table()
-    names = (
-        "budget",
-        "parameters",
-        "FLOPs",
-        "measured",
-        f"{result.metric} judged",
-        "confirmed",
-        "confirmed difference",
-    )
-    for name in names:
-        summary.add_column(name, justify="right")
+    full = result.frontier[0]
+    title = f"{result.metric} on validation text; full model {100 * full.judged.full_metric:.2f} judged, "
+    title += f"{100 * full.confirmed.full_metric:.2f} confirmed"
+    summary = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for name in ("budget", "params", "FLOPs", "speedup", "judged", "confirmed", "difference"):
+        summary.add_column(name, justify="right", no_wrap=True)
     for model in result.frontier:
         low, high = (f"{100 * side:+.2f}" for side in model.confirmed.difference_ci)
         summary.add_row(
             "-" if model.budget is None else f"{model.budget:g}",
             f"{model.size.parameters / result.full.parameters:.2f}x",
             f"{model.size.flops / result.full.flops:.2f}x",
-            "-" if model.measured_speedup is None else f"{model.measured_speedup:.2f}x faster",
-            f"{100 * model.judged.full_metric:.2f} -> {100 * model.judged.metric:.2f}",
-            f"{100 * model.confirmed.full_metric:.2f} -> {100 * model.confirmed.metric:.2f}",
+            times(model.measured_speedup) or "-",
+            f"{100 * model.judged.metric:.2f}",
+            f"{100 * model.confirmed.metric:.2f}",
             f"{100 * model.confirmed.difference:+.2f} ({low} to {high})",
         )
     console.print(summary)
@@ -219,10 +214,6 @@ def plot_structure(models: Sequence[PrunedModel], path: Path, title: str) -> Non
         axes.set_title("what stays" if model.budget is None else f"budget {model.budget:g}", loc="left", fontsize=10)
     figure.suptitle(title, x=0.02, ha="left", fontsize=11)
     save_figure(figure, path)
-
-
-def _of(model: PrunedModel) -> str:
-    return "" if model.budget is None else f" at {model.budget:g}"
 
 
 def _left(left: int, of: int) -> str:

@@ -167,7 +167,9 @@ def test_a_run_that_is_done_is_not_done_again(root, accurate, tmp_path):
     plan["settings"]["output"] = str(root / "accurate" / "pruned")
     (tmp_path / "out" / "prune" / "plan.json").write_text(json.dumps(plan))
     before = (root / "accurate" / "pruned" / "model.safetensors").stat().st_mtime_ns
-    assert same(pruned(root, tmp_path / "out", "resume=true", output), accurate)
+    found = pruned(root, tmp_path / "out", "resume=true", output)
+    assert same(found, accurate)
+    assert found["seconds"] == accurate["seconds"] > 0
     assert (root / "accurate" / "pruned" / "model.safetensors").stat().st_mtime_ns == before
 
 
