@@ -7,10 +7,9 @@ import shutil
 
 import pytest
 import toy
+from calling import run
 from safetensors.torch import load_file
-from typer.testing import CliRunner
 
-from latadj.cli import app
 from latadj.compared import candidates_of
 from latadj.report.comparison import REFERENCE, Comparison
 from latadj.report.comparison_views import comparison_markdown, comparisons_markdown
@@ -20,12 +19,6 @@ PRUNE = ["prune.groups=2", "prune.examples=64", "prune.gradient_examples=64", "p
 DIAL = ["search.trials=0", "calibration.examples=64", "clock.rounds=0", "calibration.family=geometric"]
 CLOCK = ["measure.batches=2", "measure.repeats=3", "measure.warmup=1"]
 NAMES = ["plain", "pruned", "dial", "pruned+dial"]
-
-
-def run(*arguments, expect=0):
-    found = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
-    assert found.exit_code == expect, found.output
-    return found
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,10 @@ import pandas as pd
 import pytest
 import toy
 import words
+from calling import run
 from transformers import AutoConfig, BertConfig, BertForSequenceClassification
-from typer.testing import CliRunner
 
 import latadj
-from latadj.cli import app
 from latadj.sidecar import read_sidecar
 
 QUICK = ["plain.max_steps=2", "adjust.max_steps=2"]
@@ -32,12 +31,6 @@ def table(labels, count=90):
         text.insert(rng.randrange(len(text)), rng.choice(WORDS[name]))
         rows.append({"title": f"film {number}", "review": " ".join(text), "stars": labels[number % 3]})
     return pd.DataFrame(rows)
-
-
-def run(*arguments, expect=0):
-    found = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
-    assert found.exit_code == expect, found.output
-    return found
 
 
 def refused(*arguments):

@@ -8,12 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 import toy
-from typer.testing import CliRunner
+from calling import run
+from cutting import QUICK, SPLIT, killed, write_plain
 
 import latadj
 from latadj import checkpoint
-from latadj.cli import app
-from latadj.commands import prune
 from latadj.commands.prune_speed import Clock
 from latadj.pruning import structure_of
 from latadj.pruning.purses import TimeModel, TimePurse
@@ -21,30 +20,15 @@ from latadj.pruning.size import parameters
 from latadj.sidecar import read_sidecar
 from latadj.tasks.encode import pad
 
-SPLIT = "task.split={train:0.6,validation:0.4}"
-QUICK = ["prune.groups=2", "prune.examples=64", "prune.gradient_examples=64", "recover.learning_rate=1e-3"]
-
-
-def run(*arguments):
-    return CliRunner().invoke(app, list(arguments), catch_exceptions=False)
-
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    root = tmp_path_factory.mktemp("pruned")
-    toy.write_model(root / "model", layers=2)
-    toy.write_task(root / "data")
-    learning = ["plain.epochs=16", "plain.patience=16", "model.learning_rate=2e-3", "plain.warmup=0"]
-    options = ["adjustable=false", *learning, SPLIT]
-    result = run("finetune", *toy.overrides(root), *options)
-    assert result.exit_code == 0, result.output
-    return root
+    return write_plain(tmp_path_factory.mktemp("pruned"))
 
 
 def pruned(root, out, *options, expect=0):
     common = [*toy.overrides(root), f"checkpoint={root / 'out' / 'plain'}", f"folder={out}", SPLIT, *QUICK, *options]
-    result = run("prune", *common)
-    assert result.exit_code == expect, result.output
+    result = run("prune", *common, expect=expect)
     if expect:
         return result
     return json.loads((out / "prune" / "prune.json").read_text())
@@ -134,28 +118,13 @@ def test_info_says_what_is_left(root, accurate):
     assert f"confirmed {model['confirmed']['metric']:.4g}" in " ".join(shown.split())
 
 
-class KilledError(Exception):
-    pass
-
-
 def test_a_killed_search_goes_on_to_the_same_result_whatever_the_test_texts(root, accurate, tmp_path, monkeypatch):
     data = shutil.copytree(root / "data", tmp_path / "data")
     # The test split is never read: other test texts change nothing.
     rows = (data / "dev.tsv").read_text().splitlines()
     (data / "dev.tsv").write_text("\n".join([rows[0], *(row[:-1] + "0" for row in rows[1:9])]) + "\n")
-    written = []
-    whole = prune.PruneState.write
-
-    def write(state, work, model=None):
-        whole(state, work, model)
-        written.append(len(state.steps.candidates))
-        if written[-1] == 3:
-            raise KilledError
-
-    monkeypatch.setattr(prune.PruneState, "write", write)
-    with pytest.raises(KilledError):
+    with killed(monkeypatch, lambda state: len(state.steps.candidates) == 3):
         pruned(root, tmp_path / "out", f"task.data_dir={data}")
-    monkeypatch.undo()
     found = pruned(root, tmp_path / "out", f"task.data_dir={data}", "resume=true")
     assert same(found, accurate)
 
@@ -189,17 +158,8 @@ def test_a_run_does_not_go_on_with_another_model(root, accurate, tmp_path):
 
 @pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b"cut short")])
 def test_damaged_weights_of_a_run_are_one_clear_line(root, tmp_path, monkeypatch, damage):
-    whole = prune.PruneState.write
-
-    def write(state, work, model=None):
-        whole(state, work, model)
-        if state.steps.step == 1:
-            raise KilledError
-
-    monkeypatch.setattr(prune.PruneState, "write", write)
-    with pytest.raises(KilledError):
+    with killed(monkeypatch, lambda state: state.steps.step == 1):
         pruned(root, tmp_path / "out", *SIZES)
-    monkeypatch.undo()
     (weights,) = (tmp_path / "out" / "prune").glob("weights-1.safetensors")
     damage(weights)
     result = pruned(root, tmp_path / "out", *SIZES, "resume=true", expect=2)
@@ -245,17 +205,8 @@ def test_one_run_makes_a_model_of_each_budget(root, small):
 
 
 def test_shrinking_that_was_killed_goes_on_to_the_same_weights(root, small, tmp_path, monkeypatch):
-    whole = prune.PruneState.write
-
-    def write(state, work, model=None):
-        whole(state, work, model)
-        if state.steps.step == 2:
-            raise KilledError
-
-    monkeypatch.setattr(prune.PruneState, "write", write)
-    with pytest.raises(KilledError):
+    with killed(monkeypatch, lambda state: state.steps.step == 2):
         pruned(root, tmp_path / "out", *SIZES)
-    monkeypatch.undo()
     assert same(pruned(root, tmp_path / "out", *SIZES, "resume=true"), small)
     ours, theirs = (latadj.load(folder / "pruned-0.4")[0].state_dict() for folder in (tmp_path / "out", root / "small"))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)

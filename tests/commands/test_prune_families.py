@@ -9,23 +9,16 @@ import tagging
 import torch
 import toy
 import words
+from calling import run
 from tiny import tiny
-from typer.testing import CliRunner
 
 import latadj
-from latadj.cli import app
 from latadj.pruning import structure_of
 from latadj.pruning.size import parameters
 
 QUICK = ["prune.groups=2", "prune.examples=32", "prune.gradient_examples=16", "prune.step=0.2", "prune.step_epochs=0"]
 HALF = [*QUICK, "prune.objective=size", "prune.budget=0.5", "prune.recover_epochs=0"]
 FAMILIES = ("distilbert", "gpt2", "llama", "qwen3", "t5")
-
-
-def run(*arguments):
-    found = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
-    assert found.exit_code == 0, found.output
-    return found
 
 
 def result(folder):

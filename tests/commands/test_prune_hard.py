@@ -5,33 +5,19 @@ import json
 import pytest
 import torch
 import toy
-from typer.testing import CliRunner
+from calling import run
+from cutting import QUICK, SPLIT, killed, write_plain
 
 import latadj
-from latadj.cli import app
-from latadj.commands import prune
 from latadj.elimination.attach import as_plain, hard_attention_of, is_attached
 from latadj.sidecar import read_sidecar
 
-SPLIT = "task.split={train:0.6,validation:0.4}"
-QUICK = ["prune.groups=2", "prune.examples=64", "prune.gradient_examples=64", "recover.learning_rate=1e-3"]
-LEARN = ["plain.epochs=16", "plain.patience=16", "model.learning_rate=2e-3", "plain.warmup=0"]
 HARD = "hard_attention.k=[0.75,0.5,3]"
-
-
-def run(*arguments, expect=0):
-    found = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
-    assert found.exit_code == expect, found.output
-    return found
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    root = tmp_path_factory.mktemp("hard")
-    toy.write_model(root / "model", layers=2)
-    toy.write_task(root / "data")
-    run("finetune", *toy.overrides(root), "adjustable=false", *LEARN, SPLIT)
-    return root
+    return write_plain(tmp_path_factory.mktemp("hard"))
 
 
 def pruned(root, out, *options):
@@ -73,22 +59,9 @@ def test_the_log_and_the_terminal_say_which(root, hard):
     assert "hard attention: layer" in log
 
 
-class KilledError(Exception):
-    pass
-
-
 def test_a_run_killed_after_the_choice_goes_on_with_it(root, hard, tmp_path, monkeypatch):
-    whole = prune.PruneState.write
-
-    def write(state, work, model=None):
-        whole(state, work, model)
-        if state.hard is not None:
-            raise KilledError
-
-    monkeypatch.setattr(prune.PruneState, "write", write)
-    with pytest.raises(KilledError):
+    with killed(monkeypatch, lambda state: state.hard is not None):
         pruned(root, tmp_path / "out")
-    monkeypatch.undo()
     found = pruned(root, tmp_path / "out", "resume=true")
     assert found["hard_trials"] == hard["hard_trials"]
     assert found["frontier"][0]["judged"] == hard["frontier"][0]["judged"]
