@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from latadj.commands.prune_hard import HardFound, make_hard
+from latadj.commands.prune_hard import make_hard
 from latadj.commands.prune_outcome import save_pruned, size_of
 from latadj.commands.prune_speed import Clock
 from latadj.commands.prune_state import PruneState
@@ -98,7 +98,7 @@ def run(pruning: Pruning) -> PruneResult:
     )
     budgets = budgets_of(config)
     if len(state.models) < max(len(budgets), 1):
-        if config.prune.recover_epochs > 0 or (budgets and config.prune.step_epochs > 0):
+        if subject.epochs(last=True) > 0:
             subject.learn()
         if budgets:
             _to_budgets(pruning, judge, confirm, budgets)
@@ -138,19 +138,15 @@ def _by_accuracy(pruning: Pruning, judge: Judge, confirm: Judge) -> None:
             remember=_remember(pruning),
             advance=steps.advance,
         )
-
-    def remember(found: HardFound) -> None:
-        state.hard = found
-        state.write(pruning.work)
-
-    make_hard(subject, judge, state.hard, remember)
+    state.hard = make_hard(subject, judge, state.hard)
+    state.write(pruning.work)
     before = judge(subject.ask())
     gone = state.steps.removed
     log.info("%d of %d parts are out: %s", len(gone), len(subject.parts), ", ".join(gone) or "none")
     recovered = False
     if not gone and hard_attention_of(model) is None:
         log.warning("nothing could go at prune.tolerance=%g: the model is saved as it was", judge.tolerance)
-    elif pruning.config.prune.recover_epochs > 0:
+    elif subject.epochs(last=True) > 0:
         weights = copy.deepcopy(model.state_dict())
         subject.recover(1, last=True)
         after = judge(subject.ask())
@@ -179,9 +175,8 @@ def _to_budgets(pruning: Pruning, judge: Judge, confirm: Judge, budgets: list[fl
     end = purse.allowed(budgets[-1]) / purse.total
 
     def reached(budget: float, verdict: Verdict) -> None:
-        epochs = pruning.config.prune.recover_epochs
-        found = save_pruned(subject, pruning.clock, confirm, verdict, budget=budget, recovered=epochs > 0)
-        state.models.append(found)
+        recovered = subject.epochs(last=True) > 0
+        state.models.append(save_pruned(subject, pruning.clock, confirm, verdict, budget=budget, recovered=recovered))
 
     tell = _remember(pruning)
 

@@ -1,7 +1,6 @@
 """The choice of hard attention in `latadj prune`: after parts went, before what is left is fine-tuned."""
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,20 +33,21 @@ class HardFound:
         return cls(data["layers"], [HardTrial(**trial) for trial in data["trials"]])
 
 
-def make_hard(
-    subject: PruneSubject, judge: Judge, found: HardFound | None, remember: Callable[[HardFound], None]
-) -> None:
+def make_hard(subject: PruneSubject, judge: Judge, found: HardFound | None) -> HardFound | None:
     """Let those layers attend to fewer keys in which that does not hurt, if the run asks for it.
 
     Parameters
     ----------
     found : what was chosen before a kill; None: nothing yet
-    remember : called with what was chosen
+
+    Returns
+    -------
+    what is chosen now; None where the run asks for nothing
     """
     config, model = subject.config, subject.session.model
     ks = most_keys(config)
     if not ks:
-        return
+        return None
     if found is None:
         attending = [layer for layer, left in enumerate(lefts_of(model)) if left.heads]
 
@@ -72,7 +72,7 @@ def make_hard(
                 *(trial.metric_before, trial.metric_after, "taken" if trial.kept else "left"),
             )
         found = HardFound(choice.hard.to_json(), list(choice.trials))
-        remember(found)
     hard = HardAttention.from_json(found.layers)
     log.info("hard attention: %s", hard.text() or "in no layer")
     set_hard_attention(model, hard)
+    return found

@@ -50,7 +50,8 @@ def save_pruned(
         )
     folder = Path(config.output if budget is None else f"{config.output}-{budget:g}")
     checkpoint.save(session.model, session.tokenizer, folder, _sidecar(config, judged, confirmed, budget))
-    measured, hard = clock.speedup() if clock else None, hard_attention_of(session.model)
+    measured = clock.speedup() if clock else None
+    hard = hard_attention_of(session.model)
     return PrunedModel(
         budget=budget,
         folder=str(folder),

@@ -190,9 +190,15 @@ class PruneSubject:
         """Write down what the model, still whole, says of the training text: it teaches what is left of it."""
         self._taught = taught_rows(self.session, self.config.recover)
 
+    def epochs(self, *, last: bool) -> float:
+        """Of a recovery: the ``last`` one, or that after a step; a budget has no fewer than the steps before it."""
+        options = self.config.prune
+        if options.objective == "accuracy":
+            return options.recover_epochs
+        return max(options.recover_epochs, options.step_epochs) if last else options.step_epochs
+
     def recover(self, step: int, *, last: bool) -> None:
-        session, config = self.session, self.config
-        epochs = max(config.prune.recover_epochs, config.prune.step_epochs) if last else config.prune.step_epochs
+        session, config, epochs = self.session, self.config, self.epochs(last=last)
         if epochs == 0:
             return
         if self._taught is None:
