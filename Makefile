@@ -5,8 +5,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install test lint format reproduce reproduce-generation reproduce-newsgroups reproduce-glue reproduce-axformer bench bench-predict \
-  readme clean
+.PHONY: help install test lint format reproduce reproduce-generation reproduce-newsgroups reproduce-glue \
+  reproduce-axformer bench bench-predict readme clean
 
 help: ## Show this help
 	@echo "latadj: a latency dial for fine-tuned transformers"

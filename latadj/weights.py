@@ -14,9 +14,9 @@ from latadj.files import read_json
 # Families call the same thing by different names.
 LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 WIDTH = ("hidden_size", "n_embd", "d_model", "dim")
+HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
 # What a fingerprint reads of a file.
 PIECES, PIECE = 64, 16_384
-HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
 
 
 @dataclass

@@ -151,9 +151,11 @@ def choose(
                 whole = [other for other in everything if within(other, part)]
                 # What stands around the parts of a block, and those of them that are left.
                 saving -= sum(savings[other] for other in whole if other not in rest)
+            if saving <= 0:
+                continue
             # What helps by its absence goes first, the most helpful before the largest.
-            price = (max(hurt, 0.0) / max(saving, 1e-30), hurt)
-            if saving > 0 and (best is None or price < best[0]):
+            price = (max(hurt, 0.0) / saving, hurt)
+            if best is None or price < best[0]:
                 best = (price, part, _Gain(saving, hurt))
         if best is None:
             break

@@ -112,7 +112,7 @@ class TimePurse:
     model : still whole
     costs : of all of its parts
     lengths : of the texts that passes run
-    times : of pruned models, in passes of the full one as transformers runs it
+    times : of pruned models, in passes of the full one
     clock : the speedup of the model as it stands, measured
     correction : of what is foreseen, as clocks before this run found it; 1 where none was asked
     """

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from latadj.report.pruning import SCHEMA as SCHEMA
+from latadj.report.pruning import SCHEMA
 from latadj.report.result import Measured
 from latadj.report.schema import fields_of
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from latadj.files import write_text
-from latadj.report import bench, comparison, generation, glue, glue_tables, result, throughput
+from latadj.report import bench, comparison, generation, glue, glue_tables, pruning, result, throughput
 from latadj.report.bench_views import bench_overview
 from latadj.report.comparison_views import comparisons_markdown
 from latadj.report.generation_views import generation_markdown
@@ -41,7 +41,7 @@ def blocks(files: Sequence[Path]) -> dict[str, str]:
             generated.append(generation_markdown(generation.GenerationSweep.from_json(data)))
         elif data.get("schema") == glue.SCHEMA:
             found["glue"] = glue_tables.markdown(glue.Glue.from_json(data))
-        elif data.get("schema") == comparison.SCHEMA:
+        elif data.get("schema") == pruning.SCHEMA:
             compared.setdefault(data["task"], []).append(comparison.Comparison.from_json(data))
         elif data.get("schema") == throughput.SCHEMA:
             rates.append(throughput.markdown(data))

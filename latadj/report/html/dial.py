@@ -4,8 +4,9 @@ from typing import Any
 
 import numpy as np
 
+from latadj.report.cells import times
 from latadj.report.html.charts import Comparison, Point, contribution_map, frontier
-from latadj.report.html.parts import Section, between, minus, missing, note, speed, spread, times
+from latadj.report.html.parts import Section, between, minus, missing, note, speed, spread
 from latadj.report.html.positions import Position, Results
 from latadj.report.html.sources import Sources
 from latadj.report.page import table

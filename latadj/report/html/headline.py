@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from latadj.report.html.parts import between, note, tile, times
+from latadj.report.cells import times
+from latadj.report.html.parts import between, note, tile
 from latadj.report.html.positions import Position, Results
 from latadj.report.html.sources import Sources
 from latadj.report.page import text
@@ -111,7 +112,7 @@ def _moved(results: Results, one: Position) -> str:
 
 def _named(sources: Sources) -> dict[str, Any]:
     """The result that says which model and task a folder without a sweep is about."""
-    compared = sources.compare.to_json() if sources.compare else None
+    compared = vars(sources.compare) if sources.compare else None
     return sources.evaluation or compared or sources.calibrate or sources.finetune or sources.prune or {}
 
 

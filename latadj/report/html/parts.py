@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from latadj.report import cells
 from latadj.report.page import text
 from latadj.report.result import Measured
 
@@ -40,19 +41,14 @@ def tile(name: str, value: str, said: str) -> str:
     )
 
 
-def times(value: float | None) -> str:
-    """A speedup as it is written; nothing for None."""
-    return "" if value is None else f"{value:.2f}x"
-
-
 def speed(measured: Measured | None) -> str:
     """A measured speedup as it is written; nothing for None."""
-    return times(measured.speedup if measured else None)
+    return cells.times(measured.speedup if measured else None)
 
 
 def between(measured: Measured | None) -> str:
     """Its 95% interval."""
-    return "" if measured is None else f"{measured.ci[0]:.2f}–{measured.ci[1]:.2f}"
+    return cells.between(measured.ci if measured else None)
 
 
 def minus(said: str) -> str:

@@ -2,9 +2,10 @@
 
 from typing import Any
 
+from latadj.report.cells import between, times
 from latadj.report.comparison import ModelRow
 from latadj.report.comparison_views import notes
-from latadj.report.html.parts import Section, minus, note, speed, times
+from latadj.report.html.parts import Section, minus, note, speed
 from latadj.report.html.sources import Sources
 from latadj.report.page import table
 
@@ -66,10 +67,9 @@ def _worth(name: str, model: dict[str, Any], full: dict[str, Any]) -> list[str]:
 
 
 def _row(row: ModelRow) -> list[str]:
-    ci = "" if row.ci is None else f"{row.ci[0]:.2f}–{row.ci[1]:.2f}"
     return [
         *(row.name, row.precision, f"{row.speedup:g}x", f"{100 * row.metric:.2f}", minus(f"{100 * row.drop:+.2f}")),
-        minus(f"{100 * row.drop_ci[0]:+.2f} to {100 * row.drop_ci[1]:+.2f}"),
-        *(f"{row.parameters / 1e6:.2f}M", f"{row.flops_speedup:.2f}x", times(row.measured_speedup), ci),
+        minus(between((100 * row.drop_ci[0], 100 * row.drop_ci[1]), "+.2f", " to ")),
+        *(f"{row.parameters / 1e6:.2f}M", f"{row.flops_speedup:.2f}x", times(row.measured_speedup), between(row.ci)),
         speed(row.over_plain),
     ]

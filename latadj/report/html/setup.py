@@ -87,14 +87,12 @@ def _quiet(found: dict[str, Any] | None) -> str | None:
 def origin(sources: Sources) -> Section:
     """Files that the page was made from, and the config of each."""
     results: dict[str, dict[str, Any]] = {
-        "sweep": {"environment": sources.sweep.environment, "config": sources.sweep.config} if sources.sweep else {},
+        "sweep": vars(sources.sweep) if sources.sweep else {},
         "calibrate": sources.calibrate or {},
         "eval": sources.evaluation or {},
         "finetune": sources.finetune or {},
         "prune": sources.prune or {},
-        "compare": {"environment": sources.compare.environment, "config": sources.compare.config}
-        if sources.compare
-        else {},
+        "compare": vars(sources.compare) if sources.compare else {},
     }
     rows = []
     configs = []

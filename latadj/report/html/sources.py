@@ -65,7 +65,7 @@ class Sources:
         found.calibrate = found._result("calibrate", _with("layer_acc", "by_rank", "profiles", "dial", "reach"))
         found.evaluation = found._result("eval", _with("metric", "scores", "metric_ci", "speedup"))
         found.finetune = found._result("finetune", _with("validation"))
-        found.prune = found._result("prune", _with("metric", "objective", "candidates", "full", "frontier"))
+        found.prune = found._result("prune", _with("metric", "objective", "candidates", "full", "frontier", "config"))
         found.compare = found._result("compare", Comparison.from_json)
         if not found.read:
             damage = "".join(f"; {file} {why}" for file, why in found.left_out.items() if why != MISSING)
