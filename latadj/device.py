@@ -1,6 +1,7 @@
 """The device a command runs on, its threads, its memory, and the name under which its speed is remembered."""
 
 import ctypes
+import os
 import sys
 
 import torch
@@ -13,10 +14,12 @@ from latadj.measure.place import Place
 # Numbers of glibc's mallopt.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _GIB = 2**30
+# Kernels that oneDNN may keep: those of two dozen pruned models at a dozen lengths are about 7,000.
+_KERNELS = 16384
 
 
 def choose(config: DeviceConfig) -> torch.device:
-    """The device of a config; sets PyTorch's CPU threads and keeps freed memory.
+    """The device of a config; sets PyTorch's CPU threads and keeps freed memory and kernels.
 
     Raises
     ------
@@ -24,6 +27,7 @@ def choose(config: DeviceConfig) -> torch.device:
         if the device is unknown or not on this machine.
     """
     keep_freed_memory()
+    keep_kernels()
     if config.threads is not None:
         if config.threads < 1:
             raise ValueError(f"device.threads={config.threads}: expected at least 1")
@@ -51,6 +55,17 @@ def keep_freed_memory() -> bool:
     # Older releases refuse more than 32 MiB.
     kept = libc.mallopt(_MMAP_THRESHOLD, _GIB) or libc.mallopt(_MMAP_THRESHOLD, 32 * 2**20)
     return bool(kept and libc.mallopt(_TRIM_THRESHOLD, 2 * _GIB - 1))
+
+
+def keep_kernels() -> None:
+    """Let oneDNN keep every kernel that this process uses, unless its environment says how many.
+
+    It compiles one for each number of rows and each shape of a map, and drops the oldest beyond 1,024. A pruned model
+    has other shapes in every layer, elimination leaves other rows, and what takes turns before a clock has both: they
+    would throw each other's kernels out, and a bf16 model would take three times as long as by itself. It is read when
+    the first kernel is made, so it has to be said before.
+    """
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(_KERNELS))
 
 
 def place(device: torch.device) -> str:

@@ -197,6 +197,15 @@ def test_memory_is_kept_where_the_allocator_can_be_told(monkeypatch):
     assert not device.keep_freed_memory()
 
 
+@pytest.mark.parametrize("said", [None, "64"])
+def test_kernels_are_kept_unless_the_environment_says_how_many(monkeypatch, said):
+    monkeypatch.delenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", raising=False)
+    if said:
+        monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", said)
+    device.keep_kernels()
+    assert int(device.os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"]) == (int(said) if said else 16384)
+
+
 def test_what_a_model_is_for_is_read_back(tmp_path):
     task = TaskConfig(name="toy", text=["first", "second"], labels=["no", "yes"], max_length=77, batch_size=5)
     write_sidecar(tmp_path, Sidecar.of(task))
