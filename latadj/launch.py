@@ -24,6 +24,7 @@ from latadj.config import (
     RunConfig,
     SweepConfig,
 )
+from latadj.files import check_replaceable
 from latadj.glue_stages import opened
 from latadj.prunable import check_to_prune
 from latadj.sidecar import check as check_checkpoint
@@ -148,6 +149,8 @@ def check_early(command: str, overrides: list[str]) -> RunConfig:
     config = typed(command, compose(command, overrides))
     if isinstance(config, FinetuneConfig):
         hub.model_source(config.model.path)
+        for option, folder in (("checkpoint", config.checkpoint), ("folder", f"{config.folder}/plain")):
+            check_replaceable(option, folder, [Path(config.folder) / "finetune"])
     elif isinstance(config, SweepConfig) and config.compare.models:
         models_to_compare(config)
     elif isinstance(config, (SweepConfig, EvalConfig)):

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from latadj.config import PruneConfig
+from latadj.files import check_replaceable
 from latadj.sidecar import check
 
 
@@ -27,16 +28,6 @@ def check_to_prune(config: PruneConfig) -> None:
             f"checkpoint {folder} is pruned already, and what is out cannot be judged again: prune the model that it "
             "was made of, such as checkpoint=FOLDER/plain"
         )
-    output, run = Path(config.output).resolve(), Path(config.folder).resolve()
-    if output == folder.resolve():
+    if Path(config.output).resolve() == folder.resolve():
         raise ValueError(f"output={config.output}: the checkpoint itself; give the pruned model another folder")
-    inside = next((path for path in (folder.resolve(), run) if path.is_relative_to(output)), None)
-    if inside is not None:
-        raise ValueError(
-            f"output={config.output}: {inside} is in this folder, and a pruned model takes the place of all that was "
-            "there; give it a folder of its own"
-        )
-    if output.is_dir() and any(output.iterdir()) and not (output / "config.json").is_file():
-        raise ValueError(
-            f"output={config.output}: this folder holds something else than a model, which would be lost; name another"
-        )
+    check_replaceable("output", config.output, [folder, Path(config.folder)])

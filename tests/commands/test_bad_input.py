@@ -187,3 +187,18 @@ def test_help_needs_neither_torch_nor_transformers():
     code = "import sys, latadj.cli; print([m for m in ('torch', 'transformers', 'hydra') if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_a_folder_that_holds_something_else_is_not_replaced_by_fine_tuning(root, tmp_path):
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "keep.txt").write_text("mine")
+    (tmp_path / "out" / "plain").mkdir(parents=True)
+    (tmp_path / "out" / "plain" / "keep.txt").write_text("mine")
+    common = [*toy.overrides(root), "plain.epochs=1", "adjustable=false"]
+    for options, message in (
+        ([f"folder={tmp_path / 'new'}", f"checkpoint={tmp_path / 'notes'}"], "notes: this folder holds something else"),
+        ([f"folder={tmp_path / 'out'}"], "out/plain: this folder holds something else than a model"),
+        ([f"folder={tmp_path / 'new'}", f"checkpoint={tmp_path}"], "and a model takes the place of all that was there"),
+    ):
+        assert message in refused(tmp_path, "finetune", *common, *options)
+    assert (tmp_path / "notes" / "keep.txt").read_text() == (tmp_path / "out" / "plain" / "keep.txt").read_text()
