@@ -19,14 +19,12 @@ from latadj.elimination.cost import flops, full_flops
 from latadj.elimination.lower import route_of
 from latadj.elimination.profile import Profile
 from latadj.files import write_json, write_text
-from latadj.measure.clock import percentiles_ms, speedup
 from latadj.measure.environment import environment
 from latadj.measure.footprint import footprint
 from latadj.measure.intervals import score
 from latadj.report.comparison import REFERENCE, Comparison, ModelRow, Tried
 from latadj.report.comparison_views import comparison_csv, comparison_markdown, plot_comparison, print_comparison
 from latadj.report.console import progress
-from latadj.report.result import Measured
 from latadj.tasks.encode import Batch, protected_counts, rows_of
 
 log = logging.getLogger("latadj")
@@ -196,12 +194,8 @@ def _time(comparing: Comparing, comparison: Comparison, rows: list[dict[str, Any
     seconds, comparison.environment["quiet"] = in_turns(contestants, config.measure, session.device)
     plain = comparing.contestants[0].source.name
     for row in comparison.models:
-        ours = seconds[row.key]
-        found = Measured.of(speedup(seconds[REFERENCE], ours, config.seed))
-        row.measured_speedup, row.ci = found.speedup, found.ci
-        row.over_plain = Measured.of(speedup(seconds[f"{plain} {row.precision}"], ours, config.seed))
-        row.measured_over_flops = row.over_plain.speedup / row.flops_over_plain
-        row.latency_ms = percentiles_ms(ours)
+        own = seconds[f"{plain} {row.precision}"]
+        row.clocked(seconds[REFERENCE], own, seconds[row.key], config.seed)
     comparison.samples_s = {name: values.tolist() for name, values in seconds.items()}
     comparison.batch_texts, comparison.batch_lengths = (
         [batch["input_ids"].shape[side] for batch in batches] for side in (0, 1)

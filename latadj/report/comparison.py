@@ -3,6 +3,9 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
+
+from latadj.measure.clock import percentiles_ms, speedup
 from latadj.report.pruning import SCHEMA
 from latadj.report.result import Measured
 from latadj.report.schema import fields_of
@@ -37,7 +40,9 @@ class ModelRow:
     flops_over_plain : over the first model by latadj's own engine, which trims the last layer where that is lossless
     measured_speedup : over the reference, with its interval ``ci``
     over_plain : over the first model by latadj's own engine in the same precision, so that the precision is left out
-    measured_over_flops : ``over_plain`` over ``flops_over_plain``: how much of the FLOPs removed a clock confirms
+    measured_over_flops : ``over_plain`` over ``flops_over_plain``
+    removed_over_flops : share of the first model's time that is gone, over the share of its FLOPs that is: how much a
+        clock confirms of what was removed, apart from what stays; None where nothing was
     """
 
     name: str
@@ -64,6 +69,7 @@ class ModelRow:
     ci: tuple[float, float] | None = None
     over_plain: Measured | None = None
     measured_over_flops: float | None = None
+    removed_over_flops: float | None = None
     latency_ms: dict[str, float] = field(default_factory=dict)
     settled: dict[str, float] = field(default_factory=dict)
 
@@ -71,6 +77,22 @@ class ModelRow:
     def key(self) -> str:
         """Its name in ``samples_s``."""
         return f"{self.name} {self.precision}"
+
+    def clocked(self, reference: np.ndarray, plain: np.ndarray, ours: np.ndarray, seed: int) -> None:
+        """Fill in what the clock shows.
+
+        Parameters
+        ----------
+        reference, plain, ours : (rounds, batches) seconds, in turns, of the reference, of the first model by latadj's
+            own engine in the same precision, and of this one
+        """
+        found = Measured.of(speedup(reference, ours, seed))
+        self.measured_speedup, self.ci = found.speedup, found.ci
+        self.over_plain = Measured.of(speedup(plain, ours, seed))
+        self.measured_over_flops = self.over_plain.speedup / self.flops_over_plain
+        if self.flops_over_plain > 1:
+            self.removed_over_flops = (1 - 1 / self.over_plain.speedup) / (1 - 1 / self.flops_over_plain)
+        self.latency_ms = percentiles_ms(ours)
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "ModelRow":

@@ -23,7 +23,7 @@ COLUMNS = (
     *("name", "precision", "speedup", "validation_drop", "metric", "metric_low", "metric_high", "drop", "drop_low"),
     *("drop_high", "parameters", "parameters_total", "file_bytes", "memory_mb", "flops_speedup", "flops_over_plain"),
     *("measured_speedup", "measured_low", "measured_high", "over_plain", "over_plain_low", "over_plain_high"),
-    *("measured_over_flops", "latency_p50_ms"),
+    *("measured_over_flops", "removed_over_flops", "latency_p50_ms"),
 )
 
 
@@ -49,10 +49,24 @@ def print_comparison(comparison: Comparison) -> None:
 def comparison_markdown(comparison: Comparison) -> str:
     """A comparison as a Markdown document."""
     header = ["model", "precision", "at", "validation drop", comparison.metric, "95%", "drop, points", "95%"]
-    header += ["parameters", "file MB", "memory MB", "FLOPs", "measured", "95%", "own", "95%", "own / FLOPs", "p50 ms"]
+    header += [
+        "parameters",
+        "file MB",
+        "memory MB",
+        "FLOPs",
+        "measured",
+        "95%",
+        "own",
+        "95%",
+        "own / FLOPs",
+        "removed",
+        "p50 ms",
+    ]
     lines = [f"### {_title(comparison)}", "", table_line(header), "| :--- | :--- |" + " ---: |" * (len(header) - 2)]
     lines += [table_line(_cells(row)) for row in comparison.models]
-    return "\n".join([*lines, "", *(f"- {note}" for note in notes(comparison)), ""])
+    first = comparison.models[0].name
+    removed = f"'removed' is the share of {first}'s time that is gone by that measure, over the share of its FLOPs."
+    return "\n".join([*lines, "", *(f"- {note}" for note in [*notes(comparison), removed]), ""])
 
 
 def comparisons_markdown(comparisons: Sequence[Comparison]) -> str:
@@ -95,7 +109,7 @@ def comparison_csv(comparison: Comparison) -> str:
         values += [row.drop, *row.drop_ci, row.parameters, row.parameters_total, row.file_bytes, row.memory_mb]
         values += [row.flops_speedup, row.flops_over_plain, row.measured_speedup, *(row.ci or (None, None))]
         values += [over.speedup, *over.ci] if over else [None, None, None]
-        values += [row.measured_over_flops, row.latency_ms.get("p50")]
+        values += [row.measured_over_flops, row.removed_over_flops, row.latency_ms.get("p50")]
         writer.writerow(["" if value is None else value for value in values])
     return out.getvalue()
 
@@ -175,7 +189,7 @@ def _cells(row: ModelRow) -> list[str]:
     cells += ["" if row.memory_mb is None else f"{row.memory_mb:.0f}", f"{row.flops_speedup:.2f}x"]
     cells += [times(row.measured_speedup), between(row.ci)]
     cells += [times(_own(row)), between(over.ci if over else None)]
-    cells += ["" if row.measured_over_flops is None else f"{row.measured_over_flops:.2f}"]
+    cells += ["" if ratio is None else f"{ratio:.2f}" for ratio in (row.measured_over_flops, row.removed_over_flops)]
     return [*cells, f"{row.latency_ms['p50']:.1f}" if row.latency_ms else ""]
 
 

@@ -93,6 +93,11 @@ def test_every_model_stands_there_in_every_precision(root, compared):
         assert row["drop"] == pytest.approx(compared["reference"]["metric"] - row["metric"])
         own = row["over_plain"]["speedup"]
         assert row["measured_over_flops"] == pytest.approx(own / row["flops_over_plain"])
+        if row["flops_over_plain"] > 1:
+            gone = 1 - 1 / row["flops_over_plain"]
+            assert row["removed_over_flops"] * gone == pytest.approx(1 - 1 / own)
+        else:
+            assert row["removed_over_flops"] is None
         assert 0 < row["parameters"] < row["parameters_total"] == pytest.approx(row["file_bytes"] / 4, rel=0.2)
     keys = {f"{name} {precision}" for name, precision in found}
     assert set(compared["samples_s"]) == {REFERENCE, *keys}
