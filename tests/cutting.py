@@ -1,8 +1,11 @@
 """What tests of `latadj prune` have in common: a fine-tuned toy model, a quick search, a kill."""
 
+import copy
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import toy
@@ -25,6 +28,28 @@ def write_plain(root: Path) -> Path:
     learning = ["plain.epochs=16", "plain.patience=16", "model.learning_rate=2e-3", "plain.warmup=0"]
     run("finetune", *toy.overrides(root), "adjustable=false", *learning, SPLIT)
     return root
+
+
+def pruned(root: Path, out: Path, *options: str, expect: int = 0) -> Any:
+    """What `latadj prune` says in its result, or, where it is to fail, on the terminal."""
+    common = [*toy.overrides(root), f"checkpoint={root / 'out' / 'plain'}", f"folder={out}", SPLIT, *QUICK, *options]
+    result = run("prune", *common, expect=expect)
+    if expect:
+        return result
+    return json.loads((out / "prune" / "prune.json").read_text())
+
+
+def same(ours: dict[str, Any], theirs: dict[str, Any]) -> bool:
+    """Whether two results agree in all but where and when they were made."""
+    left_out = ("seconds", "environment", "config")
+    ours, theirs = (
+        copy.deepcopy({name: value for name, value in found.items() if name not in left_out})
+        for found in (ours, theirs)
+    )
+    for found in (ours, theirs):
+        for model in found["frontier"]:
+            model.pop("folder")
+    return ours == theirs
 
 
 @contextmanager

@@ -51,6 +51,12 @@ def save_pruned(
     folder = Path(config.output if budget is None else f"{config.output}-{budget:g}")
     checkpoint.save(session.model, session.tokenizer, folder, _sidecar(config, judged, confirmed, budget))
     measured = clock.speedup() if clock else None
+    if measured and budget and measured.high < budget:
+        log.warning(
+            "prune.budget=%g was met by one clock, and another now says %.2fx (%.2f to %.2f): this machine is not "
+            "steady; run again when it is quiet, or ask for a little more",
+            *(budget, measured.median, measured.low, measured.high),
+        )
     hard = hard_attention_of(session.model)
     return PrunedModel(
         budget=budget,

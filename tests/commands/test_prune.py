@@ -1,6 +1,5 @@
 """latadj prune on the toy project, through the real command line."""
 
-import copy
 import json
 import shutil
 from pathlib import Path
@@ -9,13 +8,11 @@ import pytest
 import torch
 import toy
 from calling import run
-from cutting import QUICK, SPLIT, killed, write_plain
+from cutting import killed, pruned, same, write_plain
 
 import latadj
 from latadj import checkpoint
-from latadj.commands.prune_speed import Clock
 from latadj.pruning import structure_of
-from latadj.pruning.purses import TimeModel, TimePurse
 from latadj.pruning.size import parameters
 from latadj.sidecar import read_sidecar
 from latadj.tasks.encode import pad
@@ -26,30 +23,9 @@ def root(tmp_path_factory):
     return write_plain(tmp_path_factory.mktemp("pruned"))
 
 
-def pruned(root, out, *options, expect=0):
-    common = [*toy.overrides(root), f"checkpoint={root / 'out' / 'plain'}", f"folder={out}", SPLIT, *QUICK, *options]
-    result = run("prune", *common, expect=expect)
-    if expect:
-        return result
-    return json.loads((out / "prune" / "prune.json").read_text())
-
-
 @pytest.fixture(scope="module")
 def accurate(root):
     return pruned(root, root / "accurate")
-
-
-def same(ours, theirs):
-    """Whether two results agree in all but where and when they were made."""
-    left_out = ("seconds", "environment", "config")
-    ours, theirs = (
-        copy.deepcopy({name: value for name, value in found.items() if name not in left_out})
-        for found in (ours, theirs)
-    )
-    for found in (ours, theirs):
-        for model in found["frontier"]:
-            model.pop("folder")
-    return ours == theirs
 
 
 def test_prune_json_holds_what_it_promises(accurate):
@@ -156,24 +132,13 @@ def test_a_run_does_not_go_on_with_another_model(root, accurate, tmp_path):
     assert "was started with other settings (weights); give the same ones, or start anew" in result.stderr
 
 
-@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b"cut short")])
-def test_damaged_weights_of_a_run_are_one_clear_line(root, tmp_path, monkeypatch, damage):
-    with killed(monkeypatch, lambda state: state.steps.step == 1):
-        pruned(root, tmp_path / "out", *SIZES)
-    (weights,) = (tmp_path / "out" / "prune").glob("weights-1.safetensors")
-    damage(weights)
-    result = pruned(root, tmp_path / "out", *SIZES, "resume=true", expect=2)
-    assert "weights-1.safetensors: these weights are missing or damaged" in result.stderr
-    assert result.stderr.strip().endswith("start anew without resume=true")
-
-
 def test_a_folder_that_holds_something_else_is_not_replaced(root, tmp_path):
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "keep.txt").write_text("mine")
     for output, message in (
         (tmp_path / "notes", "this folder holds something else than a model, which would be lost; name another"),
-        (root / "out", "is in this folder, and a pruned model takes the place of all that was there"),
-        (tmp_path, "is in this folder, and a pruned model takes the place of all that was there"),
+        (root / "out", "is in this folder, and a model takes the place of all that was there"),
+        (tmp_path, "is in this folder, and a model takes the place of all that was there"),
     ):
         result = pruned(root, tmp_path / "run", f"output={output}", expect=2)
         assert message in result.stderr
@@ -183,57 +148,6 @@ def test_a_folder_that_holds_something_else_is_not_replaced(root, tmp_path):
 def test_a_run_goes_on_with_the_same_settings_only(root, accurate):
     result = pruned(root, root / "accurate", "resume=true", "prune.tolerance=0.01", expect=2)
     assert "was started with other settings (prune); give the same ones, or start anew" in result.stderr
-
-
-SIZES = ["prune.objective=size", "prune.budget=[0.6,0.4]", "prune.step=0.2", "prune.recover_epochs=1"]
-
-
-@pytest.fixture(scope="module")
-def small(root):
-    return pruned(root, root / "small", *SIZES)
-
-
-def test_one_run_makes_a_model_of_each_budget(root, small):
-    full = small["full"]["parameters"]
-    assert [model["budget"] for model in small["frontier"]] == [0.6, 0.4]
-    for model in small["frontier"]:
-        assert model["size"]["parameters"] <= model["budget"] * full
-        ours, _ = latadj.load(root / "small" / f"pruned-{model['budget']:g}")
-        assert parameters(ours) == model["size"]["parameters"]
-        assert model["recovered"]
-    assert {record["step"] for record in small["candidates"]} >= {1, 2}
-
-
-def test_shrinking_that_was_killed_goes_on_to_the_same_weights(root, small, tmp_path, monkeypatch):
-    with killed(monkeypatch, lambda state: state.steps.step == 2):
-        pruned(root, tmp_path / "out", *SIZES)
-    assert same(pruned(root, tmp_path / "out", *SIZES, "resume=true"), small)
-    ours, theirs = (latadj.load(folder / "pruned-0.4")[0].state_dict() for folder in (tmp_path / "out", root / "small"))
-    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-    assert not list((tmp_path / "out" / "prune").glob("weights-*"))
-
-
-def test_a_speedup_is_measured_of_the_model_as_it_is_served(root, tmp_path, monkeypatch):
-    served, whole = [], Clock.served
-
-    def noted(clock):
-        model = whole(clock)
-        served.append("_original_forward" in vars(model))
-        return model
-
-    monkeypatch.setattr(Clock, "served", noted)
-    # The clock says what it foresaw, so that the way does not depend on the machine.
-    monkeypatch.setattr(Clock, "fit", lambda clock: TimeModel(0.1, 0.0, 0.0, 0.15, 0.3))
-    monkeypatch.setattr(TimePurse, "met", lambda purse, budget: True)
-    options = ["prune.objective=speed", "prune.budget=1.5", "prune.step_epochs=0.5", "prune.recover_epochs=1"]
-    found = pruned(root, tmp_path, *options, "device.train_precision=bf16")
-    assert [record for record in found["candidates"] if not record["kept"]]
-    # The full model and the pruned one; mixed precision of the training before does not run along.
-    assert served == [False, False]
-    (model,) = found["frontier"]
-    low, high = model["measured_ci"]
-    assert low <= model["measured_speedup"] <= high
-    assert (tmp_path / "pruned-1.5" / "latadj.json").is_file()
 
 
 @pytest.mark.parametrize(

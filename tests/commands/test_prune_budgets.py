@@ -1,0 +1,129 @@
+"""latadj prune down to budgets of size and of measured speed, through the real command line."""
+
+import pytest
+import torch
+from cutting import KilledError, killed, pruned, same, write_plain
+
+import latadj
+from latadj.commands.prune_speed import Clock
+from latadj.measure.clock import Interval
+from latadj.pruning.purses import Structured, TimeModel, TimePurse
+from latadj.pruning.size import parameters
+from latadj.training import fit
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return write_plain(tmp_path_factory.mktemp("budgets"))
+
+
+SIZES = ["prune.objective=size", "prune.budget=[0.6,0.4]", "prune.step=0.2", "prune.recover_epochs=1"]
+SPEED = ["prune.objective=speed", "prune.budget=1.5", "prune.step_epochs=0.5", "prune.recover_epochs=1"]
+TIMES = TimeModel(0.1, 0.0, 0.0, 0.15, 0.3)
+
+
+@pytest.fixture(scope="module")
+def small(root):
+    return pruned(root, root / "small", *SIZES)
+
+
+def test_one_run_makes_a_model_of_each_budget(root, small):
+    full = small["full"]["parameters"]
+    assert [model["budget"] for model in small["frontier"]] == [0.6, 0.4]
+    for model in small["frontier"]:
+        assert model["size"]["parameters"] <= model["budget"] * full
+        ours, _ = latadj.load(root / "small" / f"pruned-{model['budget']:g}")
+        assert parameters(ours) == model["size"]["parameters"]
+        assert model["recovered"]
+    assert {record["step"] for record in small["candidates"]} >= {1, 2}
+
+
+def test_shrinking_that_was_killed_goes_on_to_the_same_weights(root, small, tmp_path, monkeypatch):
+    with killed(monkeypatch, lambda state: state.steps.step == 2):
+        pruned(root, tmp_path / "out", *SIZES)
+    assert same(pruned(root, tmp_path / "out", *SIZES, "resume=true"), small)
+    ours, theirs = (latadj.load(folder / "pruned-0.4")[0].state_dict() for folder in (tmp_path / "out", root / "small"))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert not list((tmp_path / "out" / "prune").glob("weights-*"))
+
+
+def test_shrinking_that_was_killed_in_a_recovery_goes_on_to_the_same_weights(root, tmp_path, monkeypatch):
+    often = [*SIZES, "recover.eval_steps=2"]
+    undisturbed = pruned(root, tmp_path / "undisturbed", *often)
+    whole = fit.ShownSteps.on_step_end
+
+    def on_step_end(shown, args, state, control, **kwargs):
+        whole(shown, args, state, control, **kwargs)
+        if shown.name == "recovery 2" and state.global_step == 3:
+            raise KilledError
+
+    with monkeypatch.context() as patch, pytest.raises(KilledError):
+        patch.setattr(fit.ShownSteps, "on_step_end", on_step_end)
+        pruned(root, tmp_path / "out", *often)
+    assert list((tmp_path / "out" / "prune" / "recovery-2").glob("checkpoint-*"))
+    assert same(pruned(root, tmp_path / "out", *often, "resume=true"), undisturbed)
+    assert "recovery 2: going on from" in (tmp_path / "out" / "prune" / "prune.log").read_text()
+    ours, theirs = (latadj.load(tmp_path / name / "pruned-0.4")[0].state_dict() for name in ("out", "undisturbed"))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+@pytest.fixture
+def slower(monkeypatch):
+    """A clock that always says a fifth less than the time model foresees."""
+
+    def speedup(clock):
+        found = 0.8 / TIMES.time(Structured.of(clock.session.model, clock.subject.judging.lengths))
+        return Interval(found, found, found)
+
+    monkeypatch.setattr(Clock, "fit", lambda clock: TIMES)
+    monkeypatch.setattr(Clock, "speedup", speedup)
+
+
+def test_pruning_to_a_speedup_that_was_killed_goes_on_by_the_same_times(root, slower, tmp_path, monkeypatch):
+    options = [*SPEED, "prune.budget=[1.3,1.8]", "prune.step=0.15"]
+    undisturbed = pruned(root, tmp_path / "undisturbed", *options)
+    with killed(monkeypatch, lambda state: len(state.models) == 1 and state.correction < 1):
+        pruned(root, tmp_path / "out", *options)
+    monkeypatch.setattr(Clock, "fit", None)  # what was measured is not measured again
+    assert same(pruned(root, tmp_path / "out", *options, "resume=true"), undisturbed)
+
+
+def test_a_clock_that_takes_back_what_another_said_is_warned_about(root, slower, tmp_path, monkeypatch):
+    monkeypatch.setattr(TimePurse, "met", lambda purse, budget: True)
+    monkeypatch.setattr(Clock, "speedup", lambda clock: Interval(1.3, 1.2, 1.4))
+    pruned(root, tmp_path, *SPEED)
+    log = (tmp_path / "prune" / "prune.log").read_text()
+    assert "prune.budget=1.5 was met by one clock, and another now says 1.30x (1.20 to 1.40)" in log
+
+
+def test_a_speedup_is_measured_of_the_model_as_it_is_served(root, tmp_path, monkeypatch):
+    served, whole = [], Clock.served
+
+    def noted(clock):
+        model = whole(clock)
+        served.append("_original_forward" in vars(model))
+        return model
+
+    monkeypatch.setattr(Clock, "served", noted)
+    # The clock says what it foresaw, so that the way does not depend on the machine.
+    monkeypatch.setattr(Clock, "fit", lambda clock: TIMES)
+    monkeypatch.setattr(TimePurse, "met", lambda purse, budget: True)
+    found = pruned(root, tmp_path, *SPEED, "device.train_precision=bf16")
+    assert [record for record in found["candidates"] if not record["kept"]]
+    # The full model and the pruned one; mixed precision of the training before does not run along.
+    assert served == [False, False]
+    (model,) = found["frontier"]
+    low, high = model["measured_ci"]
+    assert low <= model["measured_speedup"] <= high
+    assert (tmp_path / "pruned-1.5" / "latadj.json").is_file()
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b"cut short")])
+def test_damaged_weights_of_a_run_are_one_clear_line(root, tmp_path, monkeypatch, damage):
+    with killed(monkeypatch, lambda state: state.steps.step == 1):
+        pruned(root, tmp_path / "out", *SIZES)
+    (weights,) = (tmp_path / "out" / "prune").glob("weights-1.safetensors")
+    damage(weights)
+    result = pruned(root, tmp_path / "out", *SIZES, "resume=true", expect=2)
+    assert "weights-1.safetensors: these weights are missing or damaged" in result.stderr
+    assert result.stderr.strip().endswith("start anew without resume=true")
