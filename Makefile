@@ -89,20 +89,25 @@ AX := task=$(TASK) seed=$(SEED) folder=$(AXFORMER)
 STAGES_newsgroups := plain.epochs=2 adjust.epochs=4
 DIAL_newsgroups := 'search.speedups=[1.5,2,3]' search.trials=16
 PRUNE_newsgroups := prune.examples=64 prune.gradient_examples=128
+HARD := 'hard_attention.k=[0.5,0.25]'
 SMALL := prune.objective=size 'prune.budget=[0.5,0.31]' prune.tolerance=0.0075
 FAST := prune.objective=speed 'prune.budget=[1.8,2.5]' prune.tolerance=0.0075
 ROW = '+compare.models.$(1).checkpoint=$(AXFORMER)/$(2)'
+# A dial, and its marks in the time of every precision.
+DIALLED = $(BIN)/latadj calibrate $(1) $(DIAL_$(TASK)) && for precision in bf16 int8; do \
+  $(BIN)/latadj calibrate $(1) calibration.device_only=true device.precision=$$precision || exit; done
 
-reproduce-axformer: $(READY) ## Prune the built-in default and give it a dial, all compared: about an hour on 2 cores, offline
+reproduce-axformer: $(READY) ## Prune the built-in default and give it a dial, all compared: about 80 minutes on 2 cores, offline
 	$(BIN)/latadj finetune $(AX) resume=true $(STAGES_$(TASK))
-	$(BIN)/latadj calibrate $(AX) $(DIAL_$(TASK))
+	$(call DIALLED,$(AX))
 	$(BIN)/latadj prune $(AX) resume=true $(PRUNE_$(TASK))
+	$(BIN)/latadj prune $(AX)/hard checkpoint=$(AXFORMER)/plain resume=true $(PRUNE_$(TASK)) $(HARD)
 	$(BIN)/latadj prune $(AX)/small checkpoint=$(AXFORMER)/plain resume=true $(PRUNE_$(TASK)) $(SMALL)
 	$(BIN)/latadj prune $(AX)/fast checkpoint=$(AXFORMER)/plain resume=true $(PRUNE_$(TASK)) $(FAST)
 	$(BIN)/latadj finetune $(AX)/pruned-dial model.path=$(AXFORMER)/pruned resume=true $(STAGES_$(TASK)) plain.epochs=0
-	$(BIN)/latadj calibrate $(AX)/pruned-dial $(DIAL_$(TASK))
-	$(BIN)/latadj sweep $(AX) experiment=axformer $(call ROW,small,small/pruned-0.5) $(call ROW,smaller,small/pruned-0.31) \
-	  $(call ROW,fast,fast/pruned-1.8) $(call ROW,faster,fast/pruned-2.5)
+	$(call DIALLED,$(AX)/pruned-dial)
+	$(BIN)/latadj sweep $(AX) experiment=axformer $(call ROW,hard,hard/pruned) $(call ROW,small,small/pruned-0.5) \
+	  $(call ROW,smaller,small/pruned-0.31) $(call ROW,fast,fast/pruned-1.8) $(call ROW,faster,fast/pruned-2.5)
 	test $(TASK)-$(SEED) != rotten_tomatoes-0 || cp $(AXFORMER)/compare/prune.json outputs/reproduce-axformer/
 
 bench-predict: $(READY) ## Throughput and memory of `latadj predict`, on what `make reproduce` made: about 40 minutes
