@@ -19,12 +19,14 @@ from latadj.elimination.cost import flops, full_flops
 from latadj.elimination.lower import route_of
 from latadj.elimination.profile import Profile
 from latadj.files import write_json, write_text
+from latadj.measure.clock import percentiles_ms, speedup
 from latadj.measure.environment import environment
 from latadj.measure.footprint import footprint
 from latadj.measure.intervals import score
 from latadj.report.comparison import REFERENCE, Comparison, ModelRow, Tried
 from latadj.report.comparison_views import comparison_csv, comparison_markdown, plot_comparison, print_comparison
 from latadj.report.console import progress
+from latadj.report.result import Measured
 from latadj.tasks.encode import Batch, protected_counts, rows_of
 
 log = logging.getLogger("latadj")
@@ -194,8 +196,11 @@ def _time(comparing: Comparing, comparison: Comparison, rows: list[dict[str, Any
     seconds, comparison.environment["quiet"] = in_turns(contestants, config.measure, session.device)
     plain = comparing.contestants[0].source.name
     for row in comparison.models:
-        own = seconds[f"{plain} {row.precision}"]
-        row.clocked(seconds[REFERENCE], own, seconds[row.key], config.seed)
+        ours = seconds[row.key]
+        over_reference, over_plain = (
+            Measured.of(speedup(seconds[name], ours, config.seed)) for name in (REFERENCE, f"{plain} {row.precision}")
+        )
+        row.clocked(over_reference, over_plain, percentiles_ms(ours))
     comparison.samples_s = {name: values.tolist() for name, values in seconds.items()}
     comparison.batch_texts, comparison.batch_lengths = (
         [batch["input_ids"].shape[side] for batch in batches] for side in (0, 1)

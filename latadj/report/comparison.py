@@ -3,9 +3,6 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import numpy as np
-
-from latadj.measure.clock import percentiles_ms, speedup
 from latadj.report.pruning import SCHEMA
 from latadj.report.result import Measured
 from latadj.report.schema import fields_of
@@ -78,21 +75,13 @@ class ModelRow:
         """Its name in ``samples_s``."""
         return f"{self.name} {self.precision}"
 
-    def clocked(self, reference: np.ndarray, plain: np.ndarray, ours: np.ndarray, seed: int) -> None:
-        """Fill in what the clock shows.
-
-        Parameters
-        ----------
-        reference, plain, ours : (rounds, batches) seconds, in turns, of the reference, of the first model by latadj's
-            own engine in the same precision, and of this one
-        """
-        found = Measured.of(speedup(reference, ours, seed))
-        self.measured_speedup, self.ci = found.speedup, found.ci
-        self.over_plain = Measured.of(speedup(plain, ours, seed))
-        self.measured_over_flops = self.over_plain.speedup / self.flops_over_plain
+    def clocked(self, over_reference: Measured, over_plain: Measured, latency_ms: dict[str, float]) -> None:
+        """Fill in what the clock showed: speedups over the reference and over the first model, percentiles."""
+        self.measured_speedup, self.ci = over_reference.speedup, over_reference.ci
+        self.over_plain, self.latency_ms = over_plain, latency_ms
+        self.measured_over_flops = over_plain.speedup / self.flops_over_plain
         if self.flops_over_plain > 1:
-            self.removed_over_flops = (1 - 1 / self.over_plain.speedup) / (1 - 1 / self.flops_over_plain)
-        self.latency_ms = percentiles_ms(ours)
+            self.removed_over_flops = (1 - 1 / over_plain.speedup) / (1 - 1 / self.flops_over_plain)
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "ModelRow":

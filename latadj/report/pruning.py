@@ -83,6 +83,11 @@ class LayerLeft:
     neurons: int
     of_neurons: int
 
+    def cells(self) -> list[str]:
+        """Heads and neurons, for a row of a table."""
+        pairs = ((len(self.heads), self.of_heads), (self.neurons, self.of_neurons))
+        return [f"{left} of {of}" if left else "none" for left, of in pairs]
+
 
 @dataclass
 class PrunedModel:
@@ -159,11 +164,7 @@ def print_pruning(result: PruneResult) -> None:
         for what in ("heads", "neurons"):
             table.add_column(what if model.budget is None else f"{what}\nat {model.budget:g}", justify="right")
     for index in range(len(result.frontier[0].layers)):
-        cells = []
-        for model in result.frontier:
-            layer = model.layers[index]
-            cells += [_left(len(layer.heads), layer.of_heads), _left(layer.neurons, layer.of_neurons)]
-        table.add_row(str(index + 1), *cells)
+        table.add_row(str(index + 1), *(cell for model in result.frontier for cell in model.layers[index].cells()))
     console.print(table)
     full = result.frontier[0]
     title = f"{result.metric} on validation text; full model {100 * full.judged.full_metric:.2f} judged, "
@@ -214,7 +215,3 @@ def plot_structure(models: Sequence[PrunedModel], path: Path, title: str) -> Non
         axes.set_title("what stays" if model.budget is None else f"budget {model.budget:g}", loc="left", fontsize=10)
     figure.suptitle(title, x=0.02, ha="left", fontsize=11)
     save_figure(figure, path)
-
-
-def _left(left: int, of: int) -> str:
-    return f"{left} of {of}" if left else "none"

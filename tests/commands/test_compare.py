@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from latadj.compared import candidates_of
 from latadj.report.comparison import REFERENCE, Comparison
 from latadj.report.comparison_views import comparison_markdown, comparisons_markdown
+from latadj.report.pruning import LayerLeft
 
 LEARN = ["plain.epochs=16", "plain.patience=16", "adjust.epochs=4", "model.learning_rate=2e-3", "plain.warmup=0"]
 PRUNE = ["prune.groups=2", "prune.examples=64", "prune.gradient_examples=64", "prune.recover_epochs=0"]
@@ -277,6 +278,5 @@ def test_a_folder_in_which_only_pruning_was_done_has_a_report_too(root, tmp_path
     found = json.loads((tmp_path / "prune" / "prune.json").read_text())
     assert f"{found['model']} on {found['task']}" in page
     (model,) = found["frontier"]
-    layer = model["layers"][0]
-    assert f"1 {len(layer['heads'])} of 4 {layer['neurons']} of 64" in page
+    assert " ".join(["1", *LayerLeft(**model["layers"][0]).cells()]) in page
     assert f"{model['size']['parameters'] / found['full']['parameters']:.2f}x" in page

@@ -1,13 +1,12 @@
 """Sections about pruning: what is left of each layer, and pruned models beside the dial."""
 
-from typing import Any
-
 from latadj.report.cells import between, times
 from latadj.report.comparison import ModelRow
 from latadj.report.comparison_views import notes
 from latadj.report.html.parts import Section, minus, note, speed
 from latadj.report.html.sources import Sources
 from latadj.report.page import table
+from latadj.report.pruning import PrunedModel, Size
 
 
 def left(sources: Sources) -> Section | None:
@@ -15,12 +14,12 @@ def left(sources: Sources) -> Section | None:
     found = sources.prune
     if found is None:
         return None
-    models, full = found["frontier"], found["full"]
-    names = ["pruned" if model["budget"] is None else f"{model['budget']:g}" for model in models]
-    rows = []
-    for index in range(len(models[0]["layers"])):
-        layers = [model["layers"][index] for model in models]
-        rows.append([str(index + 1), *(cell for layer in layers for cell in _layer(layer))])
+    models, full = [PrunedModel.from_json(model) for model in found["frontier"]], Size(**found["full"])
+    names = ["pruned" if model.budget is None else f"{model.budget:g}" for model in models]
+    rows = [
+        [str(index + 1), *(cell for model in models for cell in model.layers[index].cells())]
+        for index in range(len(models[0].layers))
+    ]
     share = f"{found['config']['prune']['confidence']:.0%}"
     head = ["layer", *(f"{what}, {name}" for name in names for what in ("heads", "neurons"))]
     structure = table(head, rows, numbers=set(range(1, len(head))), caption="What is left of each layer")
@@ -48,21 +47,18 @@ def compared(sources: Sources) -> Section | None:
     return Section("compared", "Compared: models in every precision", body + "".join(map(note, notes(found))))
 
 
-def _layer(layer: dict[str, Any]) -> list[str]:
-    return [f"{len(layer['heads'])} of {layer['of_heads']}", f"{layer['neurons']} of {layer['of_neurons']}"]
-
-
-def _worth(name: str, model: dict[str, Any], full: dict[str, Any]) -> list[str]:
-    judged, confirmed = model["judged"], model["confirmed"]
-    low, high = confirmed["difference_ci"]
+def _worth(name: str, model: PrunedModel, full: Size) -> list[str]:
+    judged, confirmed = model.judged, model.confirmed
     return [
         name,
-        *(f"{model['size'][key] / full[key]:.2f}x" for key in ("parameters", "flops")),
-        times(model["measured_speedup"]),
-        f"{100 * judged['full_metric']:.2f} → {100 * judged['metric']:.2f}",
-        f"{100 * confirmed['full_metric']:.2f} → {100 * confirmed['metric']:.2f}",
-        minus(f"{100 * confirmed['difference']:+.2f}"),
-        minus(f"{100 * low:+.2f} to {100 * high:+.2f}"),
+        *(
+            f"{ours / whole:.2f}x"
+            for ours, whole in ((model.size.parameters, full.parameters), (model.size.flops, full.flops))
+        ),
+        times(model.measured_speedup),
+        *(f"{100 * part.full_metric:.2f} → {100 * part.metric:.2f}" for part in (judged, confirmed)),
+        minus(f"{100 * confirmed.difference:+.2f}"),
+        minus(between((100 * confirmed.difference_ci[0], 100 * confirmed.difference_ci[1]), "+.2f", " to ")),
     ]
 
 
