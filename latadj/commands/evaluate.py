@@ -13,7 +13,8 @@ from rich.table import Table
 
 from latadj.checks import one_speedup
 from latadj.commands import evaluate_generation
-from latadj.commands.session import Session, as_dict, open_checkpoint, serve
+from latadj.commands.dialled import serve
+from latadj.commands.session import Session, as_dict, open_checkpoint
 from latadj.config import EvalConfig
 from latadj.elimination.attach import at_speedup, dial_of, set_speedup
 from latadj.elimination.lower import route_of

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from datasets import Dataset
 
-from latadj.commands.session import open_checkpoint, serve
+from latadj.commands.dialled import serve
+from latadj.commands.session import open_checkpoint
 from latadj.config import SweepConfig, TaskConfig
 from latadj.elimination.attach import at_speedup, dial_of
 from latadj.files import whole_file

@@ -1,8 +1,6 @@
 """What several commands need: device, splits, model, encoded examples."""
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,17 +13,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 from transformers.utils import logging as transformers_logging
 
 from latadj import checkpoint, device
-from latadj.checks import parse_speedups
-from latadj.config import CalibrateConfig, CommandConfig, EvalConfig, PruneConfig, RunConfig, SweepConfig, TaskConfig
-from latadj.elimination.attach import at_profile, attach, dial_of
-from latadj.elimination.profile import Dial, Profile
-from latadj.elimination.window import Window
+from latadj.config import CalibrateConfig, CommandConfig, PruneConfig, RunConfig, TaskConfig
+from latadj.elimination.attach import attach
 from latadj.kinds import Kind, kind_of, load_splits
 from latadj.outputs import LabelWords, Outputs
 from latadj.predict import predict
 from latadj.questions import Classified, Continued, Questions
-from latadj.serving import make_ready
-from latadj.sidecar import labels_of, read_sidecar
+from latadj.sidecar import labels_of
 from latadj.tasks.encode import context_of, rows_of, token_limit
 from latadj.tasks.prompt import Prompts
 from latadj.tasks.splits import Splits
@@ -257,46 +251,6 @@ def open_pretrained(config: CommandConfig) -> Session:
     session = Session(config, chosen, splits, attach(model).eval().to(chosen), tokenizer)
     session.check()
     return session
-
-
-def serve(session: Session, dial: Dial) -> None:
-    """Lower the session's model to the precision asked for, with ``dial`` marked in this device's time if it can be."""
-    config = session.config
-    assert isinstance(config, (SweepConfig, EvalConfig))
-    make_ready(
-        session.model,
-        read_sidecar(Path(config.checkpoint)),
-        dial,
-        session.device,
-        precision=config.device.precision,
-        target=config.dial.target,
-        batch=session.batch,
-        length=config.workload.length,
-    )
-
-
-def within_reach(session: Session) -> list[float]:
-    """The speedups asked for that the dial reaches on this device; says which it does not."""
-    config = session.config
-    assert isinstance(config, (SweepConfig, EvalConfig))
-    dial = dial_of(session.model)
-    wanted = parse_speedups(config.speedup)
-    found = [speedup for speedup in wanted if dial.reaches(speedup)]
-    if len(found) < len(wanted):
-        left = ", ".join(f"{speedup:g}" for speedup in wanted if speedup not in found)
-        log.warning("speedup %s left out: this dial ends at %.2fx on this device", left, dial.reach())
-    return found
-
-
-@contextmanager
-def under(session: Session, profile: Profile, control: str | None = None) -> Iterator[None]:
-    """The session's model at a profile, inside a ``with`` block, with the dial's own score or a control's."""
-    model = session.model
-    # A control chooses all that it keeps but the first word-vectors, which no score can do without.
-    window = Window(sinks=dial_of(model).window.sinks) if control else None
-    torch.manual_seed(session.config.seed)  # the random control draws
-    with at_profile(model, profile, score=control, window=window):
-        yield
 
 
 def as_dict(config: RunConfig) -> dict[str, Any]:

@@ -10,10 +10,11 @@ from transformers import PreTrainedModel
 
 from latadj.checks import parse_speedups
 from latadj.commands import compare, contestants, sweep_generation
+from latadj.commands.dialled import serve, under, within_reach
 from latadj.commands.full_model import fine_tuned
 from latadj.commands.full_model import plain as plain_model
 from latadj.commands.kept import Kept
-from latadj.commands.session import Session, as_dict, open_checkpoint, serve, under, within_reach
+from latadj.commands.session import Session, as_dict, open_checkpoint
 from latadj.commands.timing import batches_to_time, in_turns
 from latadj.config import SweepConfig
 from latadj.elimination.attach import at_speedup, dial_of

@@ -11,8 +11,9 @@ from datasets import Dataset
 from transformers import PreTrainedModel
 
 from latadj.checks import parse_speedups
+from latadj.commands.dialled import under, within_reach
 from latadj.commands.full_model import fine_tuned, plain
-from latadj.commands.session import Session, as_dict, under, within_reach
+from latadj.commands.session import Session, as_dict
 from latadj.config import EvalConfig, SweepConfig
 from latadj.elimination.attach import at_speedup, dial_of
 from latadj.elimination.cost import flops_speedup, schedule
