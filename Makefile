@@ -88,7 +88,6 @@ AXFORMER := outputs/reproduce-axformer/$(TASK)-$(SEED)
 AX := task=$(TASK) seed=$(SEED) folder=$(AXFORMER)
 STAGES_newsgroups := plain.epochs=2 adjust.epochs=4
 DIAL_newsgroups := 'search.speedups=[1.5,2,3]' search.trials=16
-PRUNE_newsgroups := prune.examples=64 prune.gradient_examples=128
 HARD := 'hard_attention.k=[0.5,0.25]'
 SMALL := prune.objective=size 'prune.budget=[0.5,0.31]' prune.tolerance=0.0075
 FAST := prune.objective=speed 'prune.budget=[1.8,2.5]' prune.tolerance=0.0075
@@ -100,10 +99,10 @@ DIALLED = $(BIN)/latadj calibrate $(1) $(DIAL_$(TASK)) && for precision in bf16 
 reproduce-axformer: $(READY) ## Prune the built-in default and give it a dial, all compared: about 80 minutes on 2 cores, offline
 	$(BIN)/latadj finetune $(AX) resume=true $(STAGES_$(TASK))
 	$(call DIALLED,$(AX))
-	$(BIN)/latadj prune $(AX) resume=true $(PRUNE_$(TASK))
-	$(BIN)/latadj prune $(AX)/hard checkpoint=$(AXFORMER)/plain resume=true $(PRUNE_$(TASK)) $(HARD)
-	$(BIN)/latadj prune $(AX)/small checkpoint=$(AXFORMER)/plain resume=true $(PRUNE_$(TASK)) $(SMALL)
-	$(BIN)/latadj prune $(AX)/fast checkpoint=$(AXFORMER)/plain resume=true $(PRUNE_$(TASK)) $(FAST)
+	$(BIN)/latadj prune $(AX) resume=true
+	$(BIN)/latadj prune $(AX)/hard checkpoint=$(AXFORMER)/plain resume=true $(HARD)
+	$(BIN)/latadj prune $(AX)/small checkpoint=$(AXFORMER)/plain resume=true $(SMALL)
+	$(BIN)/latadj prune $(AX)/fast checkpoint=$(AXFORMER)/plain resume=true $(FAST)
 	$(BIN)/latadj finetune $(AX)/pruned-dial model.path=$(AXFORMER)/pruned resume=true $(STAGES_$(TASK)) plain.epochs=0
 	$(call DIALLED,$(AX)/pruned-dial)
 	$(BIN)/latadj sweep $(AX) experiment=axformer $(call ROW,hard,hard/pruned) $(call ROW,small,small/pruned-0.5) \

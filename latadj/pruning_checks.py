@@ -94,7 +94,7 @@ def prune_problems(config: PruneConfig) -> list[str]:
             problems.append(f"prune.{key}={value}: expected a number above 0 and below 1")
     for key in ("groups", "examples", "gradient_examples"):
         value = getattr(options, key)
-        if value < 1:
+        if value is not None and value < 1:
             problems.append(f"prune.{key}={value}: expected at least 1")
     for key in ("loss_rise", "step_epochs", "recover_epochs"):
         value = getattr(options, key)

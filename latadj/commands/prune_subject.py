@@ -13,7 +13,7 @@ import torch
 from datasets import Dataset
 from torch import Tensor
 
-from latadj.commands.session import Session
+from latadj.commands.session import Session, enough
 from latadj.commands.stages import drop_attention, taught_rows
 from latadj.config import PruneConfig
 from latadj.device import trains_in_bf16
@@ -32,6 +32,8 @@ from latadj.training.collate import Collator
 from latadj.training.fit import fit
 from latadj.training.heads import DistilledLoss, head_goal
 
+# Where nobody says; fewer of long texts.
+EXAMPLES, GRADIENT_EXAMPLES = 256, 512
 # Texts of one pass back. Opposite changes of the loss cancel within it, so it is small.
 GRADIENT_BATCH = 8
 # Fewer texts say nothing of a model, whatever they say of it.
@@ -100,12 +102,14 @@ class PruneSubject:
         config = session.config
         assert isinstance(config, PruneConfig)
 
-        def exam(part: Dataset, some: int | None = None) -> Exam:
+        def exam(part: Dataset) -> Exam:
+            encoded = session.encoded(part)
+            some = config.prune.examples or min(EXAMPLES, enough([len(ids) for ids in encoded["input_ids"]]))
             return Exam(
                 session.kind,
                 session.tokenizer,
                 part,
-                session.encoded(part),
+                encoded,
                 outputs=session.outputs,
                 device=session.device,
                 autocast=session.training_dtype,
@@ -113,7 +117,7 @@ class PruneSubject:
                 seed=config.seed,
             )
 
-        return cls(session, examples, exam(examples.judging, config.prune.examples), exam(examples.confirming), work)
+        return cls(session, examples, exam(examples.judging), exam(examples.confirming), work)
 
     @property
     def config(self) -> PruneConfig:
@@ -153,9 +157,11 @@ class PruneSubject:
     @cached_property
     def _gradient_batches(self) -> list[tuple[int, Batch]]:
         """Batches of training text with their sizes, encoded once for all the times that gradients are asked for."""
-        session, most = self.session, self.config.prune.gradient_examples
+        session, named = self.session, self.config.prune.gradient_examples
         train = session.splits.train.shuffle(seed=self.config.seed)
-        rows = session.encoded(train.select(range(min(most, len(train))))).to_list()
+        rows = session.encoded(train.select(range(min(named or GRADIENT_EXAMPLES, len(train))))).to_list()
+        if not named:
+            rows = rows[: enough([len(row["input_ids"]) for row in rows])]
         rows.sort(key=lambda row: len(row["input_ids"]))
         collate = Collator(session.tokenizer, session.outputs)
         some = [rows[start : start + GRADIENT_BATCH] for start in range(0, len(rows), GRADIENT_BATCH)]

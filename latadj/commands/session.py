@@ -1,6 +1,7 @@
 """What several commands need: device, splits, model, encoded examples."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -127,8 +128,7 @@ class Session:
             return Continued(rows, batch_size=self.config.task.batch_size, autocast=autocast)
         rows = rows_of(self.encoded(train.select(range(min(most, len(train))))))
         if not (named or self.generates):
-            tokens = np.cumsum([len(row["input_ids"]) for row in rows])
-            rows = rows[: max(int(np.searchsorted(tokens, TOKENS, side="right")), FEWEST)]
+            rows = rows[: enough([len(row["input_ids"]) for row in rows])]
         return Classified(
             rows,
             self.tokenizer,
@@ -155,6 +155,11 @@ class Session:
         if self.prompts is not None:
             return self.prompts.encode(examples)
         return self.kind.encode(examples, self.tokenizer, self.limit)
+
+
+def enough(lengths: Sequence[int]) -> int:
+    """How many texts, of such lengths in tokens, are enough to be asked about many times: ``TOKENS`` together."""
+    return max(int(np.searchsorted(np.cumsum(lengths), TOKENS, side="right")), FEWEST)
 
 
 def set_up(config: CommandConfig) -> torch.device:

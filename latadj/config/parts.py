@@ -219,8 +219,8 @@ class PruneOptions:
     loss_rise : share by which the loss may rise too far for chance to explain, where the metric holds
     groups : of feed-forward neurons in each layer
     confirm : share of the validation split that the search never sees, to confirm its result on
-    examples : validation texts that candidates are ordered by
-    gradient_examples : training texts that gradients are taken of
+    examples : validation texts that candidates are ordered by; None: 256, fewer long ones
+    gradient_examples : training texts that gradients are taken of; None: 512, fewer long ones
     step : of size and speed: share of the cost that goes at a time
     step_epochs : of fine-tuning after each step
     recover_epochs : of fine-tuning at the end, and at each budget
@@ -233,8 +233,8 @@ class PruneOptions:
     loss_rise: float = 0.1
     groups: int = 8
     confirm: float = 0.4
-    examples: int = 256
-    gradient_examples: int = 512
+    examples: int | None = None
+    gradient_examples: int | None = None
     step: float = 0.08
     step_epochs: float = 0.5
     recover_epochs: float = 1.0

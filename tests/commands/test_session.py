@@ -9,7 +9,7 @@ from datasets import Dataset
 from transformers import AutoTokenizer
 
 from latadj.commands import session as module
-from latadj.commands.session import Session
+from latadj.commands.session import Session, enough
 from latadj.launch import compose, typed
 
 
@@ -57,3 +57,8 @@ def test_a_calibration_never_asks_about_too_few(tmp_path, monkeypatch):
     opened = session(tmp_path)
     opened.splits = SimpleNamespace(train=Dataset.from_dict({"text": ["good film " * 40] * 30, "label": [0] * 30}))
     assert len(opened.questions(None).lengths) == 7
+
+
+@pytest.mark.parametrize(("lengths", "many"), [([30] * 512, 512), ([320] * 512, 100), ([5000] * 512, 64), ([9] * 5, 5)])
+def test_of_long_texts_fewer_are_asked_about(lengths, many):
+    assert len(lengths[: enough(lengths)]) == many
