@@ -4,16 +4,16 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel
-from transformers.pytorch_utils import Conv1D
 
 from latadj.elimination.attach import at_profile, attached
-from latadj.elimination.families import layers_of
+from latadj.elimination.families import family_of, layers_of
 from latadj.elimination.lower import lower
 from latadj.elimination.maps import DTYPES, PRECISIONS, Route, engines, vnni, weight_of
 from latadj.elimination.profile import Profile
@@ -62,40 +62,50 @@ def kernels(precision: str, device: torch.device) -> list[str]:
 
 
 def fastest_route(model: PreTrainedModel, precision: str, device: torch.device) -> Route:
-    """The fastest kernel for a precision, measured on the widest linear map of the model's layers.
+    """The fastest kernel for a precision, measured on the model's largest layer without its attention products.
 
-    A packed fp32 kernel counts only if it equals the plain one to ``EQUAL``.
+    A map by itself would not do: an engine that runs activations apart, in another number format, may be as fast on
+    maps alone and half as fast in a model. A packed fp32 kernel counts only if it equals the plain one to ``EQUAL``.
 
     Parameters
     ----------
     model : in fp32, not lowered
     """
-    names = kernels(precision, device)
-    routes = [Route(precision, name) for name in names]
+    routes = [Route(precision, name) for name in kernels(precision, device)]
     if len(routes) == 1:
         return routes[0]
+    family = family_of(model)
     # Of all layers: of the first a pruned model may have nothing left.
-    parts = (part for layer in layers_of(model) for part in layer.modules())
-    widest = max((part for part in parts if isinstance(part, nn.Linear | Conv1D)), key=lambda part: part.weight.numel())
-    dtype = DTYPES[precision]
-    source = copy.deepcopy(widest).to(dtype)
+    layer = max(layers_of(model), key=lambda layer: sum(part.numel() for part in layer.parameters()))
+    width, heads = weight_of(attrgetter(family.anatomy(layer).output)(layer)).shape
     generator = torch.Generator().manual_seed(0)
-    width = weight_of(source).shape[1]
-    rows = [torch.randn(count, width, generator=generator).to(dtype) for count in ROWS]
-    maps = {route: route.pack(source) for route in routes}
-    with torch.inference_mode():
-        if precision == "fp32":
-            exact = [source(part) for part in rows]
-            maps = {
-                route: packed
-                for route, packed in maps.items()
-                if all(torch.allclose(packed(part), want, atol=EQUAL) for part, want in zip(rows, exact, strict=True))
-            }
-        work: dict[str, Any] = {
-            route.kernel: [lambda packed=packed, part=part: packed(part) for part in rows]
-            for route, packed in maps.items()
+    rows = [
+        tuple(torch.randn(count, size, generator=generator).to(DTYPES[precision]) for size in (heads, width))
+        for count in ROWS
+    ]
+
+    def run(layer: nn.Module, context: Tensor, residual: Tensor) -> Tensor:
+        with torch.inference_mode():
+            return family.feed_forward(layer, family.project(layer, context, residual))
+
+    layers: dict[Route, nn.Module] = {}
+    for route in routes:
+        layers[route] = copy.deepcopy(layer).eval().to(DTYPES[precision])
+        family.lower(layers[route], route, trims=False)
+    if precision == "fp32":
+        plain = copy.deepcopy(layer).eval()
+        exact = [run(plain, *part) for part in rows]
+        layers = {
+            route: lowered
+            for route, lowered in layers.items()
+            if all(
+                torch.allclose(run(lowered, *part), want, atol=EQUAL) for part, want in zip(rows, exact, strict=True)
+            )
         }
-        seconds = take_turns(work, rounds=9, warmup=3, device=device)
+    work: dict[str, Any] = {
+        route.kernel: [partial(run, lowered, *part) for part in rows] for route, lowered in layers.items()
+    }
+    seconds = take_turns(work, rounds=9, warmup=3, device=device)
     best = min(work, key=lambda name: float(np.log(np.median(seconds[name], axis=0)).sum()))
     return Route(precision, best)
 

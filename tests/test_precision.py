@@ -9,6 +9,7 @@ from tiny import FAMILIES, tiny
 
 from latadj import precision, questions
 from latadj.elimination.attach import attach
+from latadj.elimination.families import layers_of
 from latadj.elimination.lower import is_lowered
 from latadj.elimination.maps import Route
 from latadj.precision import Trial, compare, fastest_route, fastest_that_agrees, kernels
@@ -85,7 +86,16 @@ def test_a_pruned_model_is_asked_about_a_layer_that_it_has(monkeypatch):
     model = tiny("bert")
     remove(model, [Part("attention", 0), Part("feed_forward", 0)])
     fastest_route(model, "fp32", CPU)
-    assert set(seen) == {32 * 64}
+    assert set(seen) == {32 * 32, 32 * 64}
+
+
+@pytest.mark.parametrize("kind", ["attention", "feed_forward"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_layer_with_one_of_its_blocks_is_enough(family, kind):
+    needs("int8", "x86")
+    model = tiny(family)
+    remove(model, [Part(kind, layer) for layer in range(len(layers_of(model)))])
+    assert fastest_route(model, "int8", CPU).kernel in kernels("int8", CPU)
 
 
 def test_a_kernel_that_is_quick_for_one_text_and_slow_for_a_batch_counts_by_both(monkeypatch):
