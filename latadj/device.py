@@ -19,7 +19,7 @@ _KERNELS = 16384
 
 
 def choose(config: DeviceConfig) -> torch.device:
-    """The device of a config; sets PyTorch's CPU threads and keeps freed memory and kernels.
+    """The device of a config; sets PyTorch's CPU threads and keeps freed memory.
 
     Raises
     ------
@@ -27,7 +27,6 @@ def choose(config: DeviceConfig) -> torch.device:
         if the device is unknown or not on this machine.
     """
     keep_freed_memory()
-    keep_kernels()
     if config.threads is not None:
         if config.threads < 1:
             raise ValueError(f"device.threads={config.threads}: expected at least 1")
@@ -58,12 +57,13 @@ def keep_freed_memory() -> bool:
 
 
 def keep_kernels() -> None:
-    """Let oneDNN keep every kernel that this process uses, unless its environment says how many.
+    """Let oneDNN keep every kernel of a process that serves many models, unless its environment says how many.
 
     It compiles one for each number of rows and each shape of a map, and drops the oldest beyond 1,024. A pruned model
-    has other shapes in every layer, elimination leaves other rows, and what takes turns before a clock has both: they
-    would throw each other's kernels out, and a bf16 model would take three times as long as by itself. It is read when
-    the first kernel is made, so it has to be said before.
+    has other shapes in every layer, and elimination leaves other rows: models that take turns would throw each other's
+    kernels out, and one in bf16 would take three times as long as by itself. It is read when the first kernel is made,
+    so it has to be said before. Not for training: there hardly a batch has the rows of another, and 16,384 kernels
+    are 12 GB.
     """
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(_KERNELS))
 

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 from latadj.commands.session import Session, known_labels, load_for, open_checkpoint
 from latadj.compared import Compared, candidates_of, models_to_compare
 from latadj.config import SweepConfig
-from latadj.device import computes_in_bf16
+from latadj.device import computes_in_bf16, keep_kernels
 from latadj.elimination.attach import as_plain, at_profile, attached
 from latadj.elimination.cost import LayerShape
 from latadj.elimination.families import layer_shapes
@@ -111,6 +111,7 @@ class Comparing:
 
 def prepare(config: SweepConfig) -> Comparing:
     """Load every model and lay it out for every precision; writes nothing."""
+    keep_kernels()
     first, *others = models_to_compare(config)
     result = Path(config.folder) / "prune" / "prune.json"
     candidates = candidates_of(result, [model.folder for model in (first, *others)])
