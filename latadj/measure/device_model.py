@@ -64,6 +64,9 @@ def measure(
         length: torch.from_numpy(rng.integers(0, model.config.vocab_size, (batch, length))).to(device)
         for length, _ in plan
     }
+    # Where every layer has maps of its own shape, all passes together have more kernels than oneDNN keeps, and each
+    # would find its own gone; where the model serves, they are there.
+    uneven = len(set(dial.shapes)) > 1
     found: list[list[np.ndarray]] = [[] for _ in plan]
     start = time.perf_counter()
     for turn in range(rounds):
@@ -72,7 +75,10 @@ def measure(
         for place in rng.permutation(len(plan)):
             length, profile = plan[place]
             with torch.inference_mode(), at_profile(model, profile):
-                found[place].append(time_layers(model, partial(prefill, model, inputs[length]), device))
+                run = partial(prefill, model, inputs[length])
+                if uneven:
+                    run()
+                found[place].append(time_layers(model, run, device))
         advance()
     # The first round warms up.
     passes = [

@@ -15,6 +15,7 @@ from latadj.elimination.latency import PARTS, LatencyModel, Ramp
 from latadj.elimination.profile import Dial, Profile
 from latadj.measure.device_model import Pass, fit, measure
 from latadj.measure.layers import time_layers
+from latadj.pruning import Part, remove
 
 CPU = torch.device("cpu")
 LAYERS = 6
@@ -155,6 +156,21 @@ def test_all_families_are_measured_at_a_few_lengths_that_stand_for_many(model, m
     ratios = np.array([profile.keep for _, profile in seen])
     assert ratios.max() == 1.0
     assert ratios.min() < 0.3
+
+
+@pytest.mark.parametrize(("pruned", "runs"), [([], 0), ([Part("head", 1, 0)], 1)])
+def test_a_pass_of_uneven_layers_is_warm_before_it_is_timed(model, monkeypatch, pruned, runs):
+    remove(model, pruned)
+    before, timed = [], []
+    model.register_forward_hook(lambda *_: before.append(1))
+
+    def time_nothing(model, run, device):
+        timed.append(len(before))
+        return np.ones(5)
+
+    monkeypatch.setattr("latadj.measure.device_model.time_layers", time_nothing)
+    measure(model, dial_for(model), batch=1, lengths=[8], device=CPU, rounds=2)
+    assert timed == [runs * (place + 1) for place in range(len(timed))]
 
 
 def test_the_times_of_layers_and_rest_sum_to_the_pass(model, monkeypatch):
