@@ -1,6 +1,6 @@
 """Pruning down to a budget: a step, a short recovery, and again, as a model collapses without training in between."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -137,17 +137,66 @@ def choose(
     harm : of the parts that may be chosen
     savings : of each part in the full model
     """
-    out, saved = set(gone), 0.0
-    chosen: dict[Part, _Gain] = {}
-    while saved < amount:
+    best = found = _greedy(everything, gone, harm, savings, amount)
+    # A block that saves the last bit, and far more, may cost more than the few small parts that were wanted instead.
+    barred: set[Part] = set()
+    while found.saved >= amount and (last := [*found.gains][-1]).kind in BLOCKS:
+        barred.add(last)
+        found = _greedy(everything, gone, harm, savings, amount, barred)
+        if found.saved >= amount and found.hurt < best.hurt:
+            best = found
+    return best.parts(amount)
+
+
+@dataclass
+class _Choice:
+    """Parts that were chosen, with what each saves and costs after those before it."""
+
+    gains: dict[Part, "_Gain"] = field(default_factory=dict)
+
+    @property
+    def saved(self) -> float:
+        return sum(gain.saving for gain in self.gains.values())
+
+    @property
+    def hurt(self) -> float:
+        return sum(max(gain.hurt, 0.0) for gain in self.gains.values())
+
+    def parts(self, amount: float) -> list[Part]:
+        """The parts, without those that went with their block, and without what need not go to save ``amount``."""
+        saved, found = (
+            self.saved,
+            [part for part in self.gains if part.kind in BLOCKS or not went_with_block(part, self.gains)],
+        )
+        # The last one may have saved so much that others need not go.
+        for part in sorted(found, key=lambda part: -self.gains[part].hurt):
+            gain = self.gains[part]
+            swallowed = any(within(other, part) for other in self.gains)  # parts that stood out before their block did
+            if not swallowed and gain.hurt > 0 and saved - gain.saving >= amount:
+                saved -= gain.saving
+                found.remove(part)
+        return found
+
+
+def _greedy(
+    everything: Sequence[Part],
+    gone: set[Part],
+    harm: Mapping[Part, float],
+    savings: Mapping[Part, float],
+    amount: float,
+    barred: Collection[Part] = (),
+) -> _Choice:
+    """Parts by their harm for what they save, the least first, until they save ``amount``; never those barred."""
+    out, choice = set(gone), _Choice()
+    while choice.saved < amount:
         best: tuple[tuple[float, float], Part, _Gain] | None = None
         for part in everything:
-            rest = _rest(part, everything, out)
+            rest = None if part in barred else _rest(part, everything, out)
             if rest is None or part not in harm:
                 continue
             saving, hurt = savings[part], harm[part]
             if part.kind in BLOCKS:
-                hurt -= sum(harm[other] for other in chosen if within(other, part))
+                hurt -= sum(harm[other] for other in choice.gains if within(other, part))
                 whole = [other for other in everything if within(other, part)]
                 # What stands around the parts of a block, and those of them that are left.
                 saving -= sum(savings[other] for other in whole if other not in rest)
@@ -160,17 +209,9 @@ def choose(
         if best is None:
             break
         _, part, gain = best
-        chosen[part] = gain
+        choice.gains[part] = gain
         out.add(part)
-        saved += gain.saving
-    apart = [part for part in chosen if part.kind in BLOCKS or not went_with_block(part, chosen)]
-    # The last one may have saved so much that others need not go.
-    for part in sorted(apart, key=lambda part: -chosen[part].hurt):
-        swallowed = any(within(other, part) for other in chosen)  # parts that stood out before their block did
-        if not swallowed and chosen[part].hurt > 0 and saved - chosen[part].saving >= amount:
-            saved -= chosen[part].saving
-            apart.remove(part)
-    return apart
+    return choice
 
 
 class _Gain(NamedTuple):

@@ -56,7 +56,7 @@ def test_the_least_harm_for_what_it_saves_is_chosen():
     # 200 parameters for 1.5 beat 100 for 2.
     assert chosen(fake(), 100) == ["layer 1 neurons 1"]
     # The block saves what stands around its neurons too.
-    assert chosen(fake(), 500) == ["layer 2 neurons 1", "layer 1 feed-forward"]
+    assert chosen(fake(), 600) == ["layer 2 neurons 1", "layer 1 feed-forward"]
 
 
 def test_a_block_that_is_not_missed_goes_whole_though_its_parts_are():
@@ -71,6 +71,15 @@ def test_what_need_not_go_after_all_stays():
     harm |= {Part("head", 0, 0): 0.001, Part("head", 0, 1): -1.0, Part("attention", 1): 0.1}
     # 410 parameters of the block are enough for all but what helps anyway.
     assert chosen(model, 400, harm) == ["layer 1 head 2", "layer 2 attention"]
+
+
+def test_a_block_that_saves_far_more_than_is_wanted_stays_where_less_would_do():
+    model = fake()
+    harm = {part: sum(HARM.get(other.name, 0.0) for other in model.inside(part)) for part in model.parts}
+    harm |= {part: 2.0 for part in model.parts if part.kind == "feed_forward"}
+    # Each of them costs less for what it saves than any neurons: 2 for 500 against 1.5 for 200.
+    assert chosen(model, 400, harm) == ["layer 1 feed-forward"]
+    assert chosen(model, 200, harm) == ["layer 1 neurons 1"]
 
 
 def test_what_helps_by_its_absence_goes_first():
