@@ -20,8 +20,9 @@ from latadj.elimination.profile import Profile
 from latadj.measure.clock import take_turns
 from latadj.questions import Questions
 
-# Rows at which kernels are compared: one short text, and a batch.
-ROWS = (24, 384)
+# Rows at which kernels are compared: one short text, a batch of them, and one of long texts; and most seconds for it.
+ROWS = (24, 384, 1536)
+BUDGET_S = 15.0
 EQUAL = 1e-5
 AGREEMENT = 0.995
 
@@ -105,7 +106,7 @@ def fastest_route(model: PreTrainedModel, precision: str, device: torch.device) 
     work: dict[str, Any] = {
         route.kernel: [partial(run, lowered, *part) for part in rows] for route, lowered in layers.items()
     }
-    seconds = take_turns(work, rounds=9, warmup=3, device=device)
+    seconds = take_turns(work, rounds=9, warmup=3, device=device, budget_s=BUDGET_S, settle=True)
     best = min(work, key=lambda name: float(np.log(np.median(seconds[name], axis=0)).sum()))
     return Route(precision, best)
 
