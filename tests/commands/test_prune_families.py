@@ -13,6 +13,7 @@ from calling import run
 from tiny import tiny
 
 import latadj
+from latadj.elimination.attach import dial_of
 from latadj.pruning import structure_of
 from latadj.pruning.size import parameters
 
@@ -80,7 +81,9 @@ def test_a_dial_is_fine_tuned_and_calibrated_on_what_is_left(root):
     run("finetune", *common, f"model.path={root / 'out' / 'pruned'}", *options)
     run("calibrate", *common, "search.trials=0", "calibration.examples=8", "clock.rounds=0")
     before, _ = latadj.load(root / "out" / "pruned")
-    model, tokenizer = latadj.load(folder / "checkpoint", speedup=2)
+    model, tokenizer = latadj.load(folder / "checkpoint")
+    # Where pruning left attention in the last layer only, nothing can be eliminated before it.
+    latadj.set_speedup(model, min(2.0, dial_of(model).reach()))
     assert structure_of(model) == structure_of(before)
     with torch.no_grad():
         logits = model(**tokenizer(["a very good film"], return_tensors="pt")).logits
