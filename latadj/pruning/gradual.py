@@ -168,11 +168,12 @@ class _Choice:
             self.saved,
             [part for part in self.gains if part.kind in BLOCKS or not went_with_block(part, self.gains)],
         )
-        # The last one may have saved so much that others need not go.
+        # The last one may have saved so much that others need not go; that one seems to help by its absence is no
+        # reason, as a dozen of them are mostly chance.
         for part in sorted(found, key=lambda part: -self.gains[part].hurt):
             gain = self.gains[part]
             swallowed = any(within(other, part) for other in self.gains)  # parts that stood out before their block did
-            if not swallowed and gain.hurt > 0 and saved - gain.saving >= amount:
+            if not swallowed and saved - gain.saving >= amount:
                 saved -= gain.saving
                 found.remove(part)
         return found

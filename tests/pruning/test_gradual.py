@@ -69,8 +69,9 @@ def test_what_need_not_go_after_all_stays():
     model = fake()
     harm = {part: 9.0 for part in model.parts if part.kind == "neurons"}
     harm |= {Part("head", 0, 0): 0.001, Part("head", 0, 1): -1.0, Part("attention", 1): 0.1}
-    # 410 parameters of the block are enough for all but what helps anyway.
-    assert chosen(model, 400, harm) == ["layer 1 head 2", "layer 2 attention"]
+    # 410 parameters of the block are enough, and the head that seemed to help by its absence may be chance.
+    assert chosen(model, 400, harm) == ["layer 2 attention"]
+    assert chosen(model, 450, harm) == ["layer 1 head 2", "layer 2 attention"]
 
 
 def test_a_block_that_saves_far_more_than_is_wanted_stays_where_less_would_do():
