@@ -13,7 +13,6 @@ from safetensors.torch import load_file
 from latadj.compared import candidates_of
 from latadj.report.comparison import REFERENCE, Comparison
 from latadj.report.comparison_views import comparison_markdown, comparisons_markdown
-from latadj.report.pruning import LayerLeft
 
 LEARN = ["plain.epochs=16", "plain.patience=16", "adjust.epochs=4", "model.learning_rate=2e-3", "plain.warmup=0"]
 PRUNE = ["prune.groups=2", "prune.examples=64", "prune.gradient_examples=64", "prune.recover_epochs=0"]
@@ -278,5 +277,9 @@ def test_a_folder_in_which_only_pruning_was_done_has_a_report_too(root, tmp_path
     found = json.loads((tmp_path / "prune" / "prune.json").read_text())
     assert f"{found['model']} on {found['task']}" in page
     (model,) = found["frontier"]
-    assert " ".join(["1", *LayerLeft(**model["layers"][0]).cells()]) in page
+    layer = model["layers"][0]
+    heads, neurons = (
+        f"{left} of {of}" if left else "none" for left, of in ((len(layer["heads"]), 4), (layer["neurons"], 64))
+    )
+    assert f"1 {heads} {neurons}" in page
     assert f"{model['size']['parameters'] / found['full']['parameters']:.2f}x" in page
