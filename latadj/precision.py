@@ -77,7 +77,8 @@ def fastest_route(model: PreTrainedModel, precision: str, device: torch.device) 
         return routes[0]
     family = family_of(model)
     # Of all layers: of the first a pruned model may have nothing left.
-    layer = max(layers_of(model), key=lambda layer: sum(part.numel() for part in layer.parameters()))
+    largest = max(layers_of(model), key=lambda layer: sum(part.numel() for part in layer.parameters()))
+    layer = copy.deepcopy(largest).eval()  # the model's own stays as it is
     width, heads = weight_of(attrgetter(family.anatomy(layer).output)(layer)).shape
     generator = torch.Generator().manual_seed(0)
     rows = [
@@ -91,11 +92,10 @@ def fastest_route(model: PreTrainedModel, precision: str, device: torch.device) 
 
     layers: dict[Route, nn.Module] = {}
     for route in routes:
-        layers[route] = copy.deepcopy(layer).eval().to(DTYPES[precision])
+        layers[route] = copy.deepcopy(layer).to(DTYPES[precision])  # lowering frees the weights it was given
         family.lower(layers[route], route, trims=False)
     if precision == "fp32":
-        plain = copy.deepcopy(layer).eval()
-        exact = [run(plain, *part) for part in rows]
+        exact = [run(layer, *part) for part in rows]
         layers = {
             route: lowered
             for route, lowered in layers.items()

@@ -164,10 +164,8 @@ class _Choice:
 
     def parts(self, amount: float) -> list[Part]:
         """The parts, without those that went with their block, and without what need not go to save ``amount``."""
-        saved, found = (
-            self.saved,
-            [part for part in self.gains if part.kind in BLOCKS or not went_with_block(part, self.gains)],
-        )
+        found = [part for part in self.gains if part.kind in BLOCKS or not went_with_block(part, self.gains)]
+        saved = self.saved
         # The last one may have saved so much that others need not go; that one seems to help by its absence is no
         # reason, as a dozen of them are mostly chance.
         for part in sorted(found, key=lambda part: -self.gains[part].hurt):

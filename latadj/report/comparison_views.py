@@ -49,19 +49,8 @@ def print_comparison(comparison: Comparison) -> None:
 def comparison_markdown(comparison: Comparison) -> str:
     """A comparison as a Markdown document."""
     header = ["model", "precision", "at", "validation drop", comparison.metric, "95%", "drop, points", "95%"]
-    header += [
-        "parameters",
-        "file MB",
-        "memory MB",
-        "FLOPs",
-        "measured",
-        "95%",
-        "own",
-        "95%",
-        "own / FLOPs",
-        "removed",
-        "p50 ms",
-    ]
+    header += ["parameters", "file MB", "memory MB", "FLOPs", "measured", "95%", "own", "95%"]
+    header += ["own / FLOPs", "removed", "p50 ms"]
     lines = [f"### {_title(comparison)}", "", table_line(header), "| :--- | :--- |" + " ---: |" * (len(header) - 2)]
     lines += [table_line(_cells(row)) for row in comparison.models]
     first = comparison.models[0].name
