@@ -3,8 +3,8 @@
 import logging
 import math
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from latadj.config import StageConfig
 from latadj.elimination.attach import at_speedup
 from latadj.files import read_json, readable_disk_errors
+from latadj.training.attention import AttentionInFloat32
 from latadj.training.goal import Goal
 from latadj.training.progress import ShownSteps
 
@@ -49,9 +50,10 @@ class LatadjTrainer(Trainer):
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        if self.goal.loss is None:
-            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        return self.goal.loss(model, inputs)
+        with AttentionInFloat32() if _slow_attention(self.args) else nullcontext():
+            if self.goal.loss is None:
+                return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+            return self.goal.loss(model, inputs)
 
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
@@ -146,7 +148,7 @@ def fit(
         # `accelerate launch`, a process each.
         arguments._n_gpu = 1
     if config.gradient_checkpointing:
-        _checkpoint_gradients(model)
+        _checkpoint_gradients(model, AttentionInFloat32 if _slow_attention(arguments) else nullcontext)
     shown = ShownSteps(name)
     trainer = LatadjTrainer(
         goal=goal,
@@ -197,10 +199,15 @@ def _own_forward(model: PreTrainedModel) -> Iterator[None]:
             model.__dict__.pop("forward", None)
 
 
-def _checkpoint_gradients(model: PreTrainedModel) -> None:
+def _slow_attention(arguments: TrainingArguments) -> bool:
+    return bool(arguments.bf16) and arguments.device.type == "cpu"
+
+
+def _checkpoint_gradients(model: PreTrainedModel, anew: Callable[[], AbstractContextManager[Any]]) -> None:
+    """Keep the states between layers only, and run each layer again during backward, inside what ``anew`` makes."""
     # Of the releases of transformers that we allow, older ones know the second name only.
     enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
-    enable()
+    enable({"use_reentrant": False, "context_fn": lambda: (nullcontext(), anew())})
 
 
 def _last_whole_checkpoint(folder: Path) -> Path | None:
