@@ -72,21 +72,21 @@ reproduce-generation: $(READY) ## Calibrate, sweep and fine-tune a built-in deco
 NEWSGROUPS := task=newsgroups folder=outputs/minilm-newsgroups
 
 reproduce-newsgroups: $(READY) ## Fine-tune, calibrate and sweep long documents: about an hour on 2 cores, offline
-	$(BIN)/latadj finetune $(NEWSGROUPS) plain.epochs=2 adjust.epochs=4
+	$(BIN)/latadj finetune $(NEWSGROUPS) plain.epochs=2 adjust.epochs=2
 	$(BIN)/latadj calibrate $(NEWSGROUPS) 'search.speedups=[1.5,2,3,4]' search.trials=16 clock.rounds=0
 	$(BIN)/latadj sweep $(NEWSGROUPS) 'speedup=[1,1.5,2,3,4]' dial.target=flops measure.batches=4 measure.repeats=3 measure.warmup=1
 
 # GLUE=FOLDER names the folder that holds CoLA, SST-2, MRPC and STS-B, in GLUE's own layout.
 reproduce-glue: $(READY) ## Four GLUE tasks on at most 4,000 examples each, with GLUE=FOLDER: about 15 minutes on 2 cores
 	@test -n "$(GLUE)" || { echo "name the folder of GLUE's files: make reproduce-glue GLUE=FOLDER"; exit 2; }
-	$(BIN)/latadj glue 'tasks=[sst2,cola,mrpc,stsb]' 'data_dir=$(GLUE)' max_train=4000 adjust.epochs=3 search.trials=12 \
+	$(BIN)/latadj glue 'tasks=[sst2,cola,mrpc,stsb]' 'data_dir=$(GLUE)' max_train=4000 adjust.epochs=1.5 search.trials=12 \
 	  dial.target=flops clock.rounds=0 measure.batches=6 measure.repeats=5
 
 # TASK and SEED run it again beside the first: make reproduce-axformer TASK=newsgroups SEED=1
 TASK := rotten_tomatoes
 AXFORMER := outputs/reproduce-axformer/$(TASK)-$(SEED)
 AX := task=$(TASK) seed=$(SEED) folder=$(AXFORMER)
-STAGES_newsgroups := plain.epochs=2 adjust.epochs=4
+STAGES_newsgroups := plain.epochs=2 adjust.epochs=2
 DIAL_newsgroups := 'search.speedups=[1.5,2,3]' search.trials=16
 HARD := 'hard_attention.k=[0.5,0.25]'
 SMALL := prune.objective=size 'prune.budget=[0.5,0.31]' prune.tolerance=0.0075

@@ -22,7 +22,7 @@ from latadj.config import (
 )
 from latadj.elimination.profile import FAMILIES, SCORE_NAMES
 from latadj.pruning_checks import prune_problems
-from latadj.stage_checks import stage_problems
+from latadj.stage_checks import stage_problems, taught_problems
 from latadj.tasks import template
 from latadj.tasks.glue import GLUE
 
@@ -274,6 +274,7 @@ def _finetune_problems(config: FinetuneConfig) -> list[str]:
     # No plain epochs keep the head that a model comes with; what has none is refused when it is loaded.
     problems = stage_problems("plain", config.plain, ("batch_size", "learning_rate"))
     problems += stage_problems("adjust", config.adjust, ("epochs", "batch_size", "learning_rate"))
+    problems += taught_problems("adjust", config.adjust, config.task.kind)
     if config.plain.epochs == 0 and not config.adjustable:
         problems.append("plain.epochs=0 with adjustable=false: nothing would be trained; `latadj calibrate` needs none")
     if config.adjust.full_share is not None and not 0 <= config.adjust.full_share <= 1:

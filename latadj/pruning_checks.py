@@ -4,7 +4,7 @@ from typing import Any
 
 from latadj.config import PruneConfig
 from latadj.elimination.hard import check_most
-from latadj.stage_checks import stage_problems
+from latadj.stage_checks import stage_problems, taught_problems
 
 OBJECTIVES = ("accuracy", "size", "speed")
 # What a budget is, by objective, and what it may be.
@@ -101,10 +101,7 @@ def prune_problems(config: PruneConfig) -> list[str]:
         if value < 0:
             problems.append(f"prune.{key}={value}: expected 0 (none) or more")
     problems += stage_problems("recover", recover, ("batch_size", "learning_rate"))
-    for key in ("task_weight", "distill_weight"):
-        value = getattr(recover, key)
-        if value < 0:
-            problems.append(f"recover.{key}={value}: expected 0 or more")
+    problems += taught_problems("recover", recover, config.task.kind)
     if recover.task_weight == recover.distill_weight == 0:
         problems.append("recover.task_weight=0 with recover.distill_weight=0: there is nothing to learn from")
     return problems

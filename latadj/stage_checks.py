@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from latadj.config import StageConfig
+from latadj.config import StageConfig, TaughtConfig
 
 LEAST_ONE = ("max_steps", "accumulate", "eval_steps", "eval_examples")
 
@@ -26,4 +26,18 @@ def stage_problems(name: str, stage: StageConfig, positive: Sequence[str]) -> li
             problems.append(f"{name}.{key}={value}: expected at least 1")
     if stage.attention_dropout is not None and not 0 <= stage.attention_dropout < 1:
         problems.append(f"{name}.attention_dropout={stage.attention_dropout}: expected a share from 0 to 1, or null")
+    if not 0 <= stage.average < 1:
+        problems.append(f"{name}.average={stage.average}: expected a share from 0 (no mean) to below 1, such as 0.99")
+    return problems
+
+
+def taught_problems(name: str, stage: TaughtConfig, kind: str) -> list[str]:
+    """Values that a stage with a teacher cannot work with, for a task of this kind."""
+    problems = []
+    for key in ("task_weight", "distill_weight", "thinned"):
+        value = getattr(stage, key)
+        if value < 0:
+            problems.append(f"{name}.{key}={value}: expected 0 or more")
+    if stage.thinned > 0 and kind != "classification":
+        problems.append(f"{name}.thinned={stage.thinned}: only texts with one label each can lose words; expected 0")
     return problems

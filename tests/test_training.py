@@ -36,7 +36,7 @@ def test_resume_goes_on_after_a_kill(tmp_path, stage):
     killed = finetune(tmp_path, *settings)
     work = tmp_path / "out" / "finetune" / stage
     deadline = time.monotonic() + 100
-    while len(list(work.glob("checkpoint-*/trainer_state.json"))) < 1:
+    while len(list(work.glob("checkpoint-*/mean.safetensors"))) < 1:
         assert killed.poll() is None and time.monotonic() < deadline, killed.communicate()[0]
         time.sleep(0.02)
     os.kill(killed.pid, signal.SIGKILL)
@@ -65,6 +65,8 @@ def test_a_checkpoint_that_was_cut_short_is_left_out(tmp_path):
             (folder / "trainer_state.json").write_text(state)
     assert _last_whole_checkpoint(tmp_path) == tmp_path / "checkpoint-18"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-18", "checkpoint-9"]
+    (tmp_path / "checkpoint-9" / "mean.safetensors").touch()
+    assert _last_whole_checkpoint(tmp_path, averaged=True) == tmp_path / "checkpoint-9", "the later one has no mean"
 
 
 @pytest.fixture

@@ -8,10 +8,11 @@ from typing import Any
 from datasets import Dataset
 
 from latadj.commands.session import Session, as_dict
-from latadj.config import RunConfig, StageConfig
+from latadj.config import RunConfig, StageConfig, TaughtConfig
 from latadj.elimination.families import family_of, layers_of
 from latadj.predict import predict
 from latadj.training.collate import TEACHER
+from latadj.training.thinned import with_thinned
 
 
 def training_rows(session: Session, stage: StageConfig) -> Dataset:
@@ -23,12 +24,17 @@ def training_rows(session: Session, stage: StageConfig) -> Dataset:
     return train.shuffle(seed=session.config.seed).select(range(min(most, len(train))))
 
 
-def taught_rows(session: Session, stage: StageConfig) -> Dataset:
+def taught_rows(session: Session, stage: TaughtConfig) -> Dataset:
     """:func:`training_rows` of a head with what the session's model, as it stands, says of them: it is a teacher.
+
+    Texts without a prompt around them come with thinned copies, if the stage says so.
 
     The teacher never changes, so one pass over the examples serves all epochs.
     """
     train, autocast = training_rows(session, stage), session.training_dtype
+    if session.prompts is None:
+        special = session.tokenizer.all_special_ids
+        train = with_thinned(train, stage.thinned, special=special, seed=session.config.seed)
     answers = predict(session.model, session.tokenizer, train, outputs=session.outputs.raw(), autocast=autocast)
     return train.add_column(TEACHER, [answer.tolist() for answer in answers])
 

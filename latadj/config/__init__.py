@@ -33,6 +33,7 @@ from latadj.config.parts import (
     SearchConfig,
     StageConfig,
     SweepMeasureConfig,
+    TaughtConfig,
     WorkloadConfig,
 )
 from latadj.config.task import KINDS, FilesConfig, HubConfig, PromptConfig, TaskConfig
@@ -73,5 +74,6 @@ __all__ = [
     "SweepConfig",
     "SweepMeasureConfig",
     "TaskConfig",
+    "TaughtConfig",
     "WorkloadConfig",
 ]

@@ -39,6 +39,7 @@ class DeviceConfig:
 class StageConfig:
     """One stage of fine-tuning; ``warmup`` is a share of the steps, ``patience`` counts validations.
 
+    average : what earlier weights count for after each step in a running mean, which is validated and kept; 0: none
     accumulate : batches of one step
     max_steps : most steps, whatever ``epochs`` says
     eval_steps : steps from one validation to the next; None: an epoch
@@ -63,6 +64,7 @@ class StageConfig:
     attention_dropout: float | None = 0.0
     warmup: float = 0.1
     weight_decay: float = 0.01
+    average: float = 0.0
     patience: int = 2
 
     def cuts(self) -> dict[str, Any]:
@@ -72,7 +74,19 @@ class StageConfig:
 
 
 @dataclass
-class AdjustConfig(StageConfig):
+class TaughtConfig(StageConfig):
+    """A stage with a teacher, whose answers weigh ``distill_weight`` where the labels weigh ``task_weight``.
+
+    thinned : copies of each training text that lack some of its words, see ``latadj.training.thinned``
+    """
+
+    task_weight: float = 1.0
+    distill_weight: float = 1.0
+    thinned: int = 0
+
+
+@dataclass
+class AdjustConfig(TaughtConfig):
     """Adjustable fine-tuning along ``families`` of profiles, at speedups drawn up to ``max_speedup``.
 
     A ``skew`` above 1 draws small speedups more often. ``dropout`` is that of the hidden state.
@@ -86,8 +100,6 @@ class AdjustConfig(StageConfig):
     skew: float = 1.5
     dropout: float = 0.0
     families: list[str] = field(default_factory=lambda: ["geometric", "acc"])
-    task_weight: float = 1.0
-    distill_weight: float = 1.0
 
 
 @dataclass
@@ -251,8 +263,5 @@ class HardAttentionOptions:
 
 
 @dataclass
-class RecoverConfig(StageConfig):
+class RecoverConfig(TaughtConfig):
     """Fine-tuning of a pruned model, with the full one as its teacher."""
-
-    task_weight: float = 1.0
-    distill_weight: float = 1.0

@@ -26,6 +26,7 @@ from latadj.config import StageConfig
 from latadj.elimination.attach import at_speedup
 from latadj.files import read_json, readable_disk_errors
 from latadj.training.attention import AttentionInFloat32
+from latadj.training.average import FILE, RunningMean
 from latadj.training.goal import Goal
 from latadj.training.progress import ShownSteps
 
@@ -39,11 +40,14 @@ class LatadjTrainer(Trainer):
     Parameters
     ----------
     speedups : where the dial stands in turn during validation; all of them together pick the best weights
+    mean : of the weights, which is validated in their place
     """
 
-    def __init__(self, *, goal: Goal, speedups: Sequence[float] = (), **kwargs: Any) -> None:
+    def __init__(
+        self, *, goal: Goal, speedups: Sequence[float] = (), mean: RunningMean | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
-        self.goal, self.speedups = goal, speedups
+        self.goal, self.speedups, self.mean = goal, speedups, mean
         if goal.loss is not None:
             self.model_accepts_loss_kwargs = False  # our loss is a mean, so accumulated batches have to be averaged
 
@@ -59,10 +63,10 @@ class LatadjTrainer(Trainer):
         self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
         goal, model = self.goal, self.accelerator.unwrap_model(self.model)
-        if not self.speedups:
-            scores = {goal.metric: goal.score(model)}
-        else:
-            scores = {}
+        scores = {}
+        with self.mean.in_place() if self.mean else nullcontext():
+            if not self.speedups:
+                scores[goal.metric] = goal.score(model)
             for speedup in self.speedups:
                 with at_speedup(model, speedup):
                     scores[f"{goal.metric}_{speedup:g}x"] = goal.score(model)
@@ -98,7 +102,7 @@ def fit(
     resume: bool,
     speedups: Sequence[float] = (),
 ) -> dict[str, float]:
-    """Train a model in place, and leave in it the weights of the best validation.
+    """Train a model in place, and leave in it the weights, or their mean, of the best validation.
 
     Parameters
     ----------
@@ -149,31 +153,43 @@ def fit(
         arguments._n_gpu = 1
     if config.gradient_checkpointing:
         _checkpoint_gradients(model, AttentionInFloat32 if _slow_attention(arguments) else nullcontext)
+    mean = RunningMean(model, config.average) if config.average else None
     shown = ShownSteps(name)
     trainer = LatadjTrainer(
         goal=goal,
         speedups=speedups,
+        mean=mean,
         model=model,
         args=arguments,
         train_dataset=train,
         eval_dataset=[],  # Trainer wants one; the goal validates on its own
         processing_class=tokenizer,
         data_collator=goal.collate,
-        callbacks=[EarlyStoppingCallback(early_stopping_patience=config.patience), shown],
+        callbacks=[
+            EarlyStoppingCallback(early_stopping_patience=config.patience),
+            *([mean] if mean else []),
+            shown,
+        ],
     )
     for callback in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(callback)
-    last = _last_whole_checkpoint(folder) if resume else None
+    last = _last_whole_checkpoint(folder, averaged=mean is not None) if resume else None
     if last is None:
         shutil.rmtree(folder, ignore_errors=True)
     else:
         log.info("%s: going on from %s", name, last)
+        if mean:
+            mean.load(last)
     with _own_forward(model):
         try:
             with readable_disk_errors(folder):
                 trainer.train(resume_from_checkpoint=str(last) if last else None)
         finally:
             shown.close()
+        if mean:
+            if best := trainer.state.best_model_checkpoint:
+                mean.load(Path(best))
+            mean.settle()
         for entry in trainer.state.log_history:
             if entry["step"] == trainer.state.best_global_step and f"eval_{BEST}" in entry:
                 return {name: value for name, value in entry.items() if name.startswith("eval_")}
@@ -210,13 +226,15 @@ def _checkpoint_gradients(model: PreTrainedModel, anew: Callable[[], AbstractCon
     enable({"use_reentrant": False, "context_fn": lambda: (nullcontext(), anew())})
 
 
-def _last_whole_checkpoint(folder: Path) -> Path | None:
-    """The last checkpoint whose state was written, which Trainer does after everything else."""
+def _last_whole_checkpoint(folder: Path, *, averaged: bool = False) -> Path | None:
+    """The last checkpoint whose state was written, which Trainer does after everything else, and then the mean."""
     found = sorted(folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*"), key=lambda path: int(path.name.rsplit("-", 1)[1]))
     while found:
         last = found.pop()
         try:
             read_json(last / "trainer_state.json", "Trainer state", "it is left out")
+            if averaged and not (last / FILE).is_file():
+                raise ValueError(f"{last}: no mean of the weights")
             return last
         except ValueError:
             log.warning("left out %s, which was cut short", last)

@@ -147,6 +147,7 @@ def test_resume_goes_on_after_a_kill(tmp_path):
     ("option", "message"),
     [
         ("adjustable=false", "plain.epochs=0 with adjustable=false: nothing would be trained"),
+        ("adjust.thinned=1", "adjust.thinned=1: only texts with one label each can lose words; expected 0"),
         ("adjust.full_share=2", "adjust.full_share=2.0: expected a share from 0 to 1, or null"),
         ("adjust.stride=0", "adjust.stride=0: expected at least 1"),
         ("adjust.max_steps=0", "adjust.max_steps=0: expected at least 1"),

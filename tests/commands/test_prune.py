@@ -173,6 +173,8 @@ def test_a_run_goes_on_with_the_same_settings_only(root, accurate):
         ),
         (["recover.max_steps=0"], "recover.max_steps=0: expected at least 1"),
         (["recover.attention_dropout=1"], "recover.attention_dropout=1.0: expected a share from 0 to 1, or null"),
+        (["recover.thinned=-1"], "recover.thinned=-1: expected 0 or more"),
+        (["recover.average=1"], "recover.average=1.0: expected a share from 0 (no mean) to below 1"),
         (["prune.groups=65"], "groups=65: expected from 1 to the 64 neurons of a layer"),
         (["prune.confirm=0.99"], "decide nothing: give more validation text with"),
         (["task=speeches"], "task.kind=generation: prune judges a model by its head"),

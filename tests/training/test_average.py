@@ -1,0 +1,106 @@
+"""The running mean of weights, which training judges and keeps."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from datasets import Dataset
+from safetensors.torch import load_file
+from torch import nn
+
+from latadj.config import StageConfig
+from latadj.training.average import EVERY, FILE, RunningMean
+from latadj.training.fit import fit
+from latadj.training.goal import Goal
+
+
+def model_at(value):
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(model.weight, value)
+    return model
+
+
+def after(mean, steps, change=lambda: None, start=0):
+    for step in range(start + 1, start + steps + 1):
+        change()
+        mean.on_step_end(None, SimpleNamespace(global_step=step), None)
+
+
+def test_earlier_weights_count_for_less_and_less():
+    model = model_at(0.0)
+    mean = RunningMean(model, 0.9)
+    nn.init.constant_(model.weight, 1.0)
+    after(mean, 100 * EVERY)
+    assert mean.mean["weight"].item() == pytest.approx(1.0)
+    nn.init.constant_(model.weight, 2.0)
+    after(mean, EVERY)
+    assert mean.mean["weight"].item() == pytest.approx(2.0 - 0.9**EVERY)
+
+
+def test_early_means_are_short():
+    model = model_at(0.0)
+    mean = RunningMean(model, 0.999)
+    nn.init.constant_(model.weight, 1.0)
+    after(mean, EVERY)
+    assert mean.mean["weight"].item() == pytest.approx(1 - 2 / 11)
+
+
+def test_the_weights_themselves_come_back_after_validation():
+    model = model_at(1.0)
+    mean = RunningMean(model, 0.9)
+    nn.init.constant_(model.weight, 3.0)
+    with mean.in_place():
+        assert model.weight.item() == 1.0
+    assert model.weight.item() == 3.0
+
+
+def test_what_is_frozen_has_no_mean():
+    model = model_at(1.0)
+    model.weight.requires_grad_(False)
+    assert RunningMean(model, 0.9).mean == {}
+
+
+def test_a_saved_mean_is_gone_on_with(tmp_path):
+    model = model_at(0.0)
+    ours = RunningMean(model, 0.9)
+    nn.init.constant_(model.weight, 1.0)
+    after(ours, 5 * EVERY)
+    ours.on_save(SimpleNamespace(output_dir=tmp_path), SimpleNamespace(global_step=20), None)
+    theirs = RunningMean(model, 0.9)
+    theirs.load(tmp_path / "checkpoint-20")
+    nn.init.constant_(model.weight, 2.0)
+    for mean in (ours, theirs):
+        after(mean, EVERY, start=20)
+    assert theirs.mean["weight"].item() == ours.mean["weight"].item() != 0
+
+
+def test_training_validates_and_keeps_the_mean(tmp_path, model):
+    judged = []
+
+    def score(model):
+        judged.append(model.classifier.weight.detach().clone())
+        return float(len(judged))  # the last is the best
+
+    rows = Dataset.from_list([{"input_ids": [5, 6, 7], "labels": number % 2, "length": 3} for number in range(64)])
+
+    def collate(rows):
+        return {name: torch.tensor([row[name] for row in rows]) for name in ("input_ids", "labels")}
+
+    fit(
+        model,
+        None,
+        rows,
+        Goal("accuracy", score, collate),
+        name="training",
+        folder=tmp_path,
+        config=StageConfig(epochs=2, batch_size=4, learning_rate=1e-2, average=0.9),
+        seed=0,
+        bf16=False,
+        device=torch.device("cpu"),
+        resume=False,
+    )
+    saved = tmp_path / "checkpoint-32"
+    kept = model.classifier.weight
+    assert torch.equal(kept, judged[-1])
+    assert torch.equal(kept, load_file(saved / FILE)["classifier.weight"])
+    assert not torch.equal(kept, load_file(saved / "model.safetensors")["classifier.weight"])
