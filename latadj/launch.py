@@ -262,6 +262,7 @@ def _hydra(command: str) -> Iterator[Any]:
 
     OmegaConf.register_new_resolver("package_file", package_file, replace=True)
     OmegaConf.register_new_resolver("choose", choose, replace=True)
+    OmegaConf.register_new_resolver("half", lambda value: value / 2, replace=True)
     before, name = GlobalHydra.instance().hydra, JobRuntime.instance().get("name")
     GlobalHydra.instance().clear()
     initialize_config_dir(config_dir=str(conf_dir()), job_name=command, version_base="1.3")

@@ -248,7 +248,7 @@ class PruneOptions:
     examples: int | None = None
     gradient_examples: int | None = None
     step: float = 0.08
-    step_epochs: float = 0.5
+    step_epochs: float = 0.25
     recover_epochs: float = 1.0
 
 
