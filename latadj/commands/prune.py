@@ -150,9 +150,12 @@ def _by_accuracy(pruning: Pruning, judge: Judge, confirm: Judge) -> None:
         weights = copy.deepcopy(model.state_dict())
         subject.recover(1, last=True)
         after = judge(subject.ask())
-        recovered = (after.metric, -after.loss) >= (before.metric, -before.loss)
+        # The search looked at the metric of these texts a hundred times and took what was high, also by luck; a model
+        # that was trained meanwhile need not be as lucky. The loss was no reason to take anything.
+        recovered = after.loss <= before.loss and not judge.clearly_worse(after)
         log.info(
-            "recovery: %s %.4f -> %.4f%s", judge.metric, before.metric, after.metric, "" if recovered else ", undone"
+            *("recovery: %s %.4f -> %.4f, loss %.4f -> %.4f%s", judge.metric, before.metric, after.metric),
+            *(before.loss, after.loss, "" if recovered else ", undone"),
         )
         if recovered:
             before = after

@@ -12,6 +12,7 @@ from cutting import killed, pruned, same, write_plain
 
 import latadj
 from latadj import checkpoint
+from latadj.commands.prune_subject import PruneSubject
 from latadj.pruning import structure_of
 from latadj.pruning.size import parameters
 from latadj.sidecar import read_sidecar
@@ -50,7 +51,29 @@ def test_no_removal_takes_the_metric_below_the_full_models(accurate):
     assert all(
         record["difference"] == pytest.approx(record["metric_after"] - model["judged"]["full_metric"]) for record in out
     )
-    assert model["judged"]["metric"] >= model["judged"]["full_metric"]
+
+
+@pytest.mark.parametrize("factor", [-1.0, 0.1], ids=["wrong", "unsure"])
+def test_a_recovery_that_only_raises_the_loss_is_undone(root, tmp_path, monkeypatch, factor):
+    @torch.no_grad()
+    def spoil(subject, step, *, last):
+        head = subject.session.model.classifier
+        head.weight.mul_(factor)
+        head.bias.mul_(factor)
+
+    unchanged = pruned(root, tmp_path / "unchanged", "prune.recover_epochs=0")
+    monkeypatch.setattr(PruneSubject, "recover", spoil)
+    (model,) = pruned(root, tmp_path / "spoiled")["frontier"]
+    assert not model["recovered"]
+    assert model["judged"] == unchanged["frontier"][0]["judged"]
+
+
+def test_a_recovery_that_lowers_the_loss_is_kept(root, accurate, tmp_path):
+    unchanged = pruned(root, tmp_path, "prune.recover_epochs=0")
+    (model,), (before,) = accurate["frontier"], unchanged["frontier"]
+    assert model["recovered"]
+    assert model["judged"]["loss"] < before["judged"]["loss"]
+    assert model["judged"]["difference_ci"][1] >= 0, "by more than chance below the full model"
 
 
 def test_what_was_removed_is_gone_from_the_saved_weights(root, accurate):
