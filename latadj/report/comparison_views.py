@@ -72,9 +72,9 @@ def comparisons_markdown(comparisons: Sequence[Comparison]) -> str:
     ]
     tables = [{row.name: row for row in one.models if row.precision == "fp32"} for one in comparisons]
     for name in tables[0]:
-        rows = [table[name] for table in tables]
-        each = [_brief([row], one) for row, one in zip(rows, comparisons, strict=True)]
-        lines.append(table_line([name, *each, _brief(rows, first)]))
+        rows = [table.get(name) for table in tables]  # a model may have been compared at some seeds only
+        each = ["–" if row is None else _brief([row], one) for row, one in zip(rows, comparisons, strict=True)]
+        lines.append(table_line([name, *each, _brief([row for row in rows if row is not None], first)]))
     return "\n".join([comparison_markdown(first), *lines, ""])
 
 

@@ -255,6 +255,9 @@ def test_seeds_stand_side_by_side_under_the_first_table(compared):
     drops = [f"{100 * row.drop + extra:+.2f}" for extra in (0, 2, 1)]
     assert line == "| pruned | " + " | ".join(f"{drop} {made_up}" for drop in drops) + " |"
     assert comparisons_markdown([first]) == comparison_markdown(first)
+    second.models = [row for row in second.models if row.name != "pruned"]
+    (line,) = [one for one in comparisons_markdown([first, second]).splitlines() if one.startswith("| pruned | +")]
+    assert line == f"| pruned | {drops[0]} {made_up} | – | {drops[0]} {made_up} |"
 
 
 def page_of(folder):
