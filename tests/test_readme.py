@@ -61,7 +61,7 @@ def test_every_choice_in_the_options_table_exists():
 
 def test_the_results_are_those_of_the_json_files():
     found = blocks(sorted((ROOT / "docs").glob("*.json")))
-    assert set(found) == {"results", "newsgroups", "glue", "predict", "bench", "generation", "few-shot"}
+    assert set(found) == {"results", "newsgroups", "glue", "predict", "bench", "generation", "few-shot", "axformer"}
     assert with_blocks([README, RESULTS], found) == [README, RESULTS]
 
 
