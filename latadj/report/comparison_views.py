@@ -59,13 +59,13 @@ def comparison_markdown(comparison: Comparison) -> str:
 
 
 def comparisons_markdown(comparisons: Sequence[Comparison]) -> str:
-    """Comparisons of one task: the first as a table, then drop and measured speedup in fp32 over all seeds."""
+    """Comparisons of one task: the first as a table, then drop and own speedup in fp32 over all seeds."""
     first = comparisons[0]
     if len(comparisons) == 1:
         return comparison_markdown(first)
     seeds = [f"seed {comparison.config['seed']}" for comparison in comparisons]
     lines = [
-        "Drop in points (measured speedup, share of the parameters) in fp32 over seeds of the whole recipe:",
+        "Drop in points (own speedup, share of the parameters) in fp32 over seeds of the whole recipe:",
         "",
         table_line(["model", *seeds, "mean"]),
         "| :--- |" + " ---: |" * (len(seeds) + 1),
@@ -81,7 +81,7 @@ def comparisons_markdown(comparisons: Sequence[Comparison]) -> str:
 def _brief(rows: Sequence[ModelRow], comparison: Comparison) -> str:
     """Mean drop of models, with the means of what makes up for it."""
     drop = 100 * sum(row.drop for row in rows) / len(rows)
-    clocked = [row.measured_speedup for row in rows if row.measured_speedup is not None]
+    clocked = [own for row in rows if (own := _own(row)) is not None]
     faster = f"{sum(clocked) / len(clocked):.2f}x, " if clocked else ""
     whole = comparison.models[0].parameters
     return f"{drop:+.2f} ({faster}{sum(row.parameters for row in rows) / len(rows) / whole:.2f})"
