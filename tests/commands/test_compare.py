@@ -98,7 +98,8 @@ def test_every_model_stands_there_in_every_precision(root, compared):
             assert row["removed_over_flops"] * gone == pytest.approx(1 - 1 / own)
         else:
             assert row["removed_over_flops"] is None
-        assert 0 < row["parameters"] < row["parameters_total"] == pytest.approx(row["file_bytes"] / 4, rel=0.2)
+        assert 0 < row["parameters"] < row["parameters_total"]
+        assert 0 < row["file_bytes"] - 4 * row["parameters_total"] < 8000, "no more than the names of the weights"
     keys = {f"{name} {precision}" for name, precision in found}
     assert set(compared["samples_s"]) == {REFERENCE, *keys}
     assert compared["environment"]["quiet"].keys() >= {"noisy", "warning"}
