@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from transformers import TrainerCallback, TrainerControl, TrainerState
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from latadj.files import whole_file
 
@@ -42,7 +43,7 @@ class RunningMean(TrainerCallback):
         average(list(self.mean.values()), list(self._weights().values()), self.updates)
 
     def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        with whole_file(Path(args.output_dir) / f"checkpoint-{state.global_step}" / FILE) as path:
+        with whole_file(Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}" / FILE) as path:
             save_file(self.mean, path, {"updates": str(self.updates)})
 
     def load(self, checkpoint: Path) -> None:

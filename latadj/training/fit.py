@@ -3,7 +3,7 @@
 import logging
 import math
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,7 @@ class LatadjTrainer(Trainer):
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        with AttentionInFloat32() if _slow_attention(self.args) else nullcontext():
+        with _attention(self.args):
             if self.goal.loss is None:
                 return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
             return self.goal.loss(model, inputs)
@@ -152,7 +152,7 @@ def fit(
         # `accelerate launch`, a process each.
         arguments._n_gpu = 1
     if config.gradient_checkpointing:
-        _checkpoint_gradients(model, AttentionInFloat32 if _slow_attention(arguments) else nullcontext)
+        _checkpoint_gradients(model, arguments)
     mean = RunningMean(model, config.average) if config.average else None
     shown = ShownSteps(name)
     trainer = LatadjTrainer(
@@ -165,11 +165,7 @@ def fit(
         eval_dataset=[],  # Trainer wants one; the goal validates on its own
         processing_class=tokenizer,
         data_collator=goal.collate,
-        callbacks=[
-            EarlyStoppingCallback(early_stopping_patience=config.patience),
-            *([mean] if mean else []),
-            shown,
-        ],
+        callbacks=[EarlyStoppingCallback(early_stopping_patience=config.patience), *([mean] if mean else []), shown],
     )
     for callback in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(callback)
@@ -215,15 +211,16 @@ def _own_forward(model: PreTrainedModel) -> Iterator[None]:
             model.__dict__.pop("forward", None)
 
 
-def _slow_attention(arguments: TrainingArguments) -> bool:
-    return bool(arguments.bf16) and arguments.device.type == "cpu"
+def _attention(arguments: TrainingArguments) -> AbstractContextManager[Any]:
+    """What a pass with gradients runs inside."""
+    return AttentionInFloat32() if arguments.bf16 and arguments.device.type == "cpu" else nullcontext()
 
 
-def _checkpoint_gradients(model: PreTrainedModel, anew: Callable[[], AbstractContextManager[Any]]) -> None:
-    """Keep the states between layers only, and run each layer again during backward, inside what ``anew`` makes."""
+def _checkpoint_gradients(model: PreTrainedModel, arguments: TrainingArguments) -> None:
+    """Keep the states between layers only, and run each layer again during backward."""
     # Of the releases of transformers that we allow, older ones know the second name only.
     enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
-    enable({"use_reentrant": False, "context_fn": lambda: (nullcontext(), anew())})
+    enable({"use_reentrant": False, "context_fn": lambda: (nullcontext(), _attention(arguments))})
 
 
 def _last_whole_checkpoint(folder: Path, *, averaged: bool = False) -> Path | None:

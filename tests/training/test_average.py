@@ -20,9 +20,8 @@ def model_at(value):
     return model
 
 
-def after(mean, steps, change=lambda: None, start=0):
+def after(mean, steps, start=0):
     for step in range(start + 1, start + steps + 1):
-        change()
         mean.on_step_end(None, SimpleNamespace(global_step=step), None)
 
 
