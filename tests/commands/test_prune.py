@@ -51,6 +51,7 @@ def test_no_removal_takes_the_metric_below_the_full_models(accurate):
     assert all(
         record["difference"] == pytest.approx(record["metric_after"] - model["judged"]["full_metric"]) for record in out
     )
+    assert model["judged"]["metric"] >= model["judged"]["full_metric"]
 
 
 @pytest.mark.parametrize("factor", [-1.0, 0.1], ids=["wrong", "unsure"])
@@ -72,6 +73,7 @@ def test_a_recovery_that_lowers_the_loss_is_kept(root, accurate, tmp_path):
     unchanged = pruned(root, tmp_path, "prune.recover_epochs=0")
     (model,), (before,) = accurate["frontier"], unchanged["frontier"]
     assert model["recovered"]
+    assert before["judged"]["metric"] >= before["judged"]["full_metric"]
     assert model["judged"]["loss"] < before["judged"]["loss"]
     assert model["judged"]["difference_ci"][1] >= 0, "by more than chance below the full model"
 
