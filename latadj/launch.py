@@ -30,6 +30,7 @@ from latadj.prunable import check_to_prune
 from latadj.sidecar import check as check_checkpoint
 from latadj.sidecar import dial_to_explain, dial_to_generate, require_dial, uses_pretrained
 from latadj.streams.plan import check_plan
+from latadj.teachers import check_teacher
 
 Prepared = TypeVar("Prepared")
 Result = TypeVar("Result")
@@ -167,6 +168,8 @@ def check_early(command: str, overrides: list[str]) -> RunConfig:
         check_plan(config)
     elif isinstance(config, PruneConfig):
         check_to_prune(config)
+    if isinstance(config, (FinetuneConfig, PruneConfig)):
+        check_teacher(config)
     # The others take of a task no more than its name.
     if isinstance(config, (FinetuneConfig, CalibrateConfig, SweepConfig, EvalConfig, PruneConfig)):
         task = config.task

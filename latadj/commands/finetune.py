@@ -20,6 +20,7 @@ from latadj.commands.stages import (
     refuse_other_settings,
     settings_of,
     taught_rows,
+    teacher,
     training_rows,
 )
 from latadj.config import FinetuneConfig, StageConfig
@@ -32,6 +33,7 @@ from latadj.files import read_json, recover_folder, write_json
 from latadj.measure.environment import environment
 from latadj.report.console import progress
 from latadj.sidecar import Sidecar, read_sidecar
+from latadj.teachers import check_teacher
 from latadj.training.fit import fit
 from latadj.training.goal import Goal, Loss
 from latadj.training.heads import AdjustableLoss, head_goal
@@ -69,6 +71,8 @@ class State:
         settings = settings_of(config, SETTINGS)
         if Path(config.model.path).is_dir():
             settings["weights"] = fingerprint(Path(config.model.path))
+        if (taught_by := check_teacher(config)) is not None:
+            settings["teacher"] = taught_by
         if not config.resume or not path.is_file():
             return cls(uuid4().hex, settings, {})
         found = cls(**read_json(path, "fine-tuning state", "start anew without resume=true"))
@@ -96,6 +100,7 @@ def prepare(config: FinetuneConfig) -> Session:
         labels = config.task.labels or []
         head = head_of(config)
         model, tokenizer = checkpoint.load_pretrained(config.model, labels, not labels, head=head, keep_head=kept)
+    check_teacher(config)
     session = Session(config, device, splits, model.to(device), tokenizer)
     session.check()
     return session
@@ -218,16 +223,16 @@ def _goal(session: Session, stage: StageConfig, loss: Loss | None = None) -> Goa
 
 
 def _taught(session: Session, config: FinetuneConfig) -> tuple[Dataset | list[dict[str, Any]], Callable[[Dial], Loss]]:
-    """Training examples with what the session's plain model makes of them, and the loss that goes with a dial."""
+    """Training examples with what their teacher makes of them, and the loss that goes with a dial."""
     if config.task.kind != "generation":
         rows = taught_rows(session, config.adjust)
         return rows, lambda dial: AdjustableLoss(dial, config.adjust, session.outputs)
     train, size = training_rows(session, config.adjust).to_list(), config.task.batch_size
     with progress("teacher", len(train)) as steps:
-        teacher, prompts = taught(
-            session.model, train, batch_size=size, autocast=session.training_dtype, advance=steps.advance
+        answers, prompts = taught(
+            teacher(session), train, batch_size=size, autocast=session.training_dtype, advance=steps.advance
         )
-    return prompts, lambda dial: AdjustableLanguageLoss(dial, config.adjust, teacher)
+    return prompts, lambda dial: AdjustableLanguageLoss(dial, config.adjust, answers)
 
 
 def _dial(session: Session, config: FinetuneConfig) -> Dial:

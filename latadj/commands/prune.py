@@ -27,6 +27,7 @@ from latadj.pruning.size import parameters
 from latadj.pruning_checks import budgets_of
 from latadj.report.console import progress
 from latadj.report.pruning import PruneResult, plot_structure, print_pruning
+from latadj.teachers import check_teacher
 
 log = logging.getLogger("latadj")
 
@@ -56,6 +57,7 @@ def prepare(config: PruneConfig) -> Pruning:
     state = PruneState.of(config)
     session = open_checkpoint(config)
     config = session.config  # type: ignore[assignment]  # with the labels that the examples have
+    check_teacher(config)
     subject = PruneSubject.of(session, split(session), Path(config.folder) / "prune")
     if not state.parts:
         state.parts = parts_of(session.model, config.prune.groups, subject.gradients().neurons)

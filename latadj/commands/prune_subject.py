@@ -193,7 +193,7 @@ class PruneSubject:
             self.costs[part] = known[key]
 
     def learn(self) -> None:
-        """Write down what the model, still whole, says of the training text: it teaches what is left of it."""
+        """Write down what the teacher says of the training text: the model, still whole, where nobody names another."""
         self._taught = taught_rows(self.session, self.config.recover)
 
     def epochs(self, *, last: bool) -> float:

@@ -6,11 +6,14 @@ from dataclasses import replace
 from typing import Any
 
 from datasets import Dataset
+from transformers import PreTrainedModel
 
-from latadj.commands.session import Session, as_dict
+from latadj import checkpoint
+from latadj.commands.session import Session, as_dict, head_of
 from latadj.config import RunConfig, StageConfig, TaughtConfig
 from latadj.elimination.families import family_of, layers_of
 from latadj.predict import predict
+from latadj.teachers import teacher_of
 from latadj.training.collate import TEACHER
 from latadj.training.thinned import with_thinned
 
@@ -24,8 +27,32 @@ def training_rows(session: Session, stage: StageConfig) -> Dataset:
     return train.shuffle(seed=session.config.seed).select(range(min(most, len(train))))
 
 
+def teacher(session: Session) -> PreTrainedModel:
+    """The model that teaches the session's: the one that the config names, else the same as it stands.
+
+    Raises
+    ------
+    ValueError
+        if it reads or answers otherwise than its pupil does.
+    """
+    named = teacher_of(session.config)
+    if named is None:
+        return session.model
+    option, folder = named
+    found, tokenizer = checkpoint.load(folder, head=head_of(session.config), device=str(session.device))
+    if tokenizer.get_vocab() != session.tokenizer.get_vocab():
+        raise ValueError(
+            f"{option}={folder}: its tokens are not those of its pupil; name a model with the same tokenizer"
+        )
+    width = "vocab_size" if session.generates else "num_labels"
+    theirs, ours = (getattr(model.config, width) for model in (found, session.model))
+    if theirs != ours:
+        raise ValueError(f"{option}={folder}: it has {theirs} outputs, its pupil {ours}; name a model of the same task")
+    return found
+
+
 def taught_rows(session: Session, stage: TaughtConfig) -> Dataset:
-    """:func:`training_rows` of a head with what the session's model, as it stands, says of them: it is a teacher.
+    """:func:`training_rows` of a head with what the session's :func:`teacher` says of them.
 
     Texts without a prompt around them come with thinned copies, if the stage says so.
 
@@ -35,7 +62,7 @@ def taught_rows(session: Session, stage: TaughtConfig) -> Dataset:
     if session.prompts is None:
         special = session.tokenizer.all_special_ids
         train = with_thinned(train, stage.thinned, special=special, seed=session.config.seed)
-    answers = predict(session.model, session.tokenizer, train, outputs=session.outputs.raw(), autocast=autocast)
+    answers = predict(teacher(session), session.tokenizer, train, outputs=session.outputs.raw(), autocast=autocast)
     return train.add_column(TEACHER, [answer.tolist() for answer in answers])
 
 

@@ -77,9 +77,11 @@ class StageConfig:
 class TaughtConfig(StageConfig):
     """A stage with a teacher, whose answers weigh ``distill_weight`` where the labels weigh ``task_weight``.
 
+    teacher : folder of a fine-tuned model, which teaches without elimination; None: the model as the stage finds it
     thinned : copies of each training text that lack some of its words, see ``latadj.training.thinned``
     """
 
+    teacher: str | None = None
     task_weight: float = 1.0
     distill_weight: float = 1.0
     thinned: int = 0

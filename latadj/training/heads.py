@@ -86,7 +86,8 @@ class AdjustableLoss(AlongDial):
     """Loss of the full model and of one cut model at a speedup drawn anew for each batch.
 
     ``task loss (full) + task loss (cut) + divergence (full | teacher) + divergence (cut | teacher)``, the teacher
-    being the plain fine-tuned model. Its logits come with the examples in the column ``TEACHER``.
+    being the plain fine-tuned model where nobody names another. Its logits come with the examples in the column
+    ``TEACHER``.
     """
 
     def __init__(self, dial: Dial, config: AdjustConfig, outputs: Outputs = HEAD) -> None:

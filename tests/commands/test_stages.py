@@ -1,11 +1,18 @@
 """What stages of training have in common."""
 
+import json
+import shutil
+
 import pytest
+import torch
 import toy
+from calling import run
+from transformers import AutoModelForSequenceClassification, BertTokenizerFast
 
 from latadj.commands.finetune import prepare
 from latadj.commands.stages import taught_rows
 from latadj.launch import compose, typed
+from latadj.teachers import check_teacher
 from latadj.training.collate import TEACHER
 
 
@@ -29,3 +36,78 @@ def test_a_teacher_answers_thinned_copies_too(session):
 
 def test_what_is_fine_tuned_already_learns_at_half_the_rate(session):
     assert session.config.adjust.learning_rate == session.config.plain.learning_rate / 2
+
+
+@pytest.fixture
+def other(tmp_path):
+    """A model of two layers that says the opposite of what the toy model of one layer says."""
+    folder = toy.write_model(tmp_path / "other", layers=2)
+    model = AutoModelForSequenceClassification.from_pretrained(folder)
+    model.classifier.weight.data.neg_()
+    model.save_pretrained(folder)
+    return folder
+
+
+def test_a_named_model_teaches_in_place_of_the_model_itself(session, other):
+    own = taught_rows(session, session.config.adjust)[TEACHER]
+    session.config.adjust.teacher = str(other)
+    taught = taught_rows(session, session.config.adjust)[TEACHER]
+    model = AutoModelForSequenceClassification.from_pretrained(other).eval()
+    assert taught != own
+    row = session.encoded(session.splits.train)[0]["input_ids"]
+    assert taught[0] == pytest.approx(model(torch.tensor([row])).logits[0].tolist(), abs=1e-2)
+
+
+def test_fine_tuning_goes_by_the_teacher_that_is_named(tmp_path, other):
+    toy.write_model(tmp_path / "model", layers=2)
+    toy.write_task(tmp_path / "data", 64)
+    weights = []
+    for number, teacher in enumerate(("null", other)):
+        folder = tmp_path / str(number)
+        options = ["plain.epochs=0", "adjust.epochs=1", f"adjust.teacher={teacher}", f"folder={folder}"]
+        run("finetune", *toy.overrides(tmp_path), *options)
+        weights.append((folder / "checkpoint" / "model.safetensors").read_bytes())
+    assert weights[0] != weights[1]
+
+
+def test_a_run_does_not_go_on_with_another_teacher(tmp_path, other):
+    toy.write_model(tmp_path / "model", layers=2)
+    toy.write_task(tmp_path / "data", 64)
+    options = [*toy.overrides(tmp_path), "plain.epochs=0", "adjust.epochs=1", f"adjust.teacher={other}", "resume=true"]
+    run("finetune", *options)
+    run("finetune", *options)
+    shutil.copytree(tmp_path / "model", other, dirs_exist_ok=True)
+    assert "was started with other settings (teacher)" in run("finetune", *options, expect=2).stderr
+
+
+@pytest.mark.parametrize("command", ["finetune", "prune"])
+def test_who_cannot_teach_is_refused_in_one_line(tmp_path, other, command):
+    toy.write_model(tmp_path / "model", layers=2)
+    toy.write_task(tmp_path / "data", 64)
+    option = {"finetune": "adjust.teacher", "prune": "recover.teacher"}[command]
+    options = [*toy.overrides(tmp_path), f"checkpoint={tmp_path / 'model'}", f"output={tmp_path / 'new'}"]
+    options = options if command == "prune" else options[:-2]
+
+    def refused(folder):
+        result = run(command, *options, f"folder={tmp_path / 'out'}", f"{option}={folder}", expect=2)
+        assert result.stderr.count("\n") == 1, result.stderr
+        assert not (tmp_path / "out").exists()
+        return result.stderr
+
+    assert f"{option}=nowhere: no such folder; name a fine-tuned model" in refused("nowhere")
+    (other / "model.safetensors").unlink()
+    assert f"{option}={other}: checkpoint {other}: no model.safetensors" in refused(other)
+
+
+def test_a_teacher_has_its_pupils_labels_and_tokens(session, other):
+    session.config.adjust.teacher = str(other)
+    config = json.loads((other / "config.json").read_text())
+    config["id2label"] = {"0": "positive", "1": "negative"}
+    (other / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=r"adjust.teacher=.*: its outputs stand for \['positive', 'negative'\]"):
+        check_teacher(session.config)
+    toy.write_model(other, layers=2)
+    vocabulary = (other / "vocab.txt").read_text().split("\n")
+    BertTokenizerFast(vocab={word: place for place, word in enumerate([*vocabulary, "more"])}).save_pretrained(other)
+    with pytest.raises(ValueError, match="its tokens are not those of its pupil"):
+        taught_rows(session, session.config.adjust)

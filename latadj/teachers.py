@@ -1,0 +1,50 @@
+"""Whether a saved model can teach a stage of training, seen before it is loaded; imports no torch, no transformers."""
+
+from pathlib import Path
+
+from latadj.config import CommandConfig, FinetuneConfig, PruneConfig, TaughtConfig
+from latadj.sidecar import check, labels_of
+from latadj.weights import fingerprint
+
+
+def teacher_of(config: CommandConfig) -> tuple[str, Path] | None:
+    """The option that names a command's teacher, and its folder; None where a model is taught by itself."""
+    stage: TaughtConfig
+    if isinstance(config, FinetuneConfig):
+        name, stage = "adjust", config.adjust
+    elif isinstance(config, PruneConfig):
+        name, stage = "recover", config.recover
+    else:
+        return None
+    return None if stage.teacher is None else (f"{name}.teacher", Path(stage.teacher))
+
+
+def check_teacher(config: CommandConfig) -> str | None:
+    """Refuse a folder that holds no teacher for the command's task, whose labels count once they are known.
+
+    Returns
+    -------
+    which weights the teacher has, for a run that may be gone on with; None where a model is taught by itself
+
+    Raises
+    ------
+    ValueError
+        if it is missing, cut short, or its outputs stand for something else.
+    """
+    found = teacher_of(config)
+    if found is None:
+        return None
+    option, folder = found
+    if not folder.is_dir():
+        raise ValueError(f"{option}={folder}: no such folder; name a fine-tuned model, or null for the model itself")
+    try:
+        check(folder, config.task)
+    except ValueError as error:
+        raise ValueError(f"{option}={folder}: {error}") from error
+    ours, theirs = config.task.labels or [], labels_of(folder) or []
+    if ours and theirs and [name.casefold() for name in ours] != [name.casefold() for name in theirs]:
+        raise ValueError(
+            f"{option}={folder}: its outputs stand for {theirs}, those of its pupil for {ours}: "
+            "name a model of the same labels in the same order"
+        )
+    return fingerprint(folder)
