@@ -92,6 +92,10 @@ def prune_problems(config: PruneConfig) -> list[str]:
         value = getattr(options, key)
         if not 0 < value < 1:
             problems.append(f"prune.{key}={value}: expected a number above 0 and below 1")
+    if options.layers is not None and (not options.layers or min(options.layers) < 1):
+        problems.append(
+            f"prune.layers={_shown(options.layers)}: expected numbers of layers, the first being 1, or null"
+        )
     for key in ("groups", "examples", "gradient_examples"):
         value = getattr(options, key)
         if value is not None and value < 1:

@@ -60,7 +60,8 @@ def prepare(config: PruneConfig) -> Pruning:
     check_teacher(config)
     subject = PruneSubject.of(session, split(session), Path(config.folder) / "prune")
     if not state.parts:
-        state.parts = parts_of(session.model, config.prune.groups, subject.gradients().neurons)
+        ranks, options = subject.gradients().neurons, config.prune
+        state.parts = parts_of(session.model, options.groups, ranks, layers=options.layers)
     subject.parts = state.parts
     subject.weigh()
     pruning = Pruning(config, subject, state)

@@ -231,6 +231,7 @@ class PruneOptions:
     tolerance : how far the metric may fall below the full model's, as a fraction of 1
     confidence : of the intervals that guard a judgement
     loss_rise : share by which the loss may rise too far for chance to explain, where the metric holds
+    layers : numbers, from 1, of those that may lose parts; None: all
     groups : of feed-forward neurons in each layer
     confirm : share of the validation split that the search never sees, to confirm its result on
     examples : validation texts that candidates are ordered by; None: 256, fewer long ones
@@ -245,6 +246,7 @@ class PruneOptions:
     tolerance: float = 0.0
     confidence: float = 0.9
     loss_rise: float = 0.1
+    layers: list[int] | None = None
     groups: int = 8
     confirm: float = 0.4
     examples: int | None = None

@@ -1,6 +1,6 @@
 """What can be taken out of a model, from coarse to fine."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -55,31 +55,41 @@ class Part:
         return self.out_of(left) != left
 
 
-def parts_of(model: PreTrainedModel, groups: int = 8, ranks: Sequence[Tensor] | None = None) -> list[Part]:
+def parts_of(
+    model: PreTrainedModel,
+    groups: int = 8,
+    ranks: Sequence[Tensor] | None = None,
+    *,
+    layers: Collection[int] | None = None,
+) -> list[Part]:
     """All parts that are left in a model: blocks first, then heads and groups of neurons, by rising layer.
 
     Parameters
     ----------
     groups : of feed-forward neurons in each layer
+    layers : numbers, from 1, of those whose parts are wanted; None: all
     ranks : how much each neuron of each layer matters, (neurons that the layer once had,); neurons that matter alike
         make a group then, the least first. None: neighbours do.
 
     Raises
     ------
     ValueError
-        if there are more groups than neurons, or none.
+        if there are more groups than neurons, or none, or there is no such layer.
     """
-    lefts = lefts_of(model)
+    every = lefts_of(model)
+    if layers is not None and not set(layers) <= set(range(1, len(every) + 1)):
+        raise ValueError(f"layers={sorted(layers)}: expected some of the model's layers 1 to {len(every)}")
+    lefts = [(layer, left) for layer, left in enumerate(every) if layers is None or layer + 1 in layers]
     blocks = [
         Part(kind, layer)
-        for layer, left in enumerate(lefts)
+        for layer, left in lefts
         for kind, has in (("attention", left.heads), ("feed_forward", left.neurons))
         if has
     ]
-    heads = [Part("head", layer, head) for layer, left in enumerate(lefts) for head in left.heads]
+    heads = [Part("head", layer, head) for layer, left in lefts for head in left.heads]
     neurons = [
         Part("neurons", layer, index, members)
-        for layer, left in enumerate(lefts)
+        for layer, left in lefts
         for index, members in enumerate(groups_of(left, groups, None if ranks is None else ranks[layer]))
     ]
     return blocks + heads + neurons

@@ -200,6 +200,8 @@ def test_a_run_goes_on_with_the_same_settings_only(root, accurate):
         (["recover.attention_dropout=1"], "recover.attention_dropout=1.0: expected a share from 0 to 1, or null"),
         (["recover.thinned=-1"], "recover.thinned=-1: expected 0 or more"),
         (["recover.average=1"], "recover.average=1.0: expected a share from 0 (no mean) to below 1"),
+        (["prune.layers=[0]"], "prune.layers=[0]: expected numbers of layers, the first being 1, or null"),
+        (["prune.layers=[2,3]"], "layers=[2, 3]: expected some of the model's layers 1 to 2"),
         (["prune.groups=65"], "groups=65: expected from 1 to the 64 neurons of a layer"),
         (["prune.confirm=0.99"], "decide nothing: give more validation text with"),
         (["task=speeches"], "task.kind=generation: prune judges a model by its head"),
@@ -221,3 +223,11 @@ def test_a_pruned_model_is_not_pruned_again(root, accurate, tmp_path):
     assert "is pruned already" in result.stderr
     assert result.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_only_the_layers_that_are_named_lose_parts(root, tmp_path):
+    found = pruned(root, tmp_path / "out", "prune.layers=[1]")
+    assert {record["layer"] for record in found["candidates"]} == {0}
+    (model,) = found["frontier"]
+    whole = model["layers"][1]
+    assert (len(whole["heads"]), whole["neurons"]) == (whole["of_heads"], whole["of_neurons"])
