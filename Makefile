@@ -42,7 +42,7 @@ SEED := 0
 FOLDER := outputs/minilm-rotten_tomatoes
 RUN := seed=$(SEED) folder=$(FOLDER)
 
-reproduce: $(READY) ## Fine-tune, calibrate and sweep the built-in default: about 20 minutes on 2 cores, offline
+reproduce: $(READY) ## Fine-tune, calibrate and sweep the built-in default: 20 to 30 minutes on 2 cores, offline
 	$(BIN)/latadj finetune $(RUN)
 	$(BIN)/latadj calibrate $(RUN)
 	$(BIN)/latadj sweep $(RUN) 'speedup=[1,1.5,2,2.5,3,3.5]'
@@ -97,7 +97,7 @@ ROW = '+compare.models.$(1).checkpoint=$(AXFORMER)/$(2)'
 DIALLED = $(BIN)/latadj calibrate $(1) $(DIAL_$(TASK)) && for precision in bf16 int8; do \
   $(BIN)/latadj calibrate $(1) calibration.device_only=true device.precision=$$precision || exit; done
 
-reproduce-axformer: $(READY) ## Prune the built-in default and give it a dial, all compared: about 80 minutes on 2 cores, offline
+reproduce-axformer: $(READY) ## Prune the built-in default and give it a dial, all compared: 80 to 150 minutes on 2 cores, offline
 	$(BIN)/latadj finetune $(AX) resume=true
 	$(call DIALLED,$(AX))
 	$(BIN)/latadj prune $(AX) resume=true
