@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-from latadj.config import CommandConfig, FinetuneConfig, PruneConfig, TaughtConfig
+from latadj.config import CommandConfig, FinetuneConfig, PruneConfig, RunConfig, TaughtConfig
 from latadj.sidecar import check, labels_of
-from latadj.weights import fingerprint
 
 
-def teacher_of(config: CommandConfig) -> tuple[str, Path] | None:
+def teacher_of(config: RunConfig) -> tuple[str, Path] | None:
     """The option that names a command's teacher, and its folder; None where a model is taught by itself."""
     stage: TaughtConfig
     if isinstance(config, FinetuneConfig):
@@ -19,12 +18,8 @@ def teacher_of(config: CommandConfig) -> tuple[str, Path] | None:
     return None if stage.teacher is None else (f"{name}.teacher", Path(stage.teacher))
 
 
-def check_teacher(config: CommandConfig) -> str | None:
+def check_teacher(config: CommandConfig) -> None:
     """Refuse a folder that holds no teacher for the command's task, whose labels count once they are known.
-
-    Returns
-    -------
-    which weights the teacher has, for a run that may be gone on with; None where a model is taught by itself
 
     Raises
     ------
@@ -33,7 +28,7 @@ def check_teacher(config: CommandConfig) -> str | None:
     """
     found = teacher_of(config)
     if found is None:
-        return None
+        return
     option, folder = found
     if not folder.is_dir():
         raise ValueError(f"{option}={folder}: no such folder; name a fine-tuned model, or null for the model itself")
@@ -47,4 +42,3 @@ def check_teacher(config: CommandConfig) -> str | None:
             f"{option}={folder}: its outputs stand for {theirs}, those of its pupil for {ours}: "
             "name a model of the same labels in the same order"
         )
-    return fingerprint(folder)

@@ -71,8 +71,6 @@ class State:
         settings = settings_of(config, SETTINGS)
         if Path(config.model.path).is_dir():
             settings["weights"] = fingerprint(Path(config.model.path))
-        if (taught_by := check_teacher(config)) is not None:
-            settings["teacher"] = taught_by
         if not config.resume or not path.is_file():
             return cls(uuid4().hex, settings, {})
         found = cls(**read_json(path, "fine-tuning state", "start anew without resume=true"))

@@ -21,7 +21,6 @@ from latadj.pruning.parts import Part
 from latadj.pruning.purses import TimeModel
 from latadj.pruning.search import Candidate
 from latadj.report.pruning import PrunedModel
-from latadj.teachers import check_teacher
 from latadj.weights import fingerprint
 
 SETTINGS = ("model", "task", "seed", "checkpoint", "output", "prune", "hard_attention", "recover")
@@ -61,8 +60,6 @@ class PruneState:
         """
         work = Path(config.folder) / "prune"
         settings = {**settings_of(config, SETTINGS), "weights": fingerprint(Path(config.checkpoint))}
-        if (teacher := check_teacher(config)) is not None:
-            settings["teacher"] = teacher
         if not config.resume or not (work / "state.json").is_file():
             return cls(settings)
         mend = "start anew without resume=true"

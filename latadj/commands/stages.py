@@ -16,6 +16,7 @@ from latadj.predict import predict
 from latadj.teachers import teacher_of
 from latadj.training.collate import TEACHER
 from latadj.training.thinned import with_thinned
+from latadj.weights import fingerprint
 
 
 def training_rows(session: Session, stage: StageConfig) -> Dataset:
@@ -74,8 +75,10 @@ def drop_attention(session: Session, stage: StageConfig) -> None:
 
 
 def settings_of(config: RunConfig, names: Sequence[str]) -> dict[str, Any]:
-    """The parts of a config that a run depends on, as they are read from a file again."""
+    """The parts of a config that a run depends on, as they are read from a file again, and its teacher's weights."""
     found: dict[str, Any] = json.loads(json.dumps({name: as_dict(config)[name] for name in names}))
+    if (named := teacher_of(config)) is not None:
+        found["teacher"] = fingerprint(named[1])
     return found
 
 
