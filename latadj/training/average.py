@@ -23,6 +23,8 @@ EVERY = 4
 class RunningMean(TrainerCallback):
     """An exponential mean of a model's weights, kept up while it is trained and saved with every checkpoint.
 
+    Before the first update, after ``EVERY`` steps, there is no mean, and the model's own weights stand for it.
+
     Parameters
     ----------
     model : whose trainable parameters are averaged; they are those of the start
@@ -56,6 +58,9 @@ class RunningMean(TrainerCallback):
     @contextmanager
     def in_place(self) -> Iterator[None]:
         """The model with the mean for its weights, inside a ``with`` block."""
+        if not self.updates:
+            yield
+            return
         weights = self._weights()
         own = {name: weight.detach().clone() for name, weight in weights.items()}
         _copy(self.mean, weights)
@@ -66,7 +71,8 @@ class RunningMean(TrainerCallback):
 
     def settle(self) -> None:
         """Leave the mean in the model."""
-        _copy(self.mean, self._weights())
+        if self.updates:
+            _copy(self.mean, self._weights())
 
     def _weights(self) -> dict[str, nn.Parameter]:
         return {name: weight for name, weight in self.model.named_parameters() if weight.requires_grad}

@@ -48,8 +48,20 @@ def test_the_weights_themselves_come_back_after_validation():
     model = model_at(1.0)
     mean = RunningMean(model, 0.9)
     nn.init.constant_(model.weight, 3.0)
+    after(mean, EVERY)
     with mean.in_place():
-        assert model.weight.item() == 1.0
+        assert model.weight.item() == pytest.approx(1 + 2 * 9 / 11)
+    assert model.weight.item() == 3.0
+
+
+def test_before_the_first_update_the_weights_stand_for_their_mean():
+    model = model_at(1.0)
+    mean = RunningMean(model, 0.9)
+    nn.init.constant_(model.weight, 3.0)
+    after(mean, EVERY - 1)
+    with mean.in_place():
+        assert model.weight.item() == 3.0
+    mean.settle()
     assert model.weight.item() == 3.0
 
 
@@ -73,13 +85,7 @@ def test_a_saved_mean_is_gone_on_with(tmp_path):
     assert theirs.mean["weight"].item() == ours.mean["weight"].item() != 0
 
 
-def test_training_validates_and_keeps_the_mean(tmp_path, model):
-    judged = []
-
-    def score(model):
-        judged.append(model.classifier.weight.detach().clone())
-        return float(len(judged))  # the last is the best
-
+def trained(model, folder, score, **options):
     rows = Dataset.from_list([{"input_ids": [5, 6, 7], "labels": number % 2, "length": 3} for number in range(64)])
 
     def collate(rows):
@@ -91,15 +97,39 @@ def test_training_validates_and_keeps_the_mean(tmp_path, model):
         rows,
         Goal("accuracy", score, collate),
         name="training",
-        folder=tmp_path,
-        config=StageConfig(epochs=2, batch_size=4, learning_rate=1e-2, average=0.9),
+        folder=folder,
+        config=StageConfig(batch_size=4, learning_rate=1e-2, average=0.9, **options),
         seed=0,
         bf16=False,
         device=torch.device("cpu"),
         resume=False,
     )
+
+
+def test_training_validates_and_keeps_the_mean(tmp_path, model):
+    judged = []
+
+    def score(model):
+        judged.append(model.classifier.weight.detach().clone())
+        return float(len(judged))  # the last is the best
+
+    trained(model, tmp_path, score, epochs=2)
     saved = tmp_path / "checkpoint-32"
     kept = model.classifier.weight
     assert torch.equal(kept, judged[-1])
     assert torch.equal(kept, load_file(saved / FILE)["classifier.weight"])
     assert not torch.equal(kept, load_file(saved / "model.safetensors")["classifier.weight"])
+
+
+def test_a_training_too_short_for_a_mean_keeps_what_it_validated(tmp_path, model):
+    judged = []
+
+    def score(model):
+        judged.append(model.classifier.weight.detach().clone())
+        return [0.1, 0.3, 0.2][len(judged) - 1]  # the second is the best
+
+    before = model.classifier.weight.detach().clone()
+    trained(model, tmp_path, score, max_steps=3, eval_steps=1)
+    assert len(judged) == 3
+    assert torch.equal(model.classifier.weight, judged[1])
+    assert not torch.equal(model.classifier.weight, before)
