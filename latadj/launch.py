@@ -150,8 +150,12 @@ def check_early(command: str, overrides: list[str]) -> RunConfig:
     config = typed(command, compose(command, overrides))
     if isinstance(config, FinetuneConfig):
         hub.model_source(config.model.path)
+        source, kept = Path(config.model.path), [Path(config.folder) / "finetune"]
+        kept += [Path(config.adjust.teacher)] if config.adjust.teacher else []
         for option, folder in (("checkpoint", config.checkpoint), ("folder", f"{config.folder}/plain")):
-            check_replaceable(option, folder, [Path(config.folder) / "finetune"])
+            # Without plain fine-tuning the plain model is the source, which may come back to its own place.
+            same = option == "folder" and config.plain.epochs == 0
+            check_replaceable(option, folder, kept if same or not source.is_dir() else [*kept, source])
     elif isinstance(config, SweepConfig) and config.compare.models:
         models_to_compare(config)
     elif isinstance(config, (SweepConfig, EvalConfig)):

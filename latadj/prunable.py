@@ -4,6 +4,7 @@ from pathlib import Path
 
 from latadj.config import PruneConfig
 from latadj.files import check_replaceable
+from latadj.pruning_checks import budgets_of
 from latadj.sidecar import check
 
 
@@ -13,7 +14,8 @@ def check_to_prune(config: PruneConfig) -> None:
     Raises
     ------
     ValueError
-        if it is missing, for another task, pruned already, or asked by more than a head.
+        if it is missing, for another task, pruned already, or asked by more than a head, or if a folder of
+        ``output`` holds something that would be lost.
     """
     if config.prompt is not None:
         raise ValueError(f"prompt={config.prompt.name}: prune judges a model by its head; leave prompt= out")
@@ -28,6 +30,18 @@ def check_to_prune(config: PruneConfig) -> None:
             f"checkpoint {folder} is pruned already, and what is out cannot be judged again: prune the model that it "
             "was made of, such as checkpoint=FOLDER/plain"
         )
-    if Path(config.output).resolve() == folder.resolve():
-        raise ValueError(f"output={config.output}: the checkpoint itself; give the pruned model another folder")
-    check_replaceable("output", config.output, [folder, Path(config.folder)])
+    kept = [folder, Path(config.folder), *([Path(config.recover.teacher)] if config.recover.teacher else [])]
+    for target in outputs_of(config):
+        if target.resolve() == folder.resolve():
+            raise ValueError(f"output={config.output}: the checkpoint itself; give the pruned model another folder")
+        check_replaceable("output", str(target), kept)
+
+
+def outputs_of(config: PruneConfig) -> list[Path]:
+    """Folders of the pruned models that a run makes: one for each budget, the mildest first, or one without any."""
+    return [output_of(config, budget) for budget in budgets_of(config)] or [output_of(config, None)]
+
+
+def output_of(config: PruneConfig, budget: float | None) -> Path:
+    """Folder of the model that a budget leads to; None: where accuracy is the objective."""
+    return Path(config.output if budget is None else f"{config.output}-{budget:g}")

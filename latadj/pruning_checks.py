@@ -36,7 +36,8 @@ def budgets_of(config: PruneConfig) -> list[float]:
     except (TypeError, ValueError):
         found = []
     low, high = (0.0, 1.0) if objective == "size" else (1.0, float("inf"))
-    if not found or not all(low < value < high for value in found) or len(set(found)) < len(found):
+    each_once = len({f"{value:g}" for value in found}) == len(found)  # as they name the folders of models
+    if not found or not all(low < value < high for value in found) or not each_once:
         raise ValueError(f"prune.budget={_shown(given)}: expected {wanted}, or a list of them, each once")
     return sorted(found, reverse=objective == "size")
 
@@ -102,7 +103,7 @@ def prune_problems(config: PruneConfig) -> list[str]:
             problems.append(f"prune.{key}={value}: expected at least 1")
     for key in ("loss_rise", "step_epochs", "recover_epochs"):
         value = getattr(options, key)
-        if value < 0:
+        if not value >= 0:
             problems.append(f"prune.{key}={value}: expected 0 (none) or more")
     problems += stage_problems("recover", recover, ("batch_size", "learning_rate"))
     problems += taught_problems("recover", recover, config.task.kind)

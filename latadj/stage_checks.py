@@ -18,7 +18,7 @@ def stage_problems(name: str, stage: StageConfig, positive: Sequence[str]) -> li
     problems = []
     for key in ("epochs", "batch_size", "learning_rate"):
         value = getattr(stage, key)
-        if value < 0 or (value == 0 and key in positive):
+        if not value >= 0 or (value == 0 and key in positive):
             problems.append(f"{name}.{key}={value}: expected a number above 0")
     for key in (*LEAST_ONE, *stage.cuts()):
         value = getattr(stage, key)
@@ -26,6 +26,12 @@ def stage_problems(name: str, stage: StageConfig, positive: Sequence[str]) -> li
             problems.append(f"{name}.{key}={value}: expected at least 1")
     if stage.attention_dropout is not None and not 0 <= stage.attention_dropout < 1:
         problems.append(f"{name}.attention_dropout={stage.attention_dropout}: expected a share from 0 to 1, or null")
+    if not 0 <= stage.warmup <= 1:
+        problems.append(f"{name}.warmup={stage.warmup}: expected a share of the steps, from 0 to 1")
+    if not stage.weight_decay >= 0:
+        problems.append(f"{name}.weight_decay={stage.weight_decay}: expected 0 (none) or more")
+    if stage.patience < 1:
+        problems.append(f"{name}.patience={stage.patience}: expected at least 1 validation without a better metric")
     if not 0 <= stage.average < 1:
         problems.append(f"{name}.average={stage.average}: expected a share from 0 (no mean) to below 1, such as 0.99")
     return problems
@@ -36,7 +42,7 @@ def taught_problems(name: str, stage: TaughtConfig, kind: str) -> list[str]:
     problems = []
     for key in ("task_weight", "distill_weight", "thinned"):
         value = getattr(stage, key)
-        if value < 0:
+        if not value >= 0:
             problems.append(f"{name}.{key}={value}: expected 0 or more")
     if stage.thinned > 0 and kind != "classification":
         problems.append(f"{name}.thinned={stage.thinned}: only texts with one label each can lose words; expected 0")

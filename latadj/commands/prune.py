@@ -20,7 +20,7 @@ from latadj.measure.environment import environment
 from latadj.prunable import check_to_prune
 from latadj.pruning.gradual import Purse, shrink
 from latadj.pruning.judge import Judge, Verdict
-from latadj.pruning.parts import parts_of
+from latadj.pruning.parts import check_parts, parts_of
 from latadj.pruning.purses import ParameterPurse, Structured, TimePurse
 from latadj.pruning.search import search
 from latadj.pruning.size import parameters
@@ -58,9 +58,11 @@ def prepare(config: PruneConfig) -> Pruning:
     session = open_checkpoint(config)
     config = session.config  # type: ignore[assignment]  # with the labels that the examples have
     check_teacher(config)
+    options = config.prune
+    check_parts(session.model, options.groups, options.layers, prefix="prune.")
     subject = PruneSubject.of(session, split(session), Path(config.folder) / "prune")
     if not state.parts:
-        ranks, options = subject.gradients().neurons, config.prune
+        ranks = subject.gradients().neurons
         state.parts = parts_of(session.model, options.groups, ranks, layers=options.layers)
     subject.parts = state.parts
     subject.weigh()

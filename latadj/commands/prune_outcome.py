@@ -8,6 +8,7 @@ from latadj.commands.prune_speed import Clock
 from latadj.commands.prune_subject import PruneSubject
 from latadj.config import PruneConfig
 from latadj.elimination.attach import hard_attention_of
+from latadj.prunable import output_of
 from latadj.pruning.judge import Judge, Verdict
 from latadj.pruning.size import parameters
 from latadj.pruning.surgery import lefts_of
@@ -48,7 +49,7 @@ def save_pruned(
             "%s %+.4f (%+.4f to %+.4f); take a milder budget, more prune.recover_epochs or more validation text",
             *(config.prune.tolerance, confirm.metric, confirmed.difference, low, high),
         )
-    folder = Path(config.output if budget is None else f"{config.output}-{budget:g}")
+    folder = output_of(config, budget)
     checkpoint.save(session.model, session.tokenizer, folder, _sidecar(config, judged, confirmed, budget))
     measured = clock.speedup() if clock else None
     if measured and budget and measured.high < budget:

@@ -198,10 +198,10 @@ class PruneSubject:
 
     def epochs(self, *, last: bool) -> float:
         """Of a recovery: the ``last`` one, or that after a step; a budget has no fewer than the steps before it."""
-        options = self.config.prune
+        options, at_the_end = self.config.prune, self.config.recover.epochs
         if options.objective == "accuracy":
-            return options.recover_epochs
-        return max(options.recover_epochs, options.step_epochs) if last else options.step_epochs
+            return at_the_end
+        return max(at_the_end, options.step_epochs) if last else options.step_epochs
 
     def recover(self, step: int, *, last: bool) -> None:
         session, config, epochs = self.session, self.config, self.epochs(last=last)

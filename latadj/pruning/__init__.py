@@ -1,6 +1,6 @@
 """Takes parts of a fine-tuned model out of its weights for good; knows nothing of tasks, files or configs."""
 
-from latadj.pruning.parts import KINDS, Part, groups_of, parts_of
+from latadj.pruning.parts import KINDS, Part, parts_of
 from latadj.pruning.significance import Significance
 from latadj.pruning.size import parameters
 from latadj.pruning.surgery import apply, remove, structure_of, without
@@ -11,7 +11,6 @@ __all__ = [
     "Part",
     "Significance",
     "apply",
-    "groups_of",
     "made_whole",
     "parameters",
     "parts_of",

@@ -77,8 +77,7 @@ def parts_of(
         if there are more groups than neurons, or none, or there is no such layer.
     """
     every = lefts_of(model)
-    if layers is not None and not set(layers) <= set(range(1, len(every) + 1)):
-        raise ValueError(f"layers={sorted(layers)}: expected some of the model's layers 1 to {len(every)}")
+    check_parts(model, groups, layers)
     lefts = [(layer, left) for layer, left in enumerate(every) if layers is None or layer + 1 in layers]
     blocks = [
         Part(kind, layer)
@@ -90,17 +89,34 @@ def parts_of(
     neurons = [
         Part("neurons", layer, index, members)
         for layer, left in lefts
-        for index, members in enumerate(groups_of(left, groups, None if ranks is None else ranks[layer]))
+        for index, members in enumerate(_groups_of(left, groups, None if ranks is None else ranks[layer]))
     ]
     return blocks + heads + neurons
 
 
-def groups_of(left: Left, groups: int, rank: Tensor | None = None) -> list[tuple[int, ...]]:
+def check_parts(
+    model: PreTrainedModel, groups: int, layers: Collection[int] | None = None, *, prefix: str = ""
+) -> None:
+    """Refuse what :func:`parts_of` would refuse, of which it costs nothing to know.
+
+    Raises
+    ------
+    ValueError
+        naming the parameter, after ``prefix``.
+    """
+    lefts = lefts_of(model)
+    if layers is not None and not set(layers) <= set(range(1, len(lefts) + 1)):
+        shown = ",".join(str(layer) for layer in sorted(layers))
+        raise ValueError(f"{prefix}layers=[{shown}]: expected some of the model's layers 1 to {len(lefts)}")
+    for number, left in enumerate(lefts, start=1):
+        if left.neurons and (layers is None or number in layers) and not 1 <= groups <= len(left.neurons):
+            raise ValueError(f"{prefix}groups={groups}: expected from 1 to the {len(left.neurons)} neurons of a layer")
+
+
+def _groups_of(left: Left, groups: int, rank: Tensor | None = None) -> list[tuple[int, ...]]:
     """The neurons that are left of a layer in groups of like size; parameters as in :func:`parts_of`."""
     if not left.neurons:
         return []
-    if not 1 <= groups <= len(left.neurons):
-        raise ValueError(f"groups={groups}: expected from 1 to the {len(left.neurons)} neurons of a layer")
     order = torch.tensor(left.neurons)
     if rank is not None:
         order = order[rank[order].argsort(stable=True)]

@@ -158,16 +158,41 @@ def test_a_run_does_not_go_on_with_another_model(root, accurate, tmp_path):
 
 
 def test_a_folder_that_holds_something_else_is_not_replaced(root, tmp_path):
-    (tmp_path / "notes").mkdir()
-    (tmp_path / "notes" / "keep.txt").write_text("mine")
-    for output, message in (
-        (tmp_path / "notes", "this folder holds something else than a model, which would be lost; name another"),
-        (root / "out", "is in this folder, and a model takes the place of all that was there"),
-        (tmp_path, "is in this folder, and a model takes the place of all that was there"),
+    size = ["prune.objective=size", "prune.budget=[0.6,0.5]"]
+    for notes in (tmp_path / "notes", tmp_path / "small-0.5"):
+        notes.mkdir()
+        (notes / "keep.txt").write_text("mine")
+    teacher = tmp_path / "out" / "teacher"
+    shutil.copytree(root / "out" / "plain", teacher)
+    lost = "is in this folder, and a model takes the place of all that was there"
+    for options, message in (
+        ([f"output={tmp_path / 'notes'}"], "this folder holds something else than a model, which would be lost"),
+        ([f"output={tmp_path / 'small'}", *size], "small-0.5: this folder holds something else than a model"),
+        ([f"output={root / 'out'}"], lost),
+        ([f"output={tmp_path}"], lost),
+        ([f"output={teacher}", f"recover.teacher={teacher}"], lost),
     ):
-        result = pruned(root, tmp_path / "run", f"output={output}", expect=2)
+        result = pruned(root, tmp_path / "run", *options, expect=2)
         assert message in result.stderr
-    assert (tmp_path / "notes" / "keep.txt").read_text() == "mine"
+        assert result.stderr.count("\n") == 1, result.stderr
+    for notes in (tmp_path / "notes", tmp_path / "small-0.5"):
+        assert (notes / "keep.txt").read_text() == "mine"
+
+
+def test_a_budgets_folder_is_never_the_checkpoint_itself(root, tmp_path):
+    shutil.copytree(root / "out" / "plain", tmp_path / "model-0.5")
+    options = [f"checkpoint={tmp_path / 'model-0.5'}", f"output={tmp_path / 'model'}"]
+    result = pruned(root, tmp_path / "run", *options, "prune.objective=size", "prune.budget=0.5", expect=2)
+    assert "the checkpoint itself; give the pruned model another folder" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["recover.epochs", "prune.recover_epochs"])
+def test_no_epochs_are_no_recovery_by_either_name(root, tmp_path, monkeypatch, name):
+    def recover(subject, step, *, last):
+        raise AssertionError("nothing is to be trained")
+
+    monkeypatch.setattr(PruneSubject, "recover", recover)
+    assert not pruned(root, tmp_path, f"{name}=0")["frontier"][0]["recovered"]
 
 
 def test_a_run_goes_on_with_the_same_settings_only(root, accurate):
@@ -199,10 +224,15 @@ def test_a_run_goes_on_with_the_same_settings_only(root, accurate):
         (["recover.max_steps=0"], "recover.max_steps=0: expected at least 1"),
         (["recover.attention_dropout=1"], "recover.attention_dropout=1.0: expected a share from 0 to 1, or null"),
         (["recover.thinned=-1"], "recover.thinned=-1: expected 0 or more"),
+        (["recover.warmup=5"], "recover.warmup=5.0: expected a share of the steps, from 0 to 1"),
+        (["recover.weight_decay=-1"], "recover.weight_decay=-1.0: expected 0 (none) or more"),
+        (["recover.patience=0"], "recover.patience=0: expected at least 1 validation"),
+        (["prune.loss_rise=nan"], "prune.loss_rise=nan: expected 0 (none) or more"),
+        (["prune.objective=size", "prune.budget=[0.5,0.50000001]"], "or a list of them, each once"),
         (["recover.average=1"], "recover.average=1.0: expected a share from 0 (no mean) to below 1"),
         (["prune.layers=[0]"], "prune.layers=[0]: expected numbers of layers, the first being 1, or null"),
-        (["prune.layers=[2,3]"], "layers=[2, 3]: expected some of the model's layers 1 to 2"),
-        (["prune.groups=65"], "groups=65: expected from 1 to the 64 neurons of a layer"),
+        (["prune.layers=[2,3]"], "prune.layers=[2,3]: expected some of the model's layers 1 to 2"),
+        (["prune.groups=65"], "prune.groups=65: expected from 1 to the 64 neurons of a layer"),
         (["prune.confirm=0.99"], "decide nothing: give more validation text with"),
         (["task=speeches"], "task.kind=generation: prune judges a model by its head"),
         (["prompt=zero_shot"], "prompt=zero_shot: prune judges a model by its head; leave prompt= out"),

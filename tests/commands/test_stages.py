@@ -98,6 +98,17 @@ def test_who_cannot_teach_is_refused_in_one_line(tmp_path, other, command):
     assert f"{option}={other}: checkpoint {other}: no model.safetensors" in refused(other)
 
 
+@pytest.mark.parametrize("option", ["adjust.teacher", "model.path"])
+def test_a_model_is_not_put_in_the_place_of_what_it_comes_from(tmp_path, other, option):
+    toy.write_model(tmp_path / "model", layers=2)
+    toy.write_task(tmp_path / "data", 64)
+    shutil.copytree(other, tmp_path / "out" / "checkpoint")
+    source = f"{option}={tmp_path / 'out' / 'checkpoint'}"
+    message = run("finetune", *toy.overrides(tmp_path), source, "plain.epochs=0", expect=2).stderr
+    assert "checkpoint is in this folder, and a model takes the place of all that was there" in message
+    assert (tmp_path / "out" / "checkpoint" / "model.safetensors").is_file()
+
+
 def test_a_teacher_has_its_pupils_labels_and_tokens(session, other):
     session.config.adjust.teacher = str(other)
     config = json.loads((other / "config.json").read_text())
