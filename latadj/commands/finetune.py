@@ -101,6 +101,7 @@ def prepare(config: FinetuneConfig) -> Session:
     check_teacher(config)
     session = Session(config, device, splits, model.to(device), tokenizer)
     session.check()
+    teacher(session)
     return session
 
 

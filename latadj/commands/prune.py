@@ -13,6 +13,7 @@ from latadj.commands.prune_speed import Clock
 from latadj.commands.prune_state import PruneState
 from latadj.commands.prune_subject import PruneSubject, split
 from latadj.commands.session import as_dict, open_checkpoint
+from latadj.commands.stages import teacher
 from latadj.config import PruneConfig
 from latadj.elimination.attach import hard_attention_of
 from latadj.files import write_json
@@ -58,6 +59,7 @@ def prepare(config: PruneConfig) -> Pruning:
     session = open_checkpoint(config)
     config = session.config  # type: ignore[assignment]  # with the labels that the examples have
     check_teacher(config)
+    teacher(session)
     options = config.prune
     check_parts(session.model, options.groups, options.layers, prefix="prune.")
     subject = PruneSubject.of(session, split(session), Path(config.folder) / "prune")

@@ -13,6 +13,7 @@ from latadj.commands.session import Session, as_dict, head_of
 from latadj.config import RunConfig, StageConfig, TaughtConfig
 from latadj.elimination.families import family_of, layers_of
 from latadj.predict import predict
+from latadj.tasks.encode import context_of
 from latadj.teachers import teacher_of
 from latadj.training.collate import TEACHER
 from latadj.training.thinned import with_thinned
@@ -31,10 +32,12 @@ def training_rows(session: Session, stage: StageConfig) -> Dataset:
 def teacher(session: Session) -> PreTrainedModel:
     """The model that teaches the session's: the one that the config names, else the same as it stands.
 
+    Commands ask once before they begin, so that one that cannot teach is refused then.
+
     Raises
     ------
     ValueError
-        if it reads or answers otherwise than its pupil does.
+        if it reads less or otherwise than its pupil does, or answers otherwise.
     """
     named = teacher_of(session.config)
     if named is None:
@@ -49,6 +52,12 @@ def teacher(session: Session) -> PreTrainedModel:
     theirs, ours = (getattr(model.config, width) for model in (found, session.model))
     if theirs != ours:
         raise ValueError(f"{option}={folder}: it has {theirs} outputs, its pupil {ours}; name a model of the same task")
+    reads = context_of(found, tokenizer)
+    if reads < session.limit:
+        raise ValueError(
+            f"{option}={folder}: it reads {reads} tokens, its pupil up to {session.limit}; name another, "
+            f"or set task.max_length={reads}"
+        )
     return found
 
 

@@ -120,4 +120,17 @@ def test_a_teacher_has_its_pupils_labels_and_tokens(session, other):
     vocabulary = (other / "vocab.txt").read_text().split("\n")
     BertTokenizerFast(vocab={word: place for place, word in enumerate([*vocabulary, "more"])}).save_pretrained(other)
     with pytest.raises(ValueError, match="its tokens are not those of its pupil"):
-        taught_rows(session, session.config.adjust)
+        prepare(session.config)
+
+
+def test_a_teacher_reads_all_that_its_pupil_does(session, other):
+    model = AutoModelForSequenceClassification.from_pretrained(other)
+    model.config.max_position_embeddings = 12
+    embeddings = model.bert.embeddings.position_embeddings
+    embeddings.weight.data = embeddings.weight.data[:12].clone()
+    model.save_pretrained(other)
+    session.config.adjust.teacher = str(other)
+    with pytest.raises(ValueError, match=r"it reads 12 tokens, its pupil up to \d+; .*max_length=12"):
+        prepare(session.config)
+    session.config.task.max_length = 12
+    prepare(session.config)
