@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from transformers import PreTrainedModel
+
 from latadj.commands.prune_hard import make_hard
 from latadj.commands.prune_outcome import save_pruned, size_of
 from latadj.commands.prune_speed import Clock
@@ -190,11 +192,14 @@ def _to_budgets(pruning: Pruning, judge: Judge, confirm: Judge, budgets: list[fl
 
     tell = _remember(pruning)
 
-    def remember() -> None:
-        tell()
+    def write(model: PreTrainedModel | None = None) -> None:
         if isinstance(purse, TimePurse):
             state.correction = purse.correction
         state.write(pruning.work, model)
+
+    def remember() -> None:
+        tell()
+        write(model)
 
     with progress("pruning, percent of the way", 100) as steps:
 
@@ -209,6 +214,7 @@ def _to_budgets(pruning: Pruning, judge: Judge, confirm: Judge, budgets: list[fl
             budgets,
             state.steps,
             share=pruning.config.prune.step,
+            decided=write,
             remember=remember,
             reached=reached,
             advance=advance,

@@ -19,7 +19,6 @@ from latadj.files import read_json, readable_disk_errors, whole_file, write_json
 from latadj.pruning.gradual import Steps
 from latadj.pruning.parts import Part
 from latadj.pruning.purses import TimeModel
-from latadj.pruning.search import Candidate
 from latadj.report.pruning import PrunedModel
 from latadj.weights import fingerprint
 
@@ -59,7 +58,9 @@ class PruneState:
             if the run to go on with was started with other settings.
         """
         work = Path(config.folder) / "prune"
-        settings = {**settings_of(config, SETTINGS), "weights": fingerprint(Path(config.checkpoint))}
+        # Times that one device told are none of another's.
+        names = (*SETTINGS, "device") if config.prune.objective == "speed" else SETTINGS
+        settings = {**settings_of(config, names), "weights": fingerprint(Path(config.checkpoint))}
         if not config.resume or not (work / "state.json").is_file():
             return cls(settings)
         mend = "start anew without resume=true"
@@ -77,13 +78,12 @@ class PruneState:
 
     @classmethod
     def _read(cls, settings: dict[str, Any], plan: dict[str, Any], found: dict[str, Any]) -> "PruneState":
-        steps = found["steps"]
         return cls(
             settings,
             [Part(**{**part, "neurons": tuple(part["neurons"])}) for part in plan["parts"]],
             None if plan["times"] is None else TimeModel(**plan["times"]),
             float(found["correction"]),
-            Steps(**{**steps, "candidates": [Candidate.from_json(each) for each in steps["candidates"]]}),
+            Steps.from_json(found["steps"]),
             None if found["hard"] is None else HardFound.from_json(found["hard"]),
             [PrunedModel.from_json(model) for model in found["models"]],
             float(found["seconds"]),

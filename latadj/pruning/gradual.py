@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from latadj.pruning.judge import Judge, Verdict
 from latadj.pruning.parts import Part
@@ -43,15 +43,36 @@ class Patient(Subject, Protocol):
 
 
 @dataclass
+class UnderWay:
+    """A step that was decided on: a clock that is asked again may answer otherwise.
+
+    parts : names of those that go
+    last : whether the budget is met by that
+    """
+
+    parts: list[str]
+    last: bool
+
+
+@dataclass
 class Steps(Trail):
     """How far gradual pruning has come.
 
     step : of those that are done
     reached : budgets that are met
+    under_way : the step after those, from when it is decided on to its end
     """
 
     step: int = 0
     reached: list[float] = field(default_factory=list)
+    under_way: UnderWay | None = None
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "Steps":
+        """Inverse of ``asdict``."""
+        under_way = data["under_way"]
+        candidates = [Candidate.from_json(each) for each in data["candidates"]]
+        return cls(**{**data, "candidates": candidates, "under_way": UnderWay(**under_way) if under_way else None})
 
 
 def shrink(
@@ -62,6 +83,7 @@ def shrink(
     steps: Steps,
     *,
     share: float,
+    decided: Callable[[], None] = lambda: None,
     remember: Callable[[], None] = lambda: None,
     reached: Callable[[float, Verdict], None] = lambda budget, verdict: None,
     advance: Callable[[float, str], None] = lambda left, note: None,
@@ -78,6 +100,7 @@ def shrink(
     budgets : the mildest first
     steps : grows with every step; one that has grown already is gone on with
     share : of the full model's cost that a step takes
+    decided : called when a step begins, when ``steps`` may be written down; the model is to be that of the step before
     remember : called after every step, when ``steps`` and the model may be written down
     reached : called when a budget is met and the model has recovered, with the judge's verdict
     advance : called after every step with the share of the cost that is left
@@ -89,17 +112,23 @@ def shrink(
             continue
         while True:
             gone = {parts[name] for name in steps.removed}
-            wanted = purse.left() - purse.allowed(budget)
-            amount = max(min(wanted, share * purse.total), LEAST_STEP * purse.total)
-            chosen = [] if wanted <= 0 else choose(patient.parts, gone, _harm(patient, gone), purse.savings, amount)
-            patient.remove(chosen)
-            last = purse.left() <= purse.allowed(budget) and purse.met(budget)
-            if not (chosen or last):
-                if wanted > 0 or all(_rest(part, patient.parts, gone) is None for part in patient.parts):
-                    raise ValueError(f"prune.budget={budget:g}: nothing is left that could go; give a milder one")
-                continue  # a clock has just said that there is more to go
-            steps.step += 1
-            patient.recover(steps.step, last=last)
+            if steps.under_way is not None:
+                chosen, last = [parts[name] for name in steps.under_way.parts], steps.under_way.last
+                patient.remove(chosen)
+            else:
+                wanted = purse.left() - purse.allowed(budget)
+                amount = max(min(wanted, share * purse.total), LEAST_STEP * purse.total)
+                chosen = [] if wanted <= 0 else choose(patient.parts, gone, _harm(patient, gone), purse.savings, amount)
+                patient.remove(chosen)
+                last = purse.left() <= purse.allowed(budget) and purse.met(budget)
+                if not (chosen or last):
+                    if wanted > 0 or all(_rest(part, patient.parts, gone) is None for part in patient.parts):
+                        raise ValueError(f"prune.budget={budget:g}: nothing is left that could go; give a milder one")
+                    continue  # a clock has just said that there is more to go
+                steps.under_way = UnderWay([part.name for part in chosen], last)
+                decided()
+            patient.recover(steps.step + 1, last=last)
+            steps.step, steps.under_way = steps.step + 1, None
             after = judge(patient.ask())
             for part in chosen:
                 found = Candidate.of(part, patient.costs[part], before, after, kept=False, step=steps.step)

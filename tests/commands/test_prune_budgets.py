@@ -88,6 +88,21 @@ def test_pruning_to_a_speedup_that_was_killed_goes_on_by_the_same_times(root, sl
     assert same(pruned(root, tmp_path / "out", *options, "resume=true"), undisturbed)
 
 
+def test_what_a_clock_said_before_a_kill_holds_after_it(root, slower, tmp_path, monkeypatch):
+    undisturbed = pruned(root, tmp_path / "undisturbed", *SPEED)
+    with killed(monkeypatch, lambda state: state.steps.under_way is not None and state.steps.under_way.last):
+        pruned(root, tmp_path / "out", *SPEED)
+    monkeypatch.setattr(TimePurse, "met", None)  # the clock is not asked again
+    assert same(pruned(root, tmp_path / "out", *SPEED, "resume=true"), undisturbed)
+
+
+def test_the_times_of_one_device_are_none_of_anothers(root, slower, tmp_path, monkeypatch):
+    with killed(monkeypatch, lambda state: state.steps.step == 1):
+        pruned(root, tmp_path / "out", *SPEED)
+    result = pruned(root, tmp_path / "out", *SPEED, "resume=true", "device.precision=bf16", expect=2)
+    assert "was started with other settings (device)" in result.stderr
+
+
 def test_a_clock_that_takes_back_what_another_said_is_warned_about(root, slower, tmp_path, monkeypatch):
     monkeypatch.setattr(TimePurse, "met", lambda purse, budget: True)
     monkeypatch.setattr(Clock, "speedup", lambda clock: Interval(1.3, 1.2, 1.4))
