@@ -14,7 +14,7 @@ def check_to_prune(config: PruneConfig) -> None:
     Raises
     ------
     ValueError
-        if it is missing, for another task, pruned already, or asked by more than a head, or if a folder of
+        if it is missing, for another task, pruned or hard already, or asked by more than a head, or if a folder of
         ``output`` holds something that would be lost.
     """
     if config.prompt is not None:
@@ -25,7 +25,13 @@ def check_to_prune(config: PruneConfig) -> None:
             "model; take a task with labels, such as task=rotten_tomatoes"
         )
     folder = Path(config.checkpoint)
-    if check(folder, config.task).pruning is not None:
+    made = check(folder, config.task)
+    if made.hard_attention is not None:
+        raise ValueError(
+            f"checkpoint {folder} has hard attention ({made.hard_attention.text()}), which is chosen for a model as "
+            "pruning leaves it: prune the model that it was made of, such as checkpoint=FOLDER/plain"
+        )
+    if made.pruning is not None:
         raise ValueError(
             f"checkpoint {folder} is pruned already, and what is out cannot be judged again: prune the model that it "
             "was made of, such as checkpoint=FOLDER/plain"

@@ -43,12 +43,12 @@ def budgets_of(config: PruneConfig) -> list[float]:
 
 
 def most_keys(config: PruneConfig) -> list[int | float]:
-    """The numbers of keys, or their shares, that are tried in each layer: from many to few, shares first.
+    """The numbers of keys, or their shares, that are tried in each layer.
 
     Raises
     ------
     ValueError
-        if one is neither, or the objective is not accuracy.
+        if one is neither or all of them, or the objective is not accuracy.
     """
     given = config.hard_attention.k
     if given is None:
@@ -63,7 +63,11 @@ def most_keys(config: PruneConfig) -> list[int | float]:
         raise ValueError(f"hard_attention.k={_shown(given)}: expected numbers of keys, or their shares, each once")
     for value in values:
         check_most(value, f"hard_attention.k={_shown(given)}")
-    return sorted(values, key=lambda value: (isinstance(value, int), -value))
+        if isinstance(value, float) and value == 1:
+            raise ValueError(
+                f"hard_attention.k={_shown(given)}, k=1.0: all keys are no selection; expected a share below 1"
+            )
+    return values
 
 
 def _shown(given: Any) -> str:

@@ -1,8 +1,11 @@
 """The choice of hard attention in `latadj prune`: after parts went, before what is left is fine-tuned."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from latadj.commands.prune_subject import PruneSubject
 from latadj.elimination.attach import set_hard_attention
@@ -45,7 +48,8 @@ def make_hard(subject: PruneSubject, judge: Judge, found: HardFound | None) -> H
     what is chosen now; None where the run asks for nothing
     """
     config, model = subject.config, subject.session.model
-    ks = most_keys(config)
+    lengths = subject.judging.lengths
+    ks = _from_many_to_few(most_keys(config), lengths)
     if not ks:
         return None
     if found is None:
@@ -76,3 +80,13 @@ def make_hard(subject: PruneSubject, judge: Judge, found: HardFound | None) -> H
     log.info("hard attention: %s", hard.text() or "in no layer")
     set_hard_attention(model, hard)
     return found
+
+
+def _from_many_to_few(ks: Sequence[int | float], lengths: np.ndarray) -> list[int | float]:
+    """In the order of the keys that they leave to a text of mean length, without those that select in no text."""
+    longest = int(lengths.max())
+    for k in ks:
+        if isinstance(k, int) and k >= longest:
+            log.warning("hard_attention.k=%d is left out: no text that judges has more than %d tokens", k, longest)
+    found = [k for k in ks if isinstance(k, float) or k < longest]
+    return sorted(found, key=lambda k: k * float(lengths.mean()) if isinstance(k, float) else k, reverse=True)

@@ -59,6 +59,21 @@ def test_the_log_and_the_terminal_say_which(root, hard):
     assert "hard attention: layer" in log
 
 
+def test_numbers_and_shares_are_tried_from_many_keys_to_few(root, tmp_path):
+    found = pruned(root, tmp_path, "hard_attention.k=[0.2,4096,0.9,5]", "prune.recover_epochs=0")
+    last = max(trial["layer"] for trial in found["hard_trials"])
+    assert [trial["k"] for trial in found["hard_trials"] if trial["layer"] == last] == [0.9, 5, 0.2]
+    log = (tmp_path / "prune" / "prune.log").read_text()
+    assert "hard_attention.k=4096 is left out: no text that judges has more than" in log
+
+
+def test_a_model_with_hard_attention_is_not_pruned_again(root, hard, tmp_path):
+    checkpoint = f"checkpoint={root / 'hard' / 'pruned'}"
+    found = run("prune", *toy.overrides(root), checkpoint, f"folder={tmp_path / 'out'}", SPLIT, *QUICK, expect=2)
+    assert "has hard attention (layer" in found.stderr
+    assert found.stderr.count("\n") == 1
+
+
 def test_a_run_killed_after_the_choice_goes_on_with_it(root, hard, tmp_path, monkeypatch):
     with killed(monkeypatch, lambda state: state.hard is not None):
         pruned(root, tmp_path / "out")
@@ -112,6 +127,7 @@ def test_the_plain_model_keeps_it_as_transformers_has_none(root, hard):
             "hard_attention.k=0, k=0: expected an integer >= 1, or a share in (0, 1] such as 0.25",
         ),
         (["hard_attention.k=[0.5,1.5]"], "hard_attention.k=[0.5,1.5], k=1.5: expected an integer >= 1"),
+        (["hard_attention.k=[0.5,1.0]"], "k=1.0: all keys are no selection; expected a share below 1"),
         (["hard_attention.k=[8,8]"], "hard_attention.k=[8,8]: expected numbers of keys, or their shares, each once"),
         (
             ["prune.objective=size", "prune.budget=0.5"],
