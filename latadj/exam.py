@@ -14,6 +14,9 @@ from latadj.pruning.judge import Answers
 from latadj.tasks.encode import Batch, asked, bucketed
 from latadj.training.collate import Collator
 
+# Loss of a row to which a model answers what is no number: worse than any answer, yet one that can be added up.
+BROKEN = 1e6
+
 
 class Exam:
     """Examples of one task.
@@ -99,8 +102,9 @@ class Exam:
                     own = [
                         float(self.outputs.loss(said[row : row + 1], _row(targets, row))) for row in range(len(index))
                     ]
-                    # A row without anything to be right about has no loss.
-                    yield index, said, np.nan_to_num(np.array(own)), where
+                    broken = said.flatten(1).isnan().any(1).cpu().numpy()
+                    # A row without anything to be right about has no loss, which is not to help a broken model.
+                    yield index, said, np.where(broken, BROKEN, np.nan_to_num(own)), where
         finally:
             model.train(was_training)
 

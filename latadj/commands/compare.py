@@ -14,7 +14,7 @@ from latadj import checkpoint
 from latadj.commands.contestants import Comparing, Contestant, predictions_of
 from latadj.commands.session import as_dict, head_of
 from latadj.commands.timing import batches_to_time, in_turns
-from latadj.elimination.attach import attached
+from latadj.elimination.attach import attached, hard_attention_of
 from latadj.elimination.cost import flops, full_flops
 from latadj.elimination.lower import route_of
 from latadj.elimination.profile import Profile
@@ -139,6 +139,7 @@ def _score(
                     file_bytes=one.size.file_bytes,
                     flops_speedup=whole / needed,
                     flops_over_plain=own / needed,
+                    hard_attention=hard.to_json() if (hard := hard_attention_of(one.session.model)) else None,
                     settled=settled,
                 )
             )

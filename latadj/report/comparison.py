@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from latadj.elimination.hard import Most
 from latadj.report.pruning import SCHEMA
 from latadj.report.result import Measured
 from latadj.report.schema import fields_of
@@ -31,6 +32,7 @@ class ModelRow:
     within : whether that one lost no more than ``max_drop`` there
     metric, scores, drop : on test text; the drop is paired, against the reference, and positive = worse
     parameters : outside the embeddings; ``parameters_total`` are all
+    hard_attention : for each layer the keys that a query attends to, or their share; None if all in every layer
     file_bytes : of its weights as they are saved, whatever precision it is served in
     memory_mb : peak of a process that serves it in batches of ``memory_shape``
     flops_speedup : over the reference, without padding
@@ -67,6 +69,7 @@ class ModelRow:
     over_plain: Measured | None = None
     measured_over_flops: float | None = None
     removed_over_flops: float | None = None
+    hard_attention: list[Most] | None = None
     latency_ms: dict[str, float] = field(default_factory=dict)
     settled: dict[str, float] = field(default_factory=dict)
 

@@ -12,13 +12,14 @@ from matplotlib.lines import Line2D
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from latadj.elimination.hard import HardAttention
 from latadj.report.cells import between, save_figure, table_line, times
 from latadj.report.comparison import Comparison, ModelRow
 from latadj.report.console import console
 
 # Colour says the precision, the marker which model.
 COLOURS = {"fp32": "#1f6fb4", "bf16": "#2e8b57", "int8": "#d9730d"}
-MARKERS = "osD^vP*X"
+MARKERS = "osD^vP*X<>hpd8"
 COLUMNS = (
     *("name", "precision", "speedup", "validation_drop", "metric", "metric_low", "metric_high", "drop", "drop_low"),
     *("drop_high", "parameters", "parameters_total", "file_bytes", "memory_mb", "flops_speedup", "flops_over_plain"),
@@ -117,6 +118,8 @@ def notes(comparison: Comparison) -> list[str]:
     beyond = [row.key for row in comparison.models if not row.within]
     if beyond:
         found.append(f"More than that was lost on validation text by {', '.join(beyond)}.")
+    hard = {row.name: HardAttention(tuple(row.hard_attention)) for row in comparison.models if row.hard_attention}
+    found += [f"Selective hard attention in {name}: {chosen.text()}." for name, chosen in hard.items()]
     if comparison.left_out:
         found.append(f"Left out, since this device does not compute in it: {', '.join(comparison.left_out)}.")
     found.append(f"{where['processor']}, {where['threads']} threads, batch {size}, length-sorted.")

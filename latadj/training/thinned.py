@@ -1,4 +1,4 @@
-"""Training texts with words left out, of which only a teacher can say what becomes of their answers."""
+"""Training texts with words left out, whose label stays and of which a teacher says how much of it is left."""
 
 import random
 from collections.abc import Collection

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from latadj.compared import candidates_of
 from latadj.report.comparison import REFERENCE, Comparison
-from latadj.report.comparison_views import comparison_markdown, comparisons_markdown
+from latadj.report.comparison_views import MARKERS, comparison_markdown, comparisons_markdown
 
 LEARN = ["plain.epochs=16", "plain.patience=16", "adjust.epochs=4", "model.learning_rate=2e-3", "plain.warmup=0"]
 PRUNE = ["prune.groups=2", "prune.examples=64", "prune.gradient_examples=64", "prune.recover_epochs=0"]
@@ -196,10 +196,15 @@ def test_a_precision_that_the_device_does_not_offer_is_left_out(root, tmp_path, 
     monkeypatch.setattr("latadj.device.computes_bf16", lambda: False)
     models = [f"+compare.models.{name}={{checkpoint:{root / 'out' / name}}}" for name in ("plain", "pruned")]
     given = [*toy.overrides(root), *models, f"folder={tmp_path}", "compare.precisions=[fp32,bf16]"]
+    other = json.loads((root / "out" / "prune" / "prune.json").read_text())
+    other["frontier"][0]["folder"] = str(tmp_path / "pruned-0.5")
+    (tmp_path / "prune").mkdir()
+    (tmp_path / "prune" / "prune.json").write_text(json.dumps(other))
     run("sweep", *given, "compare.memory=true", "measure.batches=0")
     found = json.loads((tmp_path / "compare" / "prune.json").read_text())
     assert found["left_out"] == ["bf16"]
     assert [row["precision"] for row in found["models"]] == ["fp32", "fp32"]
+    assert found["candidates"] == []
     assert (
         "Left out, since this device does not compute in it: bf16." in (tmp_path / "compare" / "compare.md").read_text()
     )
@@ -245,6 +250,19 @@ def test_a_comparison_that_cannot_be_is_refused(root, tmp_path, models, option, 
     assert message in found.stderr
     assert found.stderr.count("\n") == 1
     assert not (tmp_path / "new").exists()
+
+
+def test_a_row_says_whether_attention_is_hard(compared):
+    comparison = Comparison.from_json(compared)
+    assert "Selective hard attention" not in comparison_markdown(comparison)
+    for row in comparison.models[2:4]:
+        row.hard_attention = [None, 0.5, 3, None]
+    line = "Selective hard attention in pruned: layer 2: 50% of the keys, layer 3: 3 keys."
+    assert comparison_markdown(comparison).count(line) == 1
+
+
+def test_as_many_models_as_the_recipe_compares_have_markers_of_their_own():
+    assert len(MARKERS) == len(set(MARKERS)) >= 9
 
 
 def test_seeds_stand_side_by_side_under_the_first_table(compared):
