@@ -12,6 +12,7 @@ import toy
 from calling import run
 
 from latadj.commands.prune_state import PruneState
+from latadj.training import fit
 
 SPLIT = "task.split={train:0.6,validation:0.4}"
 QUICK = ["prune.groups=2", "prune.examples=64", "prune.gradient_examples=64", "recover.learning_rate=1e-3"]
@@ -64,4 +65,19 @@ def killed(monkeypatch: pytest.MonkeyPatch, when: Callable[[PruneState], bool]) 
 
     with monkeypatch.context() as patch, pytest.raises(KilledError):
         patch.setattr(PruneState, "write", write)
+        yield
+
+
+@contextmanager
+def killed_in(monkeypatch: pytest.MonkeyPatch, training: str, *, step: int) -> Iterator[None]:
+    """A run inside the block, killed after a step of the training of that name."""
+    whole = fit.ShownSteps.on_step_end
+
+    def on_step_end(shown, args, state, control, **kwargs):
+        whole(shown, args, state, control, **kwargs)
+        if shown.name == training and state.global_step == step:
+            raise KilledError
+
+    with monkeypatch.context() as patch, pytest.raises(KilledError):
+        patch.setattr(fit.ShownSteps, "on_step_end", on_step_end)
         yield

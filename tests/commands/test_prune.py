@@ -8,7 +8,7 @@ import pytest
 import torch
 import toy
 from calling import run
-from cutting import killed, pruned, same, write_plain
+from cutting import QUICK, killed, killed_in, pruned, same, write_plain
 
 import latadj
 from latadj import checkpoint
@@ -128,6 +128,58 @@ def test_a_killed_search_goes_on_to_the_same_result_whatever_the_test_texts(root
         pruned(root, tmp_path / "out", f"task.data_dir={data}")
     found = pruned(root, tmp_path / "out", f"task.data_dir={data}", "resume=true")
     assert same(found, accurate)
+
+
+def test_a_run_killed_in_its_recovery_goes_on_to_the_same_weights(root, tmp_path, monkeypatch):
+    often = ["recover.eval_steps=2"]
+    undisturbed = pruned(root, tmp_path / "undisturbed", *often)
+    with killed_in(monkeypatch, "recovery 1", step=5):
+        pruned(root, tmp_path / "out", *often)
+    assert list((tmp_path / "out" / "prune" / "recovery-1").glob("checkpoint-*"))
+    assert same(pruned(root, tmp_path / "out", *often, "resume=true"), undisturbed)
+    assert "recovery 1: going on from" in (tmp_path / "out" / "prune" / "prune.log").read_text()
+    ours, theirs = (latadj.load(tmp_path / name / "pruned")[0].state_dict() for name in ("out", "undisturbed"))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_a_model_that_other_texts_find_much_worse_is_warned_about(root, tmp_path, accurate):
+    ruin = ["prune.objective=size", "prune.budget=0.1", "prune.recover_epochs=0", "prune.step_epochs=0"]
+    (model,) = pruned(root, tmp_path, *ruin)["frontier"]
+    assert model["confirmed"]["difference_ci"][1] < 0
+    warning = "the pruned model is clearly worse than prune.tolerance=0 allows on texts that the search never saw"
+    assert warning in (tmp_path / "prune" / "prune.log").read_text()
+    assert accurate["confirmation"]["difference_ci"][1] >= 0
+    assert warning not in (root / "accurate" / "prune" / "prune.log").read_text()
+
+
+def test_a_regression_is_pruned_by_its_correlation(tmp_path):
+    toy.write_model(tmp_path / "model", layers=2)
+    rows = (toy.write_task(tmp_path / "data") / "train.tsv").read_text().splitlines()[1:]
+    pairs = [row.split("\t") for row in rows]
+    scored = [f"{text},{int(label) + number % 7 / 10}" for number, (text, label) in enumerate(pairs)]
+    (tmp_path / "scores.csv").write_text("\n".join(["text,score", *scored]))
+    common = [
+        "task=text_regression",
+        f"task.data_files={tmp_path / 'scores.csv'}",
+        "task.text=text",
+        "task.label=score",
+        "task.split={train:0.5,validation:0.4,test:0.1}",
+        f"model.path={tmp_path / 'model'}",
+        f"folder={tmp_path / 'out'}",
+        "device.threads=1",
+        "device.name=cpu",
+    ]
+    learning = ["plain.epochs=16", "plain.patience=16", "model.learning_rate=2e-3", "plain.warmup=0"]
+    run("finetune", *common, "adjustable=false", *learning)
+    run("prune", *common, *QUICK, "prune.tolerance=0.01")
+    found = json.loads((tmp_path / "out" / "prune" / "prune.json").read_text())
+    (model,) = found["frontier"]
+    assert found["metric"] == "pearson"
+    assert model["judged"]["full_metric"] > 0.8
+    out = [record for record in found["candidates"] if not record["kept"]]
+    assert out
+    assert all(record["difference"] >= -0.01 for record in out)
+    assert model["size"]["parameters"] < found["full"]["parameters"]
 
 
 def test_a_run_that_is_done_is_not_done_again(root, accurate, tmp_path):

@@ -2,14 +2,13 @@
 
 import pytest
 import torch
-from cutting import KilledError, killed, pruned, same, write_plain
+from cutting import killed, killed_in, pruned, same, write_plain
 
 import latadj
 from latadj.commands.prune_speed import Clock
 from latadj.measure.clock import Interval
 from latadj.pruning.purses import Structured, TimeModel, TimePurse
 from latadj.pruning.size import parameters
-from latadj.training import fit
 
 
 @pytest.fixture(scope="module")
@@ -50,15 +49,7 @@ def test_shrinking_that_was_killed_goes_on_to_the_same_weights(root, small, tmp_
 def test_shrinking_that_was_killed_in_a_recovery_goes_on_to_the_same_weights(root, tmp_path, monkeypatch):
     often = [*SIZES, "recover.eval_steps=2"]
     undisturbed = pruned(root, tmp_path / "undisturbed", *often)
-    whole = fit.ShownSteps.on_step_end
-
-    def on_step_end(shown, args, state, control, **kwargs):
-        whole(shown, args, state, control, **kwargs)
-        if shown.name == "recovery 2" and state.global_step == 3:
-            raise KilledError
-
-    with monkeypatch.context() as patch, pytest.raises(KilledError):
-        patch.setattr(fit.ShownSteps, "on_step_end", on_step_end)
+    with killed_in(monkeypatch, "recovery 2", step=3):
         pruned(root, tmp_path / "out", *often)
     assert list((tmp_path / "out" / "prune" / "recovery-2").glob("checkpoint-*"))
     assert same(pruned(root, tmp_path / "out", *often, "resume=true"), undisturbed)
