@@ -1,11 +1,14 @@
 """Texts with their right answers that many models are asked in turn: encoded, sorted by length and padded once."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from datasets import Dataset
+from scipy import optimize
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from latadj.kinds import Kind
@@ -16,6 +19,11 @@ from latadj.training.collate import Collator
 
 # Loss of a row to which a model answers what is no number: worse than any answer, yet one that can be added up.
 BROKEN = 1e6
+# How far answers may be stretched or shrunk: to a twentieth, or twenty times.
+LOG_SCALE = 3.0
+
+# Places of rows, the batch of them, and the positions that are asked about.
+_Asked = tuple[np.ndarray, Batch, torch.Tensor | None]
 
 
 class Exam:
@@ -50,7 +58,7 @@ class Exam:
         drawn = np.sort(np.random.default_rng(seed).permutation(len(rows))[:some])
         collate = Collator(tokenizer, outputs)
 
-        def batches(places: np.ndarray) -> list[tuple[np.ndarray, Batch, torch.Tensor | None]]:
+        def batches(places: np.ndarray) -> list[_Asked]:
             found = []
             for index in bucketed([rows[place] for place in places], batch_size):
                 own = places[index]
@@ -68,27 +76,35 @@ class Exam:
         return self.kind.references(self.examples)
 
     def sit(self, model: PreTrainedModel) -> Answers:
-        """What a model says of every example, and its loss on every row."""
+        """What a model says of every example, and its loss on every row at the scale of :meth:`loss`."""
         answers: dict[int, Any] = {}
         losses = np.zeros(len(self.encoded))
-        for index, said, own, where in self._run(model, self._all):
-            losses[index] = own
-            found = self.outputs.each(said.cpu(), where)
-            answers.update((int(place), answer.numpy()) for place, answer in zip(index, found, strict=True))
+        said = self._ask(model, self._all)
+        scale = self._scale(said)
+        for part in said:
+            losses[part.index] = self._losses(part, scale)
+            found = self.outputs.each(part.said.cpu(), part.where)
+            answers.update((int(place), answer.numpy()) for place, answer in zip(part.index, found, strict=True))
         together = self.outputs.together([answers[place] for place in range(len(losses))])
         if self.kind.settles:
             self.kind.settle(together, self.encoded, self.examples)
         return Answers(self.kind.predictions(together, self.encoded, self.examples), losses)
 
     def loss(self, model: PreTrainedModel) -> float:
-        """Mean loss on some of the rows."""
-        return float(np.concatenate([own for _, _, own, _ in self._run(model, self._some)]).mean())
+        """Mean loss on some of the rows, all answers multiplied by the one number that makes it least.
 
-    def _run(
-        self, model: PreTrainedModel, batches: list[tuple[np.ndarray, Batch, torch.Tensor | None]]
-    ) -> Iterator[tuple[np.ndarray, torch.Tensor, np.ndarray, torch.Tensor | None]]:
+        A model that lost a part is often less sure, or too sure, of answers that are as right as before. That is no
+        damage: the next step of training mends it. So each model is given the temperature that suits it best
+        (Guo et al. 2017, arXiv 1706.04599), on the same texts for all.
+        """
+        said = self._ask(model, self._some)
+        scale = self._scale(said)
+        return float(np.concatenate([self._losses(part, scale) for part in said]).mean())
+
+    def _ask(self, model: PreTrainedModel, batches: Sequence[_Asked]) -> list["_Said"]:
         was_training = model.training
         model.eval()
+        found = []
         try:
             with (
                 torch.inference_mode(),
@@ -97,16 +113,47 @@ class Exam:
                 for index, batch, where in batches:
                     inputs = dict(batch)
                     targets = {name: inputs.pop(name) for name in self.outputs.targets}
-                    said = self.outputs(model, inputs).float()
-                    # Row by row, as each kind of head has its own loss, and all of them are means.
-                    own = [
-                        float(self.outputs.loss(said[row : row + 1], _row(targets, row))) for row in range(len(index))
-                    ]
-                    broken = said.flatten(1).isnan().any(1).cpu().numpy()
-                    # A row without anything to be right about has no loss, which is not to help a broken model.
-                    yield index, said, np.where(broken, BROKEN, np.nan_to_num(own)), where
+                    found.append(_Said(index, self.outputs(model, inputs).float(), targets, where))
         finally:
             model.train(was_training)
+        return found
+
+    def _scale(self, said: Sequence["_Said"]) -> float:
+        """What all answers are to be multiplied by for the least loss."""
+        rows = sum(len(part.index) for part in said)
+
+        def mean(log_scale: float) -> float:
+            scale = math.exp(log_scale)
+            losses = [len(part.index) * float(self.outputs.loss(part.said * scale, part.targets)) for part in said]
+            return float(np.nan_to_num(losses).sum()) / rows
+
+        found = optimize.minimize_scalar(
+            mean, bounds=(-LOG_SCALE, LOG_SCALE), method="bounded", options={"xatol": 0.01}
+        )
+        return math.exp(found.x)
+
+    def _losses(self, part: "_Said", scale: float) -> np.ndarray:
+        """The loss of each row, one by one, as each kind of head has its own loss, and all of them are means."""
+        said = part.said * scale
+        own = [float(self.outputs.loss(said[row : row + 1], _row(part.targets, row))) for row in range(len(said))]
+        broken = said.flatten(1).isnan().any(1).cpu().numpy()
+        # A row without anything to be right about has no loss, which is not to help a broken model.
+        return np.where(broken, BROKEN, np.nan_to_num(own))
+
+
+@dataclass
+class _Said:
+    """What a model said of a batch.
+
+    index : places of its rows
+    said : (rows, ...) as the outputs give it
+    where : the positions asked about
+    """
+
+    index: np.ndarray
+    said: torch.Tensor
+    targets: Batch
+    where: torch.Tensor | None
 
 
 def _row(targets: Batch, row: int) -> Batch:

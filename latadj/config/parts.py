@@ -230,7 +230,7 @@ class PruneOptions:
         makes a model of each in one run
     tolerance : how far the metric may fall below the full model's, as a fraction of 1
     confidence : of the intervals that guard a judgement
-    loss_rise : share by which the loss may rise too far for chance to explain, where the metric holds
+    loss_rise : share by which the loss may rise where the metric holds
     layers : numbers, from 1, of those that may lose parts; None: all
     groups : of feed-forward neurons in each layer
     confirm : share of the validation split that the search never sees, to confirm its result on

@@ -14,7 +14,7 @@ class Answers:
     """What a model said of the texts that it is judged on.
 
     predictions : of what the task's metric compares
-    losses : (rows,) task loss of each encoded row
+    losses : (rows,) task loss of each encoded row, at the scale of the answers that makes their mean least
     """
 
     predictions: Any
@@ -51,11 +51,11 @@ class Judge:
 
     1. Its metric is at most ``tolerance`` below the full model's. This is what is asked for, so the measured value
        decides; no interval can make up for it.
-    2. Its mean loss has not risen too far for chance to explain: the interval of the paired difference does not lie
-       wholly above what is allowed. A metric such as accuracy moves in steps of one text, and a search looks at it a
-       hundred times, so some damage slips through by luck. The loss moves with every text and shows such damage. It
-       also shows, beyond doubt, rises that no answer changes by, so ``loss_rise`` of them is allowed, and beside it
-       the share that ``tolerance`` is of the full model's errors.
+    2. Its mean loss has risen by no more than the share ``loss_rise``, and beside it the share that ``tolerance`` is
+       of the full model's errors. A metric such as accuracy moves in steps of one text, and a search looks at it a
+       hundred times, so some damage slips through by luck. The loss moves with every text and shows such damage.
+
+    Both measured values decide, whatever their intervals: what few texts leave in doubt must not pass because of it.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ class Judge:
     references : what is right for each example
     full : what the full model said
     tolerance : of the metric, as a fraction of 1
-    confidence : of all intervals, such as 0.9
+    confidence : of all intervals, such as 0.9, which :meth:`clearly_worse` goes by
     loss_rise : share of the full model's loss by which the loss may rise at tolerance 0
     seed : of the bootstrap
     """
@@ -92,16 +92,16 @@ class Judge:
         )
         low, high = found.drop_ci
         rises = answers.losses - self.full.losses
-        rise_ci = _mean_interval(rises, self.confidence)
+        rise = float(rises.mean())
         return Verdict(
             metric=found.metric,
             loss=answers.loss,
             difference=0.0 - found.drop,
             difference_ci=(0.0 - high, 0.0 - low),
-            loss_rise=float(rises.mean()),
-            loss_rise_ci=rise_ci,
+            loss_rise=rise,
+            loss_rise_ci=_mean_interval(rises, self.confidence),
             # A drop of exactly the tolerance is allowed, however floats round it.
-            passes=found.drop <= self.tolerance + 1e-9 and rise_ci[0] <= self.allowed + 1e-9,
+            passes=found.drop <= self.tolerance + 1e-9 and rise <= self.allowed + 1e-9,
         )
 
     def clearly_worse(self, verdict: Verdict) -> bool:
