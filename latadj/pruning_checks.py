@@ -101,7 +101,7 @@ def prune_problems(config: PruneConfig) -> list[str]:
         problems.append(
             f"prune.layers={_shown(options.layers)}: expected numbers of layers, the first being 1, or null"
         )
-    for key in ("groups", "examples", "gradient_examples"):
+    for key in ("groups", "examples", "gradient_examples", "rounds"):
         value = getattr(options, key)
         if value is not None and value < 1:
             problems.append(f"prune.{key}={value}: expected at least 1")

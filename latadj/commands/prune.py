@@ -1,57 +1,29 @@
 """latadj prune: take out of a fine-tuned model what its task does not need, and fine-tune what is left."""
 
-import copy
 import logging
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from transformers import PreTrainedModel
-
-from latadj.commands.prune_hard import make_hard
-from latadj.commands.prune_outcome import save_pruned, size_of
+from latadj.commands.prune_outcome import size_of
 from latadj.commands.prune_speed import Clock
 from latadj.commands.prune_state import PruneState
+from latadj.commands.prune_steps import Pruning, by_accuracy, to_budgets
 from latadj.commands.prune_subject import PruneSubject, split
 from latadj.commands.session import as_dict, open_checkpoint
 from latadj.commands.stages import teacher
 from latadj.config import PruneConfig
-from latadj.elimination.attach import hard_attention_of
 from latadj.files import write_json
 from latadj.measure.environment import environment
 from latadj.prunable import check_to_prune
-from latadj.pruning.gradual import Purse, shrink
-from latadj.pruning.judge import Judge, Verdict
+from latadj.pruning.judge import Judge
 from latadj.pruning.parts import check_parts, parts_of
 from latadj.pruning.purses import ParameterPurse, Structured, TimePurse
-from latadj.pruning.search import search
 from latadj.pruning.size import parameters
 from latadj.pruning_checks import budgets_of
-from latadj.report.console import progress
 from latadj.report.pruning import PruneResult, plot_structure, print_pruning
 from latadj.teachers import check_teacher
 
 log = logging.getLogger("latadj")
-
-
-@dataclass
-class Pruning:
-    """A run that may begin.
-
-    purse, clock : where there is a budget, and where that is in time
-    """
-
-    config: PruneConfig
-    subject: PruneSubject
-    state: PruneState
-    purse: Purse | None = None
-    clock: Clock | None = None
-
-    @property
-    def work(self) -> Path:
-        """Folder of the run."""
-        return self.subject.work
 
 
 def prepare(config: PruneConfig) -> Pruning:
@@ -110,9 +82,9 @@ def run(pruning: Pruning) -> PruneResult:
         if subject.epochs(last=True) > 0:
             subject.learn()
         if budgets:
-            _to_budgets(pruning, judge, confirm, budgets)
+            to_budgets(pruning, judge, confirm, budgets)
         else:
-            _by_accuracy(pruning, judge, confirm)
+            by_accuracy(pruning, judge, confirm)
     result = PruneResult(
         model=config.model.name,
         task=config.task.name,
@@ -134,111 +106,6 @@ def run(pruning: Pruning) -> PruneResult:
     print_pruning(result)
     log.info("wrote prune.json and prune.png to %s", work)
     return result
-
-
-def _by_accuracy(pruning: Pruning, judge: Judge, confirm: Judge) -> None:
-    """Take out all that does not hurt, fine-tune what is left, and save it."""
-    subject, state, model = pruning.subject, pruning.state, pruning.subject.session.model
-    with progress("pruning", len(subject.parts)) as steps:
-        search(
-            subject,
-            judge,
-            state.steps,
-            remember=_remember(pruning),
-            advance=steps.advance,
-        )
-    state.hard = make_hard(subject, judge, state.hard)
-    state.write(pruning.work)
-    before = judge(subject.ask())
-    gone = state.steps.removed
-    log.info("%d of %d parts are out: %s", len(gone), len(subject.parts), ", ".join(gone) or "none")
-    recovered = False
-    if not gone and hard_attention_of(model) is None:
-        log.warning("nothing could go at prune.tolerance=%g: the model is saved as it was", judge.tolerance)
-    elif subject.epochs(last=True) > 0:
-        weights = copy.deepcopy(model.state_dict())
-        subject.recover(1, last=True)
-        after = judge(subject.ask())
-        # The search looked at the metric of these texts a hundred times and took what was high, also by luck; a model
-        # that was trained meanwhile need not be as lucky. The loss was no reason to take anything.
-        recovered = after.loss <= before.loss and not judge.clearly_worse(after)
-        log.info(
-            *("recovery: %s %.4f -> %.4f, loss %.4f -> %.4f%s", judge.metric, before.metric, after.metric),
-            *(before.loss, after.loss, "" if recovered else ", undone"),
-        )
-        if recovered:
-            before = after
-        else:
-            model.load_state_dict(weights)
-    state.models.append(save_pruned(subject, pruning.clock, confirm, before, budget=None, recovered=recovered))
-    state.write(pruning.work)
-
-
-def _to_budgets(pruning: Pruning, judge: Judge, confirm: Judge, budgets: list[float]) -> None:
-    """Shrink the model to each budget in turn, and save it there."""
-    subject, state, purse = pruning.subject, pruning.state, pruning.purse
-    if purse is None:
-        raise TypeError("a budget needs a purse")
-    model = subject.session.model
-    if state.steps.step:
-        parts = {part.name: part for part in subject.parts}
-        subject.remove([parts[name] for name in state.steps.removed])
-        state.restore(pruning.work, model)
-    end = purse.allowed(budgets[-1]) / purse.total
-
-    def reached(budget: float, verdict: Verdict) -> None:
-        recovered = subject.epochs(last=True) > 0
-        state.models.append(save_pruned(subject, pruning.clock, confirm, verdict, budget=budget, recovered=recovered))
-
-    tell = _remember(pruning)
-
-    def write(model: PreTrainedModel | None = None) -> None:
-        if isinstance(purse, TimePurse):
-            state.correction = purse.correction
-        state.write(pruning.work, model)
-
-    def remember() -> None:
-        tell()
-        write(model)
-
-    with progress("pruning, percent of the way", 100) as steps:
-
-        def advance(left: float, note: str) -> None:
-            done = round(100 * min((1 - left) / max(1 - end, 1e-9), 1))
-            steps.advance(max(done - steps.done, 0), f"{left:.2f} left, {note}")
-
-        shrink(
-            subject,
-            judge,
-            purse,
-            budgets,
-            state.steps,
-            share=pruning.config.prune.step,
-            decided=write,
-            remember=remember,
-            reached=reached,
-            advance=advance,
-        )
-
-
-def _remember(pruning: Pruning) -> Any:
-    """What is called after each candidate: it tells the log, and where nothing was trained writes the state down."""
-    steps, trained = pruning.state.steps, bool(budgets_of(pruning.config))
-    told = len(steps.candidates)
-
-    def remember() -> None:
-        nonlocal told
-        for found in steps.candidates[told:]:
-            log.info(
-                "%s (%.2f MFLOPs, %d parameters): %s %.4f -> %.4f, %s",
-                *(found.name, found.cost_flops / 1e6, found.cost_parameters, pruning.config.task.metric),
-                *(found.metric_before, found.metric_after, "kept" if found.kept else "removed"),
-            )
-        told = len(steps.candidates)
-        if not trained:
-            pruning.state.write(pruning.work)
-
-    return remember
 
 
 def _judges(subject: PruneSubject) -> tuple[Judge, Judge]:

@@ -238,6 +238,7 @@ class PruneOptions:
     gradient_examples : training texts that gradients are taken of; None: 512, fewer long ones
     step : of size and speed: share of the cost that goes at a time
     step_epochs : of fine-tuning after each step
+    rounds : of accuracy: most searches, each of what is left after the recovery from the one before
     recover_epochs : of fine-tuning at the end, and at each budget
     """
 
@@ -253,6 +254,7 @@ class PruneOptions:
     gradient_examples: int | None = None
     step: float = 0.08
     step_epochs: float = 0.25
+    rounds: int = 1
     recover_epochs: float = 1.0
 
 

@@ -58,12 +58,10 @@ class UnderWay:
 class Steps(Trail):
     """How far gradual pruning has come.
 
-    step : of those that are done
     reached : budgets that are met
     under_way : the step after those, from when it is decided on to its end
     """
 
-    step: int = 0
     reached: list[float] = field(default_factory=list)
     under_way: UnderWay | None = None
 

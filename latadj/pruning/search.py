@@ -30,10 +30,11 @@ class Candidate:
 
     cost_flops, cost_parameters : as in :class:`Cost`
     metric_before, loss_before : of the model as it was before
-    metric_after, loss_after : of the model without the part; where ``step`` took several parts at once, without all of
-        them and after the recovery
+    metric_after, loss_after : of the model without the part; down to a budget, where a step takes several parts at
+        once, without all of them and after the recovery
     difference : the metric after, minus the full model's, positive = better
     kept : whether the part stays in the model
+    step : counted from 1; the model recovers after each
     """
 
     name: str
@@ -48,12 +49,10 @@ class Candidate:
     difference: float
     difference_ci: tuple[float, float]
     kept: bool
-    step: int | None = None
+    step: int
 
     @classmethod
-    def of(
-        cls, part: Part, cost: Cost, before: Verdict, after: Verdict, *, kept: bool, step: int | None = None
-    ) -> "Candidate":
+    def of(cls, part: Part, cost: Cost, before: Verdict, after: Verdict, *, kept: bool, step: int) -> "Candidate":
         """The record of a part."""
         return cls(
             name=part.name,
@@ -83,16 +82,23 @@ class Trail:
     """How far a search has come: all that it needs to go on where it stopped.
 
     candidates : in the order in which they were tried
-    orders : stage of the search -> names of its parts in the order in which they are tried
+    orders : stage of the step under way -> names of its parts in the order in which they are tried
+    step : of those that are done
     """
 
     candidates: list[Candidate] = field(default_factory=list)
     orders: dict[str, list[str]] = field(default_factory=dict)
+    step: int = 0
 
     @property
     def removed(self) -> list[str]:
         """Names of the parts that are out."""
         return [candidate.name for candidate in self.candidates if not candidate.kept]
+
+    @property
+    def settled(self) -> list[str]:
+        """Names of the parts that went in steps that are done."""
+        return [one.name for one in self.candidates if not one.kept and one.step <= self.step]
 
 
 class Subject(Protocol):
@@ -139,18 +145,21 @@ def search(
 
     Parameters
     ----------
+    subject : as it is after the steps of ``trail`` that are done
     trail : grows with every candidate; one that has grown already is gone on with, to the same end
     remember : called after every candidate and every order, when ``trail`` may be written down
     advance : called with the number of parts that are settled, and what became of the last
     """
     parts = {part.name: part for part in subject.parts}
-    subject.remove([parts[name] for name in trail.removed])
+    step = trail.step + 1
+    now = [candidate for candidate in trail.candidates if candidate.step == step]
+    subject.remove([parts[candidate.name] for candidate in now if not candidate.kept])
     gone = {parts[name] for name in trail.removed}
-    tried = {candidate.name for candidate in trail.candidates}
+    tried = {candidate.name for candidate in now}
     before = judge(subject.ask())
     for stage, members in stages(subject.parts):
         if stage not in trail.orders:
-            open_ = [part for part in members if not went_with_block(part, gone)]
+            open_ = [part for part in members if part not in gone and not went_with_block(part, gone)]
             trail.orders[stage] = [part.name for part in _ordered(subject, open_)]
             remember()
         settled = len(members) - len(trail.orders[stage])
@@ -167,7 +176,8 @@ def search(
                 continue
             with subject.without([part]):
                 after = judge(subject.ask())
-            trail.candidates.append(Candidate.of(part, subject.costs[part], before, after, kept=not after.passes))
+            found = Candidate.of(part, subject.costs[part], before, after, kept=not after.passes, step=step)
+            trail.candidates.append(found)
             if after.passes:
                 subject.remove([part])
                 gone.add(part)

@@ -142,6 +142,30 @@ def test_a_run_killed_in_its_recovery_goes_on_to_the_same_weights(root, tmp_path
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
+def test_after_a_recovery_what_is_left_may_be_searched_again(root, accurate, tmp_path, monkeypatch):
+    options = ["prune.rounds=3", "prune.tolerance=0.02"]
+    found = pruned(root, tmp_path / "undisturbed", *options)
+    steps = {record["step"] for record in found["candidates"]}
+    assert steps >= {1, 2}
+    out = [record["name"] for record in found["candidates"] if not record["kept"]]
+    assert len(out) == len(set(out))
+    again = {record["name"] for record in found["candidates"] if record["step"] == 2}
+    assert not again & {record["name"] for record in found["candidates"] if not record["kept"] and record["step"] == 1}
+    with killed(monkeypatch, lambda state: any(one.step == 2 for one in state.steps.candidates)):
+        pruned(root, tmp_path / "out", *options)
+    assert same(pruned(root, tmp_path / "out", *options, "resume=true"), found)
+    ours, theirs = (latadj.load(tmp_path / name / "pruned")[0].state_dict() for name in ("out", "undisturbed"))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert not list((tmp_path / "out" / "prune").glob("weights-*"))
+
+
+def test_a_run_killed_after_its_last_recovery_does_not_search_again(root, tmp_path, accurate, monkeypatch):
+    with killed(monkeypatch, lambda state: state.steps.step == 1):
+        pruned(root, tmp_path / "out")
+    monkeypatch.setattr("latadj.commands.prune_steps.search", None)
+    assert same(pruned(root, tmp_path / "out", "resume=true"), accurate)
+
+
 def test_a_model_that_other_texts_find_much_worse_is_warned_about(root, tmp_path, accurate):
     ruin = ["prune.objective=size", "prune.budget=0.1", "prune.recover_epochs=0", "prune.step_epochs=0"]
     (model,) = pruned(root, tmp_path, *ruin)["frontier"]
