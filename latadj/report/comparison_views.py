@@ -47,12 +47,17 @@ def print_comparison(comparison: Comparison) -> None:
         console.print(note, highlight=False, markup=False)
 
 
-def comparison_markdown(comparison: Comparison) -> str:
+def comparison_markdown(comparison: Comparison, title: str | None = None) -> str:
     """A comparison as a Markdown document."""
     header = ["model", "precision", "at", "validation drop", comparison.metric, "95%", "drop, points", "95%"]
     header += ["parameters", "file MB", "memory MB", "FLOPs", "measured", "95%", "own", "95%"]
     header += ["own / FLOPs", "removed", "p50 ms"]
-    lines = [f"### {_title(comparison)}", "", table_line(header), "| :--- | :--- |" + " ---: |" * (len(header) - 2)]
+    lines = [
+        f"### {title or _title(comparison)}",
+        "",
+        table_line(header),
+        "| :--- | :--- |" + " ---: |" * (len(header) - 2),
+    ]
     lines += [table_line(_cells(row)) for row in comparison.models]
     first = comparison.models[0].name
     removed = f"'removed' is the share of {first}'s time that is gone by that measure, over the share of its FLOPs."
@@ -60,7 +65,10 @@ def comparison_markdown(comparison: Comparison) -> str:
 
 
 def comparisons_markdown(comparisons: Sequence[Comparison]) -> str:
-    """Comparisons of one task: the first as a table, then drop and own speedup in fp32 over all seeds."""
+    """Comparisons of one task: the first as a table, with others that have models which it lacks, then all in brief.
+
+    In brief are drop and own speedup in fp32 over all seeds.
+    """
     first = comparisons[0]
     if len(comparisons) == 1:
         return comparison_markdown(first)
@@ -72,11 +80,16 @@ def comparisons_markdown(comparisons: Sequence[Comparison]) -> str:
         "| :--- |" + " ---: |" * (len(seeds) + 1),
     ]
     tables = [{row.name: row for row in one.models if row.precision == "fp32"} for one in comparisons]
-    for name in tables[0]:
+    for name in dict.fromkeys(name for table in tables for name in table):
         rows = [table.get(name) for table in tables]  # a model may have been compared at some seeds only
         each = ["–" if row is None else _brief([row], one) for row, one in zip(rows, comparisons, strict=True)]
         lines.append(table_line([name, *each, _brief([row for row in rows if row is not None], first)]))
-    return "\n".join([comparison_markdown(first), *lines, ""])
+    more = [
+        comparison_markdown(one, f"{_title(one)}, {seed}")
+        for one, seed, table in zip(comparisons, seeds, tables, strict=True)
+        if not table.keys() <= tables[0].keys()
+    ]
+    return "\n".join([comparison_markdown(first), *more, *lines, ""])
 
 
 def _brief(rows: Sequence[ModelRow], comparison: Comparison) -> str:

@@ -284,6 +284,12 @@ def test_seeds_stand_side_by_side_under_the_first_table(compared):
     second.models = [row for row in second.models if row.name != "pruned"]
     (line,) = [one for one in comparisons_markdown([first, second]).splitlines() if one.startswith("| pruned | +")]
     assert line == f"| pruned | {drops[0]} {made_up} | – | {drops[0]} {made_up} |"
+    # What only a later one compared stands there in brief, and in a table of its own.
+    page = comparisons_markdown([second, first])
+    (line,) = [one for one in page.splitlines() if one.startswith("| pruned | –")]
+    assert line == f"| pruned | – | {drops[0]} {made_up} | {drops[0]} {made_up} |"
+    assert page.count("### ") == 2
+    assert f"{first.test_examples} test examples, seed 0" in page
 
 
 def page_of(folder):

@@ -37,7 +37,7 @@ def root(request, tmp_path_factory):
     texts, labels = zip(*(line.split("\t") for line in lines), strict=True)
     names = ["good" if label == "1" else "bad" for label in labels]
     pd.DataFrame({"text": texts, "label": names}).to_csv(root / "own.csv", index=False)
-    # The decoder of a T5 stays; at half their size these two have attention in one layer only, and a dial that is short.
+    # The decoder of a T5 stays; at half their size these two have attention in one layer only, and too short a dial.
     budget = "prune.budget=0.8" if request.param in {"t5", "distilbert", "gpt2"} else "prune.budget=0.5"
     run("prune", *overrides(root), f"checkpoint={root / 'model'}", f"folder={root / 'out'}", *HALF, budget)
     (root / "out" / budget.replace("prune.budget=", "pruned-")).rename(root / "out" / "pruned")
