@@ -1,5 +1,6 @@
 """The models that `latadj sweep` is to compare, checked without torch and without loading them."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,8 @@ from latadj.config import SweepConfig
 from latadj.elimination.profile import Dial
 from latadj.files import read_json, recover_folder
 from latadj.sidecar import Sidecar, check, check_protection
+
+log = logging.getLogger("latadj")
 
 
 @dataclass(frozen=True)
@@ -113,4 +116,7 @@ def candidates_of(path: Path, models: Sequence[Path]) -> list[dict[str, object]]
         candidates = list(found["candidates"])
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path}: this pruning result lacks its models or candidates; {mend}") from error
-    return candidates if made & {model.resolve() for model in models} else []
+    if not made & {model.resolve() for model in models}:
+        log.warning("%s is of a pruning that made none of these models: its candidates are left out", path)
+        return []
+    return candidates

@@ -26,6 +26,21 @@ LOG_SCALE = 3.0
 _Asked = tuple[np.ndarray, Batch, torch.Tensor | None]
 
 
+@dataclass
+class _Said:
+    """What a model said of a batch.
+
+    index : places of its rows
+    said : (rows, ...) as the outputs give it
+    where : the positions asked about
+    """
+
+    index: np.ndarray
+    said: torch.Tensor
+    targets: Batch
+    where: torch.Tensor | None
+
+
 class Exam:
     """Examples of one task.
 
@@ -101,7 +116,7 @@ class Exam:
         scale = self._scale(said)
         return float(np.concatenate([self._losses(part, scale) for part in said]).mean())
 
-    def _ask(self, model: PreTrainedModel, batches: Sequence[_Asked]) -> list["_Said"]:
+    def _ask(self, model: PreTrainedModel, batches: Sequence[_Asked]) -> list[_Said]:
         was_training = model.training
         model.eval()
         found = []
@@ -118,7 +133,7 @@ class Exam:
             model.train(was_training)
         return found
 
-    def _scale(self, said: Sequence["_Said"]) -> float:
+    def _scale(self, said: Sequence[_Said]) -> float:
         """What all answers are to be multiplied by for the least loss."""
         rows = sum(len(part.index) for part in said)
 
@@ -132,28 +147,13 @@ class Exam:
         )
         return math.exp(found.x)
 
-    def _losses(self, part: "_Said", scale: float) -> np.ndarray:
+    def _losses(self, part: _Said, scale: float) -> np.ndarray:
         """The loss of each row, one by one, as each kind of head has its own loss, and all of them are means."""
         said = part.said * scale
         own = [float(self.outputs.loss(said[row : row + 1], _row(part.targets, row))) for row in range(len(said))]
         broken = said.flatten(1).isnan().any(1).cpu().numpy()
         # A row without anything to be right about has no loss, which is not to help a broken model.
         return np.where(broken, BROKEN, np.nan_to_num(own))
-
-
-@dataclass
-class _Said:
-    """What a model said of a batch.
-
-    index : places of its rows
-    said : (rows, ...) as the outputs give it
-    where : the positions asked about
-    """
-
-    index: np.ndarray
-    said: torch.Tensor
-    targets: Batch
-    where: torch.Tensor | None
 
 
 def _row(targets: Batch, row: int) -> Batch:

@@ -30,7 +30,7 @@ from latadj.prunable import check_to_prune
 from latadj.sidecar import check as check_checkpoint
 from latadj.sidecar import dial_to_explain, dial_to_generate, require_dial, uses_pretrained
 from latadj.streams.plan import check_plan
-from latadj.teachers import check_teacher
+from latadj.teachers import check_teacher, teacher_of
 
 Prepared = TypeVar("Prepared")
 Result = TypeVar("Result")
@@ -150,8 +150,9 @@ def check_early(command: str, overrides: list[str]) -> RunConfig:
     config = typed(command, compose(command, overrides))
     if isinstance(config, FinetuneConfig):
         hub.model_source(config.model.path)
-        source, kept = Path(config.model.path), [Path(config.folder) / "finetune"]
-        kept += [Path(config.adjust.teacher)] if config.adjust.teacher else []
+        source, kept, named = Path(config.model.path), [Path(config.folder) / "finetune"], teacher_of(config)
+        if named is not None:
+            kept.append(named[1])
         for option, folder in (("checkpoint", config.checkpoint), ("folder", f"{config.folder}/plain")):
             # Without plain fine-tuning the plain model is the source, which may come back to its own place.
             same = option == "folder" and config.plain.epochs == 0

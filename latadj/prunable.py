@@ -6,6 +6,7 @@ from latadj.config import PruneConfig
 from latadj.files import check_replaceable
 from latadj.pruning_checks import budgets_of
 from latadj.sidecar import check
+from latadj.teachers import teacher_of
 
 
 def check_to_prune(config: PruneConfig) -> None:
@@ -36,16 +37,15 @@ def check_to_prune(config: PruneConfig) -> None:
             f"checkpoint {folder} is pruned already, and what is out cannot be judged again: prune the model that it "
             "was made of, such as checkpoint=FOLDER/plain"
         )
-    kept = [folder, Path(config.folder), *([Path(config.recover.teacher)] if config.recover.teacher else [])]
-    for target in outputs_of(config):
+    kept, named = [folder, Path(config.folder)], teacher_of(config)
+    if named is not None:
+        kept.append(named[1])
+    budgets: list[float | None] = [*budgets_of(config)]
+    for budget in budgets or [None]:
+        target = output_of(config, budget)
         if target.resolve() == folder.resolve():
             raise ValueError(f"output={config.output}: the checkpoint itself; give the pruned model another folder")
         check_replaceable("output", str(target), kept)
-
-
-def outputs_of(config: PruneConfig) -> list[Path]:
-    """Folders of the pruned models that a run makes: one for each budget, the mildest first, or one without any."""
-    return [output_of(config, budget) for budget in budgets_of(config)] or [output_of(config, None)]
 
 
 def output_of(config: PruneConfig, budget: float | None) -> Path:

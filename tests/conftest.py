@@ -5,12 +5,18 @@ import os
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
+import toy
 from browser import Browser
 from tiny import CASES, FAMILIES, Case, batch_of, tiny
 from transformers import PreTrainedModel
+
+from latadj.commands.finetune import prepare
+from latadj.commands.session import Session
+from latadj.launch import compose, typed
 
 __all__ = ["batch_of", "tiny_bert", "use_checkpointing"]
 
@@ -25,6 +31,14 @@ def tiny_bert(layers: int = 4, **options: object) -> PreTrainedModel:
 @pytest.fixture
 def model():
     return tiny_bert()
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Session:
+    """The toy project as `latadj finetune` opens it."""
+    toy.write_model(tmp_path / "model", layers=1)
+    toy.write_task(tmp_path / "data", 64)
+    return prepare(typed("finetune", compose("finetune", toy.overrides(tmp_path))))
 
 
 @pytest.fixture(params=CASES, ids=str)

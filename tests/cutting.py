@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import toy
 from calling import run
 
+import latadj
 from latadj.commands.prune_state import PruneState
 from latadj.training import fit
 
@@ -51,6 +53,12 @@ def same(ours: dict[str, Any], theirs: dict[str, Any]) -> bool:
         for model in found["frontier"]:
             model.pop("folder")
     return ours == theirs
+
+
+def same_weights(ours: Path, theirs: Path) -> bool:
+    """Whether two saved models agree to the last bit."""
+    found, wanted = (latadj.load(folder)[0].state_dict() for folder in (ours, theirs))
+    return found.keys() == wanted.keys() and all(torch.equal(found[name], wanted[name]) for name in wanted)
 
 
 @contextmanager

@@ -2,19 +2,9 @@
 
 import pytest
 import torch
-import toy
 from torch.nn import functional
 
-from latadj.commands.finetune import prepare
 from latadj.exam import BROKEN, Exam
-from latadj.launch import compose, typed
-
-
-@pytest.fixture
-def session(tmp_path):
-    toy.write_model(tmp_path / "model", layers=1)
-    toy.write_task(tmp_path / "data", 64)
-    return prepare(typed("finetune", compose("finetune", toy.overrides(tmp_path))))
 
 
 def exam_of(session):

@@ -115,8 +115,6 @@ def prepare(config: SweepConfig) -> Comparing:
     first, *others = models_to_compare(config)
     result = Path(config.folder) / "prune" / "prune.json"
     candidates = candidates_of(result, [model.folder for model in (first, *others)])
-    if result.is_file() and not candidates:
-        log.warning("%s is of a pruning that made none of these models: its candidates are left out", result)
     session = open_checkpoint(replace(config, checkpoint=str(first.folder)), train=True)
     offered = [precision for precision in config.compare.precisions if _offers(precision, session.device)]
     left_out = [precision for precision in config.compare.precisions if precision not in offered]

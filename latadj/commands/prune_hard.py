@@ -36,50 +36,49 @@ class HardFound:
         return cls(data["layers"], [HardTrial(**trial) for trial in data["trials"]])
 
 
-def make_hard(subject: PruneSubject, judge: Judge, found: HardFound | None) -> HardFound | None:
-    """Let those layers attend to fewer keys in which that does not hurt, if the run asks for it.
-
-    Parameters
-    ----------
-    found : what was chosen before a kill; None: nothing yet
+def choose_hard(subject: PruneSubject, judge: Judge) -> HardFound | None:
+    """Let those layers attend to fewer keys in which that does not hurt.
 
     Returns
     -------
-    what is chosen now; None where the run asks for nothing
+    what is chosen; None where the run asks for nothing
     """
-    config, model = subject.config, subject.session.model
-    lengths = subject.judging.lengths
-    ks = _from_many_to_few(most_keys(config), lengths)
+    model, lengths = subject.session.model, subject.judging.lengths
+    ks = _from_many_to_few(most_keys(subject.config), lengths)
     if not ks:
         return None
-    if found is None:
-        attending = [layer for layer, left in enumerate(lefts_of(model)) if left.heads]
+    attending = [layer for layer, left in enumerate(lefts_of(model)) if left.heads]
 
-        def evaluate(hard: HardAttention) -> Verdict:
-            set_hard_attention(model, hard)
-            return judge(subject.ask())
+    def evaluate(hard: HardAttention) -> Verdict:
+        set_hard_attention(model, hard)
+        return judge(subject.ask())
 
-        with progress("hard attention", len(attending) * len(ks)) as steps:
-            choice = choose_hard_attention(
-                len(lefts_of(model)),
-                ks,
-                evaluate,
-                judge=lambda before, after: after.passes and after.metric >= before.metric,
-                metric=lambda verdict: verdict.metric,
-                among=attending,
-                advance=steps.advance,
-            )
-        for trial in choice.trials:
-            log.info(
-                "layer %d attends to %g%s: %s %.4f -> %.4f, %s",
-                *(trial.layer + 1, trial.k, " of the keys" if isinstance(trial.k, float) else " keys", judge.metric),
-                *(trial.metric_before, trial.metric_after, "taken" if trial.kept else "left"),
-            )
-        found = HardFound(choice.hard.to_json(), list(choice.trials))
+    with progress("hard attention", len(attending) * len(ks)) as steps:
+        choice = choose_hard_attention(
+            len(lefts_of(model)),
+            ks,
+            evaluate,
+            judge=lambda before, after: after.passes and after.metric >= before.metric,
+            metric=lambda verdict: verdict.metric,
+            among=attending,
+            advance=steps.advance,
+        )
+    for trial in choice.trials:
+        log.info(
+            "layer %d attends to %g%s: %s %.4f -> %.4f, %s",
+            *(trial.layer + 1, trial.k, " of the keys" if isinstance(trial.k, float) else " keys", judge.metric),
+            *(trial.metric_before, trial.metric_after, "taken" if trial.kept else "left"),
+        )
+    found = HardFound(choice.hard.to_json(), list(choice.trials))
+    put_on(subject, found)
+    return found
+
+
+def put_on(subject: PruneSubject, found: HardFound) -> None:
+    """Let the model attend as was chosen."""
     hard = HardAttention.from_json(found.layers)
     log.info("hard attention: %s", hard.text() or "in no layer")
-    set_hard_attention(model, hard)
-    return found
+    set_hard_attention(subject.session.model, hard)
 
 
 def _from_many_to_few(ks: Sequence[int | float], lengths: np.ndarray) -> list[int | float]:

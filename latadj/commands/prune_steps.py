@@ -8,7 +8,7 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from latadj.commands.prune_hard import make_hard
+from latadj.commands.prune_hard import choose_hard, put_on
 from latadj.commands.prune_outcome import save_pruned
 from latadj.commands.prune_speed import Clock
 from latadj.commands.prune_state import PruneState
@@ -50,7 +50,7 @@ def by_accuracy(pruning: Pruning, judge: Judge, confirm: Judge) -> None:
     if state.steps.step:
         _restore(pruning)
     if state.hard is not None:
-        make_hard(subject, judge, state.hard)
+        put_on(subject, state.hard)
     judged: Verdict | None = None
     while state.steps.step < pruning.config.prune.rounds:
         first, out = state.steps.step == 0, len(state.steps.settled)
@@ -62,8 +62,8 @@ def by_accuracy(pruning: Pruning, judge: Judge, confirm: Judge) -> None:
                 remember=_remember(pruning),
                 advance=steps.advance,
             )
-        if first:
-            state.hard = make_hard(subject, judge, state.hard)
+        if first and state.hard is None:
+            state.hard = choose_hard(subject, judge)
             state.write(pruning.work)
         gone, judged = state.steps.removed, judge(subject.ask())
         log.info("%d of %d parts are out: %s", len(gone), len(subject.parts), ", ".join(gone) or "none")

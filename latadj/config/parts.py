@@ -229,7 +229,7 @@ class PruneOptions:
     budget : of size: share of the parameters outside the embeddings that may stay; of speed: measured speedup; a list
         makes a model of each in one run
     tolerance : how far the metric may fall below the full model's, as a fraction of 1
-    confidence : of the intervals that guard a judgement
+    confidence : of the intervals by which the result is confirmed
     loss_rise : share by which the loss may rise where the metric holds
     layers : numbers, from 1, of those that may lose parts; None: all
     groups : of feed-forward neurons in each layer
@@ -239,7 +239,7 @@ class PruneOptions:
     step : of size and speed: share of the cost that goes at a time
     step_epochs : of fine-tuning after each step
     rounds : of accuracy: most searches, each of what is left after the recovery from the one before
-    recover_epochs : of fine-tuning at the end, and at each budget
+    recover_epochs : of fine-tuning at the end, and at each budget; what ``recover.epochs`` is where nobody gives it
     """
 
     objective: str = "accuracy"

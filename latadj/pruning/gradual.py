@@ -109,22 +109,14 @@ def shrink(
         if budget in steps.reached:
             continue
         while True:
-            gone = {parts[name] for name in steps.removed}
             if steps.under_way is not None:
-                chosen, last = [parts[name] for name in steps.under_way.parts], steps.under_way.last
-                patient.remove(chosen)
+                patient.remove([parts[name] for name in steps.under_way.parts])
             else:
-                wanted = purse.left() - purse.allowed(budget)
-                amount = max(min(wanted, share * purse.total), LEAST_STEP * purse.total)
-                chosen = [] if wanted <= 0 else choose(patient.parts, gone, _harm(patient, gone), purse.savings, amount)
-                patient.remove(chosen)
-                last = purse.left() <= purse.allowed(budget) and purse.met(budget)
-                if not (chosen or last):
-                    if wanted > 0 or all(_rest(part, patient.parts, gone) is None for part in patient.parts):
-                        raise ValueError(f"prune.budget={budget:g}: nothing is left that could go; give a milder one")
+                steps.under_way = _decide(patient, purse, budget, {parts[name] for name in steps.removed}, share)
+                if steps.under_way is None:
                     continue  # a clock has just said that there is more to go
-                steps.under_way = UnderWay([part.name for part in chosen], last)
                 decided()
+            chosen, last = [parts[name] for name in steps.under_way.parts], steps.under_way.last
             patient.recover(steps.step + 1, last=last)
             steps.step, steps.under_way = steps.step + 1, None
             after = judge(patient.ask())
@@ -139,6 +131,20 @@ def shrink(
             advance(purse.left() / purse.total, f"step {steps.step}: {after.metric:.4f}")
             if last:
                 break
+
+
+def _decide(patient: Patient, purse: Purse, budget: float, gone: set[Part], share: float) -> UnderWay | None:
+    """Take out what the next step takes; None where that is nothing and yet the budget is not met."""
+    wanted = purse.left() - purse.allowed(budget)
+    amount = max(min(wanted, share * purse.total), LEAST_STEP * purse.total)
+    chosen = [] if wanted <= 0 else choose(patient.parts, gone, _harm(patient, gone), purse.savings, amount)
+    patient.remove(chosen)
+    last = purse.left() <= purse.allowed(budget) and purse.met(budget)
+    if chosen or last:
+        return UnderWay([part.name for part in chosen], last)
+    if wanted > 0 or all(_rest(part, patient.parts, gone) is None for part in patient.parts):
+        raise ValueError(f"prune.budget={budget:g}: nothing is left that could go; give a milder one")
+    return None
 
 
 def _harm(patient: Patient, gone: set[Part]) -> dict[Part, float]:

@@ -8,7 +8,7 @@ import pytest
 import torch
 import toy
 from calling import run
-from cutting import QUICK, killed, killed_in, pruned, same, write_plain
+from cutting import QUICK, killed, killed_in, pruned, same, same_weights, write_plain
 
 import latadj
 from latadj import checkpoint
@@ -130,16 +130,25 @@ def test_a_killed_search_goes_on_to_the_same_result_whatever_the_test_texts(root
     assert same(found, accurate)
 
 
-def test_a_run_killed_in_its_recovery_goes_on_to_the_same_weights(root, tmp_path, monkeypatch):
-    often = ["recover.eval_steps=2"]
+@pytest.mark.parametrize(
+    ("options", "recovery", "step", "made"),
+    [
+        ([], "recovery 1", 5, "pruned"),
+        (["prune.objective=size", "prune.budget=[0.6,0.4]", "prune.step=0.2"], "recovery 2", 3, "pruned-0.4"),
+    ],
+    ids=["accuracy", "size"],
+)
+def test_a_run_killed_in_a_recovery_goes_on_to_the_same_weights(
+    root, tmp_path, monkeypatch, options, recovery, step, made
+):
+    often = [*options, "prune.recover_epochs=1", "recover.eval_steps=2"]
     undisturbed = pruned(root, tmp_path / "undisturbed", *often)
-    with killed_in(monkeypatch, "recovery 1", step=5):
+    with killed_in(monkeypatch, recovery, step=step):
         pruned(root, tmp_path / "out", *often)
-    assert list((tmp_path / "out" / "prune" / "recovery-1").glob("checkpoint-*"))
+    assert list((tmp_path / "out" / "prune" / recovery.replace(" ", "-")).glob("checkpoint-*"))
     assert same(pruned(root, tmp_path / "out", *often, "resume=true"), undisturbed)
-    assert "recovery 1: going on from" in (tmp_path / "out" / "prune" / "prune.log").read_text()
-    ours, theirs = (latadj.load(tmp_path / name / "pruned")[0].state_dict() for name in ("out", "undisturbed"))
-    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert f"{recovery}: going on from" in (tmp_path / "out" / "prune" / "prune.log").read_text()
+    assert same_weights(tmp_path / "out" / made, tmp_path / "undisturbed" / made)
 
 
 def test_after_a_recovery_what_is_left_may_be_searched_again(root, accurate, tmp_path, monkeypatch):
@@ -154,8 +163,7 @@ def test_after_a_recovery_what_is_left_may_be_searched_again(root, accurate, tmp
     with killed(monkeypatch, lambda state: any(one.step == 2 for one in state.steps.candidates)):
         pruned(root, tmp_path / "out", *options)
     assert same(pruned(root, tmp_path / "out", *options, "resume=true"), found)
-    ours, theirs = (latadj.load(tmp_path / name / "pruned")[0].state_dict() for name in ("out", "undisturbed"))
-    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert same_weights(tmp_path / "out" / "pruned", tmp_path / "undisturbed" / "pruned")
     assert not list((tmp_path / "out" / "prune").glob("weights-*"))
 
 

@@ -1,8 +1,7 @@
 """latadj prune down to budgets of size and of measured speed, through the real command line."""
 
 import pytest
-import torch
-from cutting import killed, killed_in, pruned, same, write_plain
+from cutting import killed, pruned, same, same_weights, write_plain
 
 import latadj
 from latadj.commands.prune_speed import Clock
@@ -41,21 +40,8 @@ def test_shrinking_that_was_killed_goes_on_to_the_same_weights(root, small, tmp_
     with killed(monkeypatch, lambda state: state.steps.step == 2):
         pruned(root, tmp_path / "out", *SIZES)
     assert same(pruned(root, tmp_path / "out", *SIZES, "resume=true"), small)
-    ours, theirs = (latadj.load(folder / "pruned-0.4")[0].state_dict() for folder in (tmp_path / "out", root / "small"))
-    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert same_weights(tmp_path / "out" / "pruned-0.4", root / "small" / "pruned-0.4")
     assert not list((tmp_path / "out" / "prune").glob("weights-*"))
-
-
-def test_shrinking_that_was_killed_in_a_recovery_goes_on_to_the_same_weights(root, tmp_path, monkeypatch):
-    often = [*SIZES, "recover.eval_steps=2"]
-    undisturbed = pruned(root, tmp_path / "undisturbed", *often)
-    with killed_in(monkeypatch, "recovery 2", step=3):
-        pruned(root, tmp_path / "out", *often)
-    assert list((tmp_path / "out" / "prune" / "recovery-2").glob("checkpoint-*"))
-    assert same(pruned(root, tmp_path / "out", *often, "resume=true"), undisturbed)
-    assert "recovery 2: going on from" in (tmp_path / "out" / "prune" / "prune.log").read_text()
-    ours, theirs = (latadj.load(tmp_path / name / "pruned-0.4")[0].state_dict() for name in ("out", "undisturbed"))
-    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
 @pytest.fixture

@@ -11,16 +11,8 @@ from transformers import AutoModelForSequenceClassification, BertTokenizerFast
 
 from latadj.commands.finetune import prepare
 from latadj.commands.stages import taught_rows
-from latadj.launch import compose, typed
 from latadj.teachers import check_teacher
 from latadj.training.collate import TEACHER
-
-
-@pytest.fixture
-def session(tmp_path):
-    toy.write_model(tmp_path / "model", layers=1)
-    toy.write_task(tmp_path / "data", 64)
-    return prepare(typed("finetune", compose("finetune", toy.overrides(tmp_path))))
 
 
 def test_a_teacher_answers_thinned_copies_too(session):
