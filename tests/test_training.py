@@ -8,6 +8,7 @@ import time
 import pytest
 import torch
 import toy
+from calling import run
 
 from latadj.config import AdjustConfig
 from latadj.elimination.attach import attach
@@ -55,6 +56,22 @@ def test_resume_goes_on_after_a_kill(tmp_path, stage):
     message = other.communicate(timeout=100)[0]
     assert other.returncode == 2
     assert "was started with other settings (seed)" in message
+
+
+def test_a_plain_run_goes_on_with_the_adjustable_stage_however_that_is_set(tmp_path):
+    toy.write_model(tmp_path / "model")
+    toy.write_task(tmp_path / "data", examples=64)
+    options = [*toy.overrides(tmp_path), "resume=true", "plain.epochs=1"]
+    run("finetune", *options, "adjustable=false")
+    plain = (tmp_path / "out" / "plain" / "model.safetensors").read_bytes()
+    assert "other settings (plain)" in run("finetune", *options, "plain.max_steps=1", expect=2).stderr
+    cut = ["adjust.epochs=1", "adjust.max_speedup=3"]
+    run("finetune", *options, *cut)
+    assert (tmp_path / "out" / "plain" / "model.safetensors").read_bytes() == plain
+    assert (tmp_path / "out" / "checkpoint" / "model.safetensors").read_bytes() != plain
+    for other, changed in (("adjust.epochs=2", "adjust"), ("adjustable=false", "adjustable")):
+        result = run("finetune", *options, *cut, other, expect=2)
+        assert f"was started with other settings ({changed})" in result.stderr
 
 
 def test_a_checkpoint_that_was_cut_short_is_left_out(tmp_path):

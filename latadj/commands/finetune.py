@@ -42,7 +42,9 @@ from latadj.training.teacher import taught
 from latadj.weights import fingerprint
 
 log = logging.getLogger("latadj")
-SETTINGS = ("model", "task", "prompt", "seed", "adjustable", "plain", "adjust", "calibration")
+SETTINGS = ("model", "task", "prompt", "seed", "plain")
+# What says how the adjustable stage goes; until that has begun, it may still change.
+OF_ADJUSTING = ("adjustable", "adjust", "calibration")
 
 
 @dataclass
@@ -50,7 +52,7 @@ class State:
     """How far a run has come, so that ``resume=true`` need not do a stage again.
 
     run : a name of its own, which its plain model and its checkpoint carry too
-    settings : what the run was started with; only a run with the same may go on
+    settings : what the run was started with; only a run with the same may go on, but for what no stage went by yet
     stages : validation metrics of the stages that are done
     """
 
@@ -67,14 +69,18 @@ class State:
         ValueError
             if the run to go on with was started with other settings.
         """
-        path = Path(config.folder) / "finetune" / "state.json"
-        settings = settings_of(config, SETTINGS)
+        work = Path(config.folder) / "finetune"
+        path = work / "state.json"
+        settings = settings_of(config, (*SETTINGS, *OF_ADJUSTING))
         if Path(config.model.path).is_dir():
             settings["weights"] = fingerprint(Path(config.model.path))
         if not config.resume or not path.is_file():
             return cls(uuid4().hex, settings, {})
         found = cls(**read_json(path, "fine-tuning state", "start anew without resume=true"))
-        refuse_other_settings(config, found.settings, settings)
+        begun = "adjustable" in found.stages or (work / "adjustable").is_dir()
+        free = () if begun else (*OF_ADJUSTING, "teacher")
+        refuse_other_settings(config, found.settings, {name: settings[name] for name in settings if name not in free})
+        found.settings = settings
         for stage, made in (("plain", Path(config.folder) / "plain"), ("adjustable", Path(config.checkpoint))):
             recover_folder(made)
             if not made.is_dir():
