@@ -255,7 +255,7 @@ class PruneOptions:
     step: float = 0.08
     step_epochs: float = 0.25
     rounds: int = 1
-    recover_epochs: float = 1.0
+    recover_epochs: float = 2.0
 
 
 @dataclass
