@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 from latadj.elimination.attach import at_profile, attached
 from latadj.elimination.families import family_of, layers_of
 from latadj.elimination.lower import lower
-from latadj.elimination.maps import DTYPES, PRECISIONS, Route, engines, vnni, weight_of
+from latadj.elimination.maps import DTYPES, PRECISIONS, Route, engines, packs_bf16, vnni, weight_of
 from latadj.elimination.profile import Profile
 from latadj.measure.clock import take_turns
 from latadj.questions import Questions
@@ -61,7 +61,7 @@ def kernels(precision: str, device: torch.device) -> list[str]:
             raise ValueError("device.precision=int8 needs an engine that this PyTorch lacks: take fp32 or bf16")
         # oneDNN multiplies full 8-bit numbers, which only VNNI adds without overflow.
         return ["onednn", *found] if packs and vnni() else found
-    return ["plain", "onednn"] if packs else ["plain"]
+    return ["plain", "onednn"] if packs and (precision == "fp32" or packs_bf16()) else ["plain"]
 
 
 def fastest_route(model: PreTrainedModel, precision: str, device: torch.device) -> Route:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import tiny_bert
+from routes import needs
 from tiny import FAMILIES, tiny
 
 from latadj import precision, questions
@@ -48,12 +49,6 @@ def clock(seconds):
 
     take_turns.seen = seen
     return take_turns
-
-
-def needs(name, *wanted):
-    lacks = set(wanted) - set(kernels(name, CPU))
-    if lacks:
-        pytest.skip(f"this torch has no {name} by {', '.join(lacks)} on this processor")
 
 
 @pytest.mark.parametrize(
@@ -124,7 +119,10 @@ def test_an_fp32_kernel_that_computes_something_else_is_not_taken(monkeypatch):
     ("name", "device", "without", "expected"),
     [
         ("fp32", CPU, None, ["plain", "onednn"]),
+        ("bf16", CPU, None, ["plain", "onednn"]),
         ("bf16", CPU, "mkldnn", ["plain"]),
+        ("bf16", CPU, "bf16", ["plain"]),
+        ("fp32", CPU, "bf16", ["plain", "onednn"]),
         ("fp32", CUDA, None, ["plain"]),
         ("bf16", CUDA, None, ["plain"]),
         ("int8", CPU, None, ["onednn", "x86"]),
@@ -135,6 +133,7 @@ def test_an_fp32_kernel_that_computes_something_else_is_not_taken(monkeypatch):
 )
 def test_what_could_run_a_precision(monkeypatch, name, device, without, expected):
     monkeypatch.setattr(torch._C, "_has_mkldnn", without != "mkldnn")
+    monkeypatch.setattr(precision, "packs_bf16", lambda: without != "bf16")
     monkeypatch.setattr(precision, "vnni", lambda: without != "vnni")
     monkeypatch.setattr(precision, "engines", lambda: [name for name in ("qnnpack", "none", "x86") if name != without])
     assert kernels(name, device) == expected

@@ -235,5 +235,10 @@ def computes_bf16() -> bool:
     return _cpu_has("_is_avx512_bf16_supported", "_is_amx_tile_supported")
 
 
+def packs_bf16() -> bool:
+    """Whether oneDNN lays out bf16 weights for this CPU, which takes AVX-512 or its like; without it it refuses."""
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
 def _cpu_has(*probes: str) -> bool:
     return any(getattr(torch.cpu, probe, lambda: False)() for probe in probes)

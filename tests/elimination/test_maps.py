@@ -2,13 +2,12 @@
 
 import pytest
 import torch
+from routes import needs
 from transformers.pytorch_utils import Conv1D
 
 from latadj.elimination.maps import FEW_ROWS, MANY_ROWS, Route, even
 from latadj.elimination.parts import StateMaps
-from latadj.precision import kernels
 
-CPU = torch.device("cpu")
 EXACT = [Route("fp32", "plain"), Route("fp32", "onednn")]
 BF16 = [Route("bf16", "plain"), Route("bf16", "onednn")]
 INT8 = [Route("int8", "onednn"), Route("int8", "x86")]
@@ -22,8 +21,7 @@ def name(route):
 
 @pytest.fixture(params=[*EXACT, *BF16, *INT8], ids=name)
 def route(request):
-    if request.param.kernel not in kernels(request.param.precision, CPU):
-        pytest.skip(f"this torch has no {request.param.precision} by {request.param.kernel} on this processor")
+    needs(request.param.precision, request.param.kernel)
     return request.param
 
 

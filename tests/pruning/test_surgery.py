@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from routes import needs
 from tiny import CUT, FULL, LENGTHS, Case, dial_for, near
 from zeroed import FIRST, SOME, zeroed
 
@@ -124,6 +125,7 @@ def test_a_copy_is_pruned_on_its_own(case):
     ids=["plain", "onednn", "bf16"],
 )
 def test_a_pruned_model_can_be_lowered(case, route, at_least, profile):
+    needs(route.precision, route.kernel)
     model = attach(case.make())
     remove(model, SOME)
     batch = case.batch(LENGTHS)
@@ -133,8 +135,9 @@ def test_a_pruned_model_can_be_lowered(case, route, at_least, profile):
     assert torch.corrcoef(torch.stack(pair))[0, 1] > at_least
 
 
-@pytest.mark.parametrize("kernel", ["onednn"])
+@pytest.mark.parametrize("kernel", ["onednn", "x86"])
 def test_a_pruned_model_can_be_lowered_to_int8(classifier, kernel):
+    needs("int8", kernel)
     model = attach(classifier.make())
     remove(model, SOME)
     batch = classifier.batch(LENGTHS)
