@@ -20,6 +20,8 @@ FUSED_ACTIVATIONS = {"GELUActivation": ("gelu", "none"), "NewGELUActivation": ("
 
 # Up to this many rows, oneDNN's int8 spends longer on the call than on the product.
 FEW_ROWS = 40
+# The largest weights of 8 and of 7 bits.
+INT8, INT7 = 127, 63
 # A row of nothing but zeros has this size.
 TINY = 1e-20
 # Up to this many rows, each number has its own kernel.
@@ -163,20 +165,23 @@ class Int8Map(Map):
 
 
 class DynamicInt8Map(Map):
-    """What :class:`Int8Map` computes, by an engine of PyTorch's older dynamic quantisation, for other CPUs."""
+    """What :class:`Int8Map` computes, by an engine of PyTorch's older dynamic quantisation, for other CPUs.
+
+    Without VNNI, x86 adds two products of 8-bit numbers in 16 bits, where they may overflow. Weights have 7 bits then:
+    with a scale for each output they can spare one, which activations, all of one scale, cannot.
+    """
 
     def __init__(self, weight: Tensor, bias: Tensor | None, engine: str) -> None:
         before = torch.backends.quantized.engine
         torch.backends.quantized.engine = engine
         try:
-            self.packed = torch.ops.quantized.linear_prepack(_quantised(weight)[0], bias)
+            largest = INT8 if engine == "qnnpack" or vnni() else INT7
+            self.packed = torch.ops.quantized.linear_prepack(_quantised(weight, largest)[0], bias)
         finally:
             torch.backends.quantized.engine = before
-        # Without VNNI, sums of two products of full 8-bit numbers overflow 16 bits: 7 bits then.
-        self.reduce_range = not vnni()
 
     def __call__(self, rows: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-        states = torch.ops.quantized.linear_dynamic.default(rows.float(), self.packed, self.reduce_range)
+        states = torch.ops.quantized.linear_dynamic.default(rows.float(), self.packed)
         return states if dtype is None else states.to(dtype)
 
 
@@ -190,9 +195,9 @@ def engines() -> list[str]:
     return list(torch.backends.quantized.supported_engines)
 
 
-def _quantised(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Weights in int8 with a scale for each output, and the scales."""
-    scale = (weight.abs().amax(dim=1) / 127).clamp(min=1e-12).double()
+def _quantised(weight: Tensor, largest: int = INT8) -> tuple[Tensor, Tensor]:
+    """Weights in int8, up to the largest number, with a scale for each output, and the scales."""
+    scale = (weight.abs().amax(dim=1) / largest).clamp(min=1e-12).double()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecated, present, and the fastest: `Route` is where to replace it
         torch.quantize_per_tensor_dynamic(weight[:1], torch.quint8, False)  # warns once, so not later

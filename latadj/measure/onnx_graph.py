@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel
 
+from latadj.elimination.maps import vnni
 from latadj.files import write_folder
 
 FILE = "model.onnx"
@@ -51,16 +52,24 @@ def fp32_graph(model: PreTrainedModel, inputs: Sequence[str], folder: Path) -> P
 
 
 def int8_graph(model: PreTrainedModel, inputs: Sequence[str], folder: Path) -> Path:
-    """The same graph with int8 weights, its activations quantized as it runs (ONNX Runtime's dynamic quantization)."""
+    """The same graph with int8 weights, its activations quantized as it runs (ONNX Runtime's dynamic quantization).
+
+    Where the processor has no VNNI, weights have 7 bits and a scale for each output: sums overflow otherwise.
+    """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     source = fp32_graph(model, inputs, folder)
-    target = folder / source.parent.name.replace("fp32", "int8")
+    target = folder / source.parent.name.replace("fp32", "int8" if vnni() else "int7")
 
     def fill(temporary: Path) -> None:
         # By path rather than as a loaded model: half a gigabyte less at the peak for BERT-base.
         with _quiet():
-            quantize_dynamic(source, temporary / FILE, weight_type=QuantType.QInt8)
+            quantize_dynamic(
+                *(source, temporary / FILE),
+                weight_type=QuantType.QInt8,
+                reduce_range=not vnni(),
+                per_channel=not vnni(),
+            )
 
     if not target.exists():
         write_folder(target, fill)

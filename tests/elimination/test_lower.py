@@ -6,20 +6,21 @@ import threading
 import pytest
 import torch
 from conftest import batch_of, tiny_bert
+from routes import needs
 from tiny import CUT, DECODERS, FULL, LENGTHS, Case, dial_for
 
 from latadj.elimination.attach import at_profile, at_speedup, attach, detach
 from latadj.elimination.lower import is_lowered, lower, route_of
-from latadj.elimination.maps import PlainMap, Route
+from latadj.elimination.maps import PlainMap, Route, vnni
 from latadj.elimination.parts import Part
-from latadj.precision import kernels
 
-CPU = torch.device("cpu")
 EXACT = [Route("fp32", "plain"), Route("fp32", "onednn")]
 INT8 = [Route("int8", "onednn"), Route("int8", "x86")]
 ROUTES = [*EXACT, Route("bf16", "plain"), Route("bf16", "onednn"), *INT8]
 # How far rounded logits may lie from exact ones, as a share of the largest logit.
 NEAR = {"bf16": 0.1, "int8": 0.15}
+# What weights of 7 bits, in place of 8, may cost a correlation where the processor would overflow.
+LAST_BIT = 0.02
 BATCHES = {
     "alike": batch_of([12, 12]),
     "padded right": batch_of(LENGTHS, width=30),
@@ -33,8 +34,7 @@ def name(route):
 
 @pytest.fixture(params=ROUTES, ids=name)
 def route(request):
-    if request.param.kernel not in kernels(request.param.precision, CPU):
-        pytest.skip(f"this torch has no {request.param.precision} by {request.param.kernel} on this processor")
+    needs(request.param.precision, request.param.kernel)
     return request.param
 
 
@@ -60,6 +60,8 @@ def assert_alike(found, exact, route, at_least=0.98):
     """Equal where nothing is rounded; else correlated."""
     if route in EXACT:
         assert torch.allclose(found, exact, atol=5e-5)
+    elif route.precision == "int8" and not vnni():
+        assert torch.corrcoef(torch.stack([found, exact]))[0, 1] > at_least - LAST_BIT
     else:
         assert torch.corrcoef(torch.stack([found, exact]))[0, 1] > at_least
 

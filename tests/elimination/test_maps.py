@@ -67,6 +67,28 @@ def test_int8_gives_the_same_for_few_rows_as_for_many(monkeypatch, route, activa
 
 
 @pytest.mark.parametrize("route", INT8, indirect=True, ids=name)
+def test_sums_of_the_largest_products_do_not_overflow(route):
+    part = torch.nn.Linear(64, 16)
+    torch.nn.init.ones_(part.weight)
+    rows = torch.ones(50, 64)
+    rows[0] = 0  # so that the others are the largest of 8 bits
+    assert_near(*packed_and_exact(route, part, rows=rows), route)
+
+
+@pytest.mark.parametrize("route", INT8[1:], indirect=True, ids=name)
+def test_weights_have_7_bits_where_the_processor_might_overflow(monkeypatch, route):
+    torch.manual_seed(0)
+    part, rows, found = torch.nn.Linear(32, 48), torch.randn(50, 32), {}
+    for has in (False, True):
+        monkeypatch.setattr("latadj.elimination.maps.vnni", lambda has=has: has)
+        packed = route.pack(part).packed
+        found[has] = int(torch.ops.quantized.linear_unpack(packed)[0].int_repr().abs().max())
+    assert found == {False: 63, True: 127}
+    monkeypatch.setattr("latadj.elimination.maps.vnni", lambda: False)
+    assert_near(*packed_and_exact(route, part, rows=rows), route)
+
+
+@pytest.mark.parametrize("route", INT8, indirect=True, ids=name)
 def test_int8_maps_give_the_type_that_is_asked_for(route):
     packed = route.pack(torch.nn.Linear(32, 48))
     for count in (FEW_ROWS, FEW_ROWS + 1):
