@@ -20,8 +20,8 @@ FUSED_ACTIVATIONS = {"GELUActivation": ("gelu", "none"), "NewGELUActivation": ("
 
 # Up to this many rows, oneDNN's int8 spends longer on the call than on the product.
 FEW_ROWS = 40
-# The largest weights of 8 and of 7 bits.
-INT8, INT7 = 127, 63
+# Two int8 weights may come to this before they are rounded: 255 times them, by half a step more each, has 16 bits.
+PAIR = 32767 / 255 - 1
 # A row of nothing but zeros has this size.
 TINY = 1e-20
 # Up to this many rows, each number has its own kernel.
@@ -167,16 +167,16 @@ class Int8Map(Map):
 class DynamicInt8Map(Map):
     """What :class:`Int8Map` computes, by an engine of PyTorch's older dynamic quantisation, for other CPUs.
 
-    Without VNNI, x86 adds two products of 8-bit numbers in 16 bits, where they may overflow. Weights have 7 bits then:
-    with a scale for each output they can spare one, which activations, all of one scale, cannot.
+    Without VNNI, x86 adds the products of two neighbours in 16 bits, where they may overflow. Weights are scaled so
+    that no two can: each output has a scale of its own, where activations, all of one, could spare no bit.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None, engine: str) -> None:
         before = torch.backends.quantized.engine
         torch.backends.quantized.engine = engine
         try:
-            largest = INT8 if engine == "qnnpack" or vnni() else INT7
-            self.packed = torch.ops.quantized.linear_prepack(_quantised(weight, largest)[0], bias)
+            scale = None if engine == "qnnpack" or vnni() else _pairs(weight) / PAIR
+            self.packed = torch.ops.quantized.linear_prepack(_quantised(weight, scale)[0], bias)
         finally:
             torch.backends.quantized.engine = before
 
@@ -195,9 +195,16 @@ def engines() -> list[str]:
     return list(torch.backends.quantized.supported_engines)
 
 
-def _quantised(weight: Tensor, largest: int = INT8) -> tuple[Tensor, Tensor]:
-    """Weights in int8, up to the largest number, with a scale for each output, and the scales."""
-    scale = (weight.abs().amax(dim=1) / largest).clamp(min=1e-12).double()
+def _pairs(weight: Tensor) -> Tensor:
+    """The most that two neighbours of the same sign come to, in each output of a weight (out, in)."""
+    two = nn.functional.pad(weight, (0, weight.shape[1] % 2)).reshape(len(weight), -1, 2)
+    return two.clamp(min=0).sum(dim=2).maximum((-two).clamp(min=0).sum(dim=2)).amax(dim=1)
+
+
+def _quantised(weight: Tensor, scale: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Weights in int8 with a scale for each output, by which its largest is 127 if None, and the scales."""
+    scale = weight.abs().amax(dim=1) / 127 if scale is None else scale
+    scale = scale.clamp(min=1e-12).double()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecated, present, and the fastest: `Route` is where to replace it
         torch.quantize_per_tensor_dynamic(weight[:1], torch.quint8, False)  # warns once, so not later

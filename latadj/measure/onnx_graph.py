@@ -54,22 +54,18 @@ def fp32_graph(model: PreTrainedModel, inputs: Sequence[str], folder: Path) -> P
 def int8_graph(model: PreTrainedModel, inputs: Sequence[str], folder: Path) -> Path:
     """The same graph with int8 weights, its activations quantized as it runs (ONNX Runtime's dynamic quantization).
 
-    Where the processor has no VNNI, weights have 7 bits and a scale for each output: sums overflow otherwise.
+    Where the processor has no VNNI, weights are unsigned: sums with signed ones overflow there.
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     source = fp32_graph(model, inputs, folder)
-    target = folder / source.parent.name.replace("fp32", "int8" if vnni() else "int7")
+    target = folder / source.parent.name.replace("fp32", "int8" if vnni() else "uint8")
 
     def fill(temporary: Path) -> None:
         # By path rather than as a loaded model: half a gigabyte less at the peak for BERT-base.
         with _quiet():
-            quantize_dynamic(
-                *(source, temporary / FILE),
-                weight_type=QuantType.QInt8,
-                reduce_range=not vnni(),
-                per_channel=not vnni(),
-            )
+            kind = QuantType.QInt8 if vnni() else QuantType.QUInt8
+            quantize_dynamic(source, temporary / FILE, weight_type=kind)
 
     if not target.exists():
         write_folder(target, fill)

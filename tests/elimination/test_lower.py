@@ -19,8 +19,8 @@ INT8 = [Route("int8", "onednn"), Route("int8", "x86")]
 ROUTES = [*EXACT, Route("bf16", "plain"), Route("bf16", "onednn"), *INT8]
 # How far rounded logits may lie from exact ones, as a share of the largest logit.
 NEAR = {"bf16": 0.1, "int8": 0.15}
-# What weights of 7 bits, in place of 8, may cost a correlation where the processor would overflow.
-LAST_BIT = 0.02
+# What weights that are kept from overflowing may cost a correlation, where the processor has no VNNI.
+SPARED = 0.005
 BATCHES = {
     "alike": batch_of([12, 12]),
     "padded right": batch_of(LENGTHS, width=30),
@@ -60,9 +60,8 @@ def assert_alike(found, exact, route, at_least=0.98):
     """Equal where nothing is rounded; else correlated."""
     if route in EXACT:
         assert torch.allclose(found, exact, atol=5e-5)
-    elif route.precision == "int8" and not vnni():
-        assert torch.corrcoef(torch.stack([found, exact]))[0, 1] > at_least - LAST_BIT
     else:
+        at_least -= SPARED if route.precision == "int8" and not vnni() else 0
         assert torch.corrcoef(torch.stack([found, exact]))[0, 1] > at_least
 
 
