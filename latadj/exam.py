@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,8 @@ from datasets import Dataset
 from scipy import optimize
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from latadj.elimination.attach import starting_at
+from latadj.elimination.call import Entry
 from latadj.kinds import Kind
 from latadj.outputs import Outputs
 from latadj.pruning.judge import Answers
@@ -21,9 +24,23 @@ from latadj.training.collate import Collator
 BROKEN = 1e6
 # How far answers may be stretched or shrunk: to a twentieth, or twenty times.
 LOG_SCALE = 3.0
+# Bytes of hidden states that are kept of all rows, and of some.
+KEPT = 2**30
 
-# Places of rows, the batch of them, and the positions that are asked about.
-_Asked = tuple[np.ndarray, Batch, torch.Tensor | None]
+
+@dataclass
+class _Asked:
+    """A batch.
+
+    index : places of its rows
+    where : the positions asked about
+    entry : where its next pass may start
+    """
+
+    index: np.ndarray
+    batch: Batch
+    where: torch.Tensor | None
+    entry: Entry | None = None
 
 
 @dataclass
@@ -43,6 +60,10 @@ class _Said:
 
 class Exam:
     """Examples of one task.
+
+    A search asks many models that differ in one layer and those above it. Told which (``changed``), an exam keeps
+    what enters that layer, and runs no layer below it again: a model is then asked in about half the time, to the same
+    bit.
 
     Parameters
     ----------
@@ -79,7 +100,7 @@ class Exam:
                 own = places[index]
                 batch = collate([rows[place] for place in own])
                 where = asked([rows[place] for place in own], batch)
-                found.append((own, {name: part.to(device) for name, part in batch.items()}, where))
+                found.append(_Asked(own, {name: part.to(device) for name, part in batch.items()}, where))
             return found
 
         self._all = batches(np.arange(len(rows)))
@@ -90,11 +111,17 @@ class Exam:
         """What is right for each example."""
         return self.kind.references(self.examples)
 
-    def sit(self, model: PreTrainedModel) -> Answers:
-        """What a model says of every example, and its loss on every row at the scale of :meth:`loss`."""
+    def sit(self, model: PreTrainedModel, *, changed: int | None = None) -> Answers:
+        """What a model says of every example, and its loss on every row at the scale of :meth:`loss`.
+
+        Parameters
+        ----------
+        changed : the lowest layer, counted from 0, in which the model, which has elimination attached, may differ from
+            the one asked before; None: it may differ anywhere
+        """
         answers: dict[int, Any] = {}
         losses = np.zeros(len(self.encoded))
-        said = self._ask(model, self._all)
+        said = self._ask(model, self._all, changed)
         scale = self._scale(said)
         for part in said:
             losses[part.index] = self._losses(part, scale)
@@ -105,30 +132,46 @@ class Exam:
             self.kind.settle(together, self.encoded, self.examples)
         return Answers(self.kind.predictions(together, self.encoded, self.examples), losses)
 
-    def loss(self, model: PreTrainedModel) -> float:
+    def loss(self, model: PreTrainedModel, *, changed: int | None = None) -> float:
         """Mean loss on some of the rows, all answers multiplied by the one number that makes it least.
 
         A model that lost a part is often less sure, or too sure, of answers that are as right as before. That is no
         damage: the next step of training mends it. So each model is given the temperature that suits it best
-        (Guo et al. 2017, arXiv 1706.04599), on the same texts for all.
+        (Guo et al. 2017, arXiv 1706.04599), on the same texts for all. ``changed`` is that of :meth:`sit`.
         """
-        said = self._ask(model, self._some)
+        said = self._ask(model, self._some, changed)
         scale = self._scale(said)
         return float(np.concatenate([self._losses(part, scale) for part in said]).mean())
 
-    def _ask(self, model: PreTrainedModel, batches: Sequence[_Asked]) -> list[_Said]:
+    def forget(self, layer: int | None = None) -> None:
+        """Keep nothing that a layer had a part in which has changed for good; None: anything may have."""
+        for each in (*self._all, *self._some):
+            if each.entry is not None and (layer is None or each.entry.layer > layer):
+                each.entry = None
+
+    def _ask(self, model: PreTrainedModel, batches: Sequence[_Asked], changed: int | None) -> list[_Said]:
+        if changed is None:
+            self.forget()
         was_training = model.training
         model.eval()
-        found = []
+        found, room = [], KEPT
         try:
             with (
                 torch.inference_mode(),
                 torch.autocast(model.device.type, dtype=self.autocast, enabled=self.autocast is not None),
             ):
-                for index, batch, where in batches:
-                    inputs = dict(batch)
+                for each in batches:
+                    if changed is None or room <= 0:
+                        each.entry = None
+                    elif each.entry is None or each.entry.layer != changed:
+                        each.entry = Entry(changed)
+                    inputs = dict(each.batch)
                     targets = {name: inputs.pop(name) for name in self.outputs.targets}
-                    found.append(_Said(index, self.outputs(model, inputs).float(), targets, where))
+                    with starting_at(model, each.entry) if each.entry else nullcontext():
+                        said = self.outputs(model, inputs).float()
+                    found.append(_Said(each.index, said, targets, each.where))
+                    if each.entry is not None and each.entry.hidden is not None:
+                        room -= each.entry.hidden.nbytes
         finally:
             model.train(was_training)
         return found

@@ -2,9 +2,25 @@
 
 import pytest
 import torch
+import toy
 from torch.nn import functional
 
+from latadj.commands.finetune import prepare
+from latadj.elimination.attach import attach
+from latadj.elimination.families import layers_of
 from latadj.exam import BROKEN, Exam
+from latadj.launch import compose, typed
+from latadj.pruning import Part, without
+
+
+@pytest.fixture
+def deep(tmp_path):
+    """The toy project with a model of several layers, attached as it is where it is pruned."""
+    toy.write_model(tmp_path / "model", layers=3)
+    toy.write_task(tmp_path / "data", 64)
+    found = prepare(typed("finetune", compose("finetune", toy.overrides(tmp_path))))
+    attach(found.model)
+    return found
 
 
 def exam_of(session):
@@ -12,6 +28,13 @@ def exam_of(session):
     encoded = session.encoded(part)
     options = {"outputs": session.outputs, "device": session.device, "batch_size": 4}
     return Exam(session.kind, session.tokenizer, part, encoded, **options)
+
+
+def runs_of_the_lowest_layer(model):
+    """Grows each time that it computes anything."""
+    ran = []
+    layers_of(model)[0].intermediate.register_forward_hook(lambda *_: ran.append(1))
+    return ran
 
 
 def test_losses_are_those_of_each_row_alone_at_the_scale_that_suits_them_best(session):
@@ -46,3 +69,38 @@ def test_how_sure_a_model_is_of_the_same_answers_costs_it_nothing(session):
     assert after.losses == pytest.approx(before.losses, abs=1e-3)
     assert (after.predictions == before.predictions).all()
     assert exam.loss(session.model) == pytest.approx(before.loss, abs=1e-4)
+
+
+def test_an_exam_that_is_told_which_layer_changed_says_the_same_and_runs_no_layer_below(deep):
+    exam, model, ran = exam_of(deep), deep.model, runs_of_the_lowest_layer(deep.model)
+    for part in (Part("attention", 1), Part("feed_forward", 1), Part("attention", 2), Part("feed_forward", 0)):
+        with without(model, [part]):
+            whole = exam_of(deep).sit(model)
+            exam.sit(model, changed=part.layer)
+            ran.clear()
+            again = exam.sit(model, changed=part.layer)
+        assert (again.losses == whole.losses).all()
+        assert (again.predictions == whole.predictions).all()
+        assert bool(ran) == (part.layer == 0)
+
+
+@pytest.mark.parametrize("layer", [None, 0])
+def test_what_an_exam_keeps_goes_when_what_it_came_from_has_changed(deep, layer):
+    exam, model = exam_of(deep), deep.model
+    before = exam.sit(model, changed=2)
+    with torch.no_grad():
+        layers_of(model)[0].output.dense.weight.mul_(-1)
+    exam.forget(layer)
+    after = exam.sit(model, changed=2)
+    assert (after.losses == exam_of(deep).sit(model).losses).all()
+    assert (after.losses != before.losses).any()
+
+
+def test_an_exam_keeps_no_more_than_it_may(deep, monkeypatch):
+    monkeypatch.setattr("latadj.exam.KEPT", 1)
+    exam, ran = exam_of(deep), runs_of_the_lowest_layer(deep.model)
+    exam.sit(deep.model, changed=2)
+    batches = len(ran)
+    exam.sit(deep.model, changed=2)
+    assert batches > 1
+    assert len(ran) == batches + batches - 1

@@ -1,8 +1,8 @@
 """The real model of `latadj prune`: judged on validation text, cut in its weights, taught by its full self."""
 
 import shutil
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -95,6 +95,7 @@ class PruneSubject:
     parts: Sequence[Part] = ()
     costs: dict[Part, Cost] = field(default_factory=dict)
     _taught: Dataset | None = None
+    _changed: int | None = None  # the lowest layer that lacks something inside a `with` block
 
     @classmethod
     def of(cls, session: Session, examples: Examples, work: Path) -> "PruneSubject":
@@ -125,17 +126,25 @@ class PruneSubject:
         assert isinstance(self.session.config, PruneConfig)
         return self.session.config
 
-    def without(self, parts: Sequence[Part]) -> AbstractContextManager[Any]:
-        return without(self.session.model, parts)
+    @contextmanager
+    def without(self, parts: Sequence[Part]) -> Iterator[None]:
+        with without(self.session.model, parts):
+            self._changed = min((part.layer for part in parts), default=None)
+            try:
+                yield
+            finally:
+                self._changed = None
 
     def remove(self, parts: Sequence[Part]) -> None:
         remove(self.session.model, parts)
+        for part in parts:
+            self.judging.forget(part.layer)
 
     def ask(self) -> Answers:
-        return self.judging.sit(self.session.model)
+        return self.judging.sit(self.session.model, changed=self._changed)
 
     def loss(self) -> float:
-        return self.judging.loss(self.session.model)
+        return self.judging.loss(self.session.model, changed=self._changed)
 
     def significance(self) -> dict[Part, float]:
         model, gradients = self.session.model, self.gradients()
@@ -211,6 +220,7 @@ class PruneSubject:
             raise TypeError("learn() comes before the first part goes")
         stage = replace(config.recover, epochs=epochs)
         outputs = session.outputs
+        self.judging.forget()
         loss = DistilledLoss(outputs, task_weight=stage.task_weight, distill_weight=stage.distill_weight)
         drop_attention(session, stage)
         folder = self.work / f"recovery-{step}"

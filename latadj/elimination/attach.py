@@ -7,7 +7,7 @@ from dataclasses import replace
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from latadj.elimination.call import Manner, Observer, Witness
+from latadj.elimination.call import Entry, Manner, Observer, Witness
 from latadj.elimination.cost import READS
 from latadj.elimination.families import family_of
 from latadj.elimination.forward import (
@@ -249,6 +249,29 @@ def protecting(model: PreTrainedModel, protect: Tensor | None) -> Iterator[PreTr
     elimination = attached(model)
     setting = elimination.setting()
     with _setting(elimination, replace(setting, manner=replace(setting.manner, protect=protect))):
+        yield model
+
+
+@contextmanager
+def starting_at(model: PreTrainedModel, entry: Entry | None) -> Iterator[PreTrainedModel]:
+    """Note what enters a layer, or start a pass with what was noted, inside a ``with`` block, for this thread alone.
+
+    For one batch without elimination, asked again after upper layers were changed.
+
+    Parameters
+    ----------
+    entry : of this very batch; None runs all layers
+
+    Raises
+    ------
+    ValueError
+        if nothing is attached, or the model eliminates.
+    """
+    elimination = attached(model)
+    setting = elimination.setting()
+    if entry is not None and setting.profile.eliminates:
+        raise ValueError("a pass that eliminates starts with the first layer: who is alive is decided on its way")
+    with _setting(elimination, replace(setting, manner=replace(setting.manner, entry=entry))):
         yield model
 
 

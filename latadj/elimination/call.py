@@ -22,6 +22,32 @@ Witness = Callable[[int, Survivors], None]
 RECENT, SINK = 1e30, 2e30
 
 
+@dataclass
+class Entry:
+    """What enters a layer in one batch: noted by a first pass, and where later ones start.
+
+    A pass that starts there gives the same, bit by bit, as long as nothing below the layer has changed.
+
+    layer : counted from 0
+    hidden : as the layer before it gave it; None before the first pass
+    """
+
+    layer: int
+    hidden: Tensor | None = None
+
+    def skips(self, layer: int) -> bool:
+        """Whether a layer need not run."""
+        return self.hidden is not None and layer < self.layer
+
+    def enter(self, layer: int, hidden: Tensor) -> Tensor:
+        """What a layer is to read in the place of ``hidden``."""
+        if layer != self.layer:
+            return hidden
+        if self.hidden is None:
+            self.hidden = hidden
+        return self.hidden
+
+
 @dataclass(frozen=True)
 class Manner:
     """How a pass eliminates, besides how many.
@@ -32,6 +58,7 @@ class Manner:
     witness : called with the survivors of every layer
     prompt : prompt tokens of each sequence, where a continuation that is never eliminated follows; None: all are
     protect : (batch, n_0) True on word-vectors that a task never lets go; None: it names none
+    entry : where the pass starts, or is to be started from later; None: with the first layer
     """
 
     score: Score
@@ -40,6 +67,7 @@ class Manner:
     witness: Witness | None = None
     prompt: tuple[int, ...] | None = None
     protect: Tensor | None = None
+    entry: Entry | None = None
 
 
 class Call:

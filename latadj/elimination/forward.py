@@ -101,7 +101,7 @@ def base_forward(base: Any, *args: Any, **kwargs: Any) -> Any:
     if last is not None and last > 1:
         setting = _before_last(setting, last, arguments, inputs)
     reads = _reads(elimination, setting, last)
-    plain = not setting.profile.eliminates and not hard
+    plain = not setting.profile.eliminates and not hard and setting.manner.entry is None
     if reads != POOLED and plain and setting.manner.observer is None:
         return forward(*args, **kwargs)
     if plain and family.causal and not can_shorten(past):
@@ -187,6 +187,12 @@ def layer_forward(layer: Any, hidden: Tensor, *args: Any, **kwargs: Any) -> Any:
         return _previous_forward(layer)(hidden, **given)
     run = partial(_restoring if call.reads == ALL else _packed, layer, call, family, given)
     bias = family.bias(layer, call.entering[0].length, given)
+    if (entry := call.manner.entry) is not None:
+        index = getattr(layer, MARK)
+        if entry.skips(index):
+            call.leave(index, call.entering[index])
+            return family.result(hidden, bias)
+        hidden = entry.enter(index, hidden)
     if getattr(layer, "gradient_checkpointing", False) and layer.training:
         given["past_key_values"] = None  # run again, a layer would cache twice
         return family.result(layer._gradient_checkpointing_func(run, hidden, bias), bias)

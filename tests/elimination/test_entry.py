@@ -1,0 +1,72 @@
+"""A pass that starts above the layers that did not change gives what the whole pass gives."""
+
+from contextlib import contextmanager
+
+import pytest
+import torch
+from conftest import tiny_bert
+from tiny import CUT, LENGTHS, batch_of
+
+from latadj.elimination.attach import at_profile, attach, set_hard_attention, starting_at
+from latadj.elimination.call import Entry
+from latadj.elimination.families import layers_of
+from latadj.elimination.hard import HardAttention
+from latadj.pruning import Part, without
+
+LAYER = 2
+ABOVE = [Part("attention", LAYER), Part("feed_forward", LAYER)]
+
+
+@contextmanager
+def refusing(layers):
+    """Let layers fail as soon as they compute anything."""
+
+    def fail(*_):
+        raise AssertionError("this layer ran")
+
+    hooks = [part.register_forward_pre_hook(fail) for layer in layers for part in layer.modules() if part is not layer]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def said(case, model, batch):
+    with torch.inference_mode():
+        return case.outputs(model, batch)
+
+
+@pytest.mark.parametrize("hard", [False, True], ids=["soft", "hard"])
+def test_a_later_pass_is_the_whole_pass_to_the_bit_without_running_the_layers_below(case, hard):
+    model, batch, entry = attach(case.make()), case.batch(LENGTHS), Entry(LAYER)
+    if hard:
+        set_hard_attention(model, HardAttention.soft(4).at(1, 3).at(3, 3))
+    with starting_at(model, entry):
+        first = said(case, model, batch)
+    with without(model, ABOVE[:1]), starting_at(model, Entry(0)):
+        whole = said(case, model, batch)
+    # T5's first layer holds the bias of all, which every pass asks for.
+    below = [layer for layer in layers_of(model)[:LAYER] if case.family != "t5" or layer is not layers_of(model)[0]]
+    with without(model, ABOVE[:1]), refusing(below), starting_at(model, entry):
+        again = said(case, model, batch)
+    assert all(torch.equal(*pair) for pair in zip(again, whole, strict=True))
+    assert not all(torch.equal(*pair) for pair in zip(again, first, strict=True))
+
+
+def test_the_first_pass_is_one_without_an_entry(classifier):
+    model, batch = attach(classifier.make()), classifier.batch(LENGTHS)
+    plain = said(classifier, model, batch)
+    with starting_at(model, Entry(LAYER)):
+        noted = said(classifier, model, batch)
+    assert all(torch.equal(*pair) for pair in zip(noted, plain, strict=True))
+
+
+def test_a_pass_that_eliminates_starts_with_the_first_layer():
+    model = attach(tiny_bert())
+    with (
+        at_profile(model, CUT),
+        pytest.raises(ValueError, match="starts with the first layer"),
+        starting_at(model, Entry(LAYER)),
+    ):
+        model(**batch_of(LENGTHS))
