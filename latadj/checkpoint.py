@@ -194,7 +194,7 @@ def random_model(config: ModelConfig, seed: int) -> PreTrainedModel:
     Raises
     ------
     ValueError
-        if neither ``shape`` nor a folder says what that is.
+        if neither ``shape`` nor a folder says what that is, or the folder's model is pruned.
     """
     if config.shape:
         if "model_type" not in config.shape:
@@ -203,6 +203,10 @@ def random_model(config: ModelConfig, seed: int) -> PreTrainedModel:
         shape = AutoConfig.for_model(options.pop("model_type"), **options)
     else:
         path, local = _source(config.path)
+        if local and read_sidecar(Path(path)).pruning is not None:
+            raise ValueError(
+                f"model.path={path}: this model is pruned, and one with random weights is whole: name the full model"
+            )
         shape = AutoConfig.from_pretrained(path, local_files_only=local)
     set_seed(seed)
     return auto_class(shape, natural_head(shape)).from_config(shape, dtype=torch.float32).eval()

@@ -56,6 +56,17 @@ def models_to_compare(config: SweepConfig) -> list[Compared]:
     return [_compared(config, name) for name in config.compare.models]
 
 
+def warn_of_other_runs(models: Sequence[Compared]) -> None:
+    """Say which models come from another fine-tuning than the first: they differ from it in more than parts."""
+    first, *rest = models
+    origins = (None, first.sidecar.origin)
+    if others := [model.name for model in rest if first.sidecar.origin and model.sidecar.origin not in origins]:
+        log.warning(
+            "%s: of another fine-tuning than %s, so that what is lost or gained is not of pruning and dial alone",
+            *(", ".join(others), first.name),
+        )
+
+
 def _problems(config: SweepConfig) -> list[str]:
     compare, problems = config.compare, []
     unknown = [precision for precision in compare.precisions if precision not in PRECISIONS]

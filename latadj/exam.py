@@ -71,6 +71,7 @@ class Exam:
     outputs : how a model's answers are read
     autocast : type in which models run; None: their own
     some : rows that ``loss`` asks about, of a seeded draw; None: all
+    settles : whether what ``kind.settle`` chooses is chosen on these texts; else it stays what others said
     """
 
     def __init__(
@@ -86,9 +87,10 @@ class Exam:
         autocast: torch.dtype | None = None,
         some: int | None = None,
         seed: int = 0,
+        settles: bool = True,
     ) -> None:
         self.kind, self.examples, self.encoded = kind, examples, encoded
-        self.outputs, self.autocast = outputs, autocast
+        self.outputs, self.autocast, self.settles = outputs, autocast, settles and kind.settles
         rows = encoded.to_list()
         self.lengths = np.array([len(row["input_ids"]) for row in rows])
         drawn = np.sort(np.random.default_rng(seed).permutation(len(rows))[:some])
@@ -128,7 +130,7 @@ class Exam:
             found = self.outputs.each(part.said.cpu(), part.where)
             answers.update((int(place), answer.numpy()) for place, answer in zip(part.index, found, strict=True))
         together = self.outputs.together([answers[place] for place in range(len(losses))])
-        if self.kind.settles:
+        if self.settles:
             self.kind.settle(together, self.encoded, self.examples)
         return Answers(self.kind.predictions(together, self.encoded, self.examples), losses)
 
@@ -165,8 +167,7 @@ class Exam:
                         each.entry = None
                     elif each.entry is None or each.entry.layer != changed:
                         each.entry = Entry(changed)
-                    inputs = dict(each.batch)
-                    targets = {name: inputs.pop(name) for name in self.outputs.targets}
+                    inputs, targets = self.outputs.apart(each.batch)
                     with starting_at(model, each.entry) if each.entry else nullcontext():
                         said = self.outputs(model, inputs).float()
                     found.append(_Said(each.index, said, targets, each.where))

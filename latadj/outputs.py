@@ -33,6 +33,11 @@ class Outputs:
         """(batch, outputs) of one forward pass; ``batch`` holds (batch, length) tensors on the model's device."""
         return model(**batch).logits
 
+    def apart(self, batch: Batch) -> tuple[Batch, Batch]:
+        """What a model reads of a batch, and the ``targets``."""
+        inputs = dict(batch)
+        return inputs, {name: inputs.pop(name) for name in self.targets}
+
     def raw(self) -> "Outputs":
         """The same without ``prior``: what a call gives, and so what training sees."""
         return self

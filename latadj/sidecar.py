@@ -133,6 +133,12 @@ class Sidecar:
         """That of a model which was made for a task."""
         return cls(task.name, dial, notes or {}, purpose=Purpose.of(task))
 
+    @property
+    def origin(self) -> str | None:
+        """The fine-tuning that the model comes from, whatever was pruned and trained since; None if nobody noted it."""
+        found = self.notes.get("origin", self.notes.get("run"))
+        return None if found is None else str(found)
+
     def to_json(self) -> dict[str, Any]:
         dial = self.dial.to_json() if self.dial else None
         pruning = self.pruning.to_json() if self.pruning else None

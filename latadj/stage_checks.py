@@ -19,7 +19,7 @@ def stage_problems(name: str, stage: StageConfig, positive: Sequence[str]) -> li
     for key in ("epochs", "batch_size", "learning_rate"):
         value = getattr(stage, key)
         if not value >= 0 or (value == 0 and key in positive):
-            problems.append(f"{name}.{key}={value}: expected a number above 0")
+            problems.append(f"{name}.{key}={value}: expected {'a number above 0' if key in positive else '0 or more'}")
     for key in (*LEAST_ONE, *stage.cuts()):
         value = getattr(stage, key)
         if value is not None and value < 1:

@@ -1,5 +1,7 @@
 """What a model is worth on texts that many models are asked in turn."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 import toy
@@ -23,11 +25,11 @@ def deep(tmp_path):
     return found
 
 
-def exam_of(session):
+def exam_of(session, kind=None, **more):
     part = session.splits.validation
     encoded = session.encoded(part)
     options = {"outputs": session.outputs, "device": session.device, "batch_size": 4}
-    return Exam(session.kind, session.tokenizer, part, encoded, **options)
+    return Exam(kind or session.kind, session.tokenizer, part, encoded, **options, **more)
 
 
 def runs_of_the_lowest_layer(model):
@@ -69,6 +71,14 @@ def test_how_sure_a_model_is_of_the_same_answers_costs_it_nothing(session):
     assert after.losses == pytest.approx(before.losses, abs=1e-3)
     assert (after.predictions == before.predictions).all()
     assert exam.loss(session.model) == pytest.approx(before.loss, abs=1e-4)
+
+
+@pytest.mark.parametrize("settles", [False, True])
+def test_only_an_exam_that_may_settles_what_a_task_leaves_open(session, settles):
+    chosen, whole = [], session.kind
+    open_kind = SimpleNamespace(settles=True, settle=lambda *_: chosen.append(1), predictions=whole.predictions)
+    exam_of(session, open_kind, settles=settles).sit(session.model)
+    assert bool(chosen) == settles
 
 
 def test_an_exam_that_is_told_which_layer_changed_says_the_same_and_runs_no_layer_below(deep):

@@ -64,6 +64,10 @@ def test_a_plain_run_goes_on_with_the_adjustable_stage_however_that_is_set(tmp_p
     options = [*toy.overrides(tmp_path), "resume=true", "plain.epochs=1"]
     run("finetune", *options, "adjustable=false")
     plain = (tmp_path / "out" / "plain" / "model.safetensors").read_bytes()
+    run("calibrate", *toy.overrides(tmp_path), "search.trials=0", "clock.rounds=0")
+    calibrated = (tmp_path / "out" / "checkpoint" / "latadj.json").read_bytes()
+    run("finetune", *options, "adjustable=false")
+    assert (tmp_path / "out" / "checkpoint" / "latadj.json").read_bytes() == calibrated, "its dial stays"
     assert "other settings (plain)" in run("finetune", *options, "plain.max_steps=1", expect=2).stderr
     cut = ["adjust.epochs=1", "adjust.max_speedup=3"]
     run("finetune", *options, *cut)

@@ -13,7 +13,7 @@ from datasets import Dataset
 from transformers import PreTrainedModel
 
 from latadj.commands.session import Session, known_labels, load_for, open_checkpoint
-from latadj.compared import Compared, candidates_of, models_to_compare
+from latadj.compared import Compared, candidates_of, models_to_compare, warn_of_other_runs
 from latadj.config import SweepConfig
 from latadj.device import computes_in_bf16, keep_kernels
 from latadj.elimination.attach import as_plain, at_profile, attached
@@ -112,9 +112,10 @@ class Comparing:
 def prepare(config: SweepConfig) -> Comparing:
     """Load every model and lay it out for every precision; writes nothing."""
     keep_kernels()
-    first, *others = models_to_compare(config)
+    first, *others = models = models_to_compare(config)
+    warn_of_other_runs(models)
     result = Path(config.folder) / "prune" / "prune.json"
-    candidates = candidates_of(result, [model.folder for model in (first, *others)])
+    candidates = candidates_of(result, [model.folder for model in models])
     session = open_checkpoint(replace(config, checkpoint=str(first.folder)), train=True)
     offered = [precision for precision in config.compare.precisions if _offers(precision, session.device)]
     left_out = [precision for precision in config.compare.precisions if precision not in offered]

@@ -133,14 +133,16 @@ def run(session: Session) -> dict[str, Any]:
         log.info("%d labels: %s", len(config.task.labels), ", ".join(config.task.labels[:20]))
     common: dict[str, Any] = {"seed": config.seed, "bf16": bf16, "device": device, "resume": config.resume}
 
-    if "plain" not in done:
+    if trained := "plain" not in done:
         done["plain"] = _timed(lambda: _plain(session, config, work / "plain", common))
         checkpoint.save(model, tokenizer, folder / "plain", _sidecar(config, state))
         state.write(work)
         shutil.rmtree(work / "plain", ignore_errors=True)
 
     if not config.adjustable:
-        checkpoint.save(model, tokenizer, Path(config.checkpoint), _sidecar(config, state))
+        # One that is of this run already may have a dial by now, from `latadj calibrate`.
+        if trained or not _made_by(Path(config.checkpoint), state):
+            checkpoint.save(model, tokenizer, Path(config.checkpoint), _sidecar(config, state))
     elif "adjustable" not in done:
         start = time.monotonic()
         metrics, dial = _adjust(session, config, work / "adjustable", common)
@@ -251,12 +253,19 @@ def _dial(session: Session, config: FinetuneConfig) -> Dial:
 
 
 def _sidecar(config: FinetuneConfig, state: State, dial: Dial | None = None) -> Sidecar:
-    """What goes beside the weights: which run they come from, and what validation said of every stage so far."""
+    """What goes beside the weights: the run that made them, the first that they come from, what validation said."""
     notes = {"run": state.run, "seed": config.seed, "validation": dict(state.stages)}
     source = Path(config.model.path)
-    if source.is_dir() and (pruned := read_sidecar(source).notes.get("pruned")):
-        notes["pruned"] = pruned
+    if source.is_dir():
+        before = read_sidecar(source)
+        found = {"origin": before.origin, "pruned": before.notes.get("pruned")}
+        notes |= {name: value for name, value in found.items() if value}
     return Sidecar.of(config.task, dial, notes)
+
+
+def _made_by(folder: Path, state: State) -> bool:
+    """Whether a checkpoint is there, and of this run."""
+    return folder.is_dir() and read_sidecar(folder).notes.get("run") == state.run
 
 
 def _timed(stage: Any) -> dict[str, float]:

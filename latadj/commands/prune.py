@@ -1,7 +1,6 @@
 """latadj prune: take out of a fine-tuned model what its task does not need, and fine-tune what is left."""
 
 import logging
-import shutil
 from pathlib import Path
 
 from latadj.commands.prune_outcome import size_of
@@ -67,8 +66,6 @@ def run(pruning: Pruning) -> PruneResult:
     config, subject, state, work = pruning.config, pruning.subject, pruning.state, pruning.work
     session = subject.session
     if not (config.resume and (work / "state.json").is_file()):
-        for leftover in work.glob("recovery-*"):
-            shutil.rmtree(leftover, ignore_errors=True)
         state.start(work)
     judge, confirm = _judges(subject)
     full = size_of(subject, Path(config.checkpoint))
@@ -79,7 +76,7 @@ def run(pruning: Pruning) -> PruneResult:
     )
     budgets = budgets_of(config)
     if len(state.models) < max(len(budgets), 1):
-        if subject.epochs(last=True) > 0:
+        if subject.epochs(last=True) > 0 and (budgets or state.steps.step < config.prune.rounds):
             subject.learn()
         if budgets:
             to_budgets(pruning, judge, confirm, budgets)
@@ -96,13 +93,12 @@ def run(pruning: Pruning) -> PruneResult:
         hard_trials=state.hard.trials if state.hard else [],
         full=full,
         seconds=round(state.seconds, 1),
-        environment=environment(session.device, config.device.precision),
+        environment=environment(session.device, ", ".join(_precisions(subject))),
         config=as_dict(config),
     )
     write_json(work / "prune.json", result.to_json())
     plot_structure(result.frontier, work / "prune.png", f"{result.model} on {result.task}: blue stays")
-    for weights in work.glob("weights-*.safetensors"):
-        weights.unlink()
+    state.clean(work)
     print_pruning(result)
     log.info("wrote prune.json and prune.png to %s", work)
     return result
@@ -124,6 +120,13 @@ def _judges(subject: PruneSubject) -> tuple[Judge, Judge]:
         for exam in (subject.judging, subject.confirming)
     )
     return judge, confirm
+
+
+def _precisions(subject: PruneSubject) -> list[str]:
+    """In which models ran: those that were judged, the saved ones that were confirmed, and those before a clock."""
+    judged = "fp32" if subject.judging.autocast is None else "bf16 autocast"
+    clock = [subject.config.device.precision] if subject.config.prune.objective == "speed" else []
+    return list(dict.fromkeys([judged, "fp32", *clock]))
 
 
 def _within_reach(pruning: Pruning) -> None:

@@ -88,4 +88,5 @@ class Clock:
 
         halves = [some("head", 0.5), some("neurons", 0.5), some("head", 0.75), some("neurons", 0.75)]
         blocks = [every_second("attention"), every_second("feed_forward"), every_second("attention", "feed_forward")]
-        return [[], *halves, *blocks, [*halves[0], *halves[1]]]
+        # Without anything, what no part takes: a budget beyond that is refused before the search.
+        return [[], *halves, *blocks, [*halves[0], *halves[1]], list(parts)]

@@ -1,8 +1,10 @@
-"""How far `latadj prune` has come, written down so that a kill at any moment loses no more than one candidate.
+"""How far `latadj prune` has come, written down so that a kill loses little.
 
-The choice of hard attention, short as it is, starts anew.
+That is one candidate of a search, and of a recovery what came after its last validation. The choice of hard attention,
+short as it is, starts anew.
 """
 
+import shutil
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -91,9 +93,8 @@ class PruneState:
 
     def start(self, work: Path) -> None:
         """Write down what does not change any more, and take the leftovers of an earlier run away."""
-        for weights in work.glob("weights-*.safetensors"):
-            weights.unlink()
         (work / "state.json").unlink(missing_ok=True)
+        self.clean(work)
         times = None if self.times is None else asdict(self.times)
         plan = {"settings": self.settings, "parts": [asdict(part) for part in self.parts], "times": times}
         write_json(work / "plan.json", plan)
@@ -114,9 +115,17 @@ class PruneState:
             "models": [asdict(each) for each in self.models],
         }
         write_json(work / "state.json", found)
+        if model is not None:
+            self.clean(work, all_but=self.weights(work))
+
+    @staticmethod
+    def clean(work: Path, all_but: Path | None = None) -> None:
+        """Take away weights and trainings that no state needs any more."""
         for weights in work.glob("weights-*.safetensors"):
-            if weights != self.weights(work):
+            if weights != all_but:
                 weights.unlink()
+        for training in work.glob("recovery-*"):
+            shutil.rmtree(training, ignore_errors=True)
 
     def restore(self, work: Path, model: PreTrainedModel) -> None:
         """Give a model, which has the parts that are left, the weights that were written with the state."""

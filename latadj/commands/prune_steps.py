@@ -51,7 +51,6 @@ def by_accuracy(pruning: Pruning, judge: Judge, confirm: Judge) -> None:
         _restore(pruning)
     if state.hard is not None:
         put_on(subject, state.hard)
-    judged: Verdict | None = None
     while state.steps.step < pruning.config.prune.rounds:
         first, out = state.steps.step == 0, len(state.steps.settled)
         with progress("pruning", len(subject.parts)) as steps:
@@ -65,26 +64,26 @@ def by_accuracy(pruning: Pruning, judge: Judge, confirm: Judge) -> None:
         if first and state.hard is None:
             state.hard = choose_hard(subject, judge)
             state.write(pruning.work)
-        gone, judged = state.steps.removed, judge(subject.ask())
+        gone = state.steps.removed
         log.info("%d of %d parts are out: %s", len(gone), len(subject.parts), ", ".join(gone) or "none")
         if len(gone) == out and not (first and hard_attention_of(subject.session.model)):
             if first:
                 log.warning("nothing could go at prune.tolerance=%g: the model is saved as it was", judge.tolerance)
             break
-        recovered = _recovered(pruning, judge, judged) if subject.epochs(last=True) > 0 else None
-        if recovered is None:
+        if subject.epochs(last=True) == 0 or not _recovered(pruning, judge):
             break
-        judged = recovered
         state.steps.step, state.steps.orders = state.steps.step + 1, {}
         state.write(pruning.work, subject.session.model)
-    judged, recovered_once = judged or judge(subject.ask()), state.steps.step > 0
+    # Asked once more, of the model as it is saved: what an undone recovery chose on these texts goes with it.
+    judged, recovered_once = judge(subject.ask()), state.steps.step > 0
     state.models.append(save_pruned(subject, pruning.clock, confirm, judged, budget=None, recovered=recovered_once))
     state.write(pruning.work)
 
 
-def _recovered(pruning: Pruning, judge: Judge, before: Verdict) -> Verdict | None:
-    """What is said of the model after a recovery; None where it was no gain, and is undone."""
+def _recovered(pruning: Pruning, judge: Judge) -> bool:
+    """Let the model recover; where that was no gain, it is undone."""
     subject, model = pruning.subject, pruning.subject.session.model
+    before = judge(subject.ask())
     weights = copy.deepcopy(model.state_dict())
     subject.recover(pruning.state.steps.step + 1, last=True)
     after = judge(subject.ask())
@@ -97,7 +96,7 @@ def _recovered(pruning: Pruning, judge: Judge, before: Verdict) -> Verdict | Non
     )
     if not gain:
         model.load_state_dict(weights)
-    return after if gain else None
+    return gain
 
 
 def _restore(pruning: Pruning) -> None:

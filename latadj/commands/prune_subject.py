@@ -1,6 +1,5 @@
 """The real model of `latadj prune`: judged on validation text, cut in its weights, taught by its full self."""
 
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -103,22 +102,21 @@ class PruneSubject:
         config = session.config
         assert isinstance(config, PruneConfig)
 
-        def exam(part: Dataset) -> Exam:
-            encoded = session.encoded(part)
-            some = config.prune.examples or min(EXAMPLES, enough([len(ids) for ids in encoded["input_ids"]]))
-            return Exam(
-                session.kind,
-                session.tokenizer,
-                part,
-                encoded,
-                outputs=session.outputs,
-                device=session.device,
-                autocast=session.training_dtype,
-                some=some,
-                seed=config.seed,
-            )
+        def exam(part: Dataset, encoded: Dataset, **options: Any) -> Exam:
+            given = (session.kind, session.tokenizer, part, encoded)
+            return Exam(*given, outputs=session.outputs, device=session.device, **options)
 
-        return cls(session, examples, exam(examples.judging), exam(examples.confirming), work)
+        judging, confirming = (session.encoded(part) for part in (examples.judging, examples.confirming))
+        some = config.prune.examples or min(EXAMPLES, enough([len(ids) for ids in judging["input_ids"]]))
+        quick = {"autocast": session.training_dtype, "some": some, "seed": config.seed}
+        return cls(
+            session,
+            examples,
+            exam(examples.judging, judging, **quick),
+            # What confirms chooses nothing, and says of a model what it is as it is saved.
+            exam(examples.confirming, confirming, settles=False),
+            work,
+        )
 
     @property
     def config(self) -> PruneConfig:
@@ -178,8 +176,8 @@ class PruneSubject:
 
     def _loss(self, batch: Batch) -> Tensor:
         """The task loss of a batch, a scalar."""
-        session, inputs, autocast = self.session, dict(batch), self.session.training_dtype
-        targets = {name: inputs.pop(name) for name in session.outputs.targets}
+        session, autocast = self.session, self.session.training_dtype
+        inputs, targets = session.outputs.apart(batch)
         with torch.autocast(session.device.type, dtype=autocast, enabled=autocast is not None):
             said = session.outputs(session.model, inputs)
         return session.outputs.loss(said.float(), targets)
@@ -223,7 +221,6 @@ class PruneSubject:
         self.judging.forget()
         loss = DistilledLoss(outputs, task_weight=stage.task_weight, distill_weight=stage.distill_weight)
         drop_attention(session, stage)
-        folder = self.work / f"recovery-{step}"
         fit(
             session.model,
             session.tokenizer,
@@ -235,7 +232,7 @@ class PruneSubject:
                 autocast=session.training_dtype,
             ),
             name=f"recovery {step}",
-            folder=folder,
+            folder=self.work / f"recovery-{step}",
             config=stage,
             seed=config.seed + step,
             bf16=trains_in_bf16(config.device, session.device),
@@ -243,4 +240,3 @@ class PruneSubject:
             resume=config.resume,
         )
         session.model.eval()
-        shutil.rmtree(folder, ignore_errors=True)

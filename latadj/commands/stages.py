@@ -23,10 +23,14 @@ from latadj.weights import fingerprint
 def training_rows(session: Session, stage: StageConfig) -> Dataset:
     """The encoded training split, no more of it than the stage has steps for."""
     train = session.encoded(session.splits.train, replace(session.config.task, **stage.cuts()))
+    return _no_more_than_needed(train, session, stage)
+
+
+def _no_more_than_needed(rows: Dataset, session: Session, stage: StageConfig) -> Dataset:
     if stage.max_steps is None:
-        return train
+        return rows
     most = stage.max_steps * stage.accumulate * stage.batch_size
-    return train.shuffle(seed=session.config.seed).select(range(min(most, len(train))))
+    return rows.shuffle(seed=session.config.seed).select(range(min(most, len(rows))))
 
 
 def teacher(session: Session) -> PreTrainedModel:
@@ -72,6 +76,7 @@ def taught_rows(session: Session, stage: TaughtConfig) -> Dataset:
     if session.prompts is None:
         special = session.tokenizer.all_special_ids
         train = with_thinned(train, stage.thinned, special=special, seed=session.config.seed)
+        train = _no_more_than_needed(train, session, stage)
     answers = predict(teacher(session), session.tokenizer, train, outputs=session.outputs.raw(), autocast=autocast)
     return train.add_column(TEACHER, [answer.tolist() for answer in answers])
 

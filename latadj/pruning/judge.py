@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from latadj.measure.intervals import score
 
@@ -31,7 +30,7 @@ class Verdict:
     """How a model's answers compare with the full model's.
 
     difference : its metric minus the full model's, positive = better, with the interval at the judge's confidence
-    loss_rise : its mean loss minus the full model's, positive = worse, with the interval at the judge's confidence
+    loss_rise : its mean loss minus the full model's, positive = worse
     passes : whether the model is good enough, see :class:`Judge`
     """
 
@@ -40,7 +39,6 @@ class Verdict:
     difference: float
     difference_ci: tuple[float, float]
     loss_rise: float
-    loss_rise_ci: tuple[float, float]
     passes: bool
 
 
@@ -63,7 +61,7 @@ class Judge:
     references : what is right for each example
     full : what the full model said
     tolerance : of the metric, as a fraction of 1
-    confidence : of all intervals, such as 0.9, which :meth:`clearly_worse` goes by
+    confidence : of the intervals, such as 0.9, which :meth:`clearly_worse` goes by
     loss_rise : share of the full model's loss by which the loss may rise at tolerance 0
     seed : of the bootstrap
     """
@@ -91,15 +89,13 @@ class Judge:
             self.metric, answers.predictions, self.full.predictions, self.references, self.seed, self.confidence
         )
         low, high = found.drop_ci
-        rises = answers.losses - self.full.losses
-        rise = float(rises.mean())
+        rise = float((answers.losses - self.full.losses).mean())
         return Verdict(
             metric=found.metric,
             loss=answers.loss,
             difference=0.0 - found.drop,
             difference_ci=(0.0 - high, 0.0 - low),
             loss_rise=rise,
-            loss_rise_ci=_mean_interval(rises, self.confidence),
             # A drop of exactly the tolerance is allowed, however floats round it.
             passes=found.drop <= self.tolerance + 1e-9 and rise <= self.allowed + 1e-9,
         )
@@ -107,13 +103,3 @@ class Judge:
     def clearly_worse(self, verdict: Verdict) -> bool:
         """Whether chance does not explain that a model's metric is more than the tolerance below the full model's."""
         return verdict.difference_ci[1] < -self.tolerance - 1e-9
-
-
-def _mean_interval(values: np.ndarray, confidence: float) -> tuple[float, float]:
-    """Interval of a mean over independent values."""
-    mean = float(values.mean())
-    error = float(values.std(ddof=1)) / len(values) ** 0.5 if len(values) > 1 else 0.0
-    if error == 0.0:
-        return mean, mean
-    low, high = stats.t.interval(confidence, len(values) - 1, loc=mean, scale=error)
-    return float(low), float(high)

@@ -10,7 +10,6 @@ from transformers import PreTrainedModel
 from latadj.elimination.structure import Left
 from latadj.pruning.surgery import lefts_of
 
-KINDS = ("attention", "feed_forward", "head", "neurons")
 _BLOCKS = {"attention": "attention", "feed_forward": "feed-forward"}
 
 

@@ -57,7 +57,7 @@ class TaskLoss:
         self.outputs = outputs
 
     def __call__(self, model: Any, batch: Batch) -> Tensor:
-        batch, targets = _apart(batch, self.outputs)
+        batch, targets = self.outputs.apart(batch)
         return self.outputs.loss(self.outputs(model, batch).float(), targets)
 
 
@@ -71,7 +71,7 @@ class DistilledLoss:
         self.outputs, self.task_weight, self.distill_weight = outputs, task_weight, distill_weight
 
     def __call__(self, model: Any, batch: Batch) -> Tensor:
-        batch, targets = _apart(batch, self.outputs)
+        batch, targets = self.outputs.apart(batch)
         wanted, places = batch.pop(TEACHER), batch.pop(ASKED, None)
         task, divergence = self.terms(self.outputs(model, batch).float(), targets, wanted, places)
         return task + divergence
@@ -96,7 +96,7 @@ class AdjustableLoss(AlongDial):
         self.each = DistilledLoss(outputs, task_weight=config.task_weight, distill_weight=config.distill_weight)
 
     def __call__(self, model: Any, batch: Batch) -> Tensor:
-        batch, targets = _apart(batch, self.outputs)
+        batch, targets = self.outputs.apart(batch)
         wanted, places = batch.pop(TEACHER), batch.pop(ASKED, None)
         inner = model.module if hasattr(model, "module") else model
         total = torch.zeros((), device=inner.device)
@@ -106,9 +106,3 @@ class AdjustableLoss(AlongDial):
             task, divergence = self.each.terms(found, targets, wanted, places)
             total = total + task + divergence
         return total
-
-
-def _apart(batch: Batch, outputs: Outputs) -> tuple[Batch, Batch]:
-    """The model's inputs, and what the loss compares with."""
-    inputs = dict(batch)
-    return inputs, {name: inputs.pop(name) for name in outputs.targets}

@@ -118,6 +118,18 @@ def test_candidates_of_a_pruning_that_made_none_of_the_models_are_left_out(root,
     assert candidates_of(result, [root / "out" / "plain", root / "out" / "pruned"]) == compared["candidates"]
 
 
+def test_a_model_of_another_fine_tuning_is_warned_about(root, compared, tmp_path, caplog):
+    warning = "of another fine-tuning than plain"
+    assert warning not in (root / "out" / "sweep" / "sweep.log").read_text()
+    out = shutil.copytree(root / "out", tmp_path / "out")
+    sidecar = json.loads((out / "pruned" / "latadj.json").read_text())
+    sidecar["notes"]["run"] = "another"
+    (out / "pruned" / "latadj.json").write_text(json.dumps(sidecar))
+    options = ["experiment=axformer", "compare.memory=false", "compare.precisions=[fp32]", "measure.batches=0"]
+    run("sweep", *toy.overrides(root), *options, f"folder={out}")
+    assert f"pruned: {warning}" in caplog.text
+
+
 def test_the_plain_model_is_what_all_count_from(compared):
     plain, low = compared["models"][:2]
     assert (plain["drop"], plain["drop_ci"]) == (0, [0, 0])

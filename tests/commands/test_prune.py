@@ -8,7 +8,7 @@ import pytest
 import torch
 import toy
 from calling import run
-from cutting import QUICK, killed, killed_in, pruned, same, same_weights, write_plain
+from cutting import QUICK, KilledError, killed, killed_in, pruned, same, same_weights, write_plain
 
 import latadj
 from latadj import checkpoint
@@ -17,6 +17,7 @@ from latadj.pruning import structure_of
 from latadj.pruning.size import parameters
 from latadj.sidecar import read_sidecar
 from latadj.tasks.encode import pad
+from latadj.training import fit
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +41,12 @@ def test_prune_json_holds_what_it_promises(accurate):
     assert model["judged"]["examples"] + model["confirmed"]["examples"] > 100
     assert accurate["environment"]["packages"]["torch"] == torch.__version__
     assert accurate["config"]["prune"]["groups"] == 2
+
+
+def test_it_is_said_in_which_precision_models_were_judged_and_confirmed(root, accurate, tmp_path):
+    assert accurate["environment"]["precision"] == "fp32"
+    found = pruned(root, tmp_path, "device.train_precision=bf16", "prune.recover_epochs=0")
+    assert found["environment"]["precision"] == "bf16 autocast, fp32"
 
 
 def test_no_removal_takes_the_metric_below_the_full_models(accurate):
@@ -174,6 +181,28 @@ def test_a_run_killed_after_its_last_recovery_does_not_search_again(root, tmp_pa
     assert same(pruned(root, tmp_path / "out", "resume=true"), accurate)
 
 
+@pytest.mark.parametrize("objective", [[], ["prune.objective=size", "prune.budget=0.6"]], ids=["accuracy", "size"])
+def test_a_run_killed_after_a_recovery_does_not_train_it_again(root, tmp_path, monkeypatch, objective):
+    options = [*objective, "prune.recover_epochs=1"]
+    undisturbed = pruned(root, tmp_path / "undisturbed", *options)
+    recover, learned = PruneSubject.recover, []
+
+    def recover_and_be_killed(subject, step, *, last):
+        recover(subject, step, last=last)
+        if last:
+            raise KilledError
+
+    with monkeypatch.context() as patch, pytest.raises(KilledError):
+        patch.setattr(PruneSubject, "recover", recover_and_be_killed)
+        pruned(root, tmp_path / "out", *options)
+    with monkeypatch.context() as patch:
+        patch.setattr(fit.LatadjTrainer, "training_step", lambda *_: learned.append(1))
+        found = pruned(root, tmp_path / "out", *options, "resume=true")
+    assert not learned
+    assert same(found, undisturbed)
+    assert not list((tmp_path / "out" / "prune").glob("recovery-*"))
+
+
 def test_a_model_that_other_texts_find_much_worse_is_warned_about(root, tmp_path, accurate):
     ruin = ["prune.objective=size", "prune.budget=0.1", "prune.recover_epochs=0", "prune.step_epochs=0"]
     (model,) = pruned(root, tmp_path, *ruin)["frontier"]
@@ -306,6 +335,7 @@ def test_a_run_goes_on_with_the_same_settings_only(root, accurate):
             "device.precision=auto: prune.objective=speed goes by one clock",
         ),
         (["recover.max_steps=0"], "recover.max_steps=0: expected at least 1"),
+        (["recover.epochs=-1"], "recover.epochs=-1.0: expected 0 or more"),
         (["recover.attention_dropout=1"], "recover.attention_dropout=1.0: expected a share from 0 to 1, or null"),
         (["recover.thinned=-1"], "recover.thinned=-1: expected 0 or more"),
         (["recover.warmup=5"], "recover.warmup=5.0: expected a share of the steps, from 0 to 1"),
@@ -337,6 +367,13 @@ def test_a_pruned_model_is_not_pruned_again(root, accurate, tmp_path):
     assert "is pruned already" in result.stderr
     assert result.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_random_weights_are_no_pruned_model(root, accurate, tmp_path):
+    source = [f"model.path={root / 'accurate' / 'pruned'}", f"folder={tmp_path / 'out'}", "length=[8]"]
+    message = run("bench", "model=minilm", *source, expect=2).stderr
+    assert "this model is pruned, and one with random weights is whole: name the full model" in message
+    assert not (tmp_path / "out").exists()
 
 
 def test_only_the_layers_that_are_named_lose_parts(root, tmp_path):

@@ -80,6 +80,22 @@ def test_the_times_of_one_device_are_none_of_anothers(root, slower, tmp_path, mo
     assert "was started with other settings (device)" in result.stderr
 
 
+def test_a_pass_without_anything_is_timed_too_so_that_no_budget_is_beyond_it(root, tmp_path, monkeypatch):
+    measured = []
+
+    def speedup(clock):
+        structured = Structured.of(clock.session.model, clock.subject.judging.lengths)
+        measured.append(structured.attention_blocks + structured.feed_forward_blocks)
+        clock.served()(**clock.batches[0])
+        return Interval(*[1 / TIMES.time(structured)] * 3)
+
+    monkeypatch.setattr(Clock, "speedup", speedup)
+    result = pruned(root, tmp_path, *SPEED, "prune.budget=[1.5,40]", expect=2)
+    assert 0 in measured
+    assert "prune.budget=40: without any layer this model would be 10.0 times as fast here" in result.stderr
+    assert not (tmp_path / "prune").exists()
+
+
 def test_a_clock_that_takes_back_what_another_said_is_warned_about(root, slower, tmp_path, monkeypatch):
     monkeypatch.setattr(TimePurse, "met", lambda purse, budget: True)
     monkeypatch.setattr(Clock, "speedup", lambda clock: Interval(1.3, 1.2, 1.4))
