@@ -104,7 +104,8 @@ reproduce-axformer: $(READY) ## Prune the built-in default and give it a dial, a
 	$(BIN)/latadj prune $(AX)/hard checkpoint=$(AXFORMER)/plain resume=true $(HARD)
 	$(BIN)/latadj prune $(AX)/small checkpoint=$(AXFORMER)/plain resume=true $(SMALL)
 	$(BIN)/latadj prune $(AX)/fast checkpoint=$(AXFORMER)/plain resume=true $(FAST)
-	$(BIN)/latadj finetune $(AX)/pruned-dial model.path=$(AXFORMER)/pruned resume=true plain.epochs=0
+	$(BIN)/latadj finetune $(AX)/pruned-dial model.path=$(AXFORMER)/pruned resume=true plain.epochs=0 \
+	  adjust.teacher=$(AXFORMER)/plain
 	$(call DIALLED,$(AX)/pruned-dial)
 	$(BIN)/latadj sweep $(AX) experiment=axformer $(call ROW,hard,hard/pruned) $(call ROW,small,small/pruned-0.5) \
 	  $(call ROW,smaller,small/pruned-0.31) $(call ROW,fast,fast/pruned-1.8) $(call ROW,faster,fast/pruned-2.5)

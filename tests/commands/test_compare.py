@@ -42,7 +42,7 @@ def root(tmp_path_factory):
     )
     run("prune", *common, *PRUNE, "prune.tolerance=0.02", "task.split={train:0.7,validation:0.3}")
     again = [*common, f"model.path={out / 'pruned'}", f"folder={out / 'pruned-dial'}"]
-    run("finetune", *again, *LEARN, "plain.epochs=0", "adjust.epochs=1")
+    run("finetune", *again, *LEARN, "plain.epochs=0", "adjust.epochs=1", f"adjust.teacher={out / 'plain'}")
     run("calibrate", *again, *DIAL)
     return root
 
@@ -237,7 +237,8 @@ def test_a_missing_model_names_what_makes_it(root, tmp_path):
     shutil.copytree(root / "out" / "pruned", out / "pruned")
     shutil.copytree(root / "out" / "checkpoint", out / "checkpoint")
     message = run("sweep", *given, expect=2).stderr
-    assert f"`latadj finetune model.path={out}/pruned folder={out}/pruned-dial plain.epochs=0`" in message
+    made = f"model.path={out}/pruned folder={out}/pruned-dial plain.epochs=0 adjust.teacher={out}/plain"
+    assert f"`latadj finetune {made}`" in message
 
 
 @pytest.mark.parametrize(
