@@ -62,8 +62,8 @@ class Exam:
     """Examples of one task.
 
     A search asks many models that differ in one layer and those above it. Told which (``changed``), an exam keeps
-    what enters that layer, and runs no layer below it again: a model is then asked in about half the time, to the same
-    bit.
+    what enters that layer, and runs no layer below it again, to the same bit. Four trials in each of six layers, the
+    first of which runs whole, then took 0.69 of the time (0.57 to 0.80).
 
     Parameters
     ----------
