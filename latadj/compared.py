@@ -7,9 +7,10 @@ from pathlib import Path
 
 from latadj.checks import PRECISIONS, parse_speedups
 from latadj.config import SweepConfig
+from latadj.dial_checks import check_protection
 from latadj.elimination.profile import Dial
 from latadj.files import read_json, recover_folder
-from latadj.sidecar import Sidecar, check, check_protection
+from latadj.sidecar import Sidecar, check
 
 log = logging.getLogger("latadj")
 

@@ -24,11 +24,11 @@ from latadj.config import (
     RunConfig,
     SweepConfig,
 )
+from latadj.dial_checks import dial_to_explain, dial_to_generate, require_dial, uses_pretrained
 from latadj.files import check_replaceable
 from latadj.glue_stages import opened
 from latadj.prunable import check_to_prune
 from latadj.sidecar import check as check_checkpoint
-from latadj.sidecar import dial_to_explain, dial_to_generate, require_dial, uses_pretrained
 from latadj.streams.plan import check_plan
 from latadj.teachers import check_teacher, teacher_of
 

@@ -20,6 +20,7 @@ from latadj.calibration import (
 from latadj.commands.session import Session, as_dict, open_checkpoint, open_pretrained
 from latadj.config import CalibrateConfig
 from latadj.device import place
+from latadj.dial_checks import check_protection, uses_pretrained
 from latadj.elimination.attach import attach, attached
 from latadj.elimination.lower import lower
 from latadj.elimination.profile import Dial
@@ -40,9 +41,7 @@ from latadj.sidecar import (
     Purpose,
     Serving,
     check,
-    check_protection,
     read_sidecar,
-    uses_pretrained,
     write_sidecar,
 )
 

@@ -16,6 +16,7 @@ from latadj.commands import evaluate_generation
 from latadj.commands.dialled import serve
 from latadj.commands.session import Session, as_dict, open_checkpoint
 from latadj.config import EvalConfig
+from latadj.dial_checks import require_dial
 from latadj.elimination.attach import at_speedup, dial_of, set_speedup
 from latadj.elimination.lower import route_of
 from latadj.files import whole_file, write_json
@@ -26,7 +27,6 @@ from latadj.measure.quiet import Watch
 from latadj.predict import predict
 from latadj.report.console import console, progress
 from latadj.report.regions import print_regions
-from latadj.sidecar import require_dial
 from latadj.surviving import survivors_by_region
 from latadj.tasks.encode import Batch, bucketed_batches, pad, rows_of
 

@@ -13,6 +13,7 @@ from latadj import checkpoint, device
 from latadj.checks import one_speedup
 from latadj.commands.session import as_dict
 from latadj.config import ExplainConfig
+from latadj.dial_checks import GENERATES, dial_to_explain
 from latadj.elimination.attach import dial_of
 from latadj.elimination.lower import route_of
 from latadj.elimination.profile import Dial
@@ -25,7 +26,7 @@ from latadj.report.explain import print_explanation
 from latadj.report.explain_page import explain_page
 from latadj.report.reading import Explanation
 from latadj.serving import make_ready
-from latadj.sidecar import GENERATES, Sidecar, dial_to_explain
+from latadj.sidecar import Sidecar
 from latadj.tasks.encode import context_of
 
 log = logging.getLogger("latadj")

@@ -13,6 +13,7 @@ from latadj import checkpoint, device
 from latadj.checks import one_speedup
 from latadj.commands.session import as_dict
 from latadj.config import GenerateConfig
+from latadj.dial_checks import dial_to_generate
 from latadj.elimination.attach import attach, is_attached, set_speedup
 from latadj.elimination.lower import route_of
 from latadj.files import write_json
@@ -21,7 +22,7 @@ from latadj.measure.generation import cached_lengths
 from latadj.report.console import console
 from latadj.report.stream import ConsoleStreamer
 from latadj.serving import make_ready
-from latadj.sidecar import Sidecar, dial_to_generate
+from latadj.sidecar import Sidecar
 
 
 @dataclass

@@ -10,10 +10,10 @@ from datasets import Dataset
 from latadj.commands.dialled import serve
 from latadj.commands.session import open_checkpoint
 from latadj.config import SweepConfig, TaskConfig
+from latadj.dial_checks import require_dial
 from latadj.elimination.attach import at_speedup, dial_of
 from latadj.files import whole_file
 from latadj.predict import predict
-from latadj.sidecar import require_dial
 from latadj.tasks.answers import predictions_of
 from latadj.tasks.glue import GLUE, submission_text
 from latadj.tasks.glue_tests import official_file, read_test

@@ -17,6 +17,7 @@ from latadj.commands.kept import Kept
 from latadj.commands.session import Session, as_dict, open_checkpoint
 from latadj.commands.timing import batches_to_time, in_turns
 from latadj.config import SweepConfig
+from latadj.dial_checks import require_dial
 from latadj.elimination.attach import at_speedup, dial_of
 from latadj.elimination.cost import flops_speedup, schedule
 from latadj.elimination.lower import route_of
@@ -32,7 +33,6 @@ from latadj.report.generation import GenerationSweep
 from latadj.report.plots import plot_sweep
 from latadj.report.result import CONTROLS, OWN, Measured, Row, Sweep
 from latadj.report.tables import csv_text, markdown, print_sweep
-from latadj.sidecar import require_dial
 from latadj.tasks.encode import Batch, protected_counts, rows_of
 
 log = logging.getLogger("latadj")
