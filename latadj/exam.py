@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,7 +58,7 @@ class _Said:
 
 
 class Exam:
-    """Examples of one task.
+    """Examples of one task, which models with elimination attached are asked about.
 
     A search asks many models that differ in one layer and those above it. Told which (``changed``), an exam keeps
     what enters that layer, and runs no layer below it again, to the same bit. Four trials in each of six layers, the
@@ -118,8 +117,9 @@ class Exam:
 
         Parameters
         ----------
-        changed : the lowest layer, counted from 0, in which the model, which has elimination attached, may differ from
-            the one asked before; None: it may differ anywhere
+        model : with elimination attached
+        changed : the lowest layer, counted from 0, in which the model may differ from the one asked before; None: it
+            may differ anywhere
         """
         answers: dict[int, Any] = {}
         losses = np.zeros(len(self.encoded))
@@ -168,7 +168,9 @@ class Exam:
                     elif each.entry is None or each.entry.layer != changed:
                         each.entry = Entry(changed)
                     inputs, targets = self.outputs.apart(each.batch)
-                    with starting_at(model, each.entry) if each.entry else nullcontext():
+                    # A pass without an entry may be transformers' own, which rounds otherwise in bf16: models would
+                    # be compared by more than what they lack. So one that nobody keeps stands in for it.
+                    with starting_at(model, each.entry or Entry(0)):
                         said = self.outputs(model, inputs).float()
                     found.append(_Said(each.index, said, targets, each.where))
                     if each.entry is not None and each.entry.hidden is not None:

@@ -2,7 +2,9 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import tagging
 import torch
 import toy
 from torch.nn import functional
@@ -16,11 +18,19 @@ from latadj.pruning import Part, without
 
 
 @pytest.fixture
-def deep(tmp_path):
-    """The toy project with a model of several layers, attached as it is where it is pruned."""
-    toy.write_model(tmp_path / "model", layers=3)
-    toy.write_task(tmp_path / "data", 64)
-    found = prepare(typed("finetune", compose("finetune", toy.overrides(tmp_path))))
+def session(session):
+    """The toy project, its model attached as it is where it is pruned."""
+    attach(session.model)
+    return session
+
+
+@pytest.fixture(params=[toy, tagging], ids=["classifier", "tagger"])
+def deep(tmp_path, request):
+    """The same of several layers, for two kinds of task."""
+    project = request.param
+    project.write_model(tmp_path / "model", layers=3)
+    project.write_task(tmp_path / "data", 64)
+    found = prepare(typed("finetune", compose("finetune", project.overrides(tmp_path))))
     attach(found.model)
     return found
 
@@ -81,16 +91,17 @@ def test_only_an_exam_that_may_settles_what_a_task_leaves_open(session, settles)
     assert bool(chosen) == settles
 
 
-def test_an_exam_that_is_told_which_layer_changed_says_the_same_and_runs_no_layer_below(deep):
-    exam, model, ran = exam_of(deep), deep.model, runs_of_the_lowest_layer(deep.model)
+@pytest.mark.parametrize("autocast", [None, torch.bfloat16], ids=["fp32", "bf16"])
+def test_an_exam_that_is_told_which_layer_changed_says_the_same_and_runs_no_layer_below(deep, autocast):
+    exam, model, ran = exam_of(deep, autocast=autocast), deep.model, runs_of_the_lowest_layer(deep.model)
     for part in (Part("attention", 1), Part("feed_forward", 1), Part("attention", 2), Part("feed_forward", 0)):
         with without(model, [part]):
-            whole = exam_of(deep).sit(model)
+            whole = exam_of(deep, autocast=autocast).sit(model)
             exam.sit(model, changed=part.layer)
             ran.clear()
             again = exam.sit(model, changed=part.layer)
         assert (again.losses == whole.losses).all()
-        assert (again.predictions == whole.predictions).all()
+        assert all(np.array_equal(*pair) for pair in zip(again.predictions, whole.predictions, strict=True))
         assert bool(ran) == (part.layer == 0)
 
 

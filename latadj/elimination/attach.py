@@ -253,14 +253,14 @@ def protecting(model: PreTrainedModel, protect: Tensor | None) -> Iterator[PreTr
 
 
 @contextmanager
-def starting_at(model: PreTrainedModel, entry: Entry | None) -> Iterator[PreTrainedModel]:
+def starting_at(model: PreTrainedModel, entry: Entry) -> Iterator[PreTrainedModel]:
     """Note what enters a layer, or start a pass with what was noted, inside a ``with`` block, for this thread alone.
 
     For one batch without elimination, asked again after upper layers were changed.
 
     Parameters
     ----------
-    entry : of this very batch; None runs all layers
+    entry : of this very batch
 
     Raises
     ------
@@ -269,7 +269,7 @@ def starting_at(model: PreTrainedModel, entry: Entry | None) -> Iterator[PreTrai
     """
     elimination = attached(model)
     setting = elimination.setting()
-    if entry is not None and setting.profile.eliminates:
+    if setting.profile.eliminates:
         raise ValueError("a pass that eliminates starts with the first layer: who is alive is decided on its way")
     with _setting(elimination, replace(setting, manner=replace(setting.manner, entry=entry))):
         yield model

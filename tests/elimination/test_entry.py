@@ -32,34 +32,36 @@ def refusing(layers):
             hook.remove()
 
 
-def said(case, model, batch):
-    with torch.inference_mode():
+def said(case, model, batch, bf16=False):
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
         return case.outputs(model, batch)
 
 
+@pytest.mark.parametrize("bf16", [False, True], ids=["fp32", "bf16"])
 @pytest.mark.parametrize("hard", [False, True], ids=["soft", "hard"])
-def test_a_later_pass_is_the_whole_pass_to_the_bit_without_running_the_layers_below(case, hard):
+def test_a_later_pass_is_the_whole_pass_to_the_bit_without_running_the_layers_below(case, hard, bf16):
     model, batch, entry = attach(case.make()), case.batch(LENGTHS), Entry(LAYER)
     if hard:
         set_hard_attention(model, HardAttention.soft(4).at(1, 3).at(3, 3))
     with starting_at(model, entry):
-        first = said(case, model, batch)
+        first = said(case, model, batch, bf16)
     with without(model, ABOVE[:1]), starting_at(model, Entry(0)):
-        whole = said(case, model, batch)
+        whole = said(case, model, batch, bf16)
     # T5's first layer holds the bias of all, which every pass asks for.
     below = [layer for layer in layers_of(model)[:LAYER] if case.family != "t5" or layer is not layers_of(model)[0]]
     with without(model, ABOVE[:1]), refusing(below), starting_at(model, entry):
-        again = said(case, model, batch)
+        again = said(case, model, batch, bf16)
     assert all(torch.equal(*pair) for pair in zip(again, whole, strict=True))
     assert not all(torch.equal(*pair) for pair in zip(again, first, strict=True))
 
 
-def test_the_first_pass_is_one_without_an_entry(classifier):
-    model, batch = attach(classifier.make()), classifier.batch(LENGTHS)
-    plain = said(classifier, model, batch)
+def test_the_first_pass_is_one_without_an_entry(case):
+    model, batch = attach(case.make()), case.batch(LENGTHS)
+    plain = said(case, model, batch)
     with starting_at(model, Entry(LAYER)):
-        noted = said(classifier, model, batch)
-    assert all(torch.equal(*pair) for pair in zip(noted, plain, strict=True))
+        noted = said(case, model, batch)
+    for pair in zip(noted, plain, strict=True):
+        torch.testing.assert_close(*pair, rtol=0, atol=1e-5)
 
 
 def test_a_pass_that_eliminates_starts_with_the_first_layer():
