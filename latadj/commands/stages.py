@@ -1,6 +1,7 @@
 """What stages of training have in common, whichever command they belong to."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -29,7 +30,9 @@ def training_rows(session: Session, stage: StageConfig) -> Dataset:
 def _no_more_than_needed(rows: Dataset, session: Session, stage: StageConfig) -> Dataset:
     if stage.max_steps is None:
         return rows
-    most = stage.max_steps * stage.accumulate * stage.batch_size
+    # A stage of a quarter of an epoch sees a quarter of its rows.
+    seen = min(stage.epochs, 1) or 1
+    most = math.ceil(stage.max_steps * stage.accumulate * stage.batch_size / seen)
     return rows.shuffle(seed=session.config.seed).select(range(min(most, len(rows))))
 
 

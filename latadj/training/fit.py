@@ -18,6 +18,7 @@ from transformers import (
     ProgressCallback,
     Trainer,
     TrainerControl,
+    TrainerState,
     TrainingArguments,
 )
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
@@ -32,6 +33,8 @@ from latadj.training.progress import ShownSteps
 
 log = logging.getLogger("latadj")
 BEST = "score"
+# Name of the file that Trainer writes last in a checkpoint.
+STATE = "trainer_state.json"
 
 
 class LatadjTrainer(Trainer):
@@ -179,7 +182,11 @@ def fit(
     with _own_forward(model):
         try:
             with readable_disk_errors(folder):
-                trainer.train(resume_from_checkpoint=str(last) if last else None)
+                if last is not None and (ended := _ended(last)):
+                    trainer.state = ended
+                    trainer._load_best_model()
+                else:
+                    trainer.train(resume_from_checkpoint=str(last) if last else None)
         finally:
             shown.close()
         if mean:
@@ -190,6 +197,17 @@ def fit(
             if entry["step"] == trainer.state.best_global_step and f"eval_{BEST}" in entry:
                 return {name: value for name, value in entry.items() if name.startswith("eval_")}
         return trainer.evaluate()
+
+
+def _ended(last: Path) -> TrainerState | None:
+    """The state of a training that ended with a checkpoint; None if there is more of it.
+
+    Trainer itself would go on with one that ended early for lack of gains: it forgets that as it begins.
+    """
+    state = TrainerState.load_from_json(str(last / STATE))
+    best, control = state.best_model_checkpoint, state.stateful_callbacks.get("TrainerControl", {})
+    ended = control.get("args", {}).get("should_training_stop", False)
+    return state if ended and best is not None and Path(best).is_dir() else None
 
 
 @contextmanager
@@ -229,7 +247,7 @@ def _last_whole_checkpoint(folder: Path, *, averaged: bool = False) -> Path | No
     while found:
         last = found.pop()
         try:
-            read_json(last / "trainer_state.json", "Trainer state", "it is left out")
+            read_json(last / STATE, "Trainer state", "it is left out")
             if averaged and not (last / FILE).is_file():
                 raise ValueError(f"{last}: no mean of the weights")
             return last

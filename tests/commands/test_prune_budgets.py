@@ -8,6 +8,7 @@ from latadj.commands.prune_speed import Clock
 from latadj.measure.clock import Interval
 from latadj.pruning.purses import Structured, TimeModel, TimePurse
 from latadj.pruning.size import parameters
+from latadj.training import fit
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +43,14 @@ def test_shrinking_that_was_killed_goes_on_to_the_same_weights(root, small, tmp_
     assert same(pruned(root, tmp_path / "out", *SIZES, "resume=true"), small)
     assert same_weights(tmp_path / "out" / "pruned-0.4", root / "small" / "pruned-0.4")
     assert not list((tmp_path / "out" / "prune").glob("weights-*"))
+
+
+def test_each_recovery_has_all_the_steps_that_it_may(root, tmp_path, monkeypatch):
+    whole, found = fit.steps_of, []
+    monkeypatch.setattr(fit, "steps_of", lambda *given: found.append(whole(*given)) or found[-1])
+    pruned(root, tmp_path, *SIZES, "recover.max_steps=3", "prune.step_epochs=0.25")
+    assert len(found) > 2
+    assert set(found) == {3}
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from latadj.commands.finetune import prepare
 from latadj.commands.stages import taught_rows
 from latadj.teachers import check_teacher
 from latadj.training.collate import TEACHER
+from latadj.training.fit import steps_of
 
 
 def test_a_teacher_answers_thinned_copies_too(session):
@@ -24,6 +26,14 @@ def test_a_teacher_answers_thinned_copies_too(session):
     assert rows[: len(whole)]["input_ids"] == whole[:]["input_ids"]
     assert sum(rows["length"]) < 2 * sum(whole["length"])
     assert rows[len(whole) :][TEACHER] != whole[TEACHER]
+
+
+@pytest.mark.parametrize("epochs", [0.25, 1.0, 3.0])
+def test_a_stage_has_rows_for_all_its_steps_and_no_more(session, epochs):
+    stage = replace(session.config.adjust, epochs=epochs, max_steps=2, batch_size=4)
+    rows = taught_rows(session, stage)
+    assert steps_of(stage, len(rows)) == 2
+    assert steps_of(replace(stage, epochs=min(epochs, 1), max_steps=None), len(rows)) == 2
 
 
 def test_what_is_fine_tuned_already_learns_at_half_the_rate(session):

@@ -4,14 +4,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from datasets import Dataset
+from fitting import trained
 from safetensors.torch import load_file
 from torch import nn
 
-from latadj.config import StageConfig
 from latadj.training.average import EVERY, FILE, RunningMean
-from latadj.training.fit import fit
-from latadj.training.goal import Goal
 
 
 def model_at(value):
@@ -83,27 +80,6 @@ def test_a_saved_mean_is_gone_on_with(tmp_path):
     for mean in (ours, theirs):
         after(mean, EVERY, start=20)
     assert theirs.mean["weight"].item() == ours.mean["weight"].item() != 0
-
-
-def trained(model, folder, score, **options):
-    rows = Dataset.from_list([{"input_ids": [5, 6, 7], "labels": number % 2, "length": 3} for number in range(64)])
-
-    def collate(rows):
-        return {name: torch.tensor([row[name] for row in rows]) for name in ("input_ids", "labels")}
-
-    fit(
-        model,
-        None,
-        rows,
-        Goal("accuracy", score, collate),
-        name="training",
-        folder=folder,
-        config=StageConfig(batch_size=4, learning_rate=1e-2, average=0.9, **options),
-        seed=0,
-        bf16=False,
-        device=torch.device("cpu"),
-        resume=False,
-    )
 
 
 def test_training_validates_and_keeps_the_mean(tmp_path, model):
