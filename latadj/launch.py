@@ -69,6 +69,17 @@ def choose(key: str, value: str, choices: dict[str, Any]) -> Any:
     return choices.get(value, choices.get("default"))
 
 
+def thinned_copies(kind: str, metric: str, text: Any) -> int:
+    """Copies of each training text with words left out that teach best, where a task says no more than this.
+
+    One where a text has a class of its own, judged by accuracy or F1, as feelings and subjects are: what a few words
+    are gone from is still about the same. None where words are gone from one of two texts that are compared, from a
+    sentence that is to be grammatical (CoLA's Matthews correlation), or from what a number is asked for.
+    """
+    one = isinstance(text, str) or len(text) == 1
+    return int(kind == "classification" and metric in ("accuracy", "f1") and one)
+
+
 def prompt_and_overrides(
     arguments: list[str], file: Path | None, what: str = "prompt", example: str = 'generate "Once upon a time"'
 ) -> tuple[str, list[str]]:
@@ -270,6 +281,7 @@ def _hydra(command: str) -> Iterator[Any]:
 
     OmegaConf.register_new_resolver("package_file", package_file, replace=True)
     OmegaConf.register_new_resolver("choose", choose, replace=True)
+    OmegaConf.register_new_resolver("thinned_copies", thinned_copies, replace=True)
     OmegaConf.register_new_resolver("half", lambda value: value / 2, replace=True)
     before, name = GlobalHydra.instance().hydra, JobRuntime.instance().get("name")
     GlobalHydra.instance().clear()

@@ -45,6 +45,26 @@ def test_every_command_with_a_task_composes_with_its_defaults(command):
     assert config.folder == "outputs/minilm-rotten_tomatoes"
 
 
+@pytest.mark.parametrize(
+    ("options", "copies"),
+    [
+        (["task=rotten_tomatoes"], 1),
+        (["task=text_classification", "task.data_files=x.csv", "task.text=review"], 1),
+        (["task=text_classification", "task.data_files=x.csv", "task.text=[premise,hypothesis]"], 0),
+        (["task=text_regression", "task.data_files=x.csv"], 0),
+        (["task=cola"], 0),
+        (["task=stsb"], 0),
+        (["task=conll2003"], 0),
+        (["task=squad"], 0),
+        (["task=rotten_tomatoes", "STAGE.thinned=3"], 3),
+    ],
+)
+@pytest.mark.parametrize(("command", "stage"), [("finetune", "adjust"), ("prune", "recover")])
+def test_words_are_left_out_of_training_texts_whose_label_survives_that(command, stage, options, copies):
+    given = [option.replace("STAGE", stage) for option in options]
+    assert getattr(typed(command, compose(command, given)), stage).thinned == copies
+
+
 def test_generate_composes_with_a_decoder_and_no_examples():
     config = typed("generate", compose("generate", []))
     assert (config.model.name, config.speedup) == ("smollm2", 1)
