@@ -19,7 +19,7 @@ from latadj.pruning.judge import Answers
 from latadj.tasks.encode import Batch, asked, bucketed
 from latadj.training.collate import Collator
 
-# Loss of a row to which a model answers what is no number: worse than any answer, yet one that can be added up.
+# Loss of a row to which a model answers no number, or none that ends: worse than any answer, yet it can be added up.
 BROKEN = 1e6
 # How far answers may be stretched or shrunk: to a twentieth, or twenty times.
 LOG_SCALE = 3.0
@@ -186,7 +186,7 @@ class Exam:
         def mean(log_scale: float) -> float:
             scale = math.exp(log_scale)
             losses = [len(part.index) * float(self.outputs.loss(part.said * scale, part.targets)) for part in said]
-            return float(np.nan_to_num(losses).sum()) / rows
+            return float(np.nan_to_num(losses, posinf=BROKEN).sum()) / rows
 
         found = optimize.minimize_scalar(
             mean, bounds=(-LOG_SCALE, LOG_SCALE), method="bounded", options={"xatol": 0.01}
@@ -197,9 +197,9 @@ class Exam:
         """The loss of each row, one by one, as each kind of head has its own loss, and all of them are means."""
         said = part.said * scale
         own = [float(self.outputs.loss(said[row : row + 1], _row(part.targets, row))) for row in range(len(said))]
-        broken = said.flatten(1).isnan().any(1).cpu().numpy()
+        broken = (said.isnan() | said.isposinf()).flatten(1).any(1).cpu().numpy()
         # A row without anything to be right about has no loss, which is not to help a broken model.
-        return np.where(broken, BROKEN, np.nan_to_num(own))
+        return np.where(broken, BROKEN, np.nan_to_num(own, posinf=BROKEN))
 
 
 def _row(targets: Batch, row: int) -> Batch:

@@ -37,7 +37,7 @@ def check_to_prune(config: PruneConfig) -> None:
             f"checkpoint {folder} is pruned already, and what is out cannot be judged again: prune the model that it "
             "was made of, such as checkpoint=FOLDER/plain"
         )
-    kept, named = [folder, Path(config.folder)], teacher_of(config)
+    kept, named = [folder, Path(config.folder), Path(config.folder) / "prune"], teacher_of(config)
     if named is not None:
         kept.append(named[1])
     budgets: list[float | None] = [*budgets_of(config)]

@@ -62,10 +62,11 @@ def test_losses_are_those_of_each_row_alone_at_the_scale_that_suits_them_best(se
     assert answers.loss == pytest.approx(float(best.mean()), abs=1e-4)
 
 
-def test_a_model_that_answers_no_number_is_the_worst_of_all(session):
+@pytest.mark.parametrize("broken", [float("nan"), float("inf")])
+def test_a_model_that_answers_no_number_is_the_worst_of_all(session, broken):
     exam = exam_of(session)
     whole = exam.sit(session.model).loss
-    session.model.classifier.weight.data.fill_(float("nan"))
+    session.model.classifier.bias.data.fill_(broken)
     assert exam.sit(session.model).loss == exam.loss(session.model) == BROKEN > whole
 
 

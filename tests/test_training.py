@@ -15,6 +15,7 @@ from latadj.elimination.attach import attach
 from latadj.elimination.cost import LayerShape
 from latadj.elimination.profile import Dial
 from latadj.outputs import Outputs
+from latadj.sidecar import read_sidecar
 from latadj.training.collate import TEACHER
 from latadj.training.fit import _last_whole_checkpoint
 from latadj.training.heads import AdjustableLoss
@@ -76,6 +77,18 @@ def test_a_plain_run_goes_on_with_the_adjustable_stage_however_that_is_set(tmp_p
     for other, changed in (("adjust.epochs=2", "adjust"), ("adjustable=false", "adjustable")):
         result = run("finetune", *options, *cut, other, expect=2)
         assert f"was started with other settings ({changed})" in result.stderr
+
+
+@pytest.mark.parametrize("epochs", [0, 1])
+def test_a_model_names_the_fine_tuning_that_it_comes_from(tmp_path, epochs):
+    toy.write_model(tmp_path / "model", layers=1)
+    toy.write_task(tmp_path / "data", examples=64)
+    options = [*toy.overrides(tmp_path), "adjust.epochs=1"]
+    run("finetune", *options, "plain.epochs=1", "adjustable=false")
+    first, again = tmp_path / "out" / "plain", tmp_path / "again"
+    run("finetune", *options, f"model.path={first}", f"folder={again}", f"plain.epochs={epochs}")
+    same = read_sidecar(again / "checkpoint").origin == read_sidecar(first).origin
+    assert same == (epochs == 0)
 
 
 def test_a_checkpoint_that_was_cut_short_is_left_out(tmp_path):

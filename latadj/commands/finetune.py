@@ -258,7 +258,9 @@ def _sidecar(config: FinetuneConfig, state: State, dial: Dial | None = None) -> 
     source = Path(config.model.path)
     if source.is_dir():
         before = read_sidecar(source)
-        found = {"origin": before.origin, "pruned": before.notes.get("pruned")}
+        # Plain fine-tuning makes another model of what it begins with.
+        origin = None if config.plain.epochs else before.origin
+        found = {"origin": origin, "pruned": before.notes.get("pruned")}
         notes |= {name: value for name, value in found.items() if value}
     return Sidecar.of(config.task, dial, notes)
 

@@ -146,6 +146,6 @@ def _within_reach(pruning: Pruning) -> None:
             )
         if fastest is not None and budget >= fastest:
             raise ValueError(
-                f"prune.budget={budget:g}: without any layer this model would be {fastest:.1f} times as fast here: "
-                "take a speedup below that"
+                f"prune.budget={budget:g}: without any of the layers that can be pruned this model would be "
+                f"{fastest:.1f} times as fast here: take a speedup below that"
             )

@@ -96,14 +96,14 @@ class F1Accuracy(_Metric):
 
 
 class PearsonSpearman(_Metric):
-    """Pearson and Spearman correlation, GLUE's metrics for STS-B; 0 where all predictions are equal."""
+    """Pearson and Spearman correlation, GLUE's metrics for STS-B; 0 where all predictions are equal, or one is none."""
 
     value_type = "float64"
-    summary = "Pearson and Spearman correlation, GLUE's metrics for STS-B; 0 where all predictions are equal"
+    summary = "Pearson and Spearman correlation, GLUE's metrics for STS-B; 0 if all predictions are equal or one is NaN"
 
     @staticmethod
     def scores(predictions: np.ndarray, references: np.ndarray) -> dict[str, float]:
-        if np.ptp(predictions) == 0 or np.ptp(references) == 0:
+        if np.ptp(predictions) == 0 or np.ptp(references) == 0 or not np.isfinite(predictions).all():
             return {"pearson": 0.0, "spearman": 0.0}
         return {
             "pearson": _correlation(predictions, references),

@@ -230,7 +230,7 @@ def test_a_missing_model_names_what_makes_it(root, tmp_path):
     shutil.copytree(root / "out" / "plain", out / "plain")
     given = [*toy.overrides(root), "experiment=axformer", f"folder={out}"]
     message = run("sweep", *given, expect=2).stderr
-    assert f"compare.models.pruned: no model in {out / 'pruned'}; make it with `latadj prune`" in message
+    assert f"compare.models.pruned: no model in {out / 'pruned'}; make it with `latadj prune folder={out}`" in message
     assert "missing too: dial, pruned+dial" in message
     assert message.count("\n") == 1
     assert not (out / "compare").exists()

@@ -283,6 +283,7 @@ def test_a_folder_that_holds_something_else_is_not_replaced(root, tmp_path):
         ([f"output={tmp_path / 'small'}", *size], "small-0.5: this folder holds something else than a model"),
         ([f"output={root / 'out'}"], lost),
         ([f"output={tmp_path}"], lost),
+        ([f"output={tmp_path / 'run' / 'prune'}"], lost),
         ([f"output={teacher}", f"recover.teacher={teacher}"], lost),
     ):
         result = pruned(root, tmp_path / "run", *options, expect=2)
@@ -311,6 +312,8 @@ def test_no_epochs_are_no_recovery_by_either_name(root, tmp_path, monkeypatch, n
 def test_a_run_goes_on_with_the_same_settings_only(root, accurate):
     result = pruned(root, root / "accurate", "resume=true", "prune.tolerance=0.01", expect=2)
     assert "was started with other settings (prune); give the same ones, or start anew" in result.stderr
+    result = pruned(root, root / "accurate", "resume=true", "device.train_precision=bf16", expect=2)
+    assert "was started with other settings (train_precision)" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,12 @@ def test_constant_predictions_score_and_do_not_fail(name):
     assert all(np.isfinite(value) for value in found.values())
 
 
+@pytest.mark.parametrize("broken", [np.nan, np.inf])
+def test_a_model_that_answers_no_number_explains_nothing(broken):
+    found = metric_of("pearson").compute(predictions=[1.0, 2.0, broken], references=[1.0, 2.0, 3.0])
+    assert found == {"pearson": 0.0, "spearman": 0.0}
+
+
 def test_add_batch_and_combine_work_as_users_know_them():
     metric = metric_of("accuracy")
     metric.add_batch(predictions=[1, 0], references=[1, 1])
