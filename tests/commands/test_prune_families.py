@@ -10,6 +10,7 @@ import torch
 import toy
 import words
 from calling import run
+from cutting import killed, same
 from tiny import tiny
 
 import latadj
@@ -100,6 +101,19 @@ def test_a_tagger_keeps_the_metric_it_is_judged_by(tmp_path):
     assert model["judged"]["metric"] >= model["judged"]["full_metric"] > 0.5
     # Sentences judge, not words.
     assert model["judged"]["examples"] + model["confirmed"]["examples"] == 50
+
+
+def test_a_tagger_judged_in_bf16_goes_on_after_a_kill_to_the_same_records(tmp_path, monkeypatch):
+    tagging.write_model(tmp_path / "model", layers=2)
+    tagging.write_task(tmp_path / "data", 200)
+    given = [*tagging.overrides(tmp_path), *QUICK, f"checkpoint={tmp_path / 'model'}", "prune.recover_epochs=0"]
+    given += ["device.train_precision=bf16", "prune.tolerance=0.05", "prune.loss_rise=1"]
+    run("prune", *given, f"folder={tmp_path / 'undisturbed'}")
+    whole = result(tmp_path / "undisturbed")
+    with killed(monkeypatch, lambda state: len(state.steps.removed) == 2):
+        run("prune", *given, f"folder={tmp_path / 'out'}")
+    run("prune", *given, f"folder={tmp_path / 'out'}", "resume=true")
+    assert same(result(tmp_path / "out"), whole)
 
 
 def test_a_reader_is_judged_by_answers_out_of_whole_contexts(tmp_path):

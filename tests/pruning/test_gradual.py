@@ -6,7 +6,6 @@ from faked import Fake
 
 from latadj.pruning.gradual import Steps, choose, shrink
 from latadj.pruning.parts import Part
-from latadj.pruning.search import Candidate
 
 
 class Purse:
@@ -177,20 +176,21 @@ class KilledError(Exception):
     pass
 
 
+@pytest.mark.parametrize("moment", ["decided", "remember"])
 @pytest.mark.parametrize("after", [1, 2, 5])
-def test_what_was_killed_goes_on_to_the_same_end(after):
+def test_what_was_killed_goes_on_to_the_same_end(after, moment):
     whole = shrunk(fake(), [0.7, 0.3])
     steps, written = Steps(), []
 
-    def remember():
+    def write():
         written.append(json.dumps(asdict(steps)))
         if len(written) == after:
             raise KilledError
 
     with pytest.raises(KilledError):
-        shrunk(fake(), [0.7, 0.3], steps, remember=remember)
-    read = json.loads(written[-1])
-    again = Steps(**{**read, "candidates": [Candidate.from_json(record) for record in read["candidates"]]})
+        shrunk(fake(), [0.7, 0.3], steps, **{moment: write})
+    again = Steps.from_json(json.loads(written[-1]))
+    assert (again.under_way is not None) == (moment == "decided")
     model = fake()
     judge, purse = model.judge(), Purse(model)
     model.remove([part for part in model.parts if part.name in again.removed])
