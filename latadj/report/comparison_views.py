@@ -128,6 +128,10 @@ def notes(comparison: Comparison) -> list[str]:
         f"Where several speedups were asked for, the largest that lost at most {comparison.max_drop:g} points on "
         f"{comparison.validation_examples} validation examples was taken, before the test split was read.",
     ]
+    whole = comparison.models[0].parameters
+    if pruned := dict.fromkeys(row.name for row in comparison.models if row.parameters < whole):
+        flattered = ", ".join(pruned)
+        found.append(f"Pruning was judged by some of these examples, so that drops on them flatter {flattered}.")
     beyond = [row.key for row in comparison.models if not row.within]
     if beyond:
         found.append(f"More than that was lost on validation text by {', '.join(beyond)}.")

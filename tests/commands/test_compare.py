@@ -204,6 +204,13 @@ def test_tables_and_picture_come_from_the_same_rows(root, compared):
     assert (folder / "compare.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_table_says_whose_validation_drops_are_flattered(root, compared):
+    flattered = [name for name in dict.fromkeys(row["name"] for row in compared["models"]) if "pruned" in name]
+    line = f"judged by some of these examples, so that drops on them flatter {', '.join(flattered)}."
+    assert flattered
+    assert line in (root / "out" / "compare" / "compare.md").read_text()
+
+
 def test_a_precision_that_the_device_does_not_offer_is_left_out(root, tmp_path, monkeypatch):
     monkeypatch.setattr("latadj.device.computes_bf16", lambda: False)
     models = [f"+compare.models.{name}={{checkpoint:{root / 'out' / name}}}" for name in ("plain", "pruned")]
