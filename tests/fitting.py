@@ -10,7 +10,8 @@ from latadj.training.goal import Goal
 
 def trained(model, folder, score, *, resume=False, **options):
     """What `fit` says of a classifier that it trained on 64 short texts; ``score`` is called with it to validate."""
-    rows = Dataset.from_list([{"input_ids": [5, 6, 7], "labels": number % 2, "length": 3} for number in range(64)])
+    texts = [{"input_ids": [5, 6, 7 + number], "labels": number % 2, "length": 3} for number in range(64)]
+    rows = Dataset.from_list(texts)
 
     def collate(rows):
         return {name: torch.tensor([row[name] for row in rows]) for name in ("input_ids", "labels")}

@@ -5,6 +5,7 @@ import math
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,13 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from latadj.config import StageConfig
 from latadj.elimination.attach import at_speedup
-from latadj.files import read_json, readable_disk_errors
+from latadj.files import read_json, readable_disk_errors, write_json
 from latadj.training.attention import AttentionInFloat32
-from latadj.training.average import FILE, RunningMean
+from latadj.training.average import FILE as MEAN
+from latadj.training.average import RunningMean
 from latadj.training.goal import Goal
+from latadj.training.order import FILE as ORDER
+from latadj.training.order import Drawn, EpochOrder
 from latadj.training.progress import ShownSteps
 
 log = logging.getLogger("latadj")
@@ -44,15 +48,25 @@ class LatadjTrainer(Trainer):
     ----------
     speedups : where the dial stands in turn during validation; all of them together pick the best weights
     mean : of the weights, which is validated in their place
+    order : of the rows in each epoch
     """
 
     def __init__(
-        self, *, goal: Goal, speedups: Sequence[float] = (), mean: RunningMean | None = None, **kwargs: Any
+        self,
+        *,
+        goal: Goal,
+        order: EpochOrder,
+        speedups: Sequence[float] = (),
+        mean: RunningMean | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.goal, self.speedups, self.mean = goal, speedups, mean
+        self.goal, self.speedups, self.mean, self.order = goal, speedups, mean, order
         if goal.loss is not None:
             self.model_accepts_loss_kwargs = False  # our loss is a mean, so accumulated batches have to be averaged
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        return Drawn(super()._get_train_sampler(train_dataset), self.order)
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -157,9 +171,11 @@ def fit(
     if config.gradient_checkpointing:
         _checkpoint_gradients(model, arguments)
     mean = RunningMean(model, config.average) if config.average else None
-    shown = ShownSteps(name)
+    order, shown = EpochOrder(), ShownSteps(name)
+    stops = EarlyStoppingCallback(early_stopping_patience=config.patience)
     trainer = LatadjTrainer(
         goal=goal,
+        order=order,
         speedups=speedups,
         mean=mean,
         model=model,
@@ -168,21 +184,25 @@ def fit(
         eval_dataset=[],  # Trainer wants one; the goal validates on its own
         processing_class=tokenizer,
         data_collator=goal.collate,
-        callbacks=[EarlyStoppingCallback(early_stopping_patience=config.patience), *([mean] if mean else []), shown],
+        callbacks=[stops, order, *([mean] if mean else []), shown],
     )
     for callback in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(callback)
-    last = _last_whole_checkpoint(folder, averaged=mean is not None) if resume else None
+    last = _last_whole_checkpoint(folder, [ORDER, *([MEAN] if mean else [])]) if resume else None
+    ended = None
     if last is None:
         shutil.rmtree(folder, ignore_errors=True)
     else:
         log.info("%s: going on from %s", name, last)
+        state = _state_of(last)
+        ended = state if _has_ended(state) else None
+        order.load(last, inside=(state.epoch or 0) % 1 > 0)
         if mean:
             mean.load(last)
     with _own_forward(model):
         try:
             with readable_disk_errors(folder):
-                if last is not None and (ended := _ended(last)):
+                if ended is not None:
                     trainer.state = ended
                     trainer._load_best_model()
                 else:
@@ -199,15 +219,23 @@ def fit(
         return trainer.evaluate()
 
 
-def _ended(last: Path) -> TrainerState | None:
-    """The state of a training that ended with a checkpoint; None if there is more of it.
+def _state_of(last: Path) -> TrainerState:
+    """The state of a training that goes on from a checkpoint, which may have been moved meanwhile."""
+    state = TrainerState.load_from_json(str(last / STATE))
+    if (best := state.best_model_checkpoint) and Path(best).parent != last.parent:
+        state.best_model_checkpoint = str(last.parent / Path(best).name)
+        write_json(last / STATE, asdict(state))
+    return state
+
+
+def _has_ended(state: TrainerState) -> bool:
+    """Whether a training ended with a checkpoint.
 
     Trainer itself would go on with one that ended early for lack of gains: it forgets that as it begins.
     """
-    state = TrainerState.load_from_json(str(last / STATE))
     best, control = state.best_model_checkpoint, state.stateful_callbacks.get("TrainerControl", {})
     ended = control.get("args", {}).get("should_training_stop", False)
-    return state if ended and best is not None and Path(best).is_dir() else None
+    return bool(ended and best and Path(best).is_dir())
 
 
 @contextmanager
@@ -241,15 +269,15 @@ def _checkpoint_gradients(model: PreTrainedModel, arguments: TrainingArguments) 
     enable({"use_reentrant": False, "context_fn": lambda: (nullcontext(), _attention(arguments))})
 
 
-def _last_whole_checkpoint(folder: Path, *, averaged: bool = False) -> Path | None:
-    """The last checkpoint whose state was written, which Trainer does after everything else, and then the mean."""
+def _last_whole_checkpoint(folder: Path, beside: Sequence[str] = ()) -> Path | None:
+    """The last checkpoint whose state was written, Trainer's last act, and after it the files ``beside``."""
     found = sorted(folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*"), key=lambda path: int(path.name.rsplit("-", 1)[1]))
     while found:
         last = found.pop()
         try:
             read_json(last / STATE, "Trainer state", "it is left out")
-            if averaged and not (last / FILE).is_file():
-                raise ValueError(f"{last}: no mean of the weights")
+            if missing := [name for name in beside if not (last / name).is_file()]:
+                raise ValueError(f"{last}: no {missing[0]}")
             return last
         except ValueError:
             log.warning("left out %s, which was cut short", last)

@@ -1,8 +1,9 @@
-"""A training that ended is not gone on with."""
+"""A training that was killed ends as it would have."""
 
 import pytest
 import torch
 from conftest import tiny_bert
+from cutting import KilledError
 from fitting import trained
 
 from latadj.training.fit import LatadjTrainer
@@ -25,5 +26,31 @@ def test_a_training_that_ended_early_stays_ended_after_a_kill(tmp_path, monkeypa
     monkeypatch.setattr(LatadjTrainer, "training_step", None)
     monkeypatch.setattr(LatadjTrainer, "evaluate", None)
     assert trained(again, tmp_path, scores(), **options, resume=True) == best
+    for ours, theirs in zip(again.parameters(), first.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("average", [0.0, 0.9], ids=["weights", "mean"])
+@pytest.mark.parametrize("killed_at", [12, 21, 32, 37], ids=["epoch 1", "epoch 2", "between", "epoch 3"])
+def test_a_training_that_was_killed_ends_at_the_same_weights(tmp_path, average, killed_at):
+    # 64 rows of 4 are epochs of 16 steps; every fourth step is validated and saved.
+    options = {"epochs": 3, "average": average, "eval_steps": 4, "patience": 99}
+    first, again = tiny_bert(), tiny_bert()
+
+    def worth(model):
+        return -float(model.classifier.weight.detach().norm())
+
+    def killing(model):
+        killing.validated += 1
+        if killing.validated * 4 > killed_at:
+            raise KilledError
+        return worth(model)
+
+    killing.validated = 0
+    whole = trained(first, tmp_path / "whole", worth, **options)
+    with pytest.raises(KilledError):
+        trained(tiny_bert(), tmp_path / "killed", killing, **options)
+    (tmp_path / "killed").rename(tmp_path / "moved")
+    assert trained(again, tmp_path / "moved", worth, **options, resume=True) == pytest.approx(whole)
     for ours, theirs in zip(again.parameters(), first.parameters(), strict=True):
         assert torch.equal(ours, theirs)
