@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from latadj.elimination.cost import POOLED
-from latadj.elimination.profile import SMALLEST_RATIO, Anchor, Dial, Profile
+from latadj.elimination.profile import SMALLEST_RATIO, Anchor, Dial, Profile, in_steps
 from latadj.elimination.structure import held
 
 
@@ -78,7 +78,7 @@ def _at_speedup(dial: Dial, direction: np.ndarray, outer: np.ndarray, speedup: f
 
     def profile(strength: float) -> Profile:
         keep = np.minimum(outer, np.clip(np.exp(-strength * fall), SMALLEST_RATIO, 1.0))
-        return Profile(held(keep.tolist(), dial.attending))
+        return Profile(held(in_steps(keep, dial.every).tolist(), dial.attending))
 
     low, high = 0.0, 16.0
     if dial.predicted(profile(high)) < speedup:

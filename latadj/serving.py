@@ -107,7 +107,7 @@ def make_ready(
         if marked is None:
             log.warning(
                 "the dial is marked in FLOPs: this device (%s, %s) was not calibrated; `latadj calibrate "
-                "device.precision=%s` (same options) takes a minute or two with search.trials=0",
+                "calibration.device_only=true device.precision=%s` (same options) takes a minute or two",
                 *(place(device), route.precision, route.precision),
             )
         dial = marked or dial

@@ -1,4 +1,7 @@
+from dataclasses import replace
+
 import numpy as np
+import pytest
 
 from latadj.elimination.cost import LayerShape
 from latadj.elimination.profile import Dial, Profile
@@ -34,3 +37,20 @@ def test_a_seed_gives_the_same_profiles_again():
 
 def test_speedups_out_of_reach_are_left_out():
     assert search_anchors(DIAL, early_layers_matter, [1.01, 900.0], trials=4, seed=0) == ()
+
+
+@pytest.mark.parametrize("every", [1, 2, 3])
+def test_a_dial_serves_the_very_profiles_that_were_searched(every):
+    dial = replace(DIAL, every=every)
+    tried = []
+
+    def divergence(profile):
+        tried.append(profile)
+        return early_layers_matter(profile)
+
+    anchors = search_anchors(dial, divergence, [1.5, 2.0], trials=6, seed=0)
+    served = replace(dial, family="searched", anchors=anchors)
+    for anchor in anchors:
+        profile = served.profile(anchor.speedup)
+        assert profile.keep == pytest.approx(anchor.keep, abs=1e-3)
+        assert any(profile.keep == pytest.approx(each.keep, abs=1e-3) for each in tried)

@@ -222,9 +222,14 @@ def family_profile(dial: Dial, strength: float) -> Profile:
     else:
         keep = _between_anchors(dial.anchors, strength)
     keep = np.minimum.accumulate(np.clip(keep, SMALLEST_RATIO, 1.0))
-    # Each step goes down at once to where its last layer would be.
-    last = np.minimum((np.arange(layers) // dial.every + 1) * dial.every, layers) - 1
-    return Profile(held(keep[last].tolist(), dial.attending))
+    return Profile(held(in_steps(keep, dial.every).tolist(), dial.attending))
+
+
+def in_steps(keep: np.ndarray, every: int) -> np.ndarray:
+    """(layers,) keep ratios that fall in every so many layers only, each time to where the last of them would be."""
+    layers = len(keep)
+    last = np.minimum((np.arange(layers) // every + 1) * every, layers) - 1
+    return keep[last]
 
 
 def _between_anchors(anchors: Sequence[Anchor], strength: float) -> np.ndarray:
