@@ -16,7 +16,7 @@ from latadj import checkpoint
 from latadj.calibration import make_dial, measure_contribution, windows_to_try
 from latadj.commands.session import Session, as_dict, head_of, known_labels, set_up, with_examples
 from latadj.commands.stages import (
-    drop_attention,
+    attention_dropped,
     refuse_other_settings,
     settings_of,
     taught_rows,
@@ -79,6 +79,8 @@ class State:
         found = cls(**read_json(path, "fine-tuning state", "start anew without resume=true"))
         begun = "adjustable" in found.stages or (work / "adjustable").is_dir()
         free = () if begun else (*OF_ADJUSTING, "teacher")
+        if not begun and "plain" in found.stages:
+            free = (*free, "train_precision")
         refuse_other_settings(config, found.settings, {name: settings[name] for name in settings if name not in free})
         found.settings = settings
         for stage, made in (("plain", Path(config.folder) / "plain"), ("adjustable", Path(config.checkpoint))):
@@ -170,17 +172,17 @@ def _plain(session: Session, config: FinetuneConfig, work: Path, common: dict[st
     if stage.epochs == 0:
         return {}
     train, goal = training_rows(session, stage), _goal(session, stage)
-    drop_attention(session, stage)
-    return fit(
-        session.model,
-        session.tokenizer,
-        train,
-        goal,
-        name="plain fine-tuning",
-        folder=work,
-        config=stage,
-        **common,
-    )
+    with attention_dropped(session, stage):
+        return fit(
+            session.model,
+            session.tokenizer,
+            train,
+            goal,
+            name="plain fine-tuning",
+            folder=work,
+            config=stage,
+            **common,
+        )
 
 
 def _adjust(
@@ -195,18 +197,18 @@ def _adjust(
     attach(model, dial)
     for dropout in family_of(model).hidden_dropouts(model):
         dropout.p = stage.dropout
-    drop_attention(session, stage)
-    metrics = fit(
-        model,
-        tokenizer,
-        train,
-        _goal(session, stage, loss_of(dial)),
-        name="adjustable fine-tuning",
-        folder=work,
-        config=stage,
-        speedups=[speedup for speedup in (1.0, 1.5, 2.0, 3.0) if dial.reaches(speedup)],
-        **common,
-    )
+    with attention_dropped(session, stage):
+        metrics = fit(
+            model,
+            tokenizer,
+            train,
+            _goal(session, stage, loss_of(dial)),
+            name="adjustable fine-tuning",
+            folder=work,
+            config=stage,
+            speedups=[speedup for speedup in (1.0, 1.5, 2.0, 3.0) if dial.reaches(speedup)],
+            **common,
+        )
     # Contributions moved while the model was trained, so the dial is made anew.
     dial = _dial(session, config)
     as_plain(model)

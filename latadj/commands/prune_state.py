@@ -17,7 +17,6 @@ from transformers import PreTrainedModel
 from latadj.commands.prune_hard import HardFound
 from latadj.commands.stages import refuse_other_settings, settings_of
 from latadj.config import PruneConfig
-from latadj.device import choose, trains_in_bf16
 from latadj.files import read_json, readable_disk_errors, whole_file, write_json
 from latadj.pruning.gradual import Steps
 from latadj.pruning.parts import Part
@@ -64,8 +63,6 @@ class PruneState:
         # Times that one device told are none of another's.
         names = (*SETTINGS, "device") if config.prune.objective == "speed" else SETTINGS
         settings = {**settings_of(config, names), "weights": fingerprint(Path(config.checkpoint))}
-        # What was judged in one arithmetic is not compared with what is judged in another.
-        settings["train_precision"] = "bf16" if trains_in_bf16(config.device, choose(config.device)) else "fp32"
         if not config.resume or not (work / "state.json").is_file():
             return cls(settings)
         mend = "start anew without resume=true"

@@ -13,7 +13,7 @@ from datasets import Dataset
 from torch import Tensor
 
 from latadj.commands.session import Session, enough
-from latadj.commands.stages import drop_attention, taught_rows
+from latadj.commands.stages import attention_dropped, taught_rows
 from latadj.config import PruneConfig
 from latadj.device import trains_in_bf16
 from latadj.elimination.attach import attached
@@ -221,23 +221,23 @@ class PruneSubject:
         outputs = session.outputs
         self.judging.forget()
         loss = DistilledLoss(outputs, task_weight=stage.task_weight, distill_weight=stage.distill_weight)
-        drop_attention(session, stage)
-        fit(
-            session.model,
-            session.tokenizer,
-            self._taught,
-            head_goal(
-                *(session.kind, session.tokenizer, self.examples.judging, self.judging.encoded),
-                loss=loss,
-                outputs=outputs,
-                autocast=session.training_dtype,
-            ),
-            name=f"recovery {step}",
-            folder=self.work / f"recovery-{step}",
-            config=stage,
-            seed=config.seed + step,
-            bf16=trains_in_bf16(config.device, session.device),
-            device=session.device,
-            resume=config.resume,
-        )
+        with attention_dropped(session, stage):
+            fit(
+                session.model,
+                session.tokenizer,
+                self._taught,
+                head_goal(
+                    *(session.kind, session.tokenizer, self.examples.judging, self.judging.encoded),
+                    loss=loss,
+                    outputs=outputs,
+                    autocast=session.training_dtype,
+                ),
+                name=f"recovery {step}",
+                folder=self.work / f"recovery-{step}",
+                config=stage,
+                seed=config.seed + step,
+                bf16=trains_in_bf16(config.device, session.device),
+                device=session.device,
+                resume=config.resume,
+            )
         session.model.eval()

@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from transformers import PreTrainedModel
 from latadj import checkpoint
 from latadj.commands.session import Session, as_dict, head_of
 from latadj.config import RunConfig, StageConfig, TaughtConfig
+from latadj.device import choose, trains_in_bf16
 from latadj.elimination.families import family_of, layers_of
 from latadj.predict import predict
 from latadj.tasks.encode import context_of
@@ -84,16 +86,26 @@ def taught_rows(session: Session, stage: TaughtConfig) -> Dataset:
     return train.add_column(TEACHER, [answer.tolist() for answer in answers])
 
 
-def drop_attention(session: Session, stage: StageConfig) -> None:
-    """Give the session's model the stage's dropout of attention probabilities."""
-    if stage.attention_dropout is not None:
-        for layer in layers_of(session.model):
-            family_of(session.model).drop_attention(layer, stage.attention_dropout)
+@contextmanager
+def attention_dropped(session: Session, stage: StageConfig) -> Iterator[None]:
+    """The session's model with the stage's dropout of attention probabilities, inside a ``with`` block."""
+    share = stage.attention_dropout
+    if share is None:
+        yield
+        return
+    family, layers = family_of(session.model), layers_of(session.model)
+    before = [family.drop_attention(layer, share) for layer in layers]
+    try:
+        yield
+    finally:
+        for layer, own in zip(layers, before, strict=True):
+            family.drop_attention(layer, own)
 
 
 def settings_of(config: RunConfig, names: Sequence[str]) -> dict[str, Any]:
-    """The parts of a config that a run depends on, as they are read from a file again, and its teacher's weights."""
+    """What a training run depends on: parts of its config as a file gives them back, its arithmetic, its teacher."""
     found: dict[str, Any] = json.loads(json.dumps({name: as_dict(config)[name] for name in names}))
+    found["train_precision"] = "bf16" if trains_in_bf16(config.device, choose(config.device)) else "fp32"
     if (named := teacher_of(config)) is not None:
         found["teacher"] = fingerprint(named[1])
     return found

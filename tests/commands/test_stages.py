@@ -8,10 +8,12 @@ import pytest
 import torch
 import toy
 from calling import run
+from cutting import killed_in
 from transformers import AutoModelForSequenceClassification, BertTokenizerFast
 
 from latadj.commands.finetune import prepare
-from latadj.commands.stages import taught_rows
+from latadj.commands.stages import attention_dropped, taught_rows
+from latadj.elimination.families import family_of, layers_of
 from latadj.teachers import check_teacher
 from latadj.training.collate import TEACHER
 from latadj.training.fit import steps_of
@@ -80,6 +82,27 @@ def test_a_run_does_not_go_on_with_another_teacher(tmp_path, other):
     run("finetune", *options)
     shutil.copytree(tmp_path / "model", other, dirs_exist_ok=True)
     assert "was started with other settings (teacher)" in run("finetune", *options, expect=2).stderr
+
+
+def test_a_stage_that_has_begun_goes_on_in_the_same_arithmetic(tmp_path, monkeypatch):
+    toy.write_model(tmp_path / "model", layers=1)
+    toy.write_task(tmp_path / "data", 64)
+    options = [*toy.overrides(tmp_path), "plain.epochs=2", "adjust.epochs=2", "resume=true"]
+    for stage, steps in (("plain fine-tuning", 3), ("adjustable fine-tuning", 5)):
+        with killed_in(monkeypatch, stage, step=steps):
+            run("finetune", *options)
+        refused = run("finetune", *options, "device.train_precision=bf16", expect=2).stderr
+        assert "was started with other settings (train_precision)" in refused
+
+
+@pytest.mark.parametrize("share", [0.3, None])
+def test_the_dropout_of_a_stage_ends_with_it(session, share):
+    family, (layer,) = family_of(session.model), layers_of(session.model)
+    session.model.train()
+    own = family.attention(layer)[1]
+    with attention_dropped(session, replace(session.config.plain, attention_dropout=share)):
+        assert family.attention(layer)[1] == (own if share is None else share)
+    assert family.attention(layer)[1] == own > 0
 
 
 @pytest.mark.parametrize("command", ["finetune", "prune"])

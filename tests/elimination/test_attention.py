@@ -155,7 +155,8 @@ def test_the_dropout_of_probabilities_can_be_set_in_every_family(model_type):
     model = tiny(model_type).train()
     family = family_of(model)
     for layer in layers_of(model):
-        family.drop_attention(layer, 0.25)
+        own = family.attention(layer)[1]
+        assert family.drop_attention(layer, 0.25) == own != 0.25
         assert family.attention(layer)[1] == 0.25
     model.eval()
     assert {family.attention(layer)[1] for layer in layers_of(model)} == {0.0}

@@ -126,8 +126,8 @@ class Family(ABC):
         """The dropouts of the hidden state; those of attention probabilities are not among them."""
 
     @abstractmethod
-    def drop_attention(self, layer: Any, share: float) -> None:
-        """Set the dropout of the layer's attention probabilities."""
+    def drop_attention(self, layer: Any, share: float) -> float:
+        """Set the dropout of the layer's attention probabilities, and say what it was."""
 
     def reads(self, model: PreTrainedModel) -> str:
         """Where the model's head reads: one of ``POOLED``, ``ALL``, ``SURVIVORS``."""

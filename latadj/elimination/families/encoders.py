@@ -61,8 +61,10 @@ class Encoder(Family):
         block = self.attention_block(layer)
         return block.attention_head_size**-0.5, block.dropout.p if block.training else 0.0
 
-    def drop_attention(self, layer: Any, share: float) -> None:
-        self.attention_block(layer).dropout.p = share
+    def drop_attention(self, layer: Any, share: float) -> float:
+        dropout = self.attention_block(layer).dropout
+        before, dropout.p = dropout.p, share
+        return float(before)
 
     def project(self, layer: Any, context: Tensor, residual: Tensor) -> Tensor:
         lowered = layer.__dict__.get(LOWERED)

@@ -46,8 +46,9 @@ class Gpt2(Decoder):
         block = layer.attn
         return block.scaling, block.attn_dropout.p if block.training else 0.0
 
-    def drop_attention(self, layer: Any, share: float) -> None:
-        layer.attn.attn_dropout.p = share
+    def drop_attention(self, layer: Any, share: float) -> float:
+        before, layer.attn.attn_dropout.p = layer.attn.attn_dropout.p, share
+        return float(before)
 
     def project(self, layer: Any, context: Tensor, residual: Tensor) -> Tensor:
         lowered = layer.__dict__.get(LOWERED)

@@ -70,8 +70,9 @@ class Llama(Decoder):
         block = layer.self_attn
         return block.scaling, block.attention_dropout if block.training else 0.0
 
-    def drop_attention(self, layer: Any, share: float) -> None:
-        layer.self_attn.attention_dropout = share
+    def drop_attention(self, layer: Any, share: float) -> float:
+        before, layer.self_attn.attention_dropout = layer.self_attn.attention_dropout, share
+        return float(before)
 
     def project(self, layer: Any, context: Tensor, residual: Tensor) -> Tensor:
         lowered = layer.__dict__.get(LOWERED)

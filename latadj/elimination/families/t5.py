@@ -59,8 +59,10 @@ class T5(Family):
         block = layer.layer[0].SelfAttention
         return block.scaling, block.dropout if block.training else 0.0
 
-    def drop_attention(self, layer: Any, share: float) -> None:
-        layer.layer[0].SelfAttention.dropout = share
+    def drop_attention(self, layer: Any, share: float) -> float:
+        attention = layer.layer[0].SelfAttention
+        before, attention.dropout = attention.dropout, share
+        return float(before)
 
     def bias(self, layer: Any, length: int, given: Mapping[str, Any]) -> Tensor | None:
         if given.get("position_bias") is not None:  # the first layer's, which all share
