@@ -1,5 +1,6 @@
 """Files and folders that are there whole or not at all."""
 
+import glob
 import json
 import os
 import re
@@ -89,7 +90,7 @@ def recover_folder(folder: Path) -> None:
 def _set_aside(folder: Path) -> list[Path]:
     """What :func:`write_folder` made beside a folder, and not beside one whose name begins alike."""
     ours = re.compile(rf"\.{re.escape(folder.name)}-[a-z0-9_]{{8}}(-old)?")
-    return [path for path in folder.parent.glob(f".{folder.name}-*") if ours.fullmatch(path.name)]
+    return [path for path in folder.parent.glob(f".{glob.escape(folder.name)}-*") if ours.fullmatch(path.name)]
 
 
 def check_replaceable(option: str, folder: str, keep: Sequence[Path]) -> None:
@@ -132,7 +133,14 @@ def write_folder(folder: Path, fill: Callable[[Path], None]) -> None:
         temporary.chmod(0o755)
         if folder.exists():
             folder.replace(old)
-        temporary.replace(folder)
+        try:
+            temporary.replace(folder)
+        except OSError:
+            if not folder.exists():
+                raise
+            # A reader saw no folder for a moment, and put the old one back.
+            folder.replace(old)
+            temporary.replace(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         if old.exists() and not folder.exists():

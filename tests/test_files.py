@@ -1,6 +1,7 @@
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import toy
@@ -34,14 +35,33 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
 
 
-def test_a_kill_between_two_renames_is_mended(tmp_path):
-    folder = tmp_path / "checkpoint"
+@pytest.mark.parametrize("name", ["checkpoint", "run[1]"])
+def test_a_kill_between_two_renames_is_mended(tmp_path, name):
+    folder = tmp_path / name
     write_folder(folder, lambda target: write_text(target / "a", "old"))
-    folder.rename(tmp_path / ".checkpoint-x1y2z3w4-old")  # what a kill would leave
-    (tmp_path / ".checkpoint-x1y2z3w4").mkdir()
+    folder.rename(tmp_path / f".{name}-x1y2z3w4-old")  # what a kill would leave
+    (tmp_path / f".{name}-x1y2z3w4").mkdir()
     recover_folder(folder)
     assert (folder / "a").read_text() == "old"
     write_folder(folder, lambda target: write_text(target / "a", "new"))
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_reader_that_comes_between_two_renames_loses_nothing(tmp_path, monkeypatch):
+    folder, rename = tmp_path / "checkpoint", Path.replace
+    write_folder(folder, lambda target: write_text(target / "a", "old"))
+
+    def replace_and_read(path, target):
+        found = rename(path, target)
+        if path == folder:
+            monkeypatch.undo()
+            recover_folder(folder)
+            assert (folder / "a").read_text() == "old"
+        return found
+
+    monkeypatch.setattr(Path, "replace", replace_and_read)
+    write_folder(folder, lambda target: write_text(target / "a", "new"))
+    assert (folder / "a").read_text() == "new"
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
 
 

@@ -82,23 +82,18 @@ def run(session: Session) -> dict[str, Any]:
         autocast=session.training_dtype,  # ranking needs no more, and it is a long search
     )
     folder, work = Path(config.checkpoint), Path(config.folder) / "calibrate"
-    sidecar = read_sidecar(folder)
     contribution, tried = None, list[Trial]()
-    if not calibration.device_only:
-        sidecar.dial, contribution, tried = _acc_dial(session, questions)
-        calibrated = {"examples": len(questions.lengths), "seed": config.seed, "trials": _trials(session)}
-        sidecar.notes = {**sidecar.notes, "calibration": calibrated}
+    if calibration.device_only:
+        dial = read_sidecar(folder).dial
+        assert dial is not None
+    else:
+        dial, contribution, tried = _acc_dial(session, questions)
         plot_contribution(contribution, work / "acc.png", title=f"{config.model.name} on {config.task.name}")
-    dial = sidecar.dial
-    assert dial is not None
-    found = None
-    if config.clock.rounds > 0:
-        found = measure_device(session, dial)
-        sidecar = remember(sidecar, session.device, found)
+    found = measure_device(session, dial) if config.clock.rounds > 0 else None
     marked = _marked(dial, found, config)
     if not calibration.device_only:
         marked = _searched(session, marked, questions)
-        sidecar.dial = dial = replace(marked, latency=None, lengths=dial.lengths)
+        dial = replace(marked, latency=None, lengths=dial.lengths)
     shown = profiles(marked)
     result = {
         "schema": "latadj.calibrate/1",
@@ -116,6 +111,13 @@ def run(session: Session) -> dict[str, Any]:
         "config": as_dict(config),
     }
     write_json(work / "calibrate.json", result)
+    # Read only now: another precision or device may have been calibrated meanwhile.
+    sidecar = read_sidecar(folder)
+    if not calibration.device_only:
+        calibrated = {"examples": len(questions.lengths), "seed": config.seed, "trials": _trials(session)}
+        sidecar.dial, sidecar.notes = dial, {**sidecar.notes, "calibration": calibrated}
+    if found is not None:
+        sidecar = remember(sidecar, session.device, found)
     sidecar.purpose = Purpose.of(config.task)
     if folder.is_dir():
         write_sidecar(folder, sidecar)

@@ -8,7 +8,7 @@ from latadj.checks import one_speedup
 from latadj.config import PredictConfig
 from latadj.elimination.profile import Dial
 from latadj.files import read_json
-from latadj.sidecar import SIDECAR, WEIGHTS, Sidecar, check
+from latadj.sidecar import Sidecar, check
 from latadj.streams.reading import STREAM, Reader, format_of, open_reader
 from latadj.streams.resume import Paths, State, going_on
 from latadj.streams.writing import format_of as output_format
@@ -167,11 +167,7 @@ def _settings(
         "format": kind,
         "text": list(reader.columns) if reader else None,
         "id": config.id,
-        "checkpoint": {
-            name: _stamp(file)
-            for name in (SIDECAR, "config.json", *WEIGHTS)
-            if (file := Path(config.checkpoint) / name).exists()
-        },
+        "checkpoint": {file.name: _stamp(file) for file in sorted(Path(config.checkpoint).iterdir()) if file.is_file()},
         "speedup": speedup,
         "deadline_ms": config.deadline_ms,
         "family": config.family,

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 import latadj
 from latadj import checkpoint
 from latadj.cli import app
+from latadj.commands import calibrate
 from latadj.device import place
 from latadj.elimination.attach import at_speedup, dial_of
 from latadj.elimination.families import layer_shapes
@@ -117,6 +118,24 @@ def test_another_precision_joins_what_is_known_and_the_dial_stays(calibrated, ro
         **{"speedup": 1.0, "keep": [1.0] * 4, "flops_speedup": 0, "predicted": 1.0}
     }
     assert found["reach"] >= found["profiles"][-1]["speedup"] * (1 - 1e-3)
+
+
+@int8
+def test_what_is_calibrated_while_a_search_runs_is_not_lost(root, tmp_path, monkeypatch):
+    folder = shutil.copytree(root / "out" / "checkpoint", tmp_path / "checkpoint")
+    options = [*common(root, tmp_path, folder), "clock.rounds=2", "calibration.examples=24", "search.trials=0"]
+    searched = calibrate._searched
+
+    def meanwhile(*given):
+        monkeypatch.undo()
+        done("calibrate", *options, "calibration.device_only=true", "device.precision=int8")
+        return searched(*given)
+
+    monkeypatch.setattr(calibrate, "_searched", meanwhile)
+    done("calibrate", *options, "calibration.every=2")
+    found = read_sidecar(folder)
+    assert set(found.devices[place(CPU)].serving) == {"fp32", "int8"}
+    assert found.dial.every == 2
 
 
 def test_the_device_alone_can_not_be_measured_without_a_dial(root, tmp_path):
@@ -237,11 +256,13 @@ def test_eval_goes_by_the_clock_or_by_flops(root, marked, tmp_path, options, tar
     assert found["flops_speedup"] >= found["speedup"]
 
 
-def test_a_device_that_was_not_calibrated_goes_by_flops(root, tmp_path):
+def test_a_device_that_was_not_calibrated_goes_by_flops(root, tmp_path, caplog):
     options = common(root, tmp_path, root / "out" / "checkpoint")
     done("eval", *options, "speedup=3", "measure.examples=4")
     found = read(tmp_path / "eval" / "eval.json")
     assert (found["target"], found["predicted"]) == ("flops", None)
+    hint = "`latadj calibrate calibration.device_only=true device.precision=fp32` (same options)"
+    assert hint in caplog.text
 
 
 @int8

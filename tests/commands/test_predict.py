@@ -341,6 +341,18 @@ def test_an_input_that_changed_is_not_gone_on_with(root, tmp_path):
     assert message.count("\n") == 1
 
 
+def test_a_tokenizer_that_changed_is_not_gone_on_with(root, tmp_path):
+    (tmp_path / "in.txt").write_bytes(BROKEN)
+    own = shutil.copytree(root / "checkpoint", tmp_path / "checkpoint")
+    options = [f"input={tmp_path / 'in.txt'}", "window=1"]
+    run(root, tmp_path / "out", *options, "on_error=stop", checkpoint=own, expect=2)
+    with (own / "tokenizer_config.json").open("a") as file:
+        file.write(" ")
+    message = run(root, tmp_path / "out", *options, "resume=true", checkpoint=own, expect=2).stderr
+    assert "resume=true: checkpoint was " in message
+    assert message.count("\n") == 1
+
+
 @pytest.fixture(scope="module")
 def marked(root):
     """The checkpoint with a device model that was written by hand."""
