@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 
 from latadj.device import place
 from latadj.elimination.attach import attach, attached
+from latadj.elimination.latency import LatencyModel
 from latadj.elimination.lower import lower
 from latadj.elimination.maps import Route
 from latadj.elimination.profile import Dial
@@ -16,6 +17,8 @@ from latadj.precision import fastest_route, kernels
 from latadj.sidecar import Device, Serving, Sidecar
 
 log = logging.getLogger("latadj")
+# A latency model that was measured for lengths this near takes the place of an older one.
+SAME = 1.25
 
 
 def route_for(
@@ -59,7 +62,8 @@ def dial_for(
     batch, lengths : the workload; None are the batch that was measured and the lengths of the calibration set
     """
     served = sidecar.devices.get(place(device), Device()).serving.get(route.precision)
-    latency = served.model(batch) if served and served.kernel == route.kernel else None
+    wanted = lengths or dial.lengths
+    latency = served.model(batch, wanted) if served and served.kernel == route.kernel else None
     if latency is None:
         return None
     if batch and not 0.5 <= latency.batch / batch <= 2:
@@ -68,6 +72,13 @@ def dial_for(
             latency.batch,
             batch,
             batch,
+        )
+    if latency.lengths is not None and latency.beyond(wanted) > 2:
+        least, largest = latency.lengths
+        log.warning(
+            "the dial was calibrated on texts of %d to %d tokens, for those of %d to %d it may be off: calibrate %s",
+            *(least, largest, min(wanted), max(wanted)),
+            f"with workload.length={max(wanted)}" if lengths else "without workload.length",
         )
     return dial.on(latency, lengths)
 
@@ -124,9 +135,12 @@ def remember(sidecar: Sidecar, device: torch.device, found: Device) -> Sidecar:
 
 
 def _merged(before: Serving | None, found: Serving) -> Serving:
-    """What was found, and the models of other batch sizes if the same kernel was measured before."""
+    """What was found, and the models of other batch sizes and lengths if the same kernel was measured before."""
     if before is None or before.kernel != found.kernel:
         return found
-    measured = {model.batch for model in found.models}
-    kept = tuple(model for model in before.models if model.batch not in measured)
+
+    def stands_for(newer: LatencyModel, model: LatencyModel) -> bool:
+        return newer.batch == model.batch and (model.lengths is None or newer.beyond(model.lengths) <= SAME)
+
+    kept = tuple(model for model in before.models if not any(stands_for(newer, model) for newer in found.models))
     return Serving(found.kernel, (*found.models, *kept))

@@ -5,6 +5,7 @@ Imports neither torch nor transformers, so that a wrong folder or speedup is ref
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -26,15 +27,19 @@ class Serving:
     """What is remembered of one precision on one device.
 
     kernel : which runs it fastest
-    models : a latency model for each batch size that was measured
+    models : a latency model for each batch size, and span of lengths, that was measured; the newest first
     """
 
     kernel: str
     models: tuple[LatencyModel, ...] = ()
 
-    def model(self, batch: int | None) -> LatencyModel | None:
-        """The model of the batch size nearest to ``batch``, by ratio; None if none was measured."""
-        return min(self.models, key=lambda model: abs(math.log(model.batch / (batch or model.batch))), default=None)
+    def model(self, batch: int | None, lengths: Sequence[int]) -> LatencyModel | None:
+        """The model that was measured nearest to a batch size and to lengths, by ratio; None if none was measured."""
+
+        def distance(model: LatencyModel) -> float:
+            return abs(math.log(model.batch / (batch or model.batch))) + math.log(model.beyond(lengths))
+
+        return min(self.models, key=distance, default=None)
 
 
 @dataclass

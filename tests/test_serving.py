@@ -74,11 +74,11 @@ def test_a_damaged_device_is_refused_with_what_to_do(tmp_path, damage):
 
 @pytest.mark.parametrize(("asked", "given"), [(1, 1), (2, 1), (7, 8), (20, 32), (500, 32), (None, 1)])
 def test_the_model_of_the_nearest_batch_is_taken(asked, given):
-    assert served("plain", 1, 8, 32).model(asked).batch == given
+    assert served("plain", 1, 8, 32).model(asked, [10]).batch == given
 
 
 def test_without_a_measurement_there_is_no_model():
-    assert Serving("plain").model(8) is None
+    assert Serving("plain").model(8, [10]) is None
 
 
 def test_remembering_adds_to_what_is_known_of_a_device():
@@ -99,6 +99,26 @@ def test_another_batch_is_remembered_beside_the_first_and_the_same_one_replaced(
     newer = latency(8, error=0.01)
     found = remember(found, CPU, Device(serving={"fp32": Serving("plain", (newer,))}))
     assert found.devices[HERE].serving["fp32"] == Serving("plain", (newer, latency(1)))
+
+
+def test_what_was_measured_for_other_lengths_is_remembered_too_and_each_serves_its_own(model, caplog):
+    general, longer, again = (latency(8, lengths=span, error=0.01) for span in ((10, 20), (512, 512), (9, 21)))
+    found = sidecar(serving={"fp32": Serving("plain", (latency(8), latency(2)))})
+    for measured in (general, longer):
+        found = remember(found, CPU, Device(serving={"fp32": Serving("plain", (measured,))}))
+    assert found.devices[HERE].serving["fp32"].models == (longer, general, latency(2))
+
+    def taken(lengths):
+        return dial_for(dial(model), found, Route("fp32", "plain"), CPU, 8, lengths).latency
+
+    assert taken(None) == taken([12, 18]) == general
+    assert taken([512]) == longer
+    assert not caplog.text
+    assert taken([200]) == longer
+    assert "on texts of 512 to 512 tokens, for those of 200 to 200 it may be off" in caplog.text
+    assert "calibrate with workload.length=200" in caplog.text
+    found = remember(found, CPU, Device(serving={"fp32": Serving("plain", (again,))}))
+    assert found.devices[HERE].serving["fp32"].models == (again, longer, latency(2))
 
 
 def test_what_another_kernel_took_is_forgotten():

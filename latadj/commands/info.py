@@ -98,7 +98,7 @@ def _dial(sidecar: Sidecar, here: Place) -> DialInfo:
     device = sidecar.devices.get(str(here))
     if device is not None and (served := _headline(device, sidecar)) is not None:
         precision, serving = served
-        latency = serving.model(sidecar.purpose.batch_size if sidecar.purpose else None)
+        latency = serving.model(sidecar.purpose.batch_size if sidecar.purpose else None, dial.lengths)
         assert latency is not None
         dial, batch = dial.on(latency), latency.batch
     return DialInfo(

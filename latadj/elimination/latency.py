@@ -67,6 +67,7 @@ class LatencyModel:
     error : median relative error on passes that were not used for the fit
     scales : of a pruned model (entering, leaving) for each layer, the share that its maps have of the largest layer's;
         empty where all layers are alike
+    lengths : least and largest of the lengths that it was measured for; None: not noted
     """
 
     batch: int
@@ -77,6 +78,14 @@ class LatencyModel:
     outside: Ramp
     error: float = 0.0
     scales: tuple[tuple[float, float], ...] = ()
+    lengths: tuple[int, int] | None = None
+
+    def beyond(self, lengths: Sequence[int]) -> float:
+        """The factor by which lengths lie outside those that it was measured for, 1 if none does."""
+        if self.lengths is None:
+            return 1.0
+        least, largest = self.lengths
+        return max(least / min(lengths), max(lengths) / largest, 1.0)
 
     def seconds(
         self, keep: Sequence[float], lengths: np.ndarray, reads: str, protected: np.ndarray | int = 0
@@ -124,6 +133,8 @@ class LatencyModel:
                 for part in PARTS
             }
             scales = tuple((float(enters), float(leaves)) for enters, leaves in data.get("scales", ()))
-            return cls(batch=int(data["batch"]), error=float(data["error"]), scales=scales, **ramps)
+            least, largest = data.get("lengths") or (None, None)
+            lengths = None if least is None or largest is None else (int(least), int(largest))
+            return cls(int(data["batch"]), error=float(data["error"]), scales=scales, lengths=lengths, **ramps)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"not a device model: {error}") from error

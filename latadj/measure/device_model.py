@@ -93,7 +93,8 @@ def measure(
         for place, one in enumerate(passes)
         if place % 4 == 3
     ]
-    return replace(fit(passes, batch, reads, scales), error=float(np.median(errors)) if errors else 0.0)
+    error, span = float(np.median(errors)) if errors else 0.0, (min(lengths), max(lengths))
+    return replace(fit(passes, batch, reads, scales), error=error, lengths=span)
 
 
 def fit(passes: Sequence[Pass], batch: int, reads: str, scales: tuple[tuple[float, float], ...] = ()) -> LatencyModel:
