@@ -160,20 +160,22 @@ class JsonReader(LineReader):
 
 
 class TableReader(LineReader):
-    """A table with a header, its fields between commas (quoted where they must be) or tabs (never quoted)."""
+    """A table with a header, its fields between commas or tabs, quoted where they must be.
+
+    A wrong quote is an error, but between tabs, where it stands for itself: such files are often written without any
+    quoting. There a field never goes on in the next line.
+    """
 
     def __init__(
         self, stream: BinaryIO, name: str, text: Sequence[str], trained: Sequence[str], key: str | None, *, tabs: bool
     ) -> None:
         super().__init__(stream, name)
         csv.field_size_limit(LONGEST_FIELD)
-        self._options: dict[str, Any] = (
-            {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if tabs else {"strict": True}  # a wrong quote is an error
-        )
+        self._tabs = tabs
         self._undecoded: str | None = None
         self._record: list[bytes] = []  # the lines of the record that is being read
         try:
-            header = next((record for record in self._reader() if record), None)
+            header = next((record for record in (self._tabbed() if tabs else self._reader()) if record), None)
         except csv.Error as error:
             raise ValueError(f"{name}: its header cannot be read: {error}") from error
         if header is None:
@@ -187,6 +189,24 @@ class TableReader(LineReader):
         self._key = None if key is None else header.index(key)
 
     def rows(self) -> Iterator[Row]:
+        return self._rows_between_tabs() if self._tabs else self._rows_between_commas()
+
+    def _rows_between_tabs(self) -> Iterator[Row]:
+        for record in self._tabbed():
+            if record:  # a line with nothing on it is no row
+                self.row += 1
+                yield self._row(record, self.lines.line)
+
+    def _tabbed(self) -> Iterator[list[str]]:
+        while line := self.lines.next():
+            self._undecoded = None
+            text = self._decode(line)
+            try:
+                yield next(csv.reader([text], delimiter="\t", strict=True), [])
+            except csv.Error:
+                yield text.rstrip("\r\n").split("\t")
+
+    def _rows_between_commas(self) -> Iterator[Row]:
         reader = self._reader()
         while True:
             line, self._undecoded = self.lines.line + 1, None
@@ -202,7 +222,7 @@ class TableReader(LineReader):
                 continue
             if record is None:
                 return
-            if record:  # a line with nothing on it is no row
+            if record:
                 self.row += 1
                 yield self._row(record, line)
 
@@ -216,16 +236,19 @@ class TableReader(LineReader):
 
     def _reader(self) -> Iterator[list[str]]:
         # Takes a line at a time, and no more than it needs: after each record the position is behind it.
-        return csv.reader(self._decoded(), **self._options)
+        return csv.reader(self._decoded(), strict=True)
 
     def _decoded(self) -> Iterator[str]:
         while line := self.lines.next():
             self._record.append(line)
-            try:
-                yield line.decode()
-            except UnicodeDecodeError as error:
-                self._undecoded = _not_utf8(error)
-                yield line.decode(errors="replace")
+            yield self._decode(line)
+
+    def _decode(self, line: bytes) -> str:
+        try:
+            return line.decode()
+        except UnicodeDecodeError as error:
+            self._undecoded = _not_utf8(error)
+            return line.decode(errors="replace")
 
 
 def _json_object(line: bytes) -> dict[str, Any] | str:

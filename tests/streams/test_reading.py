@@ -9,8 +9,11 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from latadj.config.task import FilesConfig, TaskConfig
 from latadj.streams.reading import format_of, open_reader, windows
 from latadj.streams.rows import Position, Row
+from latadj.tasks.files import TABLES
+from latadj.tasks.sources import read_file
 
 PAIRS = [("a b", "c"), ("d, e", 'f "g"'), ("h\ni", "j\tk"), ("löwe", "☃")]
 
@@ -62,10 +65,20 @@ def test_plain_text_is_a_row_a_line(tmp_path):
     assert texts(read(name)) == [("one",), ("two",), ("three\x0cfour",), ("last",)]
 
 
-def test_tabs_are_never_quoted(tmp_path):
-    name = written(tmp_path, 'id\tsentence\n7\t"open\n8\tit\'s "fine"\n', "in.tsv")
-    rows = read(name, trained=["sentence"], key="id")
-    assert [(row.key, row.texts) for row in rows] == [("7", ('"open',)), ("8", ('it\'s "fine"',))]
+def test_between_tabs_a_quote_that_ends_nowhere_stands_for_itself(tmp_path):
+    lines = ["id\tsentence", '7\t"open', '8\tit\'s "fine"', '9\t"No", he said', '10\tclose"', "11\tlast"]
+    rows = read(written(tmp_path, "\n".join(lines) + "\n", "in.tsv"), trained=["sentence"], key="id")
+    assert [f"{row.key}\t{row.texts[0]}" for row in rows] == lines[1:]
+
+
+def test_a_table_with_tabs_is_read_as_training_reads_it(tmp_path):
+    said = ['He said "no" to me', "one\ttab", 'an "end"', "plain", "it's"]
+    frame = pd.DataFrame({"text": said, "label": ["a", "b", "a", "b", "a"]})
+    frame.to_csv(tmp_path / "in.tsv", sep="\t", index=False)
+    task = TaskConfig(name="mine", text=["text"], label="label", labels=["a", "b"])
+    trained = read_file(tmp_path / "in.tsv", FilesConfig(format=TABLES[".tsv"]), task)
+    assert trained["text"].tolist() == said
+    assert [row.texts[0] for row in read(str(tmp_path / "in.tsv"), trained=["text"])] == said
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
