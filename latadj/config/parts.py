@@ -202,14 +202,14 @@ class CompareConfig:
 
 @dataclass
 class EvalMeasureConfig:
-    """How many test examples are timed one by one.
+    """How many test examples are timed one by one, after ``warmup`` rounds over them at most.
 
     prompts : of a generation task, in place of examples
     """
 
     examples: int = 200
     prompts: int = 8
-    warmup: int = 10
+    warmup: int = 2
 
 
 @dataclass
