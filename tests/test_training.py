@@ -16,8 +16,8 @@ from latadj.elimination.cost import LayerShape
 from latadj.elimination.profile import Dial
 from latadj.outputs import Outputs
 from latadj.sidecar import read_sidecar
+from latadj.training.checkpoints import last_whole
 from latadj.training.collate import TEACHER
-from latadj.training.fit import _last_whole_checkpoint
 from latadj.training.heads import AdjustableLoss
 
 SHAPE = LayerShape(32 * 32, 2 * 32 * 32, 32 * 32, 2 * 32 * 64, 32)
@@ -97,10 +97,10 @@ def test_a_checkpoint_that_was_cut_short_is_left_out(tmp_path):
         folder.mkdir()
         if state is not None:
             (folder / "trainer_state.json").write_text(state)
-    assert _last_whole_checkpoint(tmp_path) == tmp_path / "checkpoint-18"
+    assert last_whole(tmp_path) == tmp_path / "checkpoint-18"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-18", "checkpoint-9"]
     (tmp_path / "checkpoint-9" / "mean.safetensors").touch()
-    later = _last_whole_checkpoint(tmp_path, ["mean.safetensors"])
+    later = last_whole(tmp_path, ["mean.safetensors"])
     assert later == tmp_path / "checkpoint-9", "the later one has no mean"
 
 

@@ -201,8 +201,8 @@ class PruneSubject:
 
     def learn(self) -> None:
         """Write down what the teacher says of the training text: the model, still whole, where nobody names another."""
-        lengths = [epochs for last in (False, True) if (epochs := self.epochs(last=last))]
-        self._taught = taught_rows(self.session, replace(self.config.recover, epochs=min(lengths)))
+        shortest = min(epochs for last in (False, True) if (epochs := self.epochs(last=last)))
+        self._taught = taught_rows(self.session, replace(self.config.recover, epochs=shortest))
 
     def epochs(self, *, last: bool) -> float:
         """Of a recovery: the ``last`` one, or that after a step; a budget has no fewer than the steps before it."""

@@ -11,9 +11,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from transformers import TrainerCallback, TrainerControl, TrainerState
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from latadj.files import whole_file
+from latadj.training.checkpoints import saved_now
 
 FILE = "mean.safetensors"
 # Steps from one update to the next: every one would read and write all weights a third time.
@@ -45,7 +45,7 @@ class RunningMean(TrainerCallback):
         average(list(self.mean.values()), list(self._weights().values()), self.updates)
 
     def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        with whole_file(Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}" / FILE) as path:
+        with whole_file(saved_now(args, state) / FILE) as path:
             save_file(self.mean, path, {"updates": str(self.updates)})
 
     def load(self, checkpoint: Path) -> None:

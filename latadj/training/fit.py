@@ -5,7 +5,6 @@ import math
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +18,16 @@ from transformers import (
     ProgressCallback,
     Trainer,
     TrainerControl,
-    TrainerState,
     TrainingArguments,
 )
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from latadj.config import StageConfig
 from latadj.elimination.attach import at_speedup
-from latadj.files import read_json, readable_disk_errors, write_json
+from latadj.files import readable_disk_errors
 from latadj.training.attention import AttentionInFloat32
 from latadj.training.average import FILE as MEAN
 from latadj.training.average import RunningMean
+from latadj.training.checkpoints import has_ended, last_whole, state_of
 from latadj.training.goal import Goal
 from latadj.training.order import FILE as ORDER
 from latadj.training.order import Drawn, EpochOrder
@@ -37,8 +35,6 @@ from latadj.training.progress import ShownSteps
 
 log = logging.getLogger("latadj")
 BEST = "score"
-# Name of the file that Trainer writes last in a checkpoint.
-STATE = "trainer_state.json"
 
 
 class LatadjTrainer(Trainer):
@@ -188,14 +184,14 @@ def fit(
     )
     for callback in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(callback)
-    last = _last_whole_checkpoint(folder, [ORDER, *([MEAN] if mean else [])]) if resume else None
+    last = last_whole(folder, [ORDER, *([MEAN] if mean else [])]) if resume else None
     ended = None
     if last is None:
         shutil.rmtree(folder, ignore_errors=True)
     else:
         log.info("%s: going on from %s", name, last)
-        state = _state_of(last)
-        ended = state if _has_ended(state) else None
+        state = state_of(last)
+        ended = state if has_ended(state) else None
         order.load(last, inside=(state.epoch or 0) % 1 > 0)
         if mean:
             mean.load(last)
@@ -217,25 +213,6 @@ def fit(
             if entry["step"] == trainer.state.best_global_step and f"eval_{BEST}" in entry:
                 return {name: value for name, value in entry.items() if name.startswith("eval_")}
         return trainer.evaluate()
-
-
-def _state_of(last: Path) -> TrainerState:
-    """The state of a training that goes on from a checkpoint, which may have been moved meanwhile."""
-    state = TrainerState.load_from_json(str(last / STATE))
-    if (best := state.best_model_checkpoint) and Path(best).parent != last.parent:
-        state.best_model_checkpoint = str(last.parent / Path(best).name)
-        write_json(last / STATE, asdict(state))
-    return state
-
-
-def _has_ended(state: TrainerState) -> bool:
-    """Whether a training ended with a checkpoint.
-
-    Trainer itself would go on with one that ended early for lack of gains: it forgets that as it begins.
-    """
-    best, control = state.best_model_checkpoint, state.stateful_callbacks.get("TrainerControl", {})
-    ended = control.get("args", {}).get("should_training_stop", False)
-    return bool(ended and best and Path(best).is_dir())
 
 
 @contextmanager
@@ -267,19 +244,3 @@ def _checkpoint_gradients(model: PreTrainedModel, arguments: TrainingArguments) 
     # Of the releases of transformers that we allow, older ones know the second name only.
     enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
     enable({"use_reentrant": False, "context_fn": lambda: (nullcontext(), _attention(arguments))})
-
-
-def _last_whole_checkpoint(folder: Path, beside: Sequence[str] = ()) -> Path | None:
-    """The last checkpoint whose state was written, Trainer's last act, and after it the files ``beside``."""
-    found = sorted(folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*"), key=lambda path: int(path.name.rsplit("-", 1)[1]))
-    while found:
-        last = found.pop()
-        try:
-            read_json(last / STATE, "Trainer state", "it is left out")
-            if missing := [name for name in beside if not (last / name).is_file()]:
-                raise ValueError(f"{last}: no {missing[0]}")
-            return last
-        except ValueError:
-            log.warning("left out %s, which was cut short", last)
-            shutil.rmtree(last)
-    return None

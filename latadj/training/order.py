@@ -9,9 +9,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import Sampler
 from transformers import TrainerCallback, TrainerControl, TrainerState
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from latadj.files import whole_file
+from latadj.training.checkpoints import saved_now
 
 FILE = "order.safetensors"
 
@@ -37,7 +37,7 @@ class EpochOrder(TrainerCallback):
     def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if self.drawn is None:
             raise TypeError("nothing is saved before an epoch has begun")
-        with whole_file(Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}" / FILE) as path:
+        with whole_file(saved_now(args, state) / FILE) as path:
             save_file({"drawn": self.drawn}, path)
 
     def load(self, checkpoint: Path, *, inside: bool) -> None:

@@ -130,7 +130,7 @@ def test_resume_goes_on_after_a_kill(tmp_path):
     settings = ["adjust.max_steps=120", "adjust.epochs=99", "adjust.eval_steps=20", "adjust.patience=99"]
     killed = finetune(tmp_path, *settings)
     deadline = time.monotonic() + 100
-    while not list((tmp_path / "out" / "finetune" / "adjustable").glob("checkpoint-*/trainer_state.json")):
+    while not list((tmp_path / "out" / "finetune" / "adjustable").glob("checkpoint-*/order.safetensors")):
         assert killed.poll() is None and time.monotonic() < deadline, killed.communicate()[0]
         time.sleep(0.02)
     os.kill(killed.pid, signal.SIGKILL)
