@@ -35,6 +35,8 @@ from latadj.training.progress import ShownSteps
 
 log = logging.getLogger("latadj")
 BEST = "score"
+# A training whose last validation takes away more than this share of what was wrong before it is short of its end.
+UNFINISHED = 0.1
 
 
 class LatadjTrainer(Trainer):
@@ -209,10 +211,30 @@ def fit(
             if best := trainer.state.best_model_checkpoint:
                 mean.load(Path(best))
             mean.settle()
+        scores = [entry[f"eval_{BEST}"] for entry in trainer.state.log_history if f"eval_{BEST}" in entry]
+        if (gain := last_gain(scores, greater_is_better=goal.greater_is_better)) > UNFINISHED:
+            log.warning(
+                "%s ended while it gained: its last validation took away %.0f%% of what was wrong before; with more "
+                "epochs it may gain more, and without them whatever trains this model further looks better than it is",
+                *(name, 100 * gain),
+            )
         for entry in trainer.state.log_history:
             if entry["step"] == trainer.state.best_global_step and f"eval_{BEST}" in entry:
                 return {name: value for name, value in entry.items() if name.startswith("eval_")}
         return trainer.evaluate()
+
+
+def last_gain(scores: Sequence[float], *, greater_is_better: bool) -> float:
+    """Share of what was wrong at the best of the earlier validations that the last one took away; 0 where none did.
+
+    What is wrong is what a metric lacks to 1, or the whole of one that is to be small.
+    """
+    if len(scores) < 2:
+        return 0.0
+    *earlier, last = scores
+    before = max(earlier) if greater_is_better else min(earlier)
+    wrong, gained = (1 - before, last - before) if greater_is_better else (before, before - last)
+    return max(gained / wrong, 0.0) if wrong > 0 else 0.0
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A training that was killed ends as it would have."""
+"""A training that was killed ends as it would have, and one that ends too early says so."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ from conftest import tiny_bert
 from cutting import KilledError
 from fitting import trained
 
-from latadj.training.fit import LatadjTrainer
+from latadj.training.fit import LatadjTrainer, last_gain
 
 # The second validation is the best, and two that are no better end a training of eight.
 SCORES = [0.1, 0.3, 0.2, 0.2, 0.9, 0.9, 0.9, 0.9]
@@ -54,3 +54,20 @@ def test_a_training_that_was_killed_ends_at_the_same_weights(tmp_path, average, 
     assert trained(again, tmp_path / "moved", worth, **options, resume=True) == pytest.approx(whole)
     for ours, theirs in zip(again.parameters(), first.parameters(), strict=True):
         assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("scores", "said"),
+    [([0.6, 0.7, 0.8], "33% of what was wrong"), ([0.6, 0.8, 0.81], ""), ([0.6, 0.8, 0.7], ""), ([0.8], "")],
+    ids=["gaining", "settled", "past its best", "one validation"],
+)
+def test_a_training_that_ends_while_it_gains_says_so(tmp_path, caplog, scores, said):
+    left = iter(scores)
+    trained(tiny_bert(), tmp_path, lambda _: next(left), epochs=len(scores))
+    assert said in caplog.text if said else "of what was wrong" not in caplog.text
+
+
+def test_a_gain_counts_by_what_was_wrong():
+    assert last_gain([0.5, 0.9, 0.8, 0.95], greater_is_better=True) == pytest.approx(0.5)
+    assert last_gain([40.0, 20.0, 30.0, 15.0], greater_is_better=False) == pytest.approx(0.25)
+    assert last_gain([1.0, 1.0], greater_is_better=True) == 0.0
