@@ -89,6 +89,7 @@ AXFORMER := outputs/reproduce-axformer/$(TASK)-$(SEED)
 # plain model far below what it can learn, and all that trains it further would look like a gain.
 DATA_newsgroups := task.max_length=64 task.max_train=4000
 PLAIN_newsgroups := plain.epochs=10
+SHRINK_newsgroups := prune.step_epochs=0.5 prune.recover_epochs=5
 AX := task=$(TASK) $(DATA_$(TASK)) seed=$(SEED) folder=$(AXFORMER)
 DIAL_newsgroups := 'search.speedups=[1.5,2,3]' search.trials=16
 HARD := 'hard_attention.k=[0.5,0.25]'
@@ -104,8 +105,8 @@ reproduce-axformer: $(READY) ## Prune the built-in default and give it a dial, a
 	$(call DIALLED,$(AX))
 	$(BIN)/latadj prune $(AX) resume=true
 	$(BIN)/latadj prune $(AX)/hard checkpoint=$(AXFORMER)/plain resume=true $(HARD)
-	$(BIN)/latadj prune $(AX)/small checkpoint=$(AXFORMER)/plain resume=true $(SMALL)
-	$(BIN)/latadj prune $(AX)/fast checkpoint=$(AXFORMER)/plain resume=true $(FAST)
+	$(BIN)/latadj prune $(AX)/small checkpoint=$(AXFORMER)/plain resume=true $(SMALL) $(SHRINK_$(TASK))
+	$(BIN)/latadj prune $(AX)/fast checkpoint=$(AXFORMER)/plain resume=true $(FAST) $(SHRINK_$(TASK))
 	$(BIN)/latadj finetune $(AX)/pruned-dial model.path=$(AXFORMER)/pruned resume=true plain.epochs=0 \
 	  adjust.teacher=$(AXFORMER)/plain
 	$(call DIALLED,$(AX)/pruned-dial)
