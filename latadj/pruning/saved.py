@@ -40,6 +40,8 @@ def load_pruned(
         found, wanted = tuple(saved[name].shape), tuple(own[name].shape)
         raise ValueError(f"{name} has the shape {found}, by its pruning map it should have {wanted}")
     whole = {name: weight.float() for name, weight in saved.items() if name not in unlike}
-    missing = set(model.load_state_dict(whole, strict=False).missing_keys)
+    # As from_pretrained does: what the file maps into memory is used as it lies there, so that pages which nobody
+    # reads, such as most of the embeddings, take none.
+    missing = set(model.load_state_dict(whole, strict=False, assign=True).missing_keys)
     model.tie_weights()
     return model.eval(), missing - set(model.all_tied_weights_keys)  # what shares another's weights is saved once
