@@ -18,6 +18,8 @@ from latadj.training import fit
 
 SPLIT = "task.split={train:0.6,validation:0.4}"
 QUICK = ["prune.groups=2", "prune.examples=64", "prune.gradient_examples=64", "recover.learning_rate=1e-3"]
+# On every machine alike: `auto` is bf16 where the device computes in it.
+EXACT = "device.train_precision=fp32"
 
 
 class KilledError(Exception):
@@ -35,8 +37,8 @@ def write_plain(root: Path) -> Path:
 
 def pruned(root: Path, out: Path, *options: str, expect: int = 0) -> Any:
     """What `latadj prune` says in its result, or, where it is to fail, on the terminal."""
-    common = [*toy.overrides(root), f"checkpoint={root / 'out' / 'plain'}", f"folder={out}", SPLIT, *QUICK, *options]
-    result = run("prune", *common, expect=expect)
+    common = [*toy.overrides(root), f"checkpoint={root / 'out' / 'plain'}", f"folder={out}", SPLIT, *QUICK, EXACT]
+    result = run("prune", *common, *options, expect=expect)
     if expect:
         return result
     return json.loads((out / "prune" / "prune.json").read_text())

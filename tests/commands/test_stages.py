@@ -8,7 +8,7 @@ import pytest
 import torch
 import toy
 from calling import run
-from cutting import killed_in
+from cutting import EXACT, killed_in
 from transformers import AutoModelForSequenceClassification, BertTokenizerFast
 
 from latadj.commands.finetune import prepare
@@ -87,7 +87,7 @@ def test_a_run_does_not_go_on_with_another_teacher(tmp_path, other):
 def test_a_stage_that_has_begun_goes_on_in_the_same_arithmetic(tmp_path, monkeypatch):
     toy.write_model(tmp_path / "model", layers=1)
     toy.write_task(tmp_path / "data", 64)
-    options = [*toy.overrides(tmp_path), "plain.epochs=2", "adjust.epochs=2", "resume=true"]
+    options = [*toy.overrides(tmp_path), "plain.epochs=2", "adjust.epochs=2", "resume=true", EXACT]
     for stage, steps in (("plain fine-tuning", 3), ("adjustable fine-tuning", 5)):
         with killed_in(monkeypatch, stage, step=steps):
             run("finetune", *options)
