@@ -211,15 +211,16 @@ def fit(
             if best := trainer.state.best_model_checkpoint:
                 mean.load(Path(best))
             mean.settle()
-        scores = [entry[f"eval_{BEST}"] for entry in trainer.state.log_history if f"eval_{BEST}" in entry]
+        validations = [entry for entry in trainer.state.log_history if f"eval_{BEST}" in entry]
+        scores = [entry[f"eval_{BEST}"] for entry in validations]
         if (gain := last_gain(scores, greater_is_better=goal.greater_is_better)) > UNFINISHED:
             log.warning(
                 "%s ended while it gained: its last validation took away %.0f%% of what was wrong before; with more "
                 "epochs it may gain more, and without them whatever trains this model further looks better than it is",
                 *(name, 100 * gain),
             )
-        for entry in trainer.state.log_history:
-            if entry["step"] == trainer.state.best_global_step and f"eval_{BEST}" in entry:
+        for entry in validations:
+            if entry["step"] == trainer.state.best_global_step:
                 return {name: value for name, value in entry.items() if name.startswith("eval_")}
         return trainer.evaluate()
 
