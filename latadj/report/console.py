@@ -22,13 +22,17 @@ SECONDS_BETWEEN_LINES = 20.0
 
 
 class Steps:
-    """Counts the steps of something long; made by :func:`progress`."""
+    """Counts the steps of something long; made by :func:`progress`.
+
+    The rate leaves out what the first step took, once there are more: it sets up what all others use, and counted in it
+    would have a training of five minutes promise an hour.
+    """
 
     def __init__(self, name: str, total: int, bar: Progress | None) -> None:
         self.name, self.total, self.done = name, total, 0
         self._bar = bar
         self._task = bar.add_task(name, total=total, note="", rate="") if bar else None
-        self._first = 0
+        self._first, self._warm = 0, False
         self._start = self._last_line = time.monotonic()
 
     def start_at(self, done: int) -> None:
@@ -40,13 +44,15 @@ class Steps:
         self.done += steps
         now = time.monotonic()
         rate = (self.done - self._first) / max(now - self._start, 1e-9)
-        shown = f"{rate:.1f}/s" if rate >= 1 else f"{1 / max(rate, 1e-9):.1f} s each"
         if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=self.done, note=note, rate=shown)
+            self._bar.update(self._task, completed=self.done, note=note, rate=_shown(rate))
         elif now - self._last_line >= SECONDS_BETWEEN_LINES or self.done >= self.total:
             self._last_line = now
-            left = (self.total - self.done) / max(rate, 1e-9)
-            log.info("%s: %d of %d, %s, %.0f s left%s", self.name, self.done, self.total, shown, left, _behind(note))
+            left = f"{(self.total - self.done) / rate:.0f} s left" if rate else ""
+            said = (f"{self.name}: {self.done} of {self.total}", _shown(rate), left, note)
+            log.info("%s", ", ".join(part for part in said if part))
+        if not self._warm and rate:
+            self._first, self._start, self._warm = self.done, now, True
 
 
 @contextmanager
@@ -79,5 +85,7 @@ def progress(name: str, total: int) -> Iterator[Steps]:
         yield Steps(name, total, bar)
 
 
-def _behind(note: str) -> str:
-    return f", {note}" if note else ""
+def _shown(rate: float) -> str:
+    if not rate:
+        return ""
+    return f"{rate:.1f}/s" if rate >= 1 else f"{1 / rate:.1f} s each"
