@@ -79,6 +79,15 @@ def test_a_plain_run_goes_on_with_the_adjustable_stage_however_that_is_set(tmp_p
         assert f"was started with other settings ({changed})" in result.stderr
 
 
+def test_a_run_does_not_go_on_with_other_examples(tmp_path):
+    toy.write_model(tmp_path / "model", layers=1)
+    data = toy.write_task(tmp_path / "data", examples=64) / "train.tsv"
+    options = [*toy.overrides(tmp_path), "resume=true", "plain.max_steps=1", "adjustable=false"]
+    run("finetune", *options)
+    data.write_text(data.read_text().replace("\t1\n", "\t0\n", 1))
+    assert "was started with other settings (data)" in run("finetune", *options, expect=2).stderr
+
+
 @pytest.mark.parametrize("epochs", [0, 1])
 def test_a_model_names_the_fine_tuning_that_it_comes_from(tmp_path, epochs):
     toy.write_model(tmp_path / "model", layers=1)

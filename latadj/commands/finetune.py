@@ -33,6 +33,7 @@ from latadj.files import read_json, recover_folder, write_json
 from latadj.measure.environment import environment
 from latadj.report.console import progress
 from latadj.sidecar import Sidecar, read_sidecar
+from latadj.tasks.splits import Splits
 from latadj.teachers import check_teacher
 from latadj.training.fit import fit
 from latadj.training.goal import Goal, Loss
@@ -61,8 +62,12 @@ class State:
     stages: dict[str, Any]
 
     @classmethod
-    def of(cls, config: FinetuneConfig) -> "State":
+    def of(cls, config: FinetuneConfig, splits: Splits | None = None) -> "State":
         """The state to go on from with ``resume``, else that of a new run.
+
+        Parameters
+        ----------
+        splits : the run's examples; None: whether they are the same is not asked
 
         Raises
         ------
@@ -74,6 +79,8 @@ class State:
         settings = settings_of(config, (*SETTINGS, *OF_ADJUSTING))
         if Path(config.model.path).is_dir():
             settings["weights"] = fingerprint(Path(config.model.path))
+        if splits is not None:
+            settings["data"] = splits.fingerprint()
         if not config.resume or not path.is_file():
             return cls(uuid4().hex, settings, {})
         found = cls(**read_json(path, "fine-tuning state", "start anew without resume=true"))
@@ -99,7 +106,7 @@ def prepare(config: FinetuneConfig) -> Session:
     device = set_up(config)
     source, kept = Path(config.model.path), config.plain.epochs == 0
     config, splits = with_examples(config, known_labels(config, source) if kept and source.is_dir() else None)
-    if "plain" in State.of(config).stages:
+    if "plain" in State.of(config, splits).stages:
         model, tokenizer = checkpoint.load(Path(config.folder) / "plain", head=head_of(config))
         as_plain(model)
     else:
@@ -125,7 +132,7 @@ def run(session: Session) -> dict[str, Any]:
     model, tokenizer = session.model, session.tokenizer
     bf16 = trains_in_bf16(config.device, device)
     folder, work = Path(config.folder), Path(config.folder) / "finetune"
-    state = State.of(config)
+    state = State.of(config, session.splits)
     done = state.stages
     if not config.resume:
         shutil.rmtree(work / "plain", ignore_errors=True)

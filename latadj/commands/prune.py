@@ -28,8 +28,8 @@ log = logging.getLogger("latadj")
 def prepare(config: PruneConfig) -> Pruning:
     """Load the checkpoint and examples, find out what can go, and refuse a budget that cannot be met."""
     check_to_prune(config)
-    state = PruneState.of(config)
     session = open_checkpoint(config)
+    state = PruneState.of(config, session.splits)
     config = session.config  # type: ignore[assignment]  # with the labels that the examples have
     check_teacher(config)
     teacher(session)

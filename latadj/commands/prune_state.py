@@ -22,6 +22,7 @@ from latadj.pruning.gradual import Steps
 from latadj.pruning.parts import Part
 from latadj.pruning.purses import TimeModel
 from latadj.report.pruning import PrunedModel
+from latadj.tasks.splits import Splits
 from latadj.weights import fingerprint
 
 SETTINGS = ("model", "task", "seed", "checkpoint", "output", "prune", "hard_attention", "recover")
@@ -51,8 +52,8 @@ class PruneState:
     _since: float = field(default_factory=time.monotonic)
 
     @classmethod
-    def of(cls, config: PruneConfig) -> "PruneState":
-        """The state to go on from with ``resume``, else that of a new run.
+    def of(cls, config: PruneConfig, splits: Splits) -> "PruneState":
+        """The state to go on from with ``resume``, else that of a new run on these examples.
 
         Raises
         ------
@@ -62,7 +63,8 @@ class PruneState:
         work = Path(config.folder) / "prune"
         # Times that one device told are none of another's.
         names = (*SETTINGS, "device") if config.prune.objective == "speed" else SETTINGS
-        settings = {**settings_of(config, names), "weights": fingerprint(Path(config.checkpoint))}
+        settings = settings_of(config, names)
+        settings |= {"weights": fingerprint(Path(config.checkpoint)), "data": splits.fingerprint()}
         if not config.resume or not (work / "state.json").is_file():
             return cls(settings)
         mend = "start anew without resume=true"

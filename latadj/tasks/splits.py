@@ -1,6 +1,7 @@
 """Three splits of a task's examples that stay apart."""
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -27,6 +28,15 @@ class Splits:
     validation: Dataset
     tests: dict[str, Dataset]
     labels: list[str] | None = None
+
+    def fingerprint(self) -> str:
+        """A short name for what a model learns and is judged by: other training or validation examples have another."""
+        found = hashlib.sha256()
+        for split in (self.train, self.validation):
+            found.update(f"{len(split)} ".encode())
+            for batch in split.iter(batch_size=1000):
+                found.update(json.dumps(batch, default=str).encode())
+        return found.hexdigest()[:16]
 
 
 def shares_of(

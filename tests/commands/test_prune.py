@@ -270,6 +270,17 @@ def test_a_run_does_not_go_on_with_another_model(root, accurate, tmp_path):
     assert "was started with other settings (weights); give the same ones, or start anew" in result.stderr
 
 
+def test_a_run_does_not_go_on_with_other_examples(root, accurate):
+    data = root / "data" / "train.tsv"
+    before = data.read_text()
+    data.write_text(before + "a late addition\t1\n")
+    try:
+        result = pruned(root, root / "accurate", "resume=true", expect=2)
+    finally:
+        data.write_text(before)
+    assert "was started with other settings (data); give the same ones, or start anew" in result.stderr
+
+
 def test_a_folder_that_holds_something_else_is_not_replaced(root, tmp_path):
     size = ["prune.objective=size", "prune.budget=[0.6,0.5]"]
     for notes in (tmp_path / "notes", tmp_path / "small-0.5"):
