@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import GenerationConfig, PreTrainedModel
+from transformers.utils import GENERATION_CONFIG_NAME
 
 from latadj.elimination.structure import Structure
 from latadj.pruning.surgery import apply
@@ -30,6 +31,8 @@ def load_pruned(
     """
     model: PreTrainedModel = auto.from_config(config, dtype=torch.float32)
     apply(model, structure)
+    if model.can_generate() and (folder / GENERATION_CONFIG_NAME).is_file():
+        model.generation_config = GenerationConfig.from_pretrained(folder)
     saved: dict[str, Tensor] = {}
     for path in weight_files(folder):
         saved |= load_file(path)

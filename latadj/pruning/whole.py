@@ -33,6 +33,8 @@ def made_whole(model: PreTrainedModel) -> PreTrainedModel:
     lefts = lefts_of(model)
     family = family_of(model)
     found = type(model)(copy.deepcopy(model.config)).to(model.dtype).to(model.device).eval()
+    if model.can_generate():
+        found.generation_config = copy.deepcopy(model.generation_config)
     ours, own = model.state_dict(), found.state_dict()
     found.load_state_dict(
         {name: weight for name, weight in ours.items() if name in own and own[name].shape == weight.shape}, strict=False

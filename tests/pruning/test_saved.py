@@ -52,6 +52,17 @@ def test_other_heads_are_loaded_too(family, head, tmp_path):
     assert near(said(case, found), said(case, attach(model)), atol=0)
 
 
+@pytest.mark.parametrize("family", ["gpt2", "llama", "t5"])
+def test_a_pruned_language_model_stops_and_samples_as_it_did(family, tmp_path):
+    model = pruned(Case(family, "language"))
+    model.generation_config.update(eos_token_id=[2, 3], pad_token_id=0, max_new_tokens=7, repetition_penalty=1.5)
+    checkpoint.save(model, tokenizer(), tmp_path / "model", Sidecar())
+    for found in (checkpoint.load(tmp_path / "model")[0], made_whole(model)):
+        wanted, ours = model.generation_config, found.generation_config
+        assert (ours.eos_token_id, ours.pad_token_id) == (wanted.eos_token_id, wanted.pad_token_id) == ([2, 3], 0)
+        assert (ours.max_new_tokens, ours.repetition_penalty) == (7, 1.5)
+
+
 def test_a_pruned_model_gets_a_fresh_head_for_other_labels(tmp_path):
     checkpoint.save(pruned(Case("bert", "classifier")), tokenizer(), tmp_path / "model", Sidecar())
     config = ModelConfig(name="m", path=str(tmp_path / "model"))
