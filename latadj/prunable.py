@@ -50,4 +50,5 @@ def check_to_prune(config: PruneConfig) -> None:
 
 def output_of(config: PruneConfig, budget: float | None) -> Path:
     """Folder of the model that a budget leads to; None: where accuracy is the objective."""
-    return Path(config.output if budget is None else f"{config.output}-{budget:g}")
+    path = Path(config.output)
+    return path if budget is None else path.with_name(f"{path.name}-{budget:g}")

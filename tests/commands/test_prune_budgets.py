@@ -37,6 +37,12 @@ def test_one_run_makes_a_model_of_each_budget(root, small):
     assert {record["step"] for record in small["candidates"]} >= {1, 2}
 
 
+def test_a_slash_behind_the_output_is_none_of_its_name(root, tmp_path):
+    options = ["prune.objective=size", "prune.budget=0.7", "prune.recover_epochs=0", "prune.step_epochs=0"]
+    pruned(root, tmp_path, *options, f"output={tmp_path}/small/")
+    assert (tmp_path / "small-0.7" / "latadj.json").is_file()
+
+
 def test_shrinking_that_was_killed_goes_on_to_the_same_weights(root, small, tmp_path, monkeypatch):
     with killed(monkeypatch, lambda state: state.steps.step == 2):
         pruned(root, tmp_path / "out", *SIZES)
