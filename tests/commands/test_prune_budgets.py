@@ -1,10 +1,13 @@
 """latadj prune down to budgets of size and of measured speed, through the real command line."""
 
+import numpy as np
 import pytest
 from cutting import killed, pruned, same, same_weights, write_plain
+from tiny import LENGTHS, Case
 
 import latadj
 from latadj.commands.prune_speed import Clock
+from latadj.elimination.attach import attach
 from latadj.measure.clock import Interval
 from latadj.pruning.purses import Structured, TimeModel, TimePurse
 from latadj.pruning.size import parameters
@@ -109,6 +112,15 @@ def test_a_pass_without_anything_is_timed_too_so_that_no_budget_is_beyond_it(roo
     assert 0 in measured
     assert "without any of the layers that can be pruned this model would be 10.0 times as fast here" in result.stderr
     assert not (tmp_path / "prune").exists()
+
+
+@pytest.mark.parametrize(("answers", "met"), [([1.2, 1.8, 1.9], True), ([1.2, 1.9, 1.3], False)])
+def test_one_slow_answer_of_a_clock_takes_nothing_more_out(answers, met):
+    case, said = Case("bert", "classifier"), iter(answers)
+    model = attach(case.make())
+    purse = TimePurse(model, {}, np.array(LENGTHS), TIMES, lambda: next(said))
+    assert purse.met(1.8) == met
+    assert purse.correction == pytest.approx(1.0 if met else min(1.3 * purse.left(), 0.99))
 
 
 def test_a_clock_that_takes_back_what_another_said_is_warned_about(root, slower, tmp_path, monkeypatch):
