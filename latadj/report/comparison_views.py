@@ -21,9 +21,10 @@ from latadj.report.console import console
 COLOURS = {"fp32": "#1f6fb4", "bf16": "#2e8b57", "int8": "#d9730d"}
 MARKERS = "osD^vP*X<>hpd8"
 COLUMNS = (
-    *("name", "precision", "speedup", "validation_drop", "metric", "metric_low", "metric_high", "drop", "drop_low"),
-    *("drop_high", "parameters", "parameters_total", "file_bytes", "memory_mb", "flops_speedup", "flops_over_plain"),
-    *("measured_speedup", "measured_low", "measured_high", "over_plain", "over_plain_low", "over_plain_high"),
+    *("name", "precision", "speedup", "target", "validation_drop", "metric", "metric_low", "metric_high"),
+    *("drop", "drop_low", "drop_high", "parameters", "parameters_total", "file_bytes", "memory_mb"),
+    *("flops_speedup", "flops_over_plain", "measured_speedup", "measured_low", "measured_high"),
+    *("over_plain", "over_plain_low", "over_plain_high"),
     *("measured_over_flops", "removed_over_flops", "latency_p50_ms"),
 )
 
@@ -108,7 +109,7 @@ def comparison_csv(comparison: Comparison) -> str:
     writer.writerow(COLUMNS)
     for row in comparison.models:
         over = row.over_plain
-        values = [row.name, row.precision, row.speedup, row.tried[-1].drop, row.metric, *row.metric_ci]
+        values = [row.name, row.precision, row.speedup, row.target, row.tried[-1].drop, row.metric, *row.metric_ci]
         values += [row.drop, *row.drop_ci, row.parameters, row.parameters_total, row.file_bytes, row.memory_mb]
         values += [row.flops_speedup, row.flops_over_plain, row.measured_speedup, *(row.ci or (None, None))]
         values += [over.speedup, *over.ci] if over else [None, None, None]
@@ -135,6 +136,11 @@ def notes(comparison: Comparison) -> list[str]:
     beyond = [row.key for row in comparison.models if not row.within]
     if beyond:
         found.append(f"More than that was lost on validation text by {', '.join(beyond)}.")
+    if counted := [row.key for row in comparison.models if row.target == "flops" and row.speedup > 1]:
+        found.append(
+            f"'at' is counted in FLOPs for {', '.join(counted)}, and in measured time for other dials: what is not "
+            "calibrated in a precision, by `latadj calibrate device.precision=`, has no marks in its time."
+        )
     hard = {row.name: HardAttention(tuple(row.hard_attention)) for row in comparison.models if row.hard_attention}
     found += [f"Selective hard attention in {name}: {chosen.text()}." for name, chosen in hard.items()]
     if comparison.left_out:

@@ -281,6 +281,17 @@ def test_a_row_says_whether_attention_is_hard(compared):
     assert comparison_markdown(comparison).count(line) == 1
 
 
+def test_a_table_says_whose_dial_is_marked_in_flops(compared):
+    comparison = Comparison.from_json(compared)
+    for row in comparison.models:
+        row.target, row.speedup = None, 1.0
+    dial, other, *_ = [row for row in comparison.models if "dial" in row.name]
+    dial.target, other.target, dial.speedup, other.speedup = "flops", "latency", 2.0, 2.0
+    assert f"'at' is counted in FLOPs for {dial.key}, and in measured time" in comparison_markdown(comparison)
+    dial.speedup = 1.0
+    assert "counted in FLOPs" not in comparison_markdown(comparison)
+
+
 def test_as_many_models_as_the_recipe_compares_have_markers_of_their_own():
     assert len(MARKERS) == len(set(MARKERS)) >= 9
 
