@@ -47,7 +47,9 @@ def _serve(
     model = make().to(where)
     if route is not None:
         lower(attach(model), route)
-    ids = torch.ones(shape, dtype=torch.long, device=where)
+    # A head that reads the last word-vector that is no padding would otherwise be cut to the first one.
+    filler = 2 if model.config.pad_token_id == 1 else 1
+    ids = torch.full(shape, filler, device=where)
 
     def work() -> None:
         with torch.inference_mode():
