@@ -90,7 +90,7 @@ AXFORMER := outputs/reproduce-axformer/$(TASK)-$(SEED)
 DATA_newsgroups := task.max_length=64 task.max_train=4000
 PLAIN_newsgroups := plain.epochs=10
 SHRINK_newsgroups := prune.step_epochs=0.5 prune.recover_epochs=5
-AX := task=$(TASK) $(DATA_$(TASK)) seed=$(SEED) folder=$(AXFORMER)
+AX := device=cpu task=$(TASK) $(DATA_$(TASK)) seed=$(SEED) folder=$(AXFORMER)
 DIAL_newsgroups := 'search.speedups=[1.5,2,3]' search.trials=16
 HARD := 'hard_attention.k=[0.5,0.25]'
 SMALL := prune.objective=size 'prune.budget=[0.5,0.31]' prune.tolerance=0.0075
