@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from latadj.checks import PRECISIONS, parse_speedups
-from latadj.config import SweepConfig
+from latadj.config import DeviceConfig, SweepConfig
 from latadj.dial_checks import check_protection
 from latadj.elimination.profile import Dial
 from latadj.files import read_json, recover_folder
@@ -76,6 +76,16 @@ def _problems(config: SweepConfig) -> list[str]:
         problems.append(f"compare.precisions=[{shown}]: expected some of {', '.join(PRECISIONS)}, each once")
     if compare.max_drop < 0:
         problems.append(f"compare.max_drop={compare.max_drop}: expected at least 0 points")
+    if config.speedup != SweepConfig().speedup:
+        problems.append(
+            f"speedup={config.speedup}: several models are compared, each at speedups of its own: "
+            "compare.models.NAME.speedup="
+        )
+    if config.device.precision != DeviceConfig().precision:
+        problems.append(
+            f"device.precision={config.device.precision}: several models are compared, each in all of "
+            f"compare.precisions=[{','.join(compare.precisions)}]"
+        )
     if config.task.kind == "generation" or config.prompt is not None:
         problems.append("compare.models: classifiers, taggers and readers are compared, without a prompt")
     if len(compare.models) < 2:

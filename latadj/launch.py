@@ -128,7 +128,10 @@ def typed(command: str, composed: DictConfig) -> RunConfig:
 
 
 def _in_full(composed: DictConfig) -> DictConfig:
-    """What people may write in short as the dataclasses have it: one text column as a list, a nameless hub as none."""
+    """What people may write in short as the dataclasses have it: one of a list alone, a nameless hub as none."""
+    prune = composed.get("prune")
+    if prune is not None and isinstance(prune.get("layers"), int):
+        prune.layers = [prune.layers]
     task = composed.get("task")
     if task is not None:
         if isinstance(task.get("text"), str):

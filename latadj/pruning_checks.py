@@ -88,6 +88,11 @@ def prune_problems(config: PruneConfig) -> list[str]:
         problems.append(f"prune.objective={options.objective}: expected one of {', '.join(OBJECTIVES)}")
     if options.objective == "speed" and config.device.precision == "auto":
         problems.append("device.precision=auto: prune.objective=speed goes by one clock; name fp32, bf16 or int8")
+    if options.rounds > 1 and options.objective in ("size", "speed"):
+        problems.append(
+            f"prune.rounds={options.rounds}: prune.objective={options.objective} goes on until its budget is met; "
+            "rounds are of prune.objective=accuracy"
+        )
     if not 0 <= options.tolerance < 1:
         problems.append(
             f"prune.tolerance={options.tolerance}: expected 0 (nothing that hurts goes) or a little more, as a "

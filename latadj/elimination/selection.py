@@ -110,7 +110,7 @@ def _counts(most: int | float, seen: Tensor | None, keys: int) -> int | Tensor:
         # Where a query sees fewer, the hidden ones among its strongest have probability 0.
         return min(most, keys)
     if seen is None:
-        return int(np.ceil(most * keys - 1e-6))
+        return max(int(np.ceil(most * keys - 1e-6)), 1)
     return (most * seen.sum(dim=-1, dtype=torch.float64) - 1e-6).ceil().long().clamp_(min=1)
 
 

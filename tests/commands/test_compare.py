@@ -257,6 +257,8 @@ def test_a_missing_model_names_what_makes_it(root, tmp_path):
         (["plain", "checkpoint"], "compare.models.b.speedup=fast", "compare.models.b.speedup=fast: expected a number"),
         (["plain", "checkpoint"], "compare.precisions=[fp8]", "compare.precisions=[fp8]: expected some of fp32, bf16"),
         (["plain", "checkpoint"], "compare.max_drop=-1", "compare.max_drop=-1.0: expected at least 0 points"),
+        (["plain", "checkpoint"], "speedup=2", "speedup=2: several models are compared, each at speedups of its own"),
+        (["plain", "checkpoint"], "device.precision=int8", "each in all of compare.precisions=[fp32,bf16,int8]"),
         (["plain", "checkpoint"], "task=speeches", "classifiers, taggers and readers are compared"),
     ],
 )

@@ -348,6 +348,10 @@ def test_a_run_goes_on_with_the_same_settings_only(root, accurate):
             ["prune.objective=speed", "prune.budget=1.5", "device.precision=auto"],
             "device.precision=auto: prune.objective=speed goes by one clock",
         ),
+        (
+            ["prune.objective=size", "prune.budget=0.5", "prune.rounds=2"],
+            "prune.rounds=2: prune.objective=size goes on until its budget is met",
+        ),
         (["recover.max_steps=0"], "recover.max_steps=0: expected at least 1"),
         (["recover.epochs=-1"], "recover.epochs=-1.0: expected 0 or more"),
         (["recover.attention_dropout=1"], "recover.attention_dropout=1.0: expected a share from 0 to 1, or null"),
@@ -391,7 +395,7 @@ def test_random_weights_are_no_pruned_model(root, accurate, tmp_path):
 
 
 def test_only_the_layers_that_are_named_lose_parts(root, tmp_path):
-    found = pruned(root, tmp_path / "out", "prune.layers=[1]")
+    found = pruned(root, tmp_path / "out", "prune.layers=1")
     assert {record["layer"] for record in found["candidates"]} == {0}
     (model,) = found["frontier"]
     whole = model["layers"][1]
