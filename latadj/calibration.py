@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from latadj.config import CalibrationConfig
 from latadj.elimination.attach import at_profile, attached
+from latadj.elimination.cost import full_flops
 from latadj.elimination.families import layer_shapes
 from latadj.elimination.profile import Dial, Profile
 from latadj.elimination.score import effective_fraction
@@ -98,15 +99,27 @@ def measure_contribution(
 def make_dial(
     model: PreTrainedModel, contribution: Contribution, config: CalibrationConfig, window: Window = WHOLE
 ) -> Dial:
-    """A dial of the families that need no search, standing on ``acc``."""
+    """A dial of the families that need no search, standing on ``acc``.
+
+    Raises
+    ------
+    ValueError
+        if no layer has anything left that costs time.
+    """
     lengths = np.sort(contribution.lengths)
     if len(lengths) > MOST_LENGTHS:
         # Evenly spaced order statistics keep the distribution and a short file.
         lengths = lengths[np.linspace(0, len(lengths) - 1, MOST_LENGTHS).round().astype(int)]
+    shapes = layer_shapes(model)
+    if not full_flops(shapes, lengths).any():
+        raise ValueError(
+            "every layer of this model was pruned away, so that there is nothing to cut: a dial needs layers that read "
+            "the text; prune less, or look at how well the full model answers"
+        )
     return Dial(
         layer_acc=tuple(float(value) for value in contribution.layer_acc),
         lengths=tuple(int(length) for length in lengths),
-        shapes=layer_shapes(model),
+        shapes=shapes,
         reads=attached(model).reads,
         protected=contribution.protected,
         max_speedup=config.max_speedup,

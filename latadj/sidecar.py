@@ -192,6 +192,12 @@ def check(folder: Path, task: TaskConfig | None = None) -> Sidecar:
     recover_folder(folder)
     if not folder.is_dir():
         raise ValueError(f"checkpoint {folder}: no such folder; {make}")
+    inside = [folder / name for name in ("checkpoint", "pruned", "plain") if (folder / name / "config.json").is_file()]
+    if inside and not (folder / "config.json").is_file():
+        raise ValueError(
+            f"checkpoint {folder}: the folder of a run, not a model; name one that it holds: "
+            f"checkpoint={' or '.join(str(model) for model in inside)}"
+        )
     read_json(folder / "config.json", "transformers model", make)
     if not any((folder / name).is_file() for name in WEIGHTS):
         raise ValueError(f"checkpoint {folder}: no {' or '.join(WEIGHTS)} (other formats are not read); {make}")

@@ -80,6 +80,12 @@ def test_a_checkpoint_for_another_task(root, tmp_path):
     assert "is for task=sst2, not task=cola" in message
 
 
+def test_the_folder_of_a_run_is_no_model_but_holds_some(root, tmp_path):
+    message = refused(tmp_path, "sweep", *toy.overrides(root), f"checkpoint={root / 'out'}")
+    made = f"checkpoint={root / 'out' / 'checkpoint'} or {root / 'out' / 'plain'}"
+    assert f"the folder of a run, not a model; name one that it holds: {made}" in message
+
+
 @pytest.fixture
 def checkpoint(root, tmp_path):
     return shutil.copytree(root / "out" / "checkpoint", tmp_path / "checkpoint")
