@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import math
 from dataclasses import asdict, astuple, replace
 from pathlib import Path
 from typing import Any
@@ -170,12 +171,16 @@ def _searched(session: Session, dial: Dial, questions: Questions) -> Dial:
                 speedups=wanted,
                 trials=trials,
                 seed=config.seed,
-                advance=lambda speedup, best: steps.advance(note=f"{speedup:g}x divergence {best:.4f}"),
+                advance=lambda speedup, best: steps.advance(note=f"{speedup:g}x {_found(best)}"),
             )
     if config.calibration.family == "searched" and not dial.anchors:
         log.warning("no search was made, so the dial stands on family=%s", family)
         return dial.with_family(family)
     return dial.with_family(config.calibration.family)
+
+
+def _found(divergence: float) -> str:
+    return "is beyond what is found yet" if math.isnan(divergence) else f"divergence {divergence:.4f}"
 
 
 def measure_device(session: Session, dial: Dial) -> Device:
@@ -233,7 +238,7 @@ def profiles(dial: Dial) -> list[dict[str, Any]]:
         try:
             profile = dial.profile(speedup)
         except ValueError as error:  # a few words a text cannot be cut far
-            log.warning("%s", error)
+            log.info("%s", error)
             break
         speedups = {"flops_speedup": dial.speedup_of(profile), "predicted": dial.predicted(profile)}
         found.append({"speedup": speedup, "keep": list(profile.keep), **speedups})

@@ -193,7 +193,7 @@ def stages(parts: Sequence[Part]) -> Iterator[tuple[str, list[Part]]]:
         for layer in layers:
             members = [part for part in parts if part.layer == layer and (part.kind in BLOCKS) == coarse]
             if members:
-                yield f"{what} of layer {layer}", members
+                yield f"{what} of layer {layer + 1}", members
 
 
 def _ordered(subject: Subject, parts: list[Part]) -> list[Part]:

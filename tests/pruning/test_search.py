@@ -17,7 +17,7 @@ def found(fake, trail=None, **options):
 def test_blocks_of_all_layers_go_before_what_is_in_them_from_above():
     fake = Fake(3, {})
     names = [name for name, _ in stages(fake.parts)]
-    assert names == [f"{what} of layer {layer}" for what in ("blocks", "inside") for layer in (2, 1, 0)]
+    assert names == [f"{what} of layer {layer}" for what in ("blocks", "inside") for layer in (3, 2, 1)]
 
 
 def test_what_does_not_hurt_goes_and_the_rest_is_put_back():
@@ -59,7 +59,7 @@ def test_small_losses_do_not_add_up_to_more_than_the_tolerance():
 def test_of_one_layer_the_least_missed_is_tried_first():
     harm = {f"layer 1 head {head}": missed for head, missed in enumerate([4, 3, 9, 2], start=1)}
     fake = Fake(1, {**harm, "layer 1 neurons 1": 9, "layer 1 neurons 2": 9}, heads=4)
-    order = found(fake).orders["inside of layer 0"]
+    order = found(fake).orders["inside of layer 1"]
     assert order[:3] == ["layer 1 head 4", "layer 1 head 2", "layer 1 head 1"]
 
 
