@@ -40,12 +40,15 @@ def check_to_prune(config: PruneConfig) -> None:
     kept, named = [folder, Path(config.folder), Path(config.folder) / "prune"], teacher_of(config)
     if named is not None:
         kept.append(named[1])
-    budgets: list[float | None] = [*budgets_of(config)]
-    for budget in budgets or [None]:
-        target = output_of(config, budget)
+    for target in outputs_of(config):
         if target.resolve() == folder.resolve():
             raise ValueError(f"output={config.output}: the checkpoint itself; give the pruned model another folder")
         check_replaceable("output", str(target), kept)
+
+
+def outputs_of(config: PruneConfig) -> list[Path]:
+    """Folders of all models that a run makes."""
+    return [output_of(config, budget) for budget in budgets_of(config)] or [output_of(config, None)]
 
 
 def output_of(config: PruneConfig, budget: float | None) -> Path:

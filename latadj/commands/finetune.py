@@ -18,6 +18,7 @@ from latadj.commands.session import Session, as_dict, head_of, known_labels, set
 from latadj.commands.stages import (
     attention_dropped,
     refuse_other_settings,
+    say_replaced,
     settings_of,
     taught_rows,
     teacher,
@@ -135,6 +136,7 @@ def run(session: Session) -> dict[str, Any]:
     state = State.of(config, session.splits)
     done = state.stages
     if not config.resume:
+        say_replaced([folder / "plain", Path(config.checkpoint)])
         shutil.rmtree(work / "plain", ignore_errors=True)
         shutil.rmtree(work / "adjustable", ignore_errors=True)
     state.write(work)
@@ -170,6 +172,7 @@ def run(session: Session) -> dict[str, Any]:
         "config": as_dict(config),
     }
     write_json(work / "finetune.json", result)
+    log.info("wrote the model to %s%s", config.checkpoint, f", the plain one to {folder / 'plain'}" * config.adjustable)
     return result
 
 

@@ -3,17 +3,19 @@
 import logging
 from pathlib import Path
 
+import numpy as np
+
 from latadj.commands.prune_outcome import size_of
 from latadj.commands.prune_speed import Clock
 from latadj.commands.prune_state import PruneState
 from latadj.commands.prune_steps import Pruning, by_accuracy, to_budgets
 from latadj.commands.prune_subject import PruneSubject, split
 from latadj.commands.session import as_dict, open_checkpoint
-from latadj.commands.stages import teacher
+from latadj.commands.stages import say_replaced, teacher
 from latadj.config import PruneConfig
 from latadj.files import write_json
 from latadj.measure.environment import environment
-from latadj.prunable import check_to_prune
+from latadj.prunable import check_to_prune, outputs_of
 from latadj.pruning.judge import Judge
 from latadj.pruning.parts import check_parts, parts_of
 from latadj.pruning.purses import ParameterPurse, Structured, TimePurse
@@ -66,6 +68,7 @@ def run(pruning: Pruning) -> PruneResult:
     config, subject, state, work = pruning.config, pruning.subject, pruning.state, pruning.work
     session = subject.session
     if not (config.resume and (work / "state.json").is_file()):
+        say_replaced(outputs_of(config))
         state.start(work)
     judge, confirm = _judges(subject)
     full = size_of(subject, Path(config.checkpoint))
@@ -74,6 +77,7 @@ def run(pruning: Pruning) -> PruneResult:
         *(config.task.metric, judge.own.metric, len(subject.examples.judging)),
         *(confirm.own.metric, len(subject.examples.confirming)),
     )
+    _warn_of_one_answer(judge)
     budgets = budgets_of(config)
     if len(state.models) < max(len(budgets), 1):
         if subject.epochs(last=True) > 0 and (budgets or state.steps.step < config.prune.rounds):
@@ -120,6 +124,17 @@ def _judges(subject: PruneSubject) -> tuple[Judge, Judge]:
         for exam in (subject.judging, subject.confirming)
     )
     return judge, confirm
+
+
+def _warn_of_one_answer(judge: Judge) -> None:
+    """Say that a full model which does not tell texts apart cannot show what its parts are worth."""
+    answers = judge.full.predictions
+    if isinstance(answers, np.ndarray) and answers.ndim == 1 and len(answers) > 1 and (answers == answers[0]).all():
+        log.warning(
+            "the full model gives the same answer to all %d texts that judge, so that it seems to need none of its "
+            "parts: train it for longer first",
+            len(answers),
+        )
 
 
 def _precisions(subject: PruneSubject) -> list[str]:

@@ -1,10 +1,12 @@
 """What stages of training have in common, whichever command they belong to."""
 
 import json
+import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
@@ -21,6 +23,8 @@ from latadj.teachers import teacher_of
 from latadj.training.collate import TEACHER
 from latadj.training.thinned import with_thinned
 from latadj.weights import fingerprint
+
+log = logging.getLogger("latadj")
 
 
 def training_rows(session: Session, stage: StageConfig) -> Dataset:
@@ -100,6 +104,12 @@ def attention_dropped(session: Session, stage: StageConfig) -> Iterator[None]:
     finally:
         for layer, own in zip(layers, before, strict=True):
             family.drop_attention(layer, own)
+
+
+def say_replaced(models: Iterable[Path]) -> None:
+    """Say which models, there already, a run that begins will take the place of when it ends."""
+    for model in filter(Path.is_dir, models):
+        log.info("%s is there already, and this run will replace it; resume=true goes on with it instead", model)
 
 
 def settings_of(config: RunConfig, names: Sequence[str]) -> dict[str, Any]:

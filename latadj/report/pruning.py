@@ -170,14 +170,14 @@ def print_pruning(result: PruneResult) -> None:
     title = f"{result.metric} on validation text; full model {100 * full.judged.full_metric:.2f} judged, "
     title += f"{100 * full.confirmed.full_metric:.2f} confirmed"
     summary = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    for name in ("budget", "params", "FLOPs", "speedup", "judged", "confirmed", "difference"):
+    for name in ("budget", "params left", "FLOPs left", "speedup", "judged", "confirmed", "difference"):
         summary.add_column(name, justify="right", no_wrap=True)
     for model in result.frontier:
         low, high = (f"{100 * side:+.2f}" for side in model.confirmed.difference_ci)
         summary.add_row(
             "-" if model.budget is None else f"{model.budget:g}",
-            f"{model.size.parameters / result.full.parameters:.2f}x",
-            f"{model.size.flops / result.full.flops:.2f}x",
+            f"{model.size.parameters / result.full.parameters:.2f}",
+            f"{model.size.flops / result.full.flops:.2f}",
             times(model.measured_speedup) or "-",
             f"{100 * model.judged.metric:.2f}",
             f"{100 * model.confirmed.metric:.2f}",

@@ -13,7 +13,7 @@ from cutting import QUICK, KilledError, killed, killed_in, pruned, same, same_we
 import latadj
 from latadj import checkpoint
 from latadj.commands.prune_subject import PruneSubject
-from latadj.pruning import structure_of
+from latadj.pruning import parts_of, remove, structure_of
 from latadj.pruning.size import parameters
 from latadj.sidecar import read_sidecar
 from latadj.tasks.encode import pad
@@ -304,6 +304,26 @@ def test_a_folder_that_holds_something_else_is_not_replaced(root, tmp_path):
         assert (notes / "keep.txt").read_text() == "mine"
 
 
+def test_a_model_that_will_be_replaced_is_named_first(root, accurate, tmp_path):
+    made = shutil.copytree(root / "accurate" / "pruned", tmp_path / "pruned")
+    pruned(root, tmp_path)
+    log = (tmp_path / "prune" / "prune.log").read_text()
+    assert f"{made} is there already, and this run will replace it" in log
+
+
+def test_a_full_model_that_gives_one_answer_to_all_texts_is_warned_about(root, tmp_path):
+    plain = shutil.copytree(root / "out" / "plain", tmp_path / "plain")
+    model, tokenizer = checkpoint.load(plain)
+    with torch.no_grad():
+        model.classifier.weight.zero_()
+    checkpoint.save(model, tokenizer, plain, read_sidecar(plain))
+    pruned(root, tmp_path / "out", f"checkpoint={plain}", "prune.layers=1")
+    log = (tmp_path / "out" / "prune" / "prune.log").read_text()
+    assert "the full model gives the same answer to all" in log
+    accurate = (root / "accurate" / "prune" / "prune.log").read_text()
+    assert "the same answer to all" not in accurate
+
+
 def test_a_budgets_folder_is_never_the_checkpoint_itself(root, tmp_path):
     shutil.copytree(root / "out" / "plain", tmp_path / "model-0.5")
     options = [f"checkpoint={tmp_path / 'model-0.5'}", f"output={tmp_path / 'model'}"]
@@ -385,6 +405,15 @@ def test_a_pruned_model_is_not_pruned_again(root, accurate, tmp_path):
     assert "is pruned already" in result.stderr
     assert result.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_of_which_no_layer_is_left_gets_no_dial(root, tmp_path):
+    model, tokenizer = checkpoint.load(root / "out" / "plain")
+    remove(model, [part for part in parts_of(model) if part.kind in ("attention", "feed_forward")])
+    made = tmp_path / "nothing"
+    checkpoint.save(model, tokenizer, made, read_sidecar(root / "out" / "plain"))
+    given = [*toy.overrides(root), f"checkpoint={made}", f"folder={tmp_path / 'out'}"]
+    assert "every layer of this model was pruned away" in run("calibrate", *given, expect=2).stderr
 
 
 def test_random_weights_are_no_pruned_model(root, accurate, tmp_path):
