@@ -81,7 +81,7 @@ class State:
         if Path(config.model.path).is_dir():
             settings["weights"] = fingerprint(Path(config.model.path))
         if splits is not None:
-            settings["data"] = splits.fingerprint()
+            settings["data"] = splits.fingerprint
         if not config.resume or not path.is_file():
             return cls(uuid4().hex, settings, {})
         found = cls(**read_json(path, "fine-tuning state", "start anew without resume=true"))

@@ -64,7 +64,7 @@ class PruneState:
         # Times that one device told are none of another's.
         names = (*SETTINGS, "device") if config.prune.objective == "speed" else SETTINGS
         settings = settings_of(config, names)
-        settings |= {"weights": fingerprint(Path(config.checkpoint)), "data": splits.fingerprint()}
+        settings |= {"weights": fingerprint(Path(config.checkpoint)), "data": splits.fingerprint}
         if not config.resume or not (work / "state.json").is_file():
             return cls(settings)
         mend = "start anew without resume=true"

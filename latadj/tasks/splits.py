@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import pandas as pd
 from datasets import Dataset
@@ -29,6 +30,7 @@ class Splits:
     tests: dict[str, Dataset]
     labels: list[str] | None = None
 
+    @cached_property
     def fingerprint(self) -> str:
         """A short name for what a model learns and is judged by: other training or validation examples have another."""
         found = hashlib.sha256()
