@@ -50,7 +50,11 @@ def in_own_process(function: Callable[..., Result], *arguments: Any) -> Result:
     """What a module's function returns in a fresh process, where nobody else's memory lies about."""
     context = multiprocessing.get_context("spawn")
     with context.Pool(1) as pool:
-        return pool.apply(function, arguments)
+        found = pool.apply(function, arguments)
+        # Left to itself a pool kills its process, which then leaves semaphores of its libraries behind.
+        pool.close()
+        pool.join()
+        return found
 
 
 def release() -> None:

@@ -1,9 +1,11 @@
+from multiprocessing.util import Finalize
+
 import numpy as np
 import pytest
 import torch
 
 from latadj.measure import memory
-from latadj.measure.memory import peak_memory, release, resident
+from latadj.measure.memory import in_own_process, peak_memory, release, resident
 
 CPU = torch.device("cpu")
 BYTES = 64 * 2**20
@@ -42,3 +44,14 @@ def test_resident_size_is_in_bytes_and_release_leaves_the_process_whole():
     release()
     assert resident() > 2**20
     assert kept == BYTES
+
+
+def leave_note(path):
+    Finalize(None, path.write_text, args=("ended",), exitpriority=0)
+    return path.name
+
+
+def test_a_process_of_its_own_ends_by_itself(tmp_path):
+    note = tmp_path / "note"
+    assert in_own_process(leave_note, note) == "note"
+    assert note.read_text() == "ended"
