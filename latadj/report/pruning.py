@@ -170,7 +170,7 @@ def print_pruning(result: PruneResult) -> None:
     title = f"{result.metric} on validation text; full model {100 * full.judged.full_metric:.2f} judged, "
     title += f"{100 * full.confirmed.full_metric:.2f} confirmed"
     summary = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    for name in ("budget", "params left", "FLOPs left", "speedup", "judged", "confirmed", "difference"):
+    for name in ("budget", "params\nleft", "FLOPs\nleft", "speedup", "judged", "confirmed", "difference"):
         summary.add_column(name, justify="right", no_wrap=True)
     for model in result.frontier:
         low, high = (f"{100 * side:+.2f}" for side in model.confirmed.difference_ci)
