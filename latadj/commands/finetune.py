@@ -172,7 +172,8 @@ def run(session: Session) -> dict[str, Any]:
         "config": as_dict(config),
     }
     write_json(work / "finetune.json", result)
-    log.info("wrote the model to %s%s", config.checkpoint, f", the plain one to {folder / 'plain'}" * config.adjustable)
+    beside = f", the plain one to {folder / 'plain'}" if config.adjustable else ""
+    log.info("wrote the model to %s%s", config.checkpoint, beside)
     return result
 
 
