@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import init_empty_weights
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import GenerationConfig, PreTrainedModel
 from transformers.utils import GENERATION_CONFIG_NAME
 
@@ -29,7 +30,9 @@ def load_pruned(
     ValueError
         if the pruning map does not fit the model, or a weight has another shape than the map says.
     """
-    model: PreTrainedModel = auto.from_config(config, dtype=torch.float32)
+    # Shapes alone: whole layers of random numbers would take more memory than the pruned model, and time to draw.
+    with init_empty_weights(include_buffers=False):
+        model: PreTrainedModel = auto.from_config(config, dtype=torch.float32)
     apply(model, structure)
     if model.can_generate() and (folder / GENERATION_CONFIG_NAME).is_file():
         model.generation_config = GenerationConfig.from_pretrained(folder)
@@ -47,4 +50,22 @@ def load_pruned(
     # reads, such as most of the embeddings, take none.
     missing = set(model.load_state_dict(whole, strict=False, assign=True).missing_keys)
     model.tie_weights()
+    _draw_missing(model)
     return model.eval(), missing - set(model.all_tied_weights_keys)  # what shares another's weights is saved once
+
+
+def _draw_missing(model: PreTrainedModel) -> None:
+    """Give weights that were in no file, such as those of a new head, what their architecture begins with."""
+    missing = {name for name, weight in model.named_parameters() if weight.is_meta}
+    if not missing:
+        return
+    # transformers draws what bears no mark of it; as shapes alone, the modules were drawn and marked already.
+    for module in model.modules():
+        module._is_hf_initialized = False
+    for name, weight in list(model.named_parameters()):
+        if name in missing:
+            owner, _, own = name.rpartition(".")
+            setattr(model.get_submodule(owner), own, nn.Parameter(torch.empty_like(weight, device="cpu")))
+        else:
+            weight._is_hf_initialized = True
+    model.initialize_weights()

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tiny import LENGTHS, Case, near
 from transformers import AutoModelForSequenceClassification
 from words import tokenizer
@@ -15,6 +16,7 @@ from latadj.elimination.attach import attach, detach
 from latadj.elimination.hard import HardAttention
 from latadj.elimination.structure import Left, Structure
 from latadj.pruning import Significance, made_whole, parts_of, remove, structure_of
+from latadj.pruning.saved import load_pruned
 from latadj.sidecar import SIDECAR, Sidecar, read_sidecar
 
 
@@ -69,6 +71,31 @@ def test_a_pruned_model_gets_a_fresh_head_for_other_labels(tmp_path):
     found, _ = checkpoint.load_pretrained(config, ["a", "b", "c", "d", "e"])
     assert found.config.num_labels == 5
     assert structure_of(found) is not None
+    assert found.classifier.weight.std() > 0
+    assert torch.equal(found.classifier.bias, torch.zeros(5))
+    assert not any(weight.is_meta for weight in found.parameters())
+
+
+def test_a_weight_that_no_file_holds_is_drawn_and_the_others_stay_as_saved(classifier, tmp_path):
+    model = pruned(classifier)
+    checkpoint.save(model, tokenizer(), tmp_path, Sidecar())
+    saved = load_file(tmp_path / "model.safetensors")
+    gone = next(name for name in saved if "norm" in name.lower() or "ln_" in name)
+    save_file({name: weight for name, weight in saved.items() if name != gone}, tmp_path / "model.safetensors")
+    found, missing = load_pruned(AutoModelForSequenceClassification, model.config, tmp_path, structure_of(model))
+    assert missing == {gone}
+    weights = found.state_dict()
+    assert weights[gone].tolist() in ([0] * len(saved[gone]), [1] * len(saved[gone]))  # as every norm begins
+    assert all(torch.equal(weights[name], saved[name]) for name in saved.keys() - missing)
+
+
+@pytest.mark.parametrize("family", ["bert", "llama"])
+def test_loading_a_pruned_model_draws_no_weights_to_throw_away(family, tmp_path):
+    checkpoint.save(pruned(Case(family, "classifier")), tokenizer(), tmp_path / "model", Sidecar())
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    checkpoint.load(tmp_path / "model")
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_plain_transformers_refuses_a_pruned_folder(tmp_path):
