@@ -86,7 +86,7 @@ def load(
     except ValueError as error:
         raise ValueError(f"checkpoint {folder}: {error}") from error
     if sidecar.dial is None and speedup is not None and speedup != 1.0:
-        raise ValueError(f"checkpoint {folder} has no dial: make one with `latadj calibrate checkpoint={folder}`")
+        raise ValueError(f"checkpoint {folder} has no dial: make one with `{sidecar.calibrate(folder)}`")
     model.eval().to(device)
     if precision is not None:
         make_ready(model, sidecar, sidecar.dial, model.device, precision=precision)

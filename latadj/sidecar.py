@@ -141,6 +141,11 @@ class Sidecar:
         found = self.notes.get("origin", self.notes.get("run"))
         return None if found is None else str(found)
 
+    def calibrate(self, folder: Path) -> str:
+        """The command that calibrates the model in a folder."""
+        where = f"folder={folder.parent}" if folder.name == "checkpoint" else f"checkpoint={folder}"
+        return f"latadj calibrate task={self.task or 'TASK'} {where}"
+
     def to_json(self) -> dict[str, Any]:
         dial = self.dial.to_json() if self.dial else None
         pruning = self.pruning.to_json() if self.pruning else None

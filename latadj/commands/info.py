@@ -208,10 +208,7 @@ def _first(data: dict[str, Any]) -> float:
 
 
 def _warnings(info: Info, sidecar: Sidecar, here: Place) -> list[str]:
-    task = info.task or "TASK"
-    folder = Path(info.folder)
-    where = f"folder={folder.parent}" if folder.name == "checkpoint" else f"checkpoint={folder}"
-    calibrate = f"latadj calibrate task={task} {where}"
+    calibrate = sidecar.calibrate(Path(info.folder))
     if info.dial is None:
         return [f"there is no dial, so it runs at speedup 1 only: make one with `{calibrate}`"]
     lines = []

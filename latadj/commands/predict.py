@@ -130,7 +130,7 @@ def _serve(model: PreTrainedModel, plan: Plan, config: PredictConfig, state: Sta
     )
     state.route = {"place": here, "precision": route.precision, "kernel": route.kernel}
     if config.deadline_ms is not None and dial_of(model).latency is None:
-        raise ValueError(needs_clock(config, f"another kernel than {route.kernel}"))
+        raise ValueError(needs_clock(config, plan.sidecar, f"another kernel than {route.kernel}"))
     if plan.dial is not None and plan.speedup is not None:
         set_speedup(model, plan.speedup)
 
@@ -145,7 +145,7 @@ def _require_clock(sidecar: Sidecar, config: PredictConfig, here: str) -> None:
     known = sidecar.devices.get(here, Device())
     precision = known.precision if config.device.precision == "auto" else config.device.precision
     if precision is None or precision not in known.serving or not known.serving[precision].models:
-        raise ValueError(needs_clock(config, f"another device or precision than this ({here}, {precision})"))
+        raise ValueError(needs_clock(config, sidecar, f"another device or precision than this ({here}, {precision})"))
 
 
 def run(ready: Ready) -> dict[str, Any]:

@@ -102,7 +102,7 @@ def _check_output(config: PredictConfig) -> None:
 
 def _turned(config: PredictConfig, sidecar: Sidecar) -> tuple[float | None, Dial | None]:
     """The speedup, None with a deadline, and the dial that has it."""
-    make = "make one with `latadj calibrate` (same options)"
+    make = f"make one with `{sidecar.calibrate(Path(config.checkpoint))}`"
     dial = sidecar.dial
     if dial is not None and config.family:
         dial = dial.with_family(config.family)
@@ -116,17 +116,17 @@ def _turned(config: PredictConfig, sidecar: Sidecar) -> tuple[float | None, Dial
     if dial is None:
         raise ValueError(f"deadline_ms needs a dial, and checkpoint {config.checkpoint} has none: {make}")
     if not any(served.models for device in sidecar.devices.values() for served in device.serving.values()):
-        raise ValueError(needs_clock(config, "no device"))
+        raise ValueError(needs_clock(config, sidecar, "no device"))
     return None, dial
 
 
-def needs_clock(config: PredictConfig, where: str) -> str:
+def needs_clock(config: PredictConfig, sidecar: Sidecar, where: str) -> str:
     """The message where a deadline is wanted and nobody measured the device."""
     batch = f" workload.batch={config.batch_size}" if config.batch_size else ""
     return (
         f"deadline_ms={config.deadline_ms:g} goes by the time that passes take, and checkpoint {config.checkpoint} was "
-        f"calibrated on {where}: run `latadj calibrate calibration.device_only=true "
-        f"device.precision={config.device.precision}{batch}` (same options), a minute or two"
+        f"calibrated on {where}: run `{sidecar.calibrate(Path(config.checkpoint))} "
+        f"calibration.device_only=true device.precision={config.device.precision}{batch}`, a minute or two"
     )
 
 

@@ -399,9 +399,8 @@ def test_a_generous_deadline_says_what_speedup_1_says(root, marked, tmp_path):
 
 def test_a_deadline_on_a_device_that_was_not_measured_says_how_to(root, marked, tmp_path):
     message = refused(root, tmp_path, "deadline_ms=20")
-    assert (
-        "calibrated on no device: run `latadj calibrate calibration.device_only=true device.precision=fp32`" in message
-    )
+    assert "calibrated on no device: run `latadj calibrate task=toys folder=" in message
+    assert f"{root} calibration.device_only=true device.precision=fp32`" in message
     message = refused(root, tmp_path, "deadline_ms=20", "device.precision=bf16", checkpoint=marked.name)
     assert "calibrated on another device or precision than this" in message
 
@@ -451,9 +450,8 @@ def test_several_labels_at_a_time_are_refused(root, tmp_path):
 def test_a_model_without_a_dial_runs_at_speedup_1_only(root, tmp_path):
     folder = shutil.copytree(root / "checkpoint", tmp_path / "plain")
     (folder / "latadj.json").unlink()
-    assert "has none: make one with `latadj calibrate`" in refused(
-        root, tmp_path / "out", f"checkpoint={folder}", "speedup=2"
-    )
+    message = refused(root, tmp_path / "out", f"checkpoint={folder}", "speedup=2")
+    assert f"has none: make one with `latadj calibrate task=TASK checkpoint={folder}`" in message
     run(root, tmp_path / "out", f"checkpoint={folder}")
     assert {row["label"] for row in rows(tmp_path / "out" / "predict" / "predictions.csv")} == {"LABEL_0", "LABEL_1"}
 
