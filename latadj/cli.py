@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from latadj import __version__
+
 app = typer.Typer(
     name="latadj",
     no_args_is_help=True,
@@ -20,6 +22,20 @@ app = typer.Typer(
     epilog="KEY=VALUE are Hydra overrides: latadj finetune model=minilm task=rotten_tomatoes device=auto seed=1",
     pretty_exceptions_enable=False,
 )
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"latadj {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _latadj(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None: ...
 
 
 def _complete(incomplete: str) -> Iterator[str]:

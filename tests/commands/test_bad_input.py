@@ -10,6 +10,7 @@ import toy
 from transformers import AutoConfig, AutoTokenizer, BertModel
 from typer.testing import CliRunner
 
+import latadj
 from latadj.cli import app
 
 
@@ -193,6 +194,13 @@ def test_help_needs_neither_torch_nor_transformers():
     code = "import sys, latadj.cli; print([m for m in ('torch', 'transformers', 'hydra') if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_the_version_is_one_option_away():
+    found = subprocess.run(
+        [sys.executable, "-m", "latadj.cli", "--version"], capture_output=True, text=True, check=True
+    )
+    assert found.stdout == f"latadj {latadj.__version__}\n"
 
 
 def test_a_folder_that_holds_something_else_is_not_replaced_by_fine_tuning(root, tmp_path):
