@@ -23,19 +23,15 @@ from latadj.training.heads import AdjustableLoss
 SHAPE = LayerShape(32 * 32, 2 * 32 * 32, 32 * 32, 2 * 32 * 64, 32)
 
 
-def finetune(root, *options):
-    command = [sys.executable, "-m", "latadj.cli", "finetune", *toy.overrides(root), *options]
-    return subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
 @pytest.mark.parametrize("stage", ["plain", "adjustable"])
 def test_resume_goes_on_after_a_kill(tmp_path, stage):
     toy.write_model(tmp_path / "model")
     toy.write_task(tmp_path / "data", examples=320)
     # Epochs enough to be killed in, and few enough to be finished afterwards.
-    epochs = ["plain.epochs=12", "adjust.epochs=1"] if stage == "plain" else ["plain.epochs=1", "adjust.epochs=12"]
-    settings = [*epochs, "plain.patience=99", "adjust.patience=99"]
-    killed = finetune(tmp_path, *settings)
+    epochs = ["plain.epochs=8", "adjust.epochs=1"] if stage == "plain" else ["plain.epochs=1", "adjust.epochs=8"]
+    settings = [*toy.overrides(tmp_path), *epochs, "plain.patience=99", "adjust.patience=99"]
+    command = [sys.executable, "-m", "latadj.cli", "finetune", *settings]
+    killed = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     work = tmp_path / "out" / "finetune" / stage
     deadline = time.monotonic() + 100
     while len(list(work.glob("checkpoint-*/mean.safetensors"))) < 1:
@@ -45,18 +41,17 @@ def test_resume_goes_on_after_a_kill(tmp_path, stage):
     killed.communicate()
     assert not (tmp_path / "out" / "checkpoint").exists()
 
-    resumed = finetune(tmp_path, "resume=true", *settings)
-    output = resumed.communicate(timeout=200)[0]
-    assert resumed.returncode == 0, output
-    assert "going on from" in output
+    log = tmp_path / "out" / "finetune" / "finetune.log"
+    before = log.read_text()
+    run("finetune", "resume=true", *settings)
+    said = log.read_text().removeprefix(before)
+    assert "going on from" in said
     assert (tmp_path / "out" / "checkpoint" / "latadj.json").is_file()
     if stage == "adjustable":
-        assert "plain fine-tuning:" not in output
+        assert "plain fine-tuning:" not in said
 
-    other = finetune(tmp_path, "resume=true", *settings, "seed=1")
-    message = other.communicate(timeout=100)[0]
-    assert other.returncode == 2
-    assert "was started with other settings (seed)" in message
+    other = run("finetune", "resume=true", *settings, "seed=1", expect=2)
+    assert "was started with other settings (seed)" in other.stderr
 
 
 def test_a_plain_run_goes_on_with_the_adjustable_stage_however_that_is_set(tmp_path):
@@ -146,7 +141,7 @@ def test_a_regression_is_trained_on_squared_errors():
 def test_the_state_of_a_finished_run_names_its_stages(tmp_path):
     toy.write_model(tmp_path / "model")
     toy.write_task(tmp_path / "data", examples=64)
-    done = finetune(tmp_path, "plain.epochs=1", "adjust.epochs=1", "calibration.examples=16")
-    assert "validation accuracy_1x" in done.communicate(timeout=200)[0]
+    run("finetune", *toy.overrides(tmp_path), "plain.epochs=1", "adjust.epochs=1", "calibration.examples=16")
+    assert "validation accuracy_1x" in (tmp_path / "out" / "finetune" / "finetune.log").read_text()
     state = json.loads((tmp_path / "out" / "finetune" / "state.json").read_text())
     assert set(state["stages"]) == {"plain", "adjustable"}
