@@ -66,9 +66,9 @@ def comparison_markdown(comparison: Comparison, title: str | None = None) -> str
 
 
 def comparisons_markdown(comparisons: Sequence[Comparison]) -> str:
-    """Comparisons of one task: the first as a table, with others that have models which it lacks, then all in brief.
+    """Comparisons of one task: the first as a table, with others that have what it lacks, then all in brief.
 
-    In brief are drop and own speedup in fp32 over all seeds.
+    What it may lack are models, and precisions of them; in brief are drop and own speedup in fp32 over all seeds.
     """
     first = comparisons[0]
     if len(comparisons) == 1:
@@ -87,10 +87,15 @@ def comparisons_markdown(comparisons: Sequence[Comparison]) -> str:
         lines.append(table_line([name, *each, _brief([row for row in rows if row is not None], first)]))
     more = [
         comparison_markdown(one, f"{_title(one)}, {seed}")
-        for one, seed, table in zip(comparisons, seeds, tables, strict=True)
-        if not table.keys() <= tables[0].keys()
+        for one, seed in zip(comparisons, seeds, strict=True)
+        if not _compared(one) <= _compared(first)
     ]
     return "\n".join([comparison_markdown(first), *more, *lines, ""])
+
+
+def _compared(comparison: Comparison) -> set[tuple[str, str]]:
+    """Names of models, each with a precision."""
+    return {(row.name, row.precision) for row in comparison.models}
 
 
 def _brief(rows: Sequence[ModelRow], comparison: Comparison) -> str:

@@ -323,6 +323,9 @@ def test_seeds_stand_side_by_side_under_the_first_table(compared):
     assert line == f"| pruned | – | {drops[0]} {made_up} | {drops[0]} {made_up} |"
     assert page.count("### ") == 2
     assert f"{first.test_examples} test examples, seed 0" in page
+    second.models = [row for row in first.models if row.precision == "fp32"]
+    assert comparisons_markdown([second, first]).count("### ") == 2, "int8 is only there at seed 0"
+    assert comparisons_markdown([first, second]).count("### ") == 1
 
 
 def page_of(folder):
