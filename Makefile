@@ -94,7 +94,7 @@ ADJUST_newsgroups := adjust.epochs=10
 SHRINK_newsgroups := prune.step_epochs=0.5 prune.recover_epochs=5
 AX := device=cpu task=$(TASK) $(DATA_$(TASK)) seed=$(SEED) folder=$(AXFORMER)
 DIAL_newsgroups := 'search.speedups=[1.5,2,3]' search.trials=16
-HARD := 'hard_attention.k=[0.5,0.25]'
+HARD := 'topk_attention.k=[0.5,0.25]'
 SMALL := prune.objective=size 'prune.budget=[0.5,0.31]' prune.tolerance=0.0075
 FAST := prune.objective=speed 'prune.budget=[1.8,2.5]' prune.tolerance=0.0075
 ROW = '+compare.models.$(1).checkpoint=$(AXFORMER)/$(2)'
@@ -141,7 +141,7 @@ readme: $(READY) ## Write what was measured into README and docs/results.md
 	  sed 's#$(CURDIR)/##g' $$found/prune.json > docs/axformer-$$(basename $$(dirname $$found)).json; }; done
 	test ! -f outputs/reproduce-axformer/rotten_tomatoes-0/compare/compare.png || \
 	  cp outputs/reproduce-axformer/rotten_tomatoes-0/compare/compare.png docs/axformer.png
-	$(BIN)/python -m latadj.report.readme README.md docs/results.md docs/*.json
+	$(BIN)/python -m latadj.reporting.readme README.md docs/results.md docs/*.json
 
 clean: ## Remove .venv and caches; outputs/ stays
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache dist

@@ -14,15 +14,15 @@ import numpy as np
 import torch
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedModel
 
+from latadj.benchmark.layer_timer import time_layers
+from latadj.benchmark.timer import speedup, time_interleaved
 from latadj.config import DeviceConfig
-from latadj.device import choose
-from latadj.elimination import maps
+from latadj.devices.select import choose
 from latadj.elimination.attach import at_profile, attach
-from latadj.elimination.lower import lower
-from latadj.elimination.maps import Route
-from latadj.elimination.profile import Profile
-from latadj.measure.clock import speedup, take_turns
-from latadj.measure.layers import time_layers
+from latadj.elimination.profiles import Profile
+from latadj.kernels import linear as maps
+from latadj.kernels.linear import KernelSpec
+from latadj.kernels.lowering import lower
 
 SHAPES = [(1, 32), (1, 128), (8, 32), (8, 128), (8, 512)]
 STEPS = (0.7, 0.7, 0.7, 0.5, 0.5, 0.5, 0.35, 0.35, 0.35, 0.25, 0.25, 0.25)
@@ -44,7 +44,7 @@ def compare(
 ) -> None:
     """Print one row: how much longer it takes without."""
     work = {"with": [with_it], "without": [without]}
-    seconds = take_turns(work, rounds=rounds, warmup=5, device=torch.device("cpu"), budget_s=budget_s)
+    seconds = time_interleaved(work, rounds=rounds, warmup=5, device=torch.device("cpu"), budget_s=budget_s)
     found = speedup(seconds["without"], seconds["with"])
     print(f"| {label} | {found.median:.2f}x | {found.low:.2f}–{found.high:.2f} |", flush=True)
 
@@ -60,7 +60,8 @@ def main() -> None:
     torch.manual_seed(0)
     plain = BertForSequenceClassification(BertConfig()).eval()
     models = {
-        precision: lower(attach(copy.deepcopy(plain)), Route(precision, "onednn")) for precision in ("fp32", "int8")
+        precision: lower(attach(copy.deepcopy(plain)), KernelSpec(precision, "onednn"))
+        for precision in ("fp32", "int8")
     }
     full, cut = Profile.full(12), Profile(STEPS)
 
@@ -116,7 +117,7 @@ def main() -> None:
 
 
 def scoring_share(model: PreTrainedModel, batch: int, length: int, device: torch.device, rounds: int) -> float:
-    """Time that the first layer takes longer when its word-vectors are scored, over its time without."""
+    """Time that the first layer takes longer when its tokens are scored, over its time without."""
     inputs = {"input_ids": torch.randint(0, 30000, (batch, length))}
     times: dict[bool, list[float]] = {True: [], False: []}
     for turn in range(2 * rounds + 4):

@@ -32,23 +32,23 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, pipeline
 from transformers.utils import logging as transformers_logging
 
-from latadj import checkpoint
+from latadj.benchmark.noise import NoiseMonitor
+from latadj.benchmark.timer import speedup, time_interleaved
+from latadj.checkpoints import checkpoint
+from latadj.checkpoints.metadata import read_metadata
 from latadj.config import DeviceConfig
-from latadj.device import choose
+from latadj.config.compose import package_file
+from latadj.devices.environment import environment
+from latadj.devices.select import choose
 from latadj.elimination.attach import at_speedup, attached, detach
-from latadj.elimination.lower import route_of
-from latadj.elimination.maps import DTYPES
-from latadj.files import write_json
-from latadj.launch import package_file
-from latadj.measure.clock import speedup, take_turns
-from latadj.measure.environment import environment
-from latadj.measure.quiet import Watch
-from latadj.report.console import progress
-from latadj.report.throughput import SCHEMA, markdown
-from latadj.sidecar import read_sidecar
-from latadj.streams.engine import Engine
-from latadj.streams.rows import Row
-from latadj.streams.writing import Layout
+from latadj.inference.streams.engine import Engine
+from latadj.inference.streams.rows import Row
+from latadj.inference.streams.writing import Layout
+from latadj.kernels.linear import DTYPES
+from latadj.kernels.lowering import kernel_of
+from latadj.reporting.results.throughput import SCHEMA, markdown
+from latadj.utils.console import progress
+from latadj.utils.files import write_json
 
 BATCH_SIZES = (1, 8, 16, 32, 64, 128)
 # Runs a command and prints the most memory that it had resident.
@@ -58,7 +58,7 @@ code = subprocess.call(sys.argv[1:], stdout=subprocess.DEVNULL)
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 sys.exit(code)
 """
-Contestant = Callable[[Sequence[str]], object]
+ModelVariant = Callable[[Sequence[str]], object]
 
 
 def sentences(count: int) -> list[str]:
@@ -68,7 +68,9 @@ def sentences(count: int) -> list[str]:
     return list(islice(cycle([text for text in found if text]), count))
 
 
-def by_pipeline(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, limit: int, batch_size: int) -> Contestant:
+def by_pipeline(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, limit: int, batch_size: int
+) -> ModelVariant:
     """transformers.pipeline on a list of texts."""
     classify = pipeline("text-classification", model=model, tokenizer=tokenizer, device=model.device)
 
@@ -78,7 +80,7 @@ def by_pipeline(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, limi
     return run
 
 
-def by_loop(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, limit: int, batch_size: int) -> Contestant:
+def by_loop(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, limit: int, batch_size: int) -> ModelVariant:
     """What a careful user writes: batches of like length, padded by the tokenizer."""
 
     def run(texts: Sequence[str]) -> object:
@@ -96,7 +98,7 @@ def by_loop(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, limit: i
     return run
 
 
-def by_predict(engine: Engine, layout: Layout, at: float) -> Contestant:
+def by_predict(engine: Engine, layout: Layout, at: float) -> ModelVariant:
     """The engine of `latadj predict`, from texts to the bytes of its output."""
 
     def run(texts: Sequence[str]) -> object:
@@ -106,7 +108,7 @@ def by_predict(engine: Engine, layout: Layout, at: float) -> Contestant:
     return run
 
 
-def best(make: Callable[[int], Contestant], sample: Sequence[str]) -> tuple[int, dict[int, float]]:
+def best(make: Callable[[int], ModelVariant], sample: Sequence[str]) -> tuple[int, dict[int, float]]:
     """The batch size that is fastest on a sample, and texts a second at each; each runs twice, the faster counts."""
     rates = {}
     for batch_size in BATCH_SIZES:
@@ -124,14 +126,14 @@ def best(make: Callable[[int], Contestant], sample: Sequence[str]) -> tuple[int,
 def throughput(options: argparse.Namespace) -> dict[str, Any]:
     """Texts a second of every contestant, and by how much `predict` is ahead."""
     device = choose(DeviceConfig(name="cpu", threads=options.threads))
-    purpose = read_sidecar(options.checkpoint).purpose
-    limit = purpose.max_length if purpose else 128
+    task_spec = read_metadata(options.checkpoint).task_spec
+    limit = task_spec.max_length if task_spec else 128
     model, tokenizer = checkpoint.load(options.checkpoint, precision=options.precision, head="classification")
     plain, _ = checkpoint.load(options.checkpoint, head="classification")
-    route, dial = route_of(model), attached(model).dial
+    route, dial = kernel_of(model), attached(model).dial
     plain = detach(plain).to(DTYPES[route.precision])
     plain.set_attn_implementation("sdpa")
-    engine = Engine(model, tokenizer, limit, options.batch_size or (purpose.batch_size if purpose else 32))
+    engine = Engine(model, tokenizer, limit, options.batch_size or (task_spec.batch_size if task_spec else 32))
     layout = Layout("csv", tuple(plain.config.id2label.values()))
 
     texts = sentences(options.sentences)
@@ -146,8 +148,8 @@ def throughput(options: argparse.Namespace) -> dict[str, Any]:
     chunks = [texts[start : start + options.chunk] for start in range(0, len(texts), options.chunk)]
     for run in contestants.values():
         run(sample)
-    with Watch() as watch, progress("chunks", 1) as steps:
-        found = take_turns(
+    with NoiseMonitor() as watch, progress("chunks", 1) as steps:
+        found = time_interleaved(
             {name: [partial(run, chunk) for chunk in chunks] for name, run in contestants.items()},
             **{"rounds": 1, "warmup": 0, "device": device, "advance": steps.advance},
         )

@@ -15,16 +15,16 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from latadj.checkpoint import random_model
+from latadj.benchmark.kernel_selection import fastest_kernel
+from latadj.benchmark.timer import speedup, time_interleaved
+from latadj.checkpoints.checkpoint import random_model
 from latadj.config import DeviceConfig, ModelConfig
-from latadj.device import choose
+from latadj.devices.select import choose
+from latadj.elimination.architectures import architecture_of, layer_shapes
 from latadj.elimination.attach import at_speedup, attach
-from latadj.elimination.families import family_of, layer_shapes
-from latadj.elimination.lower import lower
-from latadj.elimination.profile import Dial
-from latadj.elimination.window import Window
-from latadj.measure.clock import speedup, take_turns
-from latadj.precision import fastest_route
+from latadj.elimination.observation_window import ObservationWindow
+from latadj.elimination.profiles import Dial
+from latadj.kernels.lowering import lower
 
 SMOLLM2 = {
     "model_type": "llama",
@@ -48,26 +48,28 @@ SPEEDUPS = (1.0, 2.0, 3.0)
 def contestants(shape: dict[str, Any], length: int, lowered: list[str]) -> tuple[dict[str, Any], Dial]:
     """Passes of the plain model and of every dial, and the dial that they are marked by."""
     plain = random_model(ModelConfig(name="bench", path="", shape=shape), seed=0)
-    family = family_of(plain)
+    architecture = architecture_of(plain)
     shapes = layer_shapes(plain)
     # Recency needs no probabilities; ACC does, and is what is timed.
     dial = Dial(
         layer_acc=(0.9,) * len(shapes),
         lengths=(length,),
         shapes=shapes,
-        reads=family.reads(plain),
-        family="geometric",
-        window=Window(queries=64, sinks=4, recent=0.5) if family.causal else Window(),
+        reads=architecture.reads(plain),
+        profile_type="geometric",
+        window=ObservationWindow(window_size=64, sink_tokens=4, recent_ratio=0.5)
+        if architecture.causal
+        else ObservationWindow(),
     )
     ids = torch.from_numpy(np.random.default_rng(0).integers(5, plain.config.vocab_size, (1, length)))
     models: dict[str, PreTrainedModel] = {"as it is": attach(copy.deepcopy(plain), dial)}
     for precision in lowered:
         twin = attach(copy.deepcopy(plain), dial)
-        models[precision] = lower(twin, fastest_route(twin, precision, torch.device("cpu")), dial.reads)
+        models[precision] = lower(twin, fastest_kernel(twin, precision, torch.device("cpu")), dial.reads)
 
     def run(model: PreTrainedModel) -> object:
         with torch.inference_mode():
-            return family.prefill(model, ids)
+            return architecture.prefill(model, ids)
 
     def turned(model: PreTrainedModel, wanted: float) -> object:
         with at_speedup(model, wanted):
@@ -94,7 +96,7 @@ def main() -> None:
     for name in options.models:
         shape, length = MODELS[name]
         work, dial = contestants(shape, length, options.lowered)
-        seconds = take_turns(work, rounds=options.rounds, warmup=3, device=device, budget_s=options.budget)
+        seconds = time_interleaved(work, rounds=options.rounds, warmup=3, device=device, budget_s=options.budget)
         for entry in work:
             ms = f"{1000 * np.median(seconds[entry]):.0f}"
             if entry == "plain":

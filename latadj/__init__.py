@@ -11,24 +11,24 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from latadj.checkpoint import load
+    from latadj.checkpoints.checkpoint import load
     from latadj.elimination.attach import at_speedup, attach, detach, set_speedup
-    from latadj.elimination.hard import HardAttention
-    from latadj.elimination.profile import Dial, Profile
+    from latadj.elimination.profiles import Dial, Profile
+    from latadj.elimination.topk.setting import TopKAttention
 
 # Torch takes seconds to import, and `latadj --help` needs none of it.
 _WHERE = {
-    "load": "latadj.checkpoint",
+    "load": "latadj.checkpoints.checkpoint",
     "attach": "latadj.elimination.attach",
     "detach": "latadj.elimination.attach",
     "set_speedup": "latadj.elimination.attach",
     "at_speedup": "latadj.elimination.attach",
-    "Dial": "latadj.elimination.profile",
-    "HardAttention": "latadj.elimination.hard",
-    "Profile": "latadj.elimination.profile",
+    "Dial": "latadj.elimination.profiles",
+    "TopKAttention": "latadj.elimination.topk.setting",
+    "Profile": "latadj.elimination.profiles",
 }
 
-__all__ = ["Dial", "HardAttention", "Profile", "at_speedup", "attach", "detach", "load", "set_speedup"]
+__all__ = ["Dial", "Profile", "TopKAttention", "at_speedup", "attach", "detach", "load", "set_speedup"]
 
 
 def __getattr__(name: str) -> Any:

@@ -16,7 +16,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=True,
     help=(
-        "A latency dial for fine-tuned transformers: fine-tune once, eliminate the word-vectors that contribute "
+        "A latency dial for fine-tuned transformers: fine-tune once, eliminate the tokens that contribute "
         "least, turn one saved model to any speedup from 1x to 5x."
     ),
     epilog="KEY=VALUE are Hydra overrides: latadj finetune model=minilm task=rotten_tomatoes device=auto seed=1",
@@ -40,7 +40,7 @@ def _latadj(
 
 def _complete(incomplete: str) -> Iterator[str]:
     """Completions of ``model=<tab>``, ``task=<tab>``, ``device=<tab>``."""
-    from latadj.launch import conf_dir
+    from latadj.config.compose import conf_dir
 
     group, equals, part = incomplete.partition("=")
     for folder in sorted(path for path in conf_dir().iterdir() if path.is_dir()):
@@ -63,43 +63,43 @@ Cfg = Annotated[bool, typer.Option("--cfg", help="Print the composed config and 
 @app.command()
 def finetune(overrides: Overrides = None, multirun: Multirun = False, cfg: Cfg = False) -> None:
     """Fine-tune a model: plain first, then adjustable along the dial."""
-    _run("finetune", "finetune", overrides, multirun, cfg)
+    _run("finetune", overrides, multirun, cfg)
 
 
 @app.command()
 def prune(overrides: Overrides = None, multirun: Multirun = False, cfg: Cfg = False) -> None:
     """Take out of a fine-tuned model the heads, neurons and blocks that its task does not need."""
-    _run("prune", "prune", overrides, multirun, cfg)
+    _run("prune", overrides, multirun, cfg)
 
 
 @app.command()
 def calibrate(overrides: Overrides = None, multirun: Multirun = False, cfg: Cfg = False) -> None:
     """Measure ACC on training text and make the dial of a fine-tuned model."""
-    _run("calibrate", "calibrate", overrides, multirun, cfg)
+    _run("calibrate", overrides, multirun, cfg)
 
 
 @app.command()
 def sweep(overrides: Overrides = None, multirun: Multirun = False, cfg: Cfg = False) -> None:
     """Metric and measured speedup along the dial: latadj sweep speedup=1..5."""
-    _run("sweep", "sweep", overrides, multirun, cfg)
+    _run("sweep", overrides, multirun, cfg)
 
 
 @app.command(name="eval")
 def evaluate(overrides: Overrides = None, multirun: Multirun = False, cfg: Cfg = False) -> None:
     """Metric, latency percentiles and predictions at one speedup: latadj eval speedup=3."""
-    _run("eval", "evaluate", overrides, multirun, cfg)
+    _run("eval", overrides, multirun, cfg)
 
 
 @app.command()
 def predict(overrides: Overrides = None, multirun: Multirun = False, cfg: Cfg = False) -> None:
     """Label a stream of texts: latadj predict speedup=3 input=texts.txt, or deadline_ms=20 for a speedup a batch."""
-    _run("predict", "predict", overrides, multirun, cfg)
+    _run("predict", overrides, multirun, cfg)
 
 
 @app.command()
 def bench(overrides: Overrides = None, multirun: Multirun = False, cfg: Cfg = False) -> None:
     """The dial against other runtimes, over batch sizes and lengths, with random weights."""
-    _run("bench", "bench", overrides, multirun, cfg)
+    _run("bench", overrides, multirun, cfg)
 
 
 @app.command()
@@ -117,7 +117,7 @@ def generate(
     cfg: Cfg = False,
 ) -> None:
     """Go on from a prompt at one speedup: latadj generate "Once upon a time" speedup=3."""
-    from latadj import launch
+    from latadj.commands import launch
 
     with _one_line_errors("generate"):
         if cfg and not arguments:
@@ -125,7 +125,7 @@ def generate(
         prompt, overrides = launch.prompt_and_overrides(arguments or [], file)
         if cfg:
             return _show("generate", overrides)
-        return _launch("generate", "generate", overrides, False, prompt=prompt)
+        return _launch("generate", overrides, False, prompt=prompt)
 
 
 @app.command()
@@ -142,11 +142,11 @@ def glue(
     with _one_line_errors("glue"):
         if cfg:
             return _show("glue", given)
-        from latadj import nested
+        from latadj.commands.glue import nested
 
         if not multirun:
             nested.check_glue(given)
-        return _launch("glue", "glue", given, multirun, stages=nested.Stages())
+        return _launch("glue", given, multirun, stages=nested.Stages())
 
 
 @app.command()
@@ -168,7 +168,7 @@ def explain(
     cfg: Cfg = False,
 ) -> None:
     """Show which words survive to which layer: latadj explain "a fine film" speedup=3."""
-    from latadj import launch
+    from latadj.commands import launch
 
     with _one_line_errors("explain"):
         if cfg and not arguments:
@@ -180,13 +180,13 @@ def explain(
         if second is not None:
             raise ValueError(f"{second!r} is a second text: put one text into quotes, and that of a pair after --text2")
         texts = [first] if text2 is None else [first, text2]
-        return _launch("explain", "explain", overrides, False, texts=texts, html=html)
+        return _launch("explain", overrides, False, texts=texts, html=html)
 
 
 @app.command()
 def report(overrides: Overrides = None, multirun: Multirun = False, cfg: Cfg = False) -> None:
     """One HTML page of all that a run's folder holds: latadj report folder=FOLDER."""
-    _run("report", "report", overrides, multirun, cfg)
+    _run("report", overrides, multirun, cfg)
 
 
 @app.command()
@@ -202,42 +202,42 @@ def info(
 ) -> None:
     """What a checkpoint holds: model, task, dial, devices, metrics; warns if this device was not calibrated."""
     with _one_line_errors("info"):
-        from latadj import launch
         from latadj.commands import info as work
+        from latadj.config.compose import compose
 
-        work.run(path or Path(launch.compose("sweep", []).checkpoint), as_json)
+        work.run(path or Path(compose("sweep", []).checkpoint), as_json)
 
 
-def _run(command: str, module: str, overrides: list[str] | None, multirun: bool, cfg: bool) -> None:
+def _run(command: str, overrides: list[str] | None, multirun: bool, cfg: bool) -> None:
     with _one_line_errors(command):
         if cfg:
             _show(command, overrides or [])
         else:
-            _launch(command, module, overrides or [], multirun)
+            _launch(command, overrides or [], multirun)
 
 
 def _show(command: str, overrides: list[str]) -> None:
     """Print a composed config."""
     from omegaconf import OmegaConf
 
-    from latadj import launch
+    from latadj.config.compose import compose
 
-    composed = launch.compose(command, overrides)
+    composed = compose(command, overrides)
     OmegaConf.set_struct(composed, False)
     composed.pop("hydra", None)
     typer.echo(OmegaConf.to_yaml(composed), nl=False)
 
 
-def _launch(command: str, module: str, overrides: list[str], multirun: bool, **given: Any) -> None:
+def _launch(command: str, overrides: list[str], multirun: bool, **given: Any) -> None:
     """Run a command; ``given`` goes to its ``prepare`` beside the config."""
-    from latadj import launch
-    from latadj.measure import affinity
+    from latadj.commands import launch
+    from latadj.devices import affinity
 
     if not multirun:
         device = launch.check_early(command, overrides).device
         if device.cpus:  # before torch is imported: its threads go where the process may
             affinity.pin(device.cpus)
-    work = import_module(f"latadj.commands.{module}")
+    work = import_module(launch.MODULES[command])
     launch.launch(command, overrides, partial(work.prepare, **given), work.run, multirun)
 
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 import torch
-import toy
-from browser import Browser
-from tiny import CASES, FAMILIES, Case, batch_of, tiny
+from helpers import toy_project as toy
+from helpers.browser import Browser
+from helpers.tiny_models import ARCHITECTURES, CASES, Case, batch_of, tiny
 from transformers import PreTrainedModel
 
+from latadj.commands.common.session import Session
 from latadj.commands.finetune import prepare
-from latadj.commands.session import Session
-from latadj.launch import compose, typed
+from latadj.config.compose import compose, typed
 
 __all__ = ["batch_of", "tiny_bert", "use_checkpointing"]
 
@@ -43,13 +43,13 @@ def session(tmp_path: Path) -> Session:
 
 @pytest.fixture(params=CASES, ids=str)
 def case(request: pytest.FixtureRequest) -> Case:
-    """Every family with every head."""
+    """Every architecture with every head."""
     return request.param
 
 
-@pytest.fixture(params=[Case(family, "classifier") for family in FAMILIES], ids=str)
+@pytest.fixture(params=[Case(architecture, "classifier") for architecture in ARCHITECTURES], ids=str)
 def classifier(request: pytest.FixtureRequest) -> Case:
-    """A classifier of every family."""
+    """A classifier of every architecture."""
     return request.param
 
 

@@ -10,8 +10,8 @@ from omegaconf import OmegaConf
 from typer.testing import CliRunner
 
 from latadj.cli import app
-from latadj.launch import compose, typed
-from latadj.report.readme import blocks, with_blocks
+from latadj.config.compose import compose, typed
+from latadj.reporting.readme import blocks, with_blocks
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

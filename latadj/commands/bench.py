@@ -13,26 +13,27 @@ import torch
 from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from latadj import checkpoint, device
-from latadj.checks import parse_speedups
+from latadj.benchmark.backends.runtimes import Forward, build, missing
+from latadj.benchmark.energy import joules
+from latadj.benchmark.footprint import footprint
+from latadj.benchmark.kernel_selection import fastest_kernel
+from latadj.benchmark.noise import NoiseMonitor
+from latadj.benchmark.timer import percentiles_ms, speedup, time_interleaved, time_once
+from latadj.calibration.latency_fit import measure
+from latadj.checkpoints import checkpoint
 from latadj.config import BenchConfig
+from latadj.config.speedups import parse_speedups
+from latadj.devices import select as device
+from latadj.devices.environment import environment
+from latadj.elimination.architectures import layer_shapes
 from latadj.elimination.attach import at_profile, attach
-from latadj.elimination.families import layer_shapes
-from latadj.elimination.lower import lower, route_of
-from latadj.elimination.profile import Dial, Profile
-from latadj.files import write_json, write_text
-from latadj.measure.clock import percentiles_ms, speedup, take_turns, time_once
-from latadj.measure.device_model import measure
-from latadj.measure.energy import joules
-from latadj.measure.environment import environment
-from latadj.measure.footprint import footprint
-from latadj.measure.peers import Forward, build, missing
-from latadj.measure.quiet import Watch
-from latadj.precision import fastest_route
-from latadj.report.bench import REFERENCE, Bench, Cell, Contestant, DialPoint, Unreachable, dial_name
-from latadj.report.bench_views import bench_csv, bench_markdown, plot_bench, print_bench
-from latadj.report.console import progress
-from latadj.tasks.encode import Batch
+from latadj.elimination.profiles import Dial, Profile
+from latadj.kernels.lowering import kernel_of, lower
+from latadj.reporting.results.bench import REFERENCE, BackendTiming, Bench, Cell, DialPoint, Unreachable, dial_name
+from latadj.reporting.views.bench import bench_csv, bench_markdown, plot_bench, print_bench
+from latadj.tasks.encoding.batches import Batch
+from latadj.utils.console import progress
+from latadj.utils.files import write_json, write_text
 
 log = logging.getLogger("latadj")
 # Passes longer than this need no second run to settle: what another contestant leaves behind is short.
@@ -70,7 +71,7 @@ def prepare(config: BenchConfig) -> Stage:
     stage = Stage(config, where, plain, {}, {})
     for precision in config.precisions:
         try:
-            route = fastest_route(plain, precision, where)
+            route = fastest_kernel(plain, precision, where)
         except ValueError as error:  # this device has no kernel for it
             if precision == config.precisions[-1] and not stage.dials:
                 raise
@@ -91,11 +92,11 @@ def run(stage: Stage) -> Bench:
     config = stage.config
     folder = Path(config.folder)
     _make_peers(stage, folder / "peers")
-    kernels = {precision: route_of(model).kernel for precision, model in stage.dials.items()}
+    kernels = {precision: kernel_of(model).kernel for precision, model in stage.dials.items()}
     where = {**environment(stage.device, ", ".join(config.precisions)), "kernels": kernels}
     bench = Bench([], where, asdict(config), stage.warnings)
     shapes = [(batch, length) for batch in config.batch for length in config.length]
-    with Watch() as watch, progress("bench", len(shapes)) as steps:
+    with NoiseMonitor() as watch, progress("bench", len(shapes)) as steps:
         for batch, length in shapes:
             bench.cells.append(_cell(stage, batch, length))
             write_json(folder / "bench.json", bench.to_json())
@@ -148,7 +149,7 @@ def _cell(stage: Stage, batch: int, length: int) -> Cell:
             stage.profiles[batch, length, dial_name(precision, asked)] = points[-1][3]
             work[dial_name(precision, asked)] = partial(_pass, model, points[-1][3], inputs)
     first = {name: _seconds(one, stage.device) for name, one in work.items()}
-    seconds = take_turns(
+    seconds = time_interleaved(
         {name: [one] for name, one in work.items()},
         rounds=config.measure.repeats,
         warmup=config.measure.warmup if sum(first.values()) < config.measure.budget_s / 4 else 0,
@@ -171,7 +172,7 @@ def _cell(stage: Stage, batch: int, length: int) -> Cell:
     return Cell(
         batch,
         length,
-        contestants={name: Contestant(times[name]["p50"], times[name]["p95"]) for name in stage.peers},
+        contestants={name: BackendTiming(times[name]["p50"], times[name]["p95"]) for name in stage.peers},
         dial=dials,
         unreachable=unreachable,
         samples_s={name: found[:, 0].tolist() for name, found in seconds.items()},
@@ -188,7 +189,7 @@ def _dial(stage: Stage, model: PreTrainedModel, batch: int, length: int, most: f
         lengths=(length,),
         shapes=shapes,
         max_speedup=most,
-        family="geometric",
+        profile_type="geometric",
         max_flops=config.max_flops,
         every=config.every,
     )
@@ -226,7 +227,7 @@ def _memory(stage: Stage, cell: Cell) -> dict[str, float]:
         mine = [point for point in cell.dial if point.precision == precision]
         for point in {mine[0].name: mine[0], mine[-1].name: mine[-1]}.values():
             profile = stage.profiles[cell.batch, cell.length, point.name]
-            found[point.name] = footprint(make, config.device, shape, route_of(model), profile)
+            found[point.name] = footprint(make, config.device, shape, kernel_of(model), profile)
     return {name: peak for name, peak in found.items() if peak is not None}
 
 

@@ -7,9 +7,10 @@ from dataclasses import asdict, astuple, replace
 from pathlib import Path
 from typing import Any
 
-from latadj import checkpoint
-from latadj.calibration import (
-    PLAIN_FAMILIES,
+from latadj.benchmark.kernel_selection import fastest_kernel, kernels
+from latadj.benchmark.noise import NoiseMonitor
+from latadj.calibration.acc import (
+    PLAIN_PROFILE_TYPES,
     Contribution,
     Trial,
     add_search,
@@ -18,33 +19,33 @@ from latadj.calibration import (
     measure_contribution,
     windows_to_try,
 )
-from latadj.commands.session import Session, as_dict, open_checkpoint, open_pretrained
-from latadj.config import CalibrateConfig
-from latadj.device import place
-from latadj.dial_checks import check_protection, uses_pretrained
-from latadj.elimination.attach import attach, attached
-from latadj.elimination.lower import lower
-from latadj.elimination.profile import Dial
-from latadj.elimination.window import WHOLE
-from latadj.files import write_json
-from latadj.measure.device_model import measure
-from latadj.measure.environment import environment
-from latadj.measure.quiet import Watch
-from latadj.precision import compare, fastest_route, fastest_that_agrees, kernels
-from latadj.questions import Questions
-from latadj.report.console import progress
-from latadj.report.plots import plot_contribution
-from latadj.report.tables import print_dial
-from latadj.serving import remember
-from latadj.sidecar import (
-    SIDECAR,
+from latadj.calibration.calibration_set import CalibrationSet
+from latadj.calibration.latency_fit import measure
+from latadj.calibration.precision import compare, fastest_that_agrees
+from latadj.checkpoints import checkpoint
+from latadj.checkpoints.metadata import (
+    METADATA_FILE,
     Device,
-    Purpose,
     Serving,
+    TaskSpec,
     check,
-    read_sidecar,
-    write_sidecar,
+    read_metadata,
+    write_metadata,
 )
+from latadj.commands.common.dial_checks import check_protection, uses_pretrained
+from latadj.commands.common.session import Session, as_dict, open_checkpoint, open_pretrained
+from latadj.config import CalibrateConfig
+from latadj.devices.environment import environment
+from latadj.devices.select import place
+from latadj.elimination.attach import attach, attached
+from latadj.elimination.observation_window import WHOLE
+from latadj.elimination.profiles import Dial
+from latadj.inference.serving import remember
+from latadj.kernels.lowering import lower
+from latadj.reporting.plots import plot_contribution
+from latadj.reporting.views.sweep import print_dial
+from latadj.utils.console import progress
+from latadj.utils.files import write_json
 
 log = logging.getLogger("latadj")
 # Profiles tried for each speedup where nobody says, and examples that a choice between prompts stands on: long
@@ -85,7 +86,7 @@ def run(session: Session) -> dict[str, Any]:
     folder, work = Path(config.checkpoint), Path(config.folder) / "calibrate"
     contribution, tried = None, list[Trial]()
     if calibration.device_only:
-        dial = read_sidecar(folder).dial
+        dial = read_metadata(folder).dial
         assert dial is not None
     else:
         dial, contribution, tried = _acc_dial(session, questions)
@@ -113,38 +114,38 @@ def run(session: Session) -> dict[str, Any]:
     }
     write_json(work / "calibrate.json", result)
     # Read only now: another precision or device may have been calibrated meanwhile.
-    sidecar = read_sidecar(folder)
+    sidecar = read_metadata(folder)
     if not calibration.device_only:
         calibrated = {"examples": len(questions.lengths), "seed": config.seed, "trials": _trials(session)}
         sidecar.dial, sidecar.notes = dial, {**sidecar.notes, "calibration": calibrated}
     if found is not None:
         sidecar = remember(sidecar, session.device, found)
-    sidecar.purpose = Purpose.of(config.task)
+    sidecar.task_spec = TaskSpec.of(config.task)
     if folder.is_dir():
-        write_sidecar(folder, sidecar)
+        write_metadata(folder, sidecar)
     else:
         sidecar.task = config.task.name
         checkpoint.save(session.model, session.tokenizer, folder, sidecar)
     print_dial(marked, shown)
-    log.info("wrote %s and %s", folder / SIDECAR, work)
+    log.info("wrote %s and %s", folder / METADATA_FILE, work)
     return result
 
 
-def _acc_dial(session: Session, questions: Questions) -> tuple[Dial, Contribution, list[Trial]]:
+def _acc_dial(session: Session, questions: CalibrationSet) -> tuple[Dial, Contribution, list[Trial]]:
     """The dial that ACC gives, in FLOPs, the ACC behind it, and what was tried for a decoder's window."""
     config = session.config
     assert isinstance(config, CalibrateConfig)
     calibration, model = config.calibration, session.model
-    windows = windows_to_try(calibration) if attached(model).family.causal else [WHOLE]
+    windows = windows_to_try(calibration) if attached(model).architecture.causal else [WHOLE]
     contribution = measure_contribution(model, questions, score=calibration.score, window=windows[0])
     dial = make_dial(model, contribution, calibration, windows[0])
     tried: list[Trial] = []
     if len(windows) > 1:
-        with progress("window", len(PLAIN_FAMILIES) * len(windows)) as steps:
+        with progress("window", len(PLAIN_PROFILE_TYPES) * len(windows)) as steps:
             dial, tried = choose_window(
                 dial, model, questions.first(MOST_TRIED), windows, advance=lambda note: steps.advance(note=note)
             )
-        log.info("window: %s, on family=%s", dial.window.text(), dial.family)
+        log.info("window: %s, on profile=%s", dial.window.text(), dial.profile_type)
     return dial, contribution, tried
 
 
@@ -156,11 +157,11 @@ def _trials(session: Session) -> int:
     return TRIALS["generation" if session.generates else "classification"]
 
 
-def _searched(session: Session, dial: Dial, questions: Questions) -> Dial:
-    """The dial on its family, with profiles searched for as it is marked: in this device's time if that is known."""
+def _searched(session: Session, dial: Dial, questions: CalibrationSet) -> Dial:
+    """The dial with searched profiles, solved for this device's time if that is known, else for FLOPs."""
     config = session.config
     assert isinstance(config, CalibrateConfig)
-    search, trials, family = config.search, _trials(session), dial.family
+    search, trials, profile_type = config.search, _trials(session), dial.profile_type
     if trials > 0:
         wanted = [speedup for speedup in search.speedups if speedup <= dial.max_speedup]
         with progress("search", len(wanted) * trials) as steps:
@@ -173,10 +174,10 @@ def _searched(session: Session, dial: Dial, questions: Questions) -> Dial:
                 seed=config.seed,
                 advance=lambda speedup, best: steps.advance(note=f"{speedup:g}x {_found(best)}"),
             )
-    if config.calibration.family == "searched" and not dial.anchors:
-        log.warning("no search was made, so the dial stands on family=%s", family)
-        return dial.with_family(family)
-    return dial.with_family(config.calibration.family)
+    if config.calibration.profile == "searched" and not dial.anchors:
+        log.warning("no search was made, so the dial stands on profile=%s", profile_type)
+        return dial.with_profile_type(profile_type)
+    return dial.with_profile_type(config.calibration.profile)
 
 
 def _found(divergence: float) -> str:
@@ -199,11 +200,11 @@ def measure_device(session: Session, dial: Dial) -> Device:
         log.info("device.precision=auto takes %s (%s)", precision, shown)
         route = trials[precision].route
     else:
-        route = fastest_route(session.model, precision, session.device)
+        route = fastest_kernel(session.model, precision, session.device)
     twin = lower(copy.deepcopy(session.model), route, dial.reads)
     attach(twin, dial)
     lengths = [config.workload.length] if config.workload.length else dial.lengths
-    with Watch() as watch, progress(f"clock {route.precision}", config.clock.rounds) as steps:
+    with NoiseMonitor() as watch, progress(f"clock {route.precision}", config.clock.rounds) as steps:
         latency = measure(
             twin,
             dial,

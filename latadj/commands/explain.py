@@ -9,25 +9,26 @@ from typing import Any
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 from transformers.utils import logging as transformers_logging
 
-from latadj import checkpoint, device
-from latadj.checks import one_speedup
-from latadj.commands.session import as_dict
+from latadj.checkpoints import checkpoint
+from latadj.checkpoints.metadata import CheckpointMetadata
+from latadj.checkpoints.model_class import label_names, saved_head
+from latadj.commands.common.dial_checks import GENERATES, dial_to_explain
+from latadj.commands.common.session import as_dict
 from latadj.config import ExplainConfig
-from latadj.dial_checks import GENERATES, dial_to_explain
+from latadj.config.speedups import one_speedup
+from latadj.devices import select as device
+from latadj.devices.environment import environment
 from latadj.elimination.attach import dial_of
-from latadj.elimination.lower import route_of
-from latadj.elimination.profile import Dial
-from latadj.files import write_json, write_text
-from latadj.heads import label_names, saved_head
-from latadj.measure.environment import environment
-from latadj.reading import Text, encode_text, pooled_column, read
-from latadj.report.console import progress
-from latadj.report.explain import print_explanation
-from latadj.report.explain_page import explain_page
-from latadj.report.reading import Explanation
-from latadj.serving import make_ready
-from latadj.sidecar import Sidecar
-from latadj.tasks.encode import context_of
+from latadj.elimination.profiles import Dial
+from latadj.inference.explain import Text, encode_text, pooled_column, read
+from latadj.inference.explanation import Explanation
+from latadj.inference.serving import make_ready
+from latadj.kernels.lowering import kernel_of
+from latadj.reporting.html.explain_page import explain_page
+from latadj.reporting.views.explain import print_explanation
+from latadj.tasks.encoding.batches import context_of
+from latadj.utils.console import progress
+from latadj.utils.files import write_json, write_text
 
 log = logging.getLogger("latadj")
 
@@ -37,7 +38,7 @@ class Ready:
     """A classifier with its dial, and the text that it is to read at these speedups."""
 
     config: ExplainConfig
-    sidecar: Sidecar
+    sidecar: CheckpointMetadata
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     text: Text
@@ -71,9 +72,9 @@ def prepare(config: ExplainConfig, texts: Sequence[str], html: Path | None) -> R
         raise ValueError(f"checkpoint {config.checkpoint} {GENERATES}")
     model, tokenizer = checkpoint.load(config.checkpoint, head="classification")
     model.eval().to(where)
-    purpose = sidecar.purpose
+    task_spec = sidecar.task_spec
     limit = context_of(model, tokenizer)
-    text = encode_text(texts, tokenizer, min(limit, purpose.max_length) if purpose else limit)
+    text = encode_text(texts, tokenizer, min(limit, task_spec.max_length) if task_spec else limit)
     make_ready(
         model,
         sidecar,
@@ -81,7 +82,7 @@ def prepare(config: ExplainConfig, texts: Sequence[str], html: Path | None) -> R
         model.device,
         precision=config.device.precision,
         target=config.dial.target,
-        batch=purpose.batch_size if purpose else None,
+        batch=task_spec.batch_size if task_spec else None,
     )
     dial_of(model).profile(wanted)  # marked in this device's time it may end earlier
     speedups = grid(dial_of(model), wanted, config.step) if html else sorted({1.0, wanted})
@@ -105,7 +106,7 @@ def run(ready: Ready) -> dict[str, Any]:
     explanation = Explanation(
         model=config.model.name,
         task=ready.sidecar.task,
-        labels=label_names(model.config, ready.sidecar.purpose.labels if ready.sidecar.purpose else ()),
+        labels=label_names(model.config, ready.sidecar.task_spec.labels if ready.sidecar.task_spec else ()),
         words=text.words,
         tokens=text.tokens,
         pooled=pooled,
@@ -117,7 +118,7 @@ def run(ready: Ready) -> dict[str, Any]:
     result = {
         "schema": "latadj.explain/1",
         **asdict(explanation),
-        "environment": environment(model.device, route_of(model).precision),
+        "environment": environment(model.device, kernel_of(model).precision),
         "config": as_dict(config),
     }
     folder = Path(config.folder) / "explain"
@@ -136,9 +137,9 @@ def grid(dial: Dial, wanted: float, step: float) -> list[float]:
     return sorted({*steps, wanted, *([end] if end > steps[-1] + step / 2 else [])})
 
 
-def _check_texts(texts: Sequence[str], sidecar: Sidecar) -> None:
+def _check_texts(texts: Sequence[str], sidecar: CheckpointMetadata) -> None:
     """Refuse texts that the classifier cannot be asked about."""
-    columns = sidecar.purpose.text if sidecar.purpose else None
+    columns = sidecar.task_spec.text if sidecar.task_spec else None
     if columns and len(columns) != len(texts):
         names = " and ".join(columns)
         if len(texts) == 1:

@@ -12,36 +12,36 @@ from uuid import uuid4
 from datasets import Dataset
 from transformers import set_seed
 
-from latadj import checkpoint
-from latadj.calibration import make_dial, measure_contribution, windows_to_try
-from latadj.commands.session import Session, as_dict, head_of, known_labels, set_up, with_examples
-from latadj.commands.stages import (
+from latadj.calibration.acc import make_dial, measure_contribution, windows_to_try
+from latadj.checkpoints import checkpoint
+from latadj.checkpoints.metadata import CheckpointMetadata, read_metadata
+from latadj.checkpoints.weight_files import fingerprint
+from latadj.commands.common.session import Session, as_dict, head_of, known_labels, set_up, with_examples
+from latadj.commands.common.teacher_checks import check_teacher
+from latadj.commands.common.training_stages import (
     attention_dropped,
+    distillation_rows,
     refuse_other_settings,
     say_replaced,
     settings_of,
-    taught_rows,
     teacher,
     training_rows,
 )
 from latadj.config import FinetuneConfig, StageConfig
-from latadj.device import trains_in_bf16
+from latadj.devices.environment import environment
+from latadj.devices.select import trains_in_bf16
+from latadj.elimination.architectures import architecture_of
 from latadj.elimination.attach import as_plain, attach, attached
-from latadj.elimination.families import family_of
-from latadj.elimination.profile import Dial
-from latadj.elimination.window import WHOLE
-from latadj.files import read_json, recover_folder, write_json
-from latadj.measure.environment import environment
-from latadj.report.console import progress
-from latadj.sidecar import Sidecar, read_sidecar
-from latadj.tasks.splits import Splits
-from latadj.teachers import check_teacher
+from latadj.elimination.observation_window import WHOLE
+from latadj.elimination.profiles import Dial
+from latadj.tasks.data.splits import Splits
+from latadj.training.distillation import taught
 from latadj.training.fit import fit
-from latadj.training.goal import Goal, Loss
-from latadj.training.heads import AdjustableLoss, head_goal
-from latadj.training.language import AdjustableLanguageLoss, language_goal
-from latadj.training.teacher import taught
-from latadj.weights import fingerprint
+from latadj.training.head_objective import AdjustableLoss, head_objective
+from latadj.training.language_objective import AdjustableLanguageLoss, language_objective
+from latadj.training.objective import Loss, TrainingObjective
+from latadj.utils.console import progress
+from latadj.utils.files import read_json, recover_folder, write_json
 
 log = logging.getLogger("latadj")
 SETTINGS = ("model", "task", "prompt", "seed", "plain")
@@ -206,7 +206,7 @@ def _adjust(
     attach(model)
     dial = _dial(session, config)
     attach(model, dial)
-    for dropout in family_of(model).hidden_dropouts(model):
+    for dropout in architecture_of(model).hidden_dropouts(model):
         dropout.p = stage.dropout
     with attention_dropped(session, stage):
         metrics = fit(
@@ -226,26 +226,26 @@ def _adjust(
     return metrics, dial
 
 
-def _goal(session: Session, stage: StageConfig, loss: Loss | None = None) -> Goal:
+def _goal(session: Session, stage: StageConfig, loss: Loss | None = None) -> TrainingObjective:
     """What the session's task asks of a model."""
     task, examples, autocast = session.config.task, session.splits.validation, session.training_dtype
     validation = session.encoded(examples)
-    if task.kind != "generation":
-        return head_goal(
-            *(session.kind, session.tokenizer, examples, validation),
+    if task.type != "generation":
+        return head_objective(
+            *(session.task_type, session.tokenizer, examples, validation),
             loss=loss,
             outputs=session.outputs,
             autocast=autocast,
         )
     if stage.eval_examples is not None and stage.eval_examples < len(validation):
         validation = validation.shuffle(seed=session.config.seed).select(range(stage.eval_examples))
-    return language_goal(session.model, validation.to_list(), task, loss=loss, autocast=autocast)
+    return language_objective(session.model, validation.to_list(), task, loss=loss, autocast=autocast)
 
 
 def _taught(session: Session, config: FinetuneConfig) -> tuple[Dataset | list[dict[str, Any]], Callable[[Dial], Loss]]:
     """Training examples with what their teacher makes of them, and the loss that goes with a dial."""
-    if config.task.kind != "generation":
-        rows = taught_rows(session, config.adjust)
+    if config.task.type != "generation":
+        rows = distillation_rows(session, config.adjust)
         return rows, lambda dial: AdjustableLoss(dial, config.adjust, session.outputs)
     train, size = training_rows(session, config.adjust).to_list(), config.task.batch_size
     with progress("teacher", len(train)) as steps:
@@ -258,29 +258,29 @@ def _taught(session: Session, config: FinetuneConfig) -> tuple[Dataset | list[di
 def _dial(session: Session, config: FinetuneConfig) -> Dial:
     calibration, model = config.calibration, session.model
     questions = session.questions(calibration.examples, autocast=session.training_dtype)
-    window = windows_to_try(calibration)[0] if attached(model).family.causal else WHOLE
+    window = windows_to_try(calibration)[0] if attached(model).architecture.causal else WHOLE
     contribution = measure_contribution(model, questions, score=calibration.score, window=window)
     shown = ", ".join(f"{value:.2f}" for value in contribution.layer_acc)
     log.info("layer ACC on %d training examples: %s", len(questions.lengths), shown)
     return make_dial(model, contribution, calibration, window)
 
 
-def _sidecar(config: FinetuneConfig, state: State, dial: Dial | None = None) -> Sidecar:
+def _sidecar(config: FinetuneConfig, state: State, dial: Dial | None = None) -> CheckpointMetadata:
     """What goes beside the weights: the run that made them, the first that they come from, what validation said."""
     notes = {"run": state.run, "seed": config.seed, "validation": dict(state.stages)}
     source = Path(config.model.path)
     if source.is_dir():
-        before = read_sidecar(source)
+        before = read_metadata(source)
         # Plain fine-tuning makes another model of what it begins with.
         origin = None if config.plain.epochs else before.origin
         found = {"origin": origin, "pruned": before.notes.get("pruned")}
         notes |= {name: value for name, value in found.items() if value}
-    return Sidecar.of(config.task, dial, notes)
+    return CheckpointMetadata.of(config.task, dial, notes)
 
 
 def _made_by(folder: Path, state: State) -> bool:
     """Whether a checkpoint is there, and of this run."""
-    return folder.is_dir() and read_sidecar(folder).notes.get("run") == state.run
+    return folder.is_dir() and read_metadata(folder).notes.get("run") == state.run
 
 
 def _timed(stage: Any) -> dict[str, float]:

@@ -9,20 +9,21 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 from transformers.utils import logging as transformers_logging
 
-from latadj import checkpoint, device
-from latadj.checks import one_speedup
-from latadj.commands.session import as_dict
+from latadj.benchmark.generation_timer import cached_lengths
+from latadj.checkpoints import checkpoint
+from latadj.checkpoints.metadata import CheckpointMetadata
+from latadj.commands.common.dial_checks import dial_to_generate
+from latadj.commands.common.session import as_dict
 from latadj.config import GenerateConfig
-from latadj.dial_checks import dial_to_generate
+from latadj.config.speedups import one_speedup
+from latadj.devices import select as device
+from latadj.devices.environment import environment
 from latadj.elimination.attach import attach, is_attached, set_speedup
-from latadj.elimination.lower import route_of
-from latadj.files import write_json
-from latadj.measure.environment import environment
-from latadj.measure.generation import cached_lengths
-from latadj.report.console import console
-from latadj.report.stream import ConsoleStreamer
-from latadj.serving import make_ready
-from latadj.sidecar import Sidecar
+from latadj.inference.serving import make_ready
+from latadj.kernels.lowering import kernel_of
+from latadj.reporting.views.text_stream import ConsoleStreamer
+from latadj.utils.console import console
+from latadj.utils.files import write_json
 
 
 @dataclass
@@ -96,7 +97,7 @@ def run(ready: Ready) -> dict[str, Any]:
         "eliminates": is_attached(model),
         "ttft_ms": 1000 * (streamer.times[0] - start),
         "tokens_per_s": (tokens - 1) / seconds if tokens > 1 else None,
-        "environment": environment(model.device, route_of(model).precision),
+        "environment": environment(model.device, kernel_of(model).precision),
         "config": as_dict(config),
     }
     write_json(Path(config.folder) / "generate" / "generate.json", result)
@@ -144,14 +145,16 @@ def room_for(length: int, model: PreTrainedModel, wanted: int) -> int:
     return min(wanted, limit - length)
 
 
-def _turn(model: PreTrainedModel, sidecar: Sidecar | None, config: GenerateConfig, speedup: float, length: int) -> None:
+def _turn(
+    model: PreTrainedModel, sidecar: CheckpointMetadata | None, config: GenerateConfig, speedup: float, length: int
+) -> None:
     """Make a model ready to serve one prompt of ``length`` tokens."""
     if sidecar is None and config.device.precision == "fp32":
         return
     if sidecar is None:
         attach(model)
-    found = sidecar or Sidecar()
-    dial = found.dial.with_family(config.family) if found.dial and config.family else found.dial
+    found = sidecar or CheckpointMetadata()
+    dial = found.dial.with_profile_type(config.profile) if found.dial and config.profile else found.dial
     make_ready(
         model,
         found,

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from latadj.elimination.profile import Dial
-from latadj.elimination.window import WHOLE
-from latadj.files import read_json
-from latadj.measure.place import Place, likely_cpu
-from latadj.report.info import DeviceInfo, DialInfo, Info, Position, PrunedInfo, Served, Shape, Tested
-from latadj.report.info_views import print_info
-from latadj.sidecar import WEIGHTS, Device, Serving, Sidecar, check
-from latadj.weights import read_headers, shape_of
+from latadj.checkpoints.metadata import WEIGHTS, CheckpointMetadata, Device, Serving, check
+from latadj.checkpoints.weight_files import read_headers, shape_of
+from latadj.devices.hardware_key import HardwareKey, likely_cpu
+from latadj.elimination.observation_window import WHOLE
+from latadj.elimination.profiles import Dial
+from latadj.reporting.results.info import DeviceInfo, DialInfo, Info, Position, PrunedInfo, Served, Shape, Tested
+from latadj.reporting.views.info import print_info
+from latadj.utils.files import read_json
 
 log = logging.getLogger("latadj")
 SHOWN = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0)
@@ -52,7 +52,7 @@ def inspect(path: Path) -> Info:
         folder=str(folder),
         model=Shape(config["model_type"], architectures[0], *shape_of(config), **asdict(weights)),
         task=sidecar.task,
-        purpose=asdict(sidecar.purpose) if sidecar.purpose else None,
+        task_spec=asdict(sidecar.task_spec) if sidecar.task_spec else None,
         dial=_dial(sidecar, here) if sidecar.dial else None,
         devices=[_device(name, device, here) for name, device in sidecar.devices.items()],
         here=str(here),
@@ -62,7 +62,7 @@ def inspect(path: Path) -> Info:
         run=sidecar.notes.get("run"),
         seed=sidecar.notes.get("seed"),
         pruned=_pruned(sidecar),
-        hard_attention=sidecar.hard_attention.to_json() if sidecar.hard_attention else None,
+        topk_attention=sidecar.topk_attention.to_json() if sidecar.topk_attention else None,
     )
     found.warnings = _warnings(found, sidecar, here)
     return found
@@ -76,33 +76,33 @@ def _folder(path: Path) -> Path:
     return inside if inside.is_dir() and not (path / "config.json").exists() else path
 
 
-def _here(sidecar: Sidecar) -> Place:
+def _here(sidecar: CheckpointMetadata) -> HardwareKey:
     """The device that a command would take; torch is asked only where it decides."""
-    known = [place for place in map(Place.of, sidecar.devices) if place is not None]
+    known = [place for place in map(HardwareKey.of, sidecar.devices) if place is not None]
     likely = likely_cpu()
     gpus = any(place.kind != "cpu" for place in known)
     if likely is not None and not gpus and (likely in known or not any(map(likely.but_for_threads, known))):
         return likely
-    from latadj import device
     from latadj.config import DeviceConfig
+    from latadj.devices import select as device
 
-    found = Place.of(device.place(device.choose(DeviceConfig())))
+    found = HardwareKey.of(device.place(device.choose(DeviceConfig())))
     assert found is not None
     return found
 
 
-def _dial(sidecar: Sidecar, here: Place) -> DialInfo:
+def _dial(sidecar: CheckpointMetadata, here: HardwareKey) -> DialInfo:
     dial = sidecar.dial
     assert dial is not None
     precision, batch = None, None
     device = sidecar.devices.get(str(here))
     if device is not None and (served := _headline(device, sidecar)) is not None:
         precision, serving = served
-        latency = serving.model(sidecar.purpose.batch_size if sidecar.purpose else None, dial.lengths)
+        latency = serving.model(sidecar.task_spec.batch_size if sidecar.task_spec else None, dial.lengths)
         assert latency is not None
         dial, batch = dial.on(latency), latency.batch
     return DialInfo(
-        family=dial.family,
+        profile_type=dial.profile_type,
         score=dial.score,
         target=dial.target,
         precision=precision,
@@ -117,7 +117,7 @@ def _dial(sidecar: Sidecar, here: Place) -> DialInfo:
     )
 
 
-def _headline(device: Device, sidecar: Sidecar) -> tuple[str, Serving] | None:
+def _headline(device: Device, sidecar: CheckpointMetadata) -> tuple[str, Serving] | None:
     """The precision whose clock is shown: what ``auto`` takes, else fp32, else any that was measured."""
     order = [device.precision, "fp32", *device.serving]
     return next(
@@ -141,7 +141,7 @@ def _position(dial: Dial, speedup: float) -> Position:
     )
 
 
-def _device(name: str, device: Device, here: Place) -> DeviceInfo:
+def _device(name: str, device: Device, here: HardwareKey) -> DeviceInfo:
     serving = [
         Served(precision, served.kernel, model.batch, model.error)
         for precision, served in device.serving.items()
@@ -151,12 +151,12 @@ def _device(name: str, device: Device, here: Place) -> DeviceInfo:
     return DeviceInfo(name, name == str(here), device.precision, device.trials, serving)
 
 
-def _stages(sidecar: Sidecar) -> dict[str, dict[str, Any]]:
+def _stages(sidecar: CheckpointMetadata) -> dict[str, dict[str, Any]]:
     stages = sidecar.notes.get("validation") or {}
     return {str(name): dict(found) for name, found in stages.items() if isinstance(found, dict)}
 
 
-def _pruned(sidecar: Sidecar) -> PrunedInfo | None:
+def _pruned(sidecar: CheckpointMetadata) -> PrunedInfo | None:
     if sidecar.pruning is None:
         return None
     layers = sidecar.pruning.layers
@@ -169,7 +169,7 @@ def _pruned(sidecar: Sidecar) -> PrunedInfo | None:
     )
 
 
-def _tested(folder: Path, sidecar: Sidecar) -> list[Tested]:
+def _tested(folder: Path, sidecar: CheckpointMetadata) -> list[Tested]:
     """Test results of the run folder that this checkpoint lies in, if they are of it."""
     weights = max((folder / name).stat().st_mtime for name in WEIGHTS if (folder / name).is_file())
     found = []
@@ -185,7 +185,7 @@ def _tested(folder: Path, sidecar: Sidecar) -> list[Tested]:
     return found
 
 
-def _is_of(data: dict[str, Any], folder: Path, sidecar: Sidecar) -> bool:
+def _is_of(data: dict[str, Any], folder: Path, sidecar: CheckpointMetadata) -> bool:
     return data["task"] == sidecar.task and Path(data["config"]["checkpoint"]).name == folder.name
 
 
@@ -207,7 +207,7 @@ def _first(data: dict[str, Any]) -> float:
     return float(next(iter(data["scores"].values()))[data["metric"]])
 
 
-def _warnings(info: Info, sidecar: Sidecar, here: Place) -> list[str]:
+def _warnings(info: Info, sidecar: CheckpointMetadata, here: HardwareKey) -> list[str]:
     calibrate = sidecar.calibrate(Path(info.folder))
     if info.dial is None:
         return [f"there is no dial, so it runs at speedup 1 only: make one with `{calibrate}`"]
@@ -215,7 +215,7 @@ def _warnings(info: Info, sidecar: Sidecar, here: Place) -> list[str]:
     if not any(device.here for device in info.devices):
         threads = [
             str(place.threads)
-            for place in map(Place.of, sidecar.devices)
+            for place in map(HardwareKey.of, sidecar.devices)
             if place is not None and here.but_for_threads(place) and place.threads is not None
         ]
         device_only = f"`{calibrate} calibration.device_only=true`"

@@ -13,30 +13,31 @@ import torch
 from transformers import PreTrainedModel, set_seed
 from transformers.utils import logging as transformers_logging
 
-from latadj import checkpoint, device
-from latadj.commands.session import as_dict
+from latadj.benchmark.memory import trim
+from latadj.checkpoints import checkpoint
+from latadj.checkpoints.metadata import CheckpointMetadata, Device
+from latadj.checkpoints.model_class import label_names
+from latadj.commands.common.session import as_dict
 from latadj.config import PredictConfig
-from latadj.device import place
+from latadj.devices import select as device
+from latadj.devices.environment import environment
+from latadj.devices.select import place
 from latadj.elimination.attach import attached, dial_of, set_speedup
-from latadj.elimination.lower import route_of
-from latadj.files import write_json
-from latadj.heads import label_names
-from latadj.measure.environment import environment
-from latadj.measure.memory import trim
-from latadj.report.console import on_stderr
-from latadj.report.flow import flow
-from latadj.report.predicted import print_predicted
-from latadj.serving import make_ready
-from latadj.sidecar import Device, Sidecar
-from latadj.streams.deadline import Deadline, Met
-from latadj.streams.engine import Engine
-from latadj.streams.plan import Plan, make_plan, needs_clock, result_path
-from latadj.streams.reading import STREAM, Reader, Window, windows
-from latadj.streams.resume import FileOutput, Paths, State, StreamOutput
-from latadj.streams.rows import Row
-from latadj.streams.writing import Layout
-from latadj.streams.writing import format_of as output_format
-from latadj.tasks.encode import context_of
+from latadj.inference.serving import make_ready
+from latadj.inference.streams.deadline import Deadline, Met
+from latadj.inference.streams.engine import Engine
+from latadj.inference.streams.plan import Plan, make_plan, needs_clock, result_path
+from latadj.inference.streams.reading import STREAM, Reader, Window, windows
+from latadj.inference.streams.resume import FileOutput, Paths, State, StreamOutput
+from latadj.inference.streams.rows import Row
+from latadj.inference.streams.writing import Layout
+from latadj.inference.streams.writing import format_of as output_format
+from latadj.kernels.lowering import kernel_of
+from latadj.reporting.views.predict import print_predicted
+from latadj.tasks.encoding.batches import context_of
+from latadj.utils.console import on_stderr
+from latadj.utils.files import write_json
+from latadj.utils.flow import flow
 
 log = logging.getLogger("latadj")
 # Broken rows beyond these are in their file only.
@@ -78,15 +79,15 @@ def prepare(config: PredictConfig) -> Ready:
     layout = _layout(config, plan.sidecar, model)
     state = plan.state or State(plan.settings)
     _serve(model, plan, config, state)
-    purpose = plan.sidecar.purpose
-    limit = min(config.max_length or (purpose.max_length if purpose else MAX_LENGTH), context_of(model, tokenizer))
+    task_spec = plan.sidecar.task_spec
+    limit = min(config.max_length or (task_spec.max_length if task_spec else MAX_LENGTH), context_of(model, tokenizer))
     engine = Engine(model, tokenizer, limit, plan.batch_size, regression=not layout.labels)
     if config.deadline_ms is not None:
         engine.around = Deadline(model, config.deadline_ms / 1000, limit, Met(**state.deadline))
     return Ready(config, plan, engine, layout, state)
 
 
-def _layout(config: PredictConfig, sidecar: Sidecar, model: PreTrainedModel) -> Layout:
+def _layout(config: PredictConfig, sidecar: CheckpointMetadata, model: PreTrainedModel) -> Layout:
     """How the model's answers are written, with the labels' names.
 
     Raises
@@ -98,7 +99,7 @@ def _layout(config: PredictConfig, sidecar: Sidecar, model: PreTrainedModel) -> 
         raise ValueError(
             f"checkpoint {config.checkpoint} gives a text several labels at a time: predict writes one, the likeliest"
         )
-    names = label_names(model.config, sidecar.purpose.labels if sidecar.purpose else ())
+    names = label_names(model.config, sidecar.task_spec.labels if sidecar.task_spec else ())
     return Layout(output_format(config.output), names, config.all_probabilities, config.id is not None)
 
 
@@ -135,7 +136,7 @@ def _serve(model: PreTrainedModel, plan: Plan, config: PredictConfig, state: Sta
         set_speedup(model, plan.speedup)
 
 
-def _require_clock(sidecar: Sidecar, config: PredictConfig, here: str) -> None:
+def _require_clock(sidecar: CheckpointMetadata, config: PredictConfig, here: str) -> None:
     """Refuse a deadline on a device that was not measured in the precision asked for.
 
     Raises
@@ -248,7 +249,7 @@ def _refuse_or_report(window: Window, reader: Reader, output: Output, config: Pr
 def _result(
     model: PreTrainedModel, plan: Plan, state: State, config: PredictConfig, resumed: bool, broken: Path | None
 ) -> dict[str, Any]:
-    dial, speedup, route = attached(model).dial, plan.speedup, route_of(model)
+    dial, speedup, route = attached(model).dial, plan.speedup, kernel_of(model)
     profile = dial.profile(speedup) if dial is not None and speedup is not None else None
     return {
         "schema": "latadj.predict/1",

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from latadj.config import ReportConfig
-from latadj.files import write_text
-from latadj.report.html import Sources, html_report
+from latadj.reporting.html import Sources, html_report
+from latadj.utils.files import write_text
 
 log = logging.getLogger("latadj")
 

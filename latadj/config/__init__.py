@@ -16,7 +16,7 @@ from latadj.config.commands import (
     RunConfig,
     SweepConfig,
 )
-from latadj.config.parts import (
+from latadj.config.sections import (
     AdjustConfig,
     BenchMeasureConfig,
     CalibrationConfig,
@@ -25,22 +25,22 @@ from latadj.config.parts import (
     ComparedConfig,
     DeviceConfig,
     DialConfig,
+    DistillationConfig,
     EvalMeasureConfig,
-    HardAttentionOptions,
     ModelConfig,
     PruneOptions,
     RecoverConfig,
     SearchConfig,
     StageConfig,
     SweepMeasureConfig,
-    TaughtConfig,
+    TopKAttentionOptions,
     WorkloadConfig,
 )
-from latadj.config.task import KINDS, FilesConfig, HubConfig, PromptConfig, TaskConfig
+from latadj.config.task import TASK_TYPES, FilesConfig, HubConfig, PromptConfig, TaskConfig
 
 __all__ = [
-    "KINDS",
     "SCHEMAS",
+    "TASK_TYPES",
     "AdjustConfig",
     "BenchConfig",
     "BenchMeasureConfig",
@@ -52,6 +52,7 @@ __all__ = [
     "ComparedConfig",
     "DeviceConfig",
     "DialConfig",
+    "DistillationConfig",
     "EvalConfig",
     "EvalMeasureConfig",
     "ExplainConfig",
@@ -59,7 +60,6 @@ __all__ = [
     "FinetuneConfig",
     "GenerateConfig",
     "GlueConfig",
-    "HardAttentionOptions",
     "HubConfig",
     "ModelConfig",
     "PredictConfig",
@@ -74,6 +74,6 @@ __all__ = [
     "SweepConfig",
     "SweepMeasureConfig",
     "TaskConfig",
-    "TaughtConfig",
+    "TopKAttentionOptions",
     "WorkloadConfig",
 ]

@@ -5,7 +5,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from latadj.config.parts import (
+from latadj.config.sections import (
     AdjustConfig,
     BenchMeasureConfig,
     CalibrationConfig,
@@ -14,13 +14,13 @@ from latadj.config.parts import (
     DeviceConfig,
     DialConfig,
     EvalMeasureConfig,
-    HardAttentionOptions,
     ModelConfig,
     PruneOptions,
     RecoverConfig,
     SearchConfig,
     StageConfig,
     SweepMeasureConfig,
+    TopKAttentionOptions,
     WorkloadConfig,
 )
 from latadj.config.task import PromptConfig, TaskConfig
@@ -72,7 +72,7 @@ class SweepConfig(CommandConfig):
     """`latadj sweep`."""
 
     speedup: Any = "1..5"
-    family: str | None = None
+    profile: str | None = None
     compare: CompareConfig = field(default_factory=CompareConfig)
     dial: DialConfig = field(default_factory=DialConfig)
     workload: WorkloadConfig = field(default_factory=WorkloadConfig)
@@ -84,7 +84,7 @@ class EvalConfig(CommandConfig):
     """`latadj eval`."""
 
     speedup: Any = 1
-    family: str | None = None
+    profile: str | None = None
     dial: DialConfig = field(default_factory=DialConfig)
     workload: WorkloadConfig = field(default_factory=WorkloadConfig)
     measure: EvalMeasureConfig = field(default_factory=EvalMeasureConfig)
@@ -101,7 +101,7 @@ class GenerateConfig(CommandConfig):
     """
 
     speedup: Any = 1
-    family: str | None = None
+    profile: str | None = None
     dial: DialConfig = field(default_factory=DialConfig)
     max_new_tokens: int = 128
     temperature: float = 0.0
@@ -116,7 +116,7 @@ class ExplainConfig(CommandConfig):
     """
 
     speedup: Any = 2
-    family: str | None = None
+    profile: str | None = None
     dial: DialConfig = field(default_factory=DialConfig)
     step: float = 0.25
 
@@ -146,7 +146,7 @@ class PredictConfig(CommandConfig):
     resume: bool = False
     speedup: Any = None
     deadline_ms: float | None = None
-    family: str | None = None
+    profile: str | None = None
     dial: DialConfig = field(default_factory=DialConfig)
     window: int = 8192
     batch_size: int | None = None
@@ -157,7 +157,7 @@ class PredictConfig(CommandConfig):
 class BenchConfig(RunConfig):
     """`latadj bench`.
 
-    contestants : names in ``latadj.measure.peers.PEERS``
+    contestants : names in ``latadj.benchmark.backends.runtimes.PEERS``
     precisions : of the dial
     every, max_flops : of the dial, as in calibration; random weights have no quality to lose
     memory : batch and length of the cell whose peak memory is measured, in processes of their own; None for none
@@ -184,7 +184,7 @@ class GlueConfig(RunConfig):
     resume : leave out what an earlier run with the same settings has finished
     submission : True: test-set predictions at every speedup; or the speedups that they are wanted at
     task : options of every task
-    adjustable, family, plain, adjust, calibration, search, clock, workload, dial, measure : options of the commands
+    adjustable, profile, plain, adjust, calibration, search, clock, workload, dial, measure : options of the commands
         that it runs; what is not there is as they say themselves
     """
 
@@ -195,7 +195,7 @@ class GlueConfig(RunConfig):
     resume: bool = True
     submission: Any = False
     speedup: Any = field(default_factory=lambda: [1, 1.5, 2, 3])
-    family: str | None = None
+    profile: str | None = None
     adjustable: bool = True
     task: dict[str, Any] = field(default_factory=dict)
     plain: dict[str, Any] = field(default_factory=dict)
@@ -224,7 +224,7 @@ class PruneConfig(CommandConfig):
     output: str = MISSING
     resume: bool = False
     prune: PruneOptions = field(default_factory=PruneOptions)
-    hard_attention: HardAttentionOptions = field(default_factory=HardAttentionOptions)
+    topk_attention: TopKAttentionOptions = field(default_factory=TopKAttentionOptions)
     recover: RecoverConfig = field(default_factory=RecoverConfig)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
-KINDS = ("classification", "generation", "token_classification", "question_answering")
+TASK_TYPES = ("classification", "generation", "token_classification", "question_answering")
 
 
 @dataclass
@@ -52,7 +52,7 @@ class HubConfig:
 class TaskConfig:
     """What is asked of a model.
 
-    kind : one of ``KINDS``: a class (or a number) for each text, one for each word, an answer out of a text, or a
+    type : one of ``TASK_TYPES``: a class (or a number) for each text, one for each word, an answer out of a text, or a
         continuation that is scored after a prompt
     labels : names of the classes in their order; None: those found in the training data, in natural order; empty: a
         classification is a regression then
@@ -73,7 +73,7 @@ class TaskConfig:
     max_answer_length, n_best : tokens of an answer, and answers that are listed
     null_threshold : odds of no answer above which none is given, with ``metric=squad_v2_f1``; None: the best on
         validation questions at each speedup
-    protect_question : whether the question's word-vectors are never eliminated
+    protect_question : whether the question's tokens are never eliminated
     description : the task in one line, in a prompt
     input : template of how a prompt shows an example's text columns; None: a line each, ``Column: text``
     answer : what a label is called in a prompt
@@ -81,7 +81,7 @@ class TaskConfig:
     """
 
     name: str = MISSING
-    kind: str = "classification"
+    type: str = "classification"
     text: list[str] = MISSING
     label: str = "label"
     labels: list[str] | None = None
@@ -119,7 +119,7 @@ class TaskConfig:
 
 @dataclass
 class PromptConfig:
-    """What a language model is asked, and how; the fields of a template are those of ``latadj.tasks.template``.
+    """What a language model is asked, and how; the fields of a template are those of ``latadj.tasks.prompts.template``.
 
     instruction, shot, query : templates of what stands first, of each example that is shown with its label, and of
         the example that is asked about

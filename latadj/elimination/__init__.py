@@ -1,4 +1,4 @@
-"""Elimination of word-vectors: score, profile, cost, families and attachment.
+"""Elimination of tokens: score, profile, cost, families and attachment.
 
 Knows torch and transformers; knows nothing of Hydra, tasks or files.
 """

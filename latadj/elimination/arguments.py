@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def mask_of(arguments: Mapping[str, Any], inputs: Tensor) -> Tensor | None:
-    """(batch, length) True on real word-vectors; None if all are.
+    """(batch, length) True on real tokens; None if all are.
 
     Raises
     ------
@@ -31,5 +31,5 @@ def refuse_probabilities(base: Any, arguments: Mapping[str, Any]) -> None:
     if arguments.get("output_attentions") or base.config.output_attentions:
         raise ValueError(
             "output_attentions=True: elimination does not keep attention probabilities; at_profile(..., observer=) "
-            "hands over what each word-vector received"
+            "hands over what each token received"
         )

@@ -7,9 +7,8 @@ from dataclasses import replace
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from latadj.elimination.call import Entry, Manner, Observer, Witness
+from latadj.elimination.architectures import architecture_of
 from latadj.elimination.cost import READS
-from latadj.elimination.families import family_of
 from latadj.elimination.forward import (
     MARK,
     Elimination,
@@ -20,10 +19,11 @@ from latadj.elimination.forward import (
     overrides,
     restore_forward,
 )
-from latadj.elimination.hard import HardAttention
-from latadj.elimination.profile import Dial, Profile
-from latadj.elimination.score import SCORES
-from latadj.elimination.window import Window
+from latadj.elimination.forward_state import EliminationOptions, HiddenStateCache, ScoreObserver, SurvivorObserver
+from latadj.elimination.observation_window import ObservationWindow
+from latadj.elimination.profiles import Dial, Profile
+from latadj.elimination.scores import SCORES
+from latadj.elimination.topk.setting import TopKAttention
 
 
 def attach(
@@ -32,18 +32,18 @@ def attach(
     *,
     speedup: float = 1.0,
     reads: str | None = None,
-    hard: HardAttention | None = None,
+    hard: TopKAttention | None = None,
 ) -> PreTrainedModel:
-    """Let a model eliminate word-vectors; attaching again replaces what was attached.
+    """Let a model eliminate tokens; attaching again replaces what was attached.
 
     Parameters
     ----------
-    model : a transformers model of a supported family, with or without a head
+    model : a transformers model of a supported architecture, with or without a head
     dial : speedup -> profile; without one the model can be observed and set to explicit profiles
     speedup : where the dial stands at first
     reads : ``pooled``, ``all`` or ``survivors``; found from the head's class when left out
     hard : to how many keys the queries of each layer attend. It belongs to the model: what was attached stays when
-        left out, ``HardAttention.soft(layers)`` takes it back
+        left out, ``TopKAttention.soft(layers)`` takes it back
 
     Returns
     -------
@@ -52,13 +52,13 @@ def attach(
     Raises
     ------
     ValueError
-        if the family is unknown, or the dial or ``hard`` is for another number of layers.
+        if the architecture is unknown, or the dial or ``hard`` is for another number of layers.
     """
-    family = family_of(model)
-    family.check(model)
-    base = family.base(model)
-    layers = family.layers(base)
-    reads = reads or family.reads(model)
+    architecture = architecture_of(model)
+    architecture.check(model)
+    base = architecture.base(model)
+    layers = architecture.layers(base)
+    reads = reads or architecture.reads(model)
     if reads not in READS:
         raise ValueError(f"reads={reads}: expected one of {', '.join(READS)}")
     if dial is not None and dial.layers != len(layers):
@@ -69,15 +69,15 @@ def attach(
             "calibrate this model"
         )
     if hard is None:
-        hard = attached(model).hard if is_attached(model) else HardAttention.soft(len(layers))
+        hard = attached(model).hard if is_attached(model) else TopKAttention.soft(len(layers))
     _check_hard(hard, len(layers))
     profile = dial.profile(speedup) if dial else Profile.full(len(layers))
-    manner = Manner(SCORES[dial.score], dial.window) if dial else Manner(SCORES["acc"])
+    manner = EliminationOptions(SCORES[dial.score], dial.window) if dial else EliminationOptions(SCORES["acc"])
     if is_attached(model):
         detach(model)
-    setattr(base, MARK, Elimination(family, dial, reads, Setting(profile, manner), hard))
+    setattr(base, MARK, Elimination(architecture, dial, reads, Setting(profile, manner), hard))
     override_forward(base, base_forward)
-    for head, forward in family.heads(model):
+    for head, forward in architecture.heads(model):
         override_forward(head, forward(type(head).forward))
     for index, layer in enumerate(layers):
         setattr(layer, MARK, index)
@@ -87,11 +87,11 @@ def attach(
 
 def detach(model: PreTrainedModel) -> PreTrainedModel:
     """Undo :func:`attach`: the model computes what it computed before, bit by bit. Returns the same model."""
-    family = attached(model).family
-    base = family.base(model)
-    for head, _ in family.heads(model):
+    architecture = attached(model).architecture
+    base = architecture.base(model)
+    for head, _ in architecture.heads(model):
         restore_forward(head)
-    for module in (base, *family.layers(base)):
+    for module in (base, *architecture.layers(base)):
         restore_forward(module)
         delattr(module, MARK)
     return model
@@ -99,7 +99,7 @@ def detach(model: PreTrainedModel) -> PreTrainedModel:
 
 def as_plain(model: PreTrainedModel) -> PreTrainedModel:
     """The model as transformers runs it, detached; where it has hard attention, which transformers lacks, at 1x."""
-    if hard_attention_of(model) is None:
+    if topk_attention_of(model) is None:
         return detach(model)
     return attach(model, reads=attached(model).reads)
 
@@ -125,14 +125,14 @@ def attached(model: PreTrainedModel) -> Elimination:
 
 def _elimination(model: PreTrainedModel) -> Elimination | None:
     try:
-        base = family_of(model).base(model)
-    except ValueError:  # of no family, so nothing can be attached
+        base = architecture_of(model).base(model)
+    except ValueError:  # of no architecture, so nothing can be attached
         return None
     found: Elimination | None = getattr(base, MARK, None)
     return found
 
 
-def set_hard_attention(model: PreTrainedModel, hard: HardAttention) -> None:
+def set_topk_attention(model: PreTrainedModel, hard: TopKAttention) -> None:
     """Let the queries of some layers attend to their strongest keys only, in every thread.
 
     Raises
@@ -145,7 +145,7 @@ def set_hard_attention(model: PreTrainedModel, hard: HardAttention) -> None:
     elimination.hard = hard
 
 
-def hard_attention_of(model: PreTrainedModel) -> HardAttention | None:
+def topk_attention_of(model: PreTrainedModel) -> TopKAttention | None:
     """To how many keys the queries of each layer of an attached model attend; None if to all in every layer.
 
     Raises
@@ -157,7 +157,7 @@ def hard_attention_of(model: PreTrainedModel) -> HardAttention | None:
     return hard if hard.selects else None
 
 
-def _check_hard(hard: HardAttention, layers: int) -> None:
+def _check_hard(hard: TopKAttention, layers: int) -> None:
     if len(hard.layers) != layers:
         raise ValueError(f"hard attention for a model of {len(hard.layers)} layers, the model has {layers}")
 
@@ -188,10 +188,10 @@ def at_profile(
     profile: Profile,
     *,
     score: str | None = None,
-    window: Window | None = None,
+    window: ObservationWindow | None = None,
     prompt: Sequence[int] | None = None,
-    observer: Observer | None = None,
-    witness: Witness | None = None,
+    observer: ScoreObserver | None = None,
+    witness: SurvivorObserver | None = None,
 ) -> Iterator[PreTrainedModel]:
     """Run an explicit profile inside a ``with`` block, for this thread alone.
 
@@ -205,7 +205,7 @@ def at_profile(
     observer : called with the scores of every layer of every pass
     witness : called with the survivors of every layer of every pass
 
-    Word-vectors that :func:`protecting` names around the block are protected inside it.
+    Tokens that :func:`protecting` names around the block are protected inside it.
     """
     elimination = attached(model)
     if len(profile.keep) != len(elimination.default.profile.keep):
@@ -214,10 +214,10 @@ def at_profile(
         )
     if score is not None and score not in SCORES:
         raise ValueError(f"score={score}: expected one of {', '.join(SCORES)}")
-    if prompt is not None and not elimination.family.causal:
+    if prompt is not None and not elimination.architecture.causal:
         raise ValueError("prompt=: only a decoder has a continuation after its prompt")
     manner = elimination.default.manner
-    manner = Manner(
+    manner = EliminationOptions(
         SCORES[score] if score else manner.score,
         window or manner.window,
         observer,
@@ -231,15 +231,15 @@ def at_profile(
 
 @contextmanager
 def protecting(model: PreTrainedModel, protect: Tensor | None) -> Iterator[PreTrainedModel]:
-    """Never eliminate some word-vectors of a batch inside a ``with`` block, for this thread alone.
+    """Never eliminate some tokens of a batch inside a ``with`` block, for this thread alone.
 
-    A layer keeps at least as many word-vectors of a sequence as it has protected ones (the pooled position among
+    A layer keeps at least as many tokens of a sequence as it has protected ones (the pooled position among
     them), so a text of protected ones costs what it costs without elimination. What :func:`at_speedup` and
     :func:`at_profile` set, around the block or inside it, holds.
 
     Parameters
     ----------
-    protect : (batch, n_0) True on word-vectors that stay, padding where the batch has it; None protects none
+    protect : (batch, n_0) True on tokens that stay, padding where the batch has it; None protects none
 
     Raises
     ------
@@ -253,7 +253,7 @@ def protecting(model: PreTrainedModel, protect: Tensor | None) -> Iterator[PreTr
 
 
 @contextmanager
-def starting_at(model: PreTrainedModel, entry: Entry) -> Iterator[PreTrainedModel]:
+def starting_at(model: PreTrainedModel, entry: HiddenStateCache) -> Iterator[PreTrainedModel]:
     """Note what enters a layer, or start a pass with what was noted, inside a ``with`` block, for this thread alone.
 
     For one batch without elimination, asked again after upper layers were changed.

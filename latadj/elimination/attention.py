@@ -1,4 +1,4 @@
-"""The attention of one layer: the fastest kernel, and what its word-vectors receive where somebody must know."""
+"""The attention of one layer: the fastest kernel, and what its tokens receive where somebody must know."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from latadj.elimination.maps import even
+from latadj.kernels.linear import even
 
 # Probabilities of as many sequences as fit are made at a time: they stay in cache, and memory stays bounded.
 WORKSPACE = 4 * 2**20
@@ -17,7 +17,7 @@ BLOCK_WORKSPACE = 2**18
 
 @dataclass(frozen=True)
 class Listener:
-    """Who wants to know what word-vectors receive, and from whom.
+    """Who wants to know what tokens receive, and from whom.
 
     queries : (batch, asked) columns of the frame whose queries are asked, below 0 = nobody; None asks all real ones
     hear : called with the attention that each key receives from these, (batch, key heads, keys) in float32, and with
@@ -46,7 +46,7 @@ def attention(
     ----------
     query : (batch, heads, queries, head_dim)
     key, value : (batch, key heads, keys, head_dim); heads are a multiple of key heads
-    real : (batch, keys) True on real word-vectors, False on fillers, which stand last; None if all are real
+    real : (batch, keys) True on real tokens, False on fillers, which stand last; None if all are real
     causal : whether query ``i`` sees the keys up to ``i`` only; there are as many queries as keys then
     bias : (batch or 1, heads, queries, keys) added to the products
     listener : told what each key receives; queries must be the keys then
@@ -83,12 +83,12 @@ def attention(
 
 
 def received_attention(probs: Tensor, real_queries: Tensor | None) -> Tensor:
-    """Attention that each word-vector receives from the real queries.
+    """Attention that each token receives from the real queries.
 
     Parameters
     ----------
     probs : (batch, heads, queries, keys) attention probabilities
-    real_queries : (batch, queries) True on real word-vectors; None if all are real
+    real_queries : (batch, queries) True on real tokens; None if all are real
 
     Returns
     -------
@@ -101,7 +101,7 @@ def received_attention(probs: Tensor, real_queries: Tensor | None) -> Tensor:
 
 @torch.no_grad()
 def received_from(query: Tensor, key: Tensor, asked: Tensor | None, scale: float) -> Tensor:
-    """Attention that each word-vector of a causal decoder receives from some of the queries.
+    """Attention that each token of a causal decoder receives from some of the queries.
 
     Parameters
     ----------

@@ -7,7 +7,7 @@ from torch import Tensor
 from transformers import Cache, DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-from latadj.elimination.hard import HardAttention
+from latadj.elimination.topk.setting import TopKAttention
 
 
 class ShortLayer(DynamicLayer):
@@ -140,10 +140,10 @@ class Decoding:
         steps: int,
         implementation: str,
         dtype: torch.dtype,
-        hard: HardAttention | None = None,
+        hard: TopKAttention | None = None,
     ) -> None:
         self._cache, self._mask, self._steps = cache, mask, steps
-        self.hard = hard or HardAttention.soft(len(cache.layers))
+        self.hard = hard or TopKAttention.soft(len(cache.layers))
         self._implementation, self._dtype = implementation, dtype
         self._made: dict[Any, Tensor | None] = {}
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from latadj.elimination.structure import held
+from latadj.elimination.layer_structure import held
 
 # Where the head reads: the pooled position alone, every position, or (a decoder behind an encoder) who survived.
 POOLED, ALL, SURVIVORS = "pooled", "all", "survivors"
@@ -18,7 +18,7 @@ class LayerShape:
 
     query, key_value, output, feed_forward : number of weights of the maps
     attention : heads * head_dim, the width of the two attention products; 0 in a layer without attention
-    causal : whether a word-vector attends to those before it only, which halves the products
+    causal : whether a token attends to those before it only, which halves the products
     """
 
     query: int
@@ -35,20 +35,20 @@ class LayerShape:
 
 
 def kept(ratio: np.ndarray, lengths: np.ndarray, at_least: int = 1) -> np.ndarray:
-    """Word-vectors that keep ratios leave of each length: ``max(at_least, ceil(ratio * n_0))``, at most ``n_0``."""
+    """Tokens that keep ratios leave of each length: ``max(at_least, ceil(ratio * n_0))``, at most ``n_0``."""
     counts = np.ceil(ratio * lengths - 1e-6).astype(np.int64)
     return np.minimum(np.maximum(counts, at_least), lengths)
 
 
 def schedule(keep: Sequence[float], lengths: np.ndarray, reads: str, protected: np.ndarray | int = 0) -> np.ndarray:
-    """Word-vectors in each layer: row 0 enters the model, row ``l`` leaves layer ``l``.
+    """Tokens in each layer: row 0 enters the model, row ``l`` leaves layer ``l``.
 
     Parameters
     ----------
     keep : keep ratio of each layer
-    lengths : (sequences,) real word-vectors of each sequence, no padding
+    lengths : (sequences,) real tokens of each sequence, no padding
     reads : ``pooled`` trims the last layer to the one position that the head reads; the others do not
-    protected : word-vectors that are never eliminated, of each sequence or of all alike: no layer keeps fewer
+    protected : tokens that are never eliminated, of each sequence or of all alike: no layer keeps fewer
 
     Returns
     -------
@@ -90,7 +90,7 @@ def layer_flops(
         trimmed = reads == POOLED and layer == len(shapes) - 1
         queries = n_out if trimmed else n_in
         pairs = n_in * (n_in + 1) / 2 if shape.causal and not trimmed else queries * n_in
-        # A restored word-vector leaves with its attention update, so its output map runs too.
+        # A restored token leaves with its attention update, so its output map runs too.
         projected = n_in if reads == ALL else n_out
         found[layer] = queries * shape.query + n_in * shape.key_value + 2 * pairs * shape.attention
         found[layer] += projected * shape.output + n_out * shape.feed_forward

@@ -10,23 +10,23 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from latadj.elimination.absent import own_bias
+from latadj.elimination.architectures import Architecture
+from latadj.elimination.architectures.base import parameters
+from latadj.elimination.architectures.decoders import LAST
+from latadj.elimination.architectures.pruned_forward import own_bias
 from latadj.elimination.arguments import mask_of, refuse_probabilities
 from latadj.elimination.attention import attention
 from latadj.elimination.cache import Decoding, can_shorten, is_filled, is_short, require_shortenable
-from latadj.elimination.call import Call, Manner
 from latadj.elimination.cost import ALL, POOLED
 from latadj.elimination.eager import eager
-from latadj.elimination.families import Family
-from latadj.elimination.families.base import parameters
-from latadj.elimination.families.decoders import LAST
-from latadj.elimination.hard import HardAttention
+from latadj.elimination.forward_state import EliminationOptions, ForwardState
+from latadj.elimination.layer_structure import attends, held
 from latadj.elimination.prefill import at_positions, cache_nobody, cache_states
-from latadj.elimination.profile import Dial, Profile
-from latadj.elimination.selection import hard_attention
-from latadj.elimination.step import decoding_step
-from latadj.elimination.structure import attends, held
+from latadj.elimination.profiles import Dial, Profile
 from latadj.elimination.survivors import Survivors
+from latadj.elimination.topk.attention import attend_topk
+from latadj.elimination.topk.decoding import decoding_step
+from latadj.elimination.topk.setting import TopKAttention
 
 MARK = "_latadj"
 _ARGUMENT = "elimination"
@@ -37,18 +37,18 @@ class Setting:
     """What the next forward pass is to do."""
 
     profile: Profile
-    manner: Manner
+    manner: EliminationOptions
 
 
 @dataclass
 class Elimination:
     """What is attached to a base model; holds no module, so a model can be copied with it."""
 
-    family: Family
+    architecture: Architecture
     dial: Dial | None
     reads: str
     default: Setting
-    hard: HardAttention
+    hard: TopKAttention
 
     def setting(self) -> Setting:
         """The setting of this thread, or the model's default."""
@@ -83,7 +83,7 @@ def _previous_forward(module: nn.Module) -> Any:
 def base_forward(base: Any, *args: Any, **kwargs: Any) -> Any:
     """Forward of a base model: opens the pass's state and hands it to the layers with the other arguments."""
     elimination: Elimination = getattr(base, MARK)
-    family, setting, hard = elimination.family, elimination.setting(), elimination.hard.selects
+    architecture, setting, hard = elimination.architecture, elimination.setting(), elimination.hard.selects
     last = kwargs.pop(LAST, None)
     forward = _previous_forward(base)
     arguments = {**dict(zip(parameters(type(base).forward), args, strict=False)), **kwargs}
@@ -96,7 +96,7 @@ def base_forward(base: Any, *args: Any, **kwargs: Any) -> Any:
             refuse_probabilities(base, arguments)
             require_shortenable(past, hard)
         if is_short(past) or hard:
-            kwargs[_ARGUMENT] = (_decoding(base, arguments, inputs, elimination.hard), family)
+            kwargs[_ARGUMENT] = (_decoding(base, arguments, inputs, elimination.hard), architecture)
         return forward(*args, **kwargs)
     if last is not None and last > 1:
         setting = _before_last(setting, last, arguments, inputs)
@@ -104,7 +104,7 @@ def base_forward(base: Any, *args: Any, **kwargs: Any) -> Any:
     plain = not setting.profile.eliminates and not hard and setting.manner.entry is None
     if reads != POOLED and plain and setting.manner.observer is None:
         return forward(*args, **kwargs)
-    if plain and family.causal and not can_shorten(past):
+    if plain and architecture.causal and not can_shorten(past):
         return forward(*args, **kwargs)
     require_shortenable(past, hard)
     refuse_probabilities(base, arguments)
@@ -114,19 +114,19 @@ def base_forward(base: Any, *args: Any, **kwargs: Any) -> Any:
             "attention_mask hides the last column of some texts, from which generation goes on: pad on the left "
             "(tokenizer.padding_side='left')"
         )
-    call = Call(
-        keep=held(setting.profile.keep, [attends(layer) for layer in family.layers(base)]),
+    call = ForwardState(
+        keep=held(setting.profile.keep, [attends(layer) for layer in architecture.layers(base)]),
         mask=mask,
         shape=(inputs.shape[0], inputs.shape[1]),
         device=inputs.device,
         reads=reads,
         manner=setting.manner,
-        causal=family.causal,
+        causal=architecture.causal,
         hard=elimination.hard,
     )
     if "attention_mask" in kwargs:
         kwargs["attention_mask"] = None  # who is real travels in the call; transformers need not build a mask
-    return family.finish(forward(*args, **kwargs, **{_ARGUMENT: (call, family)}), call)
+    return architecture.finish(forward(*args, **kwargs, **{_ARGUMENT: (call, architecture)}), call)
 
 
 def _before_last(setting: Setting, last: int, arguments: Mapping[str, Any], inputs: Tensor) -> Setting:
@@ -147,7 +147,7 @@ def _before_last(setting: Setting, last: int, arguments: Mapping[str, Any], inpu
 def _reads(elimination: Elimination, setting: Setting, last: int | None) -> str:
     """Where this pass is read: a language model's head says so each time, other heads always read the same."""
     if (
-        elimination.family.causal
+        elimination.architecture.causal
         and elimination.reads == POOLED
         and last not in (0, 1)
         and setting.manner.prompt is None
@@ -156,7 +156,7 @@ def _reads(elimination: Elimination, setting: Setting, last: int | None) -> str:
     return elimination.reads
 
 
-def _decoding(base: Any, arguments: Mapping[str, Any], inputs: Tensor, hard: HardAttention) -> Decoding:
+def _decoding(base: Any, arguments: Mapping[str, Any], inputs: Tensor, hard: TopKAttention) -> Decoding:
     return Decoding(
         arguments["past_key_values"],
         mask_of(arguments, inputs),
@@ -170,36 +170,38 @@ def _decoding(base: Any, arguments: Mapping[str, Any], inputs: Tensor, hard: Har
 def layer_forward(layer: Any, hidden: Tensor, *args: Any, **kwargs: Any) -> Any:
     """Forward of one layer.
 
-    Where survivors alone are read, (batch, n, width) or (word-vectors, width) to the same for those that stay: two
+    Where survivors alone are read, (batch, n, width) or (tokens, width) to the same for those that stay: two
     dimensions where sequences differ in length, so that no padding is computed. The last layer gives (batch, 1,
     width) for an encoder, (batch, n_0, width) for a decoder, whose other positions are zero. Where every position is
     read, (batch, n_0, width) to the same.
     """
     if kwargs.get(_ARGUMENT) is None:
         return _previous_forward(layer)(hidden, *args, **kwargs)
-    call, family = kwargs.pop(_ARGUMENT)
+    call, architecture = kwargs.pop(_ARGUMENT)
     given = {**dict(zip(parameters(type(layer).forward)[1:], args, strict=False)), **kwargs}
     if isinstance(call, Decoding):
         index = getattr(layer, MARK)
         if call.hard.layers[index] is not None and attends(layer):
-            return family.result(decoding_step(layer, index, call, family, given, hidden), None)
+            return architecture.result(decoding_step(layer, index, call, architecture, given, hidden), None)
         given["attention_mask"] = call.mask(index, given.get("attention_mask"))
         return _previous_forward(layer)(hidden, **given)
-    run = partial(_restoring if call.reads == ALL else _packed, layer, call, family, given)
-    bias = family.bias(layer, call.entering[0].length, given)
+    run = partial(_restoring if call.reads == ALL else _packed, layer, call, architecture, given)
+    bias = architecture.bias(layer, call.entering[0].length, given)
     if (entry := call.manner.entry) is not None:
         index = getattr(layer, MARK)
         if entry.skips(index):
             call.leave(index, call.entering[index])
-            return family.result(hidden, bias)
+            return architecture.result(hidden, bias)
         hidden = entry.enter(index, hidden)
     if getattr(layer, "gradient_checkpointing", False) and layer.training:
         given["past_key_values"] = None  # run again, a layer would cache twice
-        return family.result(layer._gradient_checkpointing_func(run, hidden, bias), bias)
-    return family.result(run(hidden, bias), bias)
+        return architecture.result(layer._gradient_checkpointing_func(run, hidden, bias), bias)
+    return architecture.result(run(hidden, bias), bias)
 
 
-def _packed(layer: Any, call: Call, family: Family, given: Mapping[str, Any], hidden: Tensor, bias: Any) -> Tensor:
+def _packed(
+    layer: Any, call: ForwardState, architecture: Architecture, given: Mapping[str, Any], hidden: Tensor, bias: Any
+) -> Tensor:
     """One layer whose output holds the survivors only."""
     index: int = getattr(layer, MARK)
     entering = call.entering[index]
@@ -208,7 +210,7 @@ def _packed(layer: Any, call: Call, family: Family, given: Mapping[str, Any], hi
         rows = rows.index_select(0, entering.origin)
     trims = call.trims(index)
     residual = entering.pooled(rows, last=call.causal) if trims else rows
-    context = _attended(layer, call, family, given, rows, residual if trims else None, bias)
+    context = _attended(layer, call, architecture, given, rows, residual if trims else None, bias)
     leaving = entering
     if trims and call.causal:
         leaving = entering.chosen(entering.ends, np.ones_like(entering.counts))
@@ -216,7 +218,7 @@ def _packed(layer: Any, call: Call, family: Family, given: Mapping[str, Any], hi
         leaving, survivors = call.choose(index)
         context, residual = context.index_select(0, survivors), residual.index_select(0, survivors)
     call.leave(index, leaving)
-    rows = family.feed_forward(layer, family.project(layer, context, residual))
+    rows = architecture.feed_forward(layer, architecture.project(layer, context, residual))
     if index == call.layers - 1 and call.causal:
         return at_positions(rows, leaving)
     if trims:
@@ -224,26 +226,28 @@ def _packed(layer: Any, call: Call, family: Family, given: Mapping[str, Any], hi
     return rows if leaving.ragged and index < call.layers - 1 else leaving.frame(rows)
 
 
-def _restoring(layer: Any, call: Call, family: Family, given: Mapping[str, Any], hidden: Tensor, bias: Any) -> Tensor:
+def _restoring(
+    layer: Any, call: ForwardState, architecture: Architecture, given: Mapping[str, Any], hidden: Tensor, bias: Any
+) -> Tensor:
     """One layer whose output has every position: the eliminated keep the state in which they were eliminated."""
     index: int = getattr(layer, MARK)
     entering = call.entering[index]
     everyone = hidden.flatten(0, 1)
     rows = everyone if entering.origin is None else everyone.index_select(0, entering.origin)
-    attended = family.project(layer, _attended(layer, call, family, given, rows, None, bias), rows)
+    attended = architecture.project(layer, _attended(layer, call, architecture, given, rows, None, bias), rows)
     leaving = entering
     if call.eliminates(index):
         everyone = _put_back(everyone, entering, attended)
         leaving, survivors = call.choose(index)
         attended = attended.index_select(0, survivors)
     call.leave(index, leaving)
-    return _put_back(everyone, leaving, family.feed_forward(layer, attended)).view_as(hidden)
+    return _put_back(everyone, leaving, architecture.feed_forward(layer, attended)).view_as(hidden)
 
 
 def _attended(
     layer: Any,
-    call: Call,
-    family: Family,
+    call: ForwardState,
+    architecture: Architecture,
     given: Mapping[str, Any],
     rows: Tensor,
     asking: Tensor | None,
@@ -260,13 +264,13 @@ def _attended(
         if past is not None:
             cache_nobody(past, index, entering, rows, call.after)
         return rows.new_empty(len(rows if asking is None else asking), 0)
-    query, key, value = family.states(layer, rows, asking, entering, given)
+    query, key, value = architecture.states(layer, rows, asking, entering, given)
     if past is not None:
         # Beside int8 maps attention may run in bf16; decoding goes on in the model's own type.
         cache_states(past, index, entering, key.to(rows.dtype), value.to(rows.dtype), call.after)
-    scale, dropout = family.attention(layer)
+    scale, dropout = architecture.attention(layer)
     own, most = own_bias(layer, bias), call.hard.layers[index]
-    attend = attention if most is None else partial(hard_attention, most)
+    attend = attention if most is None else partial(attend_topk, most)
     context = attend(
         query,
         key,
@@ -282,5 +286,5 @@ def _attended(
 
 
 def _put_back(everyone: Tensor, alive: Survivors, rows: Tensor) -> Tensor:
-    """``everyone``, (batch * n_0, width), with the word-vectors that are alive replaced by ``rows``."""
+    """``everyone``, (batch * n_0, width), with the tokens that are alive replaced by ``rows``."""
     return rows if alive.origin is None else everyone.index_copy(0, alive.origin, rows.to(everyone.dtype))

@@ -4,9 +4,9 @@ from typing import Any
 
 from torch import Tensor
 
-from latadj.elimination.absent import no_states
+from latadj.elimination.architectures.base import split_heads
+from latadj.elimination.architectures.pruned_forward import no_states
 from latadj.elimination.cache import store
-from latadj.elimination.families.base import split_heads
 from latadj.elimination.survivors import Survivors
 
 

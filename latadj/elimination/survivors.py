@@ -1,4 +1,4 @@
-"""Which word-vectors enter a layer: rows of one matrix, and where they stood."""
+"""Which tokens enter a layer: rows of one matrix, and where they stood."""
 
 from functools import cached_property
 
@@ -8,14 +8,14 @@ from torch import Tensor
 
 
 class Survivors:
-    """The word-vectors that enter a layer: rows of a matrix, sequence after sequence, in their original order.
+    """The tokens that enter a layer: rows of a matrix, sequence after sequence, in their original order.
 
     No row is padding, so linear maps never compute any. Attention alone needs a frame of one width; where all
     sequences are of one length that frame is a view.
 
     Parameters
     ----------
-    counts : (batch,) word-vectors of each sequence, on the host
+    counts : (batch,) tokens of each sequence, on the host
     origin : (rows,) where each stood in the flattened (batch * n_0) input; None = everyone, and no padding was there
     length : n_0, columns of that input
     device : where the rows are
@@ -28,7 +28,7 @@ class Survivors:
 
     @cached_property
     def starts(self) -> Tensor:
-        """(batch,) row of each sequence's first word-vector."""
+        """(batch,) row of each sequence's first token."""
         if not self.ragged:
             return torch.arange(0, self.batch * self.width, max(self.width, 1), device=self.device)
         return self._tensor(np.concatenate([[0], np.cumsum(self.counts)[:-1]]))
@@ -40,7 +40,7 @@ class Survivors:
 
     @cached_property
     def real(self) -> Tensor | None:
-        """(batch, width) True on word-vectors, False on fillers; None where the frame has no fillers."""
+        """(batch, width) True on tokens, False on fillers; None where the frame has no fillers."""
         return torch.from_numpy(self._real).to(self.device) if self.ragged else None
 
     def frame(self, rows: Tensor) -> Tensor:
@@ -55,13 +55,13 @@ class Survivors:
         return flat.index_select(0, self.slots) if self.ragged else flat
 
     def pooled(self, rows: Tensor, last: bool) -> Tensor:
-        """First or last word-vector of each sequence: (rows, features) to (batch, features)."""
+        """First or last token of each sequence: (rows, features) to (batch, features)."""
         if not self.ragged:
             return self.frame(rows)[:, -1 if last else 0]
         return rows.index_select(0, self.ends if last else self.starts)
 
     def pick_last(self, frame: Tensor) -> Tensor:
-        """Last word-vector of each sequence: (batch or 1, width, features) to (batch or 1, 1, features)."""
+        """Last token of each sequence: (batch or 1, width, features) to (batch or 1, 1, features)."""
         if not self.ragged or len(frame) == 1 != self.batch:
             return frame[:, -1:]
         return frame.flatten(0, 1).index_select(0, self.slots.index_select(0, self.ends))[:, None]
@@ -96,7 +96,7 @@ class Survivors:
         return Survivors(counts, origin, self.length, self.device)
 
     def best(self, scores: Tensor, counts: np.ndarray) -> Tensor:
-        """Rows of the ``counts`` best word-vectors of each sequence, in their order: (rows that stay,) indices.
+        """Rows of the ``counts`` best tokens of each sequence, in their order: (rows that stay,) indices.
 
         Parameters
         ----------
@@ -123,12 +123,12 @@ class Survivors:
         return self.origin % self.length
 
     def places(self) -> list[np.ndarray]:
-        """For each sequence the columns of the input in which its word-vectors stood, on the host."""
+        """For each sequence the columns of the input in which its tokens stood, on the host."""
         return np.split(self.columns.cpu().numpy(), np.cumsum(self.counts)[:-1])
 
     @cached_property
     def ends(self) -> Tensor:
-        """(batch,) row of each sequence's last word-vector."""
+        """(batch,) row of each sequence's last token."""
         return self._tensor(np.cumsum(self.counts) - 1)
 
     @cached_property

@@ -4,15 +4,24 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
-from latadj.pruning.judge import Judge, Verdict
-from latadj.pruning.parts import Part
-from latadj.pruning.search import BLOCKS, Candidate, Subject, Trail, is_last, losses_without, went_with_block, within
+from latadj.pruning.acceptance import AcceptanceCriterion, Evaluation
+from latadj.pruning.search import (
+    BLOCKS,
+    Candidate,
+    SearchState,
+    Subject,
+    is_last,
+    losses_without,
+    went_with_block,
+    within,
+)
+from latadj.pruning.units import PruningUnit
 
 # Of what is left to a budget, a step takes at least this share of all, so that it comes to an end.
 LEAST_STEP = 1e-3
 
 
-class Purse(Protocol):
+class Budget(Protocol):
     """What a budget is counted in.
 
     savings : what the full model saves without each part alone; heads and neurons add up
@@ -20,7 +29,7 @@ class Purse(Protocol):
     """
 
     @property
-    def savings(self) -> Mapping[Part, float]: ...
+    def savings(self) -> Mapping[PruningUnit, float]: ...
 
     @property
     def total(self) -> float: ...
@@ -35,7 +44,7 @@ class Purse(Protocol):
         """Whether the model as it stands meets a budget; told once ``left`` says that it should."""
 
 
-class Patient(Subject, Protocol):
+class RecoverableModel(Subject, Protocol):
     """A model that recovers between steps."""
 
     def recover(self, step: int, *, last: bool) -> None:
@@ -43,7 +52,7 @@ class Patient(Subject, Protocol):
 
 
 @dataclass
-class UnderWay:
+class PendingStep:
     """A step that was decided on: a clock that is asked again may answer otherwise.
 
     parts : names of those that go
@@ -55,7 +64,7 @@ class UnderWay:
 
 
 @dataclass
-class Steps(Trail):
+class Steps(SearchState):
     """How far gradual pruning has come.
 
     reached : budgets that are met
@@ -63,27 +72,27 @@ class Steps(Trail):
     """
 
     reached: list[float] = field(default_factory=list)
-    under_way: UnderWay | None = None
+    under_way: PendingStep | None = None
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Steps":
         """Inverse of ``asdict``."""
         under_way = data["under_way"]
         candidates = [Candidate.from_json(each) for each in data["candidates"]]
-        return cls(**{**data, "candidates": candidates, "under_way": UnderWay(**under_way) if under_way else None})
+        return cls(**{**data, "candidates": candidates, "under_way": PendingStep(**under_way) if under_way else None})
 
 
 def shrink(
-    patient: Patient,
-    judge: Judge,
-    purse: Purse,
+    patient: RecoverableModel,
+    judge: AcceptanceCriterion,
+    purse: Budget,
     budgets: Sequence[float],
     steps: Steps,
     *,
     share: float,
     decided: Callable[[], None] = lambda: None,
     remember: Callable[[], None] = lambda: None,
-    reached: Callable[[float, Verdict], None] = lambda budget, verdict: None,
+    reached: Callable[[float, Evaluation], None] = lambda budget, verdict: None,
     advance: Callable[[float, str], None] = lambda left, note: None,
 ) -> None:
     """Remove the parts of least harm for what they save, step by step, until all budgets are met in turn.
@@ -133,7 +142,9 @@ def shrink(
                 break
 
 
-def _decide(patient: Patient, purse: Purse, budget: float, gone: set[Part], share: float) -> UnderWay | None:
+def _decide(
+    patient: RecoverableModel, purse: Budget, budget: float, gone: set[PruningUnit], share: float
+) -> PendingStep | None:
     """Take out what the next step takes; None where that is nothing and yet the budget is not met."""
     wanted = purse.left() - purse.allowed(budget)
     amount = max(min(wanted, share * purse.total), LEAST_STEP * purse.total)
@@ -141,13 +152,13 @@ def _decide(patient: Patient, purse: Purse, budget: float, gone: set[Part], shar
     patient.remove(chosen)
     last = purse.left() <= purse.allowed(budget) and purse.met(budget)
     if chosen or last:
-        return UnderWay([part.name for part in chosen], last)
+        return PendingStep([part.name for part in chosen], last)
     if wanted > 0 or all(_rest(part, patient.parts, gone) is None for part in patient.parts):
         raise ValueError(f"prune.budget={budget:g}: nothing is left that could go; give a milder one")
     return None
 
 
-def _harm(patient: Patient, gone: set[Part]) -> dict[Part, float]:
+def _harm(patient: RecoverableModel, gone: set[PruningUnit]) -> dict[PruningUnit, float]:
     """How far the loss rises without each part that can go; half of the heads and neurons are not asked about."""
     open_ = [part for part in patient.parts if _rest(part, patient.parts, gone) is not None]
     before = patient.loss()
@@ -155,12 +166,12 @@ def _harm(patient: Patient, gone: set[Part]) -> dict[Part, float]:
 
 
 def choose(
-    everything: Sequence[Part],
-    gone: set[Part],
-    harm: Mapping[Part, float],
-    savings: Mapping[Part, float],
+    everything: Sequence[PruningUnit],
+    gone: set[PruningUnit],
+    harm: Mapping[PruningUnit, float],
+    savings: Mapping[PruningUnit, float],
     amount: float,
-) -> list[Part]:
+) -> list[PruningUnit]:
     """Parts of least harm for what they save that save ``amount`` together, or all that can go if they cannot.
 
     Parameters
@@ -172,7 +183,7 @@ def choose(
     """
     best = found = _greedy(everything, gone, harm, savings, amount)
     # A block that saves the last bit, and far more, may cost more than the few small parts that were wanted instead.
-    barred: set[Part] = set()
+    barred: set[PruningUnit] = set()
     while found.saved >= amount and (last := [*found.gains][-1]).kind in BLOCKS:
         barred.add(last)
         found = _greedy(everything, gone, harm, savings, amount, barred)
@@ -185,7 +196,7 @@ def choose(
 class _Choice:
     """Parts that were chosen, with what each saves and costs after those before it."""
 
-    gains: dict[Part, "_Gain"] = field(default_factory=dict)
+    gains: dict[PruningUnit, "_Gain"] = field(default_factory=dict)
 
     @property
     def saved(self) -> float:
@@ -195,7 +206,7 @@ class _Choice:
     def hurt(self) -> float:
         return sum(max(gain.hurt, 0.0) for gain in self.gains.values())
 
-    def parts(self, amount: float) -> list[Part]:
+    def parts(self, amount: float) -> list[PruningUnit]:
         """The parts, without those that went with their block, and without what need not go to save ``amount``."""
         found = [part for part in self.gains if part.kind in BLOCKS or not went_with_block(part, self.gains)]
         saved = self.saved
@@ -211,17 +222,17 @@ class _Choice:
 
 
 def _greedy(
-    everything: Sequence[Part],
-    gone: set[Part],
-    harm: Mapping[Part, float],
-    savings: Mapping[Part, float],
+    everything: Sequence[PruningUnit],
+    gone: set[PruningUnit],
+    harm: Mapping[PruningUnit, float],
+    savings: Mapping[PruningUnit, float],
     amount: float,
-    barred: Collection[Part] = (),
+    barred: Collection[PruningUnit] = (),
 ) -> _Choice:
     """Parts by their harm for what they save, the least first, until they save ``amount``; never those barred."""
     out, choice = set(gone), _Choice()
     while choice.saved < amount:
-        best: tuple[tuple[float, float], Part, _Gain] | None = None
+        best: tuple[tuple[float, float], PruningUnit, _Gain] | None = None
         for part in everything:
             rest = None if part in barred else _rest(part, everything, out)
             if rest is None or part not in harm:
@@ -253,7 +264,7 @@ class _Gain(NamedTuple):
     hurt: float
 
 
-def _rest(part: Part, everything: Sequence[Part], out: set[Part]) -> list[Part] | None:
+def _rest(part: PruningUnit, everything: Sequence[PruningUnit], out: set[PruningUnit]) -> list[PruningUnit] | None:
     """The heads or neurons that go with a part; None where it is out already, or is the last of its block."""
     if part in out or went_with_block(part, out):
         return None

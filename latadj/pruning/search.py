@@ -5,8 +5,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from latadj.pruning.judge import Answers, Judge, Verdict
-from latadj.pruning.parts import Part
+from latadj.pruning.acceptance import AcceptanceCriterion, Answers, Evaluation
+from latadj.pruning.units import PruningUnit
 
 # Whole blocks, and what each of them is made of.
 BLOCKS = {"attention": "head", "feed_forward": "neurons"}
@@ -52,7 +52,9 @@ class Candidate:
     step: int
 
     @classmethod
-    def of(cls, part: Part, cost: Cost, before: Verdict, after: Verdict, *, kept: bool, step: int) -> "Candidate":
+    def of(
+        cls, part: PruningUnit, cost: Cost, before: Evaluation, after: Evaluation, *, kept: bool, step: int
+    ) -> "Candidate":
         """The record of a part."""
         return cls(
             name=part.name,
@@ -78,7 +80,7 @@ class Candidate:
 
 
 @dataclass
-class Trail:
+class SearchState:
     """How far a search has come: all that it needs to go on where it stopped.
 
     candidates : in the order in which they were tried
@@ -109,15 +111,15 @@ class Subject(Protocol):
     """
 
     @property
-    def parts(self) -> Sequence[Part]: ...
+    def parts(self) -> Sequence[PruningUnit]: ...
 
     @property
-    def costs(self) -> Mapping[Part, Cost]: ...
+    def costs(self) -> Mapping[PruningUnit, Cost]: ...
 
-    def without(self, parts: Sequence[Part]) -> AbstractContextManager[Any]:
+    def without(self, parts: Sequence[PruningUnit]) -> AbstractContextManager[Any]:
         """Take parts out inside a ``with`` block."""
 
-    def remove(self, parts: Sequence[Part]) -> None:
+    def remove(self, parts: Sequence[PruningUnit]) -> None:
         """Take parts out for good."""
 
     def ask(self) -> Answers:
@@ -126,14 +128,14 @@ class Subject(Protocol):
     def loss(self) -> float:
         """Its mean loss on some of these texts, which takes a fraction of the time."""
 
-    def significance(self) -> Mapping[Part, float]:
+    def significance(self) -> Mapping[PruningUnit, float]:
         """How much each head and group of neurons that is left counts, by gradients on training text."""
 
 
 def search(
     subject: Subject,
-    judge: Judge,
-    trail: Trail,
+    judge: AcceptanceCriterion,
+    trail: SearchState,
     *,
     remember: Callable[[], None] = lambda: None,
     advance: Callable[[int, str], None] = lambda steps, note: None,
@@ -186,7 +188,7 @@ def search(
             advance(1, f"{name} {'out' if after.passes else 'stays'}")
 
 
-def stages(parts: Sequence[Part]) -> Iterator[tuple[str, list[Part]]]:
+def stages(parts: Sequence[PruningUnit]) -> Iterator[tuple[str, list[PruningUnit]]]:
     """Parts that are tried one after the other, with a name: blocks of all layers from above, then what is in them."""
     layers = sorted({part.layer for part in parts}, reverse=True)
     for what, coarse in (("blocks", True), ("inside", False)):
@@ -196,7 +198,7 @@ def stages(parts: Sequence[Part]) -> Iterator[tuple[str, list[Part]]]:
                 yield f"{what} of layer {layer + 1}", members
 
 
-def _ordered(subject: Subject, parts: list[Part]) -> list[Part]:
+def _ordered(subject: Subject, parts: list[PruningUnit]) -> list[PruningUnit]:
     """Parts by what their absence does to the loss, the least first; last those that nothing was asked about."""
     if len(parts) < 2:
         return parts
@@ -204,14 +206,16 @@ def _ordered(subject: Subject, parts: list[Part]) -> list[Part]:
     return [*sorted(losses, key=lambda part: losses[part]), *others]
 
 
-def losses_without(subject: Subject, parts: Sequence[Part]) -> tuple[dict[Part, float], list[Part]]:
+def losses_without(
+    subject: Subject, parts: Sequence[PruningUnit]
+) -> tuple[dict[PruningUnit, float], list[PruningUnit]]:
     """The loss on some of the texts without each part, and the parts that it was not asked about.
 
     Gradients, which cost next to nothing, come before: heads and neurons that they say more of than of the median are
     left out, the least of them first.
     """
     inside = [part for part in parts if part.kind not in BLOCKS]
-    others: list[Part] = []
+    others: list[PruningUnit] = []
     if len(inside) > 2:
         gradients = subject.significance()
         inside.sort(key=lambda part: gradients[part])
@@ -224,12 +228,12 @@ def losses_without(subject: Subject, parts: Sequence[Part]) -> tuple[dict[Part, 
     return losses, others
 
 
-def went_with_block(part: Part, gone: Collection[Part]) -> bool:
+def went_with_block(part: PruningUnit, gone: Collection[PruningUnit]) -> bool:
     """Whether the whole block that a part is in is among those that are out."""
     return any(within(part, block) for block in gone)
 
 
-def is_last(part: Part, everything: Sequence[Part], gone: Collection[Part]) -> bool:
+def is_last(part: PruningUnit, everything: Sequence[PruningUnit], gone: Collection[PruningUnit]) -> bool:
     """Whether a head or a group of neurons is all that is left of its block."""
     if part.kind in BLOCKS:
         return False
@@ -237,6 +241,6 @@ def is_last(part: Part, everything: Sequence[Part], gone: Collection[Part]) -> b
     return all(other == part or other in gone for other in alike)
 
 
-def within(part: Part, block: Part) -> bool:
+def within(part: PruningUnit, block: PruningUnit) -> bool:
     """Whether a part is a head or a group of neurons of a block."""
     return part.layer == block.layer and BLOCKS.get(block.kind) == part.kind

@@ -6,9 +6,9 @@ import torch
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from latadj.elimination.families import family_of, layers_of
-from latadj.pruning.parts import Part
-from latadj.pruning.surgery import lefts_of
+from latadj.elimination.architectures import architecture_of, layers_of
+from latadj.pruning.surgery import remaining_structure
+from latadj.pruning.units import PruningUnit
 
 
 class Significance:
@@ -22,16 +22,16 @@ class Significance:
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
-        lefts = lefts_of(model)
+        lefts = remaining_structure(model)
         self.heads = [torch.zeros(left.of_heads) for left in lefts]
         self.neurons = [torch.zeros(left.of_neurons) for left in lefts]
 
     @torch.no_grad()
     def add(self, model: PreTrainedModel) -> None:
         """Add what the gradients say that the weights hold now."""
-        family = family_of(model)
-        for index, (layer, left) in enumerate(zip(layers_of(model), lefts_of(model), strict=True)):
-            anatomy = family.anatomy(layer)
+        architecture = architecture_of(model)
+        for index, (layer, left) in enumerate(zip(layers_of(model), remaining_structure(model), strict=True)):
+            anatomy = architecture.anatomy(layer)
             for path, kept, size, sums in (
                 (anatomy.output, left.heads, anatomy.head_inputs, self.heads[index]),
                 (anatomy.outer, left.neurons, 1, self.neurons[index]),
@@ -43,7 +43,7 @@ class Significance:
                 columns = product.sum(dim=1 if isinstance(part, Conv1D) else 0).cpu()
                 sums[list(kept)] += columns.view(len(kept), size).sum(dim=1).abs()
 
-    def of(self, part: Part) -> float:
+    def of(self, part: PruningUnit) -> float:
         """The significance of a head, or of a group of neurons: the sum over them."""
         if part.kind == "head":
             return float(self.heads[part.layer][part.index])

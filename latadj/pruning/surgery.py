@@ -15,58 +15,58 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from latadj.elimination.absent import shadow
-from latadj.elimination.families import Family, family_of, layers_of
-from latadj.elimination.lower import is_lowered
-from latadj.elimination.maps import weight_of
-from latadj.elimination.structure import LEFT, Anatomy, Left, Structure, left_of
+from latadj.elimination.architectures import Architecture, architecture_of, layers_of
+from latadj.elimination.architectures.pruned_forward import shadow
+from latadj.elimination.layer_structure import LEFT, LayerStructure, ModelStructure, PrunablePaths, layer_structure_of
+from latadj.kernels.linear import weight_of
+from latadj.kernels.lowering import is_lowered
 
 if TYPE_CHECKING:
-    from latadj.pruning.parts import Part
+    from latadj.pruning.units import PruningUnit
 
 
-def structure_of(model: PreTrainedModel) -> Structure | None:
+def structure_of(model: PreTrainedModel) -> ModelStructure | None:
     """The pruning map of a model; None if nothing was removed from it."""
-    if all(left_of(module) is None for module in model.modules()):  # of whatever family
+    if all(layer_structure_of(module) is None for module in model.modules()):  # of whatever architecture
         return None
-    structure = Structure(tuple(lefts_of(model)))
+    structure = ModelStructure(tuple(remaining_structure(model)))
     return None if structure.is_whole else structure
 
 
-def lefts_of(model: PreTrainedModel) -> list[Left]:
+def remaining_structure(model: PreTrainedModel) -> list[LayerStructure]:
     """What is left of each layer of a model.
 
     Raises
     ------
     ValueError
-        if the family is unknown, or the model was lowered for serving.
+        if the architecture is unknown, or the model was lowered for serving.
     """
-    family = family_of(model)
+    architecture = architecture_of(model)
     if is_lowered(model):
         raise ValueError("this model was lowered for serving and cannot be pruned: load it again without precision=")
-    return [left_of(layer) or whole(family, layer) for layer in layers_of(model)]
+    return [layer_structure_of(layer) or whole(architecture, layer) for layer in layers_of(model)]
 
 
-def whole(family: Family, layer: Any) -> Left:
+def whole(architecture: Architecture, layer: Any) -> LayerStructure:
     """All that there is in a layer which was not pruned."""
-    anatomy = family.anatomy(layer)
+    anatomy = architecture.anatomy(layer)
     output, outer = (weight_of(attrgetter(path)(layer)) for path in (anatomy.output, anatomy.outer))
-    return Left.whole(output.shape[1] // anatomy.head_inputs, outer.shape[1])
+    return LayerStructure.whole(output.shape[1] // anatomy.head_inputs, outer.shape[1])
 
 
-def remove(model: PreTrainedModel, parts: Sequence["Part"]) -> None:
+def remove(model: PreTrainedModel, parts: Sequence["PruningUnit"]) -> None:
     """Take parts out of a model's weights, in place and for good.
 
     Raises
     ------
     ValueError
-        if the family is unknown, or the model was lowered for serving.
+        if the architecture is unknown, or the model was lowered for serving.
     """
     _leave(model, _without(model, parts))
 
 
 @contextmanager
-def without(model: PreTrainedModel, parts: Sequence["Part"]) -> Iterator[PreTrainedModel]:
+def without(model: PreTrainedModel, parts: Sequence["PruningUnit"]) -> Iterator[PreTrainedModel]:
     """The model without some parts inside a ``with`` block; afterwards it has its own modules again.
 
     Not for threads: the model itself is changed. Raises as :func:`remove`.
@@ -79,7 +79,7 @@ def without(model: PreTrainedModel, parts: Sequence["Part"]) -> Iterator[PreTrai
             back()
 
 
-def apply(model: PreTrainedModel, structure: Structure) -> None:
+def apply(model: PreTrainedModel, structure: ModelStructure) -> None:
     """Give a whole model the shapes of a pruned one, in place; its weights are those of the parts that are left.
 
     Raises
@@ -87,7 +87,7 @@ def apply(model: PreTrainedModel, structure: Structure) -> None:
     ValueError
         if the pruning map is of another model, or the model is pruned already.
     """
-    before = lefts_of(model)
+    before = remaining_structure(model)
     if not all(left.is_whole for left in before):
         raise ValueError("this model is pruned already")
     sizes = [(left.of_heads, left.of_neurons) for left in before]
@@ -100,23 +100,23 @@ def apply(model: PreTrainedModel, structure: Structure) -> None:
     _leave(model, dict(enumerate(structure.layers)))
 
 
-def _without(model: PreTrainedModel, parts: Sequence["Part"]) -> dict[int, Left]:
-    lefts, found = lefts_of(model), dict[int, Left]()
+def _without(model: PreTrainedModel, parts: Sequence["PruningUnit"]) -> dict[int, LayerStructure]:
+    lefts, found = remaining_structure(model), dict[int, LayerStructure]()
     for part in parts:
         found[part.layer] = part.out_of(found.get(part.layer, lefts[part.layer]))
     return found
 
 
-def _leave(model: PreTrainedModel, wanted: dict[int, Left]) -> list[Callable[[], None]]:
+def _leave(model: PreTrainedModel, wanted: dict[int, LayerStructure]) -> list[Callable[[], None]]:
     """Cut layers down to what is wanted; returns what undoes it, to be called from the last to the first."""
-    family, layers = family_of(model), layers_of(model)
-    before = lefts_of(model)
-    return [_cut(family, layers[index], before[index], left) for index, left in wanted.items()]
+    architecture, layers = architecture_of(model), layers_of(model)
+    before = remaining_structure(model)
+    return [_cut(architecture, layers[index], before[index], left) for index, left in wanted.items()]
 
 
-def _cut(family: Family, layer: Any, before: Left, after: Left) -> Callable[[], None]:
+def _cut(architecture: Architecture, layer: Any, before: LayerStructure, after: LayerStructure) -> Callable[[], None]:
     """Cut one layer down; returns what undoes it."""
-    anatomy, had = family.anatomy(layer), left_of(layer)
+    anatomy, had = architecture.anatomy(layer), layer_structure_of(layer)
     block = attrgetter(anatomy.block)(layer)
     replaced: dict[str, nn.Module] = {}
     if after.heads != before.heads:
@@ -126,7 +126,7 @@ def _cut(family: Family, layer: Any, before: Left, after: Left) -> Callable[[], 
         replaced |= _cut_neurons(layer, anatomy, [place[neuron] for neuron in after.neurons])
     old = {path: attrgetter(path)(layer) for path in replaced}
 
-    def settle(modules: dict[str, nn.Module], left: Left | None, heads: int) -> None:
+    def settle(modules: dict[str, nn.Module], left: LayerStructure | None, heads: int) -> None:
         for path, module in modules.items():
             layer.set_submodule(path, module)
         for module in (layer, block):
@@ -134,14 +134,14 @@ def _cut(family: Family, layer: Any, before: Left, after: Left) -> Callable[[], 
                 module.__dict__.pop(LEFT, None)
             else:
                 module.__dict__[LEFT] = left
-        family.resize(layer, heads)
-        shadow(block, family.pruned_forward(layer))
+        architecture.resize(layer, heads)
+        shadow(block, architecture.pruned_forward(layer))
 
     settle(replaced, after, len(after.heads))
     return lambda: settle(old, had, len(before.heads))
 
 
-def _cut_heads(layer: Any, anatomy: Anatomy, kept: Sequence[int], of: int) -> dict[str, nn.Module]:
+def _cut_heads(layer: Any, anatomy: PrunablePaths, kept: Sequence[int], of: int) -> dict[str, nn.Module]:
     found: dict[str, nn.Module] = {
         path: _sliced(attrgetter(path)(layer), rows, outputs=True)
         for path, rows in zip(anatomy.states, state_rows(anatomy, kept, of), strict=True)
@@ -151,7 +151,7 @@ def _cut_heads(layer: Any, anatomy: Anatomy, kept: Sequence[int], of: int) -> di
     return found
 
 
-def _cut_neurons(layer: Any, anatomy: Anatomy, kept: list[int]) -> dict[str, nn.Module]:
+def _cut_neurons(layer: Any, anatomy: PrunablePaths, kept: list[int]) -> dict[str, nn.Module]:
     rows = torch.tensor(kept, dtype=torch.long)
     found: dict[str, nn.Module] = {path: _sliced(attrgetter(path)(layer), rows, outputs=True) for path in anatomy.inner}
     found[anatomy.outer] = _sliced(attrgetter(anatomy.outer)(layer), rows, outputs=False)
@@ -163,7 +163,7 @@ def members(kept: Sequence[int], size: int) -> Tensor:
     return (torch.tensor(kept, dtype=torch.long)[:, None] * size + torch.arange(size)).flatten()
 
 
-def state_rows(anatomy: Anatomy, kept: Sequence[int], of: int) -> list[Tensor]:
+def state_rows(anatomy: PrunablePaths, kept: Sequence[int], of: int) -> list[Tensor]:
     """Outputs of the heads that are kept, of so many, in each of a layer's query, key and value maps."""
     return [
         torch.cat([members(kept, size) + piece * of * size for piece in range(anatomy.pieces)])

@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from latadj.perplexity import padded
-from latadj.training.goal import Batch
+from latadj.tasks.outputs.likelihood import padded
+from latadj.training.objective import Batch
 
 # Column of what a teacher left behind at the scored positions.
 STATES = "teacher_states"

@@ -15,7 +15,6 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
     PrinterCallback,
-    ProgressCallback,
     Trainer,
     TrainerControl,
     TrainingArguments,
@@ -23,15 +22,15 @@ from transformers import (
 
 from latadj.config import StageConfig
 from latadj.elimination.attach import at_speedup
-from latadj.files import readable_disk_errors
-from latadj.training.attention import AttentionInFloat32
-from latadj.training.average import FILE as MEAN
-from latadj.training.average import RunningMean
-from latadj.training.checkpoints import has_ended, last_whole, state_of
-from latadj.training.goal import Goal
-from latadj.training.order import FILE as ORDER
-from latadj.training.order import Drawn, EpochOrder
-from latadj.training.progress import ShownSteps
+from latadj.training.autocast_attention import AttentionInFloat32
+from latadj.training.ema import FILE as MEAN
+from latadj.training.ema import EMACallback
+from latadj.training.epoch_order import FILE as ORDER
+from latadj.training.epoch_order import Drawn, EpochOrder
+from latadj.training.objective import TrainingObjective
+from latadj.training.step_progress import StepProgressCallback
+from latadj.training.trainer_checkpoints import has_ended, last_whole, state_of
+from latadj.utils.files import readable_disk_errors
 
 log = logging.getLogger("latadj")
 BEST = "score"
@@ -52,10 +51,10 @@ class LatadjTrainer(Trainer):
     def __init__(
         self,
         *,
-        goal: Goal,
+        goal: TrainingObjective,
         order: EpochOrder,
         speedups: Sequence[float] = (),
-        mean: RunningMean | None = None,
+        mean: EMACallback | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -106,7 +105,7 @@ def fit(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     train: Dataset,
-    goal: Goal,
+    goal: TrainingObjective,
     *,
     name: str,
     folder: Path,
@@ -168,8 +167,8 @@ def fit(
         arguments._n_gpu = 1
     if config.gradient_checkpointing:
         _checkpoint_gradients(model, arguments)
-    mean = RunningMean(model, config.average) if config.average else None
-    order, shown = EpochOrder(), ShownSteps(name)
+    mean = EMACallback(model, config.ema_decay) if config.ema_decay else None
+    order, shown = EpochOrder(), StepProgressCallback(name)
     stops = EarlyStoppingCallback(early_stopping_patience=config.patience)
     trainer = LatadjTrainer(
         goal=goal,
@@ -184,7 +183,7 @@ def fit(
         data_collator=goal.collate,
         callbacks=[stops, order, *([mean] if mean else []), shown],
     )
-    for callback in (PrinterCallback, ProgressCallback):
+    for callback in (PrinterCallback, StepProgressCallback):
         trainer.remove_callback(callback)
     last = last_whole(folder, [ORDER, *([MEAN] if mean else [])]) if resume else None
     ended = None

@@ -4,16 +4,16 @@ import json
 
 import numpy as np
 import pytest
-import quiz
+from helpers import answer_data as quiz
 from typer.testing import CliRunner
 
 import latadj
 from latadj.cli import app
 from latadj.config import TaskConfig
-from latadj.kinds.question_answering import QuestionAnswering
-from latadj.predict import predict
-from latadj.tasks.squad.scores import AnswerScores
-from latadj.tasks.squad.threshold import best_threshold
+from latadj.tasks.metrics.no_answer_threshold import best_threshold
+from latadj.tasks.metrics.squad import AnswerScores
+from latadj.tasks.outputs.predict import predict
+from latadj.tasks.types.question_answering import QuestionAnswering
 
 CUT = {"max_length": 32, "doc_stride": 8, "max_query_length": 6}
 # Of the tokens of a window these are no context: four of the question and three special ones.
@@ -46,7 +46,7 @@ def root(tmp_path_factory):
     quiz.write_json(root / "test.json", quiz.articles(90, seed=1, impossible=True, name="test"))
     steps = [
         ["finetune", "plain.epochs=4", "adjust.epochs=2", "model.learning_rate=2e-3", "plain.warmup=0"],
-        ["calibrate", "search.trials=0", "calibration.family=acc", "calibration.examples=32", "clock.rounds=0"],
+        ["calibrate", "search.trials=0", "calibration.profile_type=acc", "calibration.examples=32", "clock.rounds=0"],
         ["sweep", "speedup=[1,2]", "measure.batches=1", "measure.repeats=2", "measure.warmup=1"],
         ["eval", "speedup=2", "measure.examples=5", "measure.warmup=1"],
     ]
@@ -124,7 +124,7 @@ def test_the_best_answers_are_listed_with_probabilities(root):
 def test_the_threshold_is_the_best_on_validation(root):
     task = TaskConfig(
         name="squad_v2",
-        kind="question_answering",
+        type="question_answering",
         text=["question", "context"],
         metric="squad_v2_f1",
         data_files={"train": str(root / "train.json"), "test": str(root / "test.json")},
@@ -162,8 +162,12 @@ def test_a_checkpoint_says_what_it_is_for(root):
     sidecar = read(root, "checkpoint", "latadj.json")
     assert sidecar["dial"]["reads"] == "all"
     assert sidecar["dial"]["protected"] == 5  # the question's four tokens and the pooled one
-    purpose = sidecar["purpose"]
-    assert (purpose["kind"], purpose["metric"], purpose["max_length"]) == ("question_answering", "squad_v2_f1", 32)
+    task_spec = sidecar["task_spec"]
+    assert (task_spec["kind"], task_spec["metric"], task_spec["max_length"]) == (
+        "question_answering",
+        "squad_v2_f1",
+        32,
+    )
 
 
 def test_a_dial_is_true_for_the_protection_that_it_was_made_with(root):

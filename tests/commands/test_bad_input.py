@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-import toy
+from helpers import toy_project as toy
 from transformers import AutoConfig, AutoTokenizer, BertModel
 from typer.testing import CliRunner
 
@@ -61,7 +61,7 @@ def test_a_real_process_says_one_line_too(tmp_path):
         ("speedup=5..1", "speedup=5..1: expected a number >= 1, a rising range"),
         ("checkpoint=nowhere", "checkpoint nowhere: no such folder; make it with `latadj finetune`"),
         ("task.batch_size=many", "task.batch_size: Value 'many' of type 'str' could not be converted to Integer"),
-        ("family=best", "family=best: expected one of geometric, flat, acc, searched"),
+        ("profile=best", "profile=best: expected one of geometric, flat, acc, searched"),
         ("speedup=[", "latadj sweep:"),
     ],
 )
@@ -151,7 +151,7 @@ def test_data_that_cannot_be_learnt_from(root, tmp_path, lines, message):
     ("override", "message"),
     [
         ("adjust.max_speedup=6", "adjust.max_speedup=6.0: expected 1.1 to calibration.max_speedup=5.0"),
-        ("adjust.families=[best]", "expected some of geometric, flat, acc"),
+        ("adjust.profiles=[best]", "expected some of geometric, flat, acc"),
         ("plain.batch_size=0", "plain.batch_size=0: expected a number above 0"),
     ],
 )
@@ -182,7 +182,7 @@ def test_an_output_folder_that_cannot_be_made(root, tmp_path):
     ],
 )
 def test_a_hub_that_is_not_there_names_both_ways_on(tmp_path, monkeypatch, options, wanted, way_on):
-    monkeypatch.setattr("latadj.hub.reachable", lambda: False)
+    monkeypatch.setattr("latadj.utils.hub.reachable", lambda: False)
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     message = refused(tmp_path, "finetune", *options)
     assert wanted in message

@@ -8,12 +8,12 @@ import torch
 from typer.testing import CliRunner
 
 import latadj.commands.bench
+from latadj.benchmark.backends import runtimes as peers
+from latadj.benchmark.kernel_selection import kernels
 from latadj.cli import app
-from latadj.elimination.maps import Route
-from latadj.measure import peers
-from latadj.measure.affinity import affinity
-from latadj.precision import kernels
-from latadj.report.bench import Bench
+from latadj.devices.affinity import affinity
+from latadj.kernels.linear import KernelSpec
+from latadj.reporting.results.bench import Bench
 
 SHAPE = (
     "++model.shape={model_type: bert, hidden_size: 32, num_hidden_layers: 3, num_attention_heads: 4, "
@@ -170,9 +170,9 @@ def test_a_precision_that_does_not_run_here_is_left_out_with_a_warning(tmp_path,
     def no_int8(model, precision, device):
         if precision == "int8":
             raise ValueError("device.precision=int8 runs on CPUs, not on toaster: take fp32 or bf16")
-        return Route(precision, "plain")
+        return KernelSpec(precision, "plain")
 
-    monkeypatch.setattr(latadj.commands.bench, "fastest_route", no_int8)
+    monkeypatch.setattr(latadj.commands.bench, "fastest_kernel", no_int8)
     shape = ["batch=[1]", "length=[8]", "memory=null", f"folder={tmp_path}/out"]
     assert run(*TINY, "precisions=[fp32,int8]", *shape).exit_code == 0
     found = json.loads((tmp_path / "out" / "bench.json").read_text())

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from speaking import write_language_model
+from helpers.tiny_language_models import write_language_model
 from typer.testing import CliRunner
 
 from latadj.cli import app
@@ -51,7 +51,7 @@ def read(out, command):
 def test_a_model_as_it_is_gets_a_checkpoint_with_a_dial(out):
     saved = json.loads((out / "checkpoint" / "latadj.json").read_text())
     assert saved["task"] == "text"
-    assert saved["dial"]["family"] == "searched"
+    assert saved["dial"]["profile_type"] == "searched"
     assert saved["dial"]["anchors"]
     (device,) = saved["devices"].values()
     assert device["serving"]["fp32"]["models"][0]["batch"] == 1

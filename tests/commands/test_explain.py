@@ -6,38 +6,38 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-import toy
-from browser import Browser
+from helpers import toy_project as toy
+from helpers.browser import Browser
+from helpers.tiny_language_models import with_dial, write_language_model
 from rich.console import Console
-from speaking import with_dial, write_language_model
 from transformers import AutoModelForSequenceClassification, BertConfig
 from typer.testing import CliRunner
 
 import latadj
-from latadj.checkpoint import load
+from latadj.checkpoints.checkpoint import load
+from latadj.checkpoints.metadata import CheckpointMetadata, TaskSpec, read_metadata, write_metadata
 from latadj.cli import app
+from latadj.elimination.architectures import layer_shapes
 from latadj.elimination.attach import attach
 from latadj.elimination.cost import schedule
-from latadj.elimination.families import layer_shapes
-from latadj.elimination.profile import Dial
-from latadj.reading import encode_text, read
-from latadj.report import explain as console_report
-from latadj.sidecar import Purpose, Sidecar, read_sidecar, write_sidecar
+from latadj.elimination.profiles import Dial
+from latadj.inference.explain import encode_text, read
+from latadj.reporting.views import explain as console_report
 
 TEXT = "the film is a very long story about people and music, and it is <b>great</b> & fine"
 LABELS = ["no", 'yes "<i>']
-PURPOSE = Purpose("classification", ["text"], LABELS, "accuracy", 28, 32)
+PURPOSE = TaskSpec("classification", ["text"], LABELS, "accuracy", 28, 32)
 
 
-def write_checkpoint(folder, purpose=PURPOSE, outputs=2):
+def write_checkpoint(folder, task_spec=PURPOSE, outputs=2):
     """A random classifier whose answers differ from text to text, with a dial in FLOPs."""
     toy.write_model(folder)
     config = BertConfig.from_pretrained(folder, num_labels=outputs, initializer_range=0.4)
     torch.manual_seed(3)
     model = AutoModelForSequenceClassification.from_config(config)
     model.save_pretrained(folder)
-    dial = Dial((0.8, 0.7, 0.6, 0.5), (20, 24), layer_shapes(attach(model)), family="geometric", max_speedup=4)
-    write_sidecar(folder, Sidecar("mine", dial, purpose=purpose))
+    dial = Dial((0.8, 0.7, 0.6, 0.5), (20, 24), layer_shapes(attach(model)), profile_type="geometric", max_speedup=4)
+    write_metadata(folder, CheckpointMetadata("mine", dial, task_spec=task_spec))
     return folder
 
 
@@ -172,7 +172,7 @@ def test_a_regression_shows_its_value(tmp_path, chromium: Browser):
         ([TEXT, "speedup=5"], "speedup=5 is beyond this dial, which goes to 4"),
         ([TEXT, "speedup=1..3"], "speedup=1..3: explain takes one speedup"),
         ([TEXT, "step=0"], "step=0.0: expected at least 0.01"),
-        ([TEXT, "family=searched"], "this dial holds no searched profiles"),
+        ([TEXT, "profile_type=searched"], "this dial holds no searched profiles"),
         ([TEXT, "--html", "."], "--html .: this is a folder"),
     ],
 )
@@ -196,7 +196,7 @@ def test_a_language_model_and_a_model_without_a_dial_are_refused(tmp_path):
     )
     bare = toy.write_model(tmp_path / "bare")
     assert "has no dial: make one with `latadj calibrate" in refused(bare, tmp_path / "empty", TEXT, "speedup=1")
-    assert read_sidecar(bare).dial is None
+    assert read_metadata(bare).dial is None
 
 
 STATE = """(() => ({

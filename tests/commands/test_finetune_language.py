@@ -10,8 +10,8 @@ import time
 from statistics import geometric_mean
 
 import pytest
+from helpers.tiny_language_models import VOCABULARY, write_language_model
 from safetensors.torch import load_file
-from speaking import VOCABULARY, write_language_model
 from typer.testing import CliRunner
 
 from latadj.cli import app
@@ -65,7 +65,7 @@ def result(root, command):
 @pytest.mark.parametrize("kind", ["llama", "t5"])
 def test_a_language_model_used_as_it_is_gets_adjustable(tmp_path, kind):
     # A teacher with random weights has little to say.
-    options = [*overrides(tmp_path, kind), "adjust.distill_weight=0.1", "adjust.learning_rate=1e-2"]
+    options = [*overrides(tmp_path, kind), "adjust.distillation_loss_weight=0.1", "adjust.learning_rate=1e-2"]
     run("finetune", *options, "adjust.max_steps=40", "adjust.eval_steps=20", "adjust.accumulate=2")
     found = result(tmp_path, "finetune")
     # Without epochs the plain model is the pretrained one.
@@ -143,13 +143,16 @@ def test_resume_goes_on_after_a_kill(tmp_path):
     ("option", "message"),
     [
         ("adjustable=false", "plain.epochs=0 with adjustable=false: nothing would be trained"),
-        ("adjust.thinned=1", "adjust.thinned=1: only texts with one label each can lose words; expected 0"),
+        (
+            "adjust.word_dropout_copies=1",
+            "adjust.word_dropout_copies=1: only texts with one label each can lose words; expected 0",
+        ),
         ("adjust.full_share=2", "adjust.full_share=2.0: expected a share from 0 to 1, or null"),
         ("adjust.stride=0", "adjust.stride=0: expected at least 1"),
         ("adjust.max_steps=0", "adjust.max_steps=0: expected at least 1"),
-        ("adjust.families=[searched]", "expected some of geometric, flat, acc"),
+        ("adjust.profiles=[searched]", "expected some of geometric, flat, acc"),
         ("adjust.epochs=0", "adjust.epochs=0.0: expected a number above 0"),
-        ("task.kind=translation", "task.kind=translation: expected one of classification, generation"),
+        ("task.type=translation", "task.type=translation: expected one of classification, generation"),
     ],
 )
 def test_bad_options_are_refused_in_one_line(tmp_path, option, message):

@@ -5,11 +5,11 @@ import re
 
 import pytest
 import torch
-from speaking import LANGUAGE_MODELS, POSITIONS, tiny_tokenizer, with_dial, write_language_model
+from helpers.tiny_language_models import LANGUAGE_MODELS, POSITIONS, tiny_tokenizer, with_dial, write_language_model
 from typer.testing import CliRunner
 
 from latadj.cli import app
-from latadj.launch import prompt_and_overrides
+from latadj.commands.launch import prompt_and_overrides
 
 PROMPT = "the speech was long and nobody listened to it " * 3
 

@@ -1,4 +1,4 @@
-"""sweep and eval of a generation task, on a tiny decoder in whose prompts word-vectors are eliminated."""
+"""sweep and eval of a generation task, on a tiny decoder in whose prompts tokens are eliminated."""
 
 import csv
 import json
@@ -7,23 +7,23 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
-from speaking import rows_of_lengths, tiny_llama, tiny_tokenizer
+from helpers.tiny_language_models import rows_of_lengths, tiny_llama, tiny_tokenizer
 
-from latadj.commands import evaluate, evaluate_generation, sweep, sweep_generation
-from latadj.commands.session import Session
+from latadj.commands.common.session import Session
+from latadj.commands.evaluation import evaluate, evaluate_generation, sweep, sweep_generation
 from latadj.config import EvalConfig, EvalMeasureConfig, ModelConfig, SweepConfig, SweepMeasureConfig, TaskConfig
+from latadj.elimination.architectures import layer_shapes
 from latadj.elimination.attach import at_profile, attach, attached, dial_of
-from latadj.elimination.families import layer_shapes
-from latadj.elimination.profile import Dial
-from latadj.elimination.window import Window
-from latadj.perplexity import likelihoods
-from latadj.tasks.splits import Splits
+from latadj.elimination.observation_window import ObservationWindow
+from latadj.elimination.profiles import Dial
+from latadj.tasks.data.splits import Splits
+from latadj.tasks.outputs.likelihood import likelihoods
 
 LENGTH, CONTINUATION, DOCUMENTS = 24, 6, 5
 ROWS = rows_of_lengths([LENGTH] * 2 * DOCUMENTS, [CONTINUATION] * 2 * DOCUMENTS)
 ENCODED = Dataset.from_list([{**row, "document": place // 2, "length": LENGTH} for place, row in enumerate(ROWS)])
 TASK = TaskConfig(
-    name="toy", kind="generation", text=["text"], metric="perplexity", continuation_length=CONTINUATION, batch_size=4
+    name="toy", type="generation", text=["text"], metric="perplexity", continuation_length=CONTINUATION, batch_size=4
 )
 
 
@@ -41,8 +41,8 @@ def session_of(config):
         lengths=(LENGTH,),
         shapes=layer_shapes(model),
         reads=attached(model).reads,
-        family="geometric",
-        window=Window(queries=8, sinks=2, recent=0.3),
+        profile_type="geometric",
+        window=ObservationWindow(window_size=8, sink_tokens=2, recent_ratio=0.3),
     )
     splits = Splits(ENCODED, ENCODED, {"test": ENCODED})
     return EncodedSession(config, torch.device("cpu"), splits, attach(model, dial), tiny_tokenizer())
@@ -105,7 +105,7 @@ def test_perplexities_are_those_of_the_profile_and_score_they_stand_under(swept,
     profile = dial_of(session.model).profile(2.0)
     with at_profile(session.model, profile):
         ours = likelihoods(session.model, ROWS).nll
-    with at_profile(session.model, profile, score="recent", window=Window(sinks=2)):
+    with at_profile(session.model, profile, score="recent", window=ObservationWindow(sink_tokens=2)):
         recent = likelihoods(session.model, ROWS).nll
     assert result.rows[-1].metric == pytest.approx(np.exp(ours.sum() / tokens), rel=1e-4)
     assert result.rows[-1].controls["recent"] == pytest.approx(np.exp(recent.sum() / tokens), rel=1e-4)

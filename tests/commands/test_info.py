@@ -9,26 +9,26 @@ from datetime import datetime, timezone
 
 import pytest
 import torch
-import toy
-from speaking import with_dial, write_language_model
+from helpers import toy_project as toy
+from helpers.tiny_language_models import with_dial, write_language_model
 from transformers import AutoModelForSequenceClassification
 from typer.testing import CliRunner
 
+from latadj.checkpoints.metadata import CheckpointMetadata, Device, Serving, TaskSpec, write_metadata
 from latadj.cli import app
-from latadj.device import place
-from latadj.elimination.latency import LatencyModel, Ramp
-from latadj.elimination.profile import Anchor, Dial, LayerShape
-from latadj.measure.place import Place
-from latadj.report.info_views import some_layers
-from latadj.sidecar import Device, Purpose, Serving, Sidecar, write_sidecar
+from latadj.devices.hardware_key import HardwareKey
+from latadj.devices.select import place
+from latadj.elimination.latency_model import LatencyModel, Ramp
+from latadj.elimination.profiles import Anchor, Dial, LayerShape
+from latadj.reporting.views.info import some_layers
 
 HERE = place(torch.device("cpu"))
-PURPOSE = Purpose("classification", ["sentence"], ["negative", "positive"], "accuracy", 128, 32)
+PURPOSE = TaskSpec("classification", ["sentence"], ["negative", "positive"], "accuracy", 128, 32)
 DIAL = Dial(
     layer_acc=(0.9, 0.8, 0.7, 0.6),
     lengths=(16, 24),
     shapes=(LayerShape(1024, 2048, 1024, 4096, 32),) * 4,
-    family="searched",
+    profile_type="searched",
     anchors=(Anchor(2.0, (0.9, 0.6, 0.3, 0.2)), Anchor(4.0, (0.5, 0.2, 0.1, 0.1))),
 )
 NOTES = {
@@ -58,14 +58,14 @@ def calibrated_on(name, **options):
     serving = {"fp32": Serving("onednn", (latency(32), latency(1))), "int8": Serving("x86", (latency(32),))}
     trials = {"fp32": {"agreement": 1.0, "ms": 2.0}, "int8": {"agreement": 0.999, "ms": 1.0}}
     device = replace(Device("int8", trials, serving), **options)
-    return Sidecar("sst2", DIAL, NOTES, {name: device}, PURPOSE)
+    return CheckpointMetadata("sst2", DIAL, NOTES, {name: device}, PURPOSE)
 
 
 @pytest.fixture
 def run(tmp_path):
     """A run's folder, with a checkpoint that was calibrated here."""
     folder = tmp_path / "run"
-    write_sidecar(toy.write_model(folder / "checkpoint"), calibrated_on(HERE))
+    write_metadata(toy.write_model(folder / "checkpoint"), calibrated_on(HERE))
     return folder
 
 
@@ -107,7 +107,7 @@ def test_the_dial_is_marked_in_time_where_it_was_calibrated(run):
 
 
 def test_what_is_out_of_reach_is_said_and_not_left_out(run):
-    write_sidecar(run / "checkpoint", replace(calibrated_on(HERE), dial=replace(DIAL, max_flops=2.5)))
+    write_metadata(run / "checkpoint", replace(calibrated_on(HERE), dial=replace(DIAL, max_flops=2.5)))
     found = info_json(run)["dial"]
     assert found["reach"] < 4
     assert found["positions"][-1] == dict.fromkeys(found["positions"][-1]) | {"speedup": 5.0}
@@ -118,7 +118,11 @@ def test_the_terminal_shows_task_dial_devices_and_metrics(run):
     shown = " ".join(info(run).stdout.split())
     for part in (
         *("BertForSequenceClassification, 4 layers, width 32, 4 heads", "task sst2", "labels negative, positive"),
-        *("family=searched, score=acc, searched at 2, 4", "layer ACC 0.90 0.80 0.70 0.60", "on 64 training examples"),
+        *(
+            "profile_type=searched, score=acc, searched at 2, 4",
+            "layer ACC 0.90 0.80 0.70 0.60",
+            "on 64 training examples",
+        ),
         *("128 tokens, 32 texts a batch", "seed 7, run a1b2", "int8 (auto) x86 32 2.0%", "plain accuracy 0.91"),
     ):
         assert part in shown
@@ -129,11 +133,11 @@ def test_the_terminal_shows_task_dial_devices_and_metrics(run):
     [
         ("Cray-1, cpu, 2 threads, torch 2.13.0", ["is not one it was calibrated on (Cray-1, cpu, 2 threads"]),
         ("what is this", ["is not one it was calibrated on (what is this)"]),
-        (str(replace(Place.of(HERE), threads=77)), ["with 77 threads", "give device.threads=77"]),
+        (str(replace(HardwareKey.of(HERE), threads=77)), ["with 77 threads", "give device.threads=77"]),
     ],
 )
 def test_another_device_is_a_warning_with_what_to_run(run, name, messages):
-    write_sidecar(run / "checkpoint", calibrated_on(name))
+    write_metadata(run / "checkpoint", calibrated_on(name))
     found = info(run)
     for message in messages:
         assert message in found.stderr
@@ -147,7 +151,7 @@ def test_another_device_is_a_warning_with_what_to_run(run, name, messages):
 def test_a_foreign_transformers_folder_is_described_too(tmp_path):
     folder = toy.write_model(tmp_path / "foreign", layers=3)
     found = info_json(folder)
-    assert (found["task"], found["purpose"], found["dial"], found["devices"]) == (None, None, None, [])
+    assert (found["task"], found["task_spec"], found["dial"], found["devices"]) == (None, None, None, [])
     assert found["model"]["layers"] == 3
     shown = info(folder)
     assert "latadj did not make it" in shown.stdout
@@ -155,7 +159,7 @@ def test_a_foreign_transformers_folder_is_described_too(tmp_path):
 
 
 def test_a_checkpoint_without_a_dial(run):
-    write_sidecar(run / "checkpoint", Sidecar("sst2", None, NOTES, {}, PURPOSE))
+    write_metadata(run / "checkpoint", CheckpointMetadata("sst2", None, NOTES, {}, PURPOSE))
     found = info(run)
     assert (
         f"there is no dial, so it runs at speedup 1 only: make one with `latadj calibrate task=sst2 folder={run}`"
@@ -169,7 +173,7 @@ def test_a_decoder_has_its_window(tmp_path):
     found = info_json(folder)
     assert found["model"]["type"] == "llama"
     data = json.loads((folder / "latadj.json").read_text())
-    data["dial"]["window"] = {"queries": 8, "sinks": 4, "recent": 0.5, "smooth": 3}
+    data["dial"]["window"] = {"window_size": 8, "sink_tokens": 4, "recent_ratio": 0.5, "kernel_size": 3}
     (folder / "latadj.json").write_text(json.dumps(data))
     assert info_json(folder)["dial"]["window"] == "last 8 asked, 4 sinks, 50% recent, smooth 3"
 
@@ -253,7 +257,7 @@ def test_neither_torch_nor_transformers_is_imported(run):
         "import sys; from pathlib import Path; from latadj.commands.info import run; run(Path(sys.argv[1]));"
         "sys.exit(bool({'torch', 'transformers', 'matplotlib'} & set(sys.modules)))"
     )
-    known = {**os.environ, "OMP_NUM_THREADS": str(Place.of(HERE).threads)}
+    known = {**os.environ, "OMP_NUM_THREADS": str(HardwareKey.of(HERE).threads)}
     found = subprocess.run([sys.executable, "-c", code, str(run)], env=known, capture_output=True, check=False)
     assert found.returncode == 0, found.stderr
 
@@ -271,4 +275,4 @@ def test_layers_are_shown_evenly(count, layers):
     "text", [HERE, "Intel, Inc. Xeon, cpu, 12 threads, torch 2.13.0+cpu", "NVIDIA A100, cuda, torch 2.13.0+cu130"]
 )
 def test_a_place_survives_its_name(text):
-    assert str(Place.of(text)) == text
+    assert str(HardwareKey.of(text)) == text

@@ -6,24 +6,24 @@ from dataclasses import asdict
 
 import pytest
 import torch
-import toy
+from helpers import toy_project as toy
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 from typer.testing import CliRunner
 
 import latadj
-from latadj import checkpoint
+from latadj.benchmark.kernel_selection import kernels
+from latadj.checkpoints import checkpoint
+from latadj.checkpoints.metadata import CheckpointMetadata, Device, Serving, read_metadata, write_metadata
 from latadj.cli import app
 from latadj.commands import calibrate
-from latadj.device import place
+from latadj.devices.affinity import affinity, pin
+from latadj.devices.select import place
+from latadj.elimination.architectures import layer_shapes
 from latadj.elimination.attach import at_speedup, dial_of
-from latadj.elimination.families import layer_shapes
-from latadj.elimination.latency import LatencyModel, Ramp
-from latadj.elimination.lower import route_of
-from latadj.elimination.profile import Dial
-from latadj.measure.affinity import affinity, pin
-from latadj.precision import kernels
-from latadj.report.result import OWN
-from latadj.sidecar import Device, Serving, Sidecar, read_sidecar, write_sidecar
+from latadj.elimination.latency_model import LatencyModel, Ramp
+from latadj.elimination.profiles import Dial
+from latadj.kernels.lowering import kernel_of
+from latadj.reporting.results.sweep import OWN
 
 CPU = torch.device("cpu")
 BATCH = 16
@@ -65,7 +65,9 @@ def root(tmp_path_factory):
     folder = toy.write_model(root / "model")
     model = AutoModelForSequenceClassification.from_pretrained(folder)
     dial = Dial(layer_acc=(0.9, 0.8, 0.7, 0.6), lengths=tuple(range(6, 24)), shapes=layer_shapes(model))
-    checkpoint.save(model, AutoTokenizer.from_pretrained(folder), root / "out" / "checkpoint", Sidecar("sst2", dial))
+    checkpoint.save(
+        model, AutoTokenizer.from_pretrained(folder), root / "out" / "checkpoint", CheckpointMetadata("sst2", dial)
+    )
     return root
 
 
@@ -81,10 +83,10 @@ def calibrated(root):
     options = [*common(root, root / "calibrated", folder), "clock.rounds=2", "calibration.examples=24"]
     after = []
     done("calibrate", *options, "search.trials=0", "calibration.every=2")
-    after.append(read_sidecar(folder))
+    after.append(read_metadata(folder))
     if has_int8():
         done("calibrate", *options, "calibration.device_only=true", "device.precision=int8")
-        after.append(read_sidecar(folder))
+        after.append(read_metadata(folder))
     return after
 
 
@@ -133,7 +135,7 @@ def test_what_is_calibrated_while_a_search_runs_is_not_lost(root, tmp_path, monk
 
     monkeypatch.setattr(calibrate, "_searched", meanwhile)
     done("calibrate", *options, "calibration.every=2")
-    found = read_sidecar(folder)
+    found = read_metadata(folder)
     assert set(found.devices[place(CPU)].serving) == {"fp32", "int8"}
     assert found.dial.every == 2
 
@@ -158,7 +160,7 @@ def test_auto_serves_the_precision_that_calibration_chose(root, tmp_path):
     folder = shutil.copytree(root / "out" / "checkpoint", tmp_path / "checkpoint")
     options = [*common(root, tmp_path, folder), "device.precision=auto"]
     done("calibrate", *options, "calibration.device_only=true", "clock.rounds=2", "calibration.examples=24")
-    device = read_sidecar(folder).devices[place(CPU)]
+    device = read_metadata(folder).devices[place(CPU)]
     assert list(device.serving) == [device.precision]
     assert device.trials["fp32"]["agreement"] == 1.0
     assert set(device.trials) == {"fp32", "bf16", *(["int8"] if has_int8() else [])}
@@ -170,7 +172,7 @@ def test_auto_serves_the_precision_that_calibration_chose(root, tmp_path):
     assert (found["target"], found["predicted"]) == ("latency", 1.0)
 
 
-# The same device as this one, but with a clock of its own: half of a pass goes with the word-vectors.
+# The same device as this one, but with a clock of its own: half of a pass goes with the tokens.
 LINE = (1.0, 32.0)
 CLOCK = LatencyModel(
     batch=BATCH,
@@ -189,8 +191,8 @@ def marked(root):
     serving = {"fp32": Serving("plain", (CLOCK,))}
     if has_int8():
         serving["int8"] = Serving(kernels("int8", CPU)[0], (CLOCK,))
-    sidecar = read_sidecar(folder)
-    write_sidecar(folder, Sidecar(sidecar.task, sidecar.dial, {}, {place(CPU): Device(serving=serving)}))
+    sidecar = read_metadata(folder)
+    write_metadata(folder, CheckpointMetadata(sidecar.task, sidecar.dial, {}, {place(CPU): Device(serving=serving)}))
     reach = sidecar.dial.on(CLOCK).reach()
     assert 1.5 < reach < 2.5
     return folder, reach
@@ -210,7 +212,7 @@ def test_sweep_names_asked_predicted_and_measured(sweep):
     assert [row["speedup"] for row in sweep["rows"]] == [1.0, 1.5]
     assert sweep["rows"][0]["predicted"] == 1.0
     assert sweep["rows"][0]["profile"] == [1.0] * 4
-    assert sweep["rows"][1]["predicted"] == pytest.approx(1.5, rel=0.02)  # short texts come in whole word-vectors
+    assert sweep["rows"][1]["predicted"] == pytest.approx(1.5, rel=0.02)  # short texts come in whole tokens
     own = [row["measured"][OWN] for row in sweep["rows"]]
     assert own[0] == {"speedup": 1.0, "ci": [1.0, 1.0]}
     assert own[1]["ci"][0] <= own[1]["speedup"] <= own[1]["ci"][1]
@@ -234,7 +236,7 @@ def test_a_sweep_that_the_device_does_not_reach_at_all_is_refused(root, marked, 
 def test_eval_refuses_what_the_device_does_not_reach_with_the_largest_there_is(root, marked, tmp_path):
     folder, reach = marked
     message = refused("eval", *common(root, tmp_path / "new", folder), "speedup=4")
-    assert f"speedup=4 is out of reach: profiles of family=acc end at {reach:.2f}x on this device" in message
+    assert f"speedup=4 is out of reach: profile=acc ends at {reach:.2f}x on this device" in message
     assert "ask for less, or take dial.target=flops" in message
     assert not (tmp_path / "new").exists()
 
@@ -269,7 +271,7 @@ def test_a_device_that_was_not_calibrated_goes_by_flops(root, tmp_path, caplog):
 def test_a_model_loaded_in_int8_is_an_ordinary_one_with_its_dial_in_time(marked):
     folder, _ = marked
     model, tokenizer = latadj.load(folder, precision="int8", speedup=1.5)
-    assert route_of(model).precision == "int8"
+    assert kernel_of(model).precision == "int8"
     assert dial_of(model).latency == CLOCK
     classify = pipeline("text-classification", model=model, tokenizer=tokenizer, device="cpu")
     texts = ["the film is good", "the very long story is awful and bad", "", "film", "fine " * 200]

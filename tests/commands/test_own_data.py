@@ -6,13 +6,13 @@ import random
 
 import pandas as pd
 import pytest
-import toy
-import words
-from calling import run
+from helpers import toy_project as toy
+from helpers import word_tokenizer as words
+from helpers.command_line import run
 from transformers import AutoConfig, BertConfig, BertForSequenceClassification
 
 import latadj
-from latadj.sidecar import read_sidecar
+from latadj.checkpoints.metadata import read_metadata
 
 QUICK = ["plain.max_steps=2", "adjust.max_steps=2"]
 CALIBRATE = ["calibrate", "search.trials=0", "calibration.examples=8", "clock.rounds=0"]
@@ -67,8 +67,8 @@ def test_label_names_are_kept_with_the_model(whole):
         config = AutoConfig.from_pretrained(kept)
         assert config.id2label == dict(enumerate(names))
         assert config.label2id == {name: number for number, name in enumerate(names)}
-        assert read_sidecar(kept).purpose.labels == names
-        assert read_sidecar(kept).purpose.text == ["title", "review"]
+        assert read_metadata(kept).task_spec.labels == names
+        assert read_metadata(kept).task_spec.text == ["title", "review"]
 
 
 def test_every_result_holds_the_labels(whole):
@@ -148,7 +148,7 @@ def test_a_regression_goes_through_all_commands(model, tmp_path):
     assert (config.num_labels, config.problem_type) == (1, "regression")
     found = json.loads((tmp_path / "out" / "eval" / "eval.json").read_text())
     assert set(found["scores"]["test"]) == {"pearson", "spearman"}
-    assert read_sidecar(tmp_path / "out" / "checkpoint").purpose.labels == []
+    assert read_metadata(tmp_path / "out" / "checkpoint").task_spec.labels == []
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_a_foreign_model_keeps_the_order_of_its_labels(model, tmp_path, caplog, 
     more = [f"checkpoint={tmp_path}/foreign", f"folder={tmp_path}/out"]
     with caplog.at_level("WARNING", logger="latadj"):
         run(*CALIBRATE, *options(model, tmp_path / "r.csv"), *more)
-    assert read_sidecar(tmp_path / "foreign").purpose.labels == labels
+    assert read_metadata(tmp_path / "foreign").task_spec.labels == labels
     assert ("its outputs are taken for bad, good, odd in this order" in caplog.text) == (names is None)
 
 
@@ -207,7 +207,7 @@ def test_bad_data_is_one_line_and_leaves_nothing(model, tmp_path, more, message)
 
 
 def test_a_hub_that_is_not_there_is_asked_for_by_name(model, tmp_path, monkeypatch):
-    monkeypatch.setattr("latadj.hub.reachable", lambda: False)
+    monkeypatch.setattr("latadj.utils.hub.reachable", lambda: False)
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     message = refused("finetune", *options(model, "null"), "task.hub.path=some/reviews", f"folder={tmp_path}/out")
     assert "data set 'some/reviews' is not in its cache" in message

@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import toy
-from speaking import with_dial, write_language_model
+from helpers import toy_project as toy
+from helpers.tiny_language_models import with_dial, write_language_model
 from transformers import AutoModelForSequenceClassification, pipeline
 from typer.testing import CliRunner
 
 import latadj
+from latadj.benchmark.baselines import BASELINES
 from latadj.cli import app
-from latadj.measure.baselines import BASELINES
-from latadj.report.result import OWN
+from latadj.reporting.results.sweep import OWN
 
 
 def run(*arguments):
@@ -70,7 +70,7 @@ def test_sweep_json_holds_what_it_promises(sweep):
     for row in sweep["rows"]:
         assert row["metric_ci"][0] <= row["metric"] <= row["metric_ci"][1]
         assert row["drop"] == pytest.approx(better - row["metric"])
-        assert row["family"] == "searched"
+        assert row["profile_type"] == "searched"
         assert len(row["keep"]) == 4
         assert all(before >= after > 0 for before, after in zip([1.0, *row["keep"]], row["keep"], strict=False))
         assert set(row["measured"]) == {*BASELINES, OWN}
@@ -106,12 +106,12 @@ def test_calibrate_measures_every_layer_and_makes_all_families(root):
     assert (root / "out" / "calibrate" / "acc.png").is_file()
 
 
-@pytest.mark.parametrize("family", ["geometric", "acc"])
-def test_another_family_can_be_swept_without_calibrating_again(root, family, tmp_path):
+@pytest.mark.parametrize("profile_type", ["geometric", "acc"])
+def test_another_family_can_be_swept_without_calibrating_again(root, profile_type, tmp_path):
     common = [*toy.overrides(root), f"folder={tmp_path}", f"checkpoint={root / 'out' / 'checkpoint'}"]
-    assert run("sweep", *common, "speedup=2", f"family={family}", "measure.batches=0").exit_code == 0
+    assert run("sweep", *common, "speedup=2", f"profile={profile_type}", "measure.batches=0").exit_code == 0
     (row,) = json.loads((tmp_path / "sweep" / "sweep.json").read_text())["rows"]
-    assert (row["family"], row["measured"]) == (family, {})
+    assert (row["profile_type"], row["measured"]) == (profile_type, {})
 
 
 def test_eval_gives_metric_latency_and_predictions(root, sweep):
@@ -204,7 +204,7 @@ def test_any_fine_tuned_folder_can_be_calibrated(root, tmp_path):
     assert run("sweep", *common, "speedup=2", "measure.batches=0").exit_code == 0
     found = json.loads((tmp_path / "out" / "sweep" / "sweep.json").read_text())
     assert found["plain_metric"] is None
-    assert found["rows"][0]["family"] == "acc"
+    assert found["rows"][0]["profile_type"] == "acc"
 
 
 def test_texts_longer_than_the_model_are_cut_whatever_the_tokenizer_says(root, tmp_path):

@@ -13,17 +13,17 @@ import time
 import pandas as pd
 import pytest
 import torch
-import toy
+from helpers import toy_project as toy
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, pipeline
 from typer.testing import CliRunner
 
-from latadj import checkpoint
+from latadj.checkpoints import checkpoint
+from latadj.checkpoints.metadata import CheckpointMetadata, Device, Serving, TaskSpec, read_metadata, write_metadata
 from latadj.cli import app
-from latadj.device import place
-from latadj.elimination.families import family_of, layer_shapes
-from latadj.elimination.latency import LatencyModel, Ramp
-from latadj.elimination.profile import Dial
-from latadj.sidecar import Device, Purpose, Serving, Sidecar, read_sidecar, write_sidecar
+from latadj.devices.select import place
+from latadj.elimination.architectures import architecture_of, layer_shapes
+from latadj.elimination.latency_model import LatencyModel, Ramp
+from latadj.elimination.profiles import Dial
 
 CPU = torch.device("cpu")
 TEXTS = [
@@ -46,7 +46,7 @@ def eighty_columns(monkeypatch):
 
 
 def write_checkpoint(folder, source, text, labels=("bad", "good"), **config):
-    """A checkpoint with a dial and a purpose."""
+    """A checkpoint with a dial and a task_spec."""
     options = {"num_labels": len(labels) or 1, **config}
     torch.manual_seed(1)
     shape = AutoConfig.from_pretrained(source, initializer_range=0.3, **options)
@@ -55,11 +55,11 @@ def write_checkpoint(folder, source, text, labels=("bad", "good"), **config):
         layer_acc=(0.9, 0.8, 0.7, 0.6),
         lengths=tuple(range(6, 24)),
         shapes=layer_shapes(model),
-        reads=family_of(model).reads(model),
+        reads=architecture_of(model).reads(model),
     )
-    purpose = Purpose("classification", list(text), list(labels), "accuracy", 32, 8)
+    task_spec = TaskSpec("classification", list(text), list(labels), "accuracy", 32, 8)
     tokenizer = AutoTokenizer.from_pretrained(source)
-    checkpoint.save(model, tokenizer, folder, Sidecar("toys", dial, purpose=purpose))
+    checkpoint.save(model, tokenizer, folder, CheckpointMetadata("toys", dial, task_spec=task_spec))
     return folder
 
 
@@ -129,7 +129,7 @@ def test_probabilities_are_those_of_transformers_pipeline_in_the_inputs_order(ro
 def test_the_result_says_what_was_done(root, tmp_path):
     shown = run(root, tmp_path, "speedup=2").stdout
     found = result(tmp_path)
-    assert found["schema"] == "latadj.predict/1"
+    assert found["schema"] == "latadj.tasks.outputs.predict/1"
     assert found["rows"] == {"read": 60, "written": 60, "broken": 0}
     assert found["texts_per_s"] == pytest.approx(60 / found["seconds"])
     assert (found["speedup"], found["target"], found["deadline"], found["resumed"]) == (2.0, "flops", None, False)
@@ -196,7 +196,7 @@ def test_a_decoder_classifies_too(root, tmp_path, kind):
     )
     torch.manual_seed(0)
     classifier = AutoModelForSequenceClassification.from_config(shape).eval()
-    checkpoint.save(classifier, source, tmp_path / "checkpoint", Sidecar())
+    checkpoint.save(classifier, source, tmp_path / "checkpoint", CheckpointMetadata())
     run(tmp_path, tmp_path / "out", f"input={root / 'texts.txt'}", "batch_size=4", "all_probabilities=true")
     found = rows(tmp_path / "out" / "predict" / "predictions.csv")
     with torch.inference_mode():
@@ -357,9 +357,9 @@ def test_a_tokenizer_that_changed_is_not_gone_on_with(root, tmp_path):
 def marked(root):
     """The checkpoint with a device model that was written by hand."""
     folder = shutil.copytree(root / "checkpoint", root / "marked")
-    sidecar = read_sidecar(folder)
+    sidecar = read_metadata(folder)
     sidecar.devices = {place(CPU): Device(serving={"fp32": Serving("plain", (CLOCK,))})}
-    write_sidecar(folder, sidecar)
+    write_metadata(folder, sidecar)
     return folder
 
 
@@ -435,9 +435,9 @@ def test_what_cannot_work_is_refused_in_one_line(root, tmp_path, options, messag
 
 def test_models_for_other_tasks_are_refused(root, tmp_path):
     folder = shutil.copytree(root / "checkpoint", tmp_path / "qa")
-    sidecar = read_sidecar(folder)
-    sidecar.purpose.kind = "question_answering"
-    write_sidecar(folder, sidecar)
+    sidecar = read_metadata(folder)
+    sidecar.task_spec.type = "question_answering"
+    write_metadata(folder, sidecar)
     message = refused(root, tmp_path / "out", f"checkpoint={folder}")
     assert "is for question answering: predict serves classifications and regressions" in message
 

@@ -5,8 +5,8 @@ import json
 
 import numpy as np
 import pytest
-import toy
-import words
+from helpers import toy_project as toy
+from helpers import word_tokenizer as words
 from typer.testing import CliRunner
 
 from latadj.cli import app
@@ -22,10 +22,10 @@ def run(*arguments):
     return CliRunner().invoke(app, list(arguments), catch_exceptions=False)
 
 
-def write(folder, family):
-    model = words.LANGUAGE_MODELS[family]()
+def write(folder, profile_type):
+    model = words.LANGUAGE_MODELS[profile_type]()
     model.save_pretrained(folder / "lm")
-    words.tokenizer(ends=family == "t5").save_pretrained(folder / "lm")
+    words.tokenizer(ends=profile_type == "t5").save_pretrained(folder / "lm")
     toy.write_task(folder / "data", examples=80)
     own = ["prompt=few_shot", "prompt.shots=2", "prompt.calibrate=4", "task.max_length=16", "task.max_test=12"]
     return [*toy.overrides(folder), f"checkpoint={folder / 'lm'}", *own]

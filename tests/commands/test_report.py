@@ -3,12 +3,12 @@
 import subprocess
 import sys
 
-import folders
 import pytest
+from helpers import run_folders as folders
 from typer.testing import CliRunner
 
 from latadj.cli import app
-from latadj.launch import compose, typed
+from latadj.config.compose import compose, typed
 
 
 def report(*arguments, expect=0):
@@ -73,7 +73,7 @@ def test_its_config_composes_without_any_package_of_weights():
 
 def test_neither_torch_nor_transformers_is_imported():
     code = (
-        "import sys, latadj.commands.report, latadj.launch;"
+        "import sys, latadj.commands.report, latadj.commands.launch;"
         "sys.exit(bool({'torch', 'transformers', 'datasets'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -5,8 +5,8 @@ import json
 
 import numpy as np
 import pytest
-import tagging
 import torch
+from helpers import tagging_data as tagging
 from seqeval.metrics import f1_score
 from transformers import AutoModelForTokenClassification, pipeline
 from typer.testing import CliRunner
@@ -79,8 +79,8 @@ def test_word_vectors_are_eliminated_and_their_words_tagged_all_the_same(root, s
 
 def test_the_labels_are_those_of_the_training_data(root):
     sidecar = json.loads((root / "out" / "checkpoint" / "latadj.json").read_text())
-    assert sidecar["purpose"]["labels"] == tagging.LABELS
-    assert (sidecar["purpose"]["kind"], sidecar["purpose"]["metric"]) == ("token_classification", "entity_f1")
+    assert sidecar["task_spec"]["labels"] == tagging.LABELS
+    assert (sidecar["task_spec"]["kind"], sidecar["task_spec"]["metric"]) == ("token_classification", "entity_f1")
     config = json.loads((root / "out" / "checkpoint" / "config.json").read_text())
     assert list(config["id2label"].values()) == tagging.LABELS
     assert config["architectures"] == ["BertForTokenClassification"]

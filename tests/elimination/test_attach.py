@@ -5,11 +5,11 @@ import copy
 import pytest
 import torch
 from conftest import tiny_bert
-from tiny import CUT, LENGTHS, batch_of, dial_for, near, tiny
+from helpers.tiny_models import CUT, LENGTHS, batch_of, dial_for, near, tiny
 from torch import nn
 
 from latadj.elimination.attach import at_profile, at_speedup, attach, detach, set_speedup
-from latadj.elimination.profile import Profile
+from latadj.elimination.profiles import Profile
 
 
 @torch.no_grad()
@@ -71,10 +71,10 @@ def test_an_unknown_family_is_refused_with_what_is_possible():
         attach(nn.Linear(2, 2))
 
 
-@pytest.mark.parametrize("family", ["bert", "roberta", "electra"])
-def test_an_encoder_made_a_decoder_is_refused(family):
+@pytest.mark.parametrize("architecture", ["bert", "roberta", "electra"])
+def test_an_encoder_made_a_decoder_is_refused(architecture):
     with pytest.raises(ValueError, match="with is_decoder=true generates text"):
-        attach(tiny(family, is_decoder=True))
+        attach(tiny(architecture, is_decoder=True))
 
 
 def test_a_dial_for_another_number_of_layers_is_refused(classifier):
@@ -102,9 +102,9 @@ def test_set_speedup_needs_an_attached_dial():
 
 
 @pytest.mark.parametrize("score", ["random", "position", "recent"])
-@pytest.mark.parametrize("family", ["bert", "llama"])
-def test_every_control_chooses_without_padding_too(family, score):
-    model = attach(tiny(family))
+@pytest.mark.parametrize("architecture", ["bert", "llama"])
+def test_every_control_chooses_without_padding_too(architecture, score):
+    model = attach(tiny(architecture))
     batch = batch_of([12, 12])
     with torch.no_grad(), at_profile(model, CUT, score=score):
         assert model(**batch).logits.isfinite().all()

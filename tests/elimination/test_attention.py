@@ -2,15 +2,15 @@
 
 import pytest
 import torch
-from tiny import FAMILIES, tiny
+from helpers.tiny_models import ARCHITECTURES, tiny
 
 from latadj.elimination import attention as attention_module
+from latadj.elimination.architectures import architecture_of, layers_of
 from latadj.elimination.attention import Listener, attention, received_from
-from latadj.elimination.families import family_of, layers_of
 
 
 def states(padded):
-    """Queries, keys and values of (5, 3 heads, 7, 8), and which of the word-vectors are real."""
+    """Queries, keys and values of (5, 3 heads, 7, 8), and which of the tokens are real."""
     torch.manual_seed(0)
     lengths = torch.tensor([7, 4, 1, 6, 7] if padded else [7] * 5)
     return *torch.randn(3, 5, 3, 7, 8), torch.arange(7) < lengths[:, None]
@@ -150,13 +150,13 @@ def test_a_bias_is_added_to_the_products():
     assert torch.allclose(heard[0][0], received, atol=1e-5)
 
 
-@pytest.mark.parametrize("model_type", FAMILIES)
+@pytest.mark.parametrize("model_type", ARCHITECTURES)
 def test_the_dropout_of_probabilities_can_be_set_in_every_family(model_type):
     model = tiny(model_type).train()
-    family = family_of(model)
+    architecture = architecture_of(model)
     for layer in layers_of(model):
-        own = family.attention(layer)[1]
-        assert family.drop_attention(layer, 0.25) == own != 0.25
-        assert family.attention(layer)[1] == 0.25
+        own = architecture.attention(layer)[1]
+        assert architecture.drop_attention(layer, 0.25) == own != 0.25
+        assert architecture.attention(layer)[1] == 0.25
     model.eval()
-    assert {family.attention(layer)[1] for layer in layers_of(model)} == {0.0}
+    assert {architecture.attention(layer)[1] for layer in layers_of(model)} == {0.0}

@@ -5,23 +5,23 @@ import copy
 import pytest
 import torch
 from conftest import use_checkpointing
-from masking import masked, survivors_of
-from tiny import CUT, DECODERS, FULL, LENGTHS, Case, batch_of, near, tiny
+from helpers.masked_reference import masked, survivors_of
+from helpers.tiny_models import CUT, DECODERS, FULL, LENGTHS, Case, batch_of, near, tiny
 from transformers import DynamicCache
 
 from latadj.elimination.attach import at_profile, attach, detach
-from latadj.elimination.profile import Profile
-from latadj.elimination.score import shares
-from latadj.elimination.window import Window
+from latadj.elimination.observation_window import ObservationWindow
+from latadj.elimination.profiles import Profile
+from latadj.elimination.scores import shares
 
-WINDOW = Window(queries=4, sinks=2, recent=0.3)
+WINDOW = ObservationWindow(window_size=4, sink_tokens=2, recent_ratio=0.3)
 # Texts of a prompt of 14 columns and a continuation of 6; the second has padding on its left.
 PROMPT, ALL = 14, 20
 TEXTS = {"unpadded": [20, 20], "left-padded": [20, 13, 7]}
 
 
 @pytest.fixture(params=DECODERS)
-def family(request):
+def architecture(request):
     return request.param
 
 
@@ -39,10 +39,12 @@ def prompts(batch):
     return batch["attention_mask"][:, :PROMPT].sum(dim=1).tolist()
 
 
-@pytest.mark.parametrize("window", [Window(), WINDOW], ids=["whole", "window"])
+@pytest.mark.parametrize("window", [ObservationWindow(), WINDOW], ids=["whole", "window"])
 @torch.no_grad()
-def test_steps_and_a_chunk_over_the_short_cache_equal_one_pass_over_prompt_and_continuation(family, batch, window):
-    model = attach(tiny(family, "language"))
+def test_steps_and_a_chunk_over_the_short_cache_equal_one_pass_over_prompt_and_continuation(
+    architecture, batch, window
+):
+    model = attach(tiny(architecture, "language"))
     with at_profile(model, CUT, window=window):
         prefill = model(**part(batch, 0, PROMPT), use_cache=True, logits_to_keep=1)
         cache = prefill.past_key_values
@@ -61,8 +63,8 @@ def test_steps_and_a_chunk_over_the_short_cache_equal_one_pass_over_prompt_and_c
 
 
 @torch.no_grad()
-def test_prompt_and_continuation_in_one_pass_equal_masking(family, batch):
-    model = attach(tiny(family, "language"))
+def test_prompt_and_continuation_in_one_pass_equal_masking(architecture, batch):
+    model = attach(tiny(architecture, "language"))
     options = {"window": WINDOW, "prompt": prompts(batch)}
     run = lambda: model(**batch).logits[:, PROMPT - 1 :]  # noqa: E731
     ours, alive = survivors_of(model, batch["attention_mask"], CUT, run, **options)
@@ -74,8 +76,8 @@ def test_prompt_and_continuation_in_one_pass_equal_masking(family, batch):
 
 
 @torch.no_grad()
-def test_a_head_that_reads_the_last_columns_takes_what_stands_before_them_for_the_prompt(family, batch):
-    model = attach(tiny(family, "language"))
+def test_a_head_that_reads_the_last_columns_takes_what_stands_before_them_for_the_prompt(architecture, batch):
+    model = attach(tiny(architecture, "language"))
     kept = ALL - PROMPT + 1
     with at_profile(model, CUT, window=WINDOW):
         found = model(**batch, logits_to_keep=kept).logits
@@ -84,9 +86,9 @@ def test_a_head_that_reads_the_last_columns_takes_what_stands_before_them_for_th
 
 
 @torch.no_grad()
-def test_the_protected_stay_and_no_continuation_is_eliminated(family, batch):
-    model = attach(tiny(family, "language"))
-    options = {"window": Window(queries=4, sinks=2, recent=0.5), "prompt": prompts(batch)}
+def test_the_protected_stay_and_no_continuation_is_eliminated(architecture, batch):
+    model = attach(tiny(architecture, "language"))
+    options = {"window": ObservationWindow(window_size=4, sink_tokens=2, recent_ratio=0.5), "prompt": prompts(batch)}
     profile = Profile((0.9, 0.7, 0.5, 0.5))
     _, alive = survivors_of(model, batch["attention_mask"], profile, lambda: model(**batch, use_cache=False), **options)
     for layer, (ratio, stayed) in enumerate(zip(profile.keep, alive[1:-1], strict=False)):
@@ -100,9 +102,9 @@ def test_the_protected_stay_and_no_continuation_is_eliminated(family, batch):
             assert int(stayed[row, :PROMPT].sum()) == places
 
 
-def test_a_position_that_more_queries_see_is_divided_by_as_many(family):
+def test_a_position_that_more_queries_see_is_divided_by_as_many(architecture):
     """With attention alone as the score and equal attention for all, every position has the same share."""
-    model = tiny(family, "language")
+    model = tiny(architecture, "language")
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if any(part in name for part in ("c_attn", "q_proj", "q_norm")):
@@ -121,8 +123,8 @@ def test_a_position_that_more_queries_see_is_divided_by_as_many(family):
     assert all(torch.allclose(scores, shares(received[None]), atol=1e-5) for scores in seen)
 
 
-def test_gradient_checkpointing_caches_nothing_twice(family):
-    model = tiny(family, "language")
+def test_gradient_checkpointing_caches_nothing_twice(architecture):
+    model = tiny(architecture, "language")
     use_checkpointing(model)
     attach(model).train()
     cache = DynamicCache()
@@ -131,16 +133,16 @@ def test_gradient_checkpointing_caches_nothing_twice(family):
     assert cache.get_seq_length() == 0
 
 
-def test_the_hidden_state_gets_shorter_and_comes_back_at_full_length(family):
-    model = attach(tiny(family))
+def test_the_hidden_state_gets_shorter_and_comes_back_at_full_length(architecture):
+    model = attach(tiny(architecture))
     with at_profile(model, CUT), torch.no_grad():
         states = model(**batch_of([20, 20]), output_hidden_states=True).hidden_states
     assert [state.shape[1] for state in states] == [20, 18, 12, 8, 20]
 
 
 @pytest.mark.parametrize("mask", [True, False], ids=["mask", "no mask"])
-def test_a_classifier_of_a_text_that_ends_in_the_padding_token_reads_before_it(family, mask):
-    case = Case(family, "classifier")
+def test_a_classifier_of_a_text_that_ends_in_the_padding_token_reads_before_it(architecture, mask):
+    case = Case(architecture, "classifier")
     model, batch = case.make(), case.batch(LENGTHS)
     batch["input_ids"][0, 14:17] = 0
     batch["attention_mask"] = batch["attention_mask"] if mask else None
@@ -148,8 +150,8 @@ def test_a_classifier_of_a_text_that_ends_in_the_padding_token_reads_before_it(f
     assert near([attach(model)(**batch).logits], [plain])
 
 
-def test_a_classifier_that_would_read_what_its_mask_hides_is_refused(family):
-    model, batch = attach(tiny(family)), batch_of([12, 8])
+def test_a_classifier_that_would_read_what_its_mask_hides_is_refused(architecture):
+    model, batch = attach(tiny(architecture)), batch_of([12, 8])
     embeds = model.get_input_embeddings()(batch["input_ids"])
     with pytest.raises(ValueError, match=r"hides the last column, where .*ForSequenceClassification reads"):
         model(inputs_embeds=embeds, attention_mask=batch["attention_mask"])
@@ -158,8 +160,8 @@ def test_a_classifier_that_would_read_what_its_mask_hides_is_refused(family):
         model(**batch)
 
 
-def test_generation_from_a_column_of_padding_is_refused(family):
-    model = attach(tiny(family, "language"))
+def test_generation_from_a_column_of_padding_is_refused(architecture):
+    model = attach(tiny(architecture, "language"))
     with pytest.raises(ValueError, match=r"hides the last column of some texts.*pad on the left"):
         model(**batch_of([12, 8]), logits_to_keep=1)
 

@@ -5,23 +5,23 @@ from itertools import pairwise
 import pytest
 import torch
 from conftest import batch_of
-from tiny import CUT, ENCODERS, LENGTHS, near, tiny
+from helpers.tiny_models import CUT, ENCODERS, LENGTHS, near, tiny
 from torch import nn
 
+from latadj.elimination.architectures import architecture_of, layers_of
 from latadj.elimination.attach import at_profile, attach, attached
 from latadj.elimination.cost import ALL, POOLED
-from latadj.elimination.families import family_of, layers_of
-from latadj.elimination.profile import Profile
+from latadj.elimination.profiles import Profile
 
 
 @pytest.fixture(params=ENCODERS)
-def family(request):
+def architecture(request):
     return request.param
 
 
 @pytest.mark.parametrize("head", ["classifier", "choice"])
-def test_a_head_that_is_called_pooled_reads_the_first_position_only(family, head):
-    model = tiny(family, head)
+def test_a_head_that_is_called_pooled_reads_the_first_position_only(architecture, head):
+    model = tiny(architecture, head)
     assert attached(attach(model)).reads == POOLED
     states = []
 
@@ -40,31 +40,31 @@ def test_a_head_that_is_called_pooled_reads_the_first_position_only(family, head
 
 
 def test_an_electra_that_sums_up_otherwise_than_by_the_first_position_is_not_trimmed():
-    assert family_of(tiny("electra")).reads(tiny("electra", "choice", summary_type="mean")) == ALL
+    assert architecture_of(tiny("electra")).reads(tiny("electra", "choice", summary_type="mean")) == ALL
 
 
-def test_heads_of_many_positions_read_all(family):
+def test_heads_of_many_positions_read_all(architecture):
     for head in ("language", "tagger"):
-        assert attached(attach(tiny(family, head))).reads == ALL
+        assert attached(attach(tiny(architecture, head))).reads == ALL
 
 
-def test_the_hidden_state_gets_shorter_layer_by_layer(family):
-    model = attach(tiny(family))
+def test_the_hidden_state_gets_shorter_layer_by_layer(architecture):
+    model = attach(tiny(architecture))
     with at_profile(model, CUT), torch.no_grad():
         states = model(**batch_of([20, 20]), output_hidden_states=True).hidden_states
     assert [state.shape[1] for state in states] == [20, 18, 12, 8, 1]
 
 
-def test_a_ragged_batch_computes_real_word_vectors_only(family):
-    model = attach(tiny(family))
+def test_a_ragged_batch_computes_real_word_vectors_only(architecture):
+    model = attach(tiny(architecture))
     with at_profile(model, Profile((0.5, 0.5, 0.25, 0.25))), torch.no_grad():
         states = model(**batch_of([20, 7, 3]), output_hidden_states=True).hidden_states
     survivors = [10 + 4 + 2, 10 + 4 + 2, 5 + 2 + 1]
     assert [tuple(state.shape) for state in states] == [(3, 20, 32), *((count, 32) for count in survivors), (3, 1, 32)]
 
 
-def test_an_eliminated_word_vector_keeps_the_state_in_which_it_was_eliminated(family):
-    model = attach(tiny(family, "tagger"))
+def test_an_eliminated_word_vector_keeps_the_state_in_which_it_was_eliminated(architecture):
+    model = attach(tiny(architecture, "tagger"))
     with at_profile(model, CUT), torch.no_grad():
         states = model(**batch_of([16]), output_hidden_states=True).hidden_states
     changed = [(after != before).any(dim=-1).sum().item() for before, after in pairwise(states)]
@@ -72,8 +72,8 @@ def test_an_eliminated_word_vector_keeps_the_state_in_which_it_was_eliminated(fa
     assert changed == [16, 15, 10, 7]
 
 
-def test_chunks_of_the_feed_forward_block_change_nothing(family):
-    plain, chunked = (attach(tiny(family, chunk_size_feed_forward=size)) for size in (0, 3))
+def test_chunks_of_the_feed_forward_block_change_nothing(architecture):
+    plain, chunked = (attach(tiny(architecture, chunk_size_feed_forward=size)) for size in (0, 3))
     batch = batch_of(LENGTHS)
     for model in (plain, chunked):
         model.eval()
@@ -81,9 +81,9 @@ def test_chunks_of_the_feed_forward_block_change_nothing(family):
         assert near([chunked(**batch).logits], [plain(**batch).logits])
 
 
-def test_hidden_dropouts_are_all_but_those_of_probabilities_and_heads(family):
-    model = tiny(family)
-    found = {id(dropout) for dropout in family_of(model).hidden_dropouts(model)}
-    probabilities = {id(family_of(model).attention_block(layer).dropout) for layer in layers_of(model)}
+def test_hidden_dropouts_are_all_but_those_of_probabilities_and_heads(architecture):
+    model = tiny(architecture)
+    found = {id(dropout) for dropout in architecture_of(model).hidden_dropouts(model)}
+    probabilities = {id(architecture_of(model).attention_block(layer).dropout) for layer in layers_of(model)}
     everyone = {id(part) for part in model.base_model.modules() if isinstance(part, nn.Dropout)}
     assert found == everyone - probabilities

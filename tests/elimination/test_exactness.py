@@ -5,13 +5,13 @@ import threading
 import pytest
 import torch
 from conftest import use_checkpointing
-from masking import masked, survivors_of
-from tiny import CUT, DECODERS, FULL, LENGTHS, dial_for, near
+from helpers.masked_reference import masked, survivors_of
+from helpers.tiny_models import CUT, DECODERS, FULL, LENGTHS, dial_for, near
 
+from latadj.elimination.architectures import layers_of
 from latadj.elimination.attach import at_profile, at_speedup, attach, attached, detach, is_attached
 from latadj.elimination.cost import SURVIVORS
-from latadj.elimination.families import layers_of
-from latadj.elimination.profile import Profile
+from latadj.elimination.profiles import Profile
 
 
 @torch.no_grad()
@@ -79,7 +79,7 @@ def test_eliminating_before_the_feed_forward_block_equals_masking_after_it(case,
 @pytest.mark.parametrize("profile", [FULL, CUT], ids=["full", "cut"])
 def test_a_row_alone_equals_the_row_in_a_ragged_batch_wherever_its_padding_is(case, profile):
     model = attach(case.make())
-    sides = ("right", "left") if case.head == "classifier" and case.family != "t5" else case.sides
+    sides = ("right", "left") if case.head == "classifier" and case.architecture != "t5" else case.sides
     with at_profile(model, profile):
         tight = outputs(case, model, case.batch(LENGTHS, side=sides[0]))
         for row in range(len(LENGTHS)):
@@ -100,7 +100,7 @@ def test_training_passes_gradients_through_survivors(classifier):
 def test_gradient_checkpointing_gives_the_same_gradients(case, reentrant):
     batch = case.batch(LENGTHS)
     options = {}
-    if case.family in DECODERS and case.head == "language":
+    if case.architecture in DECODERS and case.head == "language":
         del batch["logits_to_keep"]
         options = {"prompt": [length - 3 for length in LENGTHS]}
     gradients = []

@@ -1,20 +1,20 @@
-"""`generate` with every family that generates, plain and with elimination."""
+"""`generate` with every architecture that generates, plain and with elimination."""
 
 import threading
 import warnings
 
 import pytest
 import torch
-from tiny import CUT, DECODERS, FULL, Case, dial_for
+from helpers.tiny_models import CUT, DECODERS, FULL, Case, dial_for
 
 from latadj.elimination.attach import at_profile, at_speedup, attach
-from latadj.elimination.window import Window
+from latadj.elimination.observation_window import ObservationWindow
 
 WAYS = {"greedy": {"do_sample": False}, "sampling": {"do_sample": True}, "beams": {"do_sample": False, "num_beams": 3}}
 TEXTS = {"unpadded": [14, 14], "padded": [14, 9, 5]}
 
 
-@pytest.fixture(params=[Case(family, "language") for family in (*DECODERS, "t5")], ids=str)
+@pytest.fixture(params=[Case(architecture, "language") for architecture in (*DECODERS, "t5")], ids=str)
 def case(request):
     return request.param
 
@@ -59,10 +59,14 @@ def test_each_prompt_of_a_padded_batch_generates_what_it_generates_alone(case, w
 def test_what_is_generated_is_the_best_next_token_at_every_step(case, texts):
     """Greedy search against passes over the prompt and all that was generated."""
     model, batch = attach(case.make()), batch_of(case, texts)
-    window = Window() if case.family == "t5" else Window(queries=3, sinks=1, recent=0.3)
+    window = (
+        ObservationWindow()
+        if case.architecture == "t5"
+        else ObservationWindow(window_size=3, sink_tokens=1, recent_ratio=0.3)
+    )
     with at_profile(model, CUT, window=window):
         found = new_tokens(model, batch, **WAYS["greedy"])
-    if case.family == "t5":
+    if case.architecture == "t5":
         with at_profile(model, CUT):
             logits = model(**batch, decoder_input_ids=found[:, :-1]).logits
         assert torch.equal(logits.argmax(dim=-1), found[:, 1:])

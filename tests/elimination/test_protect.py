@@ -1,4 +1,4 @@
-"""Word-vectors that a task protects: they survive every layer, whatever the score says."""
+"""Tokens that a task protects: they survive every layer, whatever the score says."""
 
 import threading
 
@@ -6,23 +6,25 @@ import numpy as np
 import pytest
 import torch
 from conftest import use_checkpointing
-from masking import masked, survivors_of
-from tiny import CUT, DECODERS, FAMILIES, LENGTHS, Case, dial_for, near
+from helpers.masked_reference import masked, survivors_of
+from helpers.tiny_models import ARCHITECTURES, CUT, DECODERS, LENGTHS, Case, dial_for, near
 
 from latadj.elimination.attach import at_profile, at_speedup, attach, attached, detach, protecting
 from latadj.elimination.cost import ALL, POOLED, flops_speedup, schedule
-from latadj.elimination.profile import Dial, Profile
+from latadj.elimination.profiles import Dial, Profile
 
 HARSH = Profile((0.3, 0.2, 0.1, 0.05))
 
 
-@pytest.fixture(params=[Case(family, "tagger") for family in FAMILIES if family != "t5"], ids=str)
+@pytest.fixture(
+    params=[Case(architecture, "tagger") for architecture in ARCHITECTURES if architecture != "t5"], ids=str
+)
 def tagger(request):
     return request.param
 
 
 def marks(batch, first=1, last=4):
-    """The real word-vectors number ``first`` to ``last`` of each text, wherever its padding is."""
+    """The real tokens number ``first`` to ``last`` of each text, wherever its padding is."""
     mask = batch["attention_mask"]
     number = mask.cumsum(dim=1) - 1
     return mask.bool() & (number >= first) & (number < last)
@@ -41,7 +43,7 @@ def test_protected_word_vectors_survive_every_layer_and_counts_hold_them(tagger,
     with protecting(model, protect):
         _, alive = survivors_of(model, batch["attention_mask"], HARSH, lambda: outputs(tagger, model, batch))
     pooled = 1  # no protected one, in any row of these lengths, but of the shortest of a decoder
-    least = np.array([5 + pooled, 5 + pooled, 5 + pooled, 2 + (tagger.family not in DECODERS)])
+    least = np.array([5 + pooled, 5 + pooled, 5 + pooled, 2 + (tagger.architecture not in DECODERS)])
     expected = schedule(HARSH.keep, np.array(LENGTHS), ALL, least)
     for layer, survivors in enumerate(alive):
         assert survivors[protect].all()

@@ -4,20 +4,20 @@ import warnings
 
 import pytest
 import torch
-from tiny import CUT, DECODERS, FULL, LENGTHS, Case, batch_of, near, tiny
+from helpers.tiny_models import CUT, DECODERS, FULL, LENGTHS, Case, batch_of, near, tiny
 from torch._dynamo.exc import Unsupported
 from transformers import DynamicCache, StaticCache
 from transformers.cache_utils import QuantizedCache
 
 from latadj.elimination.attach import at_profile, attach, detach
 from latadj.elimination.cache import Decoding
-from latadj.elimination.profile import Profile
+from latadj.elimination.profiles import Profile
 
 BATCH = {name: tensor for name, tensor in batch_of([14, 9], side="left").items() if name != "position_ids"}
 
 
 @pytest.fixture(params=DECODERS)
-def family(request):
+def architecture(request):
     return request.param
 
 
@@ -35,14 +35,14 @@ def other_caches(config):
     }
 
 
-def test_a_static_cache_works_as_long_as_nothing_is_eliminated(family):
-    model = tiny(family, "language")
+def test_a_static_cache_works_as_long_as_nothing_is_eliminated(architecture):
+    model = tiny(architecture, "language")
     plain = generate(model, cache_implementation="static")
     assert torch.equal(generate(attach(model), cache_implementation="static"), plain)
 
 
-def test_caches_that_cannot_be_shortened_are_refused(family):
-    model = attach(tiny(family, "language"))
+def test_caches_that_cannot_be_shortened_are_refused(architecture):
+    model = attach(tiny(architecture, "language"))
     for name, cache in other_caches(model.config).items():
         message = f"^{name}.* cannot be shortened by elimination: take transformers' DynamicCache .*, or speedup=1$"
         with pytest.raises(ValueError, match=message), at_profile(model, CUT):
@@ -55,8 +55,8 @@ def test_the_static_cache_of_an_encoder_decoder_holds_survivors_through_its_cros
         assert torch.equal(generate(model, cache_implementation="static"), generate(model))
 
 
-def test_a_prompt_in_chunks_counts_its_first_chunk_as_the_prompt(family):
-    model, batch = attach(tiny(family, "language")), batch_of([14, 14])
+def test_a_prompt_in_chunks_counts_its_first_chunk_as_the_prompt(architecture):
+    model, batch = attach(tiny(architecture, "language")), batch_of([14, 14])
     del batch["position_ids"]
     with at_profile(model, CUT):
         found = generate(model, batch, prefill_chunk_size=6)
@@ -71,8 +71,8 @@ def short_cache(model, batch):
         return model(**batch, use_cache=True).past_key_values
 
 
-def test_a_short_cache_forgets_what_is_no_prompt(family):
-    model, batch = attach(tiny(family, "language")), batch_of([12])
+def test_a_short_cache_forgets_what_is_no_prompt(architecture):
+    model, batch = attach(tiny(architecture, "language")), batch_of([12])
     first = {name: tensor[:, :9] for name, tensor in batch.items()}
     with torch.no_grad():
         expected = short_cache(model, first)
@@ -99,9 +99,9 @@ def test_after_it_forgot_a_short_cache_knows_which_columns_are_new():
 
 
 @torch.no_grad()
-def test_texts_of_a_short_cache_can_be_reordered_and_picked(family):
+def test_texts_of_a_short_cache_can_be_reordered_and_picked(architecture):
     """As a search does that lets one text take the place of another."""
-    model = attach(tiny(family, "language"))
+    model = attach(tiny(architecture, "language"))
     batch = batch_of([12, 7], side="left")
     prompt = {name: tensor[:, :11] for name, tensor in batch.items()}
     step = {name: tensor if name == "attention_mask" else tensor[:, 11:] for name, tensor in batch.items()}
@@ -118,8 +118,8 @@ def test_texts_of_a_short_cache_can_be_reordered_and_picked(family):
     assert near([model(**both, past_key_values=caches[2]).logits], [expected[second].repeat(2, 1, 1)])
 
 
-def test_a_short_cache_cannot_forget_some_of_its_prompt_nor_start_again(family):
-    model = attach(tiny(family, "language"))
+def test_a_short_cache_cannot_forget_some_of_its_prompt_nor_start_again(architecture):
+    model = attach(tiny(architecture, "language"))
     cache = short_cache(model, batch_of([9]))
     with pytest.raises(ValueError, match="cannot forget 4 tokens: 0 were decoded"):
         cache.crop(-4)
@@ -127,9 +127,9 @@ def test_a_short_cache_cannot_forget_some_of_its_prompt_nor_start_again(family):
         cache.reset()
 
 
-def test_eager_attention_decodes_what_sdpa_decodes(family):
-    model = attach(tiny(family, "language"))
-    eager = attach(tiny(family, "language"))
+def test_eager_attention_decodes_what_sdpa_decodes(architecture):
+    model = attach(tiny(architecture, "language"))
+    eager = attach(tiny(architecture, "language"))
     eager.set_attn_implementation("eager")
     for profile in (FULL, CUT):
         with at_profile(model, profile), at_profile(eager, profile):
@@ -147,15 +147,15 @@ def test_an_attention_that_takes_no_mask_is_refused_where_one_is_needed():
 
 
 @pytest.mark.parametrize(
-    ("family", "options"),
+    ("architecture", "options"),
     [
         ("mistral", {"sliding_window": 8}),
         ("qwen2", {"sliding_window": 8, "use_sliding_window": True, "max_window_layers": 2}),
         ("qwen3", {"sliding_window": 8, "use_sliding_window": True, "max_window_layers": 2}),
     ],
 )
-def test_sliding_windows_are_refused(family, options):
-    model = tiny(family, "language", **options)
+def test_sliding_windows_are_refused(architecture, options):
+    model = tiny(architecture, "language", **options)
     with pytest.raises(ValueError, match=r"sliding-window attention \(sliding_window=8\).*sliding_window=None if"):
         attach(model)
 

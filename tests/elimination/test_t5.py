@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tiny import CUT, LENGTHS, Case, near
+from helpers.tiny_models import CUT, LENGTHS, Case, near
 from transformers import AutoModelForQuestionAnswering, T5EncoderModel, T5Model
 
 from latadj.elimination.attach import at_profile, attach, attached, detach

@@ -2,13 +2,13 @@ import json
 from dataclasses import asdict
 
 import pytest
-from faked import Fake
+from helpers.fake_pruning_model import Fake
 
 from latadj.pruning.gradual import Steps, choose, shrink
-from latadj.pruning.parts import Part
+from latadj.pruning.units import PruningUnit
 
 
-class Purse:
+class Budget:
     """Parameters of a fake; the first ``late`` times that a budget seems to be met, the clock disagrees."""
 
     def __init__(self, fake, late=0):
@@ -40,14 +40,14 @@ def fake():
 
 def shrunk(model, budgets, steps=None, **options):
     steps = steps or Steps()
-    purse = options.pop("purse", None) or Purse(model)
+    purse = options.pop("purse", None) or Budget(model)
     shrink(model, model.judge(), purse, budgets, steps, share=0.1, **options)
     return steps
 
 
 def chosen(model, amount, harm=None, gone=()):
     harm = harm or {part: sum(HARM.get(other.name, 0.0) for other in model.inside(part)) for part in model.parts}
-    found = choose(model.parts, set(gone), harm, Purse(model).savings, amount)
+    found = choose(model.parts, set(gone), harm, Budget(model).savings, amount)
     return [part.name for part in found]
 
 
@@ -60,14 +60,14 @@ def test_the_least_harm_for_what_it_saves_is_chosen():
 
 def test_a_block_that_is_not_missed_goes_whole_though_its_parts_are():
     model = fake()
-    harm = {part: 0.0 if part == Part("attention", 1) else 1.0 for part in model.parts}
+    harm = {part: 0.0 if part == PruningUnit("attention", 1) else 1.0 for part in model.parts}
     assert chosen(model, 100, harm) == ["layer 2 attention"]
 
 
 def test_what_need_not_go_after_all_stays():
     model = fake()
     harm = {part: 9.0 for part in model.parts if part.kind == "neurons"}
-    harm |= {Part("head", 0, 0): 0.001, Part("head", 0, 1): -1.0, Part("attention", 1): 0.1}
+    harm |= {PruningUnit("head", 0, 0): 0.001, PruningUnit("head", 0, 1): -1.0, PruningUnit("attention", 1): 0.1}
     # 410 parameters of the block are enough, and the head that seemed to help by its absence may be chance.
     assert chosen(model, 400, harm) == ["layer 2 attention"]
     assert chosen(model, 450, harm) == ["layer 1 head 2", "layer 2 attention"]
@@ -84,7 +84,7 @@ def test_a_block_that_saves_far_more_than_is_wanted_stays_where_less_would_do():
 
 def test_what_helps_by_its_absence_goes_first():
     model = fake()
-    harm = dict.fromkeys(model.parts, 0.0) | {Part("head", 0, 2): -1.0, Part("neurons", 1, 0, (0,)): -0.5}
+    harm = dict.fromkeys(model.parts, 0.0) | {PruningUnit("head", 0, 2): -1.0, PruningUnit("neurons", 1, 0, (0,)): -0.5}
     assert chosen(model, 250, harm) == ["layer 1 head 3", "layer 2 neurons 1"]
 
 
@@ -155,18 +155,18 @@ def test_records_say_in_which_step_a_part_went():
 def test_a_clock_that_disagrees_makes_it_go_further():
     foreseen, slower = fake(), fake()
     shrunk(foreseen, [0.6])
-    shrunk(slower, [0.6], purse=Purse(slower, late=2))
+    shrunk(slower, [0.6], purse=Budget(slower, late=2))
     assert slower.left < foreseen.left
 
 
 def test_a_budget_beyond_all_that_can_go_is_refused():
     with pytest.raises(ValueError, match=r"prune.budget=0.4: nothing is left that could go; give a milder one"):
-        shrunk(model := fake(), [0.4], purse=Purse(model, late=10**6))
+        shrunk(model := fake(), [0.4], purse=Budget(model, late=10**6))
 
 
 def test_it_ends_where_nothing_that_is_left_saves_anything():
     model = fake()
-    purse = Purse(model)
+    purse = Budget(model)
     purse.savings = dict.fromkeys(purse.savings, 0.0)
     with pytest.raises(ValueError, match="nothing is left that could go"):
         shrunk(model, [0.5], purse=purse)
@@ -192,7 +192,7 @@ def test_what_was_killed_goes_on_to_the_same_end(after, moment):
     again = Steps.from_json(json.loads(written[-1]))
     assert (again.under_way is not None) == (moment == "decided")
     model = fake()
-    judge, purse = model.judge(), Purse(model)
+    judge, purse = model.judge(), Budget(model)
     model.remove([part for part in model.parts if part.name in again.removed])
     shrink(model, judge, purse, [0.7, 0.3], again, share=0.1)
     assert again == whole

@@ -3,13 +3,13 @@ import json
 from dataclasses import asdict
 
 import pytest
-from faked import Fake
+from helpers.fake_pruning_model import Fake
 
-from latadj.pruning.search import Candidate, Trail, search, stages
+from latadj.pruning.search import Candidate, SearchState, search, stages
 
 
 def found(fake, trail=None, **options):
-    trail = trail or Trail()
+    trail = trail or SearchState()
     search(fake, fake.judge(), trail, **options)
     return trail
 
@@ -50,7 +50,7 @@ def test_the_last_of_a_block_is_not_tried_again():
 
 def test_small_losses_do_not_add_up_to_more_than_the_tolerance():
     fake = Fake(4, {f"layer {layer} head {head}": 1 for layer in range(1, 5) for head in (1, 2)}, wrong=20)
-    trail = Trail()
+    trail = SearchState()
     search(fake, fake.judge(tolerance=0.01), trail)
     assert fake.total() == 2  # of 200 texts: one point
     assert min(record.difference for record in trail.candidates if not record.kept) == pytest.approx(-0.01)
@@ -71,7 +71,7 @@ class KilledError(Exception):
 def test_a_search_that_was_killed_goes_on_to_the_same_end(after):
     harm = {"layer 1 head 1": 5, "layer 2 neurons 1": 1, "layer 3 head 2": 2, "layer 3 neurons 1": -1}
     whole = found(Fake(3, harm))
-    trail, written = Trail(), []
+    trail, written = SearchState(), []
 
     def remember():
         written.append(json.dumps(asdict(trail)))
@@ -81,7 +81,7 @@ def test_a_search_that_was_killed_goes_on_to_the_same_end(after):
     with pytest.raises(KilledError):
         found(Fake(3, harm), trail, remember=remember)
     read = json.loads(written[-1])
-    again = Trail([Candidate.from_json(record) for record in read["candidates"]], read["orders"])
+    again = SearchState([Candidate.from_json(record) for record in read["candidates"]], read["orders"])
     fake = Fake(3, harm)
     done = len(again.candidates)
     assert found(fake, again) == whole

@@ -4,17 +4,17 @@ import copy
 
 import pytest
 import torch
-from routes import needs
-from tiny import CUT, FULL, LENGTHS, Case, dial_for, near
-from zeroed import FIRST, SOME, zeroed
+from helpers.kernel_support import needs
+from helpers.tiny_models import CUT, FULL, LENGTHS, Case, dial_for, near
+from helpers.zeroed_reference import FIRST, SOME, zeroed
 
+from latadj.elimination.architectures import layers_of
 from latadj.elimination.attach import at_profile, attach, detach
-from latadj.elimination.families import layers_of
-from latadj.elimination.lower import lower
-from latadj.elimination.maps import Route
-from latadj.elimination.profile import Profile
-from latadj.elimination.structure import held
-from latadj.pruning import Part, made_whole, parameters, parts_of, remove, structure_of, without
+from latadj.elimination.layer_structure import held
+from latadj.elimination.profiles import Profile
+from latadj.kernels.linear import KernelSpec
+from latadj.kernels.lowering import lower
+from latadj.pruning import PruningUnit, parameters, remove, structure_of, units_of, without, zero_fill_pruned
 
 
 def pair(case, parts):
@@ -31,7 +31,7 @@ def test_a_pruned_model_computes_what_the_masked_one_computes(case, parts, profi
     model, masked = pair(case, parts)
     batch = case.batch(LENGTHS)
     # Without attention a layer has nobody to choose by, so the masked model must not choose there either.
-    profile = Profile(held(profile.keep, [Part("attention", layer) not in parts for layer in range(4)]))
+    profile = Profile(held(profile.keep, [PruningUnit("attention", layer) not in parts for layer in range(4)]))
     # Heads that are gone have no say in who survives; so that both keep the same, no head has.
     score = "position"
     with torch.no_grad(), at_profile(model, profile, score=score), at_profile(masked, profile, score=score):
@@ -98,7 +98,7 @@ def test_gradients_reach_what_is_left(case):
             kept.get_parameter(name).fill_(weight.grad is not None)
             # In the place of weights, so that they come to stand where whole layers have them.
             weight.copy_(torch.zeros_like(weight) if weight.grad is None else weight.grad)
-    kept, found = made_whole(kept), made_whole(found)
+    kept, found = zero_fill_pruned(kept), zero_fill_pruned(found)
     for name, weight in masked.named_parameters():
         if weight.grad is not None:
             theirs = weight.grad * kept.get_parameter(name)
@@ -121,7 +121,11 @@ def test_a_copy_is_pruned_on_its_own(case):
 @pytest.mark.parametrize("profile", [FULL, CUT], ids=["full", "cut"])
 @pytest.mark.parametrize(
     ("route", "at_least"),
-    [(Route("fp32", "plain"), 0.99999), (Route("fp32", "onednn"), 0.99999), (Route("bf16", "onednn"), 0.7)],
+    [
+        (KernelSpec("fp32", "plain"), 0.99999),
+        (KernelSpec("fp32", "onednn"), 0.99999),
+        (KernelSpec("bf16", "onednn"), 0.7),
+    ],
     ids=["plain", "onednn", "bf16"],
 )
 def test_a_pruned_model_can_be_lowered(case, route, at_least, profile):
@@ -141,7 +145,7 @@ def test_a_pruned_model_can_be_lowered_to_int8(classifier, kernel):
     model = attach(classifier.make())
     remove(model, SOME)
     batch = classifier.batch(LENGTHS)
-    lowered = lower(copy.deepcopy(model), Route("int8", kernel))
+    lowered = lower(copy.deepcopy(model), KernelSpec("int8", kernel))
     with torch.no_grad():
         pair = [torch.cat(classifier.outputs(one, batch)).float() for one in (lowered, model)]
     assert torch.corrcoef(torch.stack(pair))[0, 1] > 0.9
@@ -149,44 +153,44 @@ def test_a_pruned_model_can_be_lowered_to_int8(classifier, kernel):
 
 def test_a_lowered_model_is_not_pruned(classifier):
     with pytest.raises(ValueError, match="lowered for serving"):
-        remove(lower(classifier.make(), Route("fp32", "plain")), SOME)
+        remove(lower(classifier.make(), KernelSpec("fp32", "plain")), SOME)
 
 
 def test_parts_go_from_coarse_to_fine(classifier):
     model = classifier.make()
-    grouped = classifier.family in ("llama", "mistral", "qwen2", "qwen3")
+    grouped = classifier.architecture in ("llama", "mistral", "qwen2", "qwen3")
     heads = 2 if grouped else 4
-    kinds = [part.kind for part in parts_of(model, groups=8)]
+    kinds = [part.kind for part in units_of(model, groups=8)]
     assert kinds == ["attention", "feed_forward"] * 4 + ["head"] * heads * 4 + ["neurons"] * 32
     remove(model, SOME)
-    assert len(parts_of(model)) == 1 + 1 + 1 + 1 + (heads - 1) + heads + 16
-    assert parts_of(model)[0].name == "layer 1 attention"
+    assert len(units_of(model)) == 1 + 1 + 1 + 1 + (heads - 1) + heads + 16
+    assert units_of(model)[0].name == "layer 1 attention"
 
 
 def test_neurons_that_matter_alike_make_a_group(classifier):
     ranks = [torch.arange(64).flip(0).float()] * 4
-    first = next(part for part in parts_of(classifier.make(), 16, ranks) if part.kind == "neurons")
+    first = next(part for part in units_of(classifier.make(), 16, ranks) if part.kind == "neurons")
     assert first.neurons == (60, 61, 62, 63)
     with pytest.raises(ValueError, match="from 1 to the 64 neurons"):
-        parts_of(classifier.make(), 65)
+        units_of(classifier.make(), 65)
 
 
 def test_a_dial_eliminates_where_there_is_attention(classifier):
     model = classifier.make()
-    remove(model, [Part("attention", 0), Part("attention", 2)])
-    keep = dial_for(model, family="geometric").profile(1.8).keep
+    remove(model, [PruningUnit("attention", 0), PruningUnit("attention", 2)])
+    keep = dial_for(model, profile_type="geometric").profile(1.8).keep
     assert keep[0] == 1.0
     assert keep[1] == keep[2] < 1.0
-    assert keep[3] < keep[2] or classifier.family != "t5"
+    assert keep[3] < keep[2] or classifier.architecture != "t5"
 
 
 @pytest.mark.parametrize("profile", [FULL, CUT], ids=["full", "cut"])
 @pytest.mark.parametrize("parts", [SOME, FIRST], ids=["some", "first"])
-@pytest.mark.parametrize("family", ["gpt2", "llama", "qwen3", "t5"])
-def test_a_pruned_model_generates_what_the_masked_one_generates(family, parts, profile):
-    case = Case(family, "language")
+@pytest.mark.parametrize("architecture", ["gpt2", "llama", "qwen3", "t5"])
+def test_a_pruned_model_generates_what_the_masked_one_generates(architecture, parts, profile):
+    case = Case(architecture, "language")
     model, masked = pair(case, parts)
-    profile = Profile(held(profile.keep, [Part("attention", layer) not in parts for layer in range(4)]))
+    profile = Profile(held(profile.keep, [PruningUnit("attention", layer) not in parts for layer in range(4)]))
     batch = case.batch([14, 9])
     batch.pop("logits_to_keep", None), batch.pop("decoder_input_ids", None), batch.pop("position_ids", None)
     options = {"max_new_tokens": 6, "min_new_tokens": 6, "do_sample": False, "pad_token_id": 0}

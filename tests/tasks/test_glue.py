@@ -2,12 +2,13 @@
 
 import pytest
 
+from latadj.commands.glue.stages import stage_overrides
 from latadj.config import HubConfig, TaskConfig
-from latadj.glue_stages import opened, stage_overrides
-from latadj.launch import compose, typed
-from latadj.tasks import glue_tests
+from latadj.config.compose import compose, typed
+from latadj.config.glue_options import opened
+from latadj.tasks.data import glue_tests
+from latadj.tasks.data.glue_tests import read_test
 from latadj.tasks.glue import FILES, GLUE, average, submission_text
-from latadj.tasks.glue_tests import read_test
 
 OFFICIAL = {
     # file, header, a row
@@ -122,17 +123,17 @@ def test_options_go_on_to_the_commands_as_they_are(tmp_path):
     given = [
         "tasks=[sst2]",
         "plain.epochs=2",
-        "calibration.queries=null",
-        "adjust.families=[acc]",
+        "calibration.window_size=null",
+        "adjust.profiles=[acc]",
         "task.max_length=64",
     ]
     given += ["workload.batch=4", "speedup=1..2:0.5", "model.learning_rate=3e-4", "adjustable=false", "model=bert"]
     config = typed("glue", compose("glue", [*given, f'data_dir="{folder}"', 'folder="out=1"']))
     found = {command: typed(command, compose(command, stage_overrides(config, "sst2", command))) for command in STAGES}
     finetune, calibrate, sweep = found.values()
-    assert (finetune.plain.epochs, finetune.adjust.families, finetune.adjustable) == (2, ["acc"], False)
+    assert (finetune.plain.epochs, finetune.adjust.profiles, finetune.adjustable) == (2, ["acc"], False)
     assert (finetune.plain.learning_rate, finetune.model.name) == (3e-4, "bert")
-    assert (finetune.calibration.queries, calibrate.calibration.queries) == (None, None)
+    assert (finetune.calibration.window_size, calibrate.calibration.window_size) == (None, None)
     assert (calibrate.workload.batch, sweep.workload.batch, sweep.speedup) == (4, 4, "1..2:0.5")
     for one in found.values():
         assert (one.task.name, one.task.max_length, one.task.data_dir) == ("sst2", 64, f"{folder}/SST-2")

@@ -3,8 +3,8 @@
 import pytest
 import torch
 from conftest import tiny_bert
-from cutting import KilledError
-from fitting import trained
+from helpers.pruning_runs import KilledError
+from helpers.short_training import trained
 
 from latadj.training.fit import LatadjTrainer, last_gain
 
@@ -12,14 +12,14 @@ from latadj.training.fit import LatadjTrainer, last_gain
 SCORES = [0.1, 0.3, 0.2, 0.2, 0.9, 0.9, 0.9, 0.9]
 
 
-@pytest.mark.parametrize("average", [0.0, 0.9], ids=["weights", "mean"])
+@pytest.mark.parametrize("ema_decay", [0.0, 0.9], ids=["weights", "mean"])
 @pytest.mark.parametrize("steps", [None, 5], ids=["by epoch", "by steps"])
-def test_a_training_that_ended_early_stays_ended_after_a_kill(tmp_path, monkeypatch, average, steps):
+def test_a_training_that_ended_early_stays_ended_after_a_kill(tmp_path, monkeypatch, ema_decay, steps):
     def scores():
         left = iter(SCORES)
         return lambda _: next(left)
 
-    options = {"epochs": 8, "average": average, "eval_steps": steps, "patience": 2}
+    options = {"epochs": 8, "ema_decay": ema_decay, "eval_steps": steps, "patience": 2}
     first, again = tiny_bert(), tiny_bert()
     best = trained(first, tmp_path, scores(), **options)
     assert best["eval_score"] == 0.3
@@ -30,11 +30,11 @@ def test_a_training_that_ended_early_stays_ended_after_a_kill(tmp_path, monkeypa
         assert torch.equal(ours, theirs)
 
 
-@pytest.mark.parametrize("average", [0.0, 0.9], ids=["weights", "mean"])
+@pytest.mark.parametrize("ema_decay", [0.0, 0.9], ids=["weights", "mean"])
 @pytest.mark.parametrize("killed_at", [12, 21, 32, 37], ids=["epoch 1", "epoch 2", "between", "epoch 3"])
-def test_a_training_that_was_killed_ends_at_the_same_weights(tmp_path, average, killed_at):
+def test_a_training_that_was_killed_ends_at_the_same_weights(tmp_path, ema_decay, killed_at):
     # 64 rows of 4 are epochs of 16 steps; every fourth step is validated and saved.
-    options = {"epochs": 3, "average": average, "eval_steps": 4, "patience": 99}
+    options = {"epochs": 3, "ema_decay": ema_decay, "eval_steps": 4, "patience": 99}
     first, again = tiny_bert(), tiny_bert()
 
     def worth(model):

@@ -1,0 +1,1 @@
+"""What a user could take instead: the same model in other runtimes."""

@@ -1,0 +1,93 @@
+"""Which kernel runs a precision fastest on this device."""
+
+import copy
+from functools import partial
+from operator import attrgetter
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from latadj.benchmark.timer import time_interleaved
+from latadj.elimination.architectures import architecture_of, layers_of
+from latadj.kernels.linear import DTYPES, PRECISIONS, KernelSpec, engines, packs_bf16, vnni, weight_of
+
+# Rows at which kernels are compared: one short text, a batch of them, and one of long texts; and most seconds for it.
+ROWS = (24, 384, 1536)
+BUDGET_S = 15.0
+EQUAL = 1e-5
+
+
+def kernels(precision: str, device: torch.device) -> list[str]:
+    """The kernels that could run a precision on a device.
+
+    Raises
+    ------
+    ValueError
+        if there is none, or the precision is none of ours.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision={precision}: expected one of {', '.join(PRECISIONS)}, auto")
+    packs = device.type == "cpu" and torch._C._has_mkldnn
+    if precision == "int8":
+        found: list[str] = [name for name in ("x86", "fbgemm") if name in engines()]
+        if not found and "qnnpack" in engines():  # where another is there it is the slowest by far
+            found = ["qnnpack"]
+        if device.type != "cpu":
+            raise ValueError(f"device.precision=int8 runs on CPUs, not on {device.type}: take fp32 or bf16")
+        if not found:
+            raise ValueError("device.precision=int8 needs an engine that this PyTorch lacks: take fp32 or bf16")
+        # oneDNN multiplies full 8-bit numbers, which only VNNI adds without overflow.
+        return ["onednn", *found] if packs and vnni() else found
+    return ["plain", "onednn"] if packs and (precision == "fp32" or packs_bf16()) else ["plain"]
+
+
+def fastest_kernel(model: PreTrainedModel, precision: str, device: torch.device) -> KernelSpec:
+    """The fastest kernel for a precision, measured on the model's largest layer without its attention products.
+
+    A map by itself would not do: an engine that runs activations apart, in another number format, may be as fast on
+    maps alone and half as fast in a model. A packed fp32 kernel counts only if it equals the plain one to ``EQUAL``.
+
+    Parameters
+    ----------
+    model : in fp32, not lowered
+    """
+    routes = [KernelSpec(precision, name) for name in kernels(precision, device)]
+    if len(routes) == 1:
+        return routes[0]
+    architecture = architecture_of(model)
+    # Of all layers: of the first a pruned model may have nothing left.
+    largest = max(layers_of(model), key=lambda layer: sum(part.numel() for part in layer.parameters()))
+    layer = copy.deepcopy(largest).eval()  # the model's own stays as it is
+    width, heads = weight_of(attrgetter(architecture.anatomy(layer).output)(layer)).shape
+    generator = torch.Generator().manual_seed(0)
+    rows = [
+        tuple(torch.randn(count, size, generator=generator).to(DTYPES[precision]) for size in (heads, width))
+        for count in ROWS
+    ]
+
+    def run(layer: nn.Module, context: Tensor, residual: Tensor) -> Tensor:
+        with torch.inference_mode():
+            return architecture.feed_forward(layer, architecture.project(layer, context, residual))
+
+    layers: dict[KernelSpec, nn.Module] = {}
+    for route in routes:
+        layers[route] = copy.deepcopy(layer).to(DTYPES[precision])  # lowering frees the weights it was given
+        architecture.lower(layers[route], route, trims=False)
+    if precision == "fp32":
+        exact = [run(layer, *part) for part in rows]
+        layers = {
+            route: lowered
+            for route, lowered in layers.items()
+            if all(
+                torch.allclose(run(lowered, *part), want, atol=EQUAL) for part, want in zip(rows, exact, strict=True)
+            )
+        }
+    work: dict[str, Any] = {
+        route.kernel: [partial(run, lowered, *part) for part in rows] for route, lowered in layers.items()
+    }
+    seconds = time_interleaved(work, rounds=9, warmup=3, device=device, budget_s=BUDGET_S, settle=True)
+    best = min(work, key=lambda name: float(np.log(np.median(seconds[name], axis=0)).sum()))
+    return KernelSpec(precision, best)

@@ -1,0 +1,141 @@
+"""Times contestants in turn on the same work, so that a machine's moods hit all of them alike."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from latadj.benchmark.stopwatch import stopwatch
+
+FEWEST_ROUNDS = 3  # fewer say nothing about the spread
+STEADY_ROUNDS, STEADY = 3, 0.05
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A piece of work that uses up what it works on: ``prepare`` makes that anew each time, untimed, for ``run``."""
+
+    prepare: Callable[[], Any]
+    run: Callable[[Any], object]
+
+
+Work = Sequence[Callable[[], object] | Prepared]
+
+
+@dataclass
+class Interval:
+    """A median with its 95% interval."""
+
+    median: float
+    low: float
+    high: float
+
+
+def time_interleaved(
+    contestants: Mapping[str, Work],
+    *,
+    rounds: int,
+    warmup: int,
+    device: torch.device,
+    seed: int = 0,
+    advance: Callable[[], object] = lambda: None,
+    budget_s: float | None = None,
+    settle: bool = False,
+) -> dict[str, np.ndarray]:
+    """Time every piece of work of every contestant, round by round.
+
+    Within a round the contestants alternate piece by piece, in an order drawn anew for each piece, so that none
+    always runs in the wake of the same other.
+
+    Parameters
+    ----------
+    contestants : name -> pieces of work (a batch each), the same number for all; of a ``Prepared`` piece only
+        its ``run`` is timed
+    rounds : rounds that count, at most
+    warmup : rounds before them that do not, at most; warming up ends once every contestant is steady
+    advance : called after each round, and at the end for each round that was spared
+    budget_s : seconds for all of it; the round that exceeds them is the last, but ``FEWEST_ROUNDS`` count anyway
+    settle : run each piece once untimed before it is timed, so that what another contestant left running (the
+        spinning threads of another runtime's pool, say) has come to rest; takes twice as long
+
+    Returns
+    -------
+    name -> (rounds that count, pieces) seconds
+
+    Raises
+    ------
+    ValueError
+        if contestants have different numbers of pieces.
+    """
+    names = list(contestants)
+    pieces = {len(work) for work in contestants.values()}
+    if len(pieces) != 1:
+        raise ValueError(f"contestants need the same number of pieces of work, got {sorted(pieces)}")
+    count = pieces.pop()
+    watch, order = stopwatch(device), np.random.default_rng(seed)
+    start = time.perf_counter()
+
+    def one_round() -> np.ndarray:
+        seconds = np.zeros((len(names), count))
+        for piece in range(count):
+            for place in order.permutation(len(names)):
+                work = contestants[names[place]][piece]
+                if settle:
+                    _ready(work)()
+                seconds[place, piece] = watch.time(_ready(work))
+        advance()
+        return seconds
+
+    def late() -> bool:
+        return budget_s is not None and time.perf_counter() - start > budget_s
+
+    warm: list[np.ndarray] = []
+    while len(warm) < warmup and not _steady(warm) and not (warm and late()):
+        warm.append(one_round())
+    counted: list[np.ndarray] = []
+    while len(counted) < rounds and not (len(counted) >= FEWEST_ROUNDS and late()):
+        counted.append(one_round())
+    for _ in range(warmup - len(warm) + rounds - len(counted)):
+        advance()
+    seconds = np.array(counted).reshape(-1, len(names), count)
+    return {name: seconds[:, place] for place, name in enumerate(names)}
+
+
+def _ready(work: Callable[[], object] | Prepared) -> Callable[[], object]:
+    """A piece of work that can be run at once."""
+    return partial(work.run, work.prepare()) if isinstance(work, Prepared) else work
+
+
+def _steady(rounds: Sequence[np.ndarray]) -> bool:
+    """Whether each contestant's last rounds took the same time, give or take ``STEADY``; each (contestants, pieces)."""
+    if len(rounds) < STEADY_ROUNDS:
+        return False
+    sums = np.array(rounds[-STEADY_ROUNDS:]).sum(axis=2)
+    return bool(np.all(np.ptp(sums, axis=0) <= STEADY * sums.min(axis=0)))
+
+
+def time_once(work: Callable[[], object], device: torch.device) -> float:
+    """Seconds that one piece of work takes, with the device's queue empty before and after."""
+    return stopwatch(device).time(work)
+
+
+def speedup(baseline: np.ndarray, ours: np.ndarray, seed: int = 0) -> Interval:
+    """Median over rounds of the baseline's time over ours, with a bootstrap 95% interval.
+
+    Parameters
+    ----------
+    baseline, ours : (rounds, pieces) seconds, measured in turns
+    """
+    ratios = baseline.sum(axis=1) / ours.sum(axis=1)
+    draws = np.random.default_rng(seed).choice(ratios, size=(5000, len(ratios)))
+    low, high = np.percentile(np.median(draws, axis=1), [2.5, 97.5])
+    return Interval(float(np.median(ratios)), float(low), float(high))
+
+
+def percentiles_ms(seconds: np.ndarray, which: Sequence[int] = (50, 95)) -> dict[str, float]:
+    """Percentiles in milliseconds by name, ``p50`` and so on."""
+    return {f"p{q}": float(np.percentile(seconds, q) * 1000) for q in which}

@@ -1,0 +1,1 @@
+"""From a fine-tuned model and text to a dial: ACC, profile search, the fit of the latency model."""

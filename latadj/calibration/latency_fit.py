@@ -1,0 +1,190 @@
+"""Measures one device's latency model: passes along many profiles, timed layer by layer, and a monotone fit."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import pairwise
+
+import numpy as np
+import torch
+from scipy.optimize import nnls
+from transformers import PreTrainedModel
+
+from latadj.benchmark.layer_timer import time_layers
+from latadj.elimination.attach import at_profile, attached
+from latadj.elimination.cost import POOLED, schedule
+from latadj.elimination.latency_model import LatencyModel, Ramp, scales_of
+from latadj.elimination.profiles import Dial, Profile
+
+# FLOPs speedups whose profiles are run: enough that every ratio of leaving to entering is seen.
+SAMPLED = (1.25, 1.6, 2.2, 3.0, 4.5, 7.0)
+LENGTHS = 4
+SMOOTHNESS = 0.02
+
+
+@dataclass
+class Pass:
+    """One pass of a batch of sequences of one length.
+
+    seconds : (layers + 1,) median over rounds of each layer, and last the rest of the pass
+    """
+
+    length: int
+    profile: Profile
+    seconds: np.ndarray
+
+
+def measure(
+    model: PreTrainedModel,
+    dial: Dial,
+    *,
+    batch: int,
+    lengths: Sequence[int],
+    device: torch.device,
+    rounds: int = 7,
+    budget_s: float | None = 60.0,
+    seed: int = 0,
+    advance: Callable[[], object] = lambda: None,
+) -> LatencyModel:
+    """The latency model of a model on this device, as it stands: lowered or not.
+
+    Parameters
+    ----------
+    model : with elimination attached
+    dial : its families give the profiles that are run
+    batch, lengths : the workload: sequences a batch, and their lengths
+    rounds : times each pass is run, at most; ``budget_s`` seconds end it earlier, but not before the third
+    advance : called after each round
+    """
+    prefill = attached(model).architecture.prefill
+    plan = [(length, profile) for length in _spread(lengths) for profile in _profiles(dial)]
+    rng = np.random.default_rng(seed)
+    inputs = {
+        length: torch.from_numpy(rng.integers(0, model.config.vocab_size, (batch, length))).to(device)
+        for length, _ in plan
+    }
+    # Where every layer has maps of its own shape, all passes together have more kernels than oneDNN keeps, and each
+    # would find its own gone; where the model serves, they are there.
+    uneven = len(set(dial.shapes)) > 1
+    found: list[list[np.ndarray]] = [[] for _ in plan]
+    start = time.perf_counter()
+    for turn in range(rounds):
+        if turn > 2 and budget_s is not None and time.perf_counter() - start > budget_s:
+            break
+        for place in rng.permutation(len(plan)):
+            length, profile = plan[place]
+            with torch.inference_mode(), at_profile(model, profile):
+                run = partial(prefill, model, inputs[length])
+                if uneven:
+                    run()
+                found[place].append(time_layers(model, run, device))
+        advance()
+    # The first round warms up.
+    passes = [
+        Pass(length, profile, np.median(times[1:], axis=0))
+        for (length, profile), times in zip(plan, found, strict=True)
+    ]
+    reads = attached(model).reads
+    scales = scales_of(dial.shapes)
+    trial = fit([one for place, one in enumerate(passes) if place % 4 != 3], batch, reads, scales)
+    errors = [
+        abs(trial.seconds(one.profile.keep, np.array([one.length]), reads)[0] / one.seconds.sum() - 1)
+        for place, one in enumerate(passes)
+        if place % 4 == 3
+    ]
+    error, span = float(np.median(errors)) if errors else 0.0, (min(lengths), max(lengths))
+    return replace(fit(passes, batch, reads, scales), error=error, lengths=span)
+
+
+def fit(passes: Sequence[Pass], batch: int, reads: str, scales: tuple[tuple[float, float], ...] = ()) -> LatencyModel:
+    """The latency model that explains passes best, in relative error.
+
+    Parameters
+    ----------
+    batch : sequences in each pass
+    reads : ``pooled`` or ``all``
+    scales : as in :class:`~latadj.elimination.latency_model.LatencyModel`
+    """
+    enter_scales, leave_scales = [], []
+    n_in, n_out, inner, last_in, last, n_0, outside = [], [], [], [], [], [], []
+    for one in passes:
+        counts = schedule(one.profile.keep, np.array([one.length]), reads)[:, 0]
+        layers = len(counts) - 1
+        trimmed = layers - 1 if reads == POOLED else layers
+        n_in += counts[:trimmed].tolist()
+        n_out += counts[1 : trimmed + 1].tolist()
+        inner += one.seconds[:trimmed].tolist()
+        each = np.array(scales or [(1.0, 1.0)] * layers)[:trimmed]
+        enter_scales += each[:, 0].tolist()
+        leave_scales += each[:, 1].tolist()
+        last_in += counts[trimmed:-1].tolist()
+        last += one.seconds[trimmed:-1].tolist()
+        n_0.append(one.length)
+        outside.append(one.seconds[-1])
+    enters, leaves = np.array(n_in), np.array(n_out)
+    chosen = (leaves < enters).astype(float)
+    entering, choosing, leaving = _ramps(
+        [(enters, np.array(enter_scales)), (enters, chosen), (leaves, np.array(leave_scales))], np.array(inner)
+    )
+    (trimmed_layer,) = _ramps([(np.array(last_in), np.ones(len(last_in)))], np.array(last)) if last else (leaving,)
+    (rest,) = _ramps([(np.array(n_0), np.ones(len(n_0)))], np.array(outside))
+    return LatencyModel(batch, entering, choosing, leaving, trimmed_layer, rest, scales=scales)
+
+
+def _ramps(terms: Sequence[tuple[np.ndarray, np.ndarray]], seconds: np.ndarray) -> list[Ramp]:
+    """Ramps whose sum explains ``seconds``: each term is (counts, share with which it takes part, at most 1)."""
+    columns, smooth, knots = [], [], []
+    for counts, active in terms:
+        at = _knots(counts)
+        knots.append(at)
+        columns.append(active)
+        columns += [active * np.clip((counts - low) / (high - low), 0, 1) for low, high in pairwise(at)]
+    matrix = np.stack(columns, axis=1)
+    scale = float(np.median(seconds))
+    place = 1
+    for at in knots:
+        widths = np.diff(at)
+        for step in range(len(widths) - 1):
+            # Neighbouring slopes differ little; in seconds over the whole range, so that the units agree.
+            row = np.zeros(matrix.shape[1])
+            row[place + step], row[place + step + 1] = at[-1] / widths[step], -at[-1] / widths[step + 1]
+            smooth.append(row * SMOOTHNESS / scale)
+        place += len(at)
+    weighted = matrix / seconds[:, None]
+    system = np.concatenate([weighted, np.array(smooth).reshape(-1, matrix.shape[1]) * np.sqrt(len(seconds)) / 10])
+    found, _ = nnls(system, np.concatenate([np.ones(len(seconds)), np.zeros(len(smooth))]))
+    ramps, place = [], 0
+    for at in knots:
+        size = len(at)
+        ramps.append(
+            Ramp(float(found[place]), tuple(map(float, at)), tuple(map(float, found[place + 1 : place + size])))
+        )
+        place += size
+    return ramps
+
+
+def _knots(counts: np.ndarray) -> np.ndarray:
+    """Powers of two from 1 past the largest count; at least two."""
+    top = max(1, int(np.ceil(np.log2(max(int(counts.max()), 2)))))
+    return 2.0 ** np.arange(top + 1)
+
+
+def _spread(lengths: Sequence[int]) -> list[int]:
+    """A few lengths that stand for all."""
+    if len(set(lengths)) <= LENGTHS:
+        return sorted(set(lengths))
+    return sorted({round(value) for value in np.quantile(np.asarray(lengths), np.linspace(0.02, 0.98, LENGTHS))})
+
+
+def _profiles(dial: Dial) -> list[Profile]:
+    """Profiles of every profile_type that the dial has, from none to the deepest."""
+    flops = replace(dial, latency=None, max_speedup=max(SAMPLED))
+    found = [Profile.full(dial.layers)]
+    for profile_type in ("geometric", "acc", *(("searched",) if dial.anchors else ())):
+        for speedup in SAMPLED:
+            try:
+                found.append(flops.with_profile_type(profile_type).profile(speedup))
+            except ValueError:  # short texts end early
+                break
+    return list(dict.fromkeys(found))

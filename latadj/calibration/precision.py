@@ -1,0 +1,86 @@
+"""Which precision is the fastest that still agrees with fp32."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from latadj.benchmark.kernel_selection import fastest_kernel
+from latadj.benchmark.timer import time_interleaved
+from latadj.calibration.calibration_set import CalibrationSet
+from latadj.elimination.attach import at_profile, attached
+from latadj.elimination.profiles import Profile
+from latadj.kernels.linear import PRECISIONS, KernelSpec
+from latadj.kernels.lowering import lower
+
+AGREEMENT = 0.995
+
+
+@dataclass(frozen=True)
+class Trial:
+    """How one precision did on the calibration set.
+
+    agreement : share of examples with fp32's prediction (of a regression: correlation with it)
+    ms : median milliseconds a batch
+    """
+
+    route: KernelSpec
+    agreement: float
+    ms: float
+
+
+def compare(
+    model: PreTrainedModel,
+    questions: CalibrationSet,
+    device: torch.device,
+    *,
+    batch_size: int,
+    precisions: Sequence[str] = PRECISIONS,
+    seed: int = 0,
+) -> dict[str, Trial]:
+    """Each precision's agreement with fp32 and its time, at speedup 1, on the calibration set.
+
+    Parameters
+    ----------
+    model : in fp32, with elimination attached, not lowered; it is left as it is
+    questions : of the training split
+    batch_size : at which the time is taken
+    """
+    full = Profile.full(len(attached(model).default.profile.keep))
+    work: dict[str, list[Any]] = {}
+    answers: dict[str, Any] = {}
+    routes = {}
+    for precision in precisions:
+        try:
+            routes[precision] = fastest_kernel(model, precision, device)
+        except ValueError:  # int8 does not run everywhere
+            continue
+        twin = lower(copy.deepcopy(model), routes[precision])
+        with at_profile(twin, full):
+            answers[precision] = questions.ask(twin)
+
+        def run(one: Any, twin: PreTrainedModel = twin) -> object:
+            with torch.inference_mode(), at_profile(twin, full):
+                return one()
+
+        work[precision] = [partial(run, one) for one in questions.passes(twin, batch_size, 4)]
+    seconds = time_interleaved(work, rounds=5, warmup=1, device=device, seed=seed)
+    return {
+        name: Trial(
+            routes[name],
+            questions.agreement(answers[name], answers["fp32"]),
+            float(np.median(seconds[name]) * 1000),
+        )
+        for name in routes
+    }
+
+
+def fastest_that_agrees(trials: dict[str, Trial]) -> str:
+    """The fastest precision whose predictions agree with fp32's on at least ``AGREEMENT`` of the calibration set."""
+    agreeing = [name for name, trial in trials.items() if trial.agreement >= AGREEMENT]
+    return min(agreeing, key=lambda name: trials[name].ms)

@@ -1,0 +1,93 @@
+"""Search for the profile of a given cost whose outputs stay closest to the full model's."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from latadj.elimination.cost import POOLED
+from latadj.elimination.layer_structure import held
+from latadj.elimination.profiles import SMALLEST_RATIO, Anchor, Dial, Profile, in_steps
+
+
+def search_anchors(
+    dial: Dial,
+    divergence: Callable[[Profile], float],
+    speedups: Sequence[float],
+    trials: int,
+    seed: int,
+    advance: Callable[[float, float], None] = lambda speedup, best: None,
+) -> tuple[Anchor, ...]:
+    """The best profile found for each speedup, each one inside the one before.
+
+    A profile is a direction (how fast the log keep ratio falls in each layer) and the strength at which that
+    direction costs what the speedup allows. The search starts from the geometric and the ACC direction and the
+    one that won at the speedup before, then changes the best so far at random, in ever smaller steps.
+
+    Parameters
+    ----------
+    dial : gives layer ACC, shapes and lengths
+    divergence : how far outputs under a profile are from the full model's; smaller = better
+    speedups : to search for, as the dial is marked: in a device's time, so that cuts which save none are not made,
+        or in FLOPs. Those that lossless trimming reaches alone are left out.
+    trials : profiles tried for each speedup
+    seed : of the random changes
+    advance : called after every trial with the speedup and the best divergence so far
+
+    Returns
+    -------
+    anchors by rising speedup; those out of reach are left out
+    """
+    free = dial.layers - 1 if dial.reads == POOLED else dial.layers  # a trimmed layer's ratio changes nothing
+    free = max(free, 1)
+    rng = np.random.default_rng(seed)
+    acc_direction = -np.log(np.clip(dial.layer_acc[:free], 1e-3, 0.999))
+    starts = [np.ones(free), acc_direction, np.linspace(0.1, 1.0, free)]
+    if dial.shapes[0].causal:
+        # Decoders lean on the recent: one deep cut at the start is often their best.
+        starts.append(np.concatenate([[1.0], np.full(free - 1, 0.01)]))
+    outer = np.ones(dial.layers)
+    anchors: list[Anchor] = []
+    for speedup in sorted(speedups):
+        if dial.predicted(Profile.full(dial.layers)) >= speedup:
+            continue
+        best: tuple[float, np.ndarray, Profile] | None = None
+        for trial in range(max(trials, len(starts))):
+            if trial < len(starts) or best is None:
+                direction = starts[trial % len(starts)]
+            else:
+                step = 0.9 * 0.3 ** (trial / trials)
+                direction = best[1] * np.exp(step * rng.standard_normal(free))
+            profile = _at_speedup(dial, direction, outer, speedup)
+            if profile is not None:
+                found = divergence(profile)
+                if best is None or found < best[0]:
+                    best = (found, direction, profile)
+            advance(speedup, best[0] if best else float("nan"))
+        if best is None:
+            break
+        anchors.append(Anchor(speedup, best[2].keep))
+        starts = [best[1], np.ones(free), acc_direction]
+        outer = np.array(best[2].keep)
+    return tuple(anchors)
+
+
+def _at_speedup(dial: Dial, direction: np.ndarray, outer: np.ndarray, speedup: float) -> Profile | None:
+    """The profile along ``direction``, inside ``outer``, of that speedup; None if none above the quality floor is."""
+    fall = np.cumsum(direction / direction.sum())
+    fall = np.concatenate([fall, np.repeat(fall[-1:], dial.layers - len(fall))])
+
+    def profile(strength: float) -> Profile:
+        keep = np.minimum(outer, np.clip(np.exp(-strength * fall), SMALLEST_RATIO, 1.0))
+        return Profile(held(in_steps(keep, dial.every).tolist(), dial.attending))
+
+    low, high = 0.0, 16.0
+    if dial.predicted(profile(high)) < speedup:
+        return None
+    for _ in range(30):
+        middle = (low + high) / 2
+        if dial.predicted(profile(middle)) < speedup:
+            low = middle
+        else:
+            high = middle
+    found = profile(high)
+    return found if dial.speedup_of(found) <= dial.max_flops else None

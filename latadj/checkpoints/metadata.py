@@ -1,0 +1,233 @@
+"""``latadj.json``, the file beside a model that holds its dial, and whether a folder holds a model for a task.
+
+Imports neither torch nor transformers, so that a wrong folder or speedup is refused at once.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from latadj.checkpoints.migration import SCHEMA, migrated
+from latadj.config import TaskConfig
+from latadj.elimination.latency_model import LatencyModel
+from latadj.elimination.layer_structure import ModelStructure
+from latadj.elimination.profiles import Dial
+from latadj.elimination.topk.setting import TopKAttention
+from latadj.utils.files import read_json, recover_folder, write_json
+
+METADATA_FILE = "latadj.json"
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+
+
+@dataclass
+class Serving:
+    """What is remembered of one precision on one device.
+
+    kernel : which runs it fastest
+    models : a latency model for each batch size, and span of lengths, that was measured; the newest first
+    """
+
+    kernel: str
+    models: tuple[LatencyModel, ...] = ()
+
+    def model(self, batch: int | None, lengths: Sequence[int]) -> LatencyModel | None:
+        """The model that was measured nearest to a batch size and to lengths, by ratio; None if none was measured."""
+
+        def distance(model: LatencyModel) -> float:
+            return abs(math.log(model.batch / (batch or model.batch))) + math.log(model.beyond(lengths))
+
+        return min(self.models, key=distance, default=None)
+
+
+@dataclass
+class Device:
+    """What is remembered of one device.
+
+    precision : what ``auto`` chose; None if it was not asked
+    trials : precision -> agreement with fp32 and milliseconds a batch, which the choice stands on
+    serving : precision -> kernel and latency models
+    """
+
+    precision: str | None = None
+    trials: dict[str, dict[str, float]] = field(default_factory=dict)
+    serving: dict[str, Serving] = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "Device":
+        """Inverse of ``asdict``.
+
+        Raises
+        ------
+        ValueError
+            if a field is missing or of the wrong kind.
+        """
+        try:
+            serving = {
+                precision: Serving(found["kernel"], tuple(LatencyModel.from_json(model) for model in found["models"]))
+                for precision, found in data["serving"].items()
+            }
+            return cls(data["precision"], data["trials"], serving)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"not a device: {error}") from error
+
+
+@dataclass
+class TaskSpec:
+    """What a model is for: as much of its task as serving it needs, so that nobody has to name the task again.
+
+    type, text, labels, metric, max_length, batch_size : as in ``latadj.config.TaskConfig``
+    """
+
+    type: str
+    text: list[str]
+    labels: list[str]
+    metric: str
+    max_length: int
+    batch_size: int
+
+    @classmethod
+    def of(cls, task: TaskConfig) -> "TaskSpec":
+        """What a task says of it."""
+        said = {part.name: getattr(task, part.name) for part in fields(cls)}
+        return cls(**said | {"labels": list(task.labels or [])})
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "TaskSpec":
+        """Inverse of ``asdict``.
+
+        Raises
+        ------
+        ValueError
+            if a field is missing or unknown.
+        """
+        try:
+            return cls(**data)
+        except TypeError as error:
+            raise ValueError(f"not a task_spec: {error}") from error
+
+
+@dataclass
+class CheckpointMetadata:
+    """What ``latadj.json`` holds.
+
+    task : name of the task that the model was fine-tuned for; None if latadj does not know
+    dial : None until `latadj calibrate`
+    notes : where the numbers come from (calibration set, seed, versions)
+    devices : name of a device, see ``latadj.devices.select.place`` -> what was measured there
+    task_spec : what the task asks of the model; None if latadj does not know
+    pruning : what is left of each layer; None if nothing was removed
+    topk_attention : to how many keys the queries of each layer attend; None if to all
+    """
+
+    task: str | None = None
+    dial: Dial | None = None
+    notes: dict[str, Any] = field(default_factory=dict)
+    devices: dict[str, Device] = field(default_factory=dict)
+    task_spec: TaskSpec | None = None
+    pruning: ModelStructure | None = None
+    topk_attention: TopKAttention | None = None
+
+    @classmethod
+    def of(
+        cls, task: TaskConfig, dial: Dial | None = None, notes: dict[str, Any] | None = None
+    ) -> "CheckpointMetadata":
+        """That of a model which was made for a task."""
+        return cls(task.name, dial, notes or {}, task_spec=TaskSpec.of(task))
+
+    @property
+    def origin(self) -> str | None:
+        """The fine-tuning that the model comes from, whatever was pruned and trained since; None if nobody noted it."""
+        found = self.notes.get("origin", self.notes.get("run"))
+        return None if found is None else str(found)
+
+    def calibrate(self, folder: Path) -> str:
+        """The command that calibrates the model in a folder."""
+        where = f"folder={folder.parent}" if folder.name == "checkpoint" else f"checkpoint={folder}"
+        return f"latadj calibrate task={self.task or 'TASK'} {where}"
+
+    def to_json(self) -> dict[str, Any]:
+        dial = self.dial.to_json() if self.dial else None
+        pruning = self.pruning.to_json() if self.pruning else None
+        hard = self.topk_attention.to_json() if self.topk_attention else None
+        return {"schema": SCHEMA, **asdict(self), "dial": dial, "pruning": pruning, "topk_attention": hard}
+
+
+def read_metadata(folder: Path) -> CheckpointMetadata:
+    """What ``latadj.json`` in a model's folder holds; an empty one if the model was not made by latadj.
+
+    Raises
+    ------
+    ValueError
+        if the file is damaged or of another schema.
+    """
+    path = folder / METADATA_FILE
+    if not path.exists():
+        return CheckpointMetadata()
+    mend = "make it anew with `latadj calibrate`"
+    data = read_json(path, "dial file", mend)
+    try:
+        data = migrated(data) if isinstance(data, dict) else data
+    except (TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: {error}; {mend}") from error
+    if not isinstance(data, dict) or data.get("schema") != SCHEMA:
+        found = data.get("schema") if isinstance(data, dict) else type(data).__name__
+        raise ValueError(f"{path}: schema {found!r}, this latadj reads {SCHEMA!r}; {mend}")
+    try:
+        dial = Dial.from_json(data["dial"]) if data.get("dial") else None
+        devices = {name: Device.from_json(found) for name, found in dict(data.get("devices") or {}).items()}
+        task_spec = TaskSpec.from_json(data["task_spec"]) if data.get("task_spec") else None
+        pruning = ModelStructure.from_json(data["pruning"]) if data.get("pruning") else None
+        hard = TopKAttention.from_json(data["topk_attention"]) if data.get("topk_attention") else None
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}; {mend}") from error
+    return CheckpointMetadata(data.get("task"), dial, data.get("notes") or {}, devices, task_spec, pruning, hard)
+
+
+def write_metadata(folder: Path, sidecar: CheckpointMetadata) -> None:
+    """Write ``latadj.json`` beside a model."""
+    write_json(folder / METADATA_FILE, sidecar.to_json())
+
+
+def check(folder: Path, task: TaskConfig | None = None) -> CheckpointMetadata:
+    """Check that a folder holds a whole model, made for ``task`` if that is known, without loading it.
+
+    Raises
+    ------
+    ValueError
+        if it is missing, cut short or for another task.
+    """
+    make = "make it with `latadj finetune` (same model= and task=), or name another with checkpoint=FOLDER"
+    recover_folder(folder)
+    if not folder.is_dir():
+        raise ValueError(f"checkpoint {folder}: no such folder; {make}")
+    inside = [folder / name for name in ("checkpoint", "pruned", "plain") if (folder / name / "config.json").is_file()]
+    if inside and not (folder / "config.json").is_file():
+        raise ValueError(
+            f"checkpoint {folder}: the folder of a run, not a model; name one that it holds: "
+            f"checkpoint={' or '.join(str(model) for model in inside)}"
+        )
+    read_json(folder / "config.json", "transformers model", make)
+    if not any((folder / name).is_file() for name in WEIGHTS):
+        raise ValueError(f"checkpoint {folder}: no {' or '.join(WEIGHTS)} (other formats are not read); {make}")
+    sidecar = read_metadata(folder)
+    if task is not None and sidecar.task not in (None, task.name):
+        raise ValueError(
+            f"checkpoint {folder} is for task={sidecar.task}, not task={task.name}: "
+            f"run with task={sidecar.task}, or fine-tune one for {task.name}"
+        )
+    return sidecar
+
+
+def labels_of(folder: Path) -> list[str] | None:
+    """The labels of a saved model by their numbers, as latadj or who trained it wrote them; None: nobody did."""
+    task_spec = read_metadata(folder).task_spec
+    if task_spec is not None and (task_spec.labels or task_spec.type == "classification"):
+        return task_spec.labels
+    config = read_json(folder / "config.json", "transformers model", "name another with checkpoint=FOLDER")
+    names = {int(number): str(name) for number, name in (config.get("id2label") or {}).items()}
+    if not names or all(re.fullmatch(r"LABEL_\d+", name) for name in names.values()):
+        return None
+    return [names[number] for number in sorted(names)]

@@ -1,0 +1,1 @@
+"""What several commands share: the session, checks before torch is imported, training stages."""

@@ -1,0 +1,141 @@
+"""What stages of training have in common, whichever command they belong to."""
+
+import json
+import logging
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from transformers import PreTrainedModel
+
+from latadj.checkpoints import checkpoint
+from latadj.checkpoints.weight_files import fingerprint
+from latadj.commands.common.session import Session, as_dict, head_of
+from latadj.commands.common.teacher_checks import teacher_of
+from latadj.config import DistillationConfig, RunConfig, StageConfig
+from latadj.devices.select import choose, trains_in_bf16
+from latadj.elimination.architectures import architecture_of, layers_of
+from latadj.tasks.encoding.batches import context_of
+from latadj.tasks.encoding.collator import TEACHER
+from latadj.tasks.outputs.predict import predict
+from latadj.training.word_dropout import with_word_dropout
+
+log = logging.getLogger("latadj")
+
+
+def training_rows(session: Session, stage: StageConfig) -> Dataset:
+    """The encoded training split, no more of it than the stage has steps for."""
+    train = session.encoded(session.splits.train, replace(session.config.task, **stage.cuts()))
+    return _no_more_than_needed(train, session, stage)
+
+
+def _no_more_than_needed(rows: Dataset, session: Session, stage: StageConfig) -> Dataset:
+    if stage.max_steps is None:
+        return rows
+    # A stage of a quarter of an epoch sees a quarter of its rows.
+    seen = min(stage.epochs, 1) or 1
+    most = math.ceil(stage.max_steps * stage.accumulate * stage.batch_size / seen)
+    return rows.shuffle(seed=session.config.seed).select(range(min(most, len(rows))))
+
+
+def teacher(session: Session) -> PreTrainedModel:
+    """The model that teaches the session's: the one that the config names, else the same as it stands.
+
+    Commands ask once before they begin, so that one that cannot teach is refused then.
+
+    Raises
+    ------
+    ValueError
+        if it reads less or otherwise than its pupil does, or answers otherwise.
+    """
+    named = teacher_of(session.config)
+    if named is None:
+        return session.model
+    option, folder = named
+    found, tokenizer = checkpoint.load(folder, head=head_of(session.config), device=str(session.device))
+    if tokenizer.get_vocab() != session.tokenizer.get_vocab():
+        raise ValueError(
+            f"{option}={folder}: its tokens are not those of its pupil; name a model with the same tokenizer"
+        )
+    width = "vocab_size" if session.generates else "num_labels"
+    theirs, ours = (getattr(model.config, width) for model in (found, session.model))
+    if theirs != ours:
+        raise ValueError(f"{option}={folder}: it has {theirs} outputs, its pupil {ours}; name a model of the same task")
+    reads = context_of(found, tokenizer)
+    if reads < session.limit:
+        raise ValueError(
+            f"{option}={folder}: it reads {reads} tokens, its pupil up to {session.limit}; name another, "
+            f"or set task.max_length={reads}"
+        )
+    return found
+
+
+def distillation_rows(session: Session, stage: DistillationConfig) -> Dataset:
+    """:func:`training_rows` of a head with what the session's :func:`teacher` says of them.
+
+    Texts without a prompt around them come with word-dropout copies, if the stage says so.
+
+    The teacher never changes, so one pass over the examples serves all epochs.
+    """
+    train, autocast = training_rows(session, stage), session.training_dtype
+    if session.prompts is None:
+        special = session.tokenizer.all_special_ids
+        train = with_word_dropout(train, stage.word_dropout_copies, special=special, seed=session.config.seed)
+        train = _no_more_than_needed(train, session, stage)
+    answers = predict(teacher(session), session.tokenizer, train, outputs=session.outputs.raw(), autocast=autocast)
+    return train.add_column(TEACHER, [answer.tolist() for answer in answers])
+
+
+@contextmanager
+def attention_dropped(session: Session, stage: StageConfig) -> Iterator[None]:
+    """The session's model with the stage's dropout of attention probabilities, inside a ``with`` block."""
+    share = stage.attention_dropout
+    if share is None:
+        yield
+        return
+    profile_type, layers = architecture_of(session.model), layers_of(session.model)
+    before = [profile_type.drop_attention(layer, share) for layer in layers]
+    try:
+        yield
+    finally:
+        for layer, own in zip(layers, before, strict=True):
+            profile_type.drop_attention(layer, own)
+
+
+def say_replaced(models: Iterable[Path]) -> None:
+    """Say which models, there already, a run that begins will take the place of when it ends."""
+    for model in filter(Path.is_dir, models):
+        log.info("%s is there already, and this run will replace it; resume=true goes on with it instead", model)
+
+
+def settings_of(config: RunConfig, names: Sequence[str]) -> dict[str, Any]:
+    """What a training run depends on: parts of its config as a file gives them back, its arithmetic, its teacher."""
+    found: dict[str, Any] = json.loads(json.dumps({name: as_dict(config)[name] for name in names}))
+    found["train_precision"] = "bf16" if trains_in_bf16(config.device, choose(config.device)) else "fp32"
+    if (named := teacher_of(config)) is not None:
+        found["teacher"] = fingerprint(named[1])
+    return found
+
+
+def refuse_other_settings(config: RunConfig, started: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    """Refuse to go on with a run that was started otherwise.
+
+    Parameters
+    ----------
+    started, settings : what :func:`settings_of` said when the run began, and says now
+
+    Raises
+    ------
+    ValueError
+        naming what changed.
+    """
+    changed = [name for name in settings if started.get(name) != settings[name]]
+    if changed:
+        raise ValueError(
+            f"resume=true: the run in {config.folder} was started with other settings ({', '.join(changed)}); "
+            "give the same ones, or start anew without resume=true"
+        )

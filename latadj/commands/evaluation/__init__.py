@@ -1,0 +1,1 @@
+"""`latadj sweep` and `latadj eval`, for one checkpoint or several side by side."""

@@ -1,0 +1,145 @@
+"""The models that `latadj sweep` is to compare, checked without torch and without loading them."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from latadj.checkpoints.metadata import CheckpointMetadata, check
+from latadj.commands.common.dial_checks import check_protection
+from latadj.config import DeviceConfig, SweepConfig
+from latadj.config.speedups import parse_speedups
+from latadj.config.validation import PRECISIONS
+from latadj.elimination.profiles import Dial
+from latadj.utils.files import read_json, recover_folder
+
+log = logging.getLogger("latadj")
+
+
+@dataclass(frozen=True)
+class ComparedModel:
+    """One model of a comparison.
+
+    dial : standing on the wanted profile_type; None where the model has none, and runs at speedup 1
+    speedups : that it may run at, by rising speedup
+    """
+
+    name: str
+    folder: Path
+    sidecar: CheckpointMetadata
+    dial: Dial | None
+    speedups: list[float]
+
+
+def models_to_compare(config: SweepConfig) -> list[ComparedModel]:
+    """The models of ``compare.models``, the plain one first.
+
+    Raises
+    ------
+    ValueError
+        if an option cannot be, a folder is missing, damaged or for another task, or there is no dial where a speedup
+        is asked for.
+    """
+    if problems := _problems(config):
+        raise ValueError("; ".join(problems))
+    missing = []
+    for name, model in config.compare.models.items():
+        recover_folder(Path(model.checkpoint))
+        if not Path(model.checkpoint).is_dir():
+            missing.append(name)
+    if missing:
+        first = config.compare.models[missing[0]]
+        commands = ", then ".join(f"`{command}`" for command in first.make)
+        raise ValueError(
+            f"compare.models.{missing[0]}: no model in {first.checkpoint}; "
+            + (f"make it with {commands} (same model= and task=)" if commands else "name the folder of a saved model")
+            + (f"; missing too: {', '.join(missing[1:])}" if missing[1:] else "")
+        )
+    return [_compared(config, name) for name in config.compare.models]
+
+
+def warn_of_other_runs(models: Sequence[ComparedModel]) -> None:
+    """Say which models come from another fine-tuning than the first: they differ from it in more than parts."""
+    first, *rest = models
+    origins = (None, first.sidecar.origin)
+    if others := [model.name for model in rest if first.sidecar.origin and model.sidecar.origin not in origins]:
+        log.warning(
+            "%s: of another fine-tuning than %s, so that what is lost or gained is not of pruning and dial alone",
+            *(", ".join(others), first.name),
+        )
+
+
+def _problems(config: SweepConfig) -> list[str]:
+    compare, problems = config.compare, []
+    unknown = [precision for precision in compare.precisions if precision not in PRECISIONS]
+    if unknown or not compare.precisions or len(set(compare.precisions)) < len(compare.precisions):
+        shown = ",".join(compare.precisions)
+        problems.append(f"compare.precisions=[{shown}]: expected some of {', '.join(PRECISIONS)}, each once")
+    if compare.max_drop < 0:
+        problems.append(f"compare.max_drop={compare.max_drop}: expected at least 0 points")
+    if config.speedup != SweepConfig().speedup:
+        problems.append(
+            f"speedup={config.speedup}: several models are compared, each at speedups of its own: "
+            "compare.models.NAME.speedup="
+        )
+    if config.device.precision != DeviceConfig().precision:
+        problems.append(
+            f"device.precision={config.device.precision}: several models are compared, each in all of "
+            f"compare.precisions=[{','.join(compare.precisions)}]"
+        )
+    if config.task.type == "generation" or config.prompt is not None:
+        problems.append("compare.models: classifiers, taggers and readers are compared, without a prompt")
+    if len(compare.models) < 2:
+        problems.append(f"compare.models={','.join(compare.models)}: expected at least two")
+    for place, (name, model) in enumerate(compare.models.items()):
+        try:
+            speedups = parse_speedups(model.speedup)
+        except ValueError as error:
+            problems.append(f"compare.models.{name}.{error}")
+            continue
+        if place == 0 and speedups != [1.0]:
+            problems.append(
+                f"compare.models.{name}.speedup={model.speedup}: the first model is the full one that the others are "
+                "compared with, so expected 1"
+            )
+    return problems
+
+
+def _compared(config: SweepConfig, name: str) -> ComparedModel:
+    model = config.compare.models[name]
+    folder, speedups = Path(model.checkpoint), sorted(parse_speedups(model.speedup))
+    sidecar = check(folder, config.task)
+    dial = sidecar.dial
+    if dial is None and speedups[-1] > 1:
+        raise ValueError(
+            f"compare.models.{name}.speedup={model.speedup}: checkpoint {folder} has no dial; make one with "
+            f"`latadj calibrate checkpoint={folder}` (same options)"
+        )
+    if dial is not None:
+        check_protection(dial, config.task)
+        dial = dial.with_profile_type(config.profile) if config.profile else dial
+        dial.profile(speedups[0])
+    return ComparedModel(name, folder, sidecar, dial, speedups)
+
+
+def candidates_of(path: Path, models: Sequence[Path]) -> list[dict[str, object]]:
+    """What `latadj prune` found of each part, out of its result; none where no model of it is among ``models``.
+
+    Raises
+    ------
+    ValueError
+        if the file is damaged.
+    """
+    if not path.is_file():
+        return []
+    mend = "run `latadj prune` again"
+    found = read_json(path, "pruning result", mend)
+    try:
+        made = {Path(model["folder"]).resolve() for model in found["frontier"]}
+        candidates = list(found["candidates"])
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path}: this pruning result lacks its models or candidates; {mend}") from error
+    if not made & {model.resolve() for model in models}:
+        log.warning("%s is of a pruning that made none of these models: its candidates are left out", path)
+        return []
+    return candidates

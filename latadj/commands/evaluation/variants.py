@@ -1,0 +1,211 @@
+"""The models that a sweep compares, each loaded once and laid out for every precision."""
+
+import copy
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import PreTrainedModel
+
+from latadj.benchmark.kernel_selection import kernels
+from latadj.checkpoints.weight_files import read_headers
+from latadj.commands.common.session import Session, known_labels, load_for, open_checkpoint
+from latadj.commands.evaluation.compared_models import (
+    ComparedModel,
+    candidates_of,
+    models_to_compare,
+    warn_of_other_runs,
+)
+from latadj.config import SweepConfig
+from latadj.devices.select import computes_in_bf16, keep_kernels
+from latadj.elimination.architectures import layer_shapes
+from latadj.elimination.attach import as_plain, at_profile, attached
+from latadj.elimination.cost import LayerShape
+from latadj.elimination.profiles import Dial, Profile
+from latadj.inference.serving import make_ready
+from latadj.kernels.lowering import kernel_of
+from latadj.pruning import parameters
+from latadj.reporting.results.comparison import Tried
+from latadj.tasks.outputs.predict import predict
+
+log = logging.getLogger("latadj")
+
+
+@dataclass(frozen=True)
+class Size:
+    """What a model takes, in fp32 as it is saved.
+
+    shapes : linear maps of each layer
+    parameters, total : outside the embeddings, and all
+    file_bytes : of its weights
+    """
+
+    shapes: tuple[LayerShape, ...]
+    parameters: int
+    total: int
+    file_bytes: int
+
+
+@dataclass
+class ModelVariant:
+    """One model, lowered to one precision.
+
+    speedups : that it may run at here, by rising speedup
+    tried : what validation text said of them, the last one being the one that is taken
+    """
+
+    source: ComparedModel
+    session: Session
+    size: Size
+    speedups: list[float]
+    tried: list[Tried] = field(default_factory=list)
+
+    @property
+    def precision(self) -> str:
+        return kernel_of(self.session.model).precision
+
+    @property
+    def dial(self) -> Dial | None:
+        """Its dial, in this device's time where that was measured."""
+        return attached(self.session.model).dial
+
+    @property
+    def key(self) -> str:
+        return f"{self.source.name} {self.precision}"
+
+    def profile(self, wanted: float) -> Profile:
+        """The profile of a speedup."""
+        return Profile.full(len(self.size.shapes)) if self.dial is None else self.dial.profile(wanted)
+
+    @contextmanager
+    def at(self, wanted: float) -> Iterator[PreTrainedModel]:
+        """Its model at a speedup, inside a ``with`` block."""
+        with at_profile(self.session.model, self.profile(wanted)) as model:
+            yield model
+
+    def predictions(self, wanted: float, encoded: Dataset, examples: Dataset) -> Any:
+        """What it says of examples at a speedup."""
+        session = self.session
+        with self.at(wanted) as model:
+            return predictions_of(session, model, encoded, examples)
+
+
+@dataclass
+class Comparing:
+    """All that takes part.
+
+    session : the first model in fp32 as transformers runs it, elimination detached
+    left_out : precisions that this device does not offer
+    """
+
+    config: SweepConfig
+    session: Session
+    contestants: list[ModelVariant]
+    left_out: list[str]
+    candidates: list[dict[str, Any]]
+
+    @property
+    def validation(self) -> Dataset:
+        return self.session.splits.validation
+
+
+def prepare(config: SweepConfig) -> Comparing:
+    """Load every model and lay it out for every precision; writes nothing."""
+    keep_kernels()
+    first, *others = models = models_to_compare(config)
+    warn_of_other_runs(models)
+    result = Path(config.folder) / "prune" / "prune.json"
+    candidates = candidates_of(result, [model.folder for model in models])
+    session = open_checkpoint(replace(config, checkpoint=str(first.folder)), train=True)
+    offered = [precision for precision in config.compare.precisions if _offers(precision, session.device)]
+    left_out = [precision for precision in config.compare.precisions if precision not in offered]
+    if left_out:
+        log.warning("%s left out: this device does not compute in it", ", ".join(left_out))
+    if not offered:
+        raise ValueError(
+            f"compare.precisions={config.compare.precisions}: this device offers none; fp32 runs everywhere"
+        )
+    contestants = []
+    for source in (first, *others):
+        found = session if source is first else open_beside(session, source.folder)
+        contestants += _lowered(config, source, found, offered)
+    session.model = as_plain(session.model)
+    resolved = replace(config, task=session.config.task)
+    return Comparing(resolved, session, contestants, left_out, candidates)
+
+
+def _offers(precision: str, device: torch.device) -> bool:
+    """Whether a device computes in a precision, and does not only pretend to."""
+    try:
+        kernels(precision, device)
+    except ValueError:
+        return False
+    return precision != "bf16" or computes_in_bf16(device)
+
+
+def _lowered(config: SweepConfig, source: ComparedModel, session: Session, precisions: list[str]) -> list[ModelVariant]:
+    """A model in each precision; the session's own stays in fp32."""
+    model = session.model
+    size = Size(
+        layer_shapes(model),
+        parameters(model),
+        sum(parameter.numel() for parameter in model.parameters()),
+        read_headers(source.folder).bytes,
+    )
+    found = []
+    for precision in precisions:
+        twin = copy.deepcopy(model)
+        make_ready(
+            twin,
+            source.sidecar,
+            source.dial,
+            session.device,
+            precision=precision,
+            target=config.dial.target,
+            batch=session.batch,
+            length=config.workload.length,
+        )
+        dial = attached(twin).dial
+        reached = [wanted for wanted in source.speedups if dial is None or dial.reaches(wanted)]
+        if not reached:
+            assert dial is not None
+            raise ValueError(
+                f"compare.models.{source.name}.speedup={source.speedups[0]:g}: this dial ends at {dial.reach():.2f}x "
+                f"on this device in {precision}"
+            )
+        found.append(ModelVariant(source, replace(session, model=twin), size, reached))
+    return found
+
+
+def open_beside(session: Session, folder: Path) -> Session:
+    """Load another checkpoint, in fp32, to be asked about the very same rows.
+
+    Raises
+    ------
+    ValueError
+        if its outputs stand for other labels, or it reads texts in another way.
+    """
+    config = replace(session.config, checkpoint=str(folder))
+    known, labels = known_labels(config, folder), config.task.labels
+    if known and labels and [name.casefold() for name in known] != [name.casefold() for name in labels]:
+        raise ValueError(f"checkpoint {folder}: its outputs stand for {known}, not for {labels}")
+    model, tokenizer = load_for(config)
+    found = replace(session, config=config, model=model.to(session.device), tokenizer=tokenizer)
+    if tokenizer.get_vocab() != session.tokenizer.get_vocab() or found.limit != session.limit:
+        raise ValueError(
+            f"checkpoint {folder} reads texts in another way than {session.config.checkpoint}: it has another "
+            "tokenizer or another length, so the two cannot be asked about the same rows"
+        )
+    return found
+
+
+def predictions_of(session: Session, model: PreTrainedModel, encoded: Dataset, examples: Dataset) -> Any:
+    """What a model says of examples, as it stands."""
+    session.settle(model)
+    answers = predict(model, session.tokenizer, encoded, outputs=session.outputs)
+    return session.task_type.predictions(answers, encoded, examples)

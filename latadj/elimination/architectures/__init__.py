@@ -1,0 +1,44 @@
+"""The model families that can eliminate: one class each, told apart by ``config.model_type``."""
+
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from latadj.elimination.architectures.base import Architecture
+from latadj.elimination.architectures.encoders import Bert, DistilBert
+from latadj.elimination.architectures.gpt2 import Gpt2
+from latadj.elimination.architectures.llama import Llama
+from latadj.elimination.architectures.t5 import T5
+from latadj.elimination.cost import LayerShape
+
+FAMILIES: tuple[Architecture, ...] = (Bert(), DistilBert(), Gpt2(), Llama(), T5())
+
+__all__ = ["FAMILIES", "Architecture", "architecture_of", "layer_shapes", "layers_of"]
+
+
+def architecture_of(model: Any) -> Architecture:
+    """The architecture of a model.
+
+    Raises
+    ------
+    ValueError
+        if no architecture handles the model's type.
+    """
+    model_type = getattr(getattr(model, "config", None), "model_type", type(model).__name__)
+    for architecture in FAMILIES:
+        if model_type in architecture.model_types:
+            return architecture
+    known = ", ".join(name for architecture in FAMILIES for name in architecture.model_types)
+    raise ValueError(f"model type {model_type!r} is not supported: expected one of {known}")
+
+
+def layers_of(model: PreTrainedModel) -> list[Any]:
+    """The layers of a model in which tokens are eliminated."""
+    architecture = architecture_of(model)
+    return list(architecture.layers(architecture.base(model)))
+
+
+def layer_shapes(model: PreTrainedModel) -> tuple[LayerShape, ...]:
+    """Shapes of the linear maps of each layer of a model."""
+    architecture = architecture_of(model)
+    return tuple(architecture.shape(layer) for layer in layers_of(model))

@@ -1,0 +1,145 @@
+"""What differs between model families: how one transformers layer runs in parts, and what its maps cost.
+
+A layer runs as ``states`` -> attention -> (elimination) -> ``project`` -> ``feed_forward``. Each part calls the
+layer's own submodules; no modelling code is repeated.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from inspect import signature
+from typing import Any
+
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from latadj.elimination.architectures.pruned_forward import no_output
+from latadj.elimination.cost import ALL, POOLED, LayerShape
+from latadj.elimination.layer_structure import PrunablePaths, attends
+from latadj.elimination.survivors import Survivors
+from latadj.kernels.linear import KernelSpec
+
+# Where a lowered layer keeps its parts.
+LOWERED = "_latadj_lowered"
+
+
+class Architecture(ABC):
+    """How the layers of one model architecture run in parts."""
+
+    model_types: tuple[str, ...]
+    # Endings of the head classes that read the pooled position only.
+    pooled_heads: tuple[str, ...]
+    # Whether a token sees only those before it; the pooled position is then the last one, else the first.
+    causal = False
+
+    def check(self, model: PreTrainedModel) -> None:  # noqa: B027 most have nothing to refuse
+        """Refuse a model of the architecture whose layers run otherwise, with a ``ValueError``."""
+
+    def base(self, model: PreTrainedModel) -> Any:
+        """The module that runs the layers one after the other."""
+        return model.base_model
+
+    def heads(self, model: PreTrainedModel) -> Iterator[tuple[nn.Module, Any]]:
+        """Modules around the base whose forward must hand something on, each with a function that makes theirs."""
+        return iter(())
+
+    @abstractmethod
+    def layers(self, base: Any) -> Sequence[Any]:
+        """The transformer layers of a base, in order."""
+
+    @abstractmethod
+    def states(
+        self, layer: Any, rows: Tensor, asking: Tensor | None, alive: Survivors, given: Mapping[str, Any]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values of the attention block, with positions in them if the architecture rotates.
+
+        Parameters
+        ----------
+        rows : (tokens, width) what enters the layer
+        asking : (batch, width) the pooled token of each sequence, if it alone asks; None means all of ``rows``
+        alive : how the rows divide into sequences, and where they stood
+        given : the layer's arguments by name
+
+        Returns
+        -------
+        (batch, heads, queries, head_dim), and twice (batch, key heads, keys, head_dim)
+        """
+
+    @abstractmethod
+    def attention(self, layer: Any) -> tuple[float, float]:
+        """Scale of the attention products, and dropout of the probabilities (0 outside training)."""
+
+    def bias(self, layer: Any, length: int, given: Mapping[str, Any]) -> Tensor | None:
+        """What is added to the attention products: (1, heads, n_0, n_0), or None."""
+        return None
+
+    @abstractmethod
+    def project(self, layer: Any, context: Tensor, residual: Tensor) -> Tensor:
+        """Output map of the attention block, its residual and norm: two (rows, width) to one."""
+
+    @abstractmethod
+    def feed_forward(self, layer: Any, attended: Tensor) -> Tensor:
+        """Feed-forward block with its residual and norm: (rows, width) to the same."""
+
+    def result(self, hidden: Tensor, bias: Tensor | None) -> Any:
+        """What a layer's own forward returns for this hidden state."""
+        return hidden
+
+    def finish(self, output: Any, call: Any) -> Any:
+        """What the base returns, given what its own forward returned for a pass."""
+        return output
+
+    def prefill(self, model: PreTrainedModel, input_ids: Tensor) -> Any:
+        """The pass in which tokens are eliminated, over (batch, n) token ids without padding."""
+        return model(input_ids=input_ids)
+
+    @abstractmethod
+    def lower(self, layer: Any, route: KernelSpec, trims: bool) -> None:
+        """Put a route's maps in the place of the layer's own.
+
+        Parameters
+        ----------
+        trims : whether only the pooled position asks in this layer
+        """
+
+    def lower_rest(self, model: PreTrainedModel, route: KernelSpec) -> None:  # noqa: B027 most have nothing more
+        """Put a route's maps in the place of what stands around the layers."""
+
+    @abstractmethod
+    def shape(self, layer: Any) -> LayerShape:
+        """Weights of the layer's linear maps."""
+
+    @abstractmethod
+    def anatomy(self, layer: Any) -> PrunablePaths:
+        """Where the layer keeps its heads and neurons."""
+
+    @abstractmethod
+    def resize(self, layer: Any, heads: int) -> None:
+        """Tell the layer's modules, whose maps have changed, how many heads they have."""
+
+    def pruned_forward(self, layer: Any) -> Any:
+        """What its attention module runs, a plain function, where a pruned layer's cannot run as it is; else None."""
+        return None if attends(layer) else no_output
+
+    @abstractmethod
+    def hidden_dropouts(self, model: PreTrainedModel) -> Iterator[nn.Dropout]:
+        """The dropouts of the hidden state; those of attention probabilities are not among them."""
+
+    @abstractmethod
+    def drop_attention(self, layer: Any, share: float) -> float:
+        """Set the dropout of the layer's attention probabilities, and say what it was."""
+
+    def reads(self, model: PreTrainedModel) -> str:
+        """Where the model's head reads: one of ``POOLED``, ``ALL``, ``SURVIVORS``."""
+        return POOLED if type(model).__name__.endswith(self.pooled_heads) else ALL
+
+
+def split_heads(states: Tensor, size: int) -> Tensor:
+    """(batch, n, heads * size) to (batch, heads, n, size)."""
+    return states.unflatten(2, (-1, size)).transpose(1, 2)  # type: ignore[no-untyped-call]
+
+
+@cache
+def parameters(forward: Any) -> tuple[str, ...]:
+    """Names of a method's parameters, without ``self``."""
+    return tuple(signature(forward).parameters)[1:]

@@ -1,0 +1,111 @@
+"""What decoders have in common: the prefill is read at its last token, and leaves a shortened cache."""
+
+from collections.abc import Iterator, Mapping
+from functools import wraps
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from latadj.elimination.architectures.base import Architecture, parameters
+from latadj.elimination.cost import POOLED
+from latadj.elimination.eager import eager
+
+# Argument in which a head tells its base how many of the last columns are read; 0: the last real one of each text.
+LAST = "latadj_last"
+
+
+class Decoder(Architecture):
+    """Causal decoders; the pooled position is the last."""
+
+    pooled_heads = ("ForSequenceClassification", "ForCausalLM", "LMHeadModel")
+    causal = True
+
+    def prefill(self, model: PreTrainedModel, input_ids: Tensor) -> Any:
+        if _generates(model):
+            return model(input_ids=input_ids, use_cache=True, logits_to_keep=1)
+        return model(input_ids=input_ids, use_cache=False)
+
+    def heads(self, model: PreTrainedModel) -> Iterator[tuple[nn.Module, Any]]:
+        if model is self.base(model):
+            return
+        if self.reads(model) == POOLED:
+            yield model, _telling if _generates(model) else _always_last
+
+
+def _generates(model: PreTrainedModel) -> bool:
+    return type(model).__name__.endswith(("ForCausalLM", "LMHeadModel"))
+
+
+def _telling(forward: Any) -> Any:
+    """A language model's forward that tells the base how many of the last positions are read."""
+
+    @wraps(forward)  # `generate` looks at the signature
+    def telling(model: Any, *args: Any, **kwargs: Any) -> Any:
+        kept = kwargs.get("logits_to_keep", 0)
+        if not isinstance(kept, Tensor) and kept > 0:
+            kwargs[LAST] = kept
+        return forward(model, *args, **kwargs)
+
+    return telling
+
+
+def _always_last(forward: Any) -> Any:
+    """A classifier's forward: it reads one position of each text."""
+    names = parameters(forward)
+
+    @wraps(forward)
+    def reading(model: Any, *args: Any, **kwargs: Any) -> Any:
+        arguments = {**dict(zip(names, args, strict=False)), **kwargs}
+        arguments["attention_mask"] = _up_to_read(model, arguments)
+        return forward(model, **arguments, **{LAST: 0})
+
+    return reading
+
+
+@eager
+def _up_to_read(model: Any, arguments: Mapping[str, Any]) -> Tensor | None:
+    """The mask of a classifier's pass, with the position that is read as the last real one.
+
+    transformers reads the last token that is not padding by its id, whatever the mask says, and the last column where
+    it sees no ids. A causal model computes the same there without what follows.
+
+    Raises
+    ------
+    ValueError
+        if the mask hides the position that is read.
+    """
+    ids, mask, pad = arguments.get("input_ids"), arguments.get("attention_mask"), model.config.pad_token_id
+    inputs = ids if ids is not None else arguments.get("inputs_embeds")
+    if inputs is None or (mask is not None and mask.shape != inputs.shape[:2]):
+        return mask
+    columns = torch.arange(inputs.shape[1], device=inputs.device)
+    by_id = ids is not None and pad is not None
+    read = ((ids != pad) * columns).argmax(dim=1) if by_id else columns[-1].expand(len(inputs))
+    if mask is None:
+        return None if bool((read == columns[-1]).all()) else (columns <= read[:, None]).long()
+    if not bool(mask.gather(1, read[:, None]).all()):
+        where = f"the last token that is not pad_token_id={pad}" if by_id else "the last column"
+        advice = "pad with that token" if by_id else "pad on the left"
+        raise ValueError(f"attention_mask hides {where}, where {type(model).__name__} reads a text: {advice}")
+    return mask * (columns <= read[:, None])
+
+
+def refuse_sliding(model: PreTrainedModel) -> None:
+    """Refuse sliding-window attention, whose windows would be counted in survivors instead of positions.
+
+    Raises
+    ------
+    ValueError
+        if a layer of the model has it.
+    """
+    config = model.config
+    kinds = set(getattr(config, "layer_types", None) or ())
+    window = getattr(config, "sliding_window", None)
+    slides = "sliding_attention" in kinds or (not kinds and window is not None)
+    if slides:
+        raise ValueError(
+            f"{type(model).__name__} has sliding-window attention (sliding_window={window}), which elimination does "
+            "not support: load it with sliding_window=None if all your texts are shorter than the window"
+        )

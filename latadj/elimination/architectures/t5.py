@@ -1,0 +1,213 @@
+"""T5: elimination acts in the encoder, and the decoder's cross-attention reads the survivors only."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import wraps
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from latadj.elimination.architectures.base import LOWERED, Architecture, parameters, split_heads
+from latadj.elimination.architectures.pruned_forward import own_bias
+from latadj.elimination.cost import ALL, SURVIVORS, LayerShape
+from latadj.elimination.layer_structure import PrunablePaths, attends, layer_structure_of
+from latadj.elimination.survivors import Survivors
+from latadj.kernels.linear import KernelSpec, outputs_of
+from latadj.kernels.lowered import LinearModule, QKVLinear, linear_modules
+from latadj.kernels.prenorm import FeedForward, PreNormLayer, lower_feed_forward, lower_head, lowered_norm
+
+# Field of the encoder's output that says which of its tokens are real; `generate` repeats it with the others.
+REAL = "survivors_mask"
+
+
+class T5(Architecture):
+    """T5 and Flan-T5: relative positions as a bias on the attention products, norms before each block."""
+
+    model_types = ("t5",)
+    pooled_heads = ()
+
+    def base(self, model: PreTrainedModel) -> Any:
+        inner = getattr(model, "transformer", model)  # a classifier keeps the two stacks in there
+        return inner.encoder
+
+    def heads(self, model: PreTrainedModel) -> Iterator[tuple[nn.Module, Any]]:
+        inner = getattr(model, "transformer", model)
+        if hasattr(inner, "decoder"):
+            yield inner, _reading_survivors
+
+    def prefill(self, model: PreTrainedModel, input_ids: Tensor) -> Any:
+        return self.base(model)(input_ids=input_ids)
+
+    def layers(self, base: Any) -> Sequence[Any]:
+        return base.block
+
+    def states(
+        self, layer: Any, rows: Tensor, asking: Tensor | None, alive: Survivors, given: Mapping[str, Any]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        block = layer.layer[0].SelfAttention
+        lowered = layer.__dict__.get(LOWERED)
+        if lowered is not None:
+            states = lowered.attend(rows)
+        else:
+            normed = layer.layer[0].layer_norm(rows)
+            states = block.q(normed), block.k(normed), block.v(normed)
+        query, key, value = (split_heads(alive.frame(part), block.key_value_proj_dim) for part in states)
+        return query, key, value
+
+    def attention(self, layer: Any) -> tuple[float, float]:
+        block = layer.layer[0].SelfAttention
+        return block.scaling, block.dropout if block.training else 0.0
+
+    def drop_attention(self, layer: Any, share: float) -> float:
+        attention = layer.layer[0].SelfAttention
+        before, attention.dropout = attention.dropout, share
+        return float(before)
+
+    def bias(self, layer: Any, length: int, given: Mapping[str, Any]) -> Tensor | None:
+        if given.get("position_bias") is not None:  # the first layer's, which all share
+            return given["position_bias"]
+        return layer.layer[0].SelfAttention.compute_bias(length, length)
+
+    def project(self, layer: Any, context: Tensor, residual: Tensor) -> Tensor:
+        lowered = layer.__dict__.get(LOWERED)
+        if lowered is not None:
+            return lowered.project(context, residual)
+        block = layer.layer[0]
+        return residual + block.dropout(block.SelfAttention.o(context))
+
+    def feed_forward(self, layer: Any, attended: Tensor) -> Tensor:
+        lowered = layer.__dict__.get(LOWERED)
+        return layer.layer[-1](attended) if lowered is None else lowered.feed_forward(attended)
+
+    def result(self, hidden: Tensor, bias: Tensor | None) -> Any:
+        return hidden, bias, None
+
+    def finish(self, output: Any, call: Any) -> Any:
+        if call.reads == SURVIVORS:
+            if isinstance(output, tuple):
+                raise ValueError(
+                    "return_dict=False: an encoder that eliminates must hand on which of its outputs are real, which a "
+                    "tuple has no place for: leave return_dict out"
+                )
+            output[REAL] = call.leaving_mask()
+        return output
+
+    def lower(self, layer: Any, route: KernelSpec, trims: bool) -> None:
+        block = layer.layer[0].SelfAttention
+        states, output = QKVLinear(route, block.q, block.k, block.v), route.pack(block.o)
+        block.q, block.k, block.v = states.parts()
+        block.o = LinearModule(output)
+        second = _lowered_feed_forward(layer, route)
+        layer.__dict__[LOWERED] = PreNormLayer(
+            first_norm=layer.layer[0].layer_norm,
+            states=states,
+            output=output,
+            second_norm=layer.layer[-1].layer_norm,
+            block=second,
+        )
+
+    def lower_rest(self, model: PreTrainedModel, route: KernelSpec) -> None:
+        encoder = self.base(model)
+        encoder.final_layer_norm = lowered_norm(encoder.final_layer_norm)
+        decoder = getattr(getattr(model, "transformer", model), "decoder", None)
+        if decoder is None:
+            return
+        decoder.final_layer_norm = lowered_norm(decoder.final_layer_norm)
+        for layer in decoder.block:
+            # Keys and values of the encoder's output have another input than the queries.
+            for block, runs in (
+                (layer.layer[0].SelfAttention, (("q", "k", "v"), ("o",))),
+                (layer.layer[1].EncDecAttention, (("q",), ("k", "v"), ("o",))),
+            ):
+                for names in runs:
+                    maps = [getattr(block, name) for name in names]
+                    for name, part in zip(names, linear_modules(route.pack(*maps), outputs_of(*maps)), strict=True):
+                        setattr(block, name, part)
+            _lowered_feed_forward(layer, route)
+        lower_head(model, route)
+
+    def shape(self, layer: Any) -> LayerShape:
+        block = layer.layer[0].SelfAttention
+        return LayerShape(
+            query=block.q.weight.numel(),
+            key_value=block.k.weight.numel() + block.v.weight.numel(),
+            output=block.o.weight.numel(),
+            feed_forward=sum(
+                weight.numel() for weight in layer.layer[-1].DenseReluDense.parameters() if weight.ndim == 2
+            ),
+            attention=block.inner_dim,
+        )
+
+    def anatomy(self, layer: Any) -> PrunablePaths:
+        size = layer.layer[0].SelfAttention.key_value_proj_dim
+        block, dense = "layer.0.SelfAttention", f"layer.{len(layer.layer) - 1}.DenseReluDense"
+        gated = hasattr(layer.layer[-1].DenseReluDense, "wi_0")
+        return PrunablePaths(
+            block=block,
+            states=(f"{block}.q", f"{block}.k", f"{block}.v"),
+            per_head=(size, size, size),
+            output=f"{block}.o",
+            head_inputs=size,
+            inner=(f"{dense}.wi_0", f"{dense}.wi_1") if gated else (f"{dense}.wi",),
+            outer=f"{dense}.wo",
+        )
+
+    def pruned_forward(self, layer: Any) -> Any:
+        left = layer_structure_of(layer)
+        return None if left is None or len(left.heads) == left.of_heads else _with_own_bias
+
+    def resize(self, layer: Any, heads: int) -> None:
+        block = layer.layer[0].SelfAttention
+        block.n_heads, block.inner_dim = heads, heads * block.key_value_proj_dim
+
+    def hidden_dropouts(self, model: PreTrainedModel) -> Iterator[nn.Dropout]:
+        for module in model.modules():
+            if isinstance(module, nn.Dropout):
+                yield module
+
+    def reads(self, model: PreTrainedModel) -> str:
+        return SURVIVORS if any(True for _ in self.heads(model)) else ALL
+
+
+def _with_own_bias(block: Any, hidden_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+    """Self-attention of the heads that are left: it takes its part of the bias of all, and hands all of it on."""
+    bias = kwargs.pop("position_bias", None)
+    if bias is None:
+        length = hidden_states.shape[1]
+        bias = block.compute_bias(length, length, device=hidden_states.device)
+    if not attends(block):
+        return torch.zeros_like(hidden_states), bias, None
+    found = type(block).forward(block, hidden_states, *args, position_bias=own_bias(block, bias), **kwargs)
+    return found[0], bias, *found[2:]
+
+
+def _lowered_feed_forward(layer: Any, route: KernelSpec) -> FeedForward:
+    """Lower the feed-forward block of an encoder's or a decoder's layer, and all of the layer's norms."""
+    for part in layer.layer:
+        part.layer_norm = lowered_norm(part.layer_norm)
+    block = layer.layer[-1].DenseReluDense
+    return lower_feed_forward(route, block, ("wi_0", "wi_1") if hasattr(block, "wi_0") else ("wi",), "wo", "act")
+
+
+def _reading_survivors(forward: Any) -> Any:
+    """The forward of encoder and decoder that runs the encoder first, and hands on which of its outputs are real."""
+    names = parameters(forward)
+
+    @wraps(forward)  # `generate` looks at the signature
+    def reading(model: Any, *args: Any, **kwargs: Any) -> Any:
+        arguments = {**dict(zip(names, args, strict=False)), **kwargs}
+        outputs = arguments.get("encoder_outputs")
+        if outputs is None:
+            passed = {name: arguments.get(name) for name in ("input_ids", "attention_mask", "inputs_embeds")}
+            wanted = {
+                name: arguments[name]
+                for name in ("output_attentions", "output_hidden_states")
+                if arguments.get(name) is not None
+            }
+            arguments["encoder_outputs"] = outputs = model.encoder(**passed, **wanted, return_dict=True)
+        if isinstance(outputs, Mapping) and outputs.get(REAL) is not None:
+            arguments["attention_mask"] = outputs[REAL]
+        return forward(model, **arguments)
+
+    return reading

@@ -1,0 +1,140 @@
+"""How long one device takes for a pass, from how many tokens enter and leave each layer.
+
+A layer's time is a sum of what its parts see: the maps and the attention of those that enter, the choice among
+them where some are eliminated, and the output map and the feed-forward block of those that leave. Each part is a
+piecewise linear function that never falls. Needs no torch, so that a dial can be read without it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from latadj.elimination.cost import POOLED, LayerShape, schedule
+
+# What the time of a pass is made of.
+PARTS = ("entering", "choosing", "leaving", "last", "outside")
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """A function that starts at ``base`` and never falls: straight lines between knots, going on after the last.
+
+    knots : rising token counts, at least two
+    rises : by how much it rises from each knot to the next, seconds
+
+    Raises
+    ------
+    ValueError
+        if the knots do not rise, or the function would fall.
+    """
+
+    base: float
+    knots: tuple[float, ...]
+    rises: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.knots) < 2 or len(self.rises) != len(self.knots) - 1:
+            raise ValueError(f"a ramp with {len(self.knots)} knots and {len(self.rises)} rises between them")
+        if not (np.isfinite([self.base, *self.knots, *self.rises]).all() and min(np.diff(self.knots)) > 0):
+            raise ValueError(f"a ramp whose knots {self.knots} do not rise, or with numbers that are not finite")
+        if min(self.base, *self.rises) < 0:
+            raise ValueError(f"a ramp that falls: it starts at {self.base} and rises by {self.rises}")
+
+    def __call__(self, counts: np.ndarray) -> np.ndarray:
+        heights = self.base + np.concatenate([[0.0], np.cumsum(self.rises)])
+        knots = np.asarray(self.knots)
+        slope = self.rises[-1] / (knots[-1] - knots[-2])
+        beyond = np.clip(counts - knots[-1], 0, None) * slope
+        return np.interp(counts, knots, heights) + beyond
+
+
+def scales_of(shapes: Sequence[LayerShape]) -> tuple[tuple[float, float], ...]:
+    """How large each layer's maps are beside the largest layer's, as :class:`LatencyModel` takes them."""
+    sizes = np.array([(shape.query + shape.key_value, shape.output + shape.feed_forward) for shape in shapes], float)
+    shares = sizes / np.maximum(sizes.max(axis=0), 1)
+    return () if (shares == 1).all() else tuple((float(enters), float(leaves)) for enters, leaves in shares)
+
+
+@dataclass(frozen=True)
+class LatencyModel:
+    """Seconds of a pass over a batch of ``batch`` sequences of one length, on the device it was measured on.
+
+    entering, choosing, leaving : one layer's parts, by tokens of a sequence
+    last : a last layer trimmed to the pooled position, by tokens that enter it
+    outside : embeddings, head and calls, by the sequence's length
+    error : median relative error on passes that were not used for the fit
+    scales : of a pruned model (entering, leaving) for each layer, the share that its maps have of the largest layer's;
+        empty where all layers are alike
+    lengths : least and largest of the lengths that it was measured for; None: not noted
+    """
+
+    batch: int
+    entering: Ramp
+    choosing: Ramp
+    leaving: Ramp
+    last: Ramp
+    outside: Ramp
+    error: float = 0.0
+    scales: tuple[tuple[float, float], ...] = ()
+    lengths: tuple[int, int] | None = None
+
+    def beyond(self, lengths: Sequence[int]) -> float:
+        """The factor by which lengths lie outside those that it was measured for, 1 if none does."""
+        if self.lengths is None:
+            return 1.0
+        least, largest = self.lengths
+        return max(least / min(lengths), max(lengths) / largest, 1.0)
+
+    def seconds(
+        self, keep: Sequence[float], lengths: np.ndarray, reads: str, protected: np.ndarray | int = 0
+    ) -> np.ndarray:
+        """Seconds of a batch of each length: (sequences,).
+
+        Parameters
+        ----------
+        keep, lengths, reads, protected : as in :func:`latadj.elimination.cost.schedule`
+        """
+        counts = schedule(keep, np.asarray(lengths), reads, protected)
+        total = self.outside(counts[0])
+        for layer in range(len(keep)):
+            total = total + self.layer_seconds(counts, layer, reads)
+        return total
+
+    def layer_seconds(self, counts: np.ndarray, layer: int, reads: str) -> np.ndarray:
+        """Seconds of one layer for a schedule of (layers + 1, sequences) counts."""
+        n_in, n_out = counts[layer], counts[layer + 1]
+        if reads == POOLED and layer == len(counts) - 2:
+            return self.last(n_in)
+        enters, leaves = self.scales[layer] if self.scales else (1.0, 1.0)
+        chosen = np.where(n_out < n_in, self.choosing(n_in), 0.0)
+        return enters * self.entering(n_in) + chosen + leaves * self.leaving(n_out)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "LatencyModel":
+        """Inverse of :meth:`to_json`.
+
+        Raises
+        ------
+        ValueError
+            if a field is missing or of the wrong kind.
+        """
+        try:
+            ramps = {
+                part: Ramp(
+                    float(data[part]["base"]),
+                    tuple(float(knot) for knot in data[part]["knots"]),
+                    tuple(float(rise) for rise in data[part]["rises"]),
+                )
+                for part in PARTS
+            }
+            scales = tuple((float(enters), float(leaves)) for enters, leaves in data.get("scales", ()))
+            least, largest = data.get("lengths") or (None, None)
+            lengths = None if least is None or largest is None else (int(least), int(largest))
+            return cls(int(data["batch"]), error=float(data["error"]), scales=scales, lengths=lengths, **ramps)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"not a device model: {error}") from error

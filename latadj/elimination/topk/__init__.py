@@ -1,0 +1,1 @@
+"""Selective hard attention: each query attends to its top-k keys."""

@@ -1,0 +1,1 @@
+"""A checkpoint made ready to serve: load, predict streams, deadlines, explain a text."""

@@ -1,0 +1,53 @@
+"""A classifier that is fed texts, a window of them at a time."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from latadj.tasks.encoding.batches import tokenised
+from latadj.tasks.outputs.predict import Around, predict, unchanged
+from latadj.tasks.outputs.predictions import probabilities
+
+
+@dataclass
+class Engine:
+    """A model that is ready to serve, with its tokenizer.
+
+    limit : tokens that a text may have; what is longer is cut
+    batch_size : texts of like length that run together
+    regression : whether outputs are values, not classes
+    around : makes of a batch's lengths the context that it runs in
+    tick : called after each batch with how many texts it had
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    limit: int
+    batch_size: int
+    regression: bool = False
+    around: Around = unchanged
+    tick: Callable[[int], object] = lambda texts: None
+
+    def __call__(self, texts: Sequence[Sequence[str]]) -> np.ndarray:
+        """What the model says of texts, in their order.
+
+        Parameters
+        ----------
+        texts : one sequence of texts for each text column, all of one length, at least 1
+
+        Returns
+        -------
+        (texts, labels) probabilities, of a regression (texts, 1) values; float32
+        """
+        rows = tokenised(texts, self.tokenizer, self.limit)
+        outputs = predict(self.model, self.tokenizer, rows, batch_size=self.batch_size, around=self._ticking)
+        return outputs if self.regression else probabilities(outputs)
+
+    @contextmanager
+    def _ticking(self, lengths: Sequence[int]) -> Iterator[None]:
+        with self.around(lengths):
+            yield
+        self.tick(len(lengths))

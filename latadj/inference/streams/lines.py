@@ -1,0 +1,266 @@
+"""Reads rows out of lines: plain text, JSON lines, and tables with commas or tabs."""
+
+import csv
+import json
+import os
+import stat
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import Any, BinaryIO
+
+from latadj.inference.streams.columns import require_column, text_columns
+from latadj.inference.streams.rows import Position, Row, checked
+
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+# Of a table's field. Where a quote is never closed, this much is read before that is noticed.
+LONGEST_FIELD = 2**20
+LINES_TO_LEARN_FROM = 100
+
+
+class Lines:
+    """The lines of a binary stream, counted."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.stream, self.line, self.offset = stream, 0, 0
+        self._held: deque[bytes] = deque()
+
+    def next(self) -> bytes:
+        """The next line with its end; nothing at the end of the stream."""
+        found = self._held.popleft() if self._held else self.stream.readline()
+        first = self.offset == 0
+        self.offset += len(found)
+        self.line += bool(found)
+        return found.removeprefix(BYTE_ORDER_MARK) if first else found
+
+    def peek(self, most: int) -> list[bytes]:
+        """The next lines, at most so many, which ``next`` gives again."""
+        while len(self._held) < most and (found := self.stream.readline()):
+            self._held.append(found)
+        first = self.offset == 0
+        held = list(self._held)[:most]
+        return [line.removeprefix(BYTE_ORDER_MARK) if first and not at else line for at, line in enumerate(held)]
+
+    def give_back(self, lines: Sequence[bytes]) -> None:
+        """Stand before lines again that ``next`` gave last."""
+        self._held.extendleft(reversed(lines))
+        self.line -= len(lines)
+        self.offset -= sum(map(len, lines))
+
+    def seek(self, line: int, offset: int) -> None:
+        """Go to where an earlier reader stood."""
+        self._held.clear()
+        self.stream.seek(offset)
+        self.line, self.offset = line, offset
+
+
+class LineReader:
+    """Rows of a stream of lines.
+
+    columns : the text columns that are read; of plain text there is one without a name
+    row : rows that were given out
+    """
+
+    columns: tuple[str, ...]
+
+    def __init__(self, stream: BinaryIO, name: str) -> None:
+        self.lines, self.name, self.row = Lines(stream), name, 0
+
+    @property
+    def position(self) -> Position:
+        return Position(self.row, self.lines.line, self.lines.offset)
+
+    @property
+    def total(self) -> int | None:
+        """Bytes of the file; None where nobody knows."""
+        try:
+            found = os.fstat(self.lines.stream.fileno())
+        except (OSError, ValueError):  # no file of the system
+            return None
+        return found.st_size if stat.S_ISREG(found.st_mode) else None
+
+    @property
+    def done(self) -> int:
+        """Bytes that were read."""
+        return self.lines.offset
+
+    def seek(self, position: Position) -> None:
+        """Go on where an earlier reader stood."""
+        if position.offset:
+            self.lines.seek(position.line, position.offset)
+            self.row = position.row
+
+    def rows(self) -> Iterator[Row]:
+        """The rows from here on, broken ones too."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Close the stream."""
+        self.lines.stream.close()
+
+
+class TextReader(LineReader):
+    """A text a line."""
+
+    def __init__(
+        self, stream: BinaryIO, name: str, text: Sequence[str], trained: Sequence[str], key: str | None
+    ) -> None:
+        super().__init__(stream, name)
+        if text or key:
+            option = f"text={text[0]}" if text else f"id={key}"
+            raise ValueError(f"{option}: {name} is read as plain text, which has no columns; say format=csv or jsonl")
+        if len(trained) > 1:
+            raise ValueError(
+                f"{name}: the model reads {len(trained)} texts at a time ({', '.join(trained)}), and plain text has "
+                "one a line: give CSV, TSV, JSONL or Parquet"
+            )
+        self.columns = ("the line",)
+
+    def rows(self) -> Iterator[Row]:
+        while line := self.lines.next():
+            self.row += 1
+            try:
+                yield checked(self.row, [line.decode()], self.columns)
+            except UnicodeDecodeError as error:
+                yield Row(self.row, broken=_not_utf8(error))
+
+
+class JsonReader(LineReader):
+    """A JSON object a line."""
+
+    def __init__(
+        self, stream: BinaryIO, name: str, text: Sequence[str], trained: Sequence[str], key: str | None
+    ) -> None:
+        super().__init__(stream, name)
+        self.key = key
+        first = self.lines.peek(LINES_TO_LEARN_FROM)
+        objects = [found for found in map(_json_object, first) if isinstance(found, dict)]
+        if first and not objects:
+            raise ValueError(
+                f"{name}: none of its first {len(first)} lines is a JSON object; is it of another format=?"
+            )
+        there = list(dict.fromkeys(name for found in objects for name in found))
+        texts = list(
+            dict.fromkeys(name for found in objects for name, value in found.items() if isinstance(value, str))
+        )
+        known = set(text or trained) <= set(there)
+        # An empty file has no columns, and no row that could miss them.
+        self.columns = text_columns(text, trained, there if known or text else texts, name) if first else tuple(text)
+        if first:
+            require_column(key, there, name)
+
+    def rows(self) -> Iterator[Row]:
+        while line := self.lines.next():
+            self.row += 1
+            found = _json_object(line)
+            if isinstance(found, str):
+                yield Row(self.row, broken=found)
+            else:
+                key = None if self.key is None else found.get(self.key)
+                yield checked(self.row, [found.get(column) for column in self.columns], self.columns, key)
+
+
+class TableReader(LineReader):
+    """A table with a header, its fields between commas or tabs, quoted where they must be.
+
+    A wrong quote is an error, but between tabs, where it stands for itself: such files are often written without any
+    quoting. There a field never goes on in the next line.
+    """
+
+    def __init__(
+        self, stream: BinaryIO, name: str, text: Sequence[str], trained: Sequence[str], key: str | None, *, tabs: bool
+    ) -> None:
+        super().__init__(stream, name)
+        csv.field_size_limit(LONGEST_FIELD)
+        self._tabs = tabs
+        self._undecoded: str | None = None
+        self._record: list[bytes] = []  # the lines of the record that is being read
+        try:
+            header = next((record for record in (self._tabbed() if tabs else self._reader()) if record), None)
+        except csv.Error as error:
+            raise ValueError(f"{name}: its header cannot be read: {error}") from error
+        if header is None:
+            raise ValueError(f"{name}: it is empty, without even a header that names its columns")
+        if self._undecoded:
+            raise ValueError(f"{name}: its header is {self._undecoded}")
+        self.width = len(header)
+        self.columns = text_columns(text, trained, header, name)
+        require_column(key, header, name)
+        self._places = [header.index(column) for column in self.columns]
+        self._key = None if key is None else header.index(key)
+
+    def rows(self) -> Iterator[Row]:
+        return self._rows_between_tabs() if self._tabs else self._rows_between_commas()
+
+    def _rows_between_tabs(self) -> Iterator[Row]:
+        for record in self._tabbed():
+            if record:  # a line with nothing on it is no row
+                self.row += 1
+                yield self._row(record, self.lines.line)
+
+    def _tabbed(self) -> Iterator[list[str]]:
+        while line := self.lines.next():
+            self._undecoded = None
+            text = self._decode(line)
+            try:
+                yield next(csv.reader([text], delimiter="\t", strict=True), [])
+            except csv.Error:
+                yield text.rstrip("\r\n").split("\t")
+
+    def _rows_between_commas(self) -> Iterator[Row]:
+        reader = self._reader()
+        while True:
+            line, self._undecoded = self.lines.line + 1, None
+            self._record.clear()
+            try:
+                record = next(reader, None)
+            except csv.Error as error:
+                self.row += 1
+                yield Row(self.row, broken=f"no CSV: {error}", line=line)
+                # A quote that is never closed took other rows with it: they are read again, from the next line on.
+                self.lines.give_back(self._record[1:])
+                reader = self._reader()
+                continue
+            if record is None:
+                return
+            if record:
+                self.row += 1
+                yield self._row(record, line)
+
+    def _row(self, record: list[str], line: int) -> Row:
+        if self._undecoded:
+            return Row(self.row, broken=self._undecoded, line=line)
+        if len(record) != self.width:
+            return Row(self.row, broken=f"{len(record)} fields, the header has {self.width}", line=line)
+        key = None if self._key is None else record[self._key]
+        return checked(self.row, [record[place] for place in self._places], self.columns, key, line)
+
+    def _reader(self) -> Iterator[list[str]]:
+        # Takes a line at a time, and no more than it needs: after each record the position is behind it.
+        return csv.reader(self._decoded(), strict=True)
+
+    def _decoded(self) -> Iterator[str]:
+        while line := self.lines.next():
+            self._record.append(line)
+            yield self._decode(line)
+
+    def _decode(self, line: bytes) -> str:
+        try:
+            return line.decode()
+        except UnicodeDecodeError as error:
+            self._undecoded = _not_utf8(error)
+            return line.decode(errors="replace")
+
+
+def _json_object(line: bytes) -> dict[str, Any] | str:
+    """The object on a line, or what is wrong with it."""
+    try:
+        found = json.loads(line.decode())
+    except UnicodeDecodeError as error:
+        return _not_utf8(error)
+    except (ValueError, RecursionError) as error:  # a number may have too many digits for an int
+        return "empty" if not line.strip() else f"not JSON: {error}"
+    return found if isinstance(found, dict) else f"JSON, but no object: {type(found).__name__}"
+
+
+def _not_utf8(error: UnicodeDecodeError) -> str:
+    return f"not UTF-8: {error.reason} at byte {error.start + 1}"

@@ -1,0 +1,187 @@
+"""What `latadj predict` is about to do, found out without torch, so that what cannot work is refused at once."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from latadj.checkpoints.metadata import CheckpointMetadata, check
+from latadj.config import PredictConfig
+from latadj.config.speedups import one_speedup
+from latadj.elimination.profiles import Dial
+from latadj.inference.streams.reading import STREAM, Reader, format_of, open_reader
+from latadj.inference.streams.resume import Paths, State, going_on
+from latadj.inference.streams.writing import format_of as output_format
+from latadj.utils.files import read_json
+
+BATCH_SIZE = 32  # where nobody says it
+
+
+@dataclass
+class Plan:
+    """What a run starts from.
+
+    reader : of the input, at its start; None where standard input is left for later
+    state : of a run to go on with
+    finished : the result of such a run that left nothing to do
+    speedup : None with a deadline
+    """
+
+    sidecar: CheckpointMetadata
+    dial: Dial | None
+    reader: Reader | None
+    settings: dict[str, Any]
+    state: State | None
+    finished: dict[str, Any] | None
+    speedup: float | None
+    batch_size: int
+
+
+def check_plan(config: PredictConfig) -> None:
+    """Refuse what can be refused before anything is loaded; standard input is not touched.
+
+    Raises
+    ------
+    ValueError
+    """
+    found = make_plan(config, touch=config.input != STREAM)
+    if found.reader is not None:
+        found.reader.close()
+
+
+def make_plan(config: PredictConfig, *, touch: bool = True) -> Plan:
+    """Find checkpoint, dial, input and columns, and an interrupted run if there is one; writes nothing.
+
+    Parameters
+    ----------
+    touch : open the input
+
+    Raises
+    ------
+    ValueError
+        if one of them is missing or does not fit.
+    """
+    if not config.input:
+        raise ValueError("no input: give a file, as in `latadj predict input=texts.txt`, or input=- for standard input")
+    if config.prompt is not None:
+        raise ValueError("prompt=: predict asks a model's classification head, which takes no prompt")
+    kind = format_of(config.input, config.format)
+    output_format(config.output)
+    _check_output(config)
+    sidecar = check(Path(config.checkpoint))
+    task_spec = sidecar.task_spec
+    if task_spec is not None and task_spec.type != "classification":
+        raise ValueError(
+            f"checkpoint {config.checkpoint} is for {task_spec.type.replace('_', ' ')}: predict serves classifications "
+            "and regressions"
+        )
+    speedup, dial = _turned(config, sidecar)
+    trained = task_spec.text if task_spec else []
+    text = [config.text] if isinstance(config.text, str) else list(config.text or [])
+    batch_size = config.batch_size or (task_spec.batch_size if task_spec else BATCH_SIZE)
+    reader = open_reader(config.input, config.format, text, trained, config.id) if touch else None
+    try:
+        settings = _settings(config, kind, speedup, batch_size, reader)
+        state, finished = _going_on(config, settings)
+    except ValueError:
+        if reader is not None:
+            reader.close()
+        raise
+    return Plan(sidecar, dial, reader, settings, state, finished, speedup, batch_size)
+
+
+def _check_output(config: PredictConfig) -> None:
+    """Refuse an output in whose place there is something else."""
+    if config.output == STREAM:
+        return
+    output = Path(config.output)
+    if output.is_dir():
+        raise ValueError(f"output={output}: this is a folder; name a file in it")
+    if config.input != STREAM and output.resolve() == Path(config.input or "").resolve():
+        raise ValueError(f"output={output}: this is the input; give another name")
+
+
+def _turned(config: PredictConfig, sidecar: CheckpointMetadata) -> tuple[float | None, Dial | None]:
+    """The speedup, None with a deadline, and the dial that has it."""
+    make = f"make one with `{sidecar.calibrate(Path(config.checkpoint))}`"
+    dial = sidecar.dial
+    if dial is not None and config.profile:
+        dial = dial.with_profile_type(config.profile)
+    if config.deadline_ms is None:
+        speedup = one_speedup(1 if config.speedup is None else config.speedup, "predict")
+        if dial is not None:
+            dial.profile(speedup)
+        elif speedup != 1.0:
+            raise ValueError(f"speedup={speedup:g} needs a dial, and checkpoint {config.checkpoint} has none: {make}")
+        return speedup, dial
+    if dial is None:
+        raise ValueError(f"deadline_ms needs a dial, and checkpoint {config.checkpoint} has none: {make}")
+    if not any(served.models for device in sidecar.devices.values() for served in device.serving.values()):
+        raise ValueError(needs_clock(config, sidecar, "no device"))
+    return None, dial
+
+
+def needs_clock(config: PredictConfig, sidecar: CheckpointMetadata, where: str) -> str:
+    """The message where a deadline is wanted and nobody measured the device."""
+    batch = f" workload.batch={config.batch_size}" if config.batch_size else ""
+    return (
+        f"deadline_ms={config.deadline_ms:g} goes by the time that passes take, and checkpoint {config.checkpoint} was "
+        f"calibrated on {where}: run `{sidecar.calibrate(Path(config.checkpoint))} "
+        f"calibration.device_only=true device.precision={config.device.precision}{batch}`, a minute or two"
+    )
+
+
+def _going_on(config: PredictConfig, settings: dict[str, Any]) -> tuple[State | None, dict[str, Any] | None]:
+    """The interrupted run to go on with, or the result of one that left nothing to do."""
+    if STREAM in (config.input, config.output) and config.resume:
+        which = "input=-: what was read from standard input is gone"
+        if config.output == STREAM:
+            which = "output=-: what was written to standard output is out of reach"
+        raise ValueError(f"resume=true with {which}; take files")
+    if config.output == STREAM:
+        return None, None
+    paths = Paths(Path(config.output))
+    if config.resume and paths.final.exists() and not paths.state.exists():
+        found = _result(config)
+        if (found.get("output"), found.get("settings")) == (config.output, settings):
+            return None, found
+    return going_on(paths, settings, resume=config.resume, overwrite=config.overwrite), None
+
+
+def result_path(config: PredictConfig) -> Path:
+    """Where the result is written."""
+    return Path(config.folder) / "predict" / "predict.json"
+
+
+def _result(config: PredictConfig) -> dict[str, Any]:
+    path = result_path(config)
+    found = read_json(path, "result", "make it with overwrite=true") if path.exists() else {}
+    return found if isinstance(found, dict) else {}
+
+
+def _settings(
+    config: PredictConfig, kind: str, speedup: float | None, batch_size: int, reader: Reader | None
+) -> dict[str, Any]:
+    """All that an output depends on, but the device and its kernel: what must be the same to go on."""
+    return {
+        "input": STREAM if config.input == STREAM else _stamp(Path(config.input or "")),
+        "format": kind,
+        "text": list(reader.columns) if reader else None,
+        "id": config.id,
+        "checkpoint": {file.name: _stamp(file) for file in sorted(Path(config.checkpoint).iterdir()) if file.is_file()},
+        "speedup": speedup,
+        "deadline_ms": config.deadline_ms,
+        "profile_type": config.profile,
+        "dial.target": config.dial.target,
+        "device.precision": config.device.precision,
+        "window": config.window,
+        "batch_size": batch_size,
+        "max_length": config.max_length,
+        "all_probabilities": config.all_probabilities,
+        "seed": config.seed,
+    }
+
+
+def _stamp(file: Path) -> str:
+    """What tells a file from another, or from what it was before: path, size and time of the last change."""
+    found = file.stat()
+    return f"{file.resolve()} ({found.st_size} bytes, changed at {found.st_mtime_ns / 1e9:.6f})"

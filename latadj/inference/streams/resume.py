@@ -1,0 +1,226 @@
+"""Output that survives being killed at any moment: parts are made durable, then remembered.
+
+Beside ``predictions.csv`` grow ``predictions.csv.part`` and ``predictions.csv.broken.csv.part``. After each window both
+are synced to the disk, and only then ``predictions.csv.state.json`` says how long they are and where the reader
+stands. A run that goes on cuts off what was written after that, so no row is lost and none is there twice. In the end
+the parts are renamed.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from latadj.inference.streams.rows import Position, Row
+from latadj.inference.streams.writing import Layout, broken_header, broken_rows
+from latadj.utils.files import read_json, write_json
+
+SCHEMA = "latadj.tasks.outputs.predict-state/1"
+MEND = "overwrite=true starts anew"
+
+
+@dataclass
+class State:
+    """How far a run has come.
+
+    settings : what its output depends on; a run goes on with the same only
+    route : device and kernel that it ran on
+    position : where the reader stands
+    bytes : of the output and of the list of broken rows
+    counts : rows ``read``, ``written``, ``broken``
+    seconds : of reading, predicting and writing, over all the runs
+    deadline : what :class:`latadj.inference.streams.deadline.Met` counted; empty without a deadline
+    complete : whether nothing is left but the renaming
+    """
+
+    settings: dict[str, Any]
+    route: dict[str, str] = field(default_factory=dict)
+    position: Position = field(default_factory=Position)
+    bytes: tuple[int, int] = (0, 0)
+    counts: dict[str, int] = field(default_factory=lambda: {"read": 0, "written": 0, "broken": 0})
+    seconds: float = 0.0
+    deadline: dict[str, Any] = field(default_factory=dict)
+    complete: bool = False
+
+    @classmethod
+    def read(cls, path: Path) -> "State":
+        """What a state file holds.
+
+        Raises
+        ------
+        ValueError
+            if it is damaged or of another version.
+        """
+        data = read_json(path, "record of an interrupted run", MEND)
+        try:
+            if data.pop("schema") != SCHEMA:
+                raise ValueError("another schema")
+            position, sizes = Position(**data.pop("position")), data.pop("bytes")
+            return cls(**data, position=position, bytes=(int(sizes[0]), int(sizes[1])))
+        except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
+            raise ValueError(f"{path}: not the record of an interrupted run ({error}); {MEND}") from error
+
+
+@dataclass(frozen=True)
+class Paths:
+    """The files of one output."""
+
+    final: Path
+
+    @property
+    def part(self) -> Path:
+        return self.final.with_name(self.final.name + ".part")
+
+    @property
+    def broken(self) -> Path:
+        return self.final.with_name(self.final.name + ".broken.csv")
+
+    @property
+    def broken_part(self) -> Path:
+        return self.broken.with_name(self.broken.name + ".part")
+
+    @property
+    def state(self) -> Path:
+        return self.final.with_name(self.final.name + ".state.json")
+
+
+def going_on(paths: Paths, settings: dict[str, Any], *, resume: bool, overwrite: bool) -> State | None:
+    """The state that a run goes on from; None: it begins.
+
+    Raises
+    ------
+    ValueError
+        if there is an output that may not be overwritten, or an interrupted run with other settings.
+    """
+    if resume and overwrite:
+        raise ValueError("resume=true with overwrite=true: the one goes on, the other starts anew; give one of them")
+    if overwrite:
+        return None
+    if not paths.state.exists():
+        if paths.final.exists():
+            raise ValueError(f"output={paths.final} exists already: give another name, or overwrite=true")
+        return None
+    state = State.read(paths.state)
+    if not resume:
+        behind = f"a run was interrupted after {state.counts['read']} rows"
+        raise ValueError(f"output={paths.final}: {behind}: resume=true goes on, {MEND}")
+    changed = [name for name in settings if settings[name] != state.settings.get(name)]
+    if changed:
+        what = "; ".join(f"{name} was {state.settings.get(name)} and is {settings[name]}" for name in changed)
+        raise ValueError(f"resume=true: {what}; go on with what the first rows were made with, or {MEND}")
+    return state
+
+
+class FileOutput:
+    """Predictions that grow in a part file.
+
+    Parameters
+    ----------
+    state : where the run begins or goes on; :meth:`commit` keeps it up to date
+    resumable : whether it can be gone on with; the rows of standard input can not be read again
+    """
+
+    def __init__(self, paths: Paths, layout: Layout, state: State, *, resumable: bool) -> None:
+        self.paths, self.layout, self.state, self.resumable = paths, layout, state, resumable
+        paths.final.parent.mkdir(parents=True, exist_ok=True)
+        self._files: tuple[BinaryIO, BinaryIO] | None = None
+        if state.complete:
+            return
+        for leftover in paths.final.parent.glob(f".{paths.state.stem}-*"):  # of a run that was killed
+            leftover.unlink()
+        begins = not any(state.bytes)
+        if begins:
+            paths.state.unlink(missing_ok=True)  # of a run that is overwritten: its parts go next
+        self._files = (_opened(paths.part, state.bytes[0]), _opened(paths.broken_part, state.bytes[1]))
+        if begins:
+            self._write(layout.header(), broken_header())
+
+    def commit(self, data: bytes, broken: Sequence[Row]) -> None:
+        """Add a window's rows; ``state`` says all but how many bytes that makes."""
+        self._write(data, broken_rows(broken))
+
+    def _write(self, *parts: bytes) -> None:
+        assert self._files is not None
+        for file, part in zip(self._files, parts, strict=True):
+            file.write(part)
+            file.flush()
+            os.fsync(file.fileno())
+        self.state.bytes = (self._files[0].tell(), self._files[1].tell())
+        self._remember()
+
+    def _remember(self) -> None:
+        if self.resumable:
+            write_json(self.paths.state, {"schema": SCHEMA, **asdict(self.state)})
+
+    def finish(self) -> Path | None:
+        """Rename the parts; returns the list of broken rows, if there are any. :meth:`forget` comes last."""
+        if not self.state.complete:
+            self.close()
+            self.state.complete = True
+            self._remember()
+        broken = bool(self.state.counts["broken"])
+        if not broken:
+            self.paths.broken_part.unlink(missing_ok=True)
+            self.paths.broken.unlink(missing_ok=True)  # of an output that was overwritten
+        for part, final in ((self.paths.broken_part, self.paths.broken), (self.paths.part, self.paths.final)):
+            if part.exists():
+                part.replace(final)
+        return self.paths.broken if broken else None
+
+    def forget(self) -> None:
+        """Remove the state of a run that is finished."""
+        self.paths.state.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Close the parts, which stay."""
+        for file in self._files or ():
+            file.close()
+
+
+def _opened(path: Path, size: int) -> BinaryIO:
+    """A part file, cut to ``size`` bytes, open for writing behind them.
+
+    Raises
+    ------
+    ValueError
+        if it is shorter: somebody else changed it.
+    """
+    file = path.open("r+b" if size else "wb")
+    if file.seek(0, os.SEEK_END) < size:
+        file.close()
+        raise ValueError(f"{path} is shorter than the run left it, so it can not be gone on with; {MEND}")
+    file.truncate(size)
+    file.seek(size)
+    return file
+
+
+class StreamOutput:
+    """Predictions on standard output."""
+
+    def __init__(self, layout: Layout, state: State) -> None:
+        self.state = state
+        self._write(layout.header())
+
+    def commit(self, data: bytes, broken: Sequence[Row]) -> None:
+        """Write a window's rows; broken ones are in the log."""
+        self._write(data)
+
+    def _write(self, data: bytes) -> None:
+        try:
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+        except BrokenPipeError as error:
+            # What is left in the buffer has nowhere to go when Python ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise ValueError("output=-: who read standard output has closed it") from error
+
+    def finish(self) -> None:
+        """All is written."""
+
+    def forget(self) -> None:
+        """There is no state."""
+
+    def close(self) -> None:
+        """Standard output stays open."""

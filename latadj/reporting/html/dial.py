@@ -1,0 +1,238 @@
+"""Sections about the dial: what was asked and what came, what it cost, where contribution lies, who is kept."""
+
+from typing import Any
+
+import numpy as np
+
+from latadj.reporting.cells import times
+from latadj.reporting.html.charts import Comparison, Point, contribution_map, frontier
+from latadj.reporting.html.components import Section, between, minus, missing, note, speed, spread
+from latadj.reporting.html.page import table
+from latadj.reporting.html.positions import Position, Results
+from latadj.reporting.html.sources import Sources
+from latadj.reporting.html.svg import Series, heat_map, line_chart
+
+MOST_ROWS = 12
+# Where the worst perplexity is so many times the full model's, a linear axis would flatten what matters.
+LOGARITHMIC_FROM = 3.0
+BASELINES = (
+    "Three baselines, all the same full weights through transformers' own attention: bucketed, batches of like length "
+    "with next to no padding; batch_padded, in data order, padded to the longest of each batch; max_padded, every text "
+    "padded to the task's longest. The first is the honest one."
+)
+
+
+def dial(sources: Sources, results: Results | None) -> Section:
+    """Speedup asked for, predicted and measured."""
+    title = "The dial: asked, predicted, measured"
+    if results is None or not results.positions:
+        return Section("dial", title, _foreseen(sources))
+    said = f"Marked in {'the time of this device' if results.target == 'latency' else 'FLOPs'}."
+    if results.unreachable:
+        left = ", ".join(f"{speedup:g}x" for speedup in results.unreachable)
+        said += f" Out of reach here: {left}; the dial ends at {results.reach or 0:.2f}x."
+    head, numbers = ["asked", "predicted", "measured", "95%", "off by", "FLOPs"], set(range(6))
+    rows = [
+        [
+            *(position.name, times(position.predicted), speed(position.measured)),
+            *(between(position.measured), _off(position), times(position.flops)),
+        ]
+        for position in results.positions
+    ]
+    if not results.marked:
+        rows = [[row[0], row[1], row[5]] for row in rows]
+        shown = table(["asked", "predicted", "FLOPs"], rows, numbers={0, 1, 2})
+        return Section("dial", title, note(said) + shown + missing("The clock was left out.", "latadj sweep"))
+    series = [_measured(results.positions)]
+    asked = [position.asked for position in results.positions]
+    predicted = [position.predicted for position in results.positions]
+    as_asked = all(value is not None and abs(value / at - 1) < 0.01 for value, at in zip(predicted, asked, strict=True))
+    if not as_asked and None not in predicted:
+        series.append(Series("predicted", asked, predicted, dashed=True))
+    chart = line_chart(
+        series,
+        title="speedup measured against the speedup asked for",
+        x_label="speedup asked for",
+        y_label="speedup over 1x",
+        diagonal=True,
+        caption=f"Dotted: exactly what was asked for{', which is what was predicted' if as_asked else ''}. Band: 95% "
+        "interval over rounds.",
+    )
+    if results.target == "flops":
+        said += " Measured is time all the same, so it need not follow the diagonal."
+    return Section("dial", title, note(said) + chart + table(head, rows, numbers=numbers))
+
+
+def _measured(positions: list[Position]) -> Series:
+    found = [position.measured for position in positions if position.measured is not None]
+    return Series(
+        "measured",
+        [position.asked for position in positions],
+        [one.speedup for one in found],
+        [one.ci[0] for one in found],
+        [one.ci[1] for one in found],
+    )
+
+
+def _off(position: Position) -> str:
+    return "" if position.measured is None else minus(f"{position.measured.speedup / position.asked - 1:+.1%}")
+
+
+def _foreseen(sources: Sources) -> str:
+    """What calibration foresaw, where nothing was swept."""
+    if sources.calibrate is None:
+        return missing("The dial was not swept.", "latadj sweep")
+    rows = [
+        [f"{one['speedup']:g}x", times(one["predicted"]), times(one["flops_speedup"])]
+        for one in sources.calibrate["profiles"]
+    ]
+    return table(["asked", "predicted", "FLOPs"], rows, numbers={0, 1, 2}) + missing(
+        "Nothing was measured yet.", "latadj sweep"
+    )
+
+
+def cost(results: Results | None) -> Section:
+    """The frontier, and the tables behind it."""
+    title = "The frontier: quality against speed"
+    if results is None or not results.positions:
+        return Section("frontier", title, missing("The dial was not swept.", "latadj sweep"))
+    metric = results.metric.replace("_", " ")
+    controls = [name for name in ("recent", "random") if all(name in one.controls for one in results.positions)]
+    head = ["asked", metric, "95%", results.loss_name, "95%", *controls]
+    agree = any(position.agreement is not None for position in results.positions)
+    head += ["same prediction"] if agree else []
+    rows = [_quality_row(position, results, controls, agree) for position in results.positions]
+    shown = table(head, rows, numbers=set(range(len(head))), caption=f"Quality on {results.examples} test examples")
+    better = "Increases" if results.generates else "Drops"
+    said = f"{better} count from the better full model, with a paired bootstrap 95% interval."
+    if controls:
+        said += " Controls keep as many tokens at the same places, chosen by another score."
+    body = _frontier(results, controls) + shown + note(said)
+    if results.timed:
+        body += _clock(results)
+    return Section("frontier", title, body)
+
+
+def _quality_row(position: Position, results: Results, controls: list[str], agree: bool) -> list[str]:
+    low, high = position.quality_ci
+    found = [
+        *(position.name, results.quality(position.quality), f"{results.quality(low, 1)}–{results.quality(high, 1)}"),
+        *(results.loss(position.loss), " to ".join(results.loss(value) for value in position.loss_ci)),
+        *(results.quality(position.controls[name]) for name in controls),
+    ]
+    if agree:
+        found.append("" if position.agreement is None else f"{position.agreement:.1%}")
+    return found
+
+
+def _frontier(results: Results, controls: list[str]) -> str:
+    scale = 1.0 if results.generates else 100.0
+    metric = results.metric.replace("_", " ")
+
+    def ends(ci: tuple[float, float]) -> tuple[float, float]:
+        return scale * ci[0], scale * ci[1]
+
+    x = [one.over_full.speedup if results.timed and one.over_full else one.flops for one in results.positions]
+    points = [
+        Point(
+            x=at,
+            y=scale * one.quality,
+            label=one.name,
+            said=f"asked {one.name}: {metric} {results.quality(one.quality)} at {at:.2f}x",
+            x_ci=one.over_full.ci if results.timed and one.over_full else None,
+            y_ci=ends(one.quality_ci),
+        )
+        for one, at in zip(results.positions, x, strict=True)
+    ]
+    others = [
+        Comparison(f"score={name}, same cost", x, [scale * one.controls[name] for one in results.positions])
+        for name in controls
+    ]
+    worst = max([*(value for other in others for value in other.y), *(point.y for point in points)])
+    over = f"speedup over the {results.full_name}" if results.timed else "FLOPs speedup over the full model"
+    return frontier(
+        points,
+        title=f"{metric} against speedup",
+        x_label="times the full model's speed" if results.timed else "FLOPs speedup",
+        y_label=metric if results.generates else f"{metric} × 100",
+        line=(scale * results.full, f"full model {results.quality(results.full)}"),
+        others=others,
+        logarithmic=results.generates and worst > LOGARITHMIC_FROM * results.full,
+        caption=f"Across: {over}. The numbers at the points are the speedups asked for.",
+    )
+
+
+def _clock(results: Results) -> str:
+    """What the clock showed over each baseline."""
+    over = "vs plain" if results.generates else "vs bucketed"
+    more = [name for name in dict.fromkeys(key for one in results.positions for key in one.more) if name != over]
+    head = ["asked", over, "95%", *more]
+    rows = [
+        [
+            *(one.name, speed(one.over_full), between(one.over_full)),
+            *(one.more.get(name, "") for name in more),
+        ]
+        for one in results.positions
+    ]
+    said = "The plain model runs under transformers' own attention; one prompt at a time." if results.generates else ""
+    caption = "Time to first token, decoding and cache" if results.generates else "Time over the full model"
+    shown = table(head, rows, numbers=set(range(len(head))), caption=caption)
+    return shown + note(said or BASELINES)
+
+
+def contribution(sources: Sources) -> Section:
+    """ACC by layer and rank."""
+    title = "Where contribution lies"
+    found = sources.calibrate
+    if found is None:
+        return Section("acc", title, missing("The model was not calibrated in this folder.", "latadj calibrate"))
+    layer_acc = found["layer_acc"]
+    said = (
+        f"Attention Context Contribution (ACC) on {found['examples']} training examples. A layer's ACC is the share of "
+        "tokens that still contribute there: the lower, the further the layer can be cut."
+    )
+    if found.get("by_rank"):
+        shown = contribution_map(
+            found["by_rank"],
+            layer_acc,
+            title="contribution of tokens by rank in each layer",
+            caption="Each row: tokens of a layer from the strongest to the weakest; the darker, the more they "
+            "contribute, from a quarter of an equal share to four times. Upright marks: layer ACC.",
+        )
+    else:
+        rows = [[str(layer), f"{value:.3f}"] for layer, value in enumerate(layer_acc, start=1)]
+        shown = table(["layer", "ACC"], rows, numbers={0, 1})
+        shown += note("Contribution by rank is not kept where only the device was measured.")
+    return Section("acc", title, note(said) + shown)
+
+
+def kept(sources: Sources, results: Results | None) -> Section:
+    """Keep ratios of each layer at each speedup."""
+    title = "Who is kept, layer by layer"
+    rows: dict[str, list[float]] = {}
+    whose = "of the test texts' tokens"
+    if results is not None:
+        rows = {position.name: position.keep for position in results.positions}
+    elif sources.calibrate is not None:
+        rows = {f"{one['speedup']:g}x": one["keep"] for one in sources.calibrate["profiles"]}
+        whose = "of a text's tokens that the profile asks for"
+    if not rows:
+        return Section("keep", title, missing("There is no dial in this folder.", "latadj calibrate"))
+    names = spread(list(rows), MOST_ROWS)
+    layers = len(rows[names[0]])
+    values = [rows[name] for name in names]
+    shown = heat_map(
+        values,
+        title="share of tokens that leave each layer, by speedup",
+        rows=names,
+        columns=[str(layer) for layer in range(1, layers + 1)],
+        x_label="layer",
+        caption=f"Share {whose} that leave each layer.{_trimmed(values)}",
+    )
+    return Section("keep", title, shown)
+
+
+def _trimmed(values: list[list[float]]) -> str:
+    first: Any = np.asarray(values[0])
+    trims = len(first) > 1 and first[:-1].min() == 1.0 and first[-1] < 1.0
+    return " At 1x only the last layer is trimmed, to the position that is read: no answer changes." if trims else ""

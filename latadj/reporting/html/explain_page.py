@@ -1,0 +1,69 @@
+"""The page of `latadj explain --html`: one text, and a slider over the speedup at which it is read."""
+
+from pathlib import Path
+from typing import Any
+
+from latadj.inference.explanation import Explanation
+from latadj.reporting.html.page import page, text
+from latadj.reporting.views.explain import pooled_name, pooled_word
+
+_HERE = Path(__file__).parent
+
+
+def explain_page(found: Explanation) -> str:
+    """The whole page; see :func:`latadj.reporting.html.page.page`."""
+    subject = text(found.model) + (f" on {text(found.task)}" if found.task else "")
+    meaning = "this device's time" if found.target == "latency" else "FLOPs"
+    body = (_HERE / "explain_page.html").read_text(encoding="utf-8")
+    for name, value in {
+        "SUBJECT": subject,
+        "MEANING": meaning,
+        "LAST": str(len(found.readings) - 1),
+        "ASKED": str(found.asked),
+    }.items():
+        body = body.replace(f"%{name}%", value)
+    return page(
+        f"What {found.model} reads",
+        body,
+        style=(_HERE / "explain_page.css").read_text(encoding="utf-8"),
+        script=(_HERE / "explain_page.js").read_text(encoding="utf-8"),
+        data=page_data(found),
+    )
+
+
+def page_data(found: Explanation) -> dict[str, Any]:
+    """What the page's script reads: words once, then for each speedup who leaves which layer, and the answer."""
+    pooled = pooled_word(found)
+    return {
+        "labels": list(found.labels),
+        "layers": found.layers,
+        "tokens": found.tokens,
+        "entering": found.words_read,
+        "cut": found.cut,
+        "asked": found.asked,
+        "pooled": None if pooled is None else found.words.index(pooled),
+        "trimmed": None if found.pooled is None else pooled_name(found),
+        "words": [
+            {
+                "text": word.text,
+                "gap": word.gap,
+                "special": word.special,
+                "read": bool(word.pieces),
+            }
+            for word in found.words
+        ],
+        "readings": [
+            {
+                "speedup": reading.speedup,
+                "depth": list(reading.depth),
+                # In ten-thousandths, which is finer than any eye and half the size.
+                "acc": [[round(10_000 * share) for share in layer] for layer in reading.acc],
+                "left": list(reading.left),
+                "words": found.words_left(reading),
+                "saved": [round(saved, 4) for saved in reading.saved],
+                "flops": round(reading.flops_speedup, 3),
+                "outputs": [round(output, 5) for output in reading.outputs],
+            }
+            for reading in found.readings
+        ],
+    }

@@ -1,0 +1,112 @@
+"""Sections about how the numbers came to be: training, evaluation, machine, config, files."""
+
+import json
+from typing import Any
+
+from latadj.reporting.html.components import Section, flat, note
+from latadj.reporting.html.headline import environment_of
+from latadj.reporting.html.page import facts, table, text
+from latadj.reporting.html.sources import FILES, MISSING, Sources
+
+
+def training(sources: Sources) -> Section | None:
+    """Validation metrics of each stage of fine-tuning; None where there are none."""
+    stages = {name: found for name, found in (sources.finetune or {}).get("validation", {}).items() if found}
+    if not stages:
+        return None
+    pairs = {
+        name: ", ".join(
+            f"{key.removeprefix('eval_').replace('_', ' ')} {value:.4g}"
+            for key, value in found.items()
+            if key != "seconds"
+        )
+        + (f"; {found['seconds']:.0f} s" if "seconds" in found else "")
+        for name, found in stages.items()
+    }
+    return Section("training", "Fine-tuning, on validation examples", facts(pairs))
+
+
+def evaluation(sources: Sources) -> Section | None:
+    """What `latadj eval` found at one position; None where it was not run."""
+    found = sources.evaluation
+    if found is None:
+        return None
+    generates = found["schema"].endswith("generation/1")
+    pairs: dict[str, str] = {}
+    for split, scores in found["scores"].items():
+        for name, value in scores.items():
+            low, high = found["metric_ci"][split]
+            scale = 1.0 if generates else 100.0
+            ci = f" (95%: {scale * low:.1f} to {scale * high:.1f})" if name == found["metric"] else ""
+            pairs[f"{name.replace('_', ' ')}, {split}"] = f"{scale * value:.2f}{ci}"
+    if generates:
+        pairs |= _percentiles(found.get("ttft_percentiles_ms"), "first token")
+    else:
+        pairs["measured, over 1x"] = f"{found['measured']:.2f}x (95%: {' to '.join(_two(found['measured_ci']))})"
+        pairs |= _percentiles(found.get("latency_ms"), "latency of one text")
+        pairs["throughput"] = f"{found['throughput_per_s']:.0f} texts a second"
+    return Section("eval", f"One position: {found['speedup']:g}x", facts(pairs))
+
+
+def _percentiles(found: dict[str, float] | None, what: str) -> dict[str, str]:
+    shown = ", ".join(f"{name} {value:.1f} ms" for name, value in (found or {}).items())
+    return {what: shown} if shown else {}
+
+
+def _two(values: list[float]) -> list[str]:
+    return [f"{value:.2f}" for value in values]
+
+
+def environment(sources: Sources) -> Section:
+    """The machine, and whether it was quiet."""
+    where = environment_of(sources)
+    precision = f"{where.get('precision')}{', by ' + str(where['kernel']) if 'kernel' in where else ''}"
+    pairs = {
+        "processor": where.get("processor"),
+        "device": where.get("device"),
+        "precision": precision,
+        "threads": f"{where.get('threads')} on {where.get('cores')} cores, of which this run may use "
+        f"{len(where.get('affinity') or []) or 'all'}",
+        "instructions": ", ".join(where.get("cpu_flags") or []) or None,
+        "quiet": _quiet(where.get("quiet")),
+        "system": f"{where.get('platform')}, Python {where.get('python')}",
+        "packages": ", ".join(f"{name} {version}" for name, version in (where.get("packages") or {}).items()),
+        "commit": where.get("commit"),
+    }
+    return Section("environment", "Environment", facts({name: str(value) for name, value in pairs.items() if value}))
+
+
+def _quiet(found: dict[str, Any] | None) -> str | None:
+    if not found:
+        return None
+    apart = "" if found.get("spread") is None else f"; rounds lay {found['spread']:.1%} apart"
+    shares = f"others used {found['busy_elsewhere']:.1%} of the cores, the hypervisor took {found['steal']:.1%}{apart}"
+    return f"{'no: ' if found.get('noisy') else 'yes: '}{shares}"
+
+
+def origin(sources: Sources) -> Section:
+    """Files that the page was made from, and the config of each."""
+    results: dict[str, dict[str, Any]] = {
+        "sweep": vars(sources.sweep) if sources.sweep else {},
+        "calibrate": sources.calibrate or {},
+        "eval": sources.evaluation or {},
+        "finetune": sources.finetune or {},
+        "prune": sources.prune or {},
+        "compare": vars(sources.compare) if sources.compare else {},
+    }
+    rows = []
+    configs = []
+    for command, (file, _) in FILES.items():
+        if not results[command]:
+            continue
+        where = results[command].get("environment") or {}
+        time = str(where.get("time") or "")[:16].replace("T", " ")
+        rows.append([file, time, *(str(where.get(key) or "") for key in ("processor", "precision", "commit"))])
+        config = flat(json.loads(json.dumps(results[command].get("config") or {})))
+        lines = [[key, value] for key, value in config.items()]
+        configs.append(
+            f"<details><summary>Config of latadj {text(command)}</summary>{table(['key', 'value'], lines)}</details>"
+        )
+    shown = table(["file", "written, UTC", "processor", "precision", "commit"], rows, caption=f"In {sources.folder}")
+    shown += "".join(note(f"Left out: {file} {why}.") for file, why in sources.left_out.items() if why != MISSING)
+    return Section("files", "What this page was made from", shown + "".join(configs))

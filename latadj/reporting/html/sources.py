@@ -1,0 +1,136 @@
+"""What a run's folder holds that a report can be made from."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pandas as pd
+
+from latadj.reporting.html.changed import Changed, changed
+from latadj.reporting.results.comparison import Comparison
+from latadj.reporting.results.generation import SCHEMA as GENERATION_SCHEMA
+from latadj.reporting.results.generation import GenerationSweep
+from latadj.reporting.results.pruning import SCHEMA as PRUNE_SCHEMA
+from latadj.reporting.results.sweep import SCHEMA as SWEEP_SCHEMA
+from latadj.reporting.results.sweep import Sweep
+
+Read = TypeVar("Read")
+# Where each command leaves its result, and the schemas of it that can be shown.
+FILES = {
+    "sweep": ("sweep/sweep.json", (SWEEP_SCHEMA, GENERATION_SCHEMA)),
+    "calibrate": ("calibrate/calibrate.json", ("latadj.calibrate/1",)),
+    "eval": ("eval/eval.json", ("latadj.eval/1", "latadj.eval.generation/1")),
+    "finetune": ("finetune/finetune.json", ("latadj.finetune/1",)),
+    "prune": ("prune/prune.json", (PRUNE_SCHEMA,)),
+    "compare": ("compare/prune.json", (PRUNE_SCHEMA,)),
+}
+PREDICTIONS = "sweep/predictions.csv"
+
+
+@dataclass
+class Sources:
+    """Results of a run, each None where its command was not run or its file cannot be read.
+
+    changed : test examples whose prediction at some speedup is not the full model's
+    read : files that were read, inside the folder
+    left_out : file -> why it was not
+    """
+
+    folder: Path
+    sweep: Sweep | GenerationSweep | None = None
+    calibrate: dict[str, Any] | None = None
+    evaluation: dict[str, Any] | None = None
+    finetune: dict[str, Any] | None = None
+    prune: dict[str, Any] | None = None
+    compare: Comparison | None = None
+    changed: list[Changed] | None = None
+    read: list[str] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, folder: Path) -> "Sources":
+        """Read a run's folder.
+
+        Raises
+        ------
+        ValueError
+            if nothing in it can be shown.
+        """
+        if not folder.is_dir():
+            raise ValueError(f"folder {folder}: no such folder; name a run's with folder=FOLDER, or give model=, task=")
+        found = cls(folder)
+        found.sweep = found._result("sweep", _sweep)
+        found.calibrate = found._result("calibrate", _with("layer_acc", "by_rank", "profiles", "dial", "reach"))
+        found.evaluation = found._result("eval", _with("metric", "scores", "metric_ci", "speedup"))
+        found.finetune = found._result("finetune", _with("validation"))
+        found.prune = found._result("prune", _with("metric", "objective", "candidates", "full", "frontier", "config"))
+        found.compare = found._result("compare", Comparison.from_json)
+        if not found.read:
+            damage = "".join(f"; {file} {why}" for file, why in found.left_out.items() if why != MISSING)
+            raise ValueError(
+                f"folder {folder}: nothing to report, there is no {', '.join(file for file, _ in FILES.values())}"
+                f"{damage}; run `latadj sweep` (same options) first"
+            )
+        if isinstance(found.sweep, Sweep):
+            found.changed = found._take(PREDICTIONS, _changed)
+        return found
+
+    def _result(self, command: str, typed: Callable[[dict[str, Any]], Read]) -> Read | None:
+        file, schemas = FILES[command]
+
+        def read(path: Path) -> Read:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            schema = data.get("schema") if isinstance(data, dict) else None
+            if schema not in schemas:
+                raise ValueError(f"has schema {schema!r}, this latadj shows {' or '.join(map(repr, schemas))}")
+            return typed(data)
+
+        return self._take(file, read)
+
+    def _take(self, file: str, read: Callable[[Path], Read]) -> Read | None:
+        """What ``read`` makes of a file; notes it, or why it is left out."""
+        path = self.folder / file
+        try:
+            found = read(path)
+        except FileNotFoundError:
+            self.left_out[file] = MISSING
+            return None
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError, pd.errors.ParserError) as error:
+            self.left_out[file] = f"is damaged or was cut short ({str(error).splitlines()[0]})"
+            return None
+        except ValueError as error:
+            self.left_out[file] = str(error)
+            return None
+        except (KeyError, TypeError, AttributeError) as error:
+            self.left_out[file] = f"is damaged, or of another version of latadj ({type(error).__name__}: {error})"
+            return None
+        self.read.append(file)
+        return found
+
+
+MISSING = "is not there"
+
+
+def _with(*keys: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """A result as it is, if it has what the sections show."""
+
+    def typed(data: dict[str, Any]) -> dict[str, Any]:
+        for key in keys:
+            data[key]
+        return data
+
+    return typed
+
+
+def _sweep(data: dict[str, Any]) -> Sweep | GenerationSweep:
+    return GenerationSweep.from_json(data) if data["schema"] == GENERATION_SCHEMA else Sweep.from_json(data)
+
+
+def _changed(path: Path) -> list[Changed]:
+    # As text: a review may say "NA" or "1e5".
+    frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+    if "label" not in frame or "prediction_1x" not in frame:
+        raise ValueError("has no columns label and prediction_1x: it is not what `latadj sweep` writes")
+    return changed(frame)

@@ -1,0 +1,185 @@
+"""What `latadj info` found, for a terminal; warnings go to standard error."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from latadj.elimination.topk.setting import TopKAttention
+from latadj.reporting.results.info import DialInfo, Info, Position, PrunedInfo
+from latadj.utils.console import console
+
+# As many keep ratios as fit a line of 80 characters beside the other columns.
+MOST_LAYERS = 7
+FORMATS = {"F32": "fp32", "F16": "fp16", "BF16": "bf16", "F64": "fp64"}
+
+
+def print_info(info: Info) -> None:
+    """Show a checkpoint: what it is, its dial, its devices, its results."""
+    facts = Table(box=None, show_header=False, pad_edge=False)
+    facts.add_column(style="dim", no_wrap=True)
+    facts.add_column(overflow="fold")
+    for name, value in _facts(info):
+        facts.add_row(name, value)
+    console.print(facts, markup=False)
+    if info.dial is not None:
+        console.print(_positions(info.dial))
+    if info.devices:
+        console.print(_devices(info))
+    if info.validation or info.tested or (info.pruned and info.pruned.notes):
+        console.print(_metrics(info))
+    warnings = Console(stderr=True, highlight=False)
+    for line in info.warnings:
+        warnings.print(f"latadj info: {line}", style="yellow", markup=False, soft_wrap=True)
+
+
+def _facts(info: Info) -> list[tuple[str, str]]:
+    model, task_spec = info.model, info.task_spec
+    shape = [f"{value} {name}" for name, value in (("layers", model.layers), ("heads", model.heads)) if value]
+    if model.width:
+        shape.insert(1, f"width {model.width}")
+    formats = ", ".join(FORMATS.get(name, name) for name in model.formats)
+    found = [
+        ("checkpoint", info.folder),
+        ("model", ", ".join([model.architecture or model.type, *shape])),
+        ("weights", f"{model.parameters:,} parameters, {formats}, {_size(model.bytes)}"),
+        ("task", info.task or "not known: latadj did not make it"),
+    ]
+    if task_spec is not None:
+        labels = task_spec["labels"]
+        some = ", ".join(labels[:6]) + (f", ... {len(labels)} in all" if len(labels) > 6 else "")
+        found.append(("task_spec", f"{task_spec['kind']} of {' and '.join(task_spec['text'])}"))
+        if task_spec["kind"] != "generation":
+            found.append(("labels", some or "none: a regression"))
+        found.append(("at most", f"{task_spec['max_length']} tokens, {task_spec['batch_size']} texts a batch"))
+    if info.seed is not None or info.run is not None:
+        found.append(("made by", f"seed {info.seed}, run {info.run}"))
+    if info.pruned is not None:
+        found += _pruned_facts(info.pruned)
+    if info.topk_attention is not None:
+        found.append(("hard attention", TopKAttention.from_json(info.topk_attention).text()))
+    if info.dial is not None:
+        found += _dial_facts(info.dial, info.calibration)
+    return found
+
+
+def _pruned_facts(pruned: PrunedInfo) -> list[tuple[str, str]]:
+    notes, found = pruned.notes, []
+    if "objective" in notes:
+        wanted = f"budget {notes['budget']:g}" if notes.get("budget") else f"tolerance {notes.get('tolerance', 0):g}"
+        found.append(("pruned", f"for {notes['objective']}, {wanted}"))
+    for name, left, of in (("heads", pruned.heads, pruned.of_heads), ("neurons", pruned.neurons, pruned.of_neurons)):
+        layers = some_layers(len(left))
+        counts = " ".join(str(left[layer - 1]) for layer in layers)
+        by_layer = "by layer" if len(layers) == len(left) else f"in layers {_list(layers)}"
+        had = f"{min(of)}" if min(of) == max(of) else f"{min(of)} to {max(of)}"
+        found.append((f"{name} left", f"{counts} of {had}, {by_layer}"))
+    return found
+
+
+def _dial_facts(dial: DialInfo, calibration: dict[str, Any]) -> list[tuple[str, str]]:
+    examples = calibration.get("examples")
+    searched = f", searched at {_list(dial.searched)}" if dial.searched else ""
+    marked = f"in this device's time, {dial.precision}, batch {dial.batch}"
+    found = [
+        ("dial", f"1x to {dial.reach:.2f}x, {marked if dial.target == 'latency' else 'in FLOPs'}"),
+        ("profiles", f"profile={dial.profile_type}, score={dial.score}{searched}"),
+        ("layer ACC", " ".join(f"{value:.2f}" for value in dial.layer_acc)),
+    ]
+    if dial.window:
+        found.insert(2, ("window", dial.window))
+    if examples:
+        found.append(("calibrated", f"on {examples} training examples"))
+    return found
+
+
+def _positions(dial: DialInfo) -> Table:
+    layers = some_layers(len(dial.layer_acc))
+    table = _table("Dial")
+    timed = dial.target == "latency"
+    for name in ("asked", *(("predicted", "ms a batch") if timed else ()), "FLOPs"):
+        table.add_column(name, justify="right", no_wrap=True)
+    whole = len(layers) == len(dial.layer_acc)
+    table.add_column("% kept by layer" + ("" if whole else f" {_list(layers)}"), no_wrap=True)
+    for position in dial.positions:
+        table.add_row(*_position(position, layers, timed))
+    return table
+
+
+def _position(position: Position, layers: Sequence[int], timed: bool) -> list[str]:
+    asked = f"{position.speedup:g}x"
+    if position.keep is None or position.flops_speedup is None:
+        return [asked, *([""] * (3 if timed else 1)), "out of reach"]
+    clock = [_speedup(position.predicted), f"{position.batch_ms or 0:.1f}"] if timed else []
+    kept = " ".join(f"{100 * position.keep[layer - 1]:3.0f}" for layer in layers)
+    return [asked, *clock, _speedup(position.flops_speedup), kept]
+
+
+def some_layers(count: int, most: int = MOST_LAYERS) -> list[int]:
+    """Numbers of layers to show, from 1: all, or ``most`` that are spread evenly with the first and the last."""
+    if count <= most:
+        return list(range(1, count + 1))
+    return [1 + round(place * (count - 1) / (most - 1)) for place in range(most)]
+
+
+def _devices(info: Info) -> Table:
+    table = _table("Calibrated on")
+    for name in ("device", "precision", "kernel", "batch", "error"):
+        table.add_column(name, justify="right" if name in ("batch", "error") else "left", overflow="fold")
+    for device in info.devices:
+        place = ("this device: " if device.here else "") + device.place
+        for number, served in enumerate(device.serving):
+            table.add_row(
+                place if number == 0 else "",
+                served.precision + (" (auto)" if served.precision == device.auto else ""),
+                served.kernel,
+                "" if served.batch is None else str(served.batch),
+                "" if served.error is None else f"{100 * served.error:.1f}%",
+            )
+    return table
+
+
+def _metrics(info: Info) -> Table:
+    table = _table("Metrics")
+    for name in ("on", "metric", "values"):
+        table.add_column(name, overflow="fold")
+    for stage, found in info.validation.items():
+        shown = {name.removeprefix("eval_"): value for name, value in found.items() if name != "seconds"}
+        values = ", ".join(f"{name.replace('_', ' ')} {_value(value)}" for name, value in shown.items())
+        table.add_row("validation", stage, values)
+    notes = info.pruned.notes if info.pruned else {}
+    settled = [f"{name} {_value(notes[name])}" for name in ("judged", "confirmed") if name in notes]
+    if settled:
+        table.add_row("validation", "pruned", ", ".join(settled))
+    for result in info.tested:
+        values = ", ".join(f"{speedup}x {_value(value)}" for speedup, value in result.scores.items())
+        name = f"test, {Path(result.file).stem}" + (", older than the weights" if result.older else "")
+        table.add_row(name, result.metric, values)
+    return table
+
+
+def _table(title: str) -> Table:
+    return Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+
+
+def _value(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, (int, float)) else str(value)
+
+
+def _speedup(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}x"
+
+
+def _list(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:g}" for value in values)
+
+
+def _size(size: float) -> str:
+    for unit in ("bytes", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.1f} {unit}" if unit != "bytes" else f"{size:.0f} bytes"
+        size /= 1024
+    return f"{size:.1f} GiB"

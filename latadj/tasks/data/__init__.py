@@ -1,0 +1,1 @@
+"""Examples from files, packages or the hub, in splits that stay apart."""

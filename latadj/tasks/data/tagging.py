@@ -1,0 +1,225 @@
+"""Sentences of words that have a tag each, from CoNLL files, tables or the hub, in three splits that stay apart."""
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from latadj.config import FilesConfig, TaskConfig
+from latadj.tasks.data.files import TABLES, data_files, format_of
+from latadj.tasks.data.sources import place, read_file, read_hub, require_folder
+from latadj.tasks.data.splits import Splits, as_dataset, shares_of, split_by_hash, take
+from latadj.tasks.metrics.entities import OUTSIDE
+
+log = logging.getLogger("latadj")
+CONLL = "conll"
+SUFFIXES = {
+    **{suffix: name for suffix, name in TABLES.items() if name not in ("csv", "quoted_tsv")},
+    **dict.fromkeys((".conll", ".txt", ".tsv", ".bio", ".iob", ".iob2", ".iobes"), CONLL),
+}
+# What data sets call their tags beside the column that the task names.
+TAGS = ("tags", "ner_tags")
+DOCUMENT = "-DOCSTART-"
+
+
+@dataclass
+class Tables:
+    """Sentences of each split that the source has: columns ``tokens`` and ``tags``, a list in each cell."""
+
+    train: pd.DataFrame | None = None
+    validation: pd.DataFrame | None = None
+    tests: dict[str, pd.DataFrame] = field(default_factory=dict)
+
+
+def load_tagged(task: TaskConfig, known: Sequence[str] | None = None, *, train: bool = True) -> Splits:
+    """Tagged sentences of a task, from ``task.data_files``, ``task.data_dir``, or the hub.
+
+    Parameters
+    ----------
+    known : the tags that a checkpoint was made for; they count where the task leaves its labels to the data
+    train : whether training sentences are needed; else a file of tests is enough
+
+    Returns
+    -------
+    splits of the columns ``tokens`` and ``tags``, both lists of strings; their labels: ``O`` first, then type by type
+
+    Raises
+    ------
+    ValueError
+        if files or columns are missing, a split is empty, words and tags do not match, or a tag is unknown.
+    """
+    tables = _tables(task)
+    if tables.train is None and (train or not tables.tests or (known is None and task.labels is None)):
+        what = "training sentences" if tables.tests else "sentences to train on or to test"
+        raise ValueError(
+            f"task {task.name}: it has no {what}; give some with 'task.data_files={{train:FILE,test:FILE}}'"
+        )
+    if tables.train is None:
+        training = validation = next(iter(tables.tests.values())).iloc[:0]
+        tests = tables.tests
+    else:
+        training, validation, tests = _filled(tables.train, tables, task)
+        training = take(training, task.max_train)
+        validation = take(validation, None if task.max_train is None else max(task.max_train // 4, 1))
+    tests = {name: take(frame, task.max_test) for name, frame in tests.items()}
+    named = list(task.labels or known or found_labels(training["tags"]))
+    # The order is that of the checkpoint's outputs, whatever that of the task is.
+    labels = list(known) if known and set(known) == set(named) else named
+    wanted = {"training": training, "validation": validation} if tables.train is not None else {}
+    for name, frame in {**wanted, **tests}.items():
+        _check(frame, name, labels, task)
+    found = {name: as_dataset(frame) for name, frame in tests.items()}
+    return Splits(as_dataset(training), as_dataset(validation), found, labels)
+
+
+def found_labels(sentences: Iterable[Sequence[str]]) -> list[str]:
+    """The tags of sentences: ``O`` first, then by type, and each type's by their prefix."""
+    names = {tag for tags in sentences for tag in tags}
+    return sorted(names, key=lambda name: (name != OUTSIDE, name.partition("-")[2], name))
+
+
+def read_conll(path: Path, columns: dict[str, Any]) -> pd.DataFrame:
+    """Sentences of a file with one word a line, its columns parted by spaces or tabs, and a blank line between two.
+
+    Parameters
+    ----------
+    columns : ``tokens`` and ``tags`` -> number of the column; the first and the last when left out
+
+    Raises
+    ------
+    ValueError
+        if the file is missing or no text, or a line lacks a column.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file")
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: this is no UTF-8 text ({error.reason} at byte {error.start})") from error
+    word, tag = int(columns.get("tokens", 0)), int(columns.get("tags", -1))
+    least = max(word + 1, tag + 1, -tag, 2)
+    tokens: list[list[str]] = [[]]
+    tags: list[list[str]] = [[]]
+    for number, line in enumerate(lines, start=1):
+        if not line.strip() or line.startswith(DOCUMENT):
+            tokens.append([])
+            tags.append([])
+            continue
+        parts = [part.strip() for part in line.split("\t")] if "\t" in line else line.split()
+        if len(parts) < least or not parts[tag]:
+            raise ValueError(
+                f"{path}, line {number}: {line.strip()!r}: expected a word and its tag, in {least} columns or more"
+            )
+        tokens[-1].append(parts[word])
+        tags[-1].append(parts[tag])
+    return pd.DataFrame({"tokens": [part for part in tokens if part], "tags": [part for part in tags if part]})
+
+
+def _tables(task: TaskConfig) -> Tables:
+    if task.data_files is not None:
+        files = data_files(task.data_files, SUFFIXES)
+
+        def table(paths: list[Path]) -> pd.DataFrame | None:
+            read = [_read(path, FilesConfig(format_of(path, SUFFIXES), columns=columns), task) for path in paths]
+            return pd.concat(read, ignore_index=True) if read else None
+
+        columns = task.files.columns if task.files is not None and task.files.format == CONLL else {}
+        found = {name: table(paths) for name, paths in files.tests.items()}
+        return Tables(
+            table(files.train),
+            table(files.validation),
+            {name: frame for name, frame in found.items() if frame is not None},
+        )
+    if task.files is not None and (task.data_dir or task.hub is None) and (task.files.all or task.files.train):
+        return _from_files(task, task.files)
+    if task.hub is not None:
+        source = task.hub
+        tests = list(source.test or [])
+        splits = [source.train, *([source.validation] if source.validation else []), *tests]
+        frames = read_hub(source, splits, [task.text[0], task.label])
+        named = {name: _lists(frame, task, f"data set {source.path!r}") for name, frame in frames.items()}
+        return Tables(
+            named[source.train],
+            named[source.validation] if source.validation else None,
+            {name: named[name] for name in tests},
+        )
+    raise ValueError(
+        f"task {task.name} names no data: give a file ({', '.join(SUFFIXES)}) with task.data_files=FILE, or a data set "
+        "on the hub with task.hub.path=NAME"
+    )
+
+
+def _from_files(task: TaskConfig, files: FilesConfig) -> Tables:
+    require_folder(task)
+    if files.all:
+        return Tables(_read(place(files.all, task), files, task))
+    return Tables(
+        _read(place(str(files.train), task), files, task),
+        _read(place(files.validation, task), files, task) if files.validation else None,
+        {Path(name).name: _read(place(name, task), files, task) for name in files.test},
+    )
+
+
+def _read(path: Path, files: FilesConfig, task: TaskConfig) -> pd.DataFrame:
+    if files.format == CONLL:
+        return read_conll(path, files.columns)
+    return _lists(read_file(path, FilesConfig(files.format), task), task, str(path))
+
+
+def _lists(frame: pd.DataFrame, task: TaskConfig, where: str) -> pd.DataFrame:
+    """A table's lists of words and of tags, as strings."""
+    words = task.text[0]
+    tag = next((name for name in (task.label, *TAGS) if name in frame), task.label)
+    for name in (words, tag):
+        if name not in frame:
+            raise ValueError(
+                f"{where}: column {name!r} is missing; there are {', '.join(map(str, frame.columns[:12]))}: name them "
+                "with task.text=[TOKENS] and task.label=TAGS"
+            )
+        if not frame[name].map(lambda cell: isinstance(cell, list | tuple | np.ndarray)).all():
+            raise ValueError(f"{where}: column {name!r}: expected a list in each cell, a string for each word")
+    tokens = [[str(word) for word in cell] for cell in frame[words]]
+    names = frame.attrs.get("names", {}).get(tag) or task.labels
+    tags = [[_named(value, names, where) for value in cell] for cell in frame[tag]]
+    for number, (one, other) in enumerate(zip(tokens, tags, strict=True), start=1):
+        if len(one) != len(other):
+            raise ValueError(f"{where}: sentence {number} has {len(one)} words and {len(other)} tags")
+    there = [place for place, sentence in enumerate(tokens) if sentence]
+    return pd.DataFrame({"tokens": [tokens[place] for place in there], "tags": [tags[place] for place in there]})
+
+
+def _named(value: Any, names: Sequence[str] | None, where: str) -> str:
+    if isinstance(value, str):
+        return value.strip()
+    if names is None or not 0 <= int(value) < len(names):
+        raise ValueError(f"{where}: the tag {value} is a number: name the tags in their order with task.labels=[...]")
+    return names[int(value)]
+
+
+def _filled(
+    train: pd.DataFrame, tables: Tables, task: TaskConfig
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, pd.DataFrame]]:
+    """Training, validation and tests: what the source does not have is cut out of training."""
+    missing = [*(["validation"] if tables.validation is None else []), *([] if tables.tests else ["test"])]
+    shares = shares_of(task.split, ("train", *missing))
+    parts = split_by_hash(train, train["tokens"].map(" ".join), shares) if missing else {"train": train}
+    validation = parts["validation"] if tables.validation is None else tables.validation
+    return parts["train"], validation, tables.tests or {"test": parts["test"]}
+
+
+def _check(frame: pd.DataFrame, split: str, labels: Sequence[str], task: TaskConfig) -> None:
+    if frame.empty:
+        raise ValueError(f"task {task.name}: its {split} split is empty")
+    strange = sorted({tag for tags in frame["tags"] for tag in tags} - set(labels))
+    if strange and split == "training":
+        raise ValueError(
+            f"task {task.name}: tag {strange[0]!r} in its training sentences: expected {', '.join(labels)}"
+        )
+    if strange:
+        log.warning("%s: tags that training never had in %s: %s", task.name, split, ", ".join(strange))
+    if split == "training" and len(labels) < 2:
+        raise ValueError(f"task {task.name}: all words of its training sentences have the tag {labels[0]!r}")

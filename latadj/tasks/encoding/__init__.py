@@ -1,0 +1,1 @@
+"""Examples as token ids, windows and padded batches."""

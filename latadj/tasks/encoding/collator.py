@@ -1,0 +1,45 @@
+"""Rows of a training set to batches: padded inputs, what the loss compares with, and what a teacher said."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from latadj.tasks.encoding.batches import asked, pad
+from latadj.tasks.outputs.logits import IGNORED, Outputs
+
+# What a teacher said of a row, and in a batch the tokens that it said it of.
+TEACHER, ASKED = "teacher_logits", "asked"
+
+
+class Collator:
+    """Pads a batch to its longest sequence; columns that neither the model nor the loss wants are left out.
+
+    A target is a number for each row, or a list with one for each token, which is padded with ``IGNORED``.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, outputs: Outputs) -> None:
+        self.tokenizer, self.targets = tokenizer, outputs.targets
+
+    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        batch: dict[str, Any] = pad(rows, self.tokenizer)
+        real = batch["attention_mask"].bool()
+        for name in self.targets:
+            batch[name] = _target([row[name] for row in rows], real)
+        if TEACHER in rows[0]:
+            places = asked(rows, batch)
+            if places is None:
+                batch[TEACHER] = torch.tensor([row[TEACHER] for row in rows])
+            else:
+                batch[ASKED] = places
+                batch[TEACHER] = [torch.tensor(row[TEACHER]) for row in rows]
+        return batch
+
+
+def _target(values: list[Any], real: Tensor) -> Tensor:
+    if not isinstance(values[0], list):
+        return torch.tensor(values)
+    padded = torch.full(real.shape, IGNORED)
+    padded[real] = torch.tensor([value for row in values for value in row])
+    return padded

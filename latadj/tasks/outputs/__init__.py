@@ -1,0 +1,1 @@
+"""Outputs of a model: how they are read, compared and turned into predictions."""

@@ -1,0 +1,75 @@
+"""Outputs of a whole data set."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from latadj.tasks.encoding.batches import asked, bucketed_batches, rows_of
+from latadj.tasks.outputs.logits import Outputs
+
+HEAD = Outputs()
+Around = Callable[[Sequence[int]], AbstractContextManager[None]]
+
+
+def unchanged(lengths: Sequence[int]) -> AbstractContextManager[None]:
+    """What a batch runs in where nothing is done about it."""
+    return nullcontext()
+
+
+def predict(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    encoded: Dataset | list[dict[str, Any]],
+    *,
+    outputs: Outputs = HEAD,
+    batch_size: int = 64,
+    autocast: torch.dtype | None = None,
+    around: Around = unchanged,
+) -> Any:
+    """Outputs of every example, in the examples' order, at the model's present speedup.
+
+    Parameters
+    ----------
+    encoded : what ``tasks.encode.encode``, ``Prompts.encode`` or ``rows_of`` made
+    outputs : how an answer is read; the logits of the model's head when left out
+    autocast : run under autocast in this type; None runs in the model's own
+    around : makes of the lengths of each batch's examples the context that it runs in
+
+    Returns
+    -------
+    (examples, outputs) float32; for a head that reads every token a list, for each row (positions, outputs)
+    """
+    rows = encoded if isinstance(encoded, list) else rows_of(encoded)
+    device = model.device
+    was_training = model.training
+    model.eval()
+
+    def run(rows: list[dict[str, Any]]) -> Any:
+        found: dict[int, np.ndarray] = {}
+        for index, batch in bucketed_batches(rows, tokenizer, batch_size):
+            on_device = {name: tensor.to(device) for name, tensor in batch.items()}
+            with around([len(rows[place]["input_ids"]) for place in index]):
+                said = outputs(model, on_device).float().cpu()
+            answers = outputs.each(said, asked([rows[place] for place in index], batch))
+            found.update((place, answer.numpy()) for place, answer in zip(index, answers, strict=True))
+        return outputs.together([found[place] for place in range(len(rows))])
+
+    with torch.inference_mode(), torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
+        answers = run(rows)
+        if outputs.prior:
+            # Taken at the present speedup: elimination moves this bias too.
+            answers -= run(list(outputs.prior)).mean(axis=0)
+    model.train(was_training)
+    return answers
+
+
+def as_tensors(answers: Any) -> Any:
+    """What :func:`predict` gave, as tensors."""
+    if isinstance(answers, list):
+        return [torch.from_numpy(answer) for answer in answers]
+    return torch.from_numpy(answers)

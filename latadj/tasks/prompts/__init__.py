@@ -1,0 +1,1 @@
+"""A classification task as a prompt to a language model."""

@@ -1,0 +1,43 @@
+"""What a task asks of a model with a head, one class for each kind of task."""
+
+from collections.abc import Sequence
+
+from latadj.config import TaskConfig
+from latadj.tasks.data.documents import load_texts
+from latadj.tasks.data.splits import Splits
+from latadj.tasks.types.base import TaskType
+from latadj.tasks.types.classification import Classification
+from latadj.tasks.types.question_answering import QuestionAnswering
+from latadj.tasks.types.token_classification import TokenClassification
+
+__all__ = ["TASK_TYPES", "TaskType", "load_splits", "task_type_of"]
+
+# A language model has no such kind: what it foretells is scored as it runs, see `latadj.tasks.outputs.likelihood`.
+TASK_TYPES: dict[str, type[TaskType]] = {
+    kind.name: kind for kind in (Classification, TokenClassification, QuestionAnswering)
+}
+
+
+def task_type_of(task: TaskConfig) -> TaskType:
+    """The kind of a task that needs a head, or is asked by a prompt."""
+    return TASK_TYPES[task.type](task)
+
+
+def load_splits(task: TaskConfig, known: Sequence[str] | None = None, *, train: bool = True) -> Splits:
+    """Examples of any task, from ``task.data_files``, ``task.data_dir``, an installed package or the hub.
+
+    Parameters
+    ----------
+    known : the labels that a checkpoint was made for; they count where the task leaves its labels to the data
+    train : whether training examples are needed; else a file of tests is enough
+
+    Returns
+    -------
+    splits, with the labels that their examples have
+
+    Raises
+    ------
+    ValueError
+        if they cannot be had, or are not what the task says.
+    """
+    return load_texts(task) if task.type == "generation" else task_type_of(task).load(known, train=train)

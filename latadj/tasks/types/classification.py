@@ -1,0 +1,60 @@
+"""Texts, or pairs of them, each with a class or a number."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from datasets import Dataset
+from transformers import PreTrainedTokenizerBase
+
+from latadj.tasks.data.classification import load_splits
+from latadj.tasks.data.splits import Splits
+from latadj.tasks.encoding.batches import encode
+from latadj.tasks.metrics.metric import check_metric
+from latadj.tasks.outputs.predictions import agreement, predictions_of, probabilities
+from latadj.tasks.types.base import TaskType
+
+
+class Classification(TaskType):
+    """A class for each text, or a number where the task has no labels: a row for each example."""
+
+    name = "classification"
+
+    @property
+    def regression(self) -> bool:
+        """Whether a number is asked for."""
+        return not self.task.labels
+
+    @property
+    def width(self) -> int:
+        return len(self.task.labels or ()) or 1
+
+    def check(self) -> None:
+        super().check()
+        if self.task.labels is not None:
+            check_metric(self.task)
+
+    def load(self, known: Sequence[str] | None, *, train: bool) -> Splits:
+        return load_splits(self.task, known, train=train)
+
+    def encode(self, examples: Dataset, tokenizer: PreTrainedTokenizerBase, limit: int) -> Dataset:
+        return encode(examples, tokenizer, self.task, limit)
+
+    def references(self, examples: Dataset) -> np.ndarray:
+        return np.asarray(examples["label"])
+
+    def predictions(self, answers: np.ndarray, encoded: Dataset, examples: Dataset) -> np.ndarray:
+        return predictions_of(answers, self.regression)
+
+    def agreement(self, ours: np.ndarray, full: np.ndarray) -> float:
+        return agreement(ours, full, self.regression)
+
+    def table(self, examples: Dataset, predictions: np.ndarray, answers: np.ndarray) -> pd.DataFrame:
+        frame: Any = examples.to_pandas()
+        names = self.task.labels
+        frame["prediction"] = [names[int(value)] for value in predictions] if names else predictions
+        if names:
+            frame["confidence"] = probabilities(answers).max(axis=1)
+            frame["label"] = [names[value] for value in frame["label"]]
+        return frame

@@ -1,0 +1,144 @@
+"""Sentences of words, each of which has a tag."""
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from datasets import Dataset
+from transformers import PreTrainedTokenizerBase
+
+from latadj.tasks.data.splits import Splits
+from latadj.tasks.data.tagging import load_tagged
+from latadj.tasks.encoding.batches import MODEL_INPUTS, POSITIONS
+from latadj.tasks.metrics.entities import OUTSIDE, require_entities, scheme_of
+from latadj.tasks.outputs.logits import IGNORED, Positions
+from latadj.tasks.types.base import TaskType
+
+OVERLAP = 0.25  # of neighbouring windows, as a share of their tokens
+
+
+class TokenClassification(TaskType):
+    """A tag for each word, read at its first token.
+
+    A sentence that is too long becomes several windows, and each word is asked about in that of them which shows most
+    of what stands around it. Words that the tokenizer drops are given the tag ``O``.
+    """
+
+    name = "token_classification"
+    outputs = Positions()
+
+    @property
+    def width(self) -> int:
+        return len(self.task.labels or ())
+
+    def load(self, known: Sequence[str] | None, *, train: bool) -> Splits:
+        splits = load_tagged(self.task, known, train=train)
+        if self.task.metric != "tag_accuracy":
+            require_entities(splits.labels or [], self.task.metric)
+        if self.task.metric == "entity_f1_strict":
+            for part in (splits.validation, *splits.tests.values()):
+                scheme_of(list(part["tags"]))
+        return splits
+
+    def check_fit(self, tokenizer: PreTrainedTokenizerBase, limit: int) -> None:
+        if not tokenizer.is_fast:
+            raise ValueError(f"tagging words needs a fast tokenizer, which {type(tokenizer).__name__} is not")
+        if limit <= tokenizer.num_special_tokens_to_add():
+            raise ValueError(f"task.max_length={limit}: no word fits beside the special tokens")
+
+    def encode(self, examples: Dataset, tokenizer: PreTrainedTokenizerBase, limit: int) -> Dataset:
+        """Rows as in :class:`TaskType`, with the ``example`` and the ``words`` that the ``positions`` stand for."""
+        self.check_fit(tokenizer, limit)
+        room = limit - tokenizer.num_special_tokens_to_add()
+        sentences = list(examples["tokens"])
+        numbers = {name: place for place, name in enumerate(self.task.labels or ())}
+        encoded = tokenizer(
+            [" ".join(words) for words in sentences],
+            truncation=True,
+            max_length=limit,
+            stride=int(OVERLAP * room),
+            return_overflowing_tokens=True,
+            return_offsets_mapping=True,
+        )
+        owners = encoded["overflow_to_sample_mapping"]
+        inputs = [name for name in MODEL_INPUTS if name in encoded]
+        rows = []
+        for example, windows in _grouped(owners):
+            places = _places(sentences[example], [encoded["offset_mapping"][window] for window in windows])
+            tags = examples[example]["tags"]
+            for window, found in zip(windows, places, strict=True):
+                if not found:
+                    continue
+                labels = [IGNORED] * len(encoded["input_ids"][window])
+                for word, position in found.items():
+                    labels[position] = numbers.get(tags[word], IGNORED)
+                row = {name: encoded[name][window] for name in inputs}
+                row |= {"labels": labels, POSITIONS: list(found.values()), "words": list(found)}
+                rows.append(row | {"example": example, "length": len(labels)})
+        return Dataset.from_list(rows)
+
+    def references(self, examples: Dataset) -> list[list[str]]:
+        return list(examples["tags"])
+
+    def predictions(self, answers: Sequence[np.ndarray], encoded: Dataset, examples: Dataset) -> list[list[str]]:
+        names = self.task.labels or []
+        unasked = OUTSIDE if OUTSIDE in names else names[0]
+        found = [[unasked] * len(words) for words in examples["tokens"]]
+        for answer, example, words in zip(answers, encoded["example"], encoded["words"], strict=True):
+            for word, number in zip(words, answer.argmax(axis=-1), strict=True):
+                found[example][word] = names[number]
+        return found
+
+    def agreement(self, ours: list[list[str]], full: list[list[str]]) -> float:
+        """Share of the words that have the same tag."""
+        same = [one == other for a, b in zip(ours, full, strict=True) for one, other in zip(a, b, strict=True)]
+        return float(np.mean(same))
+
+    def table(self, examples: Dataset, predictions: list[list[str]], answers: Any) -> pd.DataFrame:
+        """A row for each word, in the order of the sentences."""
+        rows = [
+            (number, *word)
+            for number, (row, found) in enumerate(zip(examples, predictions, strict=True))
+            for word in zip(row["tokens"], row["tags"], found, strict=True)
+        ]
+        return pd.DataFrame(rows, columns=["sentence", "token", "tag", "prediction"])
+
+
+def _grouped(owners: Sequence[int]) -> Iterator[tuple[int, list[int]]]:
+    """Each example and its windows."""
+    edges = np.flatnonzero(np.diff(owners, prepend=-1, append=-1)).tolist()
+    for start, stop in pairwise(edges):
+        yield owners[start], list(range(start, stop))
+
+
+def _places(words: Sequence[str], windows: Sequence[Sequence[tuple[int, int]]]) -> list[dict[int, int]]:
+    """For each window of a sentence the words that are asked about in it, each with the place of its first token.
+
+    Parameters
+    ----------
+    words : what stands in the sentence, one space between two
+    windows : of each token the characters of the sentence from which to before which it stands
+    """
+    ends = np.cumsum([len(word) + 1 for word in words]) - 1
+    starts = [0, *(ends[:-1] + 1).tolist()]
+    best: dict[int, tuple[int, int, int]] = {}
+    for number, offsets in enumerate(windows):
+        real = [place for place, (start, stop) in enumerate(offsets) if stop > start]
+        seen: set[int] = set()
+        for place in real:
+            start, stop = offsets[place]
+            word = int(np.searchsorted(ends, stop - 1, side="right"))
+            if word == len(words) or stop <= starts[word] or word in seen:
+                continue  # nothing but the space between two words, or not the first token
+            seen.add(word)
+            if number > 0 and place == real[0] and start > starts[word]:
+                continue  # the window starts inside this word
+            margin = min(place - real[0], real[-1] - place)
+            if word not in best or margin > best[word][0]:
+                best[word] = (margin, number, place)
+    found: list[dict[int, int]] = [{} for _ in windows]
+    for word, (_, number, place) in sorted(best.items()):
+        found[number][word] = place
+    return found

@@ -1,0 +1,35 @@
+"""What a model is trained to do well: how batches are made, what is lost on them, and what validation says."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from statistics import fmean, geometric_mean
+from typing import Any
+
+from torch import Tensor
+from transformers import PreTrainedModel
+
+Batch = dict[str, Tensor]
+Loss = Callable[[Any, Batch], Tensor]
+
+
+@dataclass(frozen=True)
+class TrainingObjective:
+    """One kind of task, as a Trainer sees it.
+
+    metric : name of what ``score`` gives
+    score : the metric of a model on the validation split, at its present speedup
+    collate : rows of the training set -> batch
+    loss : (model, batch) -> scalar; the model's own when left out
+    greater_is_better : otherwise the metric is a perplexity
+    """
+
+    metric: str
+    score: Callable[[PreTrainedModel], float]
+    collate: Callable[[list[dict[str, Any]]], Batch]
+    loss: Loss | None = None
+    greater_is_better: bool = True
+
+    def over(self, scores: Iterable[float]) -> float:
+        """One score for several speedups."""
+        # Perplexities are ratios: the largest must not outweigh all the others.
+        return fmean(scores) if self.greater_is_better else geometric_mean(scores)

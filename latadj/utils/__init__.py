@@ -1,0 +1,1 @@
+"""Files, the hub and the console; nothing of our own method."""

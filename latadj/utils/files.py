@@ -1,0 +1,148 @@
+"""Files and folders that are there whole or not at all."""
+
+import glob
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+
+# How safetensors and torch.save word a write that failed.
+_DISK_SIGNS = ("os error", "PytorchStreamWriter", "inline_container", "No space left")
+
+
+def cache_dir() -> Path:
+    """The folder for what can be made again: ``LATADJ_CACHE``, or ``latadj`` in the user's cache directory."""
+    own = os.environ.get("LATADJ_CACHE")
+    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(own or Path(home) / "latadj").expanduser()
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """A temporary path in the same folder that becomes ``path`` when the block ends well, and nothing otherwise."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write a JSON file whole; NaN and infinity are refused, since JSON has neither."""
+    write_text(path, json.dumps(data, indent=1, allow_nan=False) + "\n")
+
+
+def read_json(path: Path, what: str, mend: str) -> Any:
+    """Read a JSON file.
+
+    Raises
+    ------
+    ValueError
+        if it is missing or cut short; the message says ``what`` it is and how to ``mend`` it.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path}: no {what} here; {mend}")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: this {what} is damaged or was cut short ({error}); {mend}") from error
+
+
+@contextmanager
+def readable_disk_errors(folder: Path) -> Iterator[None]:
+    """Turn what libraries raise when a disk is full into an ``OSError`` that says so."""
+    try:
+        yield
+    except (SafetensorError, RuntimeError) as error:
+        if any(sign in str(error) for sign in _DISK_SIGNS):
+            reason = str(error).strip().splitlines()[0]
+            raise OSError(f"{folder} cannot be written, the disk may be full: {reason}") from error
+        raise
+
+
+def recover_folder(folder: Path) -> None:
+    """Put back what :func:`write_folder` had set aside when it was killed between two renames."""
+    if not folder.exists():
+        for old in _set_aside(folder):
+            if old.name.endswith("-old"):
+                old.replace(folder)
+                return
+
+
+def _set_aside(folder: Path) -> list[Path]:
+    """What :func:`write_folder` made beside a folder, and not beside one whose name begins alike."""
+    ours = re.compile(rf"\.{re.escape(folder.name)}-[a-z0-9_]{{8}}(-old)?")
+    return [path for path in folder.parent.glob(f".{glob.escape(folder.name)}-*") if ours.fullmatch(path.name)]
+
+
+def check_replaceable(option: str, folder: str, keep: Sequence[Path]) -> None:
+    """Refuse a folder that :func:`write_folder` would put a model in place of, and something would be lost.
+
+    Parameters
+    ----------
+    option : that names the folder
+    keep : paths that must not be in it
+
+    Raises
+    ------
+    ValueError
+        if one of them is, or the folder holds something else than a model.
+    """
+    target = Path(folder).resolve()
+    inside = next((path.resolve() for path in keep if path.resolve().is_relative_to(target)), None)
+    if inside is not None:
+        raise ValueError(
+            f"{option}={folder}: {inside} is in this folder, and a model takes the place of all that was there; give "
+            "it a folder of its own"
+        )
+    if target.is_dir() and any(target.iterdir()) and not (target / "config.json").is_file():
+        raise ValueError(
+            f"{option}={folder}: this folder holds something else than a model, which would be lost; name another"
+        )
+
+
+def write_folder(folder: Path, fill: Callable[[Path], None]) -> None:
+    """Fill a new folder aside and put it in place of ``folder``; a failure leaves the old one as it was."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    recover_folder(folder)
+    for leftover in _set_aside(folder):  # of a run that was killed
+        shutil.rmtree(leftover, ignore_errors=True)
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
+    old = temporary.with_name(temporary.name + "-old")
+    try:
+        with readable_disk_errors(folder):
+            fill(temporary)
+        temporary.chmod(0o755)
+        if folder.exists():
+            folder.replace(old)
+        try:
+            temporary.replace(folder)
+        except OSError:
+            if not folder.exists():
+                raise
+            # A reader saw no folder for a moment, and put the old one back.
+            folder.replace(old)
+            temporary.replace(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if old.exists() and not folder.exists():
+            old.replace(folder)
+        shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,56 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from latadj.calibration.profile_search import search_anchors
+from latadj.elimination.cost import LayerShape
+from latadj.elimination.profiles import Dial, Profile
+
+SHAPE = LayerShape(query=64, key_value=128, output=64, feed_forward=512, attention=8)
+DIAL = Dial(layer_acc=(0.9, 0.8, 0.7, 0.6, 0.5), lengths=(20, 30, 40), shapes=(SHAPE,) * 5)
+
+
+def early_layers_matter(profile: Profile) -> float:
+    """Keeping the first two layers whole is free, everything cut there costs."""
+    return float(sum((1 - ratio) for ratio in profile.keep[:2]))
+
+
+def test_the_search_finds_what_the_start_profiles_do_not_know():
+    (anchor,) = search_anchors(DIAL, early_layers_matter, [2.0], trials=60, seed=0)
+    geometric = DIAL.with_profile_type("geometric").profile(2.0)
+    assert early_layers_matter(Profile(anchor.keep)) < 0.5 * early_layers_matter(geometric)
+
+
+def test_every_anchor_has_the_speedup_it_was_searched_for_and_lies_inside_the_one_before():
+    anchors = search_anchors(DIAL, early_layers_matter, [3.0, 1.5, 2.0], trials=8, seed=0)
+    assert [anchor.speedup for anchor in anchors] == [1.5, 2.0, 3.0]
+    for anchor in anchors:
+        assert anchor.speedup <= DIAL.speedup_of(Profile(anchor.keep)) < 1.05 * anchor.speedup
+    assert (np.diff([anchor.keep for anchor in anchors], axis=0) <= 1e-9).all()
+
+
+def test_a_seed_gives_the_same_profiles_again():
+    runs = [search_anchors(DIAL, early_layers_matter, [2.0], trials=10, seed=seed) for seed in (0, 0, 1)]
+    assert runs[0] == runs[1] != runs[2]
+
+
+def test_speedups_out_of_reach_are_left_out():
+    assert search_anchors(DIAL, early_layers_matter, [1.01, 900.0], trials=4, seed=0) == ()
+
+
+@pytest.mark.parametrize("every", [1, 2, 3])
+def test_a_dial_serves_the_very_profiles_that_were_searched(every):
+    dial = replace(DIAL, every=every)
+    tried = []
+
+    def divergence(profile):
+        tried.append(profile)
+        return early_layers_matter(profile)
+
+    anchors = search_anchors(dial, divergence, [1.5, 2.0], trials=6, seed=0)
+    served = replace(dial, profile_type="searched", anchors=anchors)
+    for anchor in anchors:
+        profile = served.profile(anchor.speedup)
+        assert profile.keep == pytest.approx(anchor.keep, abs=1e-3)
+        assert any(profile.keep == pytest.approx(each.keep, abs=1e-3) for each in tried)

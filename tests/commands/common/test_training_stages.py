@@ -1,0 +1,161 @@
+"""What stages of training have in common."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+from helpers import toy_project as toy
+from helpers.command_line import run
+from helpers.pruning_runs import EXACT, killed_in
+from transformers import AutoModelForSequenceClassification, BertTokenizerFast
+
+from latadj.commands.common.teacher_checks import check_teacher
+from latadj.commands.common.training_stages import attention_dropped, distillation_rows
+from latadj.commands.finetune import prepare
+from latadj.elimination.architectures import architecture_of, layers_of
+from latadj.tasks.encoding.collator import TEACHER
+from latadj.training.fit import steps_of
+
+
+def test_a_teacher_answers_thinned_copies_too(session):
+    stage = session.config.adjust
+    rows = distillation_rows(session, stage)
+    stage.word_dropout_copies = 0
+    whole = distillation_rows(session, stage)
+    assert len(rows) == 2 * len(whole)
+    assert rows[: len(whole)]["input_ids"] == whole[:]["input_ids"]
+    assert sum(rows["length"]) < 2 * sum(whole["length"])
+    assert rows[len(whole) :][TEACHER] != whole[TEACHER]
+
+
+@pytest.mark.parametrize("epochs", [0.25, 1.0, 3.0])
+def test_a_stage_has_rows_for_all_its_steps_and_no_more(session, epochs):
+    stage = replace(session.config.adjust, epochs=epochs, max_steps=2, batch_size=4)
+    rows = distillation_rows(session, stage)
+    assert steps_of(stage, len(rows)) == 2
+    assert steps_of(replace(stage, epochs=min(epochs, 1), max_steps=None), len(rows)) == 2
+
+
+def test_what_is_fine_tuned_already_learns_at_half_the_rate(session):
+    assert session.config.adjust.learning_rate == session.config.plain.learning_rate / 2
+
+
+@pytest.fixture
+def other(tmp_path):
+    """A fine-tuned model with answers of its own: of two layers, its head turned round."""
+    folder = toy.write_model(tmp_path / "other", layers=2)
+    model = AutoModelForSequenceClassification.from_pretrained(folder)
+    model.classifier.weight.data.neg_()
+    model.save_pretrained(folder)
+    return folder
+
+
+def test_a_named_model_teaches_in_place_of_the_model_itself(session, other):
+    own = distillation_rows(session, session.config.adjust)[TEACHER]
+    session.config.adjust.teacher = str(other)
+    taught = distillation_rows(session, session.config.adjust)[TEACHER]
+    model = AutoModelForSequenceClassification.from_pretrained(other).eval()
+    assert taught != own
+    row = session.encoded(session.splits.train)[0]["input_ids"]
+    assert taught[0] == pytest.approx(model(torch.tensor([row])).logits[0].tolist(), abs=1e-2)
+
+
+def test_fine_tuning_goes_by_the_teacher_that_is_named(tmp_path, other):
+    toy.write_model(tmp_path / "model", layers=2)
+    toy.write_task(tmp_path / "data", 64)
+    weights = []
+    for number, teacher in enumerate(("null", other)):
+        folder = tmp_path / str(number)
+        options = ["plain.epochs=0", "adjust.epochs=1", f"adjust.teacher={teacher}", f"folder={folder}"]
+        run("finetune", *toy.overrides(tmp_path), *options)
+        weights.append((folder / "checkpoint" / "model.safetensors").read_bytes())
+    assert weights[0] != weights[1]
+
+
+def test_a_run_does_not_go_on_with_another_teacher(tmp_path, other):
+    toy.write_model(tmp_path / "model", layers=2)
+    toy.write_task(tmp_path / "data", 64)
+    options = [*toy.overrides(tmp_path), "plain.epochs=0", "adjust.epochs=1", f"adjust.teacher={other}", "resume=true"]
+    run("finetune", *options)
+    run("finetune", *options)
+    shutil.copytree(tmp_path / "model", other, dirs_exist_ok=True)
+    assert "was started with other settings (teacher)" in run("finetune", *options, expect=2).stderr
+
+
+def test_a_stage_that_has_begun_goes_on_in_the_same_arithmetic(tmp_path, monkeypatch):
+    toy.write_model(tmp_path / "model", layers=1)
+    toy.write_task(tmp_path / "data", 64)
+    options = [*toy.overrides(tmp_path), "plain.epochs=2", "adjust.epochs=2", "resume=true", EXACT]
+    for stage, steps in (("plain fine-tuning", 3), ("adjustable fine-tuning", 5)):
+        with killed_in(monkeypatch, stage, step=steps):
+            run("finetune", *options)
+        refused = run("finetune", *options, "device.train_precision=bf16", expect=2).stderr
+        assert "was started with other settings (train_precision)" in refused
+
+
+@pytest.mark.parametrize("share", [0.3, None])
+def test_the_dropout_of_a_stage_ends_with_it(session, share):
+    profile_type, (layer,) = architecture_of(session.model), layers_of(session.model)
+    session.model.train()
+    own = profile_type.attention(layer)[1]
+    with attention_dropped(session, replace(session.config.plain, attention_dropout=share)):
+        assert profile_type.attention(layer)[1] == (own if share is None else share)
+    assert profile_type.attention(layer)[1] == own > 0
+
+
+@pytest.mark.parametrize("command", ["finetune", "prune"])
+def test_who_cannot_teach_is_refused_in_one_line(tmp_path, other, command):
+    toy.write_model(tmp_path / "model", layers=2)
+    toy.write_task(tmp_path / "data", 64)
+    option = {"finetune": "adjust.teacher", "prune": "recover.teacher"}[command]
+    subject = [f"checkpoint={tmp_path / 'model'}"] if command == "prune" else []
+
+    def refused(folder):
+        result = run(command, *toy.overrides(tmp_path), *subject, f"{option}={folder}", expect=2)
+        assert result.stderr.count("\n") == 1, result.stderr
+        assert not (tmp_path / "out").exists()
+        return result.stderr
+
+    assert f"{option}=nowhere: no such folder; name a fine-tuned model" in refused("nowhere")
+    (other / "model.safetensors").unlink()
+    assert f"{option}={other}: checkpoint {other}: no model.safetensors" in refused(other)
+
+
+@pytest.mark.parametrize("option", ["adjust.teacher", "model.path"])
+def test_a_model_is_not_put_in_the_place_of_what_it_comes_from(tmp_path, other, option):
+    toy.write_model(tmp_path / "model", layers=2)
+    toy.write_task(tmp_path / "data", 64)
+    shutil.copytree(other, tmp_path / "out" / "checkpoint")
+    source = f"{option}={tmp_path / 'out' / 'checkpoint'}"
+    message = run("finetune", *toy.overrides(tmp_path), source, "plain.epochs=0", expect=2).stderr
+    assert "checkpoint is in this folder, and a model takes the place of all that was there" in message
+    assert (tmp_path / "out" / "checkpoint" / "model.safetensors").is_file()
+
+
+def test_a_teacher_has_its_pupils_labels_and_tokens(session, other):
+    session.config.adjust.teacher = str(other)
+    config = json.loads((other / "config.json").read_text())
+    config["id2label"] = {"0": "positive", "1": "negative"}
+    (other / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=r"adjust.teacher=.*: its outputs stand for \['positive', 'negative'\]"):
+        check_teacher(session.config)
+    toy.write_model(other, layers=2)
+    vocabulary = (other / "vocab.txt").read_text().split("\n")
+    BertTokenizerFast(vocab={word: place for place, word in enumerate([*vocabulary, "more"])}).save_pretrained(other)
+    with pytest.raises(ValueError, match="its tokens are not those of its pupil"):
+        prepare(session.config)
+
+
+def test_a_teacher_reads_all_that_its_pupil_does(session, other):
+    model = AutoModelForSequenceClassification.from_pretrained(other)
+    model.config.max_position_embeddings = 12
+    embeddings = model.bert.embeddings.position_embeddings
+    embeddings.weight.data = embeddings.weight.data[:12].clone()
+    model.save_pretrained(other)
+    session.config.adjust.teacher = str(other)
+    with pytest.raises(ValueError, match=r"it reads 12 tokens, its pupil up to \d+; .*max_length=12"):
+        prepare(session.config)
+    session.config.task.max_length = 12
+    prepare(session.config)

@@ -1,0 +1,126 @@
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from helpers.tiny_models import DECODERS, PROFILE_TYPES, tiny
+
+from latadj.elimination.architectures import layer_shapes
+from latadj.elimination.cost import ALL, POOLED, LayerShape, flops, flops_speedup, full_flops, schedule
+from latadj.elimination.profiles import Anchor, Dial, Profile
+
+SHAPE = LayerShape(query=16, key_value=32, output=16, feed_forward=128, attention=4)
+LENGTHS = (5, 9, 14, 30)
+
+
+def dial(**options):
+    found = {
+        "layer_acc": (0.95, 0.9, 0.8, 0.7, 0.6, 0.5),
+        "lengths": LENGTHS,
+        "shapes": (SHAPE,) * 6,
+        "anchors": (
+            Anchor(2.0, (1, 0.8, 0.5, 0.3, 0.2, 0.2)),
+            Anchor(4.0, (0.5, 0.3, 0.2, 0.1, 0.1, 0.1)),
+        ),
+    }
+    return Dial(**{**found, **options})
+
+
+def test_flops_count_what_the_engine_runs_by_hand():
+    # One layer, 10 tokens in, 4 out, head reads all of them.
+    expected = 2 * (10 * 16 + 10 * 32 + 2 * 10 * 10 * 4 + 10 * 16 + 4 * 128)
+    assert flops([SHAPE], [0.4], np.array([10]), ALL)[0] == expected
+    # Trimmed to the pooled position: one query, every key.
+    expected = 2 * (1 * 16 + 10 * 32 + 2 * 1 * 10 * 4 + 1 * 16 + 1 * 128)
+    assert flops([SHAPE], [1.0], np.array([10]), POOLED)[0] == expected
+
+
+def test_the_plain_model_costs_what_keep_all_costs_without_trimming():
+    lengths = np.array(LENGTHS)
+    assert np.array_equal(full_flops([SHAPE] * 3, lengths), flops([SHAPE] * 3, [1.0] * 3, lengths, ALL))
+
+
+def test_lossless_trimming_of_six_layers_is_worth_a_tenth():
+    assert flops_speedup([SHAPE] * 6, [1.0] * 6, np.array(LENGTHS), POOLED) >= 1.10
+
+
+@pytest.mark.parametrize("profile_type", PROFILE_TYPES)
+def test_shapes_are_read_from_the_layers(profile_type):
+    grouped, gated = profile_type in DECODERS[1:], profile_type in (*DECODERS[1:], "t5")
+    expected = LayerShape(
+        query=32 * 32,
+        key_value=2 * 32 * (16 if grouped else 32),
+        output=32 * 32,
+        feed_forward=(3 if gated else 2) * 32 * 64,
+        attention=32,
+        causal=profile_type in DECODERS,
+    )
+    assert layer_shapes(tiny(profile_type)) == (expected,) * 4
+
+
+def test_each_sequence_keeps_its_own_number():
+    counts = schedule([0.5, 0.1], np.array([10, 5, 1]), ALL)
+    assert counts.tolist() == [[10, 5, 1], [5, 3, 1], [1, 1, 1]]
+
+
+@pytest.mark.parametrize("profile_type", ["geometric", "acc", "searched"])
+@pytest.mark.parametrize("speedup", [1.5, 2, 2.75, 3.5, 5])
+def test_asking_for_a_flops_speedup_gives_it(profile_type, speedup):
+    found = dial(profile_type=profile_type)
+    got = found.speedup_of(found.profile(speedup))
+    assert speedup <= got <= speedup * 1.06  # short sequences come in whole tokens
+
+
+@pytest.mark.parametrize("profile_type", ["geometric", "acc", "searched"])
+def test_more_speedup_keeps_less_in_every_layer(profile_type):
+    found = dial(profile_type=profile_type)
+    ratios = np.array([found.profile(speedup).keep for speedup in np.arange(1, 5.01, 0.25)])
+    assert (np.diff(ratios, axis=0) <= 1e-12).all()
+
+
+def test_speedup_one_eliminates_nothing():
+    assert not dial().profile(1).eliminates
+
+
+def test_a_searched_profile_is_found_again_at_its_speedup():
+    anchored = dial(profile_type="searched")
+    keep = (1, 0.8, 0.5, 0.3, 0.2, 0.2)
+    speedup = anchored.speedup_of(Profile(keep))
+    exact = replace(anchored, anchors=(Anchor(speedup, keep),))
+    assert np.allclose(exact.profile(speedup).keep, keep, atol=0.02)
+
+
+@pytest.mark.parametrize("speedup", [0.5, -1, math.nan, math.inf, "3"])
+def test_a_speedup_below_one_or_no_number_is_refused(speedup):
+    with pytest.raises(ValueError, match="expected a number from 1 to 5"):
+        dial().profile(speedup)
+
+
+def test_a_speedup_beyond_the_dial_says_how_far_it_goes():
+    with pytest.raises(ValueError, match=r"goes to 5: ask for 1 to 5, or calibrate again with .*=7"):
+        dial().profile(6.5)
+
+
+def test_a_speedup_that_no_profile_reaches_says_where_the_family_ends():
+    with pytest.raises(ValueError, match=r"out of reach: profile=acc ends at \d"):
+        dial(max_speedup=1000.0, lengths=(3,)).profile(900)
+
+
+@pytest.mark.parametrize("keep", [(1.2, 1), (0.5, 0.0), (0.5, 0.6)])
+def test_a_profile_that_cannot_be_is_refused(keep):
+    with pytest.raises(ValueError, match="keep ratio of layer"):
+        Profile(keep)
+
+
+def test_a_dial_survives_json():
+    found = dial(profile_type="searched")
+    assert Dial.from_json(json.loads(json.dumps(found.to_json()))) == found
+
+
+@pytest.mark.parametrize(
+    "change", [{"layer_acc": None}, {"shapes": [{"query": 1}]}, {"lengths": []}, {"extra": 1}, {"profile_type": "none"}]
+)
+def test_damaged_json_is_refused(change):
+    with pytest.raises(ValueError):
+        Dial.from_json({**dial().to_json(), **change})

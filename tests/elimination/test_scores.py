@@ -1,0 +1,57 @@
+import pytest
+import torch
+
+from latadj.elimination.attention import received_attention
+from latadj.elimination.scores import SCORES, acc, attention, effective_fraction, position, shares
+
+
+def visible(*counts):
+    return torch.tensor([counts])
+
+
+def test_acc_is_attention_received_weighted_by_the_size_of_the_value():
+    probs = torch.tensor([[[[0.5, 0.25, 0.25], [0.5, 0.25, 0.25], [0.5, 0.25, 0.25]]]])
+    values = torch.tensor([[[[1.0, 0.0], [0.0, 4.0], [3.0, 4.0]]]])
+    received = received_attention(probs, None)
+    raw = torch.tensor([1.5 * 1, 0.75 * 4, 0.75 * 5])
+    assert torch.allclose(shares(acc(received, values, visible(3, 3, 3)))[0], raw / raw.sum())
+    found = shares(attention(received, values, visible(3, 3, 3)))[0]
+    assert torch.allclose(found, torch.tensor([0.5, 0.25, 0.25]))
+
+
+def test_padding_queries_give_nothing():
+    probs = torch.tensor([[[[0.9, 0.1, 0.0], [0.2, 0.8, 0.0], [0.0, 1.0, 0.0]]]])
+    received = received_attention(probs, torch.tensor([[True, True, False]]))
+    assert torch.allclose(received, torch.tensor([[[1.1, 0.9, 0.0]]]))
+
+
+def test_the_divisor_removes_the_advantage_of_being_seen_by_more_queries():
+    received, values = torch.tensor([[[3.0, 2.0, 1.0]]]), torch.ones(1, 1, 3, 2)
+    assert torch.allclose(shares(acc(received, values, visible(3, 2, 1))), torch.full((1, 3), 1 / 3))
+
+
+def test_position_prefers_earlier_ones():
+    scores = position(torch.ones(1, 1, 3), torch.ones(1, 1, 3, 2), visible(3, 3, 3))
+    assert scores[0].argsort(descending=True).tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("score", [acc, attention, position])
+def test_a_divisor_that_is_the_same_for_all_changes_nothing(score):
+    received, values = torch.rand(2, 4, 5), torch.rand(2, 4, 5, 8)
+    divided = score(received, values, torch.full((2, 5), 5))
+    assert torch.allclose(shares(score(received, values, None)), shares(divided))
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_shares_sum_to_one_and_padding_gets_nothing(name):
+    received = torch.rand(2, 4, 5)
+    counts = torch.tensor([[5, 5, 5, 5, 5], [3, 3, 3, 0, 0]])
+    scores = shares(SCORES[name](received * (counts > 0)[:, None], torch.rand(2, 4, 5, 8), counts))
+    assert torch.allclose(scores.sum(dim=1), torch.ones(2))
+    assert (scores[1, 3:] == 0).all()
+    assert (scores[1, :3] > 0).all()
+
+
+def test_layer_acc_runs_from_one_word_vector_to_all():
+    scores = torch.tensor([[1.0, 0.0, 0.0, 0.0], [0.25, 0.25, 0.25, 0.25], [0.5, 0.5, 0.0, 0.0]])
+    assert torch.allclose(effective_fraction(scores, torch.tensor([4, 4, 4])), torch.tensor([0.25, 1.0, 0.5]))

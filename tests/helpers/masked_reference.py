@@ -1,0 +1,92 @@
+"""What elimination computes, by an independent way: the plain model at full length, with eliminated keys hidden.
+
+Every layer runs on all positions. In layer ``l`` those who did not enter it are masked as keys, by a mask of four
+dimensions at original positions; an eliminated token keeps the state that it had between attention and
+feed-forward block.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from latadj.elimination.architectures import architecture_of, layers_of
+from latadj.elimination.attach import at_profile
+from latadj.elimination.profiles import Profile
+
+# The module of a layer whose input is the state after attention and its residual.
+AFTER_ATTENTION = {"distilbert": "ffn", "gpt2": "ln_2", "t5": "layer.1"}
+ROTARY, BERT = "post_attention_layernorm", "intermediate"
+
+
+def survivors_of(model: PreTrainedModel, mask: Tensor, profile: Profile, run: Callable[[], Any], **options: Any) -> Any:
+    """What an attached model returns, and who is alive before the first layer and after each: (batch, n_0), bool."""
+    alive = [mask.bool()]
+
+    def witness(layer: int, survivors: Any) -> None:
+        everyone = torch.zeros(mask.numel(), dtype=torch.bool)
+        everyone[slice(None) if survivors.origin is None else survivors.origin] = True
+        alive.append(everyone.view_as(mask))
+
+    with at_profile(model, profile, witness=witness, **options):
+        return run(), alive
+
+
+@contextmanager
+def masked(model: PreTrainedModel, alive: list[Tensor]) -> Iterator[None]:
+    """Let a plain model hide, in each layer, the keys that are not alive when the layer begins."""
+    architecture = architecture_of(model)
+    hooks = []
+    for index, layer in enumerate(layers_of(model)):
+        state: dict[str, Tensor] = {}
+        name = AFTER_ATTENTION.get(model.config.model_type, ROTARY if architecture.causal else BERT)
+        feed_forward = layer.get_submodule(name)
+        hooks += [
+            layer.register_forward_pre_hook(_hide(alive[index], architecture.causal, state), with_kwargs=True),
+            feed_forward.register_forward_pre_hook(_note(state)),
+            layer.register_forward_hook(_freeze(alive[index], alive[index + 1], state)),
+        ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _hide(entering: Tensor, causal: bool, state: dict[str, Tensor]) -> Callable[..., Any]:
+    length = entering.shape[1]
+    seen = entering[:, None, None].expand(-1, 1, length, -1)
+    if causal:
+        seen = seen & torch.ones(length, length, dtype=torch.bool).tril()
+    mask = torch.zeros(seen.shape).masked_fill(~seen, torch.finfo(torch.float32).min)
+
+    def hook(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        state["before"] = args[0]
+        names = list(inspect.signature(type(layer).forward).parameters)[1 : len(args) + 1]
+        if "attention_mask" not in names:
+            return args, {**kwargs, "attention_mask": mask}
+        where = names.index("attention_mask")
+        return (*args[:where], mask, *args[where + 1 :]), kwargs
+
+    return hook
+
+
+def _note(state: dict[str, Tensor]) -> Callable[..., None]:
+    def hook(module: Any, args: tuple[Tensor, ...]) -> None:
+        state["attended"] = args[0]
+
+    return hook
+
+
+def _freeze(entering: Tensor, leaving: Tensor, state: dict[str, Tensor]) -> Callable[..., Any]:
+    def hook(layer: Any, args: Any, output: Any) -> Any:
+        hidden = output if isinstance(output, Tensor) else output[0]
+        frozen = torch.where(entering[..., None], state["attended"], state["before"])
+        hidden = torch.where(leaving[..., None], hidden, frozen)
+        return hidden if isinstance(output, Tensor) else (hidden, *output[1:])
+
+    return hook

@@ -1,0 +1,138 @@
+"""A packed map computes what the linear modules compute that it was made of."""
+
+import pytest
+import torch
+from helpers.kernel_support import needs
+from transformers.pytorch_utils import Conv1D
+
+from latadj.kernels.linear import FEW_ROWS, MANY_ROWS, KernelSpec, even
+from latadj.kernels.lowered import QKVLinear
+
+EXACT = [KernelSpec("fp32", "plain"), KernelSpec("fp32", "onednn")]
+BF16 = [KernelSpec("bf16", "plain"), KernelSpec("bf16", "onednn")]
+INT8 = [KernelSpec("int8", "onednn"), KernelSpec("int8", "x86")]
+# How far a rounded output may lie from the exact one, as a share of the largest.
+NEAR = {"fp32": 1e-5, "bf16": 0.02, "int8": 0.05}
+
+
+def name(route):
+    return f"{route.precision}-{route.kernel}"
+
+
+@pytest.fixture(params=[*EXACT, *BF16, *INT8], ids=name)
+def route(request):
+    needs(request.param.precision, request.param.kernel)
+    return request.param
+
+
+def packed_and_exact(route, *parts, rows):
+    """Outputs of the parts packed as one, and of the parts."""
+    with torch.no_grad():
+        exact = torch.cat([part(rows) for part in parts], dim=1)
+        if route.precision == "bf16":
+            parts, rows = [part.bfloat16() for part in parts], rows.bfloat16()
+        return route.pack(*parts)(rows).float(), exact
+
+
+def assert_near(found, exact, route):
+    assert found.shape == exact.shape
+    assert (found - exact).abs().max() < NEAR[route.precision] * exact.abs().max()
+
+
+@pytest.mark.parametrize("count", [1, 7, 50, MANY_ROWS, MANY_ROWS + 1, 77, 512, 700])
+def test_maps_of_one_input_run_as_one(route, count):
+    torch.manual_seed(0)
+    parts = [torch.nn.Linear(32, 16), torch.nn.Linear(32, 24)]
+    assert_near(*packed_and_exact(route, *parts, rows=torch.randn(count, 32)), route)
+
+
+@pytest.mark.parametrize("count", [1, 50, 77])
+def test_weights_that_are_kept_the_other_way_round_are_packed_alike(route, count):
+    torch.manual_seed(0)
+    parts = [Conv1D(16, 32), Conv1D(24, 32)]
+    assert_near(*packed_and_exact(route, *parts, rows=torch.randn(count, 32)), route)
+
+
+@pytest.mark.parametrize("activation", [None, "GELUActivation", "NewGELUActivation"])
+@pytest.mark.parametrize("route", INT8[:1], indirect=True, ids=name)
+def test_int8_gives_the_same_for_few_rows_as_for_many(monkeypatch, route, activation):
+    torch.manual_seed(0)
+    packed = route.pack(torch.nn.Linear(32, 48), activation=activation)
+    rows = torch.randn(FEW_ROWS, 32)
+    few = packed(rows)
+    monkeypatch.setattr("latadj.kernels.linear.FEW_ROWS", 0)
+    many = packed(rows)
+    assert (few.dtype, few.shape) == (many.dtype, many.shape)
+    assert torch.allclose(few, many, atol=0.01 * many.abs().max().item())
+
+
+@pytest.mark.parametrize("route", INT8, indirect=True, ids=name)
+def test_sums_of_the_largest_products_do_not_overflow(route):
+    part = torch.nn.Linear(64, 16)
+    torch.nn.init.ones_(part.weight)
+    rows = torch.ones(50, 64)
+    rows[0] = 0  # so that the others are the largest of 8 bits
+    assert_near(*packed_and_exact(route, part, rows=rows), route)
+
+
+@pytest.mark.parametrize("route", INT8[1:], indirect=True, ids=name)
+def test_no_two_neighbours_overflow_where_the_processor_might(monkeypatch, route):
+    torch.manual_seed(0)
+    part, rows, found = torch.nn.Linear(33, 48), torch.randn(50, 33), {}
+    for has in (False, True):
+        monkeypatch.setattr("latadj.kernels.linear.vnni", lambda has=has: has)
+        weight = torch.ops.quantized.linear_unpack(route.pack(part).packed)[0].int_repr().int()
+        two = torch.nn.functional.pad(weight, (0, 1)).unflatten(1, (-1, 2))
+        found[has] = 255 * max(int(two.clamp(min=0).sum(2).max()), int((-two).clamp(min=0).sum(2).max()))
+    assert found[False] < 1 << 15 < found[True]
+    monkeypatch.setattr("latadj.kernels.linear.vnni", lambda: False)
+    assert_near(*packed_and_exact(route, part, rows=rows), route)
+
+
+@pytest.mark.parametrize("route", INT8, indirect=True, ids=name)
+def test_int8_maps_give_the_type_that_is_asked_for(route):
+    packed = route.pack(torch.nn.Linear(32, 48))
+    for count in (FEW_ROWS, FEW_ROWS + 1):
+        rows = torch.randn(count, 32)
+        assert packed(rows, torch.bfloat16).dtype == torch.bfloat16
+        assert packed(rows).dtype == packed(rows.bfloat16()).dtype == torch.float32
+        assert torch.allclose(packed(rows, torch.bfloat16).float(), packed(rows), atol=0.05)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("count", [3, 50, 77])
+@pytest.mark.parametrize("route", INT8, indirect=True, ids=name)
+def test_a_large_row_does_not_round_the_others_away(route, count, bias):
+    torch.manual_seed(0)
+    part, rows = torch.nn.Linear(32, 16, bias=bias), torch.randn(count, 32)
+    rows[1] *= 1000
+    rows[2] = 0
+    with torch.no_grad():
+        exact = part(rows)
+        levelled, together = route.pack(part, uneven=True)(rows), route.pack(part)(rows)
+    for row in range(count):
+        assert (levelled[row] - exact[row]).abs().max() < 0.03 * exact[row].abs().max().clamp(min=0.1)
+    assert (together[0] - exact[0]).abs().max() > 0.1 * exact[0].abs().max()
+
+
+def test_kernels_meet_few_numbers_of_rows_and_compute_few_too_many():
+    counts = range(1, 5000)
+    assert all(count <= even(count) <= count * 1.25 for count in counts)
+    assert all(even(count) <= count * 17 / 16 for count in counts if count > 256)
+    assert all(even(even(count)) == even(count) for count in counts)
+    assert [even(count) for count in (1, MANY_ROWS, 65, 300, 700, 768, 4001)] == [1, MANY_ROWS, 80, 304, 704, 768, 4096]
+    assert len({even(count) for count in counts}) < 200
+
+
+@pytest.mark.parametrize("separate", [False, True])
+def test_modules_that_share_a_map_answer_for_their_own_input(separate):
+    torch.manual_seed(0)
+    maps = [torch.nn.Linear(32, size) for size in (16, 8, 8)]
+    states = QKVLinear(KernelSpec("fp32", "plain"), *maps, separate_query=separate)
+    query, key, value = states.parts()
+    first, second = torch.randn(2, 5, 32), torch.randn(2, 5, 32)
+    with torch.no_grad():
+        asked = [(query, 0, first), (key, 1, first), (value, 2, first), (key, 1, second), (key, 1, second)]
+        asked += [(query, 0, first), (value, 2, second), (query, 0, second), (value, 2, first[:, -1:])]
+        for part, index, rows in asked:
+            assert torch.allclose(part(rows), maps[index](rows), atol=1e-6)
