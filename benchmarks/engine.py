@@ -123,7 +123,7 @@ def scoring_share(model: PreTrainedModel, batch: int, length: int, device: torch
     for turn in range(2 * rounds + 4):
         scores = turn % 2 == 0
         observer = (lambda *_: None) if scores else None  # somebody who looks: all is scored, none eliminated
-        with torch.inference_mode(), at_profile(model, Profile.full(12), observer=observer):
+        with torch.inference_mode(), at_profile(model, Profile.full(12), score_observer=observer):
             seconds = time_layers(model, lambda: model(**inputs), device)
         if turn >= 4:
             times[scores].append(float(seconds[0]))

@@ -22,8 +22,8 @@ from latadj.config import DeviceConfig, ModelConfig
 from latadj.devices.select import choose
 from latadj.elimination.architectures import architecture_of, layer_shapes
 from latadj.elimination.attach import at_speedup, attach
+from latadj.elimination.dial import Dial
 from latadj.elimination.observation_window import ObservationWindow
-from latadj.elimination.profiles import Dial
 from latadj.kernels.lowering import lower
 
 SMOLLM2 = {

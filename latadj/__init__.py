@@ -13,7 +13,8 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from latadj.checkpoints.checkpoint import load
     from latadj.elimination.attach import at_speedup, attach, detach, set_speedup
-    from latadj.elimination.profiles import Dial, Profile
+    from latadj.elimination.dial import Dial
+    from latadj.elimination.profiles import Profile
     from latadj.elimination.topk.setting import TopKAttention
 
 # Torch takes seconds to import, and `latadj --help` needs none of it.
@@ -23,7 +24,7 @@ _WHERE = {
     "detach": "latadj.elimination.attach",
     "set_speedup": "latadj.elimination.attach",
     "at_speedup": "latadj.elimination.attach",
-    "Dial": "latadj.elimination.profiles",
+    "Dial": "latadj.elimination.dial",
     "TopKAttention": "latadj.elimination.topk.setting",
     "Profile": "latadj.elimination.profiles",
 }

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from latadj.benchmark.timer import time_interleaved
+from latadj.devices.cpu_features import packs_bf16, vnni
 from latadj.elimination.architectures import architecture_of, layers_of
-from latadj.kernels.linear import DTYPES, PRECISIONS, KernelSpec, engines, packs_bf16, vnni, weight_of
+from latadj.kernels.linear import DTYPES, PRECISIONS, KernelSpec, engines, weight_of
 
 # Rows at which kernels are compared: one short text, a batch of them, and one of long texts; and most seconds for it.
 ROWS = (24, 384, 1536)
@@ -61,7 +62,7 @@ def fastest_kernel(model: PreTrainedModel, precision: str, device: torch.device)
     # Of all layers: of the first a pruned model may have nothing left.
     largest = max(layers_of(model), key=lambda layer: sum(part.numel() for part in layer.parameters()))
     layer = copy.deepcopy(largest).eval()  # the model's own stays as it is
-    width, heads = weight_of(attrgetter(architecture.anatomy(layer).output)(layer)).shape
+    width, heads = weight_of(attrgetter(architecture.prunable_paths(layer).output)(layer)).shape
     generator = torch.Generator().manual_seed(0)
     rows = [
         tuple(torch.randn(count, size, generator=generator).to(DTYPES[precision]) for size in (heads, width))

@@ -15,8 +15,9 @@ from latadj.config import CalibrationConfig
 from latadj.elimination.architectures import layer_shapes
 from latadj.elimination.attach import at_profile, attached
 from latadj.elimination.cost import full_flops
+from latadj.elimination.dial import Dial
 from latadj.elimination.observation_window import WHOLE, ObservationWindow
-from latadj.elimination.profiles import Dial, Profile
+from latadj.elimination.profiles import Profile
 from latadj.elimination.scores import effective_fraction
 
 RANKS = 50
@@ -85,7 +86,7 @@ def measure_contribution(
             ranked = np.sort(row)[::-1][:length] * length
             curves[layer].append(np.interp(np.linspace(0, length - 1, RANKS), np.arange(length), ranked))
 
-    with at_profile(model, Profile.full(layers), score=score, window=window, observer=observe):
+    with at_profile(model, Profile.full(layers), score=score, window=window, score_observer=observe):
         questions.ask(model)
     return Contribution(
         # A layer without attention says nothing of anybody, so there all count alike.

@@ -14,8 +14,9 @@ from transformers import PreTrainedModel
 from latadj.benchmark.layer_timer import time_layers
 from latadj.elimination.attach import at_profile, attached
 from latadj.elimination.cost import POOLED, schedule
+from latadj.elimination.dial import Dial
 from latadj.elimination.latency_model import LatencyModel, Ramp, scales_of
-from latadj.elimination.profiles import Dial, Profile
+from latadj.elimination.profiles import Profile
 
 # FLOPs speedups whose profiles are run: enough that every ratio of leaving to entering is seen.
 SAMPLED = (1.25, 1.6, 2.2, 3.0, 4.5, 7.0)

@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from latadj.elimination.cost import POOLED
+from latadj.elimination.dial import Dial
 from latadj.elimination.layer_structure import held
-from latadj.elimination.profiles import SMALLEST_RATIO, Anchor, Dial, Profile, in_steps
+from latadj.elimination.profiles import SMALLEST_RATIO, Anchor, Profile, in_steps
 
 
 def search_anchors(

@@ -82,7 +82,7 @@ def load(
     model, tokenizer = _pretrained(str(folder), head, local=True)
     try:
         start = 1.0 if sidecar.dial is None or speedup is None else speedup
-        attach(model, sidecar.dial, speedup=start, hard=sidecar.topk_attention)
+        attach(model, sidecar.dial, speedup=start, topk=sidecar.topk_attention)
     except ValueError as error:
         raise ValueError(f"checkpoint {folder}: {error}") from error
     if sidecar.dial is None and speedup is not None and speedup != 1.0:
@@ -121,7 +121,7 @@ def load_pretrained(
     trust = config.trust_remote_code
     model, tokenizer = _pretrained(path, head, local=local, trust_remote_code=trust, fresh=fresh, keep_head=keep_head)
     hard = read_metadata(Path(path)).topk_attention if local else None
-    return attach(model, hard=hard) if hard else model, tokenizer
+    return attach(model, topk=hard) if hard else model, tokenizer
 
 
 def _source(path: str) -> tuple[str, bool]:

@@ -12,9 +12,9 @@ from typing import Any
 
 from latadj.checkpoints.migration import SCHEMA, migrated
 from latadj.config import TaskConfig
+from latadj.elimination.dial import Dial
 from latadj.elimination.latency_model import LatencyModel
 from latadj.elimination.layer_structure import ModelStructure
-from latadj.elimination.profiles import Dial
 from latadj.elimination.topk.setting import TopKAttention
 from latadj.utils.files import read_json, recover_folder, write_json
 

@@ -27,7 +27,8 @@ from latadj.devices import select as device
 from latadj.devices.environment import environment
 from latadj.elimination.architectures import layer_shapes
 from latadj.elimination.attach import at_profile, attach
-from latadj.elimination.profiles import Dial, Profile
+from latadj.elimination.dial import Dial
+from latadj.elimination.profiles import Profile
 from latadj.kernels.lowering import kernel_of, lower
 from latadj.reporting.results.bench import REFERENCE, BackendTiming, Bench, Cell, DialPoint, Unreachable, dial_name
 from latadj.reporting.views.bench import bench_csv, bench_markdown, plot_bench, print_bench

@@ -38,8 +38,8 @@ from latadj.config import CalibrateConfig
 from latadj.devices.environment import environment
 from latadj.devices.select import place
 from latadj.elimination.attach import attach, attached
+from latadj.elimination.dial import Dial
 from latadj.elimination.observation_window import WHOLE
-from latadj.elimination.profiles import Dial
 from latadj.inference.serving import remember
 from latadj.kernels.lowering import lower
 from latadj.reporting.plots import plot_contribution

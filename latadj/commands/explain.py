@@ -19,7 +19,7 @@ from latadj.config.speedups import one_speedup
 from latadj.devices import select as device
 from latadj.devices.environment import environment
 from latadj.elimination.attach import dial_of
-from latadj.elimination.profiles import Dial
+from latadj.elimination.dial import Dial
 from latadj.inference.explain import Text, encode_text, pooled_column, read
 from latadj.inference.explanation import Explanation
 from latadj.inference.serving import make_ready

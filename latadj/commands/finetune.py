@@ -32,8 +32,8 @@ from latadj.devices.environment import environment
 from latadj.devices.select import trains_in_bf16
 from latadj.elimination.architectures import architecture_of
 from latadj.elimination.attach import as_plain, attach, attached
+from latadj.elimination.dial import Dial
 from latadj.elimination.observation_window import WHOLE
-from latadj.elimination.profiles import Dial
 from latadj.tasks.data.splits import Splits
 from latadj.training.distillation import taught
 from latadj.training.fit import fit

@@ -12,8 +12,8 @@ import numpy as np
 from latadj.checkpoints.metadata import WEIGHTS, CheckpointMetadata, Device, Serving, check
 from latadj.checkpoints.weight_files import read_headers, shape_of
 from latadj.devices.hardware_key import HardwareKey, likely_cpu
+from latadj.elimination.dial import Dial
 from latadj.elimination.observation_window import WHOLE
-from latadj.elimination.profiles import Dial
 from latadj.reporting.results.info import DeviceInfo, DialInfo, Info, Position, PrunedInfo, Served, Shape, Tested
 from latadj.reporting.views.info import print_info
 from latadj.utils.files import read_json

@@ -21,7 +21,8 @@ from latadj.config import (
 from latadj.config.pruning_options import prune_problems
 from latadj.config.speedups import one_speedup, parse_speedups
 from latadj.config.training_options import distillation_problems, stage_problems
-from latadj.elimination.profiles import PROFILE_TYPES, SCORE_NAMES
+from latadj.elimination.profiles import PROFILE_TYPES
+from latadj.elimination.scores import SCORES
 from latadj.tasks.glue import GLUE
 from latadj.tasks.prompts import template
 
@@ -53,12 +54,12 @@ def check(config: RunConfig) -> None:
         if config.task.type == "classification":
             problems += _column_problems(config)
     if isinstance(config, (FinetuneConfig, CalibrateConfig)):
-        choices["calibration.score"] = (config.calibration.score, SCORE_NAMES)
-        choices["calibration.profile"] = (config.calibration.profile, PROFILE_TYPES)
+        choices["calibration.score"] = (config.calibration.score, tuple(SCORES))
+        choices["calibration.profile"] = (config.calibration.profile, tuple(PROFILE_TYPES))
     if isinstance(config, (SweepConfig, EvalConfig, GenerateConfig, ExplainConfig, PredictConfig)):
         choices["dial.target"] = (config.dial.target, ("latency", "flops"))
         if config.profile is not None:
-            choices["profile"] = (config.profile, PROFILE_TYPES)
+            choices["profile"] = (config.profile, tuple(PROFILE_TYPES))
     if isinstance(config, PredictConfig):
         choices["on_error"] = (config.on_error, ("skip", "stop"))
         problems += _predict_problems(config)

@@ -7,9 +7,9 @@ import sys
 import torch
 
 from latadj.config import DeviceConfig
+from latadj.devices.cpu_features import computes_bf16
 from latadj.devices.environment import processor
 from latadj.devices.hardware_key import HardwareKey
-from latadj.kernels.linear import computes_bf16
 
 # Numbers of glibc's mallopt.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3

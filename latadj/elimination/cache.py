@@ -82,12 +82,12 @@ def can_shorten(cache: Any) -> bool:
     )
 
 
-def require_shortenable(cache: Any, hard: bool = False) -> None:
+def require_shortenable(cache: Any, topk: bool = False) -> None:
     """Refuse caches of a fixed length, offloaded or quantised ones; one that holds survivors passes.
 
     Parameters
     ----------
-    hard : whether some layers have selective hard attention, so that speedup 1 is no way out
+    topk : whether some layers have top-k attention, so that speedup 1 is no way out
 
     Raises
     ------
@@ -95,7 +95,7 @@ def require_shortenable(cache: Any, hard: bool = False) -> None:
         naming the cache.
     """
     if not can_shorten(cache):
-        done, instead = ("read by hard attention", "") if hard else ("shortened by elimination", ", or speedup=1")
+        done, instead = ("read by top-k attention", "") if topk else ("shortened by elimination", ", or speedup=1")
         kinds = sorted({type(layer).__name__ for layer in getattr(cache, "layers", ())})
         held = f" of {', '.join(kinds)}" if kinds else ""
         offloaded = "offloaded " if getattr(cache, "offloading", False) else ""
@@ -130,7 +130,7 @@ class Decoding:
     mask : (batch, prompt and all that was decoded) True on real tokens; None if all are
     steps : tokens that are decoded in this pass
     implementation : transformers' attention implementation
-    hard : to how many keys the queries of each layer attend; None: to all in every layer
+    topk : to how many keys the queries of each layer attend; None: to all in every layer
     """
 
     def __init__(
@@ -140,10 +140,10 @@ class Decoding:
         steps: int,
         implementation: str,
         dtype: torch.dtype,
-        hard: TopKAttention | None = None,
+        topk: TopKAttention | None = None,
     ) -> None:
         self._cache, self._mask, self._steps = cache, mask, steps
-        self.hard = hard or TopKAttention.soft(len(cache.layers))
+        self.topk = topk or TopKAttention.full(len(cache.layers))
         self._implementation, self._dtype = implementation, dtype
         self._made: dict[Any, Tensor | None] = {}
 
@@ -157,7 +157,7 @@ class Decoding:
             self._made[key] = self._make(index)
         return self._made[key]
 
-    def seen(self, index: int) -> Tensor | None:
+    def visible(self, index: int) -> Tensor | None:
         """(batch or 1, steps, keys) True on the keys of a layer that each new token may see; None if on all.
 
         The keys are those that the layer holds when the new ones have joined them, but have not yet.
@@ -171,19 +171,19 @@ class Decoding:
             return None
         held, device = layer.get_seq_length(), layer.device
         batch = 1 if real is None and new is None else len(real if real is not None else new)  # type: ignore[arg-type]
-        seen = torch.ones(batch, self._steps, held + self._steps, dtype=torch.bool, device=device)
-        seen[:, :, held:] = torch.ones(self._steps, self._steps, dtype=torch.bool, device=device).tril()
+        visible = torch.ones(batch, self._steps, held + self._steps, dtype=torch.bool, device=device)
+        visible[:, :, held:] = torch.ones(self._steps, self._steps, dtype=torch.bool, device=device).tril()
         if real is not None:
-            seen[:, :, : real.shape[1]] &= real[:, None]
+            visible[:, :, : real.shape[1]] &= real[:, None]
         if new is not None:
-            seen[:, :, -new.shape[1] :] &= new[:, None]
-        return seen
+            visible[:, :, -new.shape[1] :] &= new[:, None]
+        return visible
 
     def _make(self, index: int) -> Tensor | None:
-        seen = self.seen(index)
-        if seen is None:
+        visible = self.visible(index)
+        if visible is None:
             return None
-        mask = seen[:, None]
+        mask = visible[:, None]
         if self._implementation == "sdpa":
             return mask
         if self._implementation == "eager":

@@ -1,4 +1,4 @@
-"""FLOPs of a model under an elimination profile, counted from the shapes of its own linear maps."""
+"""FLOPs of a model under an elimination profile, counted from the shapes of its own linear layers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,15 +8,14 @@ import numpy as np
 from latadj.elimination.layer_structure import held
 
 # Where the head reads: the pooled position alone, every position, or (a decoder behind an encoder) who survived.
-POOLED, ALL, SURVIVORS = "pooled", "all", "survivors"
-READS = (POOLED, ALL, SURVIVORS)
+READS = POOLED, ALL, SURVIVORS = "pooled", "all", "survivors"
 
 
 @dataclass(frozen=True)
 class LayerShape:
-    """Weights of the linear maps of one layer, biases left out.
+    """Weights of the linear layers of one transformer layer, biases left out.
 
-    query, key_value, output, feed_forward : number of weights of the maps
+    query, key_value, output, feed_forward : number of weights of each
     attention : heads * head_dim, the width of the two attention products; 0 in a layer without attention
     causal : whether a token attends to those before it only, which halves the products
     """
@@ -34,7 +33,7 @@ class LayerShape:
         return self.attention > 0
 
 
-def kept(ratio: np.ndarray, lengths: np.ndarray, at_least: int = 1) -> np.ndarray:
+def kept_counts(ratio: np.ndarray, lengths: np.ndarray, at_least: int = 1) -> np.ndarray:
     """Tokens that keep ratios leave of each length: ``max(at_least, ceil(ratio * n_0))``, at most ``n_0``."""
     counts = np.ceil(ratio * lengths - 1e-6).astype(np.int64)
     return np.minimum(np.maximum(counts, at_least), lengths)
@@ -55,7 +54,7 @@ def schedule(keep: Sequence[float], lengths: np.ndarray, reads: str, protected: 
     (layers + 1, sequences) integers, never increasing along the layers
     """
     lengths = np.asarray(lengths)
-    counts = np.maximum(kept(np.array([1.0, *keep])[:, None], lengths), np.minimum(protected, lengths))
+    counts = np.maximum(kept_counts(np.array([1.0, *keep])[:, None], lengths), np.minimum(protected, lengths))
     if reads == POOLED:
         counts[-1] = np.minimum(lengths, 1)
     return counts
@@ -70,7 +69,7 @@ def layer_flops(
 ) -> np.ndarray:
     """FLOPs of each layer and sequence under a profile: multiply-adds times two, without embeddings and head.
 
-    The engine eliminates right after attention, so the output map and the feed-forward block run on the
+    The engine eliminates right after attention, so the output layer and the feed-forward block run on the
     survivors. A last layer trimmed to the pooled position computes one query only.
 
     Parameters
@@ -84,17 +83,17 @@ def layer_flops(
     """
     attending = [shape.attends for shape in shapes]
     counts = schedule(held(keep, attending), np.asarray(lengths), reads, protected).astype(np.float64)
-    found = np.zeros((len(shapes), counts.shape[1]))
+    products = np.zeros((len(shapes), counts.shape[1]))
     for layer, shape in enumerate(shapes):
         n_in, n_out = counts[layer], counts[layer + 1]
         trimmed = reads == POOLED and layer == len(shapes) - 1
         queries = n_out if trimmed else n_in
         pairs = n_in * (n_in + 1) / 2 if shape.causal and not trimmed else queries * n_in
-        # A restored token leaves with its attention update, so its output map runs too.
+        # A restored token leaves with its attention update, so its output layer runs too.
         projected = n_in if reads == ALL else n_out
-        found[layer] = queries * shape.query + n_in * shape.key_value + 2 * pairs * shape.attention
-        found[layer] += projected * shape.output + n_out * shape.feed_forward
-    return 2 * found
+        products[layer] = queries * shape.query + n_in * shape.key_value + 2 * pairs * shape.attention
+        products[layer] += projected * shape.output + n_out * shape.feed_forward
+    return 2 * products
 
 
 def flops(

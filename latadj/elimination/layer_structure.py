@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 # Where a pruned layer and its attention module keep what is left of the layer.
-LEFT = "_latadj_left"
+STRUCTURE = "_latadj_structure"
 
 
 @dataclass(frozen=True)
@@ -79,26 +79,28 @@ class ModelStructure:
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"not a pruning map: {error}") from error
         for number, layer in enumerate(layers):
-            for what, found, most in (
+            for what, numbers, before in (
                 ("heads", layer.heads, layer.of_heads),
                 ("neurons", layer.neurons, layer.of_neurons),
             ):
-                if any(after <= before for before, after in pairwise((-1, *found))) or (found and found[-1] >= most):
+                if any(after <= before for before, after in pairwise((-1, *numbers))) or (
+                    numbers and numbers[-1] >= before
+                ):
                     raise ValueError(
-                        f"not a pruning map: {what} of layer {number + 1} are not rising numbers below {most}"
+                        f"not a pruning map: {what} of layer {number + 1} are not rising numbers below {before}"
                     )
         return cls(layers)
 
 
 def ranges(numbers: Iterable[int]) -> list[list[int]]:
     """Rising numbers as [start, stop) pairs."""
-    found: list[list[int]] = []
+    pairs: list[list[int]] = []
     for number in numbers:
-        if found and found[-1][1] == number:
-            found[-1][1] += 1
+        if pairs and pairs[-1][1] == number:
+            pairs[-1][1] += 1
         else:
-            found.append([number, number + 1])
-    return found
+            pairs.append([number, number + 1])
+    return pairs
 
 
 @dataclass(frozen=True)
@@ -106,13 +108,13 @@ class PrunablePaths:
     """Where a layer keeps what can be pruned: paths of submodules below the layer.
 
     block : the attention module
-    states : maps whose outputs are heads: queries, keys and values, or one for all
+    states : linear layers whose outputs are heads: queries, keys and values, or one for all
     per_head : outputs that a head has in each of them
-    pieces : how many such maps lie side by side in each of ``states``
-    output : the map whose inputs are heads
+    pieces : how many such layers lie side by side in each of ``states``
+    output : the linear layer whose inputs are heads
     head_inputs : inputs that a head has in it
-    inner : maps whose outputs are feed-forward neurons
-    outer : the map whose inputs are feed-forward neurons
+    inner : linear layers whose outputs are feed-forward neurons
+    outer : the linear layer whose inputs are feed-forward neurons
     """
 
     block: str
@@ -127,14 +129,14 @@ class PrunablePaths:
 
 def layer_structure_of(module: Any) -> LayerStructure | None:
     """What is left of a pruned layer, or of the layer of an attention module; None where nothing was pruned."""
-    found: LayerStructure | None = module.__dict__.get(LEFT)
-    return found
+    structure: LayerStructure | None = module.__dict__.get(STRUCTURE)
+    return structure
 
 
 def attends(module: Any) -> bool:
     """Whether a layer, or its attention module, has heads."""
-    left = layer_structure_of(module)
-    return left is None or bool(left.heads)
+    structure = layer_structure_of(module)
+    return structure is None or bool(structure.heads)
 
 
 def held(keep: Sequence[float], attending: Sequence[bool]) -> tuple[float, ...]:
@@ -142,8 +144,8 @@ def held(keep: Sequence[float], attending: Sequence[bool]) -> tuple[float, ...]:
 
     What a profile cuts there is cut by the next layer that has attention.
     """
-    found, before = [], 1.0
-    for ratio, has in zip(keep, attending, strict=True):
-        before = ratio if has else before
-        found.append(before)
-    return tuple(found)
+    ratios, before = [], 1.0
+    for ratio, has_attention in zip(keep, attending, strict=True):
+        before = ratio if has_attention else before
+        ratios.append(before)
+    return tuple(ratios)

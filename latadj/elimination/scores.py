@@ -1,19 +1,30 @@
-"""How much each token contributes: ACC and the controls it is compared with.
+"""How much each token contributes: ACC and the controls that it is compared with.
 
-Every score is a pure function of the same three tensors, higher = keep, so adding one is one function and
-one entry in ``SCORES``.
+To add a score, write one function: ``@score`` makes its name an option. Each is a pure function of the same three
+tensors, higher = keep. Uses methods of tensors only, so that the names are known without importing torch.
 """
 
-from collections.abc import Callable
+from __future__ import annotations
 
-import torch
-from torch import Tensor
-from torch.nn import functional
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # (attention received, values, visible or None) -> (batch, keys)
-Score = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+Score = Callable[["Tensor", "Tensor", "Tensor | None"], "Tensor"]
+# Every score by its function's name.
+SCORES: dict[str, Score] = {}
 
 
+def score(function: Score) -> Score:
+    """Make a function selectable by its name."""
+    SCORES[function.__name__] = function
+    return function
+
+
+@score
 def acc(received: Tensor, values: Tensor, visible: Tensor | None) -> Tensor:
     """Attention Context Contribution of each token (after arXiv 2201.03327, value-weighted).
 
@@ -22,7 +33,7 @@ def acc(received: Tensor, values: Tensor, visible: Tensor | None) -> Tensor:
 
     Parameters
     ----------
-    received : (batch, heads, keys) attention received from real queries
+    received : (batch, heads, keys) attention received from real queries, float32
     values : (batch, heads, keys, head_dim)
     visible : (batch, keys) how many real queries see each key, 0 on fillers; None where all are seen alike
 
@@ -30,10 +41,11 @@ def acc(received: Tensor, values: Tensor, visible: Tensor | None) -> Tensor:
     -------
     (batch, keys) contributions, 0 on fillers; :func:`shares` makes each row sum to 1
     """
-    norms = torch.linalg.vector_norm(values, dim=-1, dtype=torch.float32)
+    norms = values.norm(dim=-1, dtype=received.dtype)  # type: ignore[no-untyped-call]
     return _per_query((received * norms).sum(dim=1), visible)
 
 
+@score
 def attention(received: Tensor, values: Tensor, visible: Tensor | None) -> Tensor:
     """Attention received, values ignored (the significance score of PoWER-BERT, arXiv 2001.08950).
 
@@ -42,52 +54,28 @@ def attention(received: Tensor, values: Tensor, visible: Tensor | None) -> Tenso
     return _per_query(received.sum(dim=1), visible)
 
 
+@score
 def random(received: Tensor, values: Tensor, visible: Tensor | None) -> Tensor:
     """Control: a random order, drawn anew for every layer and call. Shapes as in :func:`acc`."""
-    return _per_query(torch.rand_like(received[:, 0]) + 1e-3, _seen(visible))
+    drawn = received.new_empty(len(received), received.shape[-1]).uniform_()
+    return _per_query(drawn + 1e-3, _seen(visible))
 
 
+@score
 def position(received: Tensor, values: Tensor, visible: Tensor | None) -> Tensor:
     """Control: earlier positions first. Shapes as in :func:`acc`."""
-    # Survivors keep their order, so the place among them ranks as the original position does.
-    places = torch.arange(received.shape[-1], device=received.device)
-    return _per_query((1.0 / (1.0 + places)).repeat(len(received), 1), _seen(visible))
+    return _per_query(1.0 / _places(received), _seen(visible))
 
 
+@score
 def recent(received: Tensor, values: Tensor, visible: Tensor | None) -> Tensor:
     """Control: later positions first, what a window that slides over the text keeps. Shapes as in :func:`acc`."""
-    places = torch.arange(received.shape[-1], device=received.device)
-    return _per_query((1.0 + places).repeat(len(received), 1), _seen(visible))
-
-
-SCORES: dict[str, Score] = {
-    "acc": acc,
-    "attention": attention,
-    "random": random,
-    "position": position,
-    "recent": recent,
-}
+    return _per_query(_places(received), _seen(visible))
 
 
 def shares(scores: Tensor) -> Tensor:
     """Scores as shares of the whole: (batch, keys) to the same, rows that sum to 1."""
     return scores / scores.sum(dim=-1, keepdim=True).clamp(min=1e-20)
-
-
-def smoothed(scores: Tensor, real: Tensor | None, width: int) -> Tensor:
-    """Each score's mean with its neighbours': (batch, keys) to the same.
-
-    Parameters
-    ----------
-    real : (batch, keys) True on real tokens, which alone are averaged; None if all are
-    width : neighbours, the token itself among them; odd
-    """
-    present = torch.ones_like(scores) if real is None else real.to(scores.dtype)
-
-    def pooled(values: Tensor) -> Tensor:
-        return functional.avg_pool1d(values[:, None], width, stride=1, padding=width // 2)[:, 0]
-
-    return pooled(scores * present) / pooled(present).clamp(min=1e-20)
 
 
 def effective_fraction(scores: Tensor, lengths: Tensor) -> Tensor:
@@ -102,8 +90,13 @@ def effective_fraction(scores: Tensor, lengths: Tensor) -> Tensor:
     -------
     (batch,) between 1/n (one token contributes everything) and 1 (all contribute alike)
     """
-    entropy = -torch.xlogy(scores, scores).sum(dim=-1)
+    entropy = -scores.xlogy(scores).sum(dim=-1)
     return entropy.exp() / lengths
+
+
+def _places(received: Tensor) -> Tensor:
+    """(batch, keys) 1, 2, 3, ...: survivors keep their order, so a place among them ranks as the position does."""
+    return received.new_ones(len(received), received.shape[-1]).cumsum(dim=-1)
 
 
 def _seen(visible: Tensor | None) -> Tensor | None:
@@ -111,4 +104,4 @@ def _seen(visible: Tensor | None) -> Tensor | None:
 
 
 def _per_query(raw: Tensor, visible: Tensor | None) -> Tensor:
-    return raw if visible is None else torch.where(visible > 0, raw / visible.clamp(min=1), 0.0)
+    return raw if visible is None else (raw / visible.clamp(min=1)).where(visible > 0, 0.0)

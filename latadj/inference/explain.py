@@ -102,7 +102,7 @@ def read(model: PreTrainedModel, text: Text, speedup: float) -> Reading:
     dial, inputs = dial_of(model), {name: tensor.to(model.device) for name, tensor in text.inputs.items()}
     profile = dial.profile(speedup)
     leaving: dict[int, Survivors] = {}
-    with torch.inference_mode(), at_profile(model, profile, witness=leaving.__setitem__):
+    with torch.inference_mode(), at_profile(model, profile, survivor_observer=leaving.__setitem__):
         logits = model(**inputs).logits[0].float().cpu()
     everyone = frozenset(range(text.tokens))
     alive = [
@@ -153,6 +153,6 @@ def _contributions(
         share = dict(zip(entering, scores[0].tolist(), strict=True))
         found.append(tuple(sum(share.get(piece, 0.0) for piece in word.pieces) for word in text.words))
 
-    with torch.inference_mode(), at_profile(model, profile, observer=observe):
+    with torch.inference_mode(), at_profile(model, profile, score_observer=observe):
         model(**inputs)
     return tuple(found)

@@ -11,8 +11,8 @@ from latadj.benchmark.kernel_selection import fastest_kernel, kernels
 from latadj.checkpoints.metadata import CheckpointMetadata, Device, Serving
 from latadj.devices.select import place
 from latadj.elimination.attach import attach, attached
+from latadj.elimination.dial import Dial
 from latadj.elimination.latency_model import LatencyModel
-from latadj.elimination.profiles import Dial
 from latadj.kernels.linear import KernelSpec
 from latadj.kernels.lowering import lower
 

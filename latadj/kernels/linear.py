@@ -1,6 +1,6 @@
-"""Linear maps whose weights are laid out for the kernel that runs them; for inference only.
+"""Linear layers whose weights are laid out for the kernel that runs them; for inference only.
 
-The weights of one or several linear modules become one map. Nothing here is a parameter: a lowered model cannot be
+The weights of one or several linear modules become one. Nothing here is a parameter: a lowered model cannot be
 trained or saved, see :mod:`latadj.kernels.lowering`.
 """
 
@@ -12,20 +12,20 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-PRECISIONS = ("fp32", "bf16", "int8")
+from latadj.devices.cpu_features import vnni
+from latadj.elimination.kernel_rows import kernel_rows
+
+# The type of the states beside the linear layers of each precision.
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.float32}
-# Fused after the map by the oneDNN kernel, by the name transformers gives the activation's class.
+PRECISIONS = tuple(DTYPES)
+# Run inside the linear layer by the oneDNN kernel, by the name transformers gives the activation's class.
 FUSED_ACTIVATIONS = {"GELUActivation": ("gelu", "none"), "NewGELUActivation": ("gelu", "tanh")}
-
-
 # Up to this many rows, oneDNN's int8 spends longer on the call than on the product.
 FEW_ROWS = 40
 # Two int8 weights may come to this before they are rounded: 255 times them, by half a step more each, has 16 bits.
 PAIR = 32767 / 255 - 1
 # A row of nothing but zeros has this size.
 TINY = 1e-20
-# Up to this many rows, each number has its own kernel.
-MANY_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -39,18 +39,20 @@ class KernelSpec:
     precision: str
     kernel: str
 
-    def pack(self, *maps: nn.Linear | Conv1D, activation: str | None = None, uneven: bool = False) -> "LoweredLinear":
-        """Some linear maps of the same input as one.
+    def pack(
+        self, *modules: nn.Linear | Conv1D, activation: str | None = None, uneven: bool = False
+    ) -> "LoweredLinear":
+        """Lay out linear modules of the same input as one.
 
         Parameters
         ----------
-        maps : modules that all have a bias, or all none
-        activation : class name of an activation to run after the map, if :meth:`fuses` says that it can
+        modules : all have a bias, or all none
+        activation : class name of an activation to run after it, if :meth:`fuses` says that it can
         uneven : whether some rows are many times as large as others, which one int8 scale would round away
         """
-        weights = [weight_of(part) for part in maps]
+        weights = [weight_of(module) for module in modules]
         weight = torch.cat(weights) if len(weights) > 1 else weights[0].contiguous()
-        bias = None if maps[0].bias is None else torch.cat([part.bias.detach() for part in maps])
+        bias = None if modules[0].bias is None else torch.cat([module.bias.detach() for module in modules])
         if weight.numel() == 0:
             return EmptyLinear(len(weight), bias)
         if self.precision == "int8" and uneven:
@@ -62,47 +64,38 @@ class KernelSpec:
         return PlainLinear(weight, bias)
 
     def fuses(self, activation: str) -> bool:
-        """Whether this route runs an activation inside its linear map."""
+        """Whether an activation runs inside the linear layer."""
         return self.fused and activation in FUSED_ACTIVATIONS
 
     @property
     def fused(self) -> bool:
-        """Whether oneDNN runs this route, with activations inside its maps."""
+        """Whether oneDNN runs it, with activations inside the linear layers."""
         return self.kernel == "onednn"
 
 
-def even(count: int) -> int:
-    """The next number of rows that oneDNN is asked for: it compiles a kernel for each, which takes as long as a map.
-
-    Elimination leaves another number in each layer and of each text. At most a sixteenth is added.
-    """
-    step = max(16, 1 << count.bit_length() >> 5)
-    return count if count <= MANY_ROWS else -(-count // step) * step
-
-
-def weight_of(part: nn.Linear | Conv1D) -> Tensor:
+def weight_of(module: nn.Linear | Conv1D) -> Tensor:
     """Weight of a linear module, (out, in); GPT-2 keeps it the other way round."""
-    weight = part.weight.detach()
-    return weight.T if isinstance(part, Conv1D) else weight
+    weight = module.weight.detach()
+    return weight.T if isinstance(module, Conv1D) else weight
 
 
 def unbiased(weight: Tensor) -> nn.Linear:
     """A linear module of a weight, (out, in)."""
-    part = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
-    part.weight = nn.Parameter(weight, requires_grad=False)
-    return part
+    module = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
+    module.weight = nn.Parameter(weight, requires_grad=False)
+    return module
 
 
-def outputs_of(*maps: nn.Linear | Conv1D) -> list[int]:
+def outputs_of(*modules: nn.Linear | Conv1D) -> list[int]:
     """How many outputs each linear module has."""
-    return [len(weight_of(part)) for part in maps]
+    return [len(weight_of(module)) for module in modules]
 
 
 class LoweredLinear:
-    """A linear map of rows, (rows, in) to (rows, out). Nothing changes it any more, so copies of a model share it."""
+    """A linear layer of rows, (rows, in) to (rows, out). Nothing changes it any more, so copies of a model share it."""
 
     def __call__(self, rows: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-        """Run the map; ``dtype`` is the output's, that of the rows if None."""
+        """Run it; ``dtype`` is the output's, that of the rows if None."""
         raise NotImplementedError
 
     def __deepcopy__(self, memo: Any) -> "LoweredLinear":
@@ -110,18 +103,18 @@ class LoweredLinear:
 
 
 class EmptyLinear(LoweredLinear):
-    """A map of which no inputs or no outputs are left: zeros, or the bias."""
+    """A linear layer of which no inputs or no outputs are left: zeros, or the bias."""
 
     def __init__(self, outputs: int, bias: Tensor | None) -> None:
         self.outputs, self.bias = outputs, bias
 
     def __call__(self, rows: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-        found = rows.new_zeros(len(rows), self.outputs, dtype=dtype or rows.dtype)
-        return found if self.bias is None else found.add_(self.bias)
+        zeros = rows.new_zeros(len(rows), self.outputs, dtype=dtype or rows.dtype)
+        return zeros if self.bias is None else zeros.add_(self.bias)
 
 
 class PackedLinear(LoweredLinear):
-    """A linear map in oneDNN's own weight layout, fp32 or bf16, with its activation fused if there is one."""
+    """A linear layer in oneDNN's own weight layout, fp32 or bf16, with its activation fused if there is one."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None, activation: str | None) -> None:
         self.weight = torch.ops.mkldnn._reorder_linear_weight(weight, None)
@@ -130,12 +123,12 @@ class PackedLinear(LoweredLinear):
 
     def __call__(self, rows: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         kind, variant = self.post
-        outputs = torch.ops.mkldnn._linear_pointwise.default(_even(rows), self.weight, self.bias, kind, [], variant)
+        outputs = torch.ops.mkldnn._linear_pointwise.default(_padded(rows), self.weight, self.bias, kind, [], variant)
         return outputs[: len(rows)]
 
 
 class Int8Linear(LoweredLinear):
-    """A linear map with int8 weights, a scale for each output; activations become int8 at each call.
+    """A linear layer with int8 weights, a scale for each output; activations become int8 at each call.
 
     The scale of the activations is one for all rows of a call, so a row's result depends a little on the others.
     Run by oneDNN, with an activation fused and the output in the type that is wanted; a few rows by the older
@@ -155,11 +148,14 @@ class Int8Linear(LoweredLinear):
         if self.few is not None and len(rows) <= FEW_ROWS:
             states = self.few(rows, dtype)
             return states if kind == "none" else nn.functional.gelu(states, approximate=variant)
-        found = torch.quantize_per_tensor_dynamic(rows.float(), torch.quint8, False)
+        quantised = torch.quantize_per_tensor_dynamic(rows.float(), torch.quint8, False)
         # The same bytes as a plain tensor, which `int_repr` would copy.
-        plain = torch.empty(0, dtype=torch.uint8).set_(found.untyped_storage(), 0, found.shape, found.stride())
+        plain = torch.empty(0, dtype=torch.uint8).set_(
+            quantised.untyped_storage(), 0, quantised.shape, quantised.stride()
+        )
         return torch.ops.onednn.qlinear_pointwise.default(
-            *(_even(plain), found.q_scale(), found.q_zero_point(), self.weight, self.scale, self.zero, self.bias),
+            *(_padded(plain), quantised.q_scale(), quantised.q_zero_point()),
+            *(self.weight, self.scale, self.zero, self.bias),
             *(1.0, 0, dtype or torch.float32, kind, [], variant),
         )[: len(rows)]
 
@@ -185,8 +181,8 @@ class DynamicInt8Linear(LoweredLinear):
         return states if dtype is None else states.to(dtype)
 
 
-def _even(rows: Tensor) -> Tensor:
-    spare = even(len(rows)) - len(rows)
+def _padded(rows: Tensor) -> Tensor:
+    spare = kernel_rows(len(rows)) - len(rows)
     return nn.functional.pad(rows, (0, 0, 0, spare)) if spare else rows
 
 
@@ -206,7 +202,7 @@ def _quantised(weight: Tensor, scale: Tensor | None = None) -> tuple[Tensor, Ten
     scale = weight.abs().amax(dim=1) / 127 if scale is None else scale
     scale = scale.clamp(min=1e-12).double()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # deprecated, present, and the fastest: `Route` is where to replace it
+        warnings.simplefilter("ignore")  # deprecated, present, and the fastest: `KernelSpec` is where to replace it
         torch.quantize_per_tensor_dynamic(weight[:1], torch.quint8, False)  # warns once, so not later
         return torch.quantize_per_channel(
             weight, scale, torch.zeros(len(scale), dtype=torch.long), 0, torch.qint8
@@ -214,43 +210,24 @@ def _quantised(weight: Tensor, scale: Tensor | None = None) -> tuple[Tensor, Ten
 
 
 class RowScaledLinear(LoweredLinear):
-    """A map without bias whose rows are brought to one size before it, and back after it; the bias comes last."""
+    """A linear layer whose rows are brought to one size before it, and back after it; the bias comes last."""
 
-    def __init__(self, whole: LoweredLinear, bias: Tensor | None) -> None:
-        self.whole, self.bias = whole, bias
+    def __init__(self, unbiased: LoweredLinear, bias: Tensor | None) -> None:
+        self.unbiased, self.bias = unbiased, bias
 
     def __call__(self, rows: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         size = rows.abs().amax(dim=-1, keepdim=True).clamp_(min=TINY)
-        outputs = self.whole(rows / size).mul_(size)
+        outputs = self.unbiased(rows / size).mul_(size)
         if self.bias is not None:
             outputs.add_(self.bias)
         return outputs if dtype is None else outputs.to(dtype)
 
 
 class PlainLinear(LoweredLinear):
-    """A linear map as ``nn.Linear`` runs it."""
+    """A linear layer as ``nn.Linear`` runs it."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         self.weight, self.bias = weight, bias
 
     def __call__(self, rows: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         return nn.functional.linear(rows, self.weight, self.bias)
-
-
-def vnni() -> bool:
-    """Whether this CPU adds products of 8-bit numbers without overflow."""
-    return _cpu_has("_is_vnni_supported", "_is_avx512_vnni_supported", "_is_amx_tile_supported")
-
-
-def computes_bf16() -> bool:
-    """Whether this CPU has bf16 instructions; without them bf16 is emulated, several times slower than fp32."""
-    return _cpu_has("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-
-
-def packs_bf16() -> bool:
-    """Whether oneDNN lays out bf16 weights for this CPU, which takes AVX-512 or its like; without it it refuses."""
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-
-
-def _cpu_has(*probes: str) -> bool:
-    return any(getattr(torch.cpu, probe, lambda: False)() for probe in probes)

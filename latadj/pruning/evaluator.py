@@ -11,7 +11,7 @@ from datasets import Dataset
 from scipy import optimize
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from latadj.elimination.attach import starting_at
+from latadj.elimination.batch_context import starting_at
 from latadj.elimination.forward_state import HiddenStateCache
 from latadj.pruning.acceptance import Answers
 from latadj.tasks.encoding.batches import Batch, asked, bucketed

@@ -31,7 +31,7 @@ class Significance:
         """Add what the gradients say that the weights hold now."""
         architecture = architecture_of(model)
         for index, (layer, left) in enumerate(zip(layers_of(model), remaining_structure(model), strict=True)):
-            anatomy = architecture.anatomy(layer)
+            anatomy = architecture.prunable_paths(layer)
             for path, kept, size, sums in (
                 (anatomy.output, left.heads, anatomy.head_inputs, self.heads[index]),
                 (anatomy.outer, left.neurons, 1, self.neurons[index]),

@@ -17,7 +17,13 @@ from transformers.pytorch_utils import Conv1D
 
 from latadj.elimination.architectures import Architecture, architecture_of, layers_of
 from latadj.elimination.architectures.pruned_forward import shadow
-from latadj.elimination.layer_structure import LEFT, LayerStructure, ModelStructure, PrunablePaths, layer_structure_of
+from latadj.elimination.layer_structure import (
+    STRUCTURE,
+    LayerStructure,
+    ModelStructure,
+    PrunablePaths,
+    layer_structure_of,
+)
 from latadj.kernels.linear import weight_of
 from latadj.kernels.lowering import is_lowered
 
@@ -49,7 +55,7 @@ def remaining_structure(model: PreTrainedModel) -> list[LayerStructure]:
 
 def whole(architecture: Architecture, layer: Any) -> LayerStructure:
     """All that there is in a layer which was not pruned."""
-    anatomy = architecture.anatomy(layer)
+    anatomy = architecture.prunable_paths(layer)
     output, outer = (weight_of(attrgetter(path)(layer)) for path in (anatomy.output, anatomy.outer))
     return LayerStructure.whole(output.shape[1] // anatomy.head_inputs, outer.shape[1])
 
@@ -116,7 +122,7 @@ def _leave(model: PreTrainedModel, wanted: dict[int, LayerStructure]) -> list[Ca
 
 def _cut(architecture: Architecture, layer: Any, before: LayerStructure, after: LayerStructure) -> Callable[[], None]:
     """Cut one layer down; returns what undoes it."""
-    anatomy, had = architecture.anatomy(layer), layer_structure_of(layer)
+    anatomy, had = architecture.prunable_paths(layer), layer_structure_of(layer)
     block = attrgetter(anatomy.block)(layer)
     replaced: dict[str, nn.Module] = {}
     if after.heads != before.heads:
@@ -131,9 +137,9 @@ def _cut(architecture: Architecture, layer: Any, before: LayerStructure, after: 
             layer.set_submodule(path, module)
         for module in (layer, block):
             if left is None:
-                module.__dict__.pop(LEFT, None)
+                module.__dict__.pop(STRUCTURE, None)
             else:
-                module.__dict__[LEFT] = left
+                module.__dict__[STRUCTURE] = left
         architecture.resize(layer, heads)
         shadow(block, architecture.pruned_forward(layer))
 

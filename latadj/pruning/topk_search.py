@@ -78,7 +78,7 @@ def choose_topk_attention(
     which = range(layers) if among is None else among
     if any(not 0 <= layer < layers for layer in which):
         raise ValueError(f"layers {sorted(which)}: this model has those from 0 to {layers - 1}")
-    hard = TopKAttention.soft(layers)
+    hard = TopKAttention.full(layers)
     before = evaluate(hard)
     trials: list[TopKTrial] = []
     for layer in sorted(set(which), reverse=True):

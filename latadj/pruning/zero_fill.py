@@ -40,7 +40,7 @@ def zero_fill_pruned(model: PreTrainedModel) -> PreTrainedModel:
         {name: weight for name, weight in ours.items() if name in own and own[name].shape == weight.shape}, strict=False
     )
     for layer, source, left in zip(layers_of(found), layers_of(model), lefts, strict=True):
-        anatomy = architecture.anatomy(layer)
+        anatomy = architecture.prunable_paths(layer)
         for path, rows in zip(anatomy.states, state_rows(anatomy, left.heads, left.of_heads), strict=True):
             _fill(layer, source, path, rows, outputs=True)
         _fill(layer, source, anatomy.output, members(left.heads, anatomy.head_inputs), outputs=False)

@@ -9,7 +9,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from latadj.config import AdjustConfig
 from latadj.elimination.attach import at_profile
-from latadj.elimination.profiles import Dial
+from latadj.elimination.dial import Dial
 from latadj.tasks.encoding.batches import rows_of
 from latadj.tasks.encoding.collator import ASKED, TEACHER, Collator
 from latadj.tasks.outputs.logits import Outputs

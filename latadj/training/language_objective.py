@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from latadj.config import AdjustConfig, TaskConfig
 from latadj.elimination.attach import at_profile, attached
-from latadj.elimination.profiles import Dial
+from latadj.elimination.dial import Dial
 from latadj.tasks.metrics.metric import metric_of
 from latadj.tasks.outputs.likelihood import likelihoods
 from latadj.training.continuations import STATES, Continuations, foreseen, unwrapped

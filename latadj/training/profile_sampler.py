@@ -4,7 +4,8 @@ import math
 import random
 
 from latadj.config import AdjustConfig
-from latadj.elimination.profiles import Dial, Profile
+from latadj.elimination.dial import Dial
+from latadj.elimination.profiles import Profile
 
 LEAST = 1.1
 

@@ -13,8 +13,9 @@ from latadj.calibration.latency_fit import Pass, fit, measure
 from latadj.elimination.architectures import layer_shapes
 from latadj.elimination.attach import at_profile, attach, attached
 from latadj.elimination.cost import ALL, POOLED, schedule
+from latadj.elimination.dial import Dial
 from latadj.elimination.latency_model import PARTS, LatencyModel, Ramp
-from latadj.elimination.profiles import Dial, Profile
+from latadj.elimination.profiles import Profile
 from latadj.pruning import PruningUnit, remove
 
 CPU = torch.device("cpu")

@@ -5,7 +5,8 @@ import pytest
 
 from latadj.calibration.profile_search import search_anchors
 from latadj.elimination.cost import LayerShape
-from latadj.elimination.profiles import Dial, Profile
+from latadj.elimination.dial import Dial
+from latadj.elimination.profiles import Profile
 
 SHAPE = LayerShape(query=64, key_value=128, output=64, feed_forward=512, attention=8)
 DIAL = Dial(layer_acc=(0.9, 0.8, 0.7, 0.6, 0.5), lengths=(20, 30, 40), shapes=(SHAPE,) * 5)

@@ -27,7 +27,7 @@ def logits(model):
 def folder(tmp_path):
     """A checkpoint with hard attention."""
     model, tokenizer = checkpoint.load(toy.write_model(tmp_path / "model"))
-    checkpoint.save(attach(model, hard=HARD), tokenizer, tmp_path / "hard", CheckpointMetadata())
+    checkpoint.save(attach(model, topk=HARD), tokenizer, tmp_path / "hard", CheckpointMetadata())
     return tmp_path / "hard"
 
 
@@ -35,7 +35,7 @@ def test_a_saved_model_attends_as_before_when_it_is_loaded(folder):
     soft, _ = checkpoint.load(folder.parent / "model")
     model, _ = checkpoint.load(folder)
     assert topk_attention_of(model) == HARD
-    assert torch.equal(logits(model), logits(attach(soft, hard=HARD)))
+    assert torch.equal(logits(model), logits(attach(soft, topk=HARD)))
     assert not torch.allclose(logits(model), logits(detach(soft)), atol=1e-6)
 
 
@@ -78,7 +78,7 @@ def test_a_damaged_entry_is_refused_with_what_to_do(folder, data):
 
 def test_that_of_another_number_of_layers_is_refused(folder):
     write_metadata(folder, CheckpointMetadata(topk_attention=TopKAttention((2, 2))))
-    with pytest.raises(ValueError, match=r"checkpoint .*: hard attention for a model of 2 layers, the model has 4"):
+    with pytest.raises(ValueError, match=r"checkpoint .*: top-k attention for a model of 2 layers, the model has 4"):
         checkpoint.load(folder)
 
 

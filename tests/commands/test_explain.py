@@ -20,7 +20,7 @@ from latadj.cli import app
 from latadj.elimination.architectures import layer_shapes
 from latadj.elimination.attach import attach
 from latadj.elimination.cost import schedule
-from latadj.elimination.profiles import Dial
+from latadj.elimination.dial import Dial
 from latadj.inference.explain import encode_text, read
 from latadj.reporting.views import explain as console_report
 

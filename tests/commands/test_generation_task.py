@@ -14,8 +14,8 @@ from latadj.commands.evaluation import evaluate, evaluate_generation, sweep, swe
 from latadj.config import EvalConfig, EvalMeasureConfig, ModelConfig, SweepConfig, SweepMeasureConfig, TaskConfig
 from latadj.elimination.architectures import layer_shapes
 from latadj.elimination.attach import at_profile, attach, attached, dial_of
+from latadj.elimination.dial import Dial
 from latadj.elimination.observation_window import ObservationWindow
-from latadj.elimination.profiles import Dial
 from latadj.tasks.data.splits import Splits
 from latadj.tasks.outputs.likelihood import likelihoods
 

@@ -18,8 +18,10 @@ from latadj.checkpoints.metadata import CheckpointMetadata, Device, Serving, Tas
 from latadj.cli import app
 from latadj.devices.hardware_key import HardwareKey
 from latadj.devices.select import place
+from latadj.elimination.cost import LayerShape
+from latadj.elimination.dial import Dial
 from latadj.elimination.latency_model import LatencyModel, Ramp
-from latadj.elimination.profiles import Anchor, Dial, LayerShape
+from latadj.elimination.profiles import Anchor
 from latadj.reporting.views.info import some_layers
 
 HERE = place(torch.device("cpu"))

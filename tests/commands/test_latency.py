@@ -20,8 +20,8 @@ from latadj.devices.affinity import affinity, pin
 from latadj.devices.select import place
 from latadj.elimination.architectures import layer_shapes
 from latadj.elimination.attach import at_speedup, dial_of
+from latadj.elimination.dial import Dial
 from latadj.elimination.latency_model import LatencyModel, Ramp
-from latadj.elimination.profiles import Dial
 from latadj.kernels.lowering import kernel_of
 from latadj.reporting.results.sweep import OWN
 

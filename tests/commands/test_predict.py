@@ -22,8 +22,8 @@ from latadj.checkpoints.metadata import CheckpointMetadata, Device, Serving, Tas
 from latadj.cli import app
 from latadj.devices.select import place
 from latadj.elimination.architectures import architecture_of, layer_shapes
+from latadj.elimination.dial import Dial
 from latadj.elimination.latency_model import LatencyModel, Ramp
-from latadj.elimination.profiles import Dial
 
 CPU = torch.device("cpu")
 TEXTS = [

@@ -1,12 +1,13 @@
-"""The fast attention computes what attention is, and hands over what each key receives."""
+"""The fast attention computes what attention is, and what each key receives."""
 
 import pytest
 import torch
 from helpers.tiny_models import ARCHITECTURES, tiny
 
 from latadj.elimination import attention as attention_module
+from latadj.elimination import causal_attention
 from latadj.elimination.architectures import architecture_of, layers_of
-from latadj.elimination.attention import Listener, attention, received_from
+from latadj.elimination.attention import attention, received_from
 
 
 def states(padded):
@@ -25,29 +26,23 @@ def naive(query, key, value, real, scale):
 
 @pytest.mark.parametrize("padded", [False, True])
 @pytest.mark.parametrize("workspace", [1, 2 * 3 * 7 * 7, 2**20], ids=["one by one", "two by two", "at once"])
-def test_attention_hands_over_what_each_key_receives(monkeypatch, workspace, padded):
+def test_attention_returns_what_each_key_receives(monkeypatch, workspace, padded):
     query, key, value, real = states(padded)
     monkeypatch.setattr(attention_module, "WORKSPACE", workspace)
-    heard = []
-
-    def hear(*found):
-        heard.append(found)
-
     with torch.no_grad():
         mask = real if padded else None
-        context = attention(query, key, value, mask, scale=0.3, listener=Listener(None, hear))
-    expected, received = naive(query, key, value, real, scale=0.3)
+        context, received = attention(query, key, value, mask, scale=0.3, observe=True)
+    expected, expected_received = naive(query, key, value, real, scale=0.3)
     assert torch.allclose(context[real], expected, atol=1e-5)
-    ((found, values),) = heard
-    assert torch.allclose(found, received, atol=1e-5)
-    assert torch.equal(values, value)
+    assert torch.allclose(received, expected_received, atol=1e-5)
 
 
 @pytest.mark.parametrize("padded", [False, True])
-def test_attention_nobody_reads_is_the_same(padded):
+def test_attention_that_nobody_observes_is_the_same(padded):
     query, key, value, real = states(padded)
     expected, _ = naive(query, key, value, real, scale=0.3)
-    context = attention(query, key, value, real if padded else None, scale=0.3)
+    context, received = attention(query, key, value, real if padded else None, scale=0.3)
+    assert received is None
     assert torch.allclose(context[real], expected, atol=1e-5)
 
 
@@ -55,24 +50,19 @@ def test_attention_nobody_reads_is_the_same(padded):
 @pytest.mark.parametrize("read", [False, True])
 def test_attention_in_bf16_stays_near_fp32(padded, read):
     query, key, value, real = states(padded)
-    expected, received = naive(query, key, value, real, scale=0.3)
-    heard = []
-
-    def hear(*found):
-        heard.append(found)
-
+    expected, expected_received = naive(query, key, value, real, scale=0.3)
     with torch.no_grad():
-        context = attention(
+        context, received = attention(
             *(part.bfloat16() for part in (query, key, value)),
             real if padded else None,
             scale=0.3,
-            listener=Listener(None, hear) if read else None,
+            observe=read,
         )
     assert context.dtype == torch.bfloat16
     assert torch.allclose(context[real].float(), expected, atol=0.05)
-    for found, _ in heard:
-        assert found.dtype == torch.float32
-        assert torch.allclose(found, received, atol=0.05)
+    if read:
+        assert received.dtype == torch.float32
+        assert torch.allclose(received, expected_received, atol=0.05)
 
 
 def test_one_query_a_sequence_attends_to_every_real_key():
@@ -81,7 +71,7 @@ def test_one_query_a_sequence_attends_to_every_real_key():
     first = torch.cat([torch.zeros(1, dtype=torch.long), real.sum(dim=1).cumsum(0)[:-1]])
     for dtype, near in ((torch.float32, 1e-5), (torch.bfloat16, 0.05)):
         with torch.no_grad():
-            alone = attention(*(part.to(dtype) for part in (query[:, :, :1], key, value)), real, scale=0.3)
+            alone, _ = attention(*(part.to(dtype) for part in (query[:, :, :1], key, value)), real, scale=0.3)
         assert torch.allclose(alone[:, 0].float(), everyone[first], atol=near)
 
 
@@ -93,47 +83,44 @@ def causal_states(groups):
 
 @pytest.mark.parametrize("workspace", [1, 2**20], ids=["one by one", "at once"])
 @pytest.mark.parametrize("groups", [1, 2, 4])
-@pytest.mark.parametrize("asked", [None, [[6, 7, 8], [-1, 0, 1], [2, 3, 5]]], ids=["all", "some"])
-def test_what_keys_of_a_decoder_receive_is_a_sum_of_explicit_probabilities(monkeypatch, workspace, groups, asked):
+@pytest.mark.parametrize("window", [None, [[6, 7, 8], [-1, 0, 1], [2, 3, 5]]], ids=["all", "some"])
+def test_what_keys_of_a_decoder_receive_is_a_sum_of_explicit_probabilities(monkeypatch, workspace, groups, window):
     query, key = causal_states(groups)
     monkeypatch.setattr(attention_module, "WORKSPACE", workspace)
-    found = received_from(query, key, None if asked is None else torch.tensor(asked), 0.3)
+    received = received_from(query, key, None if window is None else torch.tensor(window), 0.3)
     logits = query @ key.repeat_interleave(4 // groups, dim=1).mT * 0.3
     probs = logits.masked_fill(~torch.ones(9, 9, dtype=torch.bool).tril(), -torch.inf).softmax(dim=-1)
     for row in range(3):
-        rows = range(9) if asked is None else [column for column in asked[row] if column >= 0]
+        rows = range(9) if window is None else [column for column in window[row] if column >= 0]
         expected = probs[row][:, list(rows)].sum(dim=1)
         expected = expected.view(groups, 4 // groups, 9).sum(dim=1)
-        assert torch.allclose(found[row], expected, atol=1e-5)
+        assert torch.allclose(received[row], expected, atol=1e-5)
 
 
-ASKED = {"the last": [[8]] * 3, "some": [[6, 7, 8], [-1, 0, 1], [2, 3, 5]], "all": [list(range(9))] * 3}
+WINDOWS = {"the last": [[8]] * 3, "some": [[6, 7, 8], [-1, 0, 1], [2, 3, 5]], "all": [list(range(9))] * 3}
 
 
 @pytest.mark.parametrize("learns", [False, True], ids=["products", "fused"])
 @pytest.mark.parametrize(("dtype", "near"), [(torch.float32, 1e-5), (torch.bfloat16, 0.05)])
 @pytest.mark.parametrize("sizes", [(1, 1), (4, 1), (4, 2**20), (64, 2**20)], ids=str)
-@pytest.mark.parametrize("asked", ASKED.values(), ids=ASKED)
+@pytest.mark.parametrize("window", WINDOWS.values(), ids=WINDOWS)
 @pytest.mark.parametrize("groups", [2, 4])
-def test_a_causal_query_attends_to_those_before_it(monkeypatch, groups, asked, sizes, dtype, near, learns):
+def test_a_causal_query_attends_to_those_before_it(monkeypatch, groups, window, sizes, dtype, near, learns):
     block, workspace = sizes
-    monkeypatch.setitem(attention_module.BLOCK, dtype, block)
-    monkeypatch.setattr(attention_module, "BLOCK_WORKSPACE", workspace)
+    monkeypatch.setitem(causal_attention.BLOCK, dtype, block)
+    monkeypatch.setattr(causal_attention, "BLOCK_WORKSPACE", workspace)
     query, key = causal_states(groups)
-    value, asked, heard = torch.randn(3, groups, 9, 8), torch.tensor(asked), []
+    value, window = torch.randn(3, groups, 9, 8), torch.tensor(window)
     with torch.set_grad_enabled(learns):
-        listener = Listener(asked, lambda *found: heard.append(found))
         states = [part.to(dtype) for part in (query, key, value)]
-        context = attention(*states, None, scale=0.3, causal=True, listener=listener)
-        alone = attention(*states, None, scale=0.3, causal=True)
+        context, received = attention(*states, None, scale=0.3, causal=True, observe=True, window=window)
+        alone, _ = attention(*states, None, scale=0.3, causal=True)
     keys, values = (part.repeat_interleave(4 // groups, dim=1) for part in (key, value))
     logits = (query @ keys.mT * 0.3).masked_fill(~torch.ones(9, 9, dtype=torch.bool).tril(), -torch.inf)
     expected = (logits.softmax(dim=-1) @ values).transpose(1, 2).flatten(2)
     assert torch.allclose(context.float(), expected, atol=near)
     assert torch.allclose(alone.float(), expected, atol=near)
-    ((received, given),) = heard
-    assert torch.allclose(received, received_from(query, key, asked, 0.3), atol=near)
-    assert torch.equal(given, states[2])
+    assert torch.allclose(received, received_from(query, key, window, 0.3), atol=near)
 
 
 def test_a_bias_is_added_to_the_products():
@@ -141,17 +128,16 @@ def test_a_bias_is_added_to_the_products():
     bias = torch.randn(1, 3, 7, 7)
     logits = (query @ key.mT + bias).masked_fill(~real[:, None, None, :], -torch.inf)
     expected = (logits.softmax(dim=-1) @ value).transpose(1, 2).flatten(2)
-    heard = []
     with torch.no_grad():
-        for listener in (None, Listener(None, lambda *found: heard.append(found))):
-            context = attention(query, key, value, real, scale=1.0, bias=bias, listener=listener)
+        for observe in (False, True):
+            context, received = attention(query, key, value, real, scale=1.0, bias=bias, observe=observe)
             assert torch.allclose(context[real], expected[real], atol=1e-5)
-    received = (logits.softmax(dim=-1) * real[:, None, :, None]).sum(dim=2)
-    assert torch.allclose(heard[0][0], received, atol=1e-5)
+    expected_received = (logits.softmax(dim=-1) * real[:, None, :, None]).sum(dim=2)
+    assert torch.allclose(received, expected_received, atol=1e-5)
 
 
 @pytest.mark.parametrize("model_type", ARCHITECTURES)
-def test_the_dropout_of_probabilities_can_be_set_in_every_family(model_type):
+def test_the_dropout_of_probabilities_can_be_set_in_every_architecture(model_type):
     model = tiny(model_type).train()
     architecture = architecture_of(model)
     for layer in layers_of(model):

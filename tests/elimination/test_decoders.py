@@ -116,7 +116,7 @@ def test_a_position_that_more_queries_see_is_divided_by_as_many(architecture):
     def observer(layer, scores, real, lengths):
         seen.append(scores)
 
-    with torch.no_grad(), at_profile(model, FULL, score="attention", observer=observer):
+    with torch.no_grad(), at_profile(model, FULL, score="attention", score_observer=observer):
         model(**batch, logits_to_keep=1)
     # Query i gives 1 / (i + 1) to each of those it sees; key j is seen by the 6 - j later ones.
     received = torch.tensor([sum(1 / (i + 1) for i in range(j, 6)) / (6 - j) for j in range(6)])

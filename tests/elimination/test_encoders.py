@@ -30,7 +30,7 @@ def test_a_head_that_is_called_pooled_reads_the_first_position_only(architecture
         return states[0]
 
     last = layers_of(model)[-1]
-    with at_profile(model, Profile.full(4), observer=lambda *_: None):  # with an observer, no position is trimmed
+    with at_profile(model, Profile.full(4), score_observer=lambda *_: None):  # with an observer, no position is trimmed
         last.register_forward_hook(note)
         batch = batch_of([9, 9])
         model(

@@ -8,7 +8,8 @@ from conftest import tiny_bert
 from helpers.tiny_models import CUT, LENGTHS, batch_of
 
 from latadj.elimination.architectures import layers_of
-from latadj.elimination.attach import at_profile, attach, set_topk_attention, starting_at
+from latadj.elimination.attach import at_profile, attach, set_topk_attention
+from latadj.elimination.batch_context import starting_at
 from latadj.elimination.forward_state import HiddenStateCache
 from latadj.elimination.topk.setting import TopKAttention
 from latadj.pruning import PruningUnit, without
@@ -38,12 +39,12 @@ def said(case, model, batch, bf16=False):
 
 
 @pytest.mark.parametrize("bf16", [False, True], ids=["fp32", "bf16"])
-@pytest.mark.parametrize("hard", [False, True], ids=["soft", "hard"])
-def test_a_later_pass_is_the_whole_pass_to_the_bit_without_running_the_layers_below(case, hard, bf16):
-    model, batch, entry = attach(case.make()), case.batch(LENGTHS), HiddenStateCache(LAYER)
-    if hard:
-        set_topk_attention(model, TopKAttention.soft(4).at(1, 3).at(3, 3))
-    with starting_at(model, entry):
+@pytest.mark.parametrize("topk", [False, True], ids=["full", "topk"])
+def test_a_later_pass_is_the_whole_pass_to_the_bit_without_running_the_layers_below(case, topk, bf16):
+    model, batch, cache = attach(case.make()), case.batch(LENGTHS), HiddenStateCache(LAYER)
+    if topk:
+        set_topk_attention(model, TopKAttention.full(4).at(1, 3).at(3, 3))
+    with starting_at(model, cache):
         first = said(case, model, batch, bf16)
     with without(model, ABOVE[:1]), starting_at(model, HiddenStateCache(0)):
         whole = said(case, model, batch, bf16)
@@ -51,7 +52,7 @@ def test_a_later_pass_is_the_whole_pass_to_the_bit_without_running_the_layers_be
     below = [
         layer for layer in layers_of(model)[:LAYER] if case.architecture != "t5" or layer is not layers_of(model)[0]
     ]
-    with without(model, ABOVE[:1]), refusing(below), starting_at(model, entry):
+    with without(model, ABOVE[:1]), refusing(below), starting_at(model, cache):
         again = said(case, model, batch, bf16)
     assert all(torch.equal(*pair) for pair in zip(again, whole, strict=True))
     assert not all(torch.equal(*pair) for pair in zip(again, first, strict=True))

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from latadj.elimination.cost import ALL, POOLED, LayerShape
+from latadj.elimination.dial import Dial
 from latadj.elimination.latency_model import LatencyModel, Ramp, scales_of
-from latadj.elimination.profiles import Anchor, Dial, Profile
+from latadj.elimination.profiles import Anchor, Profile
 
 SHAPE = LayerShape(query=16, key_value=32, output=16, feed_forward=128, attention=4)
 LAYERS = 6

@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers.tiny_models import DECODERS, PROFILE_TYPES, tiny
+from helpers.tiny_models import ARCHITECTURES, DECODERS, tiny
 
 from latadj.elimination.architectures import layer_shapes
 from latadj.elimination.cost import ALL, POOLED, LayerShape, flops, flops_speedup, full_flops, schedule
-from latadj.elimination.profiles import Anchor, Dial, Profile
+from latadj.elimination.dial import Dial
+from latadj.elimination.profiles import Anchor, Profile
 
 SHAPE = LayerShape(query=16, key_value=32, output=16, feed_forward=128, attention=4)
 LENGTHS = (5, 9, 14, 30)
@@ -45,18 +46,18 @@ def test_lossless_trimming_of_six_layers_is_worth_a_tenth():
     assert flops_speedup([SHAPE] * 6, [1.0] * 6, np.array(LENGTHS), POOLED) >= 1.10
 
 
-@pytest.mark.parametrize("profile_type", PROFILE_TYPES)
-def test_shapes_are_read_from_the_layers(profile_type):
-    grouped, gated = profile_type in DECODERS[1:], profile_type in (*DECODERS[1:], "t5")
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_shapes_are_read_from_the_layers(architecture):
+    grouped, gated = architecture in DECODERS[1:], architecture in (*DECODERS[1:], "t5")
     expected = LayerShape(
         query=32 * 32,
         key_value=2 * 32 * (16 if grouped else 32),
         output=32 * 32,
         feed_forward=(3 if gated else 2) * 32 * 64,
         attention=32,
-        causal=profile_type in DECODERS,
+        causal=architecture in DECODERS,
     )
-    assert layer_shapes(tiny(profile_type)) == (expected,) * 4
+    assert layer_shapes(tiny(architecture)) == (expected,) * 4
 
 
 def test_each_sequence_keeps_its_own_number():

@@ -9,9 +9,11 @@ from conftest import use_checkpointing
 from helpers.masked_reference import masked, survivors_of
 from helpers.tiny_models import ARCHITECTURES, CUT, DECODERS, LENGTHS, Case, dial_for, near
 
-from latadj.elimination.attach import at_profile, at_speedup, attach, attached, detach, protecting
+from latadj.elimination.attach import at_profile, at_speedup, attach, attached, detach
+from latadj.elimination.batch_context import protecting
 from latadj.elimination.cost import ALL, POOLED, flops_speedup, schedule
-from latadj.elimination.profiles import Dial, Profile
+from latadj.elimination.dial import Dial
+from latadj.elimination.profiles import Profile
 
 HARSH = Profile((0.3, 0.2, 0.1, 0.05))
 
@@ -104,7 +106,7 @@ def test_the_pooled_position_is_still_trimmed_to(classifier):
         with at_profile(model, HARSH):
             cut = outputs(classifier, model, batch)
         seen = []
-        with at_profile(model, HARSH, observer=lambda layer, *_: seen.append(layer)):
+        with at_profile(model, HARSH, score_observer=lambda layer, *_: seen.append(layer)):
             assert near(outputs(classifier, model, batch), cut)
     assert seen == [0, 1, 2, 3]
 
@@ -137,7 +139,7 @@ def test_threads_with_batches_of_their_own_do_not_meet():
     for number in range(2):
         assert len(found[number]) == 20
         assert all(near(one, expected[number]) for one in found[number])
-    assert attached(model).setting().manner.protect is None
+    assert attached(model).setting().options.protect is None
 
 
 def test_gradient_checkpointing_gives_the_same_gradients():

@@ -32,7 +32,7 @@ def survivors_of(model: PreTrainedModel, mask: Tensor, profile: Profile, run: Ca
         everyone[slice(None) if survivors.origin is None else survivors.origin] = True
         alive.append(everyone.view_as(mask))
 
-    with at_profile(model, profile, witness=witness, **options):
+    with at_profile(model, profile, survivor_observer=witness, **options):
         return run(), alive
 
 

@@ -20,7 +20,7 @@ from transformers import (
 from latadj.checkpoints.metadata import CheckpointMetadata, write_metadata
 from latadj.elimination.architectures import layer_shapes
 from latadj.elimination.attach import attach, attached
-from latadj.elimination.profiles import Dial
+from latadj.elimination.dial import Dial
 
 VOCABULARY, POSITIONS = 60, 64
 WORDS = ["the", "speech", "was", "long", "and", "nobody", "listened", "to", "it", "=", "speedup=3"]

@@ -6,7 +6,8 @@ import torch
 import transformers as tf
 
 from latadj.elimination.architectures import architecture_of, layer_shapes
-from latadj.elimination.profiles import Dial, Profile
+from latadj.elimination.dial import Dial
+from latadj.elimination.profiles import Profile
 
 ENCODERS = ("bert", "roberta", "xlm-roberta", "electra", "distilbert")
 DECODERS = ("gpt2", "llama", "mistral", "qwen2", "qwen3")

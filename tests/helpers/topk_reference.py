@@ -1,4 +1,4 @@
-"""What selective hard attention computes, by an independent way: plain transformers with an attention of our own.
+"""What top-k attention computes, by an independent way: plain transformers with an attention of our own.
 
 Every query sorts the keys that it sees and lets go of all but the first, key by key; no code of latadj runs.
 """
@@ -15,7 +15,7 @@ from transformers.masking_utils import eager_mask
 
 from latadj.elimination.architectures import layers_of
 
-NAME = "hard_reference"
+NAME = "topk_reference"
 # Below this an additive mask hides.
 HIDDEN = torch.finfo(torch.float32).min / 2
 
@@ -40,23 +40,23 @@ def _attend(
     if attention_mask is not None:
         seen = seen & (attention_mask > HIDDEN)
     logits = logits.masked_fill(~seen, HIDDEN)
-    most = getattr(module, NAME, None)
-    if most is not None:
-        logits = logits.masked_fill(~_strongest(logits.detach(), seen, most), HIDDEN)
+    k = getattr(module, NAME, None)
+    if k is not None:
+        logits = logits.masked_fill(~_topk(logits.detach(), seen, k), HIDDEN)
     probs = logits.softmax(dim=-1)
-    heard = getattr(module, f"{NAME}_heard", None)
-    if heard is not None:
-        heard.append((probs, value))
+    received = getattr(module, f"{NAME}_received", None)
+    if received is not None:
+        received.append((probs, value))
     probs = nn.functional.dropout(probs, dropout, module.training)
     return (probs @ value).transpose(1, 2).contiguous(), probs
 
 
-def _strongest(logits: Tensor, seen: Tensor, most: int | float) -> Tensor:
+def _topk(logits: Tensor, seen: Tensor, k: int | float) -> Tensor:
     chosen = torch.zeros(logits.shape, dtype=torch.bool)
     table, visibles = logits.flatten(0, -2).tolist(), seen.flatten(0, -2).tolist()
     for row, visible, keep in zip(table, visibles, chosen.view(-1, logits.shape[-1]), strict=True):
         places = [place for place, sees in enumerate(visible) if sees]
-        count = most if isinstance(most, int) else math.ceil(most * len(places) - 1e-6)
+        count = k if isinstance(k, int) else math.ceil(k * len(places) - 1e-6)
         for place in sorted(places, key=lambda place: -row[place])[:count]:
             keep[place] = True
     return chosen
@@ -67,21 +67,19 @@ AttentionMaskInterface.register(NAME, eager_mask)
 
 
 @contextmanager
-def hardened(model: PreTrainedModel, layers: tuple[int | float | None, ...]) -> Iterator[list[Any]]:
+def with_topk(model: PreTrainedModel, layers: tuple[int | float | None, ...]) -> Iterator[list[Any]]:
     """Let a plain model attend to so many keys in each layer; gives (probabilities, values) of the first layer."""
-    before, heard = model.config._attn_implementation, []
+    before, received = model.config._attn_implementation, []
     model.set_attn_implementation(NAME)
-    modules = [
-        (module, most) for layer, most in zip(layers_of(model), layers, strict=True) for module in layer.modules()
-    ]
-    for module, most in modules:
-        module.__dict__[NAME] = most
+    modules = [(module, k) for layer, k in zip(layers_of(model), layers, strict=True) for module in layer.modules()]
+    for module, k in modules:
+        module.__dict__[NAME] = k
     for module in layers_of(model)[0].modules():
-        module.__dict__[f"{NAME}_heard"] = heard
+        module.__dict__[f"{NAME}_received"] = received
     try:
-        yield heard
+        yield received
     finally:
         model.set_attn_implementation(before)
         for module, _ in modules:
             module.__dict__.pop(NAME)
-            module.__dict__.pop(f"{NAME}_heard", None)
+            module.__dict__.pop(f"{NAME}_received", None)

@@ -26,7 +26,7 @@ def zeroed(model, parts):
     """Set to zero what parts add to a model's hidden states."""
     for part in parts:
         layer = layers_of(model)[part.layer]
-        anatomy = architecture_of(model).anatomy(layer)
+        anatomy = architecture_of(model).prunable_paths(layer)
         whole = attrgetter(anatomy.output if part.block == "attention" else anatomy.outer)(layer)
         weight = whole.weight.T if isinstance(whole, Conv1D) else whole.weight
         if part.kind == "head":

@@ -150,7 +150,9 @@ def test_who_is_gone_left_no_layer(profile_type, bytes_):
     assert gone
     assert kept
     seen = []
-    with at_profile(model, Profile(reading.keep), witness=lambda layer, leaving: seen.append(leaving.places()[0])):
+    with at_profile(
+        model, Profile(reading.keep), survivor_observer=lambda layer, leaving: seen.append(leaving.places()[0])
+    ):
         model(**text.inputs)
     first = set(seen[0].tolist())
     assert all(not first & set(word.pieces) for word in gone)

@@ -11,8 +11,8 @@ from latadj.devices import select as device
 from latadj.devices.select import place
 from latadj.elimination.architectures import layer_shapes
 from latadj.elimination.attach import attach, dial_of
+from latadj.elimination.dial import Dial
 from latadj.elimination.latency_model import LatencyModel, Ramp
-from latadj.elimination.profiles import Dial
 from latadj.inference import serving
 from latadj.inference.serving import dial_for, kernel_for, make_ready, remember
 from latadj.kernels.linear import KernelSpec

@@ -5,8 +5,9 @@ import torch
 from helpers.kernel_support import needs
 from transformers.pytorch_utils import Conv1D
 
-from latadj.kernels.linear import FEW_ROWS, MANY_ROWS, KernelSpec, even
-from latadj.kernels.lowered import QKVLinear
+from latadj.elimination.kernel_rows import MANY_ROWS
+from latadj.kernels.fused_linear import QKVLinear
+from latadj.kernels.linear import FEW_ROWS, KernelSpec
 
 EXACT = [KernelSpec("fp32", "plain"), KernelSpec("fp32", "onednn")]
 BF16 = [KernelSpec("bf16", "plain"), KernelSpec("bf16", "onednn")]
@@ -115,21 +116,12 @@ def test_a_large_row_does_not_round_the_others_away(route, count, bias):
     assert (together[0] - exact[0]).abs().max() > 0.1 * exact[0].abs().max()
 
 
-def test_kernels_meet_few_numbers_of_rows_and_compute_few_too_many():
-    counts = range(1, 5000)
-    assert all(count <= even(count) <= count * 1.25 for count in counts)
-    assert all(even(count) <= count * 17 / 16 for count in counts if count > 256)
-    assert all(even(even(count)) == even(count) for count in counts)
-    assert [even(count) for count in (1, MANY_ROWS, 65, 300, 700, 768, 4001)] == [1, MANY_ROWS, 80, 304, 704, 768, 4096]
-    assert len({even(count) for count in counts}) < 200
-
-
 @pytest.mark.parametrize("separate", [False, True])
 def test_modules_that_share_a_map_answer_for_their_own_input(separate):
     torch.manual_seed(0)
     maps = [torch.nn.Linear(32, size) for size in (16, 8, 8)]
     states = QKVLinear(KernelSpec("fp32", "plain"), *maps, separate_query=separate)
-    query, key, value = states.parts()
+    query, key, value = states.modules()
     first, second = torch.randn(2, 5, 32), torch.randn(2, 5, 32)
     with torch.no_grad():
         asked = [(query, 0, first), (key, 1, first), (value, 2, first), (key, 1, second), (key, 1, second)]

@@ -9,9 +9,10 @@ from conftest import batch_of, tiny_bert
 from helpers.kernel_support import needs
 from helpers.tiny_models import CUT, DECODERS, FULL, LENGTHS, Case, dial_for
 
+from latadj.devices.cpu_features import vnni
 from latadj.elimination.attach import at_profile, at_speedup, attach, detach
-from latadj.kernels.linear import KernelSpec, PlainLinear, vnni
-from latadj.kernels.lowered import LinearModule
+from latadj.kernels.fused_linear import LinearModule
+from latadj.kernels.linear import KernelSpec, PlainLinear
 from latadj.kernels.lowering import is_lowered, kernel_of, lower
 
 EXACT = [KernelSpec("fp32", "plain"), KernelSpec("fp32", "onednn")]
@@ -140,7 +141,7 @@ def test_elimination_can_be_attached_after_lowering(route):
 
 @pytest.mark.parametrize("route", INT8, indirect=True, ids=name)
 def test_long_texts_attend_in_bf16_beside_int8_and_stay_near(monkeypatch, route):
-    monkeypatch.setattr("latadj.kernels.lowered.BF16_ATTENTION_FROM", 10)
+    monkeypatch.setattr("latadj.kernels.fused_linear.BF16_ATTENTION_FROM", 10)
     model = attach(tiny_bert())
     exact = logits(model, BATCHES["padded right"])
     lower(model, route)

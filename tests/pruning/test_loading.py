@@ -115,7 +115,7 @@ def test_made_whole_it_computes_the_same_and_loads_anywhere(case, tmp_path):
 
 
 def test_a_model_with_hard_attention_cannot_be_made_whole_for_others():
-    model = attach(pruned(Case("bert", "classifier")), hard=TopKAttention((None, 3, None, None)))
+    model = attach(pruned(Case("bert", "classifier")), topk=TopKAttention((None, 3, None, None)))
     with pytest.raises(ValueError, match=r"has hard attention \(layer 2: 3 keys\), which plain transformers"):
         zero_fill_pruned(model)
 

@@ -53,7 +53,7 @@ def test_a_better_metric_goes_before_fewer_keys():
 def test_where_all_layers_hurt_attention_stays_as_it_is():
     evaluate, _ = worth({(layer, 1): -0.1 for layer in range(3)})
     found = choose_topk_attention(3, [1], evaluate)
-    assert found.hard == TopKAttention.soft(3)
+    assert found.hard == TopKAttention.full(3)
     assert found.found == 0.8
     assert not any(trial.kept for trial in found.trials)
 

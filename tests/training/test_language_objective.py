@@ -10,8 +10,9 @@ from helpers.tiny_language_models import DECODERS, LANGUAGE_MODELS, rows_of_leng
 from latadj.config import AdjustConfig, TaskConfig
 from latadj.elimination.architectures import layer_shapes
 from latadj.elimination.attach import at_profile, attach, attached
+from latadj.elimination.dial import Dial
 from latadj.elimination.observation_window import ObservationWindow
-from latadj.elimination.profiles import Dial, Profile
+from latadj.elimination.profiles import Profile
 from latadj.tasks.outputs.likelihood import continuation_logits, likelihoods
 from latadj.training.continuations import STATES, Continuations, foreseen
 from latadj.training.distillation import taught

@@ -14,7 +14,7 @@ from latadj.checkpoints.metadata import read_metadata
 from latadj.config import AdjustConfig
 from latadj.elimination.attach import attach
 from latadj.elimination.cost import LayerShape
-from latadj.elimination.profiles import Dial
+from latadj.elimination.dial import Dial
 from latadj.tasks.encoding.collator import TEACHER
 from latadj.tasks.outputs.logits import Outputs
 from latadj.training.head_objective import AdjustableLoss

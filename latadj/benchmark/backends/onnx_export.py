@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel
 
-from latadj.kernels.linear import vnni
+from latadj.devices.cpu_features import vnni
 from latadj.utils.files import write_folder
 
 FILE = "model.onnx"

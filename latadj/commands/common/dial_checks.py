@@ -5,7 +5,7 @@ from pathlib import Path
 from latadj.checkpoints.metadata import CheckpointMetadata, check
 from latadj.config import CommandConfig, ExplainConfig, GenerateConfig, TaskConfig
 from latadj.config.speedups import one_speedup
-from latadj.elimination.profiles import Dial
+from latadj.elimination.dial import Dial
 
 # What follows the name of a checkpoint that `latadj explain` cannot show.
 GENERATES = "is a language model, and explain shows what a classifier reads: `latadj generate` counts its survivors"

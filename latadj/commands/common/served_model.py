@@ -12,8 +12,9 @@ from latadj.commands.common.session import Session
 from latadj.config import EvalConfig, SweepConfig
 from latadj.config.speedups import parse_speedups
 from latadj.elimination.attach import at_profile, dial_of
+from latadj.elimination.dial import Dial
 from latadj.elimination.observation_window import ObservationWindow
-from latadj.elimination.profiles import Dial, Profile
+from latadj.elimination.profiles import Profile
 from latadj.inference.serving import make_ready
 
 log = logging.getLogger("latadj")

@@ -10,7 +10,7 @@ from latadj.commands.common.dial_checks import check_protection
 from latadj.config import DeviceConfig, SweepConfig
 from latadj.config.speedups import parse_speedups
 from latadj.config.validation import PRECISIONS
-from latadj.elimination.profiles import Dial
+from latadj.elimination.dial import Dial
 from latadj.utils.files import read_json, recover_folder
 
 log = logging.getLogger("latadj")

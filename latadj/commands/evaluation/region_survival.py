@@ -43,7 +43,7 @@ def survivors_by_region(
 
     # A pass that eliminates nothing and is not observed may be transformers' own, which no one can witness.
     observer = None if profile.eliminates else lambda *_: None
-    with at_profile(model, profile, score=score, observer=observer, witness=witness):
+    with at_profile(model, profile, score=score, score_observer=observer, survivor_observer=witness):
         predict(model, tokenizer, rows, outputs=outputs.raw(), batch_size=batch_size)
     order = np.concatenate(bucketed(rows, batch_size))
     lengths = [len(rows[index]["input_ids"]) for index in order]

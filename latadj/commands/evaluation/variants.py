@@ -26,7 +26,8 @@ from latadj.devices.select import computes_in_bf16, keep_kernels
 from latadj.elimination.architectures import layer_shapes
 from latadj.elimination.attach import as_plain, at_profile, attached
 from latadj.elimination.cost import LayerShape
-from latadj.elimination.profiles import Dial, Profile
+from latadj.elimination.dial import Dial
+from latadj.elimination.profiles import Profile
 from latadj.inference.serving import make_ready
 from latadj.kernels.lowering import kernel_of
 from latadj.pruning import parameters

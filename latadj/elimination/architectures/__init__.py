@@ -1,4 +1,4 @@
-"""The model families that can eliminate: one class each, told apart by ``config.model_type``."""
+"""The architectures that can eliminate: one class each, told apart by ``config.model_type``."""
 
 from typing import Any
 
@@ -11,9 +11,9 @@ from latadj.elimination.architectures.llama import Llama
 from latadj.elimination.architectures.t5 import T5
 from latadj.elimination.cost import LayerShape
 
-FAMILIES: tuple[Architecture, ...] = (Bert(), DistilBert(), Gpt2(), Llama(), T5())
+ARCHITECTURES: tuple[Architecture, ...] = (Bert(), DistilBert(), Gpt2(), Llama(), T5())
 
-__all__ = ["FAMILIES", "Architecture", "architecture_of", "layer_shapes", "layers_of"]
+__all__ = ["ARCHITECTURES", "Architecture", "architecture_of", "layer_shapes", "layers_of"]
 
 
 def architecture_of(model: Any) -> Architecture:
@@ -25,10 +25,10 @@ def architecture_of(model: Any) -> Architecture:
         if no architecture handles the model's type.
     """
     model_type = getattr(getattr(model, "config", None), "model_type", type(model).__name__)
-    for architecture in FAMILIES:
+    for architecture in ARCHITECTURES:
         if model_type in architecture.model_types:
             return architecture
-    known = ", ".join(name for architecture in FAMILIES for name in architecture.model_types)
+    known = ", ".join(name for architecture in ARCHITECTURES for name in architecture.model_types)
     raise ValueError(f"model type {model_type!r} is not supported: expected one of {known}")
 
 
@@ -39,6 +39,6 @@ def layers_of(model: PreTrainedModel) -> list[Any]:
 
 
 def layer_shapes(model: PreTrainedModel) -> tuple[LayerShape, ...]:
-    """Shapes of the linear maps of each layer of a model."""
+    """Shapes of the linear layers of each layer of a model."""
     architecture = architecture_of(model)
     return tuple(architecture.shape(layer) for layer in layers_of(model))

@@ -1,7 +1,7 @@
-"""What differs between model families: how one transformers layer runs in parts, and what its maps cost.
+"""What differs between architectures: how one transformers layer runs in parts, and how large its linear layers are.
 
-A layer runs as ``states`` -> attention -> (elimination) -> ``project`` -> ``feed_forward``. Each part calls the
-layer's own submodules; no modelling code is repeated.
+A layer runs as ``qkv`` -> ``states`` -> attention -> (elimination) -> ``project`` -> ``feed_forward``. Each part calls
+the layer's own submodules; no modelling code is repeated.
 """
 
 from abc import ABC, abstractmethod
@@ -15,12 +15,9 @@ from transformers import PreTrainedModel
 
 from latadj.elimination.architectures.pruned_forward import no_output
 from latadj.elimination.cost import ALL, POOLED, LayerShape
+from latadj.elimination.layer_parts import LayerParts, OwnParts, registered_parts
 from latadj.elimination.layer_structure import PrunablePaths, attends
 from latadj.elimination.survivors import Survivors
-from latadj.kernels.linear import KernelSpec
-
-# Where a lowered layer keeps its parts.
-LOWERED = "_latadj_lowered"
 
 
 class Architecture(ABC):
@@ -29,6 +26,8 @@ class Architecture(ABC):
     model_types: tuple[str, ...]
     # Endings of the head classes that read the pooled position only.
     pooled_heads: tuple[str, ...]
+    # The parts of a layer by its own modules.
+    own_parts: type[OwnParts]
     # Whether a token sees only those before it; the pooled position is then the last one, else the first.
     causal = False
 
@@ -47,18 +46,28 @@ class Architecture(ABC):
     def layers(self, base: Any) -> Sequence[Any]:
         """The transformer layers of a base, in order."""
 
+    def parts(self, layer: Any) -> LayerParts:
+        """What runs before and after a layer's attention: what is registered on the layer, or its own modules."""
+        registered = registered_parts(layer)
+        return self.own_parts(layer) if registered is None else registered
+
     @abstractmethod
     def states(
-        self, layer: Any, rows: Tensor, asking: Tensor | None, alive: Survivors, given: Mapping[str, Any]
+        self,
+        layer: Any,
+        qkv: tuple[Tensor, ...],
+        alive: Survivors,
+        arguments: Mapping[str, Any],
+        pooled: bool = False,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values of the attention block, with positions in them if the architecture rotates.
+        """Queries, keys and values by heads, with positions in them if the architecture rotates.
 
         Parameters
         ----------
-        rows : (tokens, width) what enters the layer
-        asking : (batch, width) the pooled token of each sequence, if it alone asks; None means all of ``rows``
+        qkv : what :meth:`LayerParts.qkv` gives
         alive : how the rows divide into sequences, and where they stood
-        given : the layer's arguments by name
+        arguments : the layer's arguments by name
+        pooled : whether the pooled token of each sequence alone needs a context
 
         Returns
         -------
@@ -69,23 +78,15 @@ class Architecture(ABC):
     def attention(self, layer: Any) -> tuple[float, float]:
         """Scale of the attention products, and dropout of the probabilities (0 outside training)."""
 
-    def bias(self, layer: Any, length: int, given: Mapping[str, Any]) -> Tensor | None:
+    def bias(self, layer: Any, length: int, arguments: Mapping[str, Any]) -> Tensor | None:
         """What is added to the attention products: (1, heads, n_0, n_0), or None."""
         return None
-
-    @abstractmethod
-    def project(self, layer: Any, context: Tensor, residual: Tensor) -> Tensor:
-        """Output map of the attention block, its residual and norm: two (rows, width) to one."""
-
-    @abstractmethod
-    def feed_forward(self, layer: Any, attended: Tensor) -> Tensor:
-        """Feed-forward block with its residual and norm: (rows, width) to the same."""
 
     def result(self, hidden: Tensor, bias: Tensor | None) -> Any:
         """What a layer's own forward returns for this hidden state."""
         return hidden
 
-    def finish(self, output: Any, call: Any) -> Any:
+    def finish(self, output: Any, state: Any) -> Any:
         """What the base returns, given what its own forward returned for a pass."""
         return output
 
@@ -94,28 +95,16 @@ class Architecture(ABC):
         return model(input_ids=input_ids)
 
     @abstractmethod
-    def lower(self, layer: Any, route: KernelSpec, trims: bool) -> None:
-        """Put a route's maps in the place of the layer's own.
-
-        Parameters
-        ----------
-        trims : whether only the pooled position asks in this layer
-        """
-
-    def lower_rest(self, model: PreTrainedModel, route: KernelSpec) -> None:  # noqa: B027 most have nothing more
-        """Put a route's maps in the place of what stands around the layers."""
-
-    @abstractmethod
     def shape(self, layer: Any) -> LayerShape:
-        """Weights of the layer's linear maps."""
+        """Number of weights of the layer's linear layers."""
 
     @abstractmethod
-    def anatomy(self, layer: Any) -> PrunablePaths:
+    def prunable_paths(self, layer: Any) -> PrunablePaths:
         """Where the layer keeps its heads and neurons."""
 
     @abstractmethod
     def resize(self, layer: Any, heads: int) -> None:
-        """Tell the layer's modules, whose maps have changed, how many heads they have."""
+        """Tell the layer's modules, whose weights have changed, how many heads they have."""
 
     def pruned_forward(self, layer: Any) -> Any:
         """What its attention module runs, a plain function, where a pruned layer's cannot run as it is; else None."""

@@ -43,9 +43,9 @@ def _telling(forward: Any) -> Any:
 
     @wraps(forward)  # `generate` looks at the signature
     def telling(model: Any, *args: Any, **kwargs: Any) -> Any:
-        kept = kwargs.get("logits_to_keep", 0)
-        if not isinstance(kept, Tensor) and kept > 0:
-            kwargs[LAST] = kept
+        last = kwargs.get("logits_to_keep", 0)
+        if not isinstance(last, Tensor) and last > 0:
+            kwargs[LAST] = last
         return forward(model, *args, **kwargs)
 
     return telling

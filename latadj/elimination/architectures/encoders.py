@@ -1,6 +1,5 @@
 """Encoders with learned positions, the norm after each block, and the first position pooled."""
 
-from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
@@ -9,18 +8,17 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from latadj.elimination.architectures.base import LOWERED, Architecture, split_heads
+from latadj.elimination.architectures.base import Architecture, split_heads
 from latadj.elimination.architectures.pruned_forward import no_context
 from latadj.elimination.cost import ALL, LayerShape
+from latadj.elimination.layer_parts import OwnParts
 from latadj.elimination.layer_structure import PrunablePaths, attends
 from latadj.elimination.survivors import Survivors
-from latadj.kernels.linear import KernelSpec
-from latadj.kernels.lowered import AddNorm, LinearModule, LoweredLayer, QKVLinear
 
 
 @dataclass(frozen=True)
-class Names:
-    """Where a layer keeps its attention, linear maps, activation and norms: paths below the layer."""
+class EncoderPaths:
+    """Where a layer keeps its attention, linear layers, activation and norms: paths below the layer."""
 
     block: str
     query: str
@@ -35,27 +33,27 @@ class Names:
 
 
 class Encoder(Architecture):
-    """What these encoders have in common; a architecture adds where its parts are and how its own modules run them."""
+    """What these encoders have in common; an architecture adds where its parts are and how its own modules run them."""
 
     pooled_heads: tuple[str, ...] = ("ForSequenceClassification", "ForMultipleChoice")
-    names: Names
+    paths: EncoderPaths
 
     def attention_block(self, layer: Any) -> Any:
-        """The module with the query, key and value maps and the dropout of the probabilities."""
-        return attrgetter(self.names.block)(layer)
+        """The module with the query, key and value layers and the dropout of the probabilities."""
+        return attrgetter(self.paths.block)(layer)
 
     def states(
-        self, layer: Any, rows: Tensor, asking: Tensor | None, alive: Survivors, given: Mapping[str, Any]
+        self,
+        layer: Any,
+        qkv: tuple[Tensor, ...],
+        alive: Survivors,
+        arguments: Mapping[str, Any],
+        pooled: bool = False,
     ) -> tuple[Tensor, Tensor, Tensor]:
         size = self.attention_block(layer).attention_head_size
-        lowered = layer.__dict__.get(LOWERED)
-        query, key, value = self.run_states(layer, rows, asking) if lowered is None else lowered.states(rows, asking)
-        query = alive.frame(query) if asking is None else query[:, None]
+        query, key, value = qkv
+        query = query[:, None] if pooled else alive.frame(query)
         return split_heads(query, size), split_heads(alive.frame(key), size), split_heads(alive.frame(value), size)
-
-    @abstractmethod
-    def run_states(self, layer: Any, rows: Tensor, asking: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries of ``asking`` (None: of ``rows``), keys and values, by the layer's own maps."""
 
     def attention(self, layer: Any) -> tuple[float, float]:
         block = self.attention_block(layer)
@@ -66,80 +64,53 @@ class Encoder(Architecture):
         before, dropout.p = dropout.p, share
         return float(before)
 
-    def project(self, layer: Any, context: Tensor, residual: Tensor) -> Tensor:
-        lowered = layer.__dict__.get(LOWERED)
-        return self.run_project(layer, context, residual) if lowered is None else lowered.project(context, residual)
-
-    @abstractmethod
-    def run_project(self, layer: Any, context: Tensor, residual: Tensor) -> Tensor:
-        """:meth:`project`, by the layer's own modules."""
-
-    def feed_forward(self, layer: Any, attended: Tensor) -> Tensor:
-        lowered = layer.__dict__.get(LOWERED)
-        return self.run_feed_forward(layer, attended) if lowered is None else lowered.feed_forward(attended)
-
-    @abstractmethod
-    def run_feed_forward(self, layer: Any, attended: Tensor) -> Tensor:
-        """:meth:`feed_forward`, by the layer's own modules."""
-
-    def lower(self, layer: Any, route: KernelSpec, trims: bool) -> None:
-        names = self.names
-        query, key, value = (attrgetter(path)(layer) for path in (names.query, names.key, names.value))
-        states = QKVLinear(route, query, key, value, separate_query=trims)
-        activation = attrgetter(names.activation)(layer)
-        kind = type(activation).__name__
-        fused = kind if route.fuses(kind) else None
-        inner = route.pack(attrgetter(names.inner)(layer), activation=fused)
-        output, outer = (route.pack(attrgetter(path)(layer)) for path in (names.output, names.outer))
-        query, key, value = states.parts()
-        replaced: dict[str, nn.Module] = {
-            **{names.query: query, names.key: key, names.value: value},
-            **{names.output: LinearModule(output), names.inner: LinearModule(inner), names.outer: LinearModule(outer)},
-        }
-        if fused:
-            replaced[names.activation] = activation = nn.Identity()
-        for path, module in replaced.items():
-            layer.set_submodule(path, module)
-        layer.__dict__[LOWERED] = LoweredLayer(
-            states=states,
-            inner=inner,
-            activation=activation,
-            project=AddNorm(output, attrgetter(names.attended_norm)(layer)),
-            outer=AddNorm(outer, attrgetter(names.final_norm)(layer)),
-        )
-
     def shape(self, layer: Any) -> LayerShape:
         def weights(*paths: str) -> int:
             return sum(int(attrgetter(path)(layer).weight.numel()) for path in paths)
 
-        names = self.names
+        paths = self.paths
         return LayerShape(
-            query=weights(names.query),
-            key_value=weights(names.key, names.value),
-            output=weights(names.output),
-            feed_forward=weights(names.inner, names.outer),
-            attention=attrgetter(names.query)(layer).out_features,
+            query=weights(paths.query),
+            key_value=weights(paths.key, paths.value),
+            output=weights(paths.output),
+            feed_forward=weights(paths.inner, paths.outer),
+            attention=attrgetter(paths.query)(layer).out_features,
         )
 
-    def anatomy(self, layer: Any) -> PrunablePaths:
-        names, size = self.names, self.attention_block(layer).attention_head_size
+    def prunable_paths(self, layer: Any) -> PrunablePaths:
+        paths, size = self.paths, self.attention_block(layer).attention_head_size
         return PrunablePaths(
-            block=names.block,
-            states=(names.query, names.key, names.value),
+            block=paths.block,
+            states=(paths.query, paths.key, paths.value),
             per_head=(size, size, size),
-            output=names.output,
+            output=paths.output,
             head_inputs=size,
-            inner=(names.inner,),
-            outer=names.outer,
+            inner=(paths.inner,),
+            outer=paths.outer,
         )
+
+
+class BertParts(OwnParts):
+    """A BERT layer in parts."""
+
+    def qkv(self, rows: Tensor, query_rows: Tensor | None) -> tuple[Tensor, ...]:
+        block = self.layer.attention.self
+        return block.query(rows if query_rows is None else query_rows), block.key(rows), block.value(rows)
+
+    def project(self, context: Tensor, residual: Tensor) -> Tensor:
+        return self.layer.attention.output(context, residual)
+
+    def feed_forward(self, attended: Tensor) -> Tensor:
+        return self.layer.feed_forward_chunk(attended)
 
 
 class Bert(Encoder):
     """BERT, and those whose layers are copies of BERT's."""
 
     model_types = ("bert", "roberta", "xlm-roberta", "electra")
+    own_parts = BertParts
     pooled_heads = (*Encoder.pooled_heads, "ForNextSentencePrediction")
-    names = Names(
+    paths = EncoderPaths(
         block="attention.self",
         query="attention.self.query",
         key="attention.self.key",
@@ -169,16 +140,6 @@ class Bert(Encoder):
         block = layer.attention.self
         block.num_attention_heads, block.all_head_size = heads, heads * block.attention_head_size
 
-    def run_states(self, layer: Any, rows: Tensor, asking: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        block = layer.attention.self
-        return block.query(rows if asking is None else asking), block.key(rows), block.value(rows)
-
-    def run_project(self, layer: Any, context: Tensor, residual: Tensor) -> Tensor:
-        return layer.attention.output(context, residual)
-
-    def run_feed_forward(self, layer: Any, attended: Tensor) -> Tensor:
-        return layer.feed_forward_chunk(attended)
-
     def hidden_dropouts(self, model: PreTrainedModel) -> Iterator[nn.Dropout]:
         base = self.base(model)
         yield base.embeddings.dropout
@@ -193,11 +154,27 @@ class Bert(Encoder):
         return super().reads(model)
 
 
+class DistilBertParts(OwnParts):
+    """A DistilBERT layer in parts."""
+
+    def qkv(self, rows: Tensor, query_rows: Tensor | None) -> tuple[Tensor, ...]:
+        block = self.layer.attention
+        return block.q_lin(rows if query_rows is None else query_rows), block.k_lin(rows), block.v_lin(rows)
+
+    def project(self, context: Tensor, residual: Tensor) -> Tensor:
+        return self.layer.sa_layer_norm(self.layer.attention.out_lin(context) + residual)
+
+    def feed_forward(self, attended: Tensor) -> Tensor:
+        # Not `ffn` itself, which would look for chunks along the second dimension of a batch.
+        return self.layer.output_layer_norm(self.layer.ffn.ff_chunk(attended) + attended)
+
+
 class DistilBert(Encoder):
     """DistilBERT: BERT's computation, laid out otherwise."""
 
     model_types = ("distilbert",)
-    names = Names(
+    own_parts = DistilBertParts
+    paths = EncoderPaths(
         block="attention",
         query="attention.q_lin",
         key="attention.k_lin",
@@ -215,17 +192,6 @@ class DistilBert(Encoder):
 
     def resize(self, layer: Any, heads: int) -> None:
         layer.attention.n_heads = heads
-
-    def run_states(self, layer: Any, rows: Tensor, asking: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        block = layer.attention
-        return block.q_lin(rows if asking is None else asking), block.k_lin(rows), block.v_lin(rows)
-
-    def run_project(self, layer: Any, context: Tensor, residual: Tensor) -> Tensor:
-        return layer.sa_layer_norm(layer.attention.out_lin(context) + residual)
-
-    def run_feed_forward(self, layer: Any, attended: Tensor) -> Tensor:
-        # Not `ffn` itself, which would look for chunks along the second dimension of a batch.
-        return layer.output_layer_norm(layer.ffn.ff_chunk(attended) + attended)
 
     def hidden_dropouts(self, model: PreTrainedModel) -> Iterator[nn.Dropout]:
         base = self.base(model)

@@ -1,4 +1,4 @@
-"""GPT-2: learned positions, layer norms before each block, one map for queries, keys and values."""
+"""GPT-2: learned positions, layer norms before each block, one linear layer for queries, keys and values."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -6,20 +6,33 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from latadj.elimination.architectures.base import LOWERED, split_heads
+from latadj.elimination.architectures.base import split_heads
 from latadj.elimination.architectures.decoders import Decoder
 from latadj.elimination.cost import LayerShape
+from latadj.elimination.layer_parts import OwnParts
 from latadj.elimination.layer_structure import PrunablePaths
 from latadj.elimination.survivors import Survivors
-from latadj.kernels.linear import KernelSpec
-from latadj.kernels.lowered import LinearModule, QKVLinear
-from latadj.kernels.prenorm import PreNormLayer, lower_feed_forward, lower_head
+
+
+class Gpt2Parts(OwnParts):
+    """A GPT-2 layer in parts."""
+
+    def qkv(self, rows: Tensor, query_rows: Tensor | None) -> tuple[Tensor, ...]:
+        return self.layer.attn.c_attn(self.layer.ln_1(rows)).split(self.layer.attn.split_size, dim=-1)
+
+    def project(self, context: Tensor, residual: Tensor) -> Tensor:
+        block = self.layer.attn
+        return block.resid_dropout(block.c_proj(context)) + residual
+
+    def feed_forward(self, attended: Tensor) -> Tensor:
+        return attended + self.layer.mlp(self.layer.ln_2(attended))
 
 
 class Gpt2(Decoder):
     """GPT-2 and its distilled kin."""
 
     model_types = ("gpt2",)
+    own_parts = Gpt2Parts
 
     def check(self, model: PreTrainedModel) -> None:
         if model.config.add_cross_attention:
@@ -31,15 +44,17 @@ class Gpt2(Decoder):
         return base.h
 
     def states(
-        self, layer: Any, rows: Tensor, asking: Tensor | None, alive: Survivors, given: Mapping[str, Any]
+        self,
+        layer: Any,
+        qkv: tuple[Tensor, ...],
+        alive: Survivors,
+        arguments: Mapping[str, Any],
+        pooled: bool = False,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        block = layer.attn
-        lowered = layer.__dict__.get(LOWERED)
-        (states,) = (block.c_attn(layer.ln_1(rows)),) if lowered is None else lowered.attend(rows)
-        query, key, value = states.split(block.split_size, dim=-1)
-        query = alive.frame(query)
-        query = query if asking is None else alive.pick_last(query)
-        size = block.head_dim
+        query, key, value = qkv
+        # One linear layer computes all three, so the queries of all tokens are there.
+        query = alive.pick_last(alive.frame(query)) if pooled else alive.frame(query)
+        size = layer.attn.head_dim
         return split_heads(query, size), split_heads(alive.frame(key), size), split_heads(alive.frame(value), size)
 
     def attention(self, layer: Any) -> tuple[float, float]:
@@ -49,31 +64,6 @@ class Gpt2(Decoder):
     def drop_attention(self, layer: Any, share: float) -> float:
         before, layer.attn.attn_dropout.p = layer.attn.attn_dropout.p, share
         return float(before)
-
-    def project(self, layer: Any, context: Tensor, residual: Tensor) -> Tensor:
-        lowered = layer.__dict__.get(LOWERED)
-        if lowered is not None:
-            return lowered.project(context, residual)
-        return layer.attn.resid_dropout(layer.attn.c_proj(context)) + residual
-
-    def feed_forward(self, layer: Any, attended: Tensor) -> Tensor:
-        lowered = layer.__dict__.get(LOWERED)
-        return attended + layer.mlp(layer.ln_2(attended)) if lowered is None else lowered.feed_forward(attended)
-
-    def lower(self, layer: Any, route: KernelSpec, trims: bool) -> None:
-        block = layer.attn
-        states, output = QKVLinear(route, block.c_attn), route.pack(block.c_proj)
-        (block.c_attn,), block.c_proj = states.parts(), LinearModule(output)
-        layer.__dict__[LOWERED] = PreNormLayer(
-            first_norm=layer.ln_1,
-            states=states,
-            output=output,
-            second_norm=layer.ln_2,
-            block=lower_feed_forward(route, layer.mlp, ("c_fc",), "c_proj", "act"),
-        )
-
-    def lower_rest(self, model: PreTrainedModel, route: KernelSpec) -> None:
-        lower_head(model, route)
 
     def shape(self, layer: Any) -> LayerShape:
         block = layer.attn
@@ -87,7 +77,7 @@ class Gpt2(Decoder):
             causal=True,
         )
 
-    def anatomy(self, layer: Any) -> PrunablePaths:
+    def prunable_paths(self, layer: Any) -> PrunablePaths:
         size = layer.attn.head_dim
         return PrunablePaths(
             block="attn",

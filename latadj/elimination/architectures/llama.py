@@ -7,14 +7,12 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from latadj.elimination.architectures.base import LOWERED, split_heads
+from latadj.elimination.architectures.base import split_heads
 from latadj.elimination.architectures.decoders import Decoder, refuse_sliding
 from latadj.elimination.cost import LayerShape
+from latadj.elimination.layer_parts import OwnParts
 from latadj.elimination.layer_structure import PrunablePaths
 from latadj.elimination.survivors import Survivors
-from latadj.kernels.linear import KernelSpec
-from latadj.kernels.lowered import LinearModule, QKVLinear
-from latadj.kernels.prenorm import PreNormLayer, lower_feed_forward, lower_head, lowered_norm
 
 # What a layer of this kind consists of, and nothing else.
 PARTS = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
@@ -22,10 +20,27 @@ ATTENTION_PARTS = {"q_proj", "k_proj", "v_proj", "o_proj"}
 STATE_NORMS = {"q_norm", "k_norm"}
 
 
+class LlamaParts(OwnParts):
+    """A Llama layer in parts."""
+
+    def qkv(self, rows: Tensor, query_rows: Tensor | None) -> tuple[Tensor, ...]:
+        block, norm = self.layer.self_attn, self.layer.input_layernorm
+        normed = norm(rows)
+        query = block.q_proj(normed if query_rows is None else norm(query_rows))
+        return query, block.k_proj(normed), block.v_proj(normed)
+
+    def project(self, context: Tensor, residual: Tensor) -> Tensor:
+        return residual + self.layer.self_attn.o_proj(context)
+
+    def feed_forward(self, attended: Tensor) -> Tensor:
+        return attended + self.layer.mlp(self.layer.post_attention_layernorm(attended))
+
+
 class Llama(Decoder):
     """Llama, SmolLM2 (a Llama), Mistral, Qwen2 and Qwen3."""
 
     model_types = ("llama", "mistral", "qwen2", "qwen3")
+    own_parts = LlamaParts
 
     def check(self, model: PreTrainedModel) -> None:
         refuse_sliding(model)
@@ -42,28 +57,26 @@ class Llama(Decoder):
         return base.layers[: base.config.num_hidden_layers]
 
     def states(
-        self, layer: Any, rows: Tensor, asking: Tensor | None, alive: Survivors, given: Mapping[str, Any]
+        self,
+        layer: Any,
+        qkv: tuple[Tensor, ...],
+        alive: Survivors,
+        arguments: Mapping[str, Any],
+        pooled: bool = False,
     ) -> tuple[Tensor, Tensor, Tensor]:
         block = layer.self_attn
-        lowered = layer.__dict__.get(LOWERED)
-        if lowered is not None:
-            query, key, value = lowered.attend(rows, asking)
-        else:
-            normed = layer.input_layernorm(rows)
-            ask = normed if asking is None else layer.input_layernorm(asking)
-            query, key, value = block.q_proj(ask), block.k_proj(normed), block.v_proj(normed)
-        query = split_heads(alive.frame(query) if asking is None else query[:, None], block.head_dim)
+        query, key, value = qkv
+        query = split_heads(query[:, None] if pooled else alive.frame(query), block.head_dim)
         key, value = split_heads(alive.frame(key), block.head_dim), split_heads(alive.frame(value), block.head_dim)
         if hasattr(block, "q_norm"):
             query, key = block.q_norm(query), block.k_norm(key)
         rotate = sys.modules[type(block).__module__].apply_rotary_pos_emb
-        cos, sin = (alive.at_origin(table).to(key.dtype) for table in given["position_embeddings"])
-        if asking is None:
-            query, key = rotate(query, key, cos, sin)
-        else:
+        cos, sin = (alive.at_origin(table).to(key.dtype) for table in arguments["position_embeddings"])
+        if pooled:
             key = rotate(key, key, cos, sin)[1]
-            last = (alive.pick_last(cos), alive.pick_last(sin))
-            query = rotate(query, query, *last)[0]
+            query = rotate(query, query, alive.pick_last(cos), alive.pick_last(sin))[0]
+        else:
+            query, key = rotate(query, key, cos, sin)
         return query, key, value
 
     def attention(self, layer: Any) -> tuple[float, float]:
@@ -73,39 +86,6 @@ class Llama(Decoder):
     def drop_attention(self, layer: Any, share: float) -> float:
         before, layer.self_attn.attention_dropout = layer.self_attn.attention_dropout, share
         return float(before)
-
-    def project(self, layer: Any, context: Tensor, residual: Tensor) -> Tensor:
-        lowered = layer.__dict__.get(LOWERED)
-        return residual + layer.self_attn.o_proj(context) if lowered is None else lowered.project(context, residual)
-
-    def feed_forward(self, layer: Any, attended: Tensor) -> Tensor:
-        lowered = layer.__dict__.get(LOWERED)
-        if lowered is not None:
-            return lowered.feed_forward(attended)
-        return attended + layer.mlp(layer.post_attention_layernorm(attended))
-
-    def lower(self, layer: Any, route: KernelSpec, trims: bool) -> None:
-        block = layer.self_attn
-        states = QKVLinear(route, block.q_proj, block.k_proj, block.v_proj, separate_query=trims)
-        block.q_proj, block.k_proj, block.v_proj = states.parts()
-        output = route.pack(block.o_proj)
-        block.o_proj = LinearModule(output)
-        for name in STATE_NORMS & set(block._modules):
-            setattr(block, name, lowered_norm(getattr(block, name)))
-        layer.input_layernorm = lowered_norm(layer.input_layernorm)
-        layer.post_attention_layernorm = lowered_norm(layer.post_attention_layernorm)
-        layer.__dict__[LOWERED] = PreNormLayer(
-            first_norm=layer.input_layernorm,
-            states=states,
-            output=output,
-            second_norm=layer.post_attention_layernorm,
-            block=lower_feed_forward(route, layer.mlp, ("gate_proj", "up_proj"), "down_proj", "act_fn"),
-        )
-
-    def lower_rest(self, model: PreTrainedModel, route: KernelSpec) -> None:
-        base = self.base(model)
-        base.norm = lowered_norm(base.norm)
-        lower_head(model, route)
 
     def shape(self, layer: Any) -> LayerShape:
         block = layer.self_attn
@@ -118,7 +98,7 @@ class Llama(Decoder):
             causal=True,
         )
 
-    def anatomy(self, layer: Any) -> PrunablePaths:
+    def prunable_paths(self, layer: Any) -> PrunablePaths:
         block = layer.self_attn
         size, queries = block.head_dim, block.head_dim * block.num_key_value_groups
         return PrunablePaths(

@@ -16,10 +16,10 @@ def own_bias(module: Any, bias: Tensor | None) -> Tensor | None:
     ----------
     module : the layer, or its attention module
     """
-    left = layer_structure_of(module)
-    if bias is None or left is None or len(left.heads) == left.of_heads:
+    structure = layer_structure_of(module)
+    if bias is None or structure is None or len(structure.heads) == structure.of_heads:
         return bias
-    return bias[:, list(left.heads)]
+    return bias[:, list(structure.heads)]
 
 
 def shadow(block: nn.Module, forward: Any) -> None:
@@ -31,7 +31,7 @@ def shadow(block: nn.Module, forward: Any) -> None:
 
 
 def no_context(block: Any, hidden_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, None]:
-    """An attention module without heads whose output map stands outside it."""
+    """An attention module without heads whose output layer stands outside it."""
     return hidden_states[..., :0], None
 
 

@@ -8,23 +8,37 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from latadj.elimination.architectures.base import LOWERED, Architecture, parameters, split_heads
+from latadj.elimination.architectures.base import Architecture, parameters, split_heads
 from latadj.elimination.architectures.pruned_forward import own_bias
 from latadj.elimination.cost import ALL, SURVIVORS, LayerShape
+from latadj.elimination.layer_parts import OwnParts
 from latadj.elimination.layer_structure import PrunablePaths, attends, layer_structure_of
 from latadj.elimination.survivors import Survivors
-from latadj.kernels.linear import KernelSpec, outputs_of
-from latadj.kernels.lowered import LinearModule, QKVLinear, linear_modules
-from latadj.kernels.prenorm import FeedForward, PreNormLayer, lower_feed_forward, lower_head, lowered_norm
 
 # Field of the encoder's output that says which of its tokens are real; `generate` repeats it with the others.
 REAL = "survivors_mask"
+
+
+class T5Parts(OwnParts):
+    """A layer of T5's encoder in parts; its head reads more than one position, so every token needs a context."""
+
+    def qkv(self, rows: Tensor, query_rows: Tensor | None) -> tuple[Tensor, ...]:
+        block, normed = self.layer.layer[0].SelfAttention, self.layer.layer[0].layer_norm(rows)
+        return block.q(normed), block.k(normed), block.v(normed)
+
+    def project(self, context: Tensor, residual: Tensor) -> Tensor:
+        block = self.layer.layer[0]
+        return residual + block.dropout(block.SelfAttention.o(context))
+
+    def feed_forward(self, attended: Tensor) -> Tensor:
+        return self.layer.layer[-1](attended)
 
 
 class T5(Architecture):
     """T5 and Flan-T5: relative positions as a bias on the attention products, norms before each block."""
 
     model_types = ("t5",)
+    own_parts = T5Parts
     pooled_heads = ()
 
     def base(self, model: PreTrainedModel) -> Any:
@@ -43,16 +57,15 @@ class T5(Architecture):
         return base.block
 
     def states(
-        self, layer: Any, rows: Tensor, asking: Tensor | None, alive: Survivors, given: Mapping[str, Any]
+        self,
+        layer: Any,
+        qkv: tuple[Tensor, ...],
+        alive: Survivors,
+        arguments: Mapping[str, Any],
+        pooled: bool = False,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        block = layer.layer[0].SelfAttention
-        lowered = layer.__dict__.get(LOWERED)
-        if lowered is not None:
-            states = lowered.attend(rows)
-        else:
-            normed = layer.layer[0].layer_norm(rows)
-            states = block.q(normed), block.k(normed), block.v(normed)
-        query, key, value = (split_heads(alive.frame(part), block.key_value_proj_dim) for part in states)
+        size = layer.layer[0].SelfAttention.key_value_proj_dim
+        query, key, value = (split_heads(alive.frame(part), size) for part in qkv)
         return query, key, value
 
     def attention(self, layer: Any) -> tuple[float, float]:
@@ -64,68 +77,23 @@ class T5(Architecture):
         before, attention.dropout = attention.dropout, share
         return float(before)
 
-    def bias(self, layer: Any, length: int, given: Mapping[str, Any]) -> Tensor | None:
-        if given.get("position_bias") is not None:  # the first layer's, which all share
-            return given["position_bias"]
+    def bias(self, layer: Any, length: int, arguments: Mapping[str, Any]) -> Tensor | None:
+        if arguments.get("position_bias") is not None:  # the first layer's, which all share
+            return arguments["position_bias"]
         return layer.layer[0].SelfAttention.compute_bias(length, length)
-
-    def project(self, layer: Any, context: Tensor, residual: Tensor) -> Tensor:
-        lowered = layer.__dict__.get(LOWERED)
-        if lowered is not None:
-            return lowered.project(context, residual)
-        block = layer.layer[0]
-        return residual + block.dropout(block.SelfAttention.o(context))
-
-    def feed_forward(self, layer: Any, attended: Tensor) -> Tensor:
-        lowered = layer.__dict__.get(LOWERED)
-        return layer.layer[-1](attended) if lowered is None else lowered.feed_forward(attended)
 
     def result(self, hidden: Tensor, bias: Tensor | None) -> Any:
         return hidden, bias, None
 
-    def finish(self, output: Any, call: Any) -> Any:
-        if call.reads == SURVIVORS:
+    def finish(self, output: Any, state: Any) -> Any:
+        if state.reads == SURVIVORS:
             if isinstance(output, tuple):
                 raise ValueError(
                     "return_dict=False: an encoder that eliminates must hand on which of its outputs are real, which a "
                     "tuple has no place for: leave return_dict out"
                 )
-            output[REAL] = call.leaving_mask()
+            output[REAL] = state.leaving_mask()
         return output
-
-    def lower(self, layer: Any, route: KernelSpec, trims: bool) -> None:
-        block = layer.layer[0].SelfAttention
-        states, output = QKVLinear(route, block.q, block.k, block.v), route.pack(block.o)
-        block.q, block.k, block.v = states.parts()
-        block.o = LinearModule(output)
-        second = _lowered_feed_forward(layer, route)
-        layer.__dict__[LOWERED] = PreNormLayer(
-            first_norm=layer.layer[0].layer_norm,
-            states=states,
-            output=output,
-            second_norm=layer.layer[-1].layer_norm,
-            block=second,
-        )
-
-    def lower_rest(self, model: PreTrainedModel, route: KernelSpec) -> None:
-        encoder = self.base(model)
-        encoder.final_layer_norm = lowered_norm(encoder.final_layer_norm)
-        decoder = getattr(getattr(model, "transformer", model), "decoder", None)
-        if decoder is None:
-            return
-        decoder.final_layer_norm = lowered_norm(decoder.final_layer_norm)
-        for layer in decoder.block:
-            # Keys and values of the encoder's output have another input than the queries.
-            for block, runs in (
-                (layer.layer[0].SelfAttention, (("q", "k", "v"), ("o",))),
-                (layer.layer[1].EncDecAttention, (("q",), ("k", "v"), ("o",))),
-            ):
-                for names in runs:
-                    maps = [getattr(block, name) for name in names]
-                    for name, part in zip(names, linear_modules(route.pack(*maps), outputs_of(*maps)), strict=True):
-                        setattr(block, name, part)
-            _lowered_feed_forward(layer, route)
-        lower_head(model, route)
 
     def shape(self, layer: Any) -> LayerShape:
         block = layer.layer[0].SelfAttention
@@ -139,7 +107,7 @@ class T5(Architecture):
             attention=block.inner_dim,
         )
 
-    def anatomy(self, layer: Any) -> PrunablePaths:
+    def prunable_paths(self, layer: Any) -> PrunablePaths:
         size = layer.layer[0].SelfAttention.key_value_proj_dim
         block, dense = "layer.0.SelfAttention", f"layer.{len(layer.layer) - 1}.DenseReluDense"
         gated = hasattr(layer.layer[-1].DenseReluDense, "wi_0")
@@ -154,8 +122,8 @@ class T5(Architecture):
         )
 
     def pruned_forward(self, layer: Any) -> Any:
-        left = layer_structure_of(layer)
-        return None if left is None or len(left.heads) == left.of_heads else _with_own_bias
+        structure = layer_structure_of(layer)
+        return None if structure is None or len(structure.heads) == structure.of_heads else _with_own_bias
 
     def resize(self, layer: Any, heads: int) -> None:
         block = layer.layer[0].SelfAttention
@@ -178,16 +146,8 @@ def _with_own_bias(block: Any, hidden_states: Tensor, *args: Any, **kwargs: Any)
         bias = block.compute_bias(length, length, device=hidden_states.device)
     if not attends(block):
         return torch.zeros_like(hidden_states), bias, None
-    found = type(block).forward(block, hidden_states, *args, position_bias=own_bias(block, bias), **kwargs)
-    return found[0], bias, *found[2:]
-
-
-def _lowered_feed_forward(layer: Any, route: KernelSpec) -> FeedForward:
-    """Lower the feed-forward block of an encoder's or a decoder's layer, and all of the layer's norms."""
-    for part in layer.layer:
-        part.layer_norm = lowered_norm(part.layer_norm)
-    block = layer.layer[-1].DenseReluDense
-    return lower_feed_forward(route, block, ("wi_0", "wi_1") if hasattr(block, "wi_0") else ("wi",), "wo", "act")
+    outputs = type(block).forward(block, hidden_states, *args, position_bias=own_bias(block, bias), **kwargs)
+    return outputs[0], bias, *outputs[2:]
 
 
 def _reading_survivors(forward: Any) -> Any:
@@ -200,12 +160,12 @@ def _reading_survivors(forward: Any) -> Any:
         outputs = arguments.get("encoder_outputs")
         if outputs is None:
             passed = {name: arguments.get(name) for name in ("input_ids", "attention_mask", "inputs_embeds")}
-            wanted = {
+            extra = {
                 name: arguments[name]
                 for name in ("output_attentions", "output_hidden_states")
                 if arguments.get(name) is not None
             }
-            arguments["encoder_outputs"] = outputs = model.encoder(**passed, **wanted, return_dict=True)
+            arguments["encoder_outputs"] = outputs = model.encoder(**passed, **extra, return_dict=True)
         if isinstance(outputs, Mapping) and outputs.get(REAL) is not None:
             arguments["attention_mask"] = outputs[REAL]
         return forward(model, **arguments)

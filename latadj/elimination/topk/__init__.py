@@ -1,1 +1,1 @@
-"""Selective hard attention: each query attends to its top-k keys."""
+"""Top-k attention: each query attends to its top-k keys."""

@@ -1,14 +1,15 @@
-"""Selective hard attention of one layer: each query's strongest keys alone get probabilities."""
+"""Top-k attention of one layer: only the k keys of each query with the largest products get probabilities."""
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from latadj.elimination.attention import WORKSPACE, Listener, asked_columns, attention, received_attention
+from latadj.elimination.attention import WORKSPACE, attention, received_attention
+from latadj.elimination.causal_attention import in_window
 
 
-def attend_topk(
-    most: int | float,
+def topk_attention(
+    k: int | float,
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -18,55 +19,51 @@ def attend_topk(
     dropout: float = 0.0,
     causal: bool = False,
     bias: Tensor | None = None,
-    listener: Listener | None = None,
-) -> Tensor:
-    """Contexts of the queries over the ``most`` keys of each that have the largest products, bias included.
+    observe: bool = False,
+    window: Tensor | None = None,
+) -> tuple[Tensor, Tensor | None]:
+    """Contexts of the queries over each one's ``k`` keys of largest product, bias included, and what keys receive.
 
-    Of equally strong keys the first count, whatever stands around them. A listener hears the probabilities after the
-    selection, and gradients pass through the chosen keys.
+    Of equal keys the first count, whatever stands around them. What a key receives are probabilities after the
+    selection, and gradients pass through the selected keys.
 
     Parameters
     ----------
-    most : keys a query attends to, or a share of those that it may see
-    others : as of :func:`latadj.elimination.attention.attention`
+    k : keys that a query attends to, or a share of those that it may see
+    others, and returns : as of :func:`latadj.elimination.attention.attention`
     """
     keys = key.shape[2]
-    if most >= (keys if isinstance(most, int) else 1.0):
-        return attention(
-            query, key, value, real, scale=scale, dropout=dropout, causal=causal, bias=bias, listener=listener
-        )
-    seen = None if real is None else real[:, None]
+    if k >= (keys if isinstance(k, int) else 1.0):
+        options = {"dropout": dropout, "causal": causal, "bias": bias, "observe": observe, "window": window}
+        return attention(query, key, value, real, scale=scale, **options)  # type: ignore[arg-type]
+    visible = None if real is None else real[:, None]
     if causal:
-        seen = torch.ones(1, keys, keys, dtype=torch.bool, device=query.device).tril()
-    asked = None if causal else real
-    if listener is not None and listener.queries is not None:
-        asked = asked_columns(listener.queries, len(query), query.shape[2], query.device)
-    listens = listener is not None
-    context, received = topk_attention(most, query, key, value, seen, scale, dropout, bias, listens, asked)
-    if listener is not None and received is not None:
-        listener.hear(received, value.detach())
-    return context
+        visible = torch.ones(1, keys, keys, dtype=torch.bool, device=query.device).tril()
+    observed = None if causal else real
+    if observe and window is not None:
+        observed = in_window(window, len(query), query.shape[2], query.device)
+    return masked_topk_attention(k, query, key, value, visible, scale, dropout, bias, observe, observed)
 
 
-def topk_attention(
-    most: int | float,
+def masked_topk_attention(
+    k: int | float,
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    seen: Tensor | None,
+    visible: Tensor | None,
     scale: float,
     dropout: float = 0.0,
     bias: Tensor | None = None,
-    listens: bool = False,
-    asked: Tensor | None = None,
+    observe: bool = False,
+    observed: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
-    """Contexts of the queries, and what each key receives.
+    """:func:`topk_attention` by what each query may see.
 
     Parameters
     ----------
-    seen : (batch or 1, queries or 1, keys) True on the keys that a query may see; None if on all
-    listens : whether what each key receives is wanted
-    asked : (batch, queries) True on the queries whose attention is summed; None if all are
+    visible : (batch or 1, queries or 1, keys) True on the keys that a query may see; None if all
+    observe : whether somebody needs to know what each key receives
+    observed : (batch, queries) True on the queries from which it is received; None: all
 
     Returns
     -------
@@ -74,7 +71,7 @@ def topk_attention(
     """
     batch, heads, queries, _ = query.shape
     keys = key.shape[2]
-    counts = _counts(most, seen, keys)
+    counts = _counts(k, visible, keys)
     # Everything at once where gradients keep it anyway, else as much as stays in cache.
     at_once = torch.is_grad_enabled()
     rows = batch if at_once else max(1, WORKSPACE // (heads * queries * keys))
@@ -82,36 +79,37 @@ def topk_attention(
     contexts, received = [], []
     for row in range(0, batch, rows):
         part = slice(row, row + rows)
-        found, heard = [], []
+        part_contexts, part_received = [], []
         for column in range(0, queries, columns):
             block = slice(column, column + columns)
             probs = _probabilities(
                 query[part, :, block],
                 key[part],
-                None if seen is None else _block(seen, part, block),
+                None if visible is None else _block(visible, part, block),
                 scale,
                 None if bias is None else _block(bias.transpose(1, 2), part, block).transpose(1, 2),
                 counts if isinstance(counts, int) else _block(counts, part, block),
             )
-            if listens:
-                heard.append(received_attention(probs.detach(), None if asked is None else asked[part, block]))
+            if observe:
+                own = None if observed is None else observed[part, block]
+                part_received.append(received_attention(probs.detach(), own))
             if dropout:
                 probs = nn.functional.dropout(probs, dropout)
-            found.append(_contexts(probs, value[part]))
-        contexts.append(torch.cat(found, dim=1))
-        if listens:
-            received.append(torch.stack(heard).sum(dim=0).unflatten(1, (key.shape[1], -1)).sum(dim=2))  # type: ignore[no-untyped-call]
-    return torch.cat(contexts), torch.cat(received) if listens else None
+            part_contexts.append(_contexts(probs, value[part]))
+        contexts.append(torch.cat(part_contexts, dim=1))
+        if observe:
+            received.append(torch.stack(part_received).sum(dim=0).unflatten(1, (key.shape[1], -1)).sum(dim=2))  # type: ignore[no-untyped-call]
+    return torch.cat(contexts), torch.cat(received) if observe else None
 
 
-def _counts(most: int | float, seen: Tensor | None, keys: int) -> int | Tensor:
+def _counts(k: int | float, visible: Tensor | None, keys: int) -> int | Tensor:
     """How many keys each query attends to: the same number for all, or (batch or 1, queries or 1)."""
-    if isinstance(most, int):
-        # Where a query sees fewer, the hidden ones among its strongest have probability 0.
-        return min(most, keys)
-    if seen is None:
-        return max(int(np.ceil(most * keys - 1e-6)), 1)
-    return (most * seen.sum(dim=-1, dtype=torch.float64) - 1e-6).ceil().long().clamp_(min=1)
+    if isinstance(k, int):
+        # Where a query sees fewer, the hidden ones among its k have probability 0.
+        return min(k, keys)
+    if visible is None:
+        return max(int(np.ceil(k * keys - 1e-6)), 1)
+    return (k * visible.sum(dim=-1, dtype=torch.float64) - 1e-6).ceil().long().clamp_(min=1)
 
 
 def _block(table: Tensor, part: slice, block: slice) -> Tensor:
@@ -121,7 +119,7 @@ def _block(table: Tensor, part: slice, block: slice) -> Tensor:
 
 
 def _probabilities(
-    query: Tensor, key: Tensor, seen: Tensor | None, scale: float, bias: Tensor | None, counts: int | Tensor
+    query: Tensor, key: Tensor, visible: Tensor | None, scale: float, bias: Tensor | None, counts: int | Tensor
 ) -> Tensor:
     batch, _, queries, size = query.shape
     # Heads that share keys run as one product, scaled inside it.
@@ -130,8 +128,8 @@ def _probabilities(
     logits = products.view(batch, -1, queries, key.shape[2])
     if bias is not None:
         logits.add_(bias)
-    if seen is not None:
-        logits = logits.masked_fill_(~seen[:, None], torch.finfo(logits.dtype).min)
+    if visible is not None:
+        logits = logits.masked_fill_(~visible[:, None], torch.finfo(logits.dtype).min)
     weaker = weaker_keys(logits.detach(), counts if isinstance(counts, int) else counts[:, None, :, None])
     return logits.masked_fill_(weaker, -torch.inf).softmax(dim=-1)
 
@@ -153,36 +151,36 @@ def weaker_keys(logits: Tensor, counts: int | Tensor) -> Tensor:
     counts : one number, or (..., 1) to broadcast
     """
     keys = logits.shape[-1]
-    wanted = torch.as_tensor(counts, device=logits.device).expand(*logits.shape[:-1], 1)
+    per_query = torch.as_tensor(counts, device=logits.device).expand(*logits.shape[:-1], 1)
     on_cpu = logits.device.type == "cpu"
-    least = least_by_numpy(logits, counts, wanted) if on_cpu else least_by_topk(logits, wanted)
+    least = least_by_numpy(logits, counts, per_query) if on_cpu else least_by_topk(logits, per_query)
     weaker = logits < least
-    if logits.numel() - int(weaker.count_nonzero()) == int(wanted.sum()):
+    if logits.numel() - int(weaker.count_nonzero()) == int(per_query.sum()):
         return weaker
-    crowded = (keys - weaker.sum(dim=-1) > wanted.squeeze(-1)).nonzero(as_tuple=True)
+    crowded = (keys - weaker.sum(dim=-1) > per_query.squeeze(-1)).nonzero(as_tuple=True)
     tied = logits[crowded] == least[crowded]
-    room = wanted[crowded] - (logits[crowded] > least[crowded]).sum(dim=-1, keepdim=True)
+    room = per_query[crowded] - (logits[crowded] > least[crowded]).sum(dim=-1, keepdim=True)
     weaker[crowded] |= tied & (tied.cumsum(dim=-1) > room)
     return weaker
 
 
-def least_by_topk(logits: Tensor, wanted: Tensor) -> Tensor:
-    """The smallest of each query's ``wanted``, (..., 1), largest logits: the same shape."""
-    largest = logits.topk(int(wanted.max()), dim=-1).values
-    return largest.gather(-1, wanted - 1)
+def least_by_topk(logits: Tensor, per_query: Tensor) -> Tensor:
+    """The smallest of each query's ``per_query``, (..., 1), largest logits: the same shape."""
+    largest = logits.topk(int(per_query.max()), dim=-1).values
+    return largest.gather(-1, per_query - 1)
 
 
-def least_by_numpy(logits: Tensor, counts: int | Tensor, wanted: Tensor) -> Tensor:
+def least_by_numpy(logits: Tensor, counts: int | Tensor, per_query: Tensor) -> Tensor:
     """What :func:`least_by_topk` gives, on a CPU several times faster: NumPy selects and sorts by vector instructions.
 
     Parameters
     ----------
-    counts : ``wanted`` as one number, if it is
+    counts : ``per_query`` as one number, if it is
     """
     keys = logits.shape[-1]
     values = logits.float().numpy()
     if isinstance(counts, int):
         least = np.partition(values, keys - counts, axis=-1)[..., keys - counts, None]
     else:
-        least = np.take_along_axis(np.sort(values, axis=-1), keys - wanted.numpy(), axis=-1)
+        least = np.take_along_axis(np.sort(values, axis=-1), keys - per_query.numpy(), axis=-1)
     return torch.from_numpy(np.ascontiguousarray(least)).to(logits.dtype)

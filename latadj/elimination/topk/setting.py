@@ -1,4 +1,4 @@
-"""Selective hard attention as a model's property: to how many keys a query of each layer attends.
+"""Top-k attention as a model's property: to how many keys a query of each layer attends.
 
 Needs no torch, so that a checkpoint's file is read without it.
 """
@@ -13,19 +13,19 @@ TopK = int | float | None
 
 @dataclass(frozen=True)
 class TopKAttention:
-    """For each layer the most keys that a query attends to: its strongest ones.
+    """For each layer the number of keys that a query attends to: those with the largest products.
 
     A share is of the keys that the query may see in that layer, rounded up: of an encoder the sequence's own real
     tokens that enter the layer, of a decoder those up to the query. So how a text goes on changes nothing before
     it, and decoding from a cache selects what one pass over all tokens selects.
 
-    No FLOPs are saved: which keys are strongest is known only after all products, and dense products of the
-    probabilities with the values are quicker than picking rows. ``latadj.elimination.cost`` counts a hard layer as any
+    No FLOPs are saved: which keys are largest is known only after all products, and dense products of the
+    probabilities with the values are quicker than picking rows. ``latadj.elimination.cost`` counts such a layer as any
     other.
 
     Parameters
     ----------
-    layers : one entry a layer: None (ordinary attention), an integer >= 1, or a share in (0, 1]
+    layers : one entry a layer: None (full attention), an integer >= 1, or a share in (0, 1]
 
     Raises
     ------
@@ -36,28 +36,28 @@ class TopKAttention:
     layers: tuple[TopK, ...]
 
     def __post_init__(self) -> None:
-        for number, most in enumerate(self.layers, start=1):
-            if most is not None:
-                check_topk(most, f"hard attention of layer {number}")
+        for number, k in enumerate(self.layers, start=1):
+            if k is not None:
+                check_topk(k, f"top-k attention of layer {number}")
 
     @classmethod
-    def soft(cls, layers: int) -> "TopKAttention":
-        """Ordinary attention in every layer."""
+    def full(cls, layers: int) -> "TopKAttention":
+        """Full attention in every layer: all queries attend to all keys that they see."""
         return cls((None,) * layers)
 
     @property
     def selects(self) -> bool:
-        """Whether any layer is hard."""
-        return any(most is not None for most in self.layers)
+        """Whether any layer selects keys."""
+        return any(k is not None for k in self.layers)
 
-    def at(self, layer: int, most: TopK) -> "TopKAttention":
+    def at(self, layer: int, k: TopK) -> "TopKAttention":
         """The same with another entry for one layer."""
-        return TopKAttention((*self.layers[:layer], most, *self.layers[layer + 1 :]))
+        return TopKAttention((*self.layers[:layer], k, *self.layers[layer + 1 :]))
 
     def text(self) -> str:
-        """Its hard layers, counted from 1, for people."""
+        """Its layers that select keys, counted from 1, for people."""
         return ", ".join(
-            f"layer {number}: {_said(most)}" for number, most in enumerate(self.layers, start=1) if most is not None
+            f"layer {number}: {_text(k)}" for number, k in enumerate(self.layers, start=1) if k is not None
         )
 
     def to_json(self) -> list[TopK]:
@@ -77,7 +77,7 @@ class TopKAttention:
         return cls(tuple(data))
 
 
-def check_topk(most: Any, name: str) -> None:
+def check_topk(k: Any, name: str) -> None:
     """Refuse what is no number of keys.
 
     Raises
@@ -85,13 +85,11 @@ def check_topk(most: Any, name: str) -> None:
     ValueError
         beginning with ``name``.
     """
-    if isinstance(most, int) and not isinstance(most, bool) and most >= 1:
+    if isinstance(k, int) and not isinstance(k, bool) and k >= 1:
         return
-    if not isinstance(most, float) or not 0 < most <= 1:
-        raise ValueError(f"{name}, k={most!r}: expected an integer >= 1, or a share in (0, 1] such as 0.25")
+    if not isinstance(k, float) or not 0 < k <= 1:
+        raise ValueError(f"{name}, k={k!r}: expected an integer >= 1, or a share in (0, 1] such as 0.25")
 
 
-def _said(most: int | float) -> str:
-    if isinstance(most, float):
-        return f"{100 * most:g}% of the keys"
-    return f"{most} key{'s' if most > 1 else ''}"
+def _text(k: int | float) -> str:
+    return f"{100 * k:g}% of the keys" if isinstance(k, float) else f"{k} key{'s' if k > 1 else ''}"

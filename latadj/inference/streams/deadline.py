@@ -11,8 +11,9 @@ import numpy as np
 from transformers import PreTrainedModel
 
 from latadj.elimination.attach import at_profile, dial_of
+from latadj.elimination.dial import Dial
 from latadj.elimination.latency_model import LatencyModel
-from latadj.elimination.profiles import Dial, Profile
+from latadj.elimination.profiles import Profile
 
 POSITIONS = 33  # speedups that are tried, from 1 to the dial's reach, each a little larger than the one before
 

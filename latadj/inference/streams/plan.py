@@ -7,7 +7,7 @@ from typing import Any
 from latadj.checkpoints.metadata import CheckpointMetadata, check
 from latadj.config import PredictConfig
 from latadj.config.speedups import one_speedup
-from latadj.elimination.profiles import Dial
+from latadj.elimination.dial import Dial
 from latadj.inference.streams.reading import STREAM, Reader, format_of, open_reader
 from latadj.inference.streams.resume import Paths, State, going_on
 from latadj.inference.streams.writing import format_of as output_format

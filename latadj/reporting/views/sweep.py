@@ -9,7 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from latadj.benchmark.baselines import BASELINES
-from latadj.elimination.profiles import Dial
+from latadj.elimination.dial import Dial
 from latadj.reporting.cells import table_line
 from latadj.reporting.results.sweep import CONTROLS, OWN, Row, Sweep
 from latadj.utils.console import console

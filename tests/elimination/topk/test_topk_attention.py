@@ -1,4 +1,4 @@
-"""Selective hard attention, over all families and heads, against plain transformers with an attention that selects."""
+"""Top-k attention, over all architectures and heads, against plain transformers with an attention that selects."""
 
 import copy
 import threading
@@ -8,7 +8,7 @@ import torch
 from conftest import use_checkpointing
 from helpers.masked_reference import masked, survivors_of
 from helpers.tiny_models import CUT, DECODERS, FULL, LENGTHS, Case, dial_for, near, tiny
-from helpers.topk_reference import hardened
+from helpers.topk_reference import with_topk
 from transformers import StaticCache
 
 from latadj.elimination.attach import (
@@ -37,17 +37,17 @@ def outputs(case, model, batch):
 
 @torch.no_grad()
 def expected(case, model, batch, layers):
-    with hardened(model, layers):
+    with with_topk(model, layers):
         return case.outputs(model, batch)
 
 
 @pytest.mark.parametrize("layers", HARD.values(), ids=HARD)
 def test_each_query_attends_to_its_strongest_keys_only(case, layers):
-    model, hard = case.make(), TopKAttention(layers)
+    model, topk = case.make(), TopKAttention(layers)
     for side in case.sides:
         batch = case.batch(LENGTHS, width=30, side=side)
         plain, wanted = outputs(case, model, batch), expected(case, model, batch, layers)
-        assert near(outputs(case, attach(model, hard=hard), batch), wanted)
+        assert near(outputs(case, attach(model, topk=topk), batch), wanted)
         assert not near(wanted, plain)
         detach(model)
 
@@ -55,19 +55,19 @@ def test_each_query_attends_to_its_strongest_keys_only(case, layers):
 def test_texts_without_padding_select_alike(case):
     model, batch = case.make(), case.batch([12, 12])
     wanted = expected(case, model, batch, MIXED)
-    assert near(outputs(case, attach(model, hard=TopKAttention(MIXED)), batch), wanted)
+    assert near(outputs(case, attach(model, topk=TopKAttention(MIXED)), batch), wanted)
 
 
-@pytest.mark.parametrize("most", [max(LENGTHS), 1.0])
-def test_as_many_keys_as_there_are_is_ordinary_attention(case, most):
+@pytest.mark.parametrize("k", [max(LENGTHS), 1.0])
+def test_as_many_keys_as_there_are_is_ordinary_attention(case, k):
     model, batch = case.make(), case.batch(LENGTHS, width=30)
     plain = outputs(case, model, batch)
-    assert near(outputs(case, attach(model, hard=TopKAttention((most,) * 4)), batch), plain)
+    assert near(outputs(case, attach(model, topk=TopKAttention((k,) * 4)), batch), plain)
 
 
 @pytest.mark.parametrize("profile", [FULL, CUT], ids=["full", "cut"])
 def test_a_row_alone_equals_the_row_in_a_ragged_batch_wherever_its_padding_is(case, profile):
-    model = attach(case.make(), hard=TopKAttention(EVERYWHERE))
+    model = attach(case.make(), topk=TopKAttention(EVERYWHERE))
     with at_profile(model, profile):
         tight = outputs(case, model, case.batch(LENGTHS))
         for row in range(len(LENGTHS)):
@@ -80,7 +80,7 @@ def test_survivors_attend_to_the_strongest_of_the_survivors(case):
     model = case.make()
     for side in case.sides:
         batch = case.batch(LENGTHS, width=26, side=side)
-        attach(model, hard=TopKAttention(MIXED))
+        attach(model, topk=TopKAttention(MIXED))
         reads = attached(model).reads
         ours, alive = survivors_of(model, batch["attention_mask"], CUT, lambda b=batch: outputs(case, model, b))
         detach(model)
@@ -92,7 +92,7 @@ def test_survivors_attend_to_the_strongest_of_the_survivors(case):
 
 def test_contributions_are_of_the_probabilities_after_the_selection(classifier):
     model, batch, heard = classifier.make(), classifier.batch(LENGTHS), {}
-    with torch.no_grad(), hardened(model, MIXED) as first:
+    with torch.no_grad(), with_topk(model, MIXED) as first:
         model(**batch)
     probs, values = first[0]
     real = batch["attention_mask"].bool()
@@ -102,9 +102,9 @@ def test_contributions_are_of_the_probabilities_after_the_selection(classifier):
         sees = sees - torch.arange(real.shape[1])
     wanted = received.mean(dim=1).where(real, 0) / sees.clamp(min=1)
     wanted = wanted / wanted.sum(dim=1, keepdim=True)
-    attach(model, hard=TopKAttention(MIXED))
+    attach(model, topk=TopKAttention(MIXED))
     observer = lambda layer, scores, mask, lengths: heard.setdefault(layer, scores)  # noqa: E731
-    with torch.no_grad(), at_profile(model, FULL, observer=observer):
+    with torch.no_grad(), at_profile(model, FULL, score_observer=observer):
         model(**batch)
     assert torch.allclose(heard[0], wanted, atol=1e-5)
 
@@ -114,10 +114,10 @@ def test_gradients_are_those_of_the_reference(classifier):
     for ours in (True, False):
         model = classifier.make()
         if ours:
-            attach(model, hard=TopKAttention(MIXED))
+            attach(model, topk=TopKAttention(MIXED))
             model(**batch).logits.square().mean().backward()
         else:
-            with hardened(model, MIXED):
+            with with_topk(model, MIXED):
                 model(**batch).logits.square().mean().backward()
         gradients.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
     names = gradients[0].keys() & gradients[1].keys()
@@ -131,11 +131,11 @@ def test_gradient_checkpointing_gives_the_same_gradients(classifier):
         model = classifier.make()
         if checkpointing:
             use_checkpointing(model)
-        attach(model, hard=TopKAttention(MIXED)).train()
+        attach(model, topk=TopKAttention(MIXED)).train()
         torch.manual_seed(3)
         with at_profile(model, CUT):
             loss = model(**classifier.batch(LENGTHS)).logits.square().mean()
-        set_topk_attention(model, TopKAttention.soft(4))  # by the time the layers run again
+        set_topk_attention(model, TopKAttention.full(4))  # by the time the layers run again
         loss.backward()
         gradients.append([p.grad for p in model.parameters() if p.grad is not None])
     assert near(*gradients)
@@ -144,30 +144,30 @@ def test_gradient_checkpointing_gives_the_same_gradients(classifier):
 def test_detach_is_bit_exact(case):
     model, batch = case.make(), case.batch(LENGTHS)
     plain = outputs(case, model, batch)
-    attach(model, hard=TopKAttention(MIXED))
+    attach(model, topk=TopKAttention(MIXED))
     assert not near(outputs(case, model, batch), plain)
     assert near(outputs(case, detach(model), batch), plain, atol=0)
 
 
-def test_without_a_hard_layer_nothing_changes_by_a_bit(case):
+def test_without_a_topk_layer_nothing_changes_by_a_bit(case):
     model, batch = attach(case.make()), case.batch(LENGTHS)
     before = outputs(case, model, batch)
-    assert near(outputs(case, attach(model, hard=TopKAttention.soft(4)), batch), before, atol=0)
+    assert near(outputs(case, attach(model, topk=TopKAttention.full(4)), batch), before, atol=0)
 
 
-def test_hard_attention_stays_when_a_dial_is_attached(classifier):
-    model, batch = attach(classifier.make(), hard=TopKAttention(MIXED)), classifier.batch(LENGTHS)
+def test_topk_attention_stays_when_a_dial_is_attached(classifier):
+    model, batch = attach(classifier.make(), topk=TopKAttention(MIXED)), classifier.batch(LENGTHS)
     before = outputs(classifier, model, batch)
     attach(model, dial_for(model))
     assert topk_attention_of(model) == TopKAttention(MIXED)
     assert near(outputs(classifier, model, batch), before, atol=0)
-    attach(model, hard=TopKAttention.soft(4))
+    attach(model, topk=TopKAttention.full(4))
     assert topk_attention_of(model) is None
     assert not near(outputs(classifier, model, batch), before)
 
 
-def test_a_deep_copy_has_hard_attention_of_its_own(classifier):
-    model, batch = attach(classifier.make(), hard=TopKAttention(MIXED)), classifier.batch(LENGTHS)
+def test_a_deep_copy_has_topk_attention_of_its_own(classifier):
+    model, batch = attach(classifier.make(), topk=TopKAttention(MIXED)), classifier.batch(LENGTHS)
     before = outputs(classifier, model, batch)
     twin = copy.deepcopy(model)
     assert near(outputs(classifier, twin, batch), before, atol=0)
@@ -178,7 +178,7 @@ def test_a_deep_copy_has_hard_attention_of_its_own(classifier):
 
 def test_threads_at_two_speedups_do_not_meet(classifier):
     model, batch = classifier.make(), classifier.batch(LENGTHS)
-    attach(model, hard=TopKAttention(MIXED))
+    attach(model, topk=TopKAttention(MIXED))
     wanted = {}
     for profile in (FULL, CUT):
         with at_profile(model, profile):
@@ -203,25 +203,25 @@ def test_threads_at_two_speedups_do_not_meet(classifier):
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_lowered_model_selects_too(classifier, precision):
-    model, batch = attach(classifier.make(), hard=TopKAttention(MIXED)), classifier.batch(LENGTHS)
+    model, batch = attach(classifier.make(), topk=TopKAttention(MIXED)), classifier.batch(LENGTHS)
     with torch.inference_mode():
         wanted = torch.cat(classifier.outputs(model, batch))
         found = torch.cat(
             classifier.outputs(lower(copy.deepcopy(model), KernelSpec(precision, "plain")), batch)
         ).float()
-        soft = torch.cat(classifier.outputs(detach(model), batch))
-    assert (found - wanted).abs().max() < (1e-4 if precision == "fp32" else (soft - wanted).abs().max())
+        full = torch.cat(classifier.outputs(detach(model), batch))
+    assert (found - wanted).abs().max() < (1e-4 if precision == "fp32" else (full - wanted).abs().max())
 
 
 def test_bf16_autocast_runs(classifier):
-    model, batch = attach(classifier.make(), hard=TopKAttention(MIXED)), classifier.batch(LENGTHS)
+    model, batch = attach(classifier.make(), topk=TopKAttention(MIXED)), classifier.batch(LENGTHS)
     with torch.autocast("cpu", torch.bfloat16):
         model(**batch).logits.float().square().mean().backward()
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
 
 
 def test_texts_of_one_and_two_tokens_have_outputs(case):
-    model = attach(case.make(), hard=TopKAttention(EVERYWHERE))
+    model = attach(case.make(), topk=TopKAttention(EVERYWHERE))
     assert all(row.isfinite().all() for row in outputs(case, model, case.batch([1, 2])))
 
 
@@ -239,12 +239,12 @@ def new_tokens(model, batch, **options):
 @pytest.mark.parametrize("lengths", [[14, 14], [14, 9, 5]], ids=["unpadded", "padded"])
 def test_generation_selects_in_the_prompt_and_in_every_step(generator, lengths, options):
     model, batch = generator.make(), generator.batch(lengths, side="left")
-    soft = new_tokens(model, batch, **options)
-    with hardened(model, MIXED):
+    full = new_tokens(model, batch, **options)
+    with with_topk(model, MIXED):
         wanted = new_tokens(model, batch, **options)
-    attach(model, hard=TopKAttention(MIXED))
+    attach(model, topk=TopKAttention(MIXED))
     assert torch.equal(new_tokens(model, batch, **options), wanted)
-    assert not torch.equal(wanted, soft)
+    assert not torch.equal(wanted, full)
 
 
 @pytest.mark.parametrize("profile", [FULL, CUT], ids=["full", "cut"])
@@ -252,7 +252,7 @@ def test_generation_selects_in_the_prompt_and_in_every_step(generator, lengths, 
 @torch.no_grad()
 def test_steps_over_a_cache_equal_one_pass_over_all(architecture, profile):
     case = Case(architecture, "language")
-    model, batch = attach(case.make(), hard=TopKAttention(EVERYWHERE)), case.batch([20, 13, 7], side="left")
+    model, batch = attach(case.make(), topk=TopKAttention(EVERYWHERE)), case.batch([20, 13, 7], side="left")
     del batch["logits_to_keep"]
 
     def part(start, stop):
@@ -272,17 +272,17 @@ def test_steps_over_a_cache_equal_one_pass_over_all(architecture, profile):
 @pytest.mark.parametrize("architecture", DECODERS)
 def test_a_lowered_model_generates_the_same(architecture):
     case = Case(architecture, "language")
-    model, batch = attach(case.make(), hard=TopKAttention(MIXED)), case.batch([14, 9, 5])
+    model, batch = attach(case.make(), topk=TopKAttention(MIXED)), case.batch([14, 9, 5])
     lowered = lower(copy.deepcopy(model), KernelSpec("fp32", "plain"))
     assert torch.equal(new_tokens(lowered, batch), new_tokens(model, batch))
 
 
 @pytest.mark.parametrize("architecture", DECODERS)
-def test_a_hard_layer_without_its_attention_block_generates_as_one_pass_says(architecture):
+def test_a_topk_layer_without_its_attention_block_generates_as_one_pass_says(architecture):
     case = Case(architecture, "language")
     model, batch = case.make(), case.batch([14, 14])
     remove(model, [PruningUnit("attention", 0, 0), PruningUnit("head", 3, 1)])
-    attach(model, hard=TopKAttention(MIXED))
+    attach(model, topk=TopKAttention(MIXED))
     found = new_tokens(model, batch)
     with torch.no_grad():
         logits = model(input_ids=found[:, :-1]).logits[:, 13:]
@@ -291,52 +291,52 @@ def test_a_hard_layer_without_its_attention_block_generates_as_one_pass_says(arc
 
 @pytest.mark.parametrize("architecture", DECODERS)
 def test_assisted_generation_says_the_same(architecture):
-    model = attach(tiny(architecture, "language"), hard=TopKAttention(MIXED))
+    model = attach(tiny(architecture, "language"), topk=TopKAttention(MIXED))
     batch = {"input_ids": torch.tensor([[5, 6, 7, 8, 9, 5, 6, 7, 8, 9, 5, 6, 7]])}
     batch["attention_mask"] = torch.ones_like(batch["input_ids"])
     assert torch.equal(new_tokens(model, batch, prompt_lookup_num_tokens=3), new_tokens(model, batch))
 
 
 def test_a_cache_of_fixed_length_is_refused():
-    model = attach(tiny("llama", "language"), hard=TopKAttention(MIXED))
+    model = attach(tiny("llama", "language"), topk=TopKAttention(MIXED))
     cache = StaticCache(config=model.config, max_cache_len=32)
-    with pytest.raises(ValueError, match="cannot be read by hard attention: take transformers' DynamicCache"):
+    with pytest.raises(ValueError, match="cannot be read by top-k attention: take transformers' DynamicCache"):
         model(input_ids=torch.tensor([[5, 6, 7]]), past_key_values=cache)
 
 
 def test_probabilities_are_not_handed_over():
-    model = attach(tiny("bert"), hard=TopKAttention(MIXED))
+    model = attach(tiny("bert"), topk=TopKAttention(MIXED))
     with pytest.raises(ValueError, match="output_attentions=True"):
         model(input_ids=torch.tensor([[5, 6, 7]]), output_attentions=True)
 
 
-def test_hard_attention_of_another_number_of_layers_is_refused():
+def test_topk_attention_of_another_number_of_layers_is_refused():
     model = attach(tiny("bert"))
-    with pytest.raises(ValueError, match="hard attention for a model of 3 layers, the model has 4"):
-        attach(model, hard=TopKAttention.soft(3))
-    with pytest.raises(ValueError, match="hard attention for a model of 3 layers, the model has 4"):
-        set_topk_attention(model, TopKAttention.soft(3))
+    with pytest.raises(ValueError, match="top-k attention for a model of 3 layers, the model has 4"):
+        attach(model, topk=TopKAttention.full(3))
+    with pytest.raises(ValueError, match="top-k attention for a model of 3 layers, the model has 4"):
+        set_topk_attention(model, TopKAttention.full(3))
 
 
-def test_turning_the_dial_leaves_hard_attention_as_it_is(classifier):
+def test_turning_the_dial_leaves_topk_attention_as_it_is(classifier):
     model = classifier.make()
-    attach(model, dial_for(model), hard=TopKAttention(MIXED))
+    attach(model, dial_for(model), topk=TopKAttention(MIXED))
     set_speedup(model, 2.0)
     assert topk_attention_of(model) == TopKAttention(MIXED)
 
 
-@pytest.mark.parametrize("most", [0, -1, 1.5, 0.0, True, "2", float("nan")], ids=repr)
-def test_what_is_no_number_of_keys_is_refused(most):
-    with pytest.raises(ValueError, match=r"hard attention of layer 2, k=.*: expected an integer >= 1, or a share"):
-        TopKAttention((None, most))
+@pytest.mark.parametrize("k", [0, -1, 1.5, 0.0, True, "2", float("nan")], ids=repr)
+def test_what_is_no_number_of_keys_is_refused(k):
+    with pytest.raises(ValueError, match=r"top-k attention of layer 2, k=.*: expected an integer >= 1, or a share"):
+        TopKAttention((None, k))
 
 
 def test_its_json_form_keeps_numbers_and_shares_apart():
-    hard = TopKAttention((None, 1, 1.0, 0.25))
-    again = TopKAttention.from_json(hard.to_json())
-    assert again == hard
-    assert [type(most) for most in again.layers] == [type(None), int, float, float]
-    assert hard.text() == "layer 2: 1 key, layer 3: 100% of the keys, layer 4: 25% of the keys"
+    topk = TopKAttention((None, 1, 1.0, 0.25))
+    again = TopKAttention.from_json(topk.to_json())
+    assert again == topk
+    assert [type(k) for k in again.layers] == [type(None), int, float, float]
+    assert topk.text() == "layer 2: 1 key, layer 3: 100% of the keys, layer 4: 25% of the keys"
 
 
 @pytest.mark.parametrize("data", [5, "soft", {"layers": []}], ids=repr)

@@ -1,11 +1,11 @@
-"""Which keys are the strongest of a query, and the attention over them, on plain tensors."""
+"""Which keys are the top k of a query, and the attention over them, on plain tensors."""
 
 import pytest
 import torch
 
-from latadj.elimination.attention import Listener, attention
+from latadj.elimination.attention import attention
 from latadj.elimination.topk import attention as selection
-from latadj.elimination.topk.attention import attend_topk, least_by_numpy, least_by_topk, weaker_keys
+from latadj.elimination.topk.attention import least_by_numpy, least_by_topk, topk_attention, weaker_keys
 
 
 def states(groups=2, keys=9):
@@ -52,63 +52,63 @@ def test_both_ways_to_find_the_least_chosen_agree(dtype):
 
 @pytest.mark.parametrize("learns", [False, True], ids=["inference", "gradients"])
 @pytest.mark.parametrize("workspace", [1, 40, 4 * 9 * 9, 2**20])
-@pytest.mark.parametrize("most", [1, 3, 0.4])
+@pytest.mark.parametrize("k", [1, 3, 0.4])
 @pytest.mark.parametrize("groups", [2, 4])
-def test_a_causal_query_selects_among_those_before_it(monkeypatch, groups, most, workspace, learns):
+def test_a_causal_query_selects_among_those_before_it(monkeypatch, groups, k, workspace, learns):
     monkeypatch.setattr(selection, "WORKSPACE", workspace)
     query, key, value, _ = states(groups)
     seen = torch.ones(9, 9, dtype=torch.bool).tril()
     visible = torch.arange(1, 10)[:, None]
-    counts = visible.clamp(max=most) if isinstance(most, int) else (most * visible - 1e-6).ceil()
-    wanted, probs = naive(query, key, value, seen, counts)
-    asked, heard = torch.tensor([[6, 7, 8], [-1, 0, 1], [2, 3, 5]]), []
-    listener = Listener(asked, lambda *found: heard.append(found))
+    counts = visible.clamp(max=k) if isinstance(k, int) else (k * visible - 1e-6).ceil()
+    expected, probs = naive(query, key, value, seen, counts)
+    window = torch.tensor([[6, 7, 8], [-1, 0, 1], [2, 3, 5]])
     with torch.set_grad_enabled(learns):
-        found = attend_topk(most, query, key, value, None, scale=0.3, causal=True, listener=listener)
-    assert torch.allclose(found, wanted, atol=1e-5)
-    pairs = zip(probs, asked, strict=True)
-    received = torch.stack([row[:, columns[columns >= 0]].sum(dim=1) for row, columns in pairs])
-    assert torch.allclose(heard[0][0], received.view(3, groups, -1, 9).sum(dim=2), atol=1e-5)
-    assert torch.equal(heard[0][1], value)
+        options = {"causal": True, "observe": True, "window": window}
+        context, received = topk_attention(k, query, key, value, None, scale=0.3, **options)
+    assert torch.allclose(context, expected, atol=1e-5)
+    pairs = zip(probs, window, strict=True)
+    from_window = torch.stack([row[:, columns[columns >= 0]].sum(dim=1) for row, columns in pairs])
+    assert torch.allclose(received, from_window.view(3, groups, -1, 9).sum(dim=2), atol=1e-5)
+    assert not received.requires_grad
 
 
 @pytest.mark.parametrize("workspace", [1, 40, 2**20])
-@pytest.mark.parametrize("most", [1, 3, 0.4])
-def test_an_encoder_selects_among_the_real_ones(monkeypatch, most, workspace):
+@pytest.mark.parametrize("k", [1, 3, 0.4])
+def test_an_encoder_selects_among_the_real_ones(monkeypatch, k, workspace):
     monkeypatch.setattr(selection, "WORKSPACE", workspace)
     query, key, value, real = states(groups=4)
     bias = torch.randn(1, 4, 9, 9)
     lengths = real.sum(dim=1)[:, None, None, None]
-    counts = most if isinstance(most, int) else (most * lengths - 1e-6).ceil()
+    counts = k if isinstance(k, int) else (k * lengths - 1e-6).ceil()
     logits = (query @ key.mT * 0.3 + bias).masked_fill(~real[:, None, None], -torch.inf)
     rank = logits.argsort(dim=-1, descending=True, stable=True).argsort(dim=-1)
-    probs, heard = logits.masked_fill(rank >= counts, -torch.inf).softmax(dim=-1), []
-    listener = Listener(None, lambda *found: heard.append(found))
+    probs = logits.masked_fill(rank >= counts, -torch.inf).softmax(dim=-1)
     with torch.no_grad():
-        found = attend_topk(most, query, key, value, real, scale=0.3, bias=bias, listener=listener)
-    assert torch.allclose(found[real], (probs @ value).transpose(1, 2).flatten(2)[real], atol=1e-5)
-    assert torch.allclose(heard[0][0], (probs * real[:, None, :, None]).sum(dim=2), atol=1e-5)
+        context, received = topk_attention(k, query, key, value, real, scale=0.3, bias=bias, observe=True)
+    assert torch.allclose(context[real], (probs @ value).transpose(1, 2).flatten(2)[real], atol=1e-5)
+    assert torch.allclose(received, (probs * real[:, None, :, None]).sum(dim=2), atol=1e-5)
 
 
-@pytest.mark.parametrize("most", [9, 20, 1.0])
-def test_all_keys_are_the_ordinary_attention_bit_by_bit(most):
+@pytest.mark.parametrize("k", [9, 20, 1.0])
+def test_all_keys_are_the_ordinary_attention_bit_by_bit(k):
     query, key, value, real = states(groups=4)
-    found = attend_topk(most, query, key, value, real, scale=0.3)
-    assert torch.equal(found, attention(query, key, value, real, scale=0.3))
+    context, received = topk_attention(k, query, key, value, real, scale=0.3)
+    assert received is None
+    assert torch.equal(context, attention(query, key, value, real, scale=0.3)[0])
 
 
 def test_one_key_is_its_value():
     query, key, value, _ = states(groups=4)
-    found = attend_topk(1, query, key, value, None, scale=0.3)
+    context, _ = topk_attention(1, query, key, value, None, scale=0.3)
     best = (query @ key.mT).argmax(dim=-1)
-    wanted = value.gather(2, best[..., None].expand(-1, -1, -1, 8))
-    assert torch.allclose(found, wanted.transpose(1, 2).flatten(2))
+    expected = value.gather(2, best[..., None].expand(-1, -1, -1, 8))
+    assert torch.allclose(context, expected.transpose(1, 2).flatten(2))
 
 
 def test_gradients_pass_through_the_chosen_keys_alone():
     query, key, value, _ = states(groups=4)
     value.requires_grad_()
-    attend_topk(1, query[:, :, :1], key, value, None, scale=0.3).sum().backward()
+    topk_attention(1, query[:, :, :1], key, value, None, scale=0.3)[0].sum().backward()
     chosen = (query[:, :, :1] @ key.mT).argmax(dim=-1)
     reached = value.grad.abs().sum(dim=-1) > 0
     assert torch.equal(reached, torch.zeros_like(reached).scatter_(2, chosen, True))
@@ -117,8 +117,8 @@ def test_gradients_pass_through_the_chosen_keys_alone():
 def test_dropout_acts_on_the_chosen_probabilities():
     query, key, value, _ = states(groups=4)
     torch.manual_seed(0)
-    found = attend_topk(1, query, key, value, None, scale=0.3, dropout=0.5).view(3, 9, 4, 8).transpose(1, 2)
-    alone = attend_topk(1, query, key, value, None, scale=0.3).view(3, 9, 4, 8).transpose(1, 2)
-    dropped = (found == 0).all(dim=-1)
+    context = topk_attention(1, query, key, value, None, scale=0.3, dropout=0.5)[0].view(3, 9, 4, 8).transpose(1, 2)
+    alone = topk_attention(1, query, key, value, None, scale=0.3)[0].view(3, 9, 4, 8).transpose(1, 2)
+    dropped = (context == 0).all(dim=-1)
     assert 0 < int(dropped.sum()) < dropped.numel()
-    assert torch.allclose(found[~dropped], 2 * alone[~dropped])
+    assert torch.allclose(context[~dropped], 2 * alone[~dropped])

@@ -1,0 +1,218 @@
+"""The dial: finds the profile for a wanted speedup, in FLOPs or in one device's time. Needs no torch."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from latadj.elimination.cost import POOLED, READS, LayerShape, flops_speedup
+from latadj.elimination.latency_model import LatencyModel
+from latadj.elimination.layer_structure import held
+from latadj.elimination.observation_window import WHOLE, ObservationWindow
+from latadj.elimination.profiles import PROFILE_TYPES, SMALLEST_RATIO, Anchor, Profile, in_steps
+from latadj.elimination.scores import SCORES
+
+
+@dataclass(frozen=True)
+class Dial:
+    """Speedup -> profile, for one model and the lengths of one data set.
+
+    Without ``latency`` the dial is marked in FLOPs, counted from the plain model; with it, in the time that one
+    device takes, counted from the dial's own speedup 1.
+
+    layer_acc : layer ACC of each layer, the effective fraction of tokens that contribute
+    lengths : real tokens of sequences that stand for the data; FLOPs speedups are solved over these
+    shapes : linear layers of each transformer layer
+    reads : ``pooled``, ``all`` or ``survivors``, where the model's head reads
+    max_speedup : the largest speedup that may be asked for
+    profile_type : a name in ``PROFILE_TYPES``
+    score : which score ranks tokens, a name in ``SCORES``
+    anchors : what the search found, by rising speedup; empty without a search
+    max_flops : quality floor: no profile is cut further than this FLOPs speedup
+    every : eliminate in every so many layers only, further each time: fewer small steps for the same FLOPs
+    window : whose attention is scored, and who is protected; decoders only
+    protected : mean number of tokens of a sequence that a task never lets go
+    latency : how long a device takes; not part of the dial's JSON form, since devices differ
+    """
+
+    layer_acc: tuple[float, ...]
+    lengths: tuple[int, ...]
+    shapes: tuple[LayerShape, ...]
+    reads: str = POOLED
+    max_speedup: float = 5.0
+    profile_type: str = "acc"
+    score: str = "acc"
+    anchors: tuple[Anchor, ...] = ()
+    max_flops: float = 8.0
+    every: int = 1
+    window: ObservationWindow = WHOLE
+    protected: int = 0
+    latency: LatencyModel | None = None
+
+    def __post_init__(self) -> None:
+        if self.profile_type not in PROFILE_TYPES:
+            raise ValueError(f"profile={self.profile_type}: expected one of {', '.join(PROFILE_TYPES)}")
+        if self.profile_type == "searched" and not self.anchors:
+            raise ValueError(
+                "profile_type=searched: this dial holds no searched profiles; calibrate with search.trials > 0"
+            )
+        if self.reads not in READS:
+            raise ValueError(f"reads={self.reads}: expected one of {', '.join(READS)}")
+        if len(self.layer_acc) != len(self.shapes):
+            raise ValueError(f"the dial has {len(self.layer_acc)} layer ACCs for {len(self.shapes)} layers")
+        if self.every < 1:
+            raise ValueError(f"every={self.every}: expected at least 1")
+        if self.score not in SCORES:
+            raise ValueError(f"score={self.score}: expected one of {', '.join(SCORES)}")
+        if self.protected < 0:
+            raise ValueError(f"protected={self.protected}: expected at least 0 tokens")
+        if any(len(anchor.keep) != len(self.shapes) for anchor in self.anchors):
+            raise ValueError(f"a searched profile of this dial does not have {len(self.shapes)} keep ratios")
+        if not self.lengths or min(self.lengths) < 1:
+            raise ValueError("the dial needs at least one length, each at least 1")
+
+    @property
+    def layers(self) -> int:
+        return len(self.shapes)
+
+    @property
+    def attending(self) -> list[bool]:
+        """Which layers have attention to choose by."""
+        return [shape.attends for shape in self.shapes]
+
+    def with_profile_type(self, profile_type: str) -> "Dial":
+        """The same dial with another type of profiles."""
+        return replace(self, profile_type=profile_type)
+
+    @property
+    def target(self) -> str:
+        """What the dial is marked in: ``latency`` or ``flops``."""
+        return "flops" if self.latency is None else "latency"
+
+    def on(self, latency: LatencyModel, lengths: Sequence[int] | None = None) -> "Dial":
+        """The same dial marked in the time a device takes for a workload of these lengths; if None, its own."""
+        return replace(self, latency=latency, lengths=tuple(lengths) if lengths else self.lengths)
+
+    def speedup_of(self, profile: Profile) -> float:
+        """FLOPs speedup of a profile over the dial's lengths, counted from the plain model."""
+        return flops_speedup(self.shapes, profile.keep, np.asarray(self.lengths), self.reads, self.protected)
+
+    def predicted(self, profile: Profile) -> float:
+        """Speedup of a profile as the dial is marked: in time over the dial's speedup 1, or in FLOPs."""
+        if self.latency is None:
+            return self.speedup_of(profile)
+        lengths, seconds = np.asarray(self.lengths), self.latency.seconds
+        full = seconds(Profile.full(self.layers).keep, lengths, self.reads)
+        return float(full.sum() / seconds(profile.keep, lengths, self.reads, self.protected).sum())
+
+    def reach(self) -> float:
+        """The largest speedup that may be asked for: by ``max_speedup``, the profile_type and the quality floor."""
+        return min(self.max_speedup, _reach(self))
+
+    def reaches(self, speedup: float) -> bool:
+        """Whether a speedup may be asked for, give or take what solving for it does."""
+        return speedup <= self.reach() * (1 + 1e-3)
+
+    def profile(self, speedup: float) -> Profile:
+        """Profile whose speedup is the one asked for.
+
+        In FLOPs, lossless trimming alone may exceed a small speedup; then nothing else is eliminated.
+
+        Raises
+        ------
+        ValueError
+            if ``speedup`` is below 1, above ``max_speedup``, or out of reach of the profile_type.
+        """
+        if not (isinstance(speedup, (int, float)) and math.isfinite(speedup) and speedup >= 1.0):
+            raise ValueError(f"speedup={speedup}: expected a number from 1 to {self.max_speedup:g}")
+        if speedup > self.max_speedup + 1e-9:
+            raise ValueError(
+                f"speedup={speedup:g} is beyond this dial, which goes to {self.max_speedup:g}: "
+                f"ask for 1 to {self.max_speedup:g}, or calibrate again with max_speedup={math.ceil(speedup)}"
+            )
+        return _solve(self, float(speedup))
+
+    def to_json(self) -> dict[str, Any]:
+        return {key: value for key, value in asdict(self).items() if key != "latency"}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "Dial":
+        """Inverse of :meth:`to_json`.
+
+        Raises
+        ------
+        ValueError
+            if a field is missing, unknown or of the wrong kind.
+        """
+        try:
+            fields = dict(data)
+            fields["layer_acc"] = tuple(float(value) for value in data["layer_acc"])
+            fields["lengths"] = tuple(int(value) for value in data["lengths"])
+            fields["max_speedup"] = float(data["max_speedup"])
+            fields["protected"] = int(data.get("protected", cls.protected))
+            fields["every"] = int(data.get("every", cls.every))
+            fields["max_flops"] = float(data.get("max_flops", cls.max_flops))
+            fields["window"] = ObservationWindow(**data.get("window", {}))
+            fields["shapes"] = tuple(LayerShape(**shape) for shape in data["shapes"])
+            fields["anchors"] = tuple(
+                Anchor(float(anchor["speedup"]), Profile(tuple(anchor["keep"])).keep)
+                for anchor in data.get("anchors", ())
+            )
+            return cls(**fields)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"not a dial: {error}") from error
+
+
+def profile_at(dial: Dial, strength: float) -> Profile:
+    """Profile of the dial's type; strength 0 keeps all, more strength keeps less (monotone in every layer)."""
+    keep = PROFILE_TYPES[dial.profile_type](strength, dial.layer_acc, dial.anchors)
+    keep = np.minimum.accumulate(np.clip(keep, SMALLEST_RATIO, 1.0))
+    return Profile(held(in_steps(keep, dial.every).tolist(), dial.attending))
+
+
+@lru_cache(maxsize=512)
+def _floor(dial: Dial) -> float:
+    """The strength at which the dial's profile_type reaches the quality floor, or can cut no further."""
+    return _strength(lambda strength: dial.speedup_of(profile_at(dial, strength)), dial.max_flops)
+
+
+def _reach(dial: Dial) -> float:
+    # Where choosing costs more than it saves, in a tiny model, no profile is as fast as the full one.
+    profiles = (Profile.full(dial.layers), profile_at(dial, _floor(dial)))
+    return max(dial.predicted(profile) for profile in profiles)
+
+
+@lru_cache(maxsize=4096)
+def _solve(dial: Dial, speedup: float) -> Profile:
+    full = Profile.full(dial.layers)
+    if dial.predicted(full) >= speedup * (1 - 1e-3):
+        return full
+    floor, reach = _floor(dial), _reach(dial)
+    if reach < speedup * (1 - 1e-3):
+        where = f"on this device at batch {dial.latency.batch}" if dial.latency else "on these lengths"
+        raise ValueError(
+            f"speedup={speedup:g} is out of reach: profile={dial.profile_type} ends at {reach:.2f}x {where}, "
+            f"where FLOPs are cut {dial.speedup_of(profile_at(dial, floor)):.1f}x"
+            + ("; ask for less, or take dial.target=flops" if dial.latency else "")
+        )
+    strength = _strength(lambda strength: dial.predicted(profile_at(dial, strength)), speedup, floor)
+    return profile_at(dial, strength)
+
+
+def _strength(speedup_at: Callable[[float], float], target: float, limit: float = 2.0**20) -> float:
+    """The least strength that gives a target speedup, by bisection; ``limit`` if none up to there does."""
+    low, high = 0.0, min(1.0, limit)
+    while speedup_at(high) < target:
+        if high >= limit:
+            return limit
+        low, high = high, min(high * 2, limit)
+    for _ in range(40):
+        middle = (low + high) / 2
+        if speedup_at(middle) < target:
+            low = middle
+        else:
+            high = middle
+    return high

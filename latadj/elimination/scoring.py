@@ -1,0 +1,111 @@
+"""Scores of the tokens that enter a layer, and who of them stays whatever its score."""
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from latadj.elimination.cost import kept_counts
+from latadj.elimination.observation_window import ObservationWindow
+from latadj.elimination.survivors import Survivors
+
+# Above every score: the most recent and the sinks, which give way to each other only where places are few.
+RECENT, SINK = 1e30, 2e30
+
+
+def window_columns(window: ObservationWindow, entering: Survivors, prompts: np.ndarray) -> Tensor:
+    """(batch, window) columns of the frame in which each prompt's observation window stands, -1 before its start.
+
+    Parameters
+    ----------
+    prompts : (batch,) tokens of each prompt that enter the layer
+    """
+    size = min(window.window_size or entering.width, int(prompts.max(initial=1)))
+    columns = np.maximum(prompts[:, None] - np.arange(size, 0, -1), -1)
+    return torch.from_numpy(columns).to(entering.device)
+
+
+def visible_to_all(entering: Survivors) -> Tensor | None:
+    """(batch, width) how many real queries see each token of an encoder, 0 on fillers; None where all are seen alike."""
+    if entering.real is None:
+        return None
+    return entering.real * torch.from_numpy(entering.counts).to(entering.device)[:, None]
+
+
+def visible_to_window(entering: Survivors, prompts: np.ndarray, size: int) -> Tensor:
+    """(batch, width) how many queries of a decoder's observation window see each token, 0 on fillers.
+
+    Parameters
+    ----------
+    prompts : (batch,) tokens of each prompt that enter the layer
+    size : queries in the window
+    """
+    # Of queries that follow each other, those at a key or after it.
+    places = torch.arange(entering.width, device=entering.device)
+    ends = torch.from_numpy(prompts).to(entering.device)[:, None]
+    visible = (ends - places.maximum(ends - size)).clamp(min=0)
+    return visible if entering.real is None else visible * entering.real
+
+
+def smoothed(scores: Tensor, real: Tensor | None, width: int) -> Tensor:
+    """Each score's mean with its neighbours': (batch, keys) to the same.
+
+    Parameters
+    ----------
+    real : (batch, keys) True on real tokens, which alone are averaged; None if all are
+    width : neighbours, the token itself among them; odd
+    """
+    present = torch.ones_like(scores) if real is None else real.to(scores.dtype)
+
+    def pooled(values: Tensor) -> Tensor:
+        return functional.avg_pool1d(values[:, None], width, stride=1, padding=width // 2)[:, 0]
+
+    return pooled(scores * present) / pooled(present).clamp(min=1e-20)
+
+
+def raise_window(
+    scores: Tensor, window: ObservationWindow, entering: int, prompts: np.ndarray, leaving: np.ndarray
+) -> None:
+    """Raise the scores of a decoder's sinks, most recent tokens and last prompt token above all others, in place.
+
+    Parameters
+    ----------
+    scores : (batch, width)
+    entering : width, of the frame
+    prompts, leaving : (batch,) tokens of each prompt that enter and leave the layer
+    """
+    places = torch.arange(entering, device=scores.device)
+    ends = torch.from_numpy(prompts).to(scores.device)[:, None]
+    share = kept_counts(np.array(window.recent_ratio), leaving, at_least=0)
+    recent = places >= ends - torch.from_numpy(share).to(scores.device)[:, None]
+    # The nearer, the higher: where there are fewer places than protected ones, the last of them stay.
+    by_place = torch.where(recent, RECENT * (1 + places / entering), scores)
+    by_place[:, : window.sink_tokens] = SINK
+    torch.maximum(scores, by_place, out=scores)
+    scores.masked_fill_(places >= ends - 1, torch.inf)
+
+
+def protected_marks(
+    protect: Tensor | None, shape: tuple[int, int], entering: Survivors, prompts: np.ndarray, causal: bool
+) -> tuple[Tensor | None, np.ndarray | int]:
+    """The marks of those that a task protects, (batch, n_0, 1), and how many each sequence has of them.
+
+    The pooled position counts as one of them, so that it never takes the place of another; what follows a prompt
+    does not, since it has places of its own.
+
+    Raises
+    ------
+    ValueError
+        if the marks do not fit the batch.
+    """
+    if protect is None:
+        return None, 0
+    if tuple(protect.shape) != shape:
+        raise ValueError(f"protect= of shape {tuple(protect.shape)}: expected a mark for each of {shape} tokens")
+    marks = protect.to(device=entering.device, dtype=torch.bool)[..., None]
+    frame = entering.at_origin(marks)[..., 0]
+    places = torch.arange(entering.width, device=entering.device)
+    ends = torch.from_numpy(prompts).to(entering.device)[:, None]
+    pooled = places == ends - 1 if causal else places == 0
+    counts = ((frame | pooled) & (places < ends)).sum(dim=1)
+    return marks, np.asarray(counts.tolist(), dtype=np.int64)
