@@ -14,6 +14,7 @@ from latadj.benchmark.timer import time_interleaved
 from latadj.devices.cpu_features import packs_bf16, vnni
 from latadj.elimination.architectures import architecture_of, layers_of
 from latadj.kernels.linear import DTYPES, PRECISIONS, KernelSpec, engines, weight_of
+from latadj.kernels.lowering import lower_layer
 
 # Rows at which kernels are compared: one short text, a batch of them, and one of long texts; and most seconds for it.
 ROWS = (24, 384, 1536)
@@ -71,12 +72,13 @@ def fastest_kernel(model: PreTrainedModel, precision: str, device: torch.device)
 
     def run(layer: nn.Module, context: Tensor, residual: Tensor) -> Tensor:
         with torch.inference_mode():
-            return architecture.feed_forward(layer, architecture.project(layer, context, residual))
+            parts = architecture.parts(layer)
+            return parts.feed_forward(parts.project(context, residual))
 
     layers: dict[KernelSpec, nn.Module] = {}
     for route in routes:
         layers[route] = copy.deepcopy(layer).to(DTYPES[precision])  # lowering frees the weights it was given
-        architecture.lower(layers[route], route, trims=False)
+        lower_layer(architecture, layers[route], route, trims=False)
     if precision == "fp32":
         exact = [run(layer, *part) for part in rows]
         layers = {

@@ -30,6 +30,6 @@ def refuse_probabilities(base: Any, arguments: Mapping[str, Any]) -> None:
     """
     if arguments.get("output_attentions") or base.config.output_attentions:
         raise ValueError(
-            "output_attentions=True: elimination does not keep attention probabilities; at_profile(..., score_observer=) "
-            "hands over what each token received"
+            "output_attentions=True: elimination does not keep attention probabilities; "
+            "at_profile(..., score_observer=) gives the score of each token"
         )

@@ -41,7 +41,7 @@ def acc(received: Tensor, values: Tensor, visible: Tensor | None) -> Tensor:
     -------
     (batch, keys) contributions, 0 on fillers; :func:`shares` makes each row sum to 1
     """
-    norms = values.norm(dim=-1, dtype=received.dtype)  # type: ignore[no-untyped-call]
+    norms = values.norm(dim=-1, dtype=received.dtype)
     return _per_query((received * norms).sum(dim=1), visible)
 
 

@@ -26,7 +26,7 @@ def window_columns(window: ObservationWindow, entering: Survivors, prompts: np.n
 
 
 def visible_to_all(entering: Survivors) -> Tensor | None:
-    """(batch, width) how many real queries see each token of an encoder, 0 on fillers; None where all are seen alike."""
+    """(batch, width) how many real queries see each token of an encoder, 0 on fillers; None where all see all."""
     if entering.real is None:
         return None
     return entering.real * torch.from_numpy(entering.counts).to(entering.device)[:, None]

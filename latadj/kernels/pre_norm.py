@@ -76,7 +76,7 @@ def lower_head(model: Any, spec: KernelSpec) -> None:
 
 @dataclass
 class PreNormLayer:
-    """The parts of a lowered layer with the norm before each block: :class:`~latadj.elimination.layer_parts.LayerParts`."""
+    """The parts of a lowered layer with the norm before each block, as plain calls."""
 
     first_norm: Any
     states: QKVLinear

@@ -69,15 +69,25 @@ def lower(model: PreTrainedModel, spec: KernelSpec, reads: str | None = None) ->
     architecture = architecture_of(model)
     model.eval().to(DTYPES[spec.precision])
     pooled = (reads or architecture.reads(model)) == POOLED
-    layers, lower_layer = architecture.layers(architecture.base(model)), LOWER_LAYER[type(architecture)]
+    layers = architecture.layers(architecture.base(model))
     for index, layer in enumerate(layers):
-        register_parts(layer, lower_layer(architecture, layer, spec, pooled and index == len(layers) - 1))
+        lower_layer(architecture, layer, spec, trims=pooled and index == len(layers) - 1)
     if lower_rest := LOWER_REST.get(type(architecture)):
         lower_rest(architecture, model, spec)
     model.requires_grad_(False)
     model.__dict__[MARK] = spec
     model.__dict__["save_pretrained"] = MethodType(_refuse_to_save, model)
     return model
+
+
+def lower_layer(architecture: Architecture, layer: Any, spec: KernelSpec, trims: bool) -> None:
+    """Lay one layer's linear layers out for a kernel, in place.
+
+    Parameters
+    ----------
+    trims : whether only the pooled position needs a context in this layer
+    """
+    register_parts(layer, LOWER_LAYER[type(architecture)](architecture, layer, spec, trims))
 
 
 def is_lowered(model: PreTrainedModel) -> bool:
