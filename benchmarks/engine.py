@@ -20,7 +20,7 @@ from latadj.config import DeviceConfig
 from latadj.devices.select import choose
 from latadj.elimination.attach import at_profile, attach
 from latadj.elimination.profiles import Profile
-from latadj.kernels import linear as maps
+from latadj.kernels import fused_linear, linear
 from latadj.kernels.linear import KernelSpec
 from latadj.kernels.lowering import lower
 
@@ -45,8 +45,8 @@ def compare(
     """Print one row: how much longer it takes without."""
     work = {"with": [with_it], "without": [without]}
     seconds = time_interleaved(work, rounds=rounds, warmup=5, device=torch.device("cpu"), budget_s=budget_s)
-    found = speedup(seconds["without"], seconds["with"])
-    print(f"| {label} | {found.median:.2f}x | {found.low:.2f}–{found.high:.2f} |", flush=True)
+    worth = speedup(seconds["without"], seconds["with"])
+    print(f"| {label} | {worth.median:.2f}x | {worth.low:.2f}–{worth.high:.2f} |", flush=True)
 
 
 def main() -> None:
@@ -85,17 +85,17 @@ def main() -> None:
         shape = f"{batch} × {length}"
         int8, int8_cut = passes(models["int8"], full, inputs), passes(models["int8"], cut, inputs)
         fp32 = passes(models["fp32"], full, inputs)
-        compare(f"packed fp32 maps, {shape}", fp32, passes(attach(plain), full, inputs), rounds, options.budget)
-        compare(f"int8 maps, {shape}", int8, fp32, rounds, options.budget)
+        compare(f"packed fp32 layers, {shape}", fp32, passes(attach(plain), full, inputs), rounds, options.budget)
+        compare(f"int8 layers, {shape}", int8, fp32, rounds, options.budget)
         compare(
             f"bf16 attention, int8, {shape}",
             int8,
-            under(maps, "BF16_ATTENTION_FROM", 10**9, int8),
+            under(fused_linear, "BF16_ATTENTION_FROM", 10**9, int8),
             rounds,
             options.budget,
         )
         compare(
-            *(f"another engine for few rows, int8, cut, {shape}", int8_cut, under(maps, "FEW_ROWS", 0, int8_cut)),
+            *(f"another engine for few rows, int8, cut, {shape}", int8_cut, under(linear, "FEW_ROWS", 0, int8_cut)),
             *(rounds, options.budget),
         )
     lengths = np.random.default_rng(0).integers(8, 128, 16)
@@ -104,7 +104,7 @@ def main() -> None:
     padded = {**ragged, "attention_mask": torch.ones_like(mask)}
     share = mask.sum() / mask.numel()
     compare(
-        f"no padding in linear maps, fp32, 16 texts of 8 to 127 tokens, {share:.0%} real",
+        f"no padding in linear layers, fp32, 16 texts of 8 to 127 tokens, {share:.0%} real",
         passes(models["fp32"], full, ragged),
         passes(models["fp32"], full, padded),
         rounds,

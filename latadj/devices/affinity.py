@@ -24,18 +24,18 @@ def pin(cpus: Iterable[int]) -> None:
     ValueError
         if there are none, one is not open to this process, or the system cannot pin; nothing is changed then.
     """
-    wanted = sorted(set(cpus))
-    shown = "[" + ",".join(map(str, wanted)) + "]"
+    chosen = sorted(set(cpus))
+    shown = "[" + ",".join(map(str, chosen)) + "]"
     if sys.platform != "linux":
         raise ValueError(f"device.cpus={shown}: {sys.platform} cannot keep a process on some CPUs; leave it null")
     available = _available()
-    if not wanted or not set(wanted) <= available:
+    if not chosen or not set(chosen) <= available:
         possible = ",".join(map(str, sorted(available)))
         raise ValueError(f"device.cpus={shown}: expected some of [{possible}], or null for all of them")
     # A call without a number reaches one thread only, and numpy has started others on import.
     for thread in Path("/proc/self/task").iterdir():
         try:
-            os.sched_setaffinity(int(thread.name), wanted)
+            os.sched_setaffinity(int(thread.name), chosen)
         except ProcessLookupError:  # ended just now
             continue
 

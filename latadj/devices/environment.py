@@ -48,8 +48,8 @@ def processor(device: torch.device) -> str:
 
 def _cpu_flags() -> list[str] | None:
     """Those of ``CPU_FLAGS`` that the processor has; None where the system does not say."""
-    found = cpuinfo("flags", "Features")
-    return None if found is None else [flag for flag in CPU_FLAGS if flag in found.split()]
+    flags = cpuinfo("flags", "Features")
+    return None if flags is None else [flag for flag in CPU_FLAGS if flag in flags.split()]
 
 
 def _version(package: str) -> str | None:

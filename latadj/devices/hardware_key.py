@@ -34,11 +34,11 @@ class HardwareKey:
     @classmethod
     def of(cls, text: str) -> "HardwareKey | None":
         """Inverse of ``str``; None for another text."""
-        found = _TEXT.fullmatch(text)
-        if found is None:
+        match = _TEXT.fullmatch(text)
+        if match is None:
             return None
-        threads = found["threads"]
-        return cls(found["processor"], found["kind"], None if threads is None else int(threads), found["torch"])
+        threads = match["threads"]
+        return cls(match["processor"], match["kind"], None if threads is None else int(threads), match["torch"])
 
     def but_for_threads(self, other: "HardwareKey") -> bool:
         """Whether the two are alike, whatever the number of threads."""
@@ -47,8 +47,8 @@ class HardwareKey:
 
 def cpu_name() -> str:
     """Name of this machine's processor."""
-    found = cpuinfo("model name")
-    return platform.processor() if found is None else found
+    name = cpuinfo("model name")
+    return platform.processor() if name is None else name
 
 
 def cpuinfo(*keys: str) -> str | None:
@@ -76,8 +76,8 @@ def _torch_version() -> str | None:
     for root in (spec.submodule_search_locations or []) if spec else []:
         path = Path(root) / "version.py"
         if path.is_file():
-            found = re.search(r"^__version__ = '([^']+)'", path.read_text(encoding="utf-8"), re.MULTILINE)
-            return found[1] if found else None
+            match = re.search(r"^__version__ = '([^']+)'", path.read_text(encoding="utf-8"), re.MULTILINE)
+            return match[1] if match else None
     return None
 
 

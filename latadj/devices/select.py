@@ -33,12 +33,12 @@ def choose(config: DeviceConfig) -> torch.device:
         torch.set_num_threads(config.threads)
     elif config.cpus:
         torch.set_num_threads(len(config.cpus))
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if config.name == "auto":
-        return torch.device(next(name for name in ("cuda", "mps", "cpu") if there[name]))
+        return torch.device(next(name for name in ("cuda", "mps", "cpu") if available[name]))
     kind = config.name.split(":")[0]
-    if not there.get(kind, False):
-        have = ", ".join(name for name, found in there.items() if found)
+    if not available.get(kind, False):
+        have = ", ".join(name for name, is_there in available.items() if is_there)
         raise ValueError(f"device={config.name} is not on this machine, which has {have}: take device=auto")
     return torch.device(config.name)
 
@@ -52,8 +52,8 @@ def keep_freed_memory() -> bool:
     if sys.platform != "linux" or not hasattr(libc := ctypes.CDLL(None), "mallopt"):
         return False
     # Older releases refuse more than 32 MiB.
-    kept = libc.mallopt(_MMAP_THRESHOLD, _GIB) or libc.mallopt(_MMAP_THRESHOLD, 32 * 2**20)
-    return bool(kept and libc.mallopt(_TRIM_THRESHOLD, 2 * _GIB - 1))
+    accepted = libc.mallopt(_MMAP_THRESHOLD, _GIB) or libc.mallopt(_MMAP_THRESHOLD, 32 * 2**20)
+    return bool(accepted and libc.mallopt(_TRIM_THRESHOLD, 2 * _GIB - 1))
 
 
 def keep_kernels() -> None:

@@ -1,4 +1,5 @@
-"""Elimination of tokens: score, profile, cost, families and attachment.
+"""Elimination of tokens: scores, profiles, cost, architectures and attachment.
 
-Knows torch and transformers; knows nothing of Hydra, tasks or files.
+Knows torch and transformers; knows nothing of Hydra, tasks, files or kernels, which register themselves by
+:mod:`latadj.elimination.layer_parts`.
 """

@@ -39,7 +39,7 @@ def protecting(model: PreTrainedModel, protect: Tensor | None) -> Iterator[PreTr
 def starting_at(model: PreTrainedModel, cache: HiddenStateCache) -> Iterator[PreTrainedModel]:
     """Note what enters a layer, or start a pass with what was noted, inside a ``with`` block, for this thread alone.
 
-    For one batch without elimination, asked again after upper layers were changed.
+    For one batch without elimination that runs again after upper layers were changed.
 
     Parameters
     ----------

@@ -27,7 +27,7 @@ class Dial:
     lengths : real tokens of sequences that stand for the data; FLOPs speedups are solved over these
     shapes : linear layers of each transformer layer
     reads : ``pooled``, ``all`` or ``survivors``, where the model's head reads
-    max_speedup : the largest speedup that may be asked for
+    max_speedup : the largest speedup that the dial goes to
     profile_type : a name in ``PROFILE_TYPES``
     score : which score ranks tokens, a name in ``SCORES``
     anchors : what the search found, by rising speedup; empty without a search
@@ -109,22 +109,22 @@ class Dial:
         return float(full.sum() / seconds(profile.keep, lengths, self.reads, self.protected).sum())
 
     def reach(self) -> float:
-        """The largest speedup that may be asked for: by ``max_speedup``, the profile_type and the quality floor."""
+        """The largest possible speedup: by ``max_speedup``, the profile type and the quality floor."""
         return min(self.max_speedup, _reach(self))
 
     def reaches(self, speedup: float) -> bool:
-        """Whether a speedup may be asked for, give or take what solving for it does."""
+        """Whether a speedup is possible, within the tolerance of solving for it."""
         return speedup <= self.reach() * (1 + 1e-3)
 
     def profile(self, speedup: float) -> Profile:
-        """Profile whose speedup is the one asked for.
+        """Profile of a speedup.
 
         In FLOPs, lossless trimming alone may exceed a small speedup; then nothing else is eliminated.
 
         Raises
         ------
         ValueError
-            if ``speedup`` is below 1, above ``max_speedup``, or out of reach of the profile_type.
+            if ``speedup`` is below 1, above ``max_speedup``, or out of reach of the profile type.
         """
         if not (isinstance(speedup, (int, float)) and math.isfinite(speedup) and speedup >= 1.0):
             raise ValueError(f"speedup={speedup}: expected a number from 1 to {self.max_speedup:g}")
@@ -175,7 +175,7 @@ def profile_at(dial: Dial, strength: float) -> Profile:
 
 @lru_cache(maxsize=512)
 def _floor(dial: Dial) -> float:
-    """The strength at which the dial's profile_type reaches the quality floor, or can cut no further."""
+    """The strength at which the dial's profile type reaches the quality floor, or can cut no further."""
     return _strength(lambda strength: dial.speedup_of(profile_at(dial, strength)), dial.max_flops)
 
 

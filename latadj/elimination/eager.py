@@ -11,5 +11,5 @@ _WHY = "elimination runs eagerly: leave fullgraph=True out, or detach the model 
 
 def eager(function: F) -> F:
     """Run a function outside any graph; a model compiled with ``fullgraph=True`` says why it cannot be."""
-    found: F = torch.compiler.disable(function, reason=_WHY)  # type: ignore[no-untyped-call]
-    return found
+    disabled: F = torch.compiler.disable(function, reason=_WHY)  # type: ignore[no-untyped-call]
+    return disabled

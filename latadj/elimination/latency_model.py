@@ -1,6 +1,6 @@
 """How long one device takes for a pass, from how many tokens enter and leave each layer.
 
-A layer's time is a sum of what its parts see: the maps and the attention of those that enter, the choice among
+A layer's time is a sum of what its parts see: the linear layers and the attention of those that enter, the choice among
 them where some are eliminated, and the output map and the feed-forward block of those that leave. Each part is a
 piecewise linear function that never falls. Needs no torch, so that a dial can be read without it.
 """
@@ -51,7 +51,7 @@ class Ramp:
 
 
 def scales_of(shapes: Sequence[LayerShape]) -> tuple[tuple[float, float], ...]:
-    """How large each layer's maps are beside the largest layer's, as :class:`LatencyModel` takes them."""
+    """How large each layer's linear layers are beside the largest layer's, as :class:`LatencyModel` takes them."""
     sizes = np.array([(shape.query + shape.key_value, shape.output + shape.feed_forward) for shape in shapes], float)
     shares = sizes / np.maximum(sizes.max(axis=0), 1)
     return () if (shares == 1).all() else tuple((float(enters), float(leaves)) for enters, leaves in shares)
@@ -65,8 +65,8 @@ class LatencyModel:
     last : a last layer trimmed to the pooled position, by tokens that enter it
     outside : embeddings, head and calls, by the sequence's length
     error : median relative error on passes that were not used for the fit
-    scales : of a pruned model (entering, leaving) for each layer, the share that its maps have of the largest layer's;
-        empty where all layers are alike
+    scales : of a pruned model (entering, leaving) for each layer, the size of its linear layers as a share of the
+        largest layer's; empty where all layers are alike
     lengths : least and largest of the lengths that it was measured for; None: not noted
     """
 

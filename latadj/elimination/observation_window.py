@@ -1,13 +1,13 @@
-"""Who decides, in a decoder, which tokens of a prompt stay."""
+"""Whose attention decides, in a decoder, which tokens of a prompt stay."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class ObservationWindow:
-    """Who is asked what a prompt's tokens contribute, and which of them are never in question.
+    """The queries by which a prompt's tokens are scored, and the tokens that stay whatever their score.
 
-    window_size : the last so many tokens are asked; 0 asks all
+    window_size : the last so many tokens are the queries; 0: all
     sink_tokens : the first so many tokens stay
     recent_ratio : of the places that a layer has, this share goes to the most recent tokens, the rest by score
     kernel_size : a token's score is the mean over so many neighbours: what is copied is copied with what is beside it
@@ -34,11 +34,10 @@ class ObservationWindow:
 
     def text(self) -> str:
         """Itself in a few words."""
-        asked = f"last {self.window_size}" if self.window_size else "all"
-        return (
-            f"{asked} asked, {self.sink_tokens} sinks, {100 * self.recent_ratio:.0f}% recent, smooth {self.kernel_size}"
-        )
+        queries = f"last {self.window_size}" if self.window_size else "all"
+        recent = f"{100 * self.recent_ratio:.0f}% recent"
+        return f"{queries} asked, {self.sink_tokens} sinks, {recent}, smooth {self.kernel_size}"
 
 
-# Every token is asked, and only the last prompt token is protected.
+# Every token is a query, and only the last prompt token is protected.
 WHOLE = ObservationWindow()

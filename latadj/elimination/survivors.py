@@ -10,7 +10,7 @@ from torch import Tensor
 class Survivors:
     """The tokens that enter a layer: rows of a matrix, sequence after sequence, in their original order.
 
-    No row is padding, so linear maps never compute any. Attention alone needs a frame of one width; where all
+    No row is padding, so linear layers never compute any. Attention alone needs a frame of one width; where all
     sequences are of one length that frame is a view.
 
     Parameters

@@ -131,7 +131,7 @@ class Int8Linear(LoweredLinear):
     """A linear layer with int8 weights, a scale for each output; activations become int8 at each call.
 
     The scale of the activations is one for all rows of a call, so a row's result depends a little on the others.
-    Run by oneDNN, with an activation fused and the output in the type that is wanted; a few rows by the older
+    Run by oneDNN, with an activation fused and the output in the type that ``dtype`` names; a few rows by the older
     engine, whose calls cost less.
     """
 

@@ -65,7 +65,7 @@ def test_a_mask_that_is_not_two_dimensional_is_refused():
         model(**{**batch_of([5]), "attention_mask": torch.ones(1, 1, 5, 5)})
 
 
-def test_an_unknown_family_is_refused_with_what_is_possible():
+def test_an_unknown_architecture_is_refused_with_what_is_possible():
     known = "bert, roberta, xlm-roberta, electra, distilbert, gpt2, llama, mistral, qwen2, qwen3, t5"
     with pytest.raises(ValueError, match=f"not supported: expected one of {known}$"):
         attach(nn.Linear(2, 2))

@@ -1,4 +1,4 @@
-"""What elimination must never change, over all families and heads."""
+"""What elimination must never change, over all architectures and heads."""
 
 import threading
 

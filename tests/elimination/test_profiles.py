@@ -103,7 +103,7 @@ def test_a_speedup_beyond_the_dial_says_how_far_it_goes():
         dial().profile(6.5)
 
 
-def test_a_speedup_that_no_profile_reaches_says_where_the_family_ends():
+def test_a_speedup_that_no_profile_reaches_says_where_the_profile_type_ends():
     with pytest.raises(ValueError, match=r"out of reach: profile=acc ends at \d"):
         dial(max_speedup=1000.0, lengths=(3,)).profile(900)
 

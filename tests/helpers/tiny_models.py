@@ -75,7 +75,7 @@ def batch_of(lengths: list[int], width: int | None = None, side: str = "right") 
 
 @dataclass(frozen=True)
 class Case:
-    """A architecture and a head."""
+    """An architecture and a head."""
 
     architecture: str
     head: str
@@ -133,9 +133,9 @@ class Case:
 CASES = [Case(architecture, head) for architecture in ARCHITECTURES for head in HEADS]
 
 
-def near(found: list[torch.Tensor], expected: list[torch.Tensor], atol: float = 5e-5) -> bool:
+def near(outputs: list[torch.Tensor], expected: list[torch.Tensor], atol: float = 5e-5) -> bool:
     """Whether two lists of outputs agree."""
-    pairs = zip(found, expected, strict=True)
+    pairs = zip(outputs, expected, strict=True)
     return all(a.shape == b.shape and torch.allclose(a, b, atol=atol) for a, b in pairs)
 
 

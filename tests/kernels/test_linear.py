@@ -1,4 +1,4 @@
-"""A packed map computes what the linear modules compute that it was made of."""
+"""A packed linear layer computes what the modules compute that it was made of."""
 
 import pytest
 import torch
@@ -16,49 +16,49 @@ INT8 = [KernelSpec("int8", "onednn"), KernelSpec("int8", "x86")]
 NEAR = {"fp32": 1e-5, "bf16": 0.02, "int8": 0.05}
 
 
-def name(route):
-    return f"{route.precision}-{route.kernel}"
+def name(spec):
+    return f"{spec.precision}-{spec.kernel}"
 
 
 @pytest.fixture(params=[*EXACT, *BF16, *INT8], ids=name)
-def route(request):
+def spec(request):
     needs(request.param.precision, request.param.kernel)
     return request.param
 
 
-def packed_and_exact(route, *parts, rows):
+def packed_and_exact(spec, *parts, rows):
     """Outputs of the parts packed as one, and of the parts."""
     with torch.no_grad():
         exact = torch.cat([part(rows) for part in parts], dim=1)
-        if route.precision == "bf16":
+        if spec.precision == "bf16":
             parts, rows = [part.bfloat16() for part in parts], rows.bfloat16()
-        return route.pack(*parts)(rows).float(), exact
+        return spec.pack(*parts)(rows).float(), exact
 
 
-def assert_near(found, exact, route):
+def assert_near(found, exact, spec):
     assert found.shape == exact.shape
-    assert (found - exact).abs().max() < NEAR[route.precision] * exact.abs().max()
+    assert (found - exact).abs().max() < NEAR[spec.precision] * exact.abs().max()
 
 
 @pytest.mark.parametrize("count", [1, 7, 50, MANY_ROWS, MANY_ROWS + 1, 77, 512, 700])
-def test_maps_of_one_input_run_as_one(route, count):
+def test_layers_of_one_input_run_as_one(spec, count):
     torch.manual_seed(0)
     parts = [torch.nn.Linear(32, 16), torch.nn.Linear(32, 24)]
-    assert_near(*packed_and_exact(route, *parts, rows=torch.randn(count, 32)), route)
+    assert_near(*packed_and_exact(spec, *parts, rows=torch.randn(count, 32)), spec)
 
 
 @pytest.mark.parametrize("count", [1, 50, 77])
-def test_weights_that_are_kept_the_other_way_round_are_packed_alike(route, count):
+def test_weights_that_are_kept_the_other_way_round_are_packed_alike(spec, count):
     torch.manual_seed(0)
     parts = [Conv1D(16, 32), Conv1D(24, 32)]
-    assert_near(*packed_and_exact(route, *parts, rows=torch.randn(count, 32)), route)
+    assert_near(*packed_and_exact(spec, *parts, rows=torch.randn(count, 32)), spec)
 
 
 @pytest.mark.parametrize("activation", [None, "GELUActivation", "NewGELUActivation"])
-@pytest.mark.parametrize("route", INT8[:1], indirect=True, ids=name)
-def test_int8_gives_the_same_for_few_rows_as_for_many(monkeypatch, route, activation):
+@pytest.mark.parametrize("spec", INT8[:1], indirect=True, ids=name)
+def test_int8_gives_the_same_for_few_rows_as_for_many(monkeypatch, spec, activation):
     torch.manual_seed(0)
-    packed = route.pack(torch.nn.Linear(32, 48), activation=activation)
+    packed = spec.pack(torch.nn.Linear(32, 48), activation=activation)
     rows = torch.randn(FEW_ROWS, 32)
     few = packed(rows)
     monkeypatch.setattr("latadj.kernels.linear.FEW_ROWS", 0)
@@ -67,32 +67,32 @@ def test_int8_gives_the_same_for_few_rows_as_for_many(monkeypatch, route, activa
     assert torch.allclose(few, many, atol=0.01 * many.abs().max().item())
 
 
-@pytest.mark.parametrize("route", INT8, indirect=True, ids=name)
-def test_sums_of_the_largest_products_do_not_overflow(route):
+@pytest.mark.parametrize("spec", INT8, indirect=True, ids=name)
+def test_sums_of_the_largest_products_do_not_overflow(spec):
     part = torch.nn.Linear(64, 16)
     torch.nn.init.ones_(part.weight)
     rows = torch.ones(50, 64)
     rows[0] = 0  # so that the others are the largest of 8 bits
-    assert_near(*packed_and_exact(route, part, rows=rows), route)
+    assert_near(*packed_and_exact(spec, part, rows=rows), spec)
 
 
-@pytest.mark.parametrize("route", INT8[1:], indirect=True, ids=name)
-def test_no_two_neighbours_overflow_where_the_processor_might(monkeypatch, route):
+@pytest.mark.parametrize("spec", INT8[1:], indirect=True, ids=name)
+def test_no_two_neighbours_overflow_where_the_processor_might(monkeypatch, spec):
     torch.manual_seed(0)
     part, rows, found = torch.nn.Linear(33, 48), torch.randn(50, 33), {}
     for has in (False, True):
         monkeypatch.setattr("latadj.kernels.linear.vnni", lambda has=has: has)
-        weight = torch.ops.quantized.linear_unpack(route.pack(part).packed)[0].int_repr().int()
+        weight = torch.ops.quantized.linear_unpack(spec.pack(part).packed)[0].int_repr().int()
         two = torch.nn.functional.pad(weight, (0, 1)).unflatten(1, (-1, 2))
         found[has] = 255 * max(int(two.clamp(min=0).sum(2).max()), int((-two).clamp(min=0).sum(2).max()))
     assert found[False] < 1 << 15 < found[True]
     monkeypatch.setattr("latadj.kernels.linear.vnni", lambda: False)
-    assert_near(*packed_and_exact(route, part, rows=rows), route)
+    assert_near(*packed_and_exact(spec, part, rows=rows), spec)
 
 
-@pytest.mark.parametrize("route", INT8, indirect=True, ids=name)
-def test_int8_maps_give_the_type_that_is_asked_for(route):
-    packed = route.pack(torch.nn.Linear(32, 48))
+@pytest.mark.parametrize("spec", INT8, indirect=True, ids=name)
+def test_int8_layers_give_the_type_that_is_asked_for(spec):
+    packed = spec.pack(torch.nn.Linear(32, 48))
     for count in (FEW_ROWS, FEW_ROWS + 1):
         rows = torch.randn(count, 32)
         assert packed(rows, torch.bfloat16).dtype == torch.bfloat16
@@ -102,29 +102,29 @@ def test_int8_maps_give_the_type_that_is_asked_for(route):
 
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("count", [3, 50, 77])
-@pytest.mark.parametrize("route", INT8, indirect=True, ids=name)
-def test_a_large_row_does_not_round_the_others_away(route, count, bias):
+@pytest.mark.parametrize("spec", INT8, indirect=True, ids=name)
+def test_a_large_row_does_not_round_the_others_away(spec, count, bias):
     torch.manual_seed(0)
     part, rows = torch.nn.Linear(32, 16, bias=bias), torch.randn(count, 32)
     rows[1] *= 1000
     rows[2] = 0
     with torch.no_grad():
         exact = part(rows)
-        levelled, together = route.pack(part, uneven=True)(rows), route.pack(part)(rows)
+        levelled, together = spec.pack(part, uneven=True)(rows), spec.pack(part)(rows)
     for row in range(count):
         assert (levelled[row] - exact[row]).abs().max() < 0.03 * exact[row].abs().max().clamp(min=0.1)
     assert (together[0] - exact[0]).abs().max() > 0.1 * exact[0].abs().max()
 
 
 @pytest.mark.parametrize("separate", [False, True])
-def test_modules_that_share_a_map_answer_for_their_own_input(separate):
+def test_modules_that_share_a_layer_answer_for_their_own_input(separate):
     torch.manual_seed(0)
-    maps = [torch.nn.Linear(32, size) for size in (16, 8, 8)]
-    states = QKVLinear(KernelSpec("fp32", "plain"), *maps, separate_query=separate)
+    modules = [torch.nn.Linear(32, size) for size in (16, 8, 8)]
+    states = QKVLinear(KernelSpec("fp32", "plain"), *modules, separate_query=separate)
     query, key, value = states.modules()
     first, second = torch.randn(2, 5, 32), torch.randn(2, 5, 32)
     with torch.no_grad():
         asked = [(query, 0, first), (key, 1, first), (value, 2, first), (key, 1, second), (key, 1, second)]
         asked += [(query, 0, first), (value, 2, second), (query, 0, second), (value, 2, first[:, -1:])]
         for part, index, rows in asked:
-            assert torch.allclose(part(rows), maps[index](rows), atol=1e-6)
+            assert torch.allclose(part(rows), modules[index](rows), atol=1e-6)

@@ -1,4 +1,4 @@
-"""A lowered model computes what the model computes, whatever the route."""
+"""A lowered model computes what the model computes, whatever the spec."""
 
 import copy
 import threading
@@ -17,7 +17,7 @@ from latadj.kernels.lowering import is_lowered, kernel_of, lower
 
 EXACT = [KernelSpec("fp32", "plain"), KernelSpec("fp32", "onednn")]
 INT8 = [KernelSpec("int8", "onednn"), KernelSpec("int8", "x86")]
-ROUTES = [*EXACT, KernelSpec("bf16", "plain"), KernelSpec("bf16", "onednn"), *INT8]
+SPECS = [*EXACT, KernelSpec("bf16", "plain"), KernelSpec("bf16", "onednn"), *INT8]
 # How far rounded logits may lie from exact ones, as a share of the largest logit.
 NEAR = {"bf16": 0.1, "int8": 0.15}
 # What weights that are kept from overflowing may cost a correlation, where the processor has no VNNI.
@@ -29,12 +29,12 @@ BATCHES = {
 }
 
 
-def name(route):
-    return f"{route.precision}-{route.kernel}"
+def name(spec):
+    return f"{spec.precision}-{spec.kernel}"
 
 
-@pytest.fixture(params=ROUTES, ids=name)
-def route(request):
+@pytest.fixture(params=SPECS, ids=name)
+def spec(request):
     needs(request.param.precision, request.param.kernel)
     return request.param
 
@@ -50,54 +50,54 @@ def logits(model, batch):
     return model(**batch).logits
 
 
-def assert_near(found, exact, route):
-    if route in EXACT:
+def assert_near(found, exact, spec):
+    if spec in EXACT:
         assert torch.allclose(found, exact, atol=1e-5)
     else:
-        assert (found - exact).abs().max() < NEAR[route.precision] * exact.abs().max()
+        assert (found - exact).abs().max() < NEAR[spec.precision] * exact.abs().max()
 
 
-def assert_alike(found, exact, route, at_least=0.98):
+def assert_alike(found, exact, spec, at_least=0.98):
     """Equal where nothing is rounded; else correlated."""
-    if route in EXACT:
+    if spec in EXACT:
         assert torch.allclose(found, exact, atol=5e-5)
     else:
-        at_least -= SPARED if route.precision == "int8" and not vnni() else 0
+        at_least -= SPARED if spec.precision == "int8" and not vnni() else 0
         assert torch.corrcoef(torch.stack([found, exact]))[0, 1] > at_least
 
 
 @pytest.mark.parametrize("profile", [FULL, CUT], ids=["full", "cut"])
-def test_a_lowered_model_computes_what_the_model_computes(route, case, profile):
+def test_a_lowered_model_computes_what_the_model_computes(spec, case, profile):
     near = 0.98 if profile is FULL else 0.75  # rounding may choose another survivor, whose words are then others
     model = attach(case.make())
     for side in (None, *case.sides):
         batch = case.batch([12, 12]) if side is None else case.batch(LENGTHS, width=30, side=side)
-        lowered = lower(copy.deepcopy(model), route)
+        lowered = lower(copy.deepcopy(model), spec)
         with at_profile(model, profile), at_profile(lowered, profile):
-            assert_alike(said(case, lowered, batch), said(case, model, batch), route, near)
+            assert_alike(said(case, lowered, batch), said(case, model, batch), spec, near)
 
 
-def test_without_elimination_transformers_own_forward_runs_the_lowered_maps(route, case):
+def test_without_elimination_transformers_own_forward_runs_the_lowered_layers(spec, case):
     batch = case.batch(LENGTHS, width=30)
     model = case.make()
     plain = said(case, model, batch)
-    never = lower(copy.deepcopy(model), route)
-    assert_alike(said(case, never, batch), plain, route)
-    lowered = lower(attach(model), route)
-    assert_alike(said(case, lowered, batch), plain, route)
+    never = lower(copy.deepcopy(model), spec)
+    assert_alike(said(case, never, batch), plain, spec)
+    lowered = lower(attach(model), spec)
+    assert_alike(said(case, lowered, batch), plain, spec)
     assert torch.allclose(said(case, detach(lowered), batch), said(case, never, batch), atol=1e-6)
 
 
 @pytest.mark.parametrize("profile", [FULL, CUT], ids=["full", "cut"])
-@pytest.mark.parametrize("route", EXACT, indirect=True, ids=name)
+@pytest.mark.parametrize("spec", EXACT, indirect=True, ids=name)
 @pytest.mark.parametrize("architecture", [*DECODERS, "t5"])
-def test_a_lowered_model_generates_the_same_tokens(route, architecture, profile):
+def test_a_lowered_model_generates_the_same_tokens(spec, architecture, profile):
     case = Case(architecture, "language")
     batch = case.batch(LENGTHS, width=30)
     prompt = {name: batch[name] for name in ("input_ids", "attention_mask")}
     said = []
     model = attach(case.make())
-    for one in (model, lower(copy.deepcopy(model), route)):
+    for one in (model, lower(copy.deepcopy(model), spec)):
         with at_profile(one, profile):
             said.append(one.generate(**prompt, max_new_tokens=8, do_sample=False))
     assert torch.equal(*said)
@@ -125,35 +125,35 @@ def test_every_map_of_a_decoding_step_runs_once(monkeypatch, architecture):
 
 
 @pytest.mark.parametrize("architecture", ["gpt2", "llama", "t5"])
-def test_an_embedding_that_shared_its_weights_with_the_head_keeps_them(route, architecture):
+def test_an_embedding_that_shared_its_weights_with_the_head_keeps_them(spec, architecture):
     model = Case(architecture, "language").make(tie_word_embeddings=True)
     embedding = model.get_input_embeddings().weight.detach().clone()
-    lower(model, route)
+    lower(model, spec)
     assert torch.equal(model.get_input_embeddings().weight, embedding.to(model.dtype))
     assert isinstance(model.lm_head, LinearModule)
 
 
-def test_elimination_can_be_attached_after_lowering(route):
-    before, after = lower(attach(tiny_bert()), route), attach(lower(tiny_bert(), route))
+def test_elimination_can_be_attached_after_lowering(spec):
+    before, after = lower(attach(tiny_bert()), spec), attach(lower(tiny_bert(), spec))
     with at_profile(before, CUT), at_profile(after, CUT):
         assert torch.equal(logits(before, BATCHES["padded right"]), logits(after, BATCHES["padded right"]))
 
 
-@pytest.mark.parametrize("route", INT8, indirect=True, ids=name)
-def test_long_texts_attend_in_bf16_beside_int8_and_stay_near(monkeypatch, route):
+@pytest.mark.parametrize("spec", INT8, indirect=True, ids=name)
+def test_long_texts_attend_in_bf16_beside_int8_and_stay_near(monkeypatch, spec):
     monkeypatch.setattr("latadj.kernels.fused_linear.BF16_ATTENTION_FROM", 10)
     model = attach(tiny_bert())
     exact = logits(model, BATCHES["padded right"])
-    lower(model, route)
-    assert_near(logits(model, BATCHES["padded right"]), exact, route)
+    lower(model, spec)
+    assert_near(logits(model, BATCHES["padded right"]), exact, spec)
 
 
-def test_lowering_is_for_inference_and_frees_the_weights(route):
+def test_lowering_is_for_inference_and_frees_the_weights(spec):
     model = tiny_bert().train()
     names = {key for key, _ in model.named_parameters()}
-    lower(model, route)
+    lower(model, spec)
     assert not model.training
-    assert (is_lowered(model), kernel_of(model)) == (True, route)
+    assert (is_lowered(model), kernel_of(model)) == (True, spec)
     left = dict(model.named_parameters())
     assert not any(parameter.requires_grad for parameter in left.values())
     assert not [key for key in left if "encoder" in key and "LayerNorm" not in key]
@@ -165,16 +165,16 @@ def test_a_model_that_was_not_lowered_runs_plain():
     assert (is_lowered(model), kernel_of(model)) == (False, KernelSpec("fp32", "plain"))
 
 
-def test_lowering_twice_is_refused(route):
-    model = lower(tiny_bert(), route)
-    with pytest.raises(ValueError, match=f"lowered to {route.precision} already: load it again"):
-        lower(model, route)
+def test_lowering_twice_is_refused(spec):
+    model = lower(tiny_bert(), spec)
+    with pytest.raises(ValueError, match=f"lowered to {spec.precision} already: load it again"):
+        lower(model, spec)
 
 
-def test_saving_is_refused_also_for_a_copy(route, tmp_path):
-    model = lower(tiny_bert(), route)
+def test_saving_is_refused_also_for_a_copy(spec, tmp_path):
+    model = lower(tiny_bert(), spec)
     for one in (model, copy.deepcopy(model)):
-        with pytest.raises(ValueError, match=f"lowered to {route.precision} and holds no weights to save: save the"):
+        with pytest.raises(ValueError, match=f"lowered to {spec.precision} and holds no weights to save: save the"):
             one.save_pretrained(tmp_path / "model")
     assert not (tmp_path / "model").exists()
 
@@ -186,13 +186,13 @@ def test_packed_kernels_are_refused_elsewhere_than_on_a_cpu():
     assert not is_lowered(model)
 
 
-def test_a_deep_copy_of_a_lowered_model_has_a_dial_of_its_own(route):
+def test_a_deep_copy_of_a_lowered_model_has_a_dial_of_its_own(spec):
     batch = BATCHES["padded right"]
     model = tiny_bert()
-    lower(attach(model, dial_for(model)), route)
+    lower(attach(model, dial_for(model)), spec)
     full = logits(model, batch)
     twin = copy.deepcopy(model)
-    assert (is_lowered(twin), kernel_of(twin)) == (True, route)
+    assert (is_lowered(twin), kernel_of(twin)) == (True, spec)
     assert torch.equal(logits(twin, batch), full)
     with at_speedup(twin, 4.0):
         cut = logits(twin, batch)
@@ -205,10 +205,10 @@ def test_a_deep_copy_of_a_lowered_model_has_a_dial_of_its_own(route):
 
 
 @pytest.mark.parametrize("case", [Case("bert", "classifier"), Case("llama", "language")], ids=str)
-def test_two_threads_at_two_speedups_do_not_meet(route, case):
+def test_two_threads_at_two_speedups_do_not_meet(spec, case):
     batch = case.batch(LENGTHS, width=30)
     model = case.make()
-    lower(attach(model, dial_for(model)), route)
+    lower(attach(model, dial_for(model)), spec)
     expected = {}
     for speedup in (1.0, 3.0):
         with at_speedup(model, speedup):

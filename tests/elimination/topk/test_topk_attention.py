@@ -27,7 +27,7 @@ from latadj.kernels.lowering import lower
 from latadj.pruning import PruningUnit, remove
 
 MIXED, EVERYWHERE, UPPER = (3, None, 0.4, 2), (0.3, 0.5, 4, 1), (None, None, 0.25, 5)
-HARD = {"mixed": MIXED, "everywhere": EVERYWHERE, "upper": UPPER}
+TOPK = {"mixed": MIXED, "everywhere": EVERYWHERE, "upper": UPPER}
 
 
 @torch.no_grad()
@@ -41,8 +41,8 @@ def expected(case, model, batch, layers):
         return case.outputs(model, batch)
 
 
-@pytest.mark.parametrize("layers", HARD.values(), ids=HARD)
-def test_each_query_attends_to_its_strongest_keys_only(case, layers):
+@pytest.mark.parametrize("layers", TOPK.values(), ids=TOPK)
+def test_each_query_attends_to_its_top_k_keys_only(case, layers):
     model, topk = case.make(), TopKAttention(layers)
     for side in case.sides:
         batch = case.batch(LENGTHS, width=30, side=side)
@@ -76,7 +76,7 @@ def test_a_row_alone_equals_the_row_in_a_ragged_batch_wherever_its_padding_is(ca
             assert near(outputs(case, model, case.batch(LENGTHS, width=40, side=side)), tight)
 
 
-def test_survivors_attend_to_the_strongest_of_the_survivors(case):
+def test_survivors_attend_to_the_top_k_of_the_survivors(case):
     model = case.make()
     for side in case.sides:
         batch = case.batch(LENGTHS, width=26, side=side)
