@@ -237,8 +237,8 @@ def main() -> None:
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     result = memory(options) if options.memory else throughput(options)
-    arguments = {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()}
-    result = {"schema": SCHEMA, **json.loads(json.dumps(result)), "options": arguments}
+    asked = {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()}
+    result = {"schema": SCHEMA, **json.loads(json.dumps(result)), "options": asked}
     print(markdown(result))
     if options.json:
         write_json(options.json, result)
