@@ -27,12 +27,12 @@ def survivors_of(model: PreTrainedModel, mask: Tensor, profile: Profile, run: Ca
     """What an attached model returns, and who is alive before the first layer and after each: (batch, n_0), bool."""
     alive = [mask.bool()]
 
-    def witness(layer: int, survivors: Any) -> None:
+    def note_survivors(layer: int, survivors: Any) -> None:
         everyone = torch.zeros(mask.numel(), dtype=torch.bool)
         everyone[slice(None) if survivors.origin is None else survivors.origin] = True
         alive.append(everyone.view_as(mask))
 
-    with at_profile(model, profile, survivor_observer=witness, **options):
+    with at_profile(model, profile, survivor_observer=note_survivors, **options):
         return run(), alive
 
 
