@@ -28,10 +28,11 @@ $(READY): pyproject.toml constraints.txt requirements-offline.txt
 test: $(READY) ## Run the whole test suite, without network
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-lint: $(READY) ## ruff check, ruff format --check, mypy
+lint: $(READY) ## ruff check, ruff format --check, mypy, and the layers that imports may cross
 	$(BIN)/ruff check latadj tests benchmarks
 	$(BIN)/ruff format --check latadj tests benchmarks
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 format: $(READY) ## Let ruff mend what it can
 	$(BIN)/ruff check --fix latadj tests benchmarks
