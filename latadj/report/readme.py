@@ -23,9 +23,10 @@ MARKS = {
 def blocks(files: Sequence[Path]) -> dict[str, str]:
     """What is to stand in the pages, by name of its block.
 
-    Sweeps stand under ``results``, the first as a table, then metric and drop of each, and the columns of the first
-    that a first look needs under ``summary``; those of long texts under ``newsgroups``, those asked by a prompt under ``few-shot``; generation tasks under ``generation``, and what other
-    commands and benchmarks wrote under their names; comparisons with pruned models under ``axformer``, task by task.
+    Sweeps stand under ``results``, the first as a table, then metric and drop of each; the columns of the first that a
+    first look needs under ``summary``. Those of long texts stand under ``newsgroups``, those asked by a prompt under
+    ``few-shot``; generation tasks under ``generation``, and what other commands and benchmarks wrote under their names;
+    comparisons with pruned models under ``axformer``, task by task.
     """
     sweeps: dict[str, list[result.Sweep]] = {"results": [], "newsgroups": []}
     compared: dict[str, list[comparison.Comparison]] = {}
