@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install test lint format reproduce reproduce-generation reproduce-newsgroups reproduce-glue \
+.PHONY: help install test lint format docs reproduce reproduce-generation reproduce-newsgroups reproduce-glue \
   reproduce-axformer bench bench-predict readme clean
 
 help: ## Show this help
@@ -21,21 +21,25 @@ $(READY): pyproject.toml constraints.txt requirements-offline.txt
 	  || { echo "latadj needs Python 3.10 or later; choose one with: make PYTHON=/path/to/python3 install"; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,peers]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,docs,peers]'
 	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements-offline.txt
 	@touch $@
 
 test: $(READY) ## Run the whole test suite, without network
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-lint: $(READY) ## ruff check, ruff format --check, mypy
+lint: $(READY) ## ruff check, ruff format --check, mypy, and the layers that imports may cross
 	$(BIN)/ruff check latadj tests benchmarks
 	$(BIN)/ruff format --check latadj tests benchmarks
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 format: $(READY) ## Let ruff mend what it can
 	$(BIN)/ruff check --fix latadj tests benchmarks
 	$(BIN)/ruff format latadj tests benchmarks
+
+docs: $(READY) ## Build the documentation site into outputs/docs; warnings are errors
+	$(BIN)/sphinx-build -W --keep-going -q -b html docs outputs/docs
 
 # SEED and FOLDER run it again beside the first: make reproduce SEED=1 FOLDER=outputs/seed-1
 SEED := 0

@@ -1,5 +1,6 @@
-"""Every command in the README works, and its results are those of the JSON files beside it."""
+"""The README and the documentation: every command composes, and every result is that of the JSON files in docs/."""
 
+import ast
 import re
 import shlex
 from itertools import pairwise
@@ -16,19 +17,52 @@ from latadj.reporting.readme import blocks, with_blocks
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 RESULTS = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
-COMMANDS = [
-    line.split("#")[0].strip()
-    for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
-    for line in block.splitlines()
-    if line.strip()
-]
-# A multi-line `code` or a `make install` in the text counts too.
-INLINE = re.findall(r"`(make [a-z-]+|latadj [a-z]+)`", README)
+PAGES = {
+    str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+}
+# What a reader makes, and what stands for a name.
+NOT_OURS = ("conf/task/reviews.yaml", "conf/COMMAND.yaml")
 
 
-@pytest.mark.parametrize("line", [line for line in COMMANDS if line.startswith("latadj ")])
+def code(language: str) -> list[tuple[str, str]]:
+    """Page and text of every block of code in a language."""
+    return [
+        (name, block)
+        for name, page in PAGES.items()
+        for block in re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
+    ]
+
+
+COMMANDS = sorted(
+    {line.split("#")[0].strip() for _, block in code("bash") for line in block.splitlines() if line.strip()}
+)
+# A command with options in a sentence counts too, and so does a `make install`.
+INLINE = sorted(
+    {line for page in PAGES.values() for line in re.findall(r"`(make [a-z-]+|latadj [a-z]+ [^`]*=\w[^`]*)`", page)}
+)
+
+
+def composable(arguments: list[str]) -> list[str]:
+    """Arguments of one run: of --multirun the values that are the same in all of them."""
+    if "--multirun" not in arguments:
+        return arguments
+    return [value for value in arguments if value != "--multirun" and not set(",$") & set(value)]
+
+
+def own_config(folder: Path) -> None:
+    """The YAML files that the guides let a reader write, in a conf/ folder of their own."""
+    for group, name in (("task", "reviews"), ("model", "roberta")):
+        (written,) = [block for _, block in code("yaml") if f"name: {name}\n" in block]
+        path = folder / "conf" / group / f"{name}.yaml"
+        path.parent.mkdir(parents=True)
+        path.write_text(written, encoding="utf-8")
+
+
+@pytest.mark.parametrize("line", [line for line in [*COMMANDS, *INLINE] if line.startswith("latadj ")])
 def test_every_latadj_command_composes(line, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    own_config(tmp_path)
     _, command, *arguments = shlex.split(line)
     for option, value in pairwise(arguments):
         if option == "--file":
@@ -37,7 +71,7 @@ def test_every_latadj_command_composes(line, tmp_path, monkeypatch):
         found = CliRunner().invoke(app, [command, *arguments])
         assert (found.exit_code, "no such folder" in found.output) == (2, True)
         return
-    found = CliRunner().invoke(app, [command, *arguments, "--cfg"])
+    found = CliRunner().invoke(app, [command, *composable(arguments), "--cfg"])
     assert found.exit_code == 0, found.output
     typed(command, OmegaConf.create(found.stdout))
 
@@ -48,29 +82,53 @@ def test_every_make_target_is_there(line):
     assert re.search(rf"^{target}:.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
 
-def test_every_command_in_the_readme_is_one_of_those_kinds():
-    assert all(line.split()[0] in ("latadj", "make") for line in COMMANDS)
+def test_every_command_is_one_of_those_kinds():
+    assert {line.split()[0] for line in COMMANDS} <= {"latadj", "make", "pip"}
 
 
-def test_every_choice_in_the_options_table_exists():
-    for group in ("model", "task"):
-        (row,) = re.findall(rf"^\| `{group}` \|.*$", README, re.MULTILINE)
-        for name in re.findall(r"`([a-z_0-9]+)`", row.split("|")[3]):
-            typed("finetune", compose("finetune", [f"{group}={name}"]))
+def test_a_task_of_ones_own_has_its_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    own_config(tmp_path)
+    assert compose("finetune", ["task=reviews"]).folder == "outputs/minilm-reviews"
+
+
+def test_every_python_example_is_python():
+    examples = code("python")
+    assert examples
+    for _, block in examples:
+        ast.parse(block)
+
+
+def test_the_readme_is_short():
+    assert len(README.splitlines()) <= 130
 
 
 def test_the_results_are_those_of_the_json_files():
     found = blocks(sorted((ROOT / "docs").glob("*.json")))
-    assert set(found) == {"results", "newsgroups", "glue", "predict", "bench", "generation", "few-shot", "axformer"}
+    assert set(found) == {
+        "summary",
+        "results",
+        "newsgroups",
+        "glue",
+        "predict",
+        "bench",
+        "generation",
+        "few-shot",
+        "axformer",
+    }
     assert with_blocks([README, RESULTS], found) == [README, RESULTS]
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/results.md"])
+@pytest.mark.parametrize("page", PAGES)
 def test_every_picture_and_page_that_is_named_is_there(page):
-    path = ROOT / page
-    named = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8"))
-    assert named
-    assert [name for name in named if not (path.parent / name).is_file()] == []
+    named = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", PAGES[page])
+    assert [name for name in named if not ((ROOT / page).parent / name).is_file()] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_module_and_folder_that_is_named_is_there(page):
+    named = re.findall(r"`((?:latadj|conf|tests|docs)/[\w/.]*)`", PAGES[page])
+    assert [name for name in named if name not in NOT_OURS and not (ROOT / name).exists()] == []
 
 
 def test_pages_without_marks_are_refused():

@@ -12,22 +12,23 @@ from latadj.reporting.views import glue as glue_tables
 from latadj.reporting.views.bench import bench_overview
 from latadj.reporting.views.comparison import comparisons_markdown
 from latadj.reporting.views.generation import generation_markdown
-from latadj.reporting.views.sweep import markdown, seeds_markdown
+from latadj.reporting.views.sweep import markdown, seeds_markdown, summary_markdown
 from latadj.utils.files import write_text
 
 # name -> the line before which, and after which, a block stands
 MARKS = {
     name: (f"<!-- {name}: made by", f"<!-- /{name} -->")
-    for name in ("results", "newsgroups", "glue", "predict", "bench", "generation", "few-shot", "axformer")
+    for name in ("summary", "results", "newsgroups", "glue", "predict", "bench", "generation", "few-shot", "axformer")
 }
 
 
 def blocks(files: Sequence[Path]) -> dict[str, str]:
     """What is to stand in the pages, by name of its block.
 
-    Sweeps stand under ``results``, the first as a table, then metric and drop of each; those of long texts under
-    ``newsgroups``, those asked by a prompt under ``few-shot``; generation tasks under ``generation``, and what other
-    commands and benchmarks wrote under their names; comparisons with pruned models under ``axformer``, task by task.
+    Sweeps stand under ``results``, the first as a table, then metric and drop of each; the columns of the first that a
+    first look needs under ``summary``. Those of long texts stand under ``newsgroups``, those asked by a prompt under
+    ``few-shot``; generation tasks under ``generation``, and what other commands and benchmarks wrote under their names;
+    comparisons with pruned models under ``axformer``, task by task.
     """
     sweeps: dict[str, list[result.Sweep]] = {"results": [], "newsgroups": []}
     compared: dict[str, list[comparison.Comparison]] = {}
@@ -55,6 +56,8 @@ def blocks(files: Sequence[Path]) -> dict[str, str]:
         if group_sweeps:
             several = [seeds_markdown(group_sweeps)] if len(group_sweeps) > 1 else []
             found[name] = "\n".join([markdown(group_sweeps[0]), *several])
+    if sweeps["results"]:
+        found["summary"] = summary_markdown(sweeps["results"][0])
     if compared:
         found["axformer"] = "\n".join(comparisons_markdown(of_task) for of_task in compared.values())
     if rates:

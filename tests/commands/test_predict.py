@@ -129,7 +129,7 @@ def test_probabilities_are_those_of_transformers_pipeline_in_the_inputs_order(ro
 def test_the_result_says_what_was_done(root, tmp_path):
     shown = run(root, tmp_path, "speedup=2").stdout
     found = result(tmp_path)
-    assert found["schema"] == "latadj.tasks.outputs.predict/1"
+    assert found["schema"] == "latadj.predict/1"
     assert found["rows"] == {"read": 60, "written": 60, "broken": 0}
     assert found["texts_per_s"] == pytest.approx(60 / found["seconds"])
     assert (found["speedup"], found["target"], found["deadline"], found["resumed"]) == (2.0, "flops", None, False)

@@ -17,7 +17,7 @@ from latadj.inference.streams.rows import Position, Row
 from latadj.inference.streams.writing import Layout, broken_header, broken_rows
 from latadj.utils.files import read_json, write_json
 
-SCHEMA = "latadj.tasks.outputs.predict-state/1"
+SCHEMA = "latadj.predict-state/1"
 MEND = "overwrite=true starts anew"
 
 

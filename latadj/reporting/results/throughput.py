@@ -2,7 +2,7 @@
 
 from typing import Any
 
-SCHEMA = "latadj.tasks.outputs.predict-benchmark/1"
+SCHEMA = "latadj.predict-benchmark/1"
 
 
 def markdown(found: dict[str, Any]) -> str:

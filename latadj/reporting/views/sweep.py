@@ -81,6 +81,16 @@ def markdown(sweep: Sweep) -> str:
     return "\n".join([*lines, "", _caption(sweep), ""])
 
 
+def summary_markdown(sweep: Sweep) -> str:
+    """The columns of a sweep that a first look needs: quality, and speed over the dial's 1x and each baseline."""
+    header, rows = _cells(sweep)
+    wanted = ["asked", sweep.metric, "drop, points", "measured", *(f"vs {name}" for name in BASELINES), "p50 ms"]
+    places = [header.index(name) for name in wanted if name in header]
+    lines = [table_line([header[place] for place in places]), "|" + " ---: |" * len(places)]
+    lines += [table_line([row[place] for place in places]) for row in rows]
+    return "\n".join([*lines, "", _caption(sweep), ""])
+
+
 def seeds_markdown(sweeps: Sequence[Sweep]) -> str:
     """Several sweeps of the same model and task, one column a seed: metric and drop at every speedup."""
     seeds = [sweep.config["seed"] for sweep in sweeps]
