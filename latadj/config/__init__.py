@@ -6,6 +6,7 @@ from latadj.config.commands.evaluation import BenchConfig, EvalConfig, ReportCon
 from latadj.config.commands.glue import GlueConfig
 from latadj.config.commands.inference import ExplainConfig, GenerateConfig, PredictConfig
 from latadj.config.commands.training import CalibrateConfig, FinetuneConfig, PruneConfig
+from latadj.config.glue_options import GLUE_TASKS
 from latadj.config.sections.dial import CalibrationConfig, ClockConfig, DialConfig, SearchConfig, WorkloadConfig
 from latadj.config.sections.measurement import (
     BenchMeasureConfig,
@@ -21,6 +22,7 @@ from latadj.config.sections.task import TASK_TYPES, FilesConfig, HubConfig, Task
 from latadj.config.sections.training import AdjustConfig, DistillationConfig, RecoverConfig, StageConfig
 
 __all__ = [
+    "GLUE_TASKS",
     "PRECISIONS",
     "SCHEMAS",
     "TASK_TYPES",

@@ -135,11 +135,12 @@ def read_shorthand(schema: type[Section], values: DictConfig) -> list[str]:
                 del values[name]
                 continue
         inner = section_of(hints[name])
-        below = values[name] if inner is not None else None
-        parts = (
-            {f"{name}.{key}": below[key] for key in below or ()} if get_origin(hints[name]) is dict else {name: below}
-        )
-        for key, part in parts.items():
-            if inner is not None and OmegaConf.is_dict(part):
-                problems += [f"{key}.{problem}" for problem in read_shorthand(inner, part)]
+        if inner is None:
+            continue
+        below = values[name]
+        several = get_origin(hints[name]) is dict
+        for key, part in below.items() if several and OmegaConf.is_dict(below) else [(None, below)]:
+            if OmegaConf.is_dict(part):
+                place = f"{name}.{key}" if several else name
+                problems += [f"{place}.{problem}" for problem in read_shorthand(inner, part)]
     return problems

@@ -54,14 +54,13 @@ def _options(schema: type[Section], composed: DictConfig, raw: Any, prefix: str)
     inner = [declared for declared in fields(schema) if section_of(hints[declared.name])]
     for declared in [declared for declared in fields(schema) if declared not in inner]:
         key = prefix + declared.name
-        yield Option(
-            key, _type(key, declared, hints), _default(key, declared, composed, raw), declared.metadata["help"]
-        )
+        default = _default(key, declared, composed, raw)
+        yield Option(key, _type(key, declared, hints), default, declared.metadata["help"])
     for declared in inner:
         key, section = prefix + declared.name, section_of(hints[declared.name])
         assert section is not None
         if choices := _choices(key):
-            chosen = OmegaConf.to_container(composed.hydra.runtime.choices).get(key)
+            chosen = composed.hydra.runtime.choices.get(key)
             yield Option(key, " | ".join(choices), _text(chosen), f"{declared.metadata['help']}: a YAML of conf/{key}")
         several = get_origin(hints[declared.name]) is dict
         below = raw.get(declared.name) if isinstance(raw, dict) else None
@@ -126,11 +125,9 @@ def options_text(command: str, width: int = 80) -> str:
     for name, members in groupby(options(command), key=lambda option: _section_name(option, schema)):
         lines += ["", f"{name}: {titles[name]}" if name else f"Options of latadj {command}, as KEY=VALUE:"]
         for option in members:
-            lines += textwrap.wrap(
-                f"{option.key}={option.default}", width, initial_indent="  ", subsequent_indent="    "
-            )
             about = f"{option.help} ({option.type})"
-            lines += textwrap.wrap(about, width, initial_indent="      ", subsequent_indent="      ")
+            for text, indent in ((f"{option.key}={option.default}", "  "), (about, "      ")):
+                lines += textwrap.wrap(text, width, initial_indent=indent, subsequent_indent="      ")
     return "\n".join(lines) + "\n"
 
 

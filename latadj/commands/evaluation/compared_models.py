@@ -73,8 +73,8 @@ def _compared(config: SweepConfig, name: str) -> ComparedModel:
     dial = sidecar.dial
     if dial is None and speedups[-1] > 1:
         raise ValueError(
-            f"compare.models.{name}.speedup={shown_speedups(model.speedup)}: checkpoint {folder} has no dial; make one with "
-            f"`latadj calibrate checkpoint={folder}` (same options)"
+            f"compare.models.{name}.speedup={shown_speedups(model.speedup)}: checkpoint {folder} has no dial; make one "
+            f"with `latadj calibrate checkpoint={folder}` (same options)"
         )
     if dial is not None:
         check_protection(dial, config.task)
