@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 from typing import Any
 
-STAGES = ("plain", "adjust", "recover")
-IN_STAGES = {
+# Of stages with a teacher.
+TAUGHT = ("adjust", "recover")
+OF_TAUGHT = {
     "average": "ema_decay",
     "thinned": "word_dropout_copies",
     "task_weight": "task_loss_weight",
@@ -25,7 +26,8 @@ RENAMED = {
     "hard_attention": "topk_attention",
     "hard_attention.k": "topk_attention.k",
     "task.kind": "task.type",
-    **{f"{stage}.{old}": f"{stage}.{new}" for stage in STAGES for old, new in IN_STAGES.items()},
+    "plain.average": "plain.ema_decay",
+    **{f"{stage}.{old}": f"{stage}.{new}" for stage in TAUGHT for old, new in OF_TAUGHT.items()},
 }
 
 

@@ -92,7 +92,7 @@ def test_what_is_written_in_short_is_read_once(command, overrides, key, expected
         (
             "sweep",
             ["speedup=fast", "dial.target=time"],
-            "5:0.5, or a list [1,1.5,2]; dial.target=time: expected one of",
+            "or a list [1,1.5,2]; dial.target=time: expected one of",
         ),
     ],
 )
