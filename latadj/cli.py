@@ -68,7 +68,8 @@ class CommandHelp(TyperCommand):
         from latadj.config.reference import options_text
 
         super().format_help(ctx, formatter)
-        formatter.write(options_text(str(self.name)))
+        with _one_line_errors(str(self.name)):  # of a YAML in the user's own conf/
+            formatter.write(options_text(str(self.name)))
 
 
 def _plain(name: str) -> Callable[..., None]:

@@ -1,5 +1,8 @@
 """The reference of options, and old keys."""
 
+import subprocess
+import sys
+
 import pytest
 from typer.testing import CliRunner
 
@@ -9,6 +12,16 @@ from latadj.config import SCHEMAS
 from latadj.config.compose import compose, typed
 from latadj.config.reference import COMMANDS, options
 from latadj.config.renamed import RENAMED
+
+
+def test_the_help_of_a_command_needs_neither_torch_nor_transformers():
+    code = """
+import sys, latadj.cli
+latadj.cli.app(["sweep", "--help"], standalone_mode=False)
+print([name for name in ("torch", "transformers") if name in sys.modules])
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines()[-1] == "[]"
 
 
 @pytest.mark.parametrize("command", COMMANDS)
