@@ -1,15 +1,16 @@
 """The command line: Typer declares the commands, Hydra composes what they get."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from latadj import __version__
+from latadj.commands.table import COMMANDS
 
 app = typer.Typer(
     name="latadj",
@@ -60,49 +61,30 @@ Multirun = Annotated[
 Cfg = Annotated[bool, typer.Option("--cfg", help="Print the composed config and stop.")]
 
 
-@app.command()
-def finetune(overrides: Overrides = None, multirun: Multirun = False, cfg: Cfg = False) -> None:
-    """Fine-tune a model: plain first, then adjustable along the dial."""
-    _run("finetune", overrides, multirun, cfg)
+class CommandHelp(TyperCommand):
+    """A command whose ``--help`` ends with all of its keys."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        from latadj.config.reference import options_text
+
+        super().format_help(ctx, formatter)
+        with _one_line_errors(str(self.name)):  # of a YAML in the user's own conf/
+            formatter.write(options_text(str(self.name)))
 
 
-@app.command()
-def prune(overrides: Overrides = None, multirun: Multirun = False, cfg: Cfg = False) -> None:
-    """Take out of a fine-tuned model the heads, neurons and blocks that its task does not need."""
-    _run("prune", overrides, multirun, cfg)
+def _plain(name: str) -> Callable[..., None]:
+    """A command that takes Hydra overrides and nothing else."""
+
+    def command(overrides: Overrides = None, multirun: Multirun = False, cfg: Cfg = False) -> None:
+        with _one_line_errors(name):
+            if cfg:
+                _show(name, overrides or [])
+            else:
+                _launch(name, overrides or [], multirun)
+
+    return command
 
 
-@app.command()
-def calibrate(overrides: Overrides = None, multirun: Multirun = False, cfg: Cfg = False) -> None:
-    """Measure ACC on training text and make the dial of a fine-tuned model."""
-    _run("calibrate", overrides, multirun, cfg)
-
-
-@app.command()
-def sweep(overrides: Overrides = None, multirun: Multirun = False, cfg: Cfg = False) -> None:
-    """Metric and measured speedup along the dial: latadj sweep speedup=1..5."""
-    _run("sweep", overrides, multirun, cfg)
-
-
-@app.command(name="eval")
-def evaluate(overrides: Overrides = None, multirun: Multirun = False, cfg: Cfg = False) -> None:
-    """Metric, latency percentiles and predictions at one speedup: latadj eval speedup=3."""
-    _run("eval", overrides, multirun, cfg)
-
-
-@app.command()
-def predict(overrides: Overrides = None, multirun: Multirun = False, cfg: Cfg = False) -> None:
-    """Label a stream of texts: latadj predict speedup=3 input=texts.txt, or deadline_ms=20 for a speedup a batch."""
-    _run("predict", overrides, multirun, cfg)
-
-
-@app.command()
-def bench(overrides: Overrides = None, multirun: Multirun = False, cfg: Cfg = False) -> None:
-    """The dial against other runtimes, over batch sizes and lengths, with random weights."""
-    _run("bench", overrides, multirun, cfg)
-
-
-@app.command()
 def generate(
     arguments: Annotated[
         list[str] | None,
@@ -116,7 +98,7 @@ def generate(
     file: Annotated[Path | None, typer.Option("--file", help="A text file to read the prompt from.")] = None,
     cfg: Cfg = False,
 ) -> None:
-    """Go on from a prompt at one speedup: latadj generate "Once upon a time" speedup=3."""
+    """Continue a prompt."""
     from latadj.commands import launch
 
     with _one_line_errors("generate"):
@@ -128,7 +110,6 @@ def generate(
         return _launch("generate", overrides, False, prompt=prompt)
 
 
-@app.command()
 def glue(
     overrides: Overrides = None,
     submission: Annotated[
@@ -137,19 +118,16 @@ def glue(
     multirun: Multirun = False,
     cfg: Cfg = False,
 ) -> None:
-    """Fine-tune, calibrate and sweep GLUE's tasks, and write its table: latadj glue tasks=[sst2,cola]."""
+    """Run GLUE's tasks."""
     given = [*(overrides or []), *(["submission=true"] if submission else [])]
     with _one_line_errors("glue"):
         if cfg:
             return _show("glue", given)
         from latadj.commands.glue import nested
 
-        if not multirun:
-            nested.check_glue(given)
         return _launch("glue", given, multirun, stages=nested.Stages())
 
 
-@app.command()
 def explain(
     arguments: Annotated[
         list[str] | None,
@@ -167,7 +145,7 @@ def explain(
     ] = None,
     cfg: Cfg = False,
 ) -> None:
-    """Show which words survive to which layer: latadj explain "a fine film" speedup=3."""
+    """Show which words survive."""
     from latadj.commands import launch
 
     with _one_line_errors("explain"):
@@ -183,10 +161,10 @@ def explain(
         return _launch("explain", overrides, False, texts=texts, html=html)
 
 
-@app.command()
-def report(overrides: Overrides = None, multirun: Multirun = False, cfg: Cfg = False) -> None:
-    """One HTML page of all that a run's folder holds: latadj report folder=FOLDER."""
-    _run("report", overrides, multirun, cfg)
+# Commands that take more than overrides.
+SPECIAL: dict[str, Callable[..., None]] = {"generate": generate, "glue": glue, "explain": explain}
+for _name, _command in COMMANDS.items():
+    app.command(_name, cls=CommandHelp, help=_command.help)(SPECIAL.get(_name) or _plain(_name))
 
 
 @app.command()
@@ -206,14 +184,6 @@ def info(
         from latadj.config.compose import compose
 
         work.run(path or Path(compose("sweep", []).checkpoint), as_json)
-
-
-def _run(command: str, overrides: list[str] | None, multirun: bool, cfg: bool) -> None:
-    with _one_line_errors(command):
-        if cfg:
-            _show(command, overrides or [])
-        else:
-            _launch(command, overrides or [], multirun)
 
 
 def _show(command: str, overrides: list[str]) -> None:
@@ -237,7 +207,7 @@ def _launch(command: str, overrides: list[str], multirun: bool, **given: Any) ->
         device = launch.check_early(command, overrides).device
         if device.cpus:  # before torch is imported: its threads go where the process may
             affinity.pin(device.cpus)
-    work = import_module(launch.MODULES[command])
+    work = COMMANDS[command].load()
     launch.launch(command, overrides, partial(work.prepare, **given), work.run, multirun)
 
 

@@ -22,7 +22,6 @@ from latadj.benchmark.timer import percentiles_ms, speedup, time_interleaved, ti
 from latadj.calibration.latency_fit import measure
 from latadj.checkpoints import checkpoint
 from latadj.config import BenchConfig
-from latadj.config.speedups import parse_speedups
 from latadj.devices import select as device
 from latadj.devices.environment import environment
 from latadj.elimination.architectures import layer_shapes
@@ -137,7 +136,7 @@ def _cell(stage: Stage, batch: int, length: int) -> Cell:
     ids = torch.randint(0, stage.plain.config.vocab_size, (batch, length), generator=generator)
     inputs = {"input_ids": ids.to(stage.device), "attention_mask": torch.ones_like(ids).to(stage.device)}
     work: dict[str, Callable[[], object]] = {name: partial(peer, inputs) for name, peer in stage.peers.items()}
-    wanted = sorted({1.0, *parse_speedups(config.speedup)})
+    wanted = sorted({1.0, *config.speedup})
     points: list[tuple[str, float, Dial, Profile]] = []
     unreachable = []
     for precision, model in stage.dials.items():

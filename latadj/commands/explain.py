@@ -15,7 +15,6 @@ from latadj.checkpoints.model_class import label_names, saved_head
 from latadj.commands.common.dial_checks import GENERATES, dial_to_explain
 from latadj.commands.common.session import as_dict
 from latadj.config import ExplainConfig
-from latadj.config.speedups import one_speedup
 from latadj.devices import select as device
 from latadj.devices.environment import environment
 from latadj.elimination.attach import dial_of
@@ -65,7 +64,7 @@ def prepare(config: ExplainConfig, texts: Sequence[str], html: Path | None) -> R
     set_seed(config.seed)
     if html is not None and html.is_dir():
         raise ValueError(f"--html {html}: this is a folder; give the name of a file")
-    where, wanted = device.choose(config.device), one_speedup(config.speedup, "explain")
+    where, wanted = device.choose(config.device), config.speedup
     sidecar, dial = dial_to_explain(config)
     _check_texts(texts, sidecar)
     if saved_head(AutoConfig.from_pretrained(config.checkpoint, local_files_only=True)) == "generation":
@@ -112,7 +111,7 @@ def run(ready: Ready) -> dict[str, Any]:
         pooled=pooled,
         target=dial_of(model).target,
         readings=tuple(readings),
-        asked=ready.speedups.index(one_speedup(config.speedup, "explain")),
+        asked=ready.speedups.index(config.speedup),
     )
     print_explanation(explanation)
     result = {

@@ -15,7 +15,6 @@ from latadj.checkpoints.metadata import CheckpointMetadata
 from latadj.commands.common.dial_checks import dial_to_generate
 from latadj.commands.common.session import as_dict
 from latadj.config import GenerateConfig
-from latadj.config.speedups import one_speedup
 from latadj.devices import select as device
 from latadj.devices.environment import environment
 from latadj.elimination.attach import attach, is_attached, set_speedup
@@ -50,7 +49,7 @@ def prepare(config: GenerateConfig, prompt: str) -> Ready:
     transformers_logging.set_verbosity_error()
     set_seed(config.seed)
     where = device.choose(config.device)
-    speedup, sidecar = one_speedup(config.speedup, "generate"), dial_to_generate(config)
+    sidecar = dial_to_generate(config)
     if sidecar is None:
         model, tokenizer = checkpoint.load_pretrained(config.model, head="generation")
     else:
@@ -58,7 +57,7 @@ def prepare(config: GenerateConfig, prompt: str) -> Ready:
     model.eval().to(where)
     ids = encode_prompt(prompt, tokenizer, config.chat)
     most = room_for(ids.shape[1], model, config.max_new_tokens)
-    _turn(model, sidecar, config, speedup, ids.shape[1])
+    _turn(model, sidecar, config, ids.shape[1])
     return Ready(config, prompt, model, tokenizer, ids.to(where), most)
 
 
@@ -88,7 +87,7 @@ def run(ready: Ready) -> dict[str, Any]:
     result = {
         "schema": "latadj.generate/1",
         "model": config.model.name,
-        "speedup": one_speedup(config.speedup, "generate"),
+        "speedup": config.speedup,
         "prompt": ready.prompt,
         "text": streamer.text,
         "prompt_tokens": length,
@@ -145,9 +144,7 @@ def room_for(length: int, model: PreTrainedModel, wanted: int) -> int:
     return min(wanted, limit - length)
 
 
-def _turn(
-    model: PreTrainedModel, sidecar: CheckpointMetadata | None, config: GenerateConfig, speedup: float, length: int
-) -> None:
+def _turn(model: PreTrainedModel, sidecar: CheckpointMetadata | None, config: GenerateConfig, length: int) -> None:
     """Make a model ready to serve one prompt of ``length`` tokens."""
     if sidecar is None and config.device.precision == "fp32":
         return
@@ -166,7 +163,7 @@ def _turn(
         length=length,
     )
     if dial is not None:
-        set_speedup(model, speedup)
+        set_speedup(model, config.speedup)
 
 
 def _print(result: dict[str, Any]) -> None:

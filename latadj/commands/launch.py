@@ -6,48 +6,12 @@ from typing import Any, TypeVar
 
 from omegaconf import DictConfig
 
-from latadj.checkpoints.metadata import check as check_checkpoint
-from latadj.commands.common.dial_checks import dial_to_explain, dial_to_generate, require_dial, uses_pretrained
-from latadj.commands.common.teacher_checks import check_teacher, teacher_of
-from latadj.commands.evaluation.compared_models import models_to_compare
-from latadj.commands.prune.checks import check_to_prune
-from latadj.config import (
-    CalibrateConfig,
-    EvalConfig,
-    ExplainConfig,
-    FinetuneConfig,
-    GenerateConfig,
-    PredictConfig,
-    PruneConfig,
-    RunConfig,
-    SweepConfig,
-)
+from latadj.commands.table import COMMANDS
+from latadj.config import RunConfig
 from latadj.config.compose import completed, compose, compose_mode, hydra_for, typed
-from latadj.config.speedups import parse_speedups
-from latadj.inference.streams.plan import check_plan
-from latadj.utils import hub
-from latadj.utils.files import check_replaceable
 
 Prepared = TypeVar("Prepared")
 Result = TypeVar("Result")
-
-# Where each command is; they import torch, so they are imported only when they run.
-MODULES = {
-    command: f"latadj.commands.{module}"
-    for command, module in {
-        "finetune": "finetune",
-        "prune": "prune.prune",
-        "calibrate": "calibrate",
-        "sweep": "evaluation.sweep",
-        "eval": "evaluation.evaluate",
-        "predict": "predict",
-        "bench": "bench",
-        "generate": "generate",
-        "glue": "glue.glue",
-        "explain": "explain",
-        "report": "report",
-    }.items()
-}
 
 
 def prompt_and_overrides(
@@ -89,38 +53,7 @@ def check_early(command: str, overrides: list[str]) -> RunConfig:
     ValueError, HydraException, OmegaConfBaseException
     """
     config = typed(command, compose(command, overrides))
-    if isinstance(config, FinetuneConfig):
-        hub.model_source(config.model.path)
-        source, kept, named = Path(config.model.path), [Path(config.folder) / "finetune"], teacher_of(config)
-        if named is not None:
-            kept.append(named[1])
-        for option, folder in (("checkpoint", config.checkpoint), ("folder", f"{config.folder}/plain")):
-            # Without plain fine-tuning the plain model is the source, which may come back to its own place.
-            same = option == "folder" and config.plain.epochs == 0
-            check_replaceable(option, folder, kept if same or not source.is_dir() else [*kept, source])
-    elif isinstance(config, SweepConfig) and config.compare.models:
-        models_to_compare(config)
-    elif isinstance(config, (SweepConfig, EvalConfig)):
-        require_dial(config, parse_speedups(config.speedup))
-    elif isinstance(config, CalibrateConfig) and uses_pretrained(config):
-        hub.model_source(config.model.path)
-    elif isinstance(config, CalibrateConfig):
-        check_checkpoint(Path(config.checkpoint), config.task)
-    elif isinstance(config, ExplainConfig):
-        dial_to_explain(config)
-    elif isinstance(config, GenerateConfig) and dial_to_generate(config) is None:
-        hub.model_source(config.model.path)
-    elif isinstance(config, PredictConfig):
-        check_plan(config)
-    elif isinstance(config, PruneConfig):
-        check_to_prune(config)
-    if isinstance(config, (FinetuneConfig, PruneConfig)):
-        check_teacher(config)
-    # The others take of a task no more than its name.
-    if isinstance(config, (FinetuneConfig, CalibrateConfig, SweepConfig, EvalConfig, PruneConfig)):
-        task = config.task
-        if task.hub and not (task.data_dir or task.data_files):
-            hub.require_data(task.hub.path)
+    COMMANDS[command].check(config)
     return config
 
 

@@ -1,44 +1,29 @@
 """The typed configuration of every command: one dataclass each, filled from `conf/` by Hydra."""
 
-from latadj.config.commands import (
-    SCHEMAS,
-    BenchConfig,
-    CalibrateConfig,
-    CommandConfig,
-    EvalConfig,
-    ExplainConfig,
-    FinetuneConfig,
-    GenerateConfig,
-    GlueConfig,
-    PredictConfig,
-    PruneConfig,
-    ReportConfig,
-    RunConfig,
-    SweepConfig,
-)
-from latadj.config.sections import (
-    AdjustConfig,
+from latadj.config.commands import SCHEMAS
+from latadj.config.commands.base import CommandConfig, RunConfig
+from latadj.config.commands.evaluation import BenchConfig, EvalConfig, ReportConfig, SweepConfig
+from latadj.config.commands.glue import GlueConfig
+from latadj.config.commands.inference import ExplainConfig, GenerateConfig, PredictConfig
+from latadj.config.commands.training import CalibrateConfig, FinetuneConfig, PruneConfig
+from latadj.config.glue_options import GLUE_TASKS
+from latadj.config.sections.dial import CalibrationConfig, ClockConfig, DialConfig, SearchConfig, WorkloadConfig
+from latadj.config.sections.measurement import (
     BenchMeasureConfig,
-    CalibrationConfig,
-    ClockConfig,
     CompareConfig,
     ComparedConfig,
-    DeviceConfig,
-    DialConfig,
-    DistillationConfig,
     EvalMeasureConfig,
-    ModelConfig,
-    PruneOptions,
-    RecoverConfig,
-    SearchConfig,
-    StageConfig,
     SweepMeasureConfig,
-    TopKAttentionOptions,
-    WorkloadConfig,
 )
-from latadj.config.task import TASK_TYPES, FilesConfig, HubConfig, PromptConfig, TaskConfig
+from latadj.config.sections.model import PRECISIONS, DeviceConfig, ModelConfig
+from latadj.config.sections.prompt import PromptConfig
+from latadj.config.sections.pruning import PruneOptions, TopKAttentionOptions
+from latadj.config.sections.task import TASK_TYPES, FilesConfig, HubConfig, TaskConfig
+from latadj.config.sections.training import AdjustConfig, DistillationConfig, RecoverConfig, StageConfig
 
 __all__ = [
+    "GLUE_TASKS",
+    "PRECISIONS",
     "SCHEMAS",
     "TASK_TYPES",
     "AdjustConfig",

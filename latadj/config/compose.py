@@ -11,7 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from latadj.config import SCHEMAS, RunConfig
 from latadj.config.glue_options import opened
-from latadj.config.validation import check
+from latadj.config.options import read_shorthand
+from latadj.config.renamed import dotted, keys_of, refuse_old_keys
 
 
 def package_file(package: str, path: str) -> str:
@@ -65,34 +66,28 @@ def conf_dir() -> Path:
 
 
 def typed(command: str, composed: DictConfig) -> RunConfig:
-    """The command's dataclass out of a composed config, every value checked for its type.
+    """The command's dataclass out of a composed config, every value read and checked.
 
     An experiment may have options of several commands: each takes its own, and leaves those of the others alone.
+
+    Raises
+    ------
+    ValueError
+        naming every bad value and what is possible instead.
+    OmegaConfBaseException
+        if a value has another type.
     """
     own = {field.name for field in fields(SCHEMAS[command])}
     others = {field.name for schema in SCHEMAS.values() for field in fields(schema)} - own
-    plain = _in_full(OmegaConf.masked_copy(composed, [str(key) for key in composed if key not in {"hydra", *others}]))
-    config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(SCHEMAS[command]), plain))
+    values = OmegaConf.masked_copy(composed, [str(key) for key in composed if key not in {"hydra", *others}])
+    OmegaConf.set_struct(values, False)
+    refuse_old_keys(dotted(OmegaConf.to_container(values, resolve=False)))
+    problems = read_shorthand(SCHEMAS[command], values)
+    config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(SCHEMAS[command]), values))
     assert isinstance(config, RunConfig)
-    check(config)
+    if problems := [*problems, *config.problems()]:
+        raise ValueError("; ".join(problems))
     return config
-
-
-def _in_full(composed: DictConfig) -> DictConfig:
-    """What people may write in short as the dataclasses have it: one of a list alone, a nameless hub as none."""
-    prune = composed.get("prune")
-    if prune is not None and isinstance(prune.get("layers"), int):
-        prune.layers = [prune.layers]
-    task = composed.get("task")
-    if task is not None:
-        if isinstance(task.get("text"), str):
-            task.text = [task.text]
-        source = task.get("hub")
-        if source is not None and isinstance(source.get("test"), str):
-            source.test = [source.test]
-        if source is not None and not source.get("path"):
-            task.hub = None
-    return composed
 
 
 def compose(command: str, overrides: list[str]) -> DictConfig:
@@ -109,7 +104,14 @@ def compose_mode() -> dict[str, Any]:
 
 
 def completed(command: str, overrides: list[str]) -> list[str]:
-    """Overrides with the search path of a `conf/` in the user's own folder, and with `latadj glue`'s keys opened."""
+    """Overrides with the search path of a `conf/` in the user's own folder, and with `latadj glue`'s keys opened.
+
+    Raises
+    ------
+    ValueError
+        if one has a key of an earlier version.
+    """
+    refuse_old_keys(keys_of(overrides))
     return _with_searchpath([opened(item) for item in overrides] if command == "glue" else overrides)
 
 

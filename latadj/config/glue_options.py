@@ -1,5 +1,7 @@
 """The options of `latadj glue` that hold those of the commands it runs."""
 
+# GLUE's tasks, in the order of its table; each is a YAML of `conf/task`.
+GLUE_TASKS = ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli")
 # The commands of a task, in their order, and the options of `latadj glue` that each takes over.
 STAGES: dict[str, tuple[str, ...]] = {
     "finetune": ("adjustable", "plain", "adjust", "calibration"),

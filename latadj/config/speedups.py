@@ -1,8 +1,11 @@
 """Speedups as people write them: ``3``, ``1..5``, ``1..5:0.5`` or ``[1,1.5,2]``."""
 
 import re
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any
+
+from latadj.config.options import shown
 
 
 def parse_speedups(value: Any) -> list[float]:
@@ -15,35 +18,46 @@ def parse_speedups(value: Any) -> list[float]:
     """
     try:
         if isinstance(value, str) and ".." in value:
-            found = _range(value)
+            speedups = _range(value)
         elif isinstance(value, (list, tuple)):
-            found = [float(item) for item in value]
+            speedups = [float(item) for item in value]
         elif isinstance(value, bool) or value is None:
             raise ValueError
         else:
-            found = [float(value)]
+            speedups = [float(value)]
     except (ValueError, TypeError, ArithmeticError):
-        found = []
-    if not found or not all(1.0 <= speedup < float("inf") for speedup in found):
-        shown = "[" + ",".join(map(str, value)) + "]" if isinstance(value, (list, tuple)) else value
+        speedups = []
+    if not speedups or not all(1.0 <= speedup < float("inf") for speedup in speedups):
         raise ValueError(
-            f"speedup={shown}: expected a number >= 1, a rising range such as 1..5 or 1..5:0.5, or a list [1,1.5,2]"
+            f"speedup={shown(value)}: expected a number >= 1, a rising range such as 1..5 or 1..5:0.5, "
+            "or a list [1,1.5,2]"
         )
-    return found
+    return speedups
 
 
-def one_speedup(value: Any, command: str) -> float:
-    """The speedup that a command is to run at.
+def one_speedup(command: str, optional: bool = False) -> Callable[[Any], float | None]:
+    """How the one speedup of a command is read; it raises ``ValueError`` if there are several, or none.
 
-    Raises
-    ------
-    ValueError
-        if there are several, or it is none at all.
+    Parameters
+    ----------
+    optional : whether None stays None
     """
-    speedups = parse_speedups(value)
-    if len(speedups) != 1:
-        raise ValueError(f"speedup={value}: {command} takes one speedup; `latadj sweep` takes several")
-    return speedups[0]
+
+    def parse(value: Any) -> float | None:
+        if value is None and optional:
+            return None
+        speedups = parse_speedups(value)
+        if len(speedups) != 1:
+            raise ValueError(f"speedup={value}: {command} takes one speedup; `latadj sweep` takes several")
+        return speedups[0]
+
+    return parse
+
+
+def shown_speedups(speedups: Sequence[float]) -> str:
+    """Speedups as they may be written."""
+    written = [f"{speedup:g}" for speedup in speedups]
+    return written[0] if len(written) == 1 else shown(written)
 
 
 def _range(text: str) -> list[float]:

@@ -125,7 +125,7 @@ def test_a_cut_prompt_leaves_a_smaller_cache_and_costs_less(swept):
 
 
 def test_without_prompts_to_time_the_clock_is_left_out(tmp_path):
-    session = session_of(SweepConfig(**options(tmp_path, speedup=2, measure=SweepMeasureConfig(prompts=0))))
+    session = session_of(SweepConfig(**options(tmp_path, speedup=[2], measure=SweepMeasureConfig(prompts=0))))
     result = sweep.run(session)
     assert result.rows[0].ttft_speedup is None
     assert (tmp_path / "sweep" / "sweep.png").stat().st_size > 10_000

@@ -134,7 +134,7 @@ def test_options_go_on_to_the_commands_as_they_are(tmp_path):
     assert (finetune.plain.epochs, finetune.adjust.profiles, finetune.adjustable) == (2, ["acc"], False)
     assert (finetune.plain.learning_rate, finetune.model.name) == (3e-4, "bert")
     assert (finetune.calibration.window_size, calibrate.calibration.window_size) == (None, None)
-    assert (calibrate.workload.batch, sweep.workload.batch, sweep.speedup) == (4, 4, "1..2:0.5")
+    assert (calibrate.workload.batch, sweep.workload.batch, sweep.speedup) == (4, 4, [1.0, 1.5, 2.0])
     for one in found.values():
         assert (one.task.name, one.task.max_length, one.task.data_dir) == ("sst2", 64, f"{folder}/SST-2")
         assert one.folder == "out=1/sst2"

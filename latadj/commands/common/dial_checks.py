@@ -4,7 +4,6 @@ from pathlib import Path
 
 from latadj.checkpoints.metadata import CheckpointMetadata, check
 from latadj.config import CommandConfig, ExplainConfig, GenerateConfig, TaskConfig
-from latadj.config.speedups import one_speedup
 from latadj.elimination.dial import Dial
 
 # What follows the name of a checkpoint that `latadj explain` cannot show.
@@ -29,7 +28,7 @@ def require_dial(config: CommandConfig, speedups: list[float]) -> Dial:
     if sidecar.dial is None:
         raise ValueError(f"checkpoint {config.checkpoint} has no dial: make one with `latadj calibrate` (same options)")
     check_protection(sidecar.dial, config.task)
-    profile_type = getattr(config, "profile_type", None)
+    profile_type = getattr(config, "profile", None)
     dial = sidecar.dial.with_profile_type(profile_type) if profile_type else sidecar.dial
     for speedup in speedups:
         dial.profile(speedup)
@@ -60,7 +59,7 @@ def dial_to_generate(config: GenerateConfig) -> CheckpointMetadata | None:
     ValueError
         if a speedup above 1 is asked for and there is no dial, or it is off the dial.
     """
-    folder, speedup = Path(config.checkpoint), one_speedup(config.speedup, "generate")
+    folder, speedup = Path(config.checkpoint), config.speedup
     make = f"make one with `latadj calibrate model={config.model.name} task={config.task.name}`"
     if not folder.is_dir():
         if speedup == 1.0:
@@ -94,5 +93,5 @@ def dial_to_explain(config: ExplainConfig) -> tuple[CheckpointMetadata, Dial]:
         make = f"`latadj calibrate checkpoint={config.checkpoint}`"
         raise ValueError(f"checkpoint {config.checkpoint} has no dial: make one with {make} (same task=)")
     dial = sidecar.dial.with_profile_type(config.profile) if config.profile else sidecar.dial
-    dial.profile(one_speedup(config.speedup, "explain"))
+    dial.profile(config.speedup)
     return sidecar, dial

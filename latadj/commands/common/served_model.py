@@ -10,7 +10,6 @@ import torch
 from latadj.checkpoints.metadata import read_metadata
 from latadj.commands.common.session import Session
 from latadj.config import EvalConfig, SweepConfig
-from latadj.config.speedups import parse_speedups
 from latadj.elimination.attach import at_profile, dial_of
 from latadj.elimination.dial import Dial
 from latadj.elimination.observation_window import ObservationWindow
@@ -39,12 +38,11 @@ def serve(session: Session, dial: Dial) -> None:
 def within_reach(session: Session) -> list[float]:
     """The speedups asked for that the dial reaches on this device; says which it does not."""
     config = session.config
-    assert isinstance(config, (SweepConfig, EvalConfig))
+    assert isinstance(config, SweepConfig)
     dial = dial_of(session.model)
-    wanted = parse_speedups(config.speedup)
-    found = [speedup for speedup in wanted if dial.reaches(speedup)]
-    if len(found) < len(wanted):
-        left = ", ".join(f"{speedup:g}" for speedup in wanted if speedup not in found)
+    found = [speedup for speedup in config.speedup if dial.reaches(speedup)]
+    if len(found) < len(config.speedup):
+        left = ", ".join(f"{speedup:g}" for speedup in config.speedup if speedup not in found)
         log.warning("speedup %s left out: this dial ends at %.2fx on this device", left, dial.reach())
     return found
 

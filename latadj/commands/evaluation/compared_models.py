@@ -7,9 +7,8 @@ from pathlib import Path
 
 from latadj.checkpoints.metadata import CheckpointMetadata, check
 from latadj.commands.common.dial_checks import check_protection
-from latadj.config import DeviceConfig, SweepConfig
-from latadj.config.speedups import parse_speedups
-from latadj.config.validation import PRECISIONS
+from latadj.config import SweepConfig
+from latadj.config.speedups import shown_speedups
 from latadj.elimination.dial import Dial
 from latadj.utils.files import read_json, recover_folder
 
@@ -37,11 +36,9 @@ def models_to_compare(config: SweepConfig) -> list[ComparedModel]:
     Raises
     ------
     ValueError
-        if an option cannot be, a folder is missing, damaged or for another task, or there is no dial where a speedup
+        if a folder is missing, damaged or for another task, or there is no dial where a speedup
         is asked for.
     """
-    if problems := _problems(config):
-        raise ValueError("; ".join(problems))
     missing = []
     for name, model in config.compare.models.items():
         recover_folder(Path(model.checkpoint))
@@ -69,51 +66,15 @@ def warn_of_other_runs(models: Sequence[ComparedModel]) -> None:
         )
 
 
-def _problems(config: SweepConfig) -> list[str]:
-    compare, problems = config.compare, []
-    unknown = [precision for precision in compare.precisions if precision not in PRECISIONS]
-    if unknown or not compare.precisions or len(set(compare.precisions)) < len(compare.precisions):
-        shown = ",".join(compare.precisions)
-        problems.append(f"compare.precisions=[{shown}]: expected some of {', '.join(PRECISIONS)}, each once")
-    if compare.max_drop < 0:
-        problems.append(f"compare.max_drop={compare.max_drop}: expected at least 0 points")
-    if config.speedup != SweepConfig().speedup:
-        problems.append(
-            f"speedup={config.speedup}: several models are compared, each at speedups of its own: "
-            "compare.models.NAME.speedup="
-        )
-    if config.device.precision != DeviceConfig().precision:
-        problems.append(
-            f"device.precision={config.device.precision}: several models are compared, each in all of "
-            f"compare.precisions=[{','.join(compare.precisions)}]"
-        )
-    if config.task.type == "generation" or config.prompt is not None:
-        problems.append("compare.models: classifiers, taggers and readers are compared, without a prompt")
-    if len(compare.models) < 2:
-        problems.append(f"compare.models={','.join(compare.models)}: expected at least two")
-    for place, (name, model) in enumerate(compare.models.items()):
-        try:
-            speedups = parse_speedups(model.speedup)
-        except ValueError as error:
-            problems.append(f"compare.models.{name}.{error}")
-            continue
-        if place == 0 and speedups != [1.0]:
-            problems.append(
-                f"compare.models.{name}.speedup={model.speedup}: the first model is the full one that the others are "
-                "compared with, so expected 1"
-            )
-    return problems
-
-
 def _compared(config: SweepConfig, name: str) -> ComparedModel:
     model = config.compare.models[name]
-    folder, speedups = Path(model.checkpoint), sorted(parse_speedups(model.speedup))
+    folder, speedups = Path(model.checkpoint), sorted(model.speedup)
     sidecar = check(folder, config.task)
     dial = sidecar.dial
     if dial is None and speedups[-1] > 1:
         raise ValueError(
-            f"compare.models.{name}.speedup={model.speedup}: checkpoint {folder} has no dial; make one with "
-            f"`latadj calibrate checkpoint={folder}` (same options)"
+            f"compare.models.{name}.speedup={shown_speedups(model.speedup)}: checkpoint {folder} has no dial; make one "
+            f"with `latadj calibrate checkpoint={folder}` (same options)"
         )
     if dial is not None:
         check_protection(dial, config.task)

@@ -19,7 +19,6 @@ from latadj.commands.common.session import Session, as_dict, open_checkpoint
 from latadj.commands.evaluation import evaluate_generation
 from latadj.commands.evaluation.region_survival import survivors_by_region
 from latadj.config import EvalConfig
-from latadj.config.speedups import one_speedup
 from latadj.devices.environment import environment
 from latadj.elimination.attach import at_speedup, dial_of, set_speedup
 from latadj.kernels.lowering import kernel_of
@@ -35,11 +34,10 @@ log = logging.getLogger("latadj")
 
 def prepare(config: EvalConfig) -> Session:
     """Load checkpoint and examples, make the model ready to serve, and turn the dial."""
-    wanted = one_speedup(config.speedup, "eval")
-    dial = require_dial(config, [wanted])
+    dial = require_dial(config, [config.speedup])
     session = open_checkpoint(config)
     serve(session, dial)
-    set_speedup(session.model, wanted)
+    set_speedup(session.model, config.speedup)
     return session
 
 
@@ -54,7 +52,7 @@ def run(session: Session) -> dict[str, Any]:
     assert isinstance(config, EvalConfig)
     if config.task.type == "generation":
         return evaluate_generation.run(session)
-    wanted, dial, route = one_speedup(config.speedup, "eval"), dial_of(session.model), kernel_of(session.model)
+    wanted, dial, route = config.speedup, dial_of(session.model), kernel_of(session.model)
     kind = session.task_type
     work = Path(config.folder) / "eval"
     scores, intervals = {}, {}

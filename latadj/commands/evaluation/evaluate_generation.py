@@ -15,7 +15,6 @@ from latadj.commands.common.full_model import plain
 from latadj.commands.common.session import Session
 from latadj.commands.evaluation.sweep_generation import score_dial, time_dial
 from latadj.config import EvalConfig
-from latadj.config.speedups import one_speedup
 from latadj.reporting.results.generation import GenerationSweep
 from latadj.utils.console import console
 from latadj.utils.files import atomic_write, write_json
@@ -33,7 +32,7 @@ def run(session: Session) -> dict[str, Any]:
     """
     config = session.config
     assert isinstance(config, EvalConfig)
-    wanted = one_speedup(config.speedup, "eval")
+    wanted = config.speedup
     work, full = Path(config.folder) / "eval", plain(session, Path(config.checkpoint))
     sweeps: dict[str, GenerationSweep] = {}
     for name, examples in session.splits.tests.items():

@@ -20,7 +20,7 @@ from latadj.commands.evaluation import compare, sweep_generation
 from latadj.commands.evaluation import variants as contestants
 from latadj.commands.evaluation.predictions_file import Kept
 from latadj.config import SweepConfig
-from latadj.config.speedups import parse_speedups
+from latadj.config.speedups import shown_speedups
 from latadj.devices.environment import environment
 from latadj.elimination.attach import at_speedup, dial_of
 from latadj.elimination.cost import flops_speedup, schedule
@@ -43,13 +43,12 @@ def prepare(config: SweepConfig) -> Session | contestants.Comparing:
     """Load checkpoint and examples, make the model ready to serve, and check that the dial reaches somewhere."""
     if config.compare.models:
         return contestants.prepare(config)
-    wanted = parse_speedups(config.speedup)
-    dial = require_dial(config, wanted)
+    dial = require_dial(config, config.speedup)
     session = open_checkpoint(config)
     serve(session, dial)
     reach = dial_of(session.model).reach()
-    if min(wanted) > reach:
-        raise ValueError(f"speedup={config.speedup}: this dial ends at {reach:.2f}x on this device")
+    if min(config.speedup) > reach:
+        raise ValueError(f"speedup={shown_speedups(config.speedup)}: this dial ends at {reach:.2f}x on this device")
     return session
 
 
@@ -160,7 +159,7 @@ def _score(session: Session, speedups: list[float], tests: dict[str, Any], kept:
         test_examples=len(labels),
         rows=found,
         target=dial.target,
-        unreachable=[speedup for speedup in parse_speedups(config.speedup) if speedup not in speedups],
+        unreachable=[speedup for speedup in config.speedup if speedup not in speedups],
         reach=dial.reach(),
         environment={**environment(session.device, route.precision), "kernel": route.kernel},
         config=as_dict(config),

@@ -16,7 +16,7 @@ from latadj.commands.common.full_model import fine_tuned, plain
 from latadj.commands.common.served_model import under, within_reach
 from latadj.commands.common.session import Session, as_dict
 from latadj.config import EvalConfig, SweepConfig
-from latadj.config.speedups import parse_speedups
+from latadj.config.options import as_list
 from latadj.devices.environment import environment
 from latadj.elimination.attach import at_speedup, dial_of
 from latadj.elimination.cost import flops_speedup, schedule
@@ -175,7 +175,7 @@ def _sweep(
         continuation_length=float(scorer.tokens.mean()),
         rows=rows,
         target=dial.target,
-        unreachable=[speedup for speedup in parse_speedups(config.speedup) if speedup not in done],
+        unreachable=[speedup for speedup in as_list(config.speedup) if speedup not in done],
         reach=dial.reach(),
         environment={
             **environment(session.device, route.precision),

@@ -13,8 +13,6 @@ from latadj.commands.glue import submission as glue_submission
 from latadj.commands.glue.stages import stage_overrides
 from latadj.config import CommandConfig, FinetuneConfig, GlueConfig, RunConfig, SweepConfig
 from latadj.config.glue_options import STAGES
-from latadj.config.speedups import parse_speedups
-from latadj.config.validation import submission_speedups
 from latadj.devices import select as device
 from latadj.devices.environment import environment
 from latadj.reporting.results.glue import Glue, GlueResult
@@ -103,7 +101,7 @@ def prepare(config: GlueConfig, stages: Stages) -> GlueRun:
             problems.append(f"{name}: {error}")
     if problems:
         raise ValueError(f"{len(problems)} of {len(tasks)} tasks cannot be run: " + "; ".join(problems))
-    if submission_speedups(config):
+    if config.submission_speedups():
         there = [file for task in tasks for file in glue_submission.there(task.name, task.configs["sweep"].task)]
         left = ", ".join(file for file in FILES if file not in there)
         if left:
@@ -127,7 +125,7 @@ def run(plan: GlueRun) -> Glue:
         _run_task(plan, task)
         _write(folder, _collect(plan))
     glue = _collect(plan)
-    submitted: dict[float, dict[str, str]] = {speedup: {} for speedup in submission_speedups(config)}
+    submitted: dict[float, dict[str, str]] = {speedup: {} for speedup in config.submission_speedups()}
     for task in plan.tasks if submitted else ():
         sweep = task.configs["sweep"]
         assert isinstance(sweep, SweepConfig)
@@ -214,7 +212,7 @@ def _collect(plan: GlueRun) -> Glue:
             results.append(GlueResult.of(sweep, task.examples, seconds))
     return Glue(
         model=plan.config.model.name,
-        speedups=parse_speedups(plan.config.speedup),
+        speedups=plan.config.speedup,
         tasks=results,
         environment=environment(device.choose(plan.config.device), precision),
         config=asdict(plan.config),

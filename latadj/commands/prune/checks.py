@@ -2,11 +2,23 @@
 
 from pathlib import Path
 
-from latadj.checkpoints.metadata import check
-from latadj.commands.common.teacher_checks import teacher_of
+from latadj.checkpoints.metadata import check as check_checkpoint
+from latadj.commands.common.task_checks import require_examples
+from latadj.commands.common.teacher_checks import check_teacher, teacher_of
 from latadj.config import PruneConfig
-from latadj.config.pruning_options import budgets_of
 from latadj.utils.files import check_replaceable
+
+
+def check(config: PruneConfig) -> None:
+    """Refuse what can be refused of `latadj prune`: its checkpoint, its output, its teacher and its examples.
+
+    Raises
+    ------
+    ValueError
+    """
+    check_to_prune(config)
+    check_teacher(config)
+    require_examples(config.task)
 
 
 def check_to_prune(config: PruneConfig) -> None:
@@ -26,7 +38,7 @@ def check_to_prune(config: PruneConfig) -> None:
             "model; take a task with labels, such as task=rotten_tomatoes"
         )
     folder = Path(config.checkpoint)
-    made = check(folder, config.task)
+    made = check_checkpoint(folder, config.task)
     if made.topk_attention is not None:
         raise ValueError(
             f"checkpoint {folder} has hard attention ({made.topk_attention.text()}), which is chosen for a model as "
@@ -48,7 +60,7 @@ def check_to_prune(config: PruneConfig) -> None:
 
 def outputs_of(config: PruneConfig) -> list[Path]:
     """Folders of all models that a run makes."""
-    return [output_of(config, budget) for budget in budgets_of(config)] or [output_of(config, None)]
+    return [output_of(config, budget) for budget in config.prune.budgets()] or [output_of(config, None)]
 
 
 def output_of(config: PruneConfig, budget: float | None) -> Path:

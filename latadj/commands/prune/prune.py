@@ -15,7 +15,6 @@ from latadj.commands.prune.state import PruneState
 from latadj.commands.prune.steps import Pruning, by_accuracy, to_budgets
 from latadj.commands.prune.subject import PruneSubject, split
 from latadj.config import PruneConfig
-from latadj.config.pruning_options import budgets_of
 from latadj.devices.environment import environment
 from latadj.pruning.acceptance import AcceptanceCriterion
 from latadj.pruning.budgets import LatencyBudget, ParameterBudget, Structured
@@ -78,7 +77,7 @@ def run(pruning: Pruning) -> PruneResult:
         *(confirm.own.metric, len(subject.examples.confirming)),
     )
     _warn_of_one_answer(judge)
-    budgets = budgets_of(config)
+    budgets = config.prune.budgets()
     if len(state.models) < max(len(budgets), 1):
         if subject.epochs(last=True) > 0 and (budgets or state.steps.step < config.prune.rounds):
             subject.learn()
@@ -153,7 +152,7 @@ def _within_reach(pruning: Pruning) -> None:
         fastest = None
         if pruning.state.times is not None:
             fastest = 1 / max(pruning.state.times.time(Structured.of(model, subject.judging.lengths)), 1e-9)
-    for budget in budgets_of(config):
+    for budget in config.prune.budgets():
         if fastest is None and budget <= least:
             raise ValueError(
                 f"prune.budget={budget:g}: what is neither attention nor feed-forward of a layer that can be pruned is "

@@ -14,7 +14,6 @@ from latadj.commands.prune.state import PruneState
 from latadj.commands.prune.subject import PruneSubject
 from latadj.commands.prune.topk_choice import choose_hard, put_on
 from latadj.config import PruneConfig
-from latadj.config.pruning_options import budgets_of
 from latadj.elimination.attach import topk_attention_of
 from latadj.pruning.acceptance import AcceptanceCriterion, Evaluation
 from latadj.pruning.budgets import LatencyBudget
@@ -155,7 +154,7 @@ def to_budgets(
 
 def _remember(pruning: Pruning) -> Any:
     """What is called after each candidate: it tells the log, and where nothing was trained writes the state down."""
-    steps, trained = pruning.state.steps, bool(budgets_of(pruning.config))
+    steps, trained = pruning.state.steps, bool(pruning.config.prune.budgets())
     told = len(steps.candidates)
 
     def remember() -> None:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from latadj.commands.prune.subject import PruneSubject
-from latadj.config.pruning_options import topk_options
 from latadj.elimination.attach import set_topk_attention
 from latadj.elimination.topk.setting import TopK, TopKAttention
 from latadj.pruning.acceptance import AcceptanceCriterion, Evaluation
@@ -44,7 +43,7 @@ def choose_hard(subject: PruneSubject, judge: AcceptanceCriterion) -> ChosenTopK
     what is chosen; None where the run asks for nothing
     """
     model, lengths = subject.session.model, subject.judging.lengths
-    ks = _from_many_to_few(topk_options(subject.config), lengths)
+    ks = _from_many_to_few(subject.config.topk_attention.ks(), lengths)
     if not ks:
         return None
     attending = [layer for layer, left in enumerate(remaining_structure(model)) if left.heads]

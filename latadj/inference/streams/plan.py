@@ -6,7 +6,6 @@ from typing import Any
 
 from latadj.checkpoints.metadata import CheckpointMetadata, check
 from latadj.config import PredictConfig
-from latadj.config.speedups import one_speedup
 from latadj.elimination.dial import Dial
 from latadj.inference.streams.reading import STREAM, Reader, format_of, open_reader
 from latadj.inference.streams.resume import Paths, State, going_on
@@ -107,7 +106,7 @@ def _turned(config: PredictConfig, sidecar: CheckpointMetadata) -> tuple[float |
     if dial is not None and config.profile:
         dial = dial.with_profile_type(config.profile)
     if config.deadline_ms is None:
-        speedup = one_speedup(1 if config.speedup is None else config.speedup, "predict")
+        speedup = 1.0 if config.speedup is None else config.speedup
         if dial is not None:
             dial.profile(speedup)
         elif speedup != 1.0:

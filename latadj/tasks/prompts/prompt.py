@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from latadj.config import PromptConfig, TaskConfig
 from latadj.tasks.prompts.shots import draw
-from latadj.tasks.prompts.template import fill, label_words, problems
+from latadj.tasks.prompts.template import fill, label_words
 
 log = logging.getLogger("latadj")
 REGIONS = ("instruction", "shots", "query")
@@ -49,9 +49,8 @@ class Prompts:
         encoder_decoder: bool = False,
         seed: int = 0,
     ) -> None:
-        found = problems(prompt, task)
-        if found:
-            raise ValueError("; ".join(found))
+        if problems := prompt.problems_for(task):
+            raise ValueError("; ".join(problems))
         if not tokenizer.is_fast:
             raise ValueError(f"prompts need a fast tokenizer, which {type(tokenizer).__name__} is not")
         self.prompt, self.task, self.tokenizer = prompt, task, tokenizer

@@ -10,17 +10,17 @@ from latadj.tasks.types.classification import Classification
 from latadj.tasks.types.question_answering import QuestionAnswering
 from latadj.tasks.types.token_classification import TokenClassification
 
-__all__ = ["TASK_TYPES", "TaskType", "load_splits", "task_type_of"]
+__all__ = ["TASK_CLASSES", "TaskType", "load_splits", "task_type_of"]
 
 # A language model has no such kind: what it foretells is scored as it runs, see `latadj.tasks.outputs.likelihood`.
-TASK_TYPES: dict[str, type[TaskType]] = {
+TASK_CLASSES: dict[str, type[TaskType]] = {
     kind.name: kind for kind in (Classification, TokenClassification, QuestionAnswering)
 }
 
 
 def task_type_of(task: TaskConfig) -> TaskType:
     """The kind of a task that needs a head, or is asked by a prompt."""
-    return TASK_TYPES[task.type](task)
+    return TASK_CLASSES[task.type](task)
 
 
 def load_splits(task: TaskConfig, known: Sequence[str] | None = None, *, train: bool = True) -> Splits:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from latadj.config.task import FilesConfig, TaskConfig
+from latadj.config import FilesConfig, TaskConfig
 from latadj.inference.streams.reading import format_of, open_reader, windows
 from latadj.inference.streams.rows import Position, Row
 from latadj.tasks.data.files import TABLES

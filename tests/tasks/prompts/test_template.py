@@ -2,7 +2,7 @@ import pytest
 
 from latadj.config import PromptConfig, TaskConfig
 from latadj.config.compose import compose, typed
-from latadj.tasks.prompts.template import fill, problems
+from latadj.tasks.prompts.template import fill
 
 PAIR = TaskConfig(name="pair", text=["premise", "claim"], labels=["0", "1"], label_words=["no", "yes"])
 EXAMPLE = {"premise": "It {rains}.", "claim": "It is wet."}
@@ -10,6 +10,10 @@ EXAMPLE = {"premise": "It {rains}.", "claim": "It is wet."}
 
 def prompt(**options):
     return PromptConfig(**{"name": "mine", "query": "{input}\n{answer}:", **options})
+
+
+def problems(prompt, task):
+    return [*(f"prompt.{problem}" for problem in prompt.problems()), *prompt.problems_for(task)]
 
 
 def test_a_template_is_filled_from_example_task_and_label():

@@ -1,0 +1,83 @@
+"""The commands: one row each. Read by the command line before anything else is imported, so it names modules only."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command; its config is in ``latadj.config.SCHEMAS`` and in `conf/` under its name.
+
+    help : one line of `latadj --help`
+    module : with ``prepare`` and ``run``; it imports torch, so it is imported when the command runs
+    checks : ``module:function``, which gets the typed config and refuses, without torch, what cannot work
+    """
+
+    help: str
+    module: str
+    checks: str | None = None
+
+    def load(self) -> Any:
+        """The command's module."""
+        return import_module(f"latadj.commands.{self.module}")
+
+    def check(self, config: Any) -> None:
+        """Refuse what can be refused before torch is imported.
+
+        Raises
+        ------
+        ValueError
+        """
+        if self.checks is not None:
+            module, _, name = self.checks.partition(":")
+            refuse: Callable[[Any], object] = getattr(import_module(f"latadj.commands.{module}"), name)
+            refuse(config)
+
+
+COMMANDS: dict[str, Command] = {
+    "finetune": Command(
+        "Fine-tune a model: plain first, then adjustable along the dial.", "finetune", "checks:check_finetune"
+    ),
+    "prune": Command(
+        "Prune the heads, neurons and blocks of a fine-tuned model that its task does not need.",
+        "prune.prune",
+        "prune.checks:check",
+    ),
+    "calibrate": Command(
+        "Measure ACC on training text and make the dial of a fine-tuned model.", "calibrate", "checks:check_calibrate"
+    ),
+    "sweep": Command(
+        "Metric and measured speedup along the dial: latadj sweep speedup=1..5.",
+        "evaluation.sweep",
+        "evaluation.checks:check_sweep",
+    ),
+    "eval": Command(
+        "Metric, latency percentiles and predictions at one speedup: latadj eval speedup=3.",
+        "evaluation.evaluate",
+        "evaluation.checks:check_eval",
+    ),
+    "predict": Command(
+        "Label a stream of texts: latadj predict speedup=3 input=texts.txt, or deadline_ms=20 for a speedup a batch.",
+        "predict",
+        "checks:check_predict",
+    ),
+    "bench": Command("The dial against other runtimes, over batch sizes and lengths, with random weights.", "bench"),
+    "generate": Command(
+        'Continue a prompt at one speedup: latadj generate "Once upon a time" speedup=3.',
+        "generate",
+        "checks:check_generate",
+    ),
+    "glue": Command(
+        "Fine-tune, calibrate and sweep GLUE's tasks, and write its table: latadj glue tasks=[sst2,cola].",
+        "glue.glue",
+        "glue.checks:check",
+    ),
+    "explain": Command(
+        'Show which words survive to which layer: latadj explain "a fine film" speedup=3.',
+        "explain",
+        "checks:check_explain",
+    ),
+    "report": Command("One HTML page of all that a run's folder holds: latadj report folder=FOLDER.", "report"),
+}

@@ -1,0 +1,69 @@
+"""What every command has, and fields that several have."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from omegaconf import MISSING
+
+from latadj.config.options import Section, one_of, option, section
+from latadj.config.sections.dial import DialConfig, WorkloadConfig
+from latadj.config.sections.model import DeviceConfig, ModelConfig
+from latadj.config.sections.prompt import PromptConfig
+from latadj.config.sections.task import TaskConfig
+from latadj.config.speedups import one_speedup, parse_speedups
+from latadj.elimination.profiles import PROFILE_TYPES
+
+
+@dataclass
+class RunConfig(Section):
+    """What every command has."""
+
+    model: ModelConfig = section(ModelConfig, "the model")
+    device: DeviceConfig = section(DeviceConfig, "the device, and how it computes")
+    folder: str = option(MISSING, "folder of the run; results are in a folder of it for each command")
+    seed: int = option(0, "seed of everything that is drawn")
+    experiment: Any = option(None, "a YAML of conf/experiment with options of any command", type="name")
+
+
+@dataclass
+class CommandConfig(RunConfig):
+    """What every command about a task has."""
+
+    task: TaskConfig = section(TaskConfig, "what is asked of the model")
+    prompt: PromptConfig | None = option(None, "how a language model is asked; null: no prompt")
+    checkpoint: str = option(MISSING, "folder of the fine-tuned model")
+
+    def problems(self) -> list[str]:
+        problems = super().problems()
+        if self.prompt is None:
+            problems += [f"task.{problem}" for problem in self.task.head_problems()]
+        return problems + self.prompt_problems()
+
+    def prompt_problems(self) -> list[str]:
+        """What is wrong with the prompt for the task."""
+        return [] if self.prompt is None else self.prompt.problems_for(self.task)
+
+
+def speedups_option(default: list[float]) -> Any:
+    """Speedups to run at, one after the other."""
+    return option(default, "speedups: 3, 1..5, 1..5:0.5 or [1,1.5,2]", parse=parse_speedups, type="speedups")
+
+
+def speedup_option(default: float, command: str) -> Any:
+    """The speedup to run at."""
+    return option(default, "speedup to run at, from 1 to the dial's end", parse=one_speedup(command))
+
+
+def profile_option() -> Any:
+    """The profile type to run at."""
+    return option(None, "profile type; null: the dial's own", one_of(*PROFILE_TYPES))
+
+
+def dial_section() -> Any:
+    """What a speedup means."""
+    return section(DialConfig, "what a speedup means")
+
+
+def workload_section() -> Any:
+    """The batches that a latency dial is solved for."""
+    return section(WorkloadConfig, "the batches that the latency dial is solved for")

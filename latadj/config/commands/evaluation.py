@@ -1,0 +1,97 @@
+"""The commands that measure a model: sweep, eval, bench; and report, which shows what they found."""
+
+from dataclasses import dataclass
+
+from latadj.config.commands.base import (
+    CommandConfig,
+    RunConfig,
+    dial_section,
+    profile_option,
+    speedup_option,
+    speedups_option,
+    workload_section,
+)
+from latadj.config.options import at_least, option, section, shown
+from latadj.config.sections.dial import BenchClockConfig, DialConfig, WorkloadConfig
+from latadj.config.sections.measurement import (
+    BenchMeasureConfig,
+    CompareConfig,
+    EvalMeasureConfig,
+    SweepMeasureConfig,
+)
+from latadj.config.sections.model import PRECISIONS, DeviceConfig
+from latadj.config.speedups import shown_speedups
+
+
+@dataclass
+class SweepConfig(CommandConfig):
+    """`latadj sweep`."""
+
+    speedup: list[float] = speedups_option([1.0, 2.0, 3.0, 4.0, 5.0])
+    profile: str | None = profile_option()
+    compare: CompareConfig = section(CompareConfig, "several models in one table, as in experiment=axformer")
+    dial: DialConfig = dial_section()
+    workload: WorkloadConfig = workload_section()
+    measure: SweepMeasureConfig = section(SweepMeasureConfig, "what is timed")
+
+    def problems(self) -> list[str]:
+        problems = super().problems()
+        if not self.compare.models:
+            return problems
+        if self.speedup != SweepConfig().speedup:
+            problems.append(
+                f"speedup={shown_speedups(self.speedup)}: several models are compared, each at speedups of its own: "
+                "compare.models.NAME.speedup="
+            )
+        if self.device.precision != DeviceConfig().precision:
+            problems.append(
+                f"device.precision={self.device.precision}: several models are compared, each in all of "
+                f"compare.precisions={shown(self.compare.precisions)}"
+            )
+        if self.task.type == "generation" or self.prompt is not None:
+            problems.append("compare.models: classifiers, taggers and readers are compared, without a prompt")
+        return problems
+
+
+@dataclass
+class EvalConfig(CommandConfig):
+    """`latadj eval`."""
+
+    speedup: float = speedup_option(1.0, "eval")
+    profile: str | None = profile_option()
+    dial: DialConfig = dial_section()
+    workload: WorkloadConfig = workload_section()
+    measure: EvalMeasureConfig = section(EvalMeasureConfig, "what is timed")
+
+
+@dataclass
+class BenchConfig(RunConfig):
+    """`latadj bench`."""
+
+    batch: list[int] = option([1, 8, 32], "batch sizes")
+    length: list[int] = option([32, 128, 512], "tokens a sequence")
+    speedup: list[float] = speedups_option([1.0, 1.5, 2.0, 3.0, 4.0])
+    precisions: list[str] = option(["fp32", "int8"], "number formats of the dial")
+    contestants: list[str] = option([], "runtimes to compare with; those that are not installed are left out")
+    every: int = option(3, "eliminate in every n-th layer only, more at a time", at_least(1))
+    max_flops: float = option(20.0, "no profile goes beyond this FLOPs speedup; random weights lose no quality")
+    memory: list[int] | None = option(None, "[batch,length] at which peak memory is measured; null: not at all")
+    clock: BenchClockConfig = section(BenchClockConfig, "how long the device model of each cell is measured")
+    measure: BenchMeasureConfig = section(BenchMeasureConfig, "what is timed")
+
+    def problems(self) -> list[str]:
+        problems = super().problems()
+        for key in ("batch", "length"):
+            values = getattr(self, key)
+            if not values or min(values) < 1:
+                problems.append(f"{key}={values}: expected a list of numbers, each at least 1")
+        if self.memory is not None and (len(self.memory) != 2 or min(self.memory) < 1):
+            problems.append(f"memory={self.memory}: expected [batch, length], each at least 1, or null")
+        if not self.precisions or not set(self.precisions) <= set(PRECISIONS):
+            problems.append(f"precisions={self.precisions}: expected some of {', '.join(PRECISIONS)}")
+        return problems
+
+
+@dataclass
+class ReportConfig(CommandConfig):
+    """`latadj report`; model and task only say which folder, where ``folder`` does not."""

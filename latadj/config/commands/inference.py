@@ -1,0 +1,82 @@
+"""The commands that use a model: predict, generate, explain."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from omegaconf import MISSING
+
+from latadj.config.commands.base import CommandConfig, dial_section, profile_option, speedup_option
+from latadj.config.options import POSITIVE, at_least, one_of, option
+from latadj.config.sections.dial import DialConfig
+from latadj.config.speedups import one_speedup
+
+
+@dataclass
+class PredictConfig(CommandConfig):
+    """`latadj predict`; its model and task say where the checkpoint is, which says what it is for."""
+
+    input: str | None = option(None, "file to read, or - for standard input")
+    format: str | None = option(
+        None, "format of the input; null: by its suffix", type="text | csv | tsv | jsonl | parquet"
+    )
+    text: Any = option(
+        None, "column or columns of the text; null: as fine-tuned, or the only one", type="COLUMN or [COLUMN,COLUMN]"
+    )
+    id: str | None = option(None, "column that is copied to the output")
+    on_error: str = option("skip", "what to do with a broken row", one_of("skip", "stop"))
+    output: str = option(MISSING, "file to write, .csv or .jsonl, or - for standard output")
+    all_probabilities: bool = option(False, "write the probability of every label, not only of the likeliest")
+    overwrite: bool = option(False, "replace an output that exists")
+    resume: bool = option(False, "continue after a kill")
+    speedup: float | None = option(
+        None, "speedup to run at; null: 1, or by deadline_ms", parse=one_speedup("predict", optional=True)
+    )
+    deadline_ms: float | None = option(
+        None, "milliseconds a batch may take: each runs at the smallest speedup predicted to keep it", POSITIVE
+    )
+    profile: str | None = profile_option()
+    dial: DialConfig = dial_section()
+    window: int = option(8192, "rows that are held in memory and sorted by length together", at_least(1))
+    batch_size: int | None = option(None, "texts a batch; null: as fine-tuned", at_least(1))
+    max_length: int | None = option(
+        None, "most tokens of a text, the rest is cut off; null: as fine-tuned", at_least(2)
+    )
+
+    def problems(self) -> list[str]:
+        problems = super().problems()
+        if self.deadline_ms is not None:
+            if self.speedup is not None:
+                problems.append(
+                    f"speedup={self.speedup:g} with deadline_ms: a deadline picks speedups; give one of them"
+                )
+            if self.dial.target == "flops":
+                problems.append("dial.target=flops with deadline_ms: a deadline goes by latency")
+        columns = self.text if isinstance(self.text, (list, tuple)) else [self.text]
+        if not (self.text is None or (1 <= len(columns) <= 2 and all(isinstance(name, str) for name in columns))):
+            problems.append(f"text={self.text}: expected a column, or two as in text=[premise,hypothesis]")
+        return problems
+
+
+@dataclass
+class GenerateConfig(CommandConfig):
+    """`latadj generate`; of its task only the name counts, which says where the dial is."""
+
+    speedup: float = speedup_option(1.0, "generate")
+    profile: str | None = profile_option()
+    dial: DialConfig = dial_section()
+    max_new_tokens: int = option(128, "most tokens to generate, as far as the model's context goes", at_least(1))
+    temperature: float = option(0.0, "0: the likeliest token each time; above 0 tokens are sampled", at_least(0))
+    chat: bool | None = option(None, "put the prompt into the tokenizer's chat template; null: if it has one")
+
+    def prompt_problems(self) -> list[str]:
+        return []
+
+
+@dataclass
+class ExplainConfig(CommandConfig):
+    """`latadj explain`; of its task only the name counts, which says where the checkpoint is."""
+
+    speedup: float = speedup_option(2.0, "explain")
+    profile: str | None = profile_option()
+    dial: DialConfig = dial_section()
+    step: float = option(0.25, "step of the slider of --html, in speedup", at_least(0.01))

@@ -1,0 +1,66 @@
+"""The commands that make a model and its dial: finetune, prune, calibrate."""
+
+from dataclasses import dataclass
+
+from omegaconf import MISSING
+
+from latadj.config.commands.base import CommandConfig, workload_section
+from latadj.config.options import option, section
+from latadj.config.sections.dial import CalibrationConfig, ClockConfig, SearchConfig, WorkloadConfig
+from latadj.config.sections.pruning import PruneOptions, TopKAttentionOptions
+from latadj.config.sections.training import AdjustConfig, RecoverConfig, StageConfig
+
+
+@dataclass
+class FinetuneConfig(CommandConfig):
+    """`latadj finetune`."""
+
+    adjustable: bool = option(True, "adjustable fine-tuning after the plain one")
+    resume: bool = option(False, "continue after a kill, or after plain fine-tuning only")
+    plain: StageConfig = section(StageConfig, "plain fine-tuning")
+    adjust: AdjustConfig = section(AdjustConfig, "adjustable fine-tuning, at speedups drawn along the dial")
+    calibration: CalibrationConfig = section(CalibrationConfig, "the dial that adjustable fine-tuning draws from")
+
+    def problems(self) -> list[str]:
+        problems = super().problems()
+        problems += [f"adjust.{problem}" for problem in self.adjust.problems_for(self.task.type)]
+        # No plain epochs keep the head that a model comes with; what has none is refused when it is loaded.
+        if self.plain.epochs == 0 and not self.adjustable:
+            problems.append(
+                "plain.epochs=0 with adjustable=false: nothing would be trained; `latadj calibrate` needs none"
+            )
+        if not 1.1 <= self.adjust.max_speedup <= self.calibration.max_speedup:
+            problems.append(
+                f"adjust.max_speedup={self.adjust.max_speedup}: expected 1.1 to "
+                f"calibration.max_speedup={self.calibration.max_speedup}"
+            )
+        return problems
+
+
+@dataclass
+class CalibrateConfig(CommandConfig):
+    """`latadj calibrate`."""
+
+    calibration: CalibrationConfig = section(CalibrationConfig, "how tokens are scored, and which dial comes of it")
+    search: SearchConfig = section(SearchConfig, "the search for profiles")
+    workload: WorkloadConfig = workload_section()
+    clock: ClockConfig = section(ClockConfig, "how long this device is measured")
+
+
+@dataclass
+class PruneConfig(CommandConfig):
+    """`latadj prune`."""
+
+    output: str = option(MISSING, "folder of the pruned model; with budgets -BUDGET follows its name")
+    resume: bool = option(False, "continue after a kill")
+    prune: PruneOptions = section(PruneOptions, "what is pruned, and by which judgement")
+    topk_attention: TopKAttentionOptions = section(TopKAttentionOptions, "top-k attention, by accuracy; saves no time")
+    recover: RecoverConfig = section(RecoverConfig, "fine-tuning of the pruned model by a teacher")
+
+    def problems(self) -> list[str]:
+        problems = super().problems()
+        problems += [f"topk_attention.{problem}" for problem in self.topk_attention.problems_for(self.prune.objective)]
+        problems += [f"recover.{problem}" for problem in self.recover.problems_for(self.task.type)]
+        if self.prune.objective == "speed" and self.device.precision == "auto":
+            problems.append("device.precision=auto: prune.objective=speed goes by one clock; name fp32, bf16 or int8")
+        return problems

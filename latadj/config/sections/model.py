@@ -1,0 +1,38 @@
+"""The model and the device it runs on."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from omegaconf import MISSING
+
+from latadj.config.options import Section, one_of, option
+
+PRECISIONS = ("fp32", "bf16", "int8")
+
+
+@dataclass
+class ModelConfig(Section):
+    """The model that is fine-tuned."""
+
+    name: str = option(MISSING, "name of the model, in folders and tables")
+    path: str = option(MISSING, "a transformers folder, a .gguf file or a name on the Hugging Face hub")
+    learning_rate: float = option(5e-5, "learning rate of plain fine-tuning; the other stages derive theirs from it")
+    trust_remote_code: bool = option(False, "run the code that a model on the hub brings")
+    weights: str = option("pretrained", "random: made from model.shape, for bench", one_of("pretrained", "random"))
+    shape: dict[str, Any] = option({}, "model_type and options of its config for random weights; empty: as in path")
+    size: str | None = option(None, "which size of the model to take, where its path and shape depend on one")
+
+
+@dataclass
+class DeviceConfig(Section):
+    """The device, and how it computes."""
+
+    name: str = option("auto", "auto: the first of CUDA, MPS and CPU that is available", type="auto | cpu | cuda | mps")
+    threads: int | None = option(None, "CPU threads; null: as PyTorch chooses")
+    cpus: list[int] | None = option(None, "numbers of the CPUs to run on, such as [0,1]; null: all")
+    precision: str = option(
+        "fp32", "number format for inference; auto: the fastest that agrees with fp32", one_of(*PRECISIONS, "auto")
+    )
+    train_precision: str = option(
+        "auto", "number format for training; auto: bf16 autocast where supported", one_of("auto", "fp32", "bf16")
+    )

@@ -1,0 +1,105 @@
+"""The stages of fine-tuning."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from latadj.config.options import NONE_OR_MORE, NOT_NEGATIVE, POSITIVE, SHARE, Rule, Section, at_least, option
+from latadj.elimination.profiles import PROFILE_TYPES
+
+ADJUSTABLE = tuple(name for name in PROFILE_TYPES if name != "searched")
+DROPOUT = Rule("a share from 0 to 1, or null", lambda value: 0 <= value < 1)
+WARMUP = Rule("a share of the steps, from 0 to 1", lambda value: 0 <= value <= 1)
+PATIENCE = Rule("at least 1 validation without a better metric", lambda value: value >= 1)
+DECAY = Rule("a share from 0 (no mean) to below 1, such as 0.99", lambda value: 0 <= value < 1)
+PROFILES = Rule(
+    f"some of {', '.join(ADJUSTABLE)}", lambda names: bool(names) and set(names) <= set(ADJUSTABLE), ADJUSTABLE
+)
+
+
+@dataclass
+class StageConfig(Section):
+    """One stage of fine-tuning."""
+
+    epochs: float = option(3, "passes over the training split; 0 leaves the stage out", NOT_NEGATIVE)
+    max_steps: int | None = option(None, "most optimizer steps, whatever the epochs; null: no limit", at_least(1))
+    learning_rate: float = option(5e-5, "peak learning rate", POSITIVE)
+    batch_size: int = option(32, "examples a batch", POSITIVE)
+    accumulate: int = option(1, "batches whose gradients are summed for one step", at_least(1))
+    gradient_checkpointing: bool = option(False, "recompute activations: less memory, a third more time")
+    eval_steps: int | None = option(None, "steps between two validations; null: an epoch", at_least(1))
+    eval_examples: int | None = option(
+        None, "most validation examples of running text, scored at every speedup; null: all", at_least(1)
+    )
+    prompt_length: int | None = option(
+        None, "tokens of a training prompt of running text; null: task.prompt_length", at_least(1)
+    )
+    continuation_length: int | None = option(
+        None, "tokens of a training continuation, more teach more a pass; null: task.continuation_length", at_least(1)
+    )
+    windows: int | None = option(None, "most training examples of one document; null: task.windows", at_least(1))
+    stride: int | None = option(
+        None, "tokens between the starts of two training examples; null: task.stride", at_least(1)
+    )
+    attention_dropout: float | None = option(
+        0.0, "dropout of attention probabilities; above 0 CPUs lack a fused kernel; null: the model's", DROPOUT
+    )
+    warmup: float = option(0.1, "share of the steps in which the learning rate rises", WARMUP)
+    weight_decay: float = option(0.01, "AdamW's weight decay", NONE_OR_MORE)
+    ema_decay: float = option(0.0, "decay of the EMA of weights, which is validated and saved; 0: no EMA", DECAY)
+    patience: int = option(2, "validations without a better metric before the stage stops", PATIENCE)
+
+    def cuts(self) -> dict[str, Any]:
+        """How running text is cut for training, where it is not as the task says."""
+        names = ("prompt_length", "continuation_length", "windows", "stride")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+
+@dataclass
+class DistillationConfig(StageConfig):
+    """A stage with a teacher."""
+
+    teacher: str | None = option(
+        None, "folder of a fine-tuned model that teaches, without elimination; null: the model before this stage"
+    )
+    task_loss_weight: float = option(1.0, "weight of the loss on the labels", NOT_NEGATIVE)
+    distillation_loss_weight: float = option(1.0, "weight of the divergence from the teacher", NOT_NEGATIVE)
+    word_dropout_copies: int = option(
+        0, "copies of each training text with some words left out; an epoch is that much longer", NOT_NEGATIVE
+    )
+
+    def problems_for(self, task_type: str) -> list[str]:
+        """What a stage with a teacher cannot do for a task of this type."""
+        if self.word_dropout_copies <= 0 or task_type == "classification":
+            return []
+        return [
+            f"word_dropout_copies={self.word_dropout_copies}: only texts with one label each can lose words; expected 0"
+        ]
+
+
+@dataclass
+class AdjustConfig(DistillationConfig):
+    """Adjustable fine-tuning: the model learns at speedups drawn along the dial."""
+
+    epochs: float = option(3, "passes over the training split", POSITIVE)
+    full_share: float | None = option(
+        None,
+        "share of the batches through the full model, the others through a pruned one; null: each through both",
+        SHARE,
+    )
+    max_speedup: float = option(5.0, "largest speedup that is drawn, from 1.1 to calibration.max_speedup")
+    speedup_sampling_power: float = option(1.5, "above 1 draws small speedups more often; 1: all alike")
+    dropout: float = option(0.0, "dropout of the hidden state")
+    profiles: list[str] = option(["geometric", "acc"], "profile types, one drawn for each batch", PROFILES)
+
+
+@dataclass
+class RecoverConfig(DistillationConfig):
+    """Fine-tuning of a pruned model, with the full one as its teacher."""
+
+    def problems(self) -> list[str]:
+        problems = super().problems()
+        if self.task_loss_weight == self.distillation_loss_weight == 0:
+            problems.append(
+                "task_loss_weight=0 with recover.distillation_loss_weight=0: there is nothing to learn from"
+            )
+        return problems
