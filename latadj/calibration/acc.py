@@ -65,14 +65,14 @@ def windows_to_try(config: CalibrationConfig) -> list[ObservationWindow]:
 
 
 def measure_contribution(
-    model: PreTrainedModel, questions: CalibrationSet, *, score: str = "acc", window: ObservationWindow = WHOLE
+    model: PreTrainedModel, examples: CalibrationSet, *, score: str = "acc", window: ObservationWindow = WHOLE
 ) -> Contribution:
     """Run the full model over a calibration set and watch every layer's scores.
 
     Parameters
     ----------
     model : with elimination attached
-    questions : of the training split
+    examples : of the training split
     window : who is asked what the tokens of a decoder's prompt contribute
     """
     layers = len(attached(model).default.profile.keep)
@@ -86,13 +86,13 @@ def measure_contribution(
             curves[layer].append(np.interp(np.linspace(0, length - 1, RANKS), np.arange(length), ranked))
 
     with at_profile(model, Profile.full(layers), score=score, window=window, observer=observe):
-        questions.ask(model)
+        examples.outputs(model)
     return Contribution(
         # A layer without attention says nothing of anybody, so there all count alike.
         layer_acc=np.array([float(torch.cat(layer).mean()) if layer else 1.0 for layer in fractions]),
         by_rank=np.array([np.mean(layer, axis=0) if layer else np.ones(RANKS) for layer in curves]),
-        lengths=questions.lengths,
-        protected=questions.protected,
+        lengths=examples.lengths,
+        protected=examples.protected,
     )
 
 
@@ -134,7 +134,7 @@ def make_dial(
 def choose_window(
     dial: Dial,
     model: PreTrainedModel,
-    questions: CalibrationSet,
+    examples: CalibrationSet,
     windows: Sequence[ObservationWindow],
     *,
     speedup: float = 2.0,
@@ -145,7 +145,7 @@ def choose_window(
     Parameters
     ----------
     dial : marked in FLOPs
-    questions : of the training split
+    examples : of the training split
     windows : to choose from
     speedup : in FLOPs, at which they are tried
     advance : called after every trial with what it gave
@@ -154,13 +154,13 @@ def choose_window(
     -------
     the dial, and all that was tried, best first
     """
-    full = _answers(model, questions, Profile.full(dial.layers), dial)
+    full = _answers(model, examples, Profile.full(dial.layers), dial)
     trials = []
     for profile_type in PLAIN_PROFILE_TYPES:
         for window in windows:
             tried = replace(dial, profile_type=profile_type, window=window)
-            cut = _answers(model, questions, tried.profile(min(speedup, tried.reach())), tried)
-            trials.append(Trial(profile_type, window, questions.divergence(full, cut)))
+            cut = _answers(model, examples, tried.profile(min(speedup, tried.reach())), tried)
+            trials.append(Trial(profile_type, window, examples.divergence(full, cut)))
             advance(f"{profile_type} {window.text()} divergence {trials[-1].divergence:.4f}")
     trials.sort(key=lambda trial: trial.divergence)
     return replace(dial, profile_type=trials[0].profile_type, window=trials[0].window), trials
@@ -169,7 +169,7 @@ def choose_window(
 def add_search(
     dial: Dial,
     model: PreTrainedModel,
-    questions: CalibrationSet,
+    examples: CalibrationSet,
     *,
     speedups: Sequence[float],
     trials: int,
@@ -180,13 +180,13 @@ def add_search(
 
     Parameters
     ----------
-    questions : of the training split; the divergence from the full model is measured on these
+    examples : of the training split; the divergence from the full model is measured on these
     speedups, trials, seed, advance : as in :func:`latadj.calibration.profile_search.search_anchors`
     """
-    full = _answers(model, questions, Profile.full(dial.layers), dial)
+    full = _answers(model, examples, Profile.full(dial.layers), dial)
     anchors = search_anchors(
         dial,
-        lambda profile: questions.divergence(full, _answers(model, questions, profile, dial)),
+        lambda profile: examples.divergence(full, _answers(model, examples, profile, dial)),
         [speedup for speedup in speedups if speedup <= dial.max_speedup],
         trials,
         seed,
@@ -195,6 +195,6 @@ def add_search(
     return replace(dial, profile_type="searched", anchors=anchors) if anchors else dial
 
 
-def _answers(model: PreTrainedModel, questions: CalibrationSet, profile: Profile, dial: Dial) -> Any:
+def _answers(model: PreTrainedModel, examples: CalibrationSet, profile: Profile, dial: Dial) -> Any:
     with at_profile(model, profile, score=dial.score, window=dial.window):
-        return questions.ask(model)
+        return examples.outputs(model)

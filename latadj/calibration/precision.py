@@ -36,7 +36,7 @@ class Trial:
 
 def compare(
     model: PreTrainedModel,
-    questions: CalibrationSet,
+    examples: CalibrationSet,
     device: torch.device,
     *,
     batch_size: int,
@@ -48,7 +48,7 @@ def compare(
     Parameters
     ----------
     model : in fp32, with elimination attached, not lowered; it is left as it is
-    questions : of the training split
+    examples : of the training split
     batch_size : at which the time is taken
     """
     full = Profile.full(len(attached(model).default.profile.keep))
@@ -62,18 +62,18 @@ def compare(
             continue
         twin = lower(copy.deepcopy(model), routes[precision])
         with at_profile(twin, full):
-            answers[precision] = questions.ask(twin)
+            answers[precision] = examples.outputs(twin)
 
         def run(one: Any, twin: PreTrainedModel = twin) -> object:
             with torch.inference_mode(), at_profile(twin, full):
                 return one()
 
-        work[precision] = [partial(run, one) for one in questions.passes(twin, batch_size, 4)]
+        work[precision] = [partial(run, one) for one in examples.passes(twin, batch_size, 4)]
     seconds = time_interleaved(work, rounds=5, warmup=1, device=device, seed=seed)
     return {
         name: Trial(
             routes[name],
-            questions.agreement(answers[name], answers["fp32"]),
+            examples.agreement(answers[name], answers["fp32"]),
             float(np.median(seconds[name]) * 1000),
         )
         for name in routes

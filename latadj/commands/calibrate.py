@@ -79,7 +79,7 @@ def run(session: Session) -> dict[str, Any]:
     config = session.config
     assert isinstance(config, CalibrateConfig)
     calibration = config.calibration
-    questions = session.questions(
+    examples = session.calibration_set(
         calibration.examples,
         autocast=session.training_dtype,  # ranking needs no more, and it is a long search
     )
@@ -89,19 +89,19 @@ def run(session: Session) -> dict[str, Any]:
         dial = read_metadata(folder).dial
         assert dial is not None
     else:
-        dial, contribution, tried = _acc_dial(session, questions)
+        dial, contribution, tried = _acc_dial(session, examples)
         plot_contribution(contribution, work / "acc.png", title=f"{config.model.name} on {config.task.name}")
     found = measure_device(session, dial) if config.clock.rounds > 0 else None
     marked = _marked(dial, found, config)
     if not calibration.device_only:
-        marked = _searched(session, marked, questions)
+        marked = _searched(session, marked, examples)
         dial = replace(marked, latency=None, lengths=dial.lengths)
     shown = profiles(marked)
     result = {
         "schema": "latadj.calibrate/1",
         "model": config.model.name,
         "task": config.task.name,
-        "examples": len(questions.lengths),
+        "examples": len(examples.lengths),
         "layer_acc": list(dial.layer_acc),
         "by_rank": None if contribution is None else contribution.by_rank.tolist(),
         "tried": [asdict(trial) for trial in tried],
@@ -116,7 +116,7 @@ def run(session: Session) -> dict[str, Any]:
     # Read only now: another precision or device may have been calibrated meanwhile.
     sidecar = read_metadata(folder)
     if not calibration.device_only:
-        calibrated = {"examples": len(questions.lengths), "seed": config.seed, "trials": _trials(session)}
+        calibrated = {"examples": len(examples.lengths), "seed": config.seed, "trials": _trials(session)}
         sidecar.dial, sidecar.notes = dial, {**sidecar.notes, "calibration": calibrated}
     if found is not None:
         sidecar = remember(sidecar, session.device, found)
@@ -131,19 +131,19 @@ def run(session: Session) -> dict[str, Any]:
     return result
 
 
-def _acc_dial(session: Session, questions: CalibrationSet) -> tuple[Dial, Contribution, list[Trial]]:
+def _acc_dial(session: Session, examples: CalibrationSet) -> tuple[Dial, Contribution, list[Trial]]:
     """The dial that ACC gives, in FLOPs, the ACC behind it, and what was tried for a decoder's window."""
     config = session.config
     assert isinstance(config, CalibrateConfig)
     calibration, model = config.calibration, session.model
     windows = windows_to_try(calibration) if attached(model).architecture.causal else [WHOLE]
-    contribution = measure_contribution(model, questions, score=calibration.score, window=windows[0])
+    contribution = measure_contribution(model, examples, score=calibration.score, window=windows[0])
     dial = make_dial(model, contribution, calibration, windows[0])
     tried: list[Trial] = []
     if len(windows) > 1:
         with progress("window", len(PLAIN_PROFILE_TYPES) * len(windows)) as steps:
             dial, tried = choose_window(
-                dial, model, questions.first(MOST_TRIED), windows, advance=lambda note: steps.advance(note=note)
+                dial, model, examples.first(MOST_TRIED), windows, advance=lambda note: steps.advance(note=note)
             )
         log.info("window: %s, on profile=%s", dial.window.text(), dial.profile_type)
     return dial, contribution, tried
@@ -157,7 +157,7 @@ def _trials(session: Session) -> int:
     return TRIALS["generation" if session.generates else "classification"]
 
 
-def _searched(session: Session, dial: Dial, questions: CalibrationSet) -> Dial:
+def _searched(session: Session, dial: Dial, examples: CalibrationSet) -> Dial:
     """The dial with searched profiles, solved for this device's time if that is known, else for FLOPs."""
     config = session.config
     assert isinstance(config, CalibrateConfig)
@@ -168,7 +168,7 @@ def _searched(session: Session, dial: Dial, questions: CalibrationSet) -> Dial:
             dial = add_search(
                 dial,
                 session.model,
-                questions.first(MOST_TRIED) if session.generates else questions,
+                examples.first(MOST_TRIED) if session.generates else examples,
                 speedups=wanted,
                 trials=trials,
                 seed=config.seed,
@@ -192,8 +192,8 @@ def measure_device(session: Session, dial: Dial) -> Device:
     found = Device()
     precision = config.device.precision
     if precision == "auto":
-        questions = session.questions(config.calibration.examples)
-        trials = compare(session.model, questions, session.device, batch_size=batch, seed=config.seed)
+        examples = session.calibration_set(config.calibration.examples)
+        trials = compare(session.model, examples, session.device, batch_size=batch, seed=config.seed)
         precision = found.precision = fastest_that_agrees(trials)
         found.trials = {name: {"agreement": trial.agreement, "ms": trial.ms} for name, trial in trials.items()}
         shown = ", ".join(f"{name} {t.ms:.1f} ms, {100 * t.agreement:.1f}% agree" for name, t in trials.items())

@@ -257,11 +257,11 @@ def _taught(session: Session, config: FinetuneConfig) -> tuple[Dataset | list[di
 
 def _dial(session: Session, config: FinetuneConfig) -> Dial:
     calibration, model = config.calibration, session.model
-    questions = session.questions(calibration.examples, autocast=session.training_dtype)
+    examples = session.calibration_set(calibration.examples, autocast=session.training_dtype)
     window = windows_to_try(calibration)[0] if attached(model).architecture.causal else WHOLE
-    contribution = measure_contribution(model, questions, score=calibration.score, window=window)
+    contribution = measure_contribution(model, examples, score=calibration.score, window=window)
     shown = ", ".join(f"{value:.2f}" for value in contribution.layer_acc)
-    log.info("layer ACC on %d training examples: %s", len(questions.lengths), shown)
+    log.info("layer ACC on %d training examples: %s", len(examples.lengths), shown)
     return make_dial(model, contribution, calibration, window)
 
 

@@ -85,12 +85,12 @@ class Session:
         if self.prompts is None and self.config.task.type != "generation":
             self.task_type.check_fit(self.tokenizer, self.limit)
 
-    def settle(self, model: PreTrainedModel) -> None:
+    def tune_threshold(self, model: PreTrainedModel) -> None:
         """Choose on the validation split what predictions depend on, with a model as it stands."""
-        if self.prompts is None and self.task_type.settles:
+        if self.prompts is None and self.task_type.tunes_threshold:
             examples, encoded = self.splits.validation, self._validation
             answers = predict(model, self.tokenizer, encoded, outputs=self.outputs)
-            self.task_type.settle(answers, encoded, examples)
+            self.task_type.tune_threshold(answers, encoded, examples)
 
     @cached_property
     def _validation(self) -> Dataset:
@@ -113,7 +113,7 @@ class Session:
         wanted = workload.batch if workload else None
         return wanted or (1 if self.config.task.type == "generation" else self.config.task.batch_size)
 
-    def questions(self, most: int | None, *, autocast: torch.dtype | None = None) -> CalibrationSet:
+    def calibration_set(self, most: int | None, *, autocast: torch.dtype | None = None) -> CalibrationSet:
         """Training examples, at most so many of a seeded shuffle, that a calibration asks about.
 
         Parameters
@@ -133,7 +133,7 @@ class Session:
         return ClassificationSet(
             rows,
             self.tokenizer,
-            outputs=self.outputs,
+            reader=self.outputs,
             batch_size=PROMPTS_AT_ONCE if self.generates else 64,
             autocast=autocast,
         )

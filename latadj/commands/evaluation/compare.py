@@ -114,7 +114,7 @@ def _score(
             said, settled = {}, {}
             for name, part in examples.items():
                 said[name] = one.predictions(one.tried[-1].speedup, encoded[name], part)
-                settled = one.session.task_type.settled
+                settled = one.session.task_type.thresholds
             scored = score(config.task.metric, said[first], full, labels, config.seed)
             profile = one.profile(one.tried[-1].speedup)
             needed = cost(one, profile)

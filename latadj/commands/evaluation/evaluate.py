@@ -59,7 +59,7 @@ def run(session: Session) -> dict[str, Any]:
     work = Path(config.folder) / "eval"
     scores, intervals = {}, {}
     rows: list[dict[str, Any]] = []
-    session.settle(session.model)
+    session.tune_threshold(session.model)
     for name, examples in session.splits.tests.items():
         encoded = session.encoded(examples)
         answers = predict(session.model, session.tokenizer, encoded, outputs=session.outputs)
@@ -94,7 +94,7 @@ def run(session: Session) -> dict[str, Any]:
         "predicted": dial.predicted(dial.profile(wanted)) if dial.latency else None,
         "scores": scores,
         "metric_ci": intervals,
-        "settled": kind.settled,
+        "thresholds": kind.thresholds,
         **latency,
         "regions": regions and asdict(regions),
         "environment": {**environment(session.device, route.precision), "kernel": route.kernel, "quiet": quiet},
@@ -163,7 +163,7 @@ def _print(result: dict[str, Any]) -> None:
             low, high = result["metric_ci"][split]
             interval = f"{100 * low:.1f}–{100 * high:.1f}" if name == result["metric"] else ""
             table.add_row(f"{name} ({split})", f"{100 * value:.2f}", interval)
-    for name, value in result["settled"].items():
+    for name, value in result["thresholds"].items():
         table.add_row(f"{name}, by validation", f"{value:.3f}", "")
     table.add_row("speedup asked for", f"{result['speedup']:.2f}x", f"in {result['target']}")
     if result["predicted"] is not None:

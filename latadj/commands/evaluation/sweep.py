@@ -93,7 +93,7 @@ def _score(session: Session, speedups: list[float], tests: dict[str, Any], kept:
     protected = protected_counts(rows[first])
 
     def answers(model: PreTrainedModel, at: float | None = None) -> dict[str, Any]:
-        session.settle(model)
+        session.tune_threshold(model)
         said = {name: predict(model, session.tokenizer, part, outputs=session.outputs) for name, part in rows.items()}
         if at is not None:
             kept.add(at, said[first])
@@ -109,7 +109,7 @@ def _score(session: Session, speedups: list[float], tests: dict[str, Any], kept:
     found: list[Row] = []
     with progress("sweep", len(speedups) + 1 + (plain is not None)) as steps:
         with at_speedup(session.model, 1.0):
-            full, settled_full = answers(session.model, 1.0), kind.settled
+            full, settled_full = answers(session.model, 1.0), kind.thresholds
         steps.advance(note="full model")
         best = full
         plain_metric = plain_scores = None
@@ -122,7 +122,7 @@ def _score(session: Session, speedups: list[float], tests: dict[str, Any], kept:
         for wanted in speedups:
             with at_speedup(session.model, wanted):
                 predictions = full if wanted == 1.0 else answers(session.model, wanted)
-            settled = settled_full if wanted == 1.0 else kind.settled
+            settled = settled_full if wanted == 1.0 else kind.thresholds
             scored = score(config.task.metric, predictions[first], best[first], labels, config.seed)
             profile = dial.profile(wanted)
             counts = schedule(profile.keep, lengths, dial.reads, protected).sum(axis=1)

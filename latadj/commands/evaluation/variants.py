@@ -206,6 +206,6 @@ def open_beside(session: Session, folder: Path) -> Session:
 
 def predictions_of(session: Session, model: PreTrainedModel, encoded: Dataset, examples: Dataset) -> Any:
     """What a model says of examples, as it stands."""
-    session.settle(model)
+    session.tune_threshold(model)
     answers = predict(model, session.tokenizer, encoded, outputs=session.outputs)
     return session.task_type.predictions(answers, encoded, examples)

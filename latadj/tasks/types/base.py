@@ -49,16 +49,16 @@ class TaskType(ABC):
             raise ValueError(f"task.metric={self.task.metric}: expected one of {', '.join(possible)}")
 
     @property
-    def settles(self) -> bool:
-        """Whether ``predictions`` depend on a choice that validation examples decide; see ``settle``."""
+    def tunes_threshold(self) -> bool:
+        """Whether ``predictions`` depend on a choice that validation examples decide; see ``tune_threshold``."""
         return False
 
     @property
-    def settled(self) -> dict[str, float]:
-        """What ``settle`` chose, by name."""
+    def thresholds(self) -> dict[str, float]:
+        """What ``tune_threshold`` chose, by name."""
         return {}
 
-    def settle(self, answers: Any, encoded: Dataset, examples: Dataset) -> None:  # noqa: B027 most have no choice
+    def tune_threshold(self, answers: Any, encoded: Dataset, examples: Dataset) -> None:  # noqa: B027 most have no choice
         """Choose what ``predictions`` depend on by the validation split; parameters as there."""
 
     def check_fit(self, tokenizer: PreTrainedTokenizerBase, limit: int) -> None:  # noqa: B027 most fit any

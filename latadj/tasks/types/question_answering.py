@@ -48,11 +48,11 @@ class QuestionAnswering(TaskType):
         return self.task.metric == NO_ANSWER
 
     @property
-    def settles(self) -> bool:
+    def tunes_threshold(self) -> bool:
         return self.no_answer and self.task.null_threshold is None
 
     @property
-    def settled(self) -> dict[str, float]:
+    def thresholds(self) -> dict[str, float]:
         return {} if self.threshold is None else {"null_threshold": self.threshold}
 
     @property
@@ -60,7 +60,8 @@ class QuestionAnswering(TaskType):
         return 2
 
     def load(self, known: Sequence[str] | None, *, train: bool) -> Splits:
-        return load_questions(self.task, no_answer=self.no_answer, train=train, validation=train or self.settles)
+        validation = train or self.tunes_threshold
+        return load_questions(self.task, no_answer=self.no_answer, train=train, validation=validation)
 
     def check_fit(self, tokenizer: PreTrainedTokenizerBase, limit: int) -> None:
         self._cut(limit).check(tokenizer)
@@ -128,9 +129,9 @@ class QuestionAnswering(TaskType):
             decode.Limits(self.task.n_best, self.task.max_answer_length),
         )
 
-    def settle(self, answers: Sequence[np.ndarray], encoded: Dataset, examples: Dataset) -> None:
+    def tune_threshold(self, answers: Sequence[np.ndarray], encoded: Dataset, examples: Dataset) -> None:
         """Take the threshold with the best F1 on these questions, if the task does not name one."""
-        if not self.settles:
+        if not self.tunes_threshold:
             return
         spans, golds = self._spans(answers, encoded, examples), self.references(examples)
         answered = AnswerScores.of(spans.texts(examples["context"]), golds, no_answer=True)
