@@ -90,9 +90,9 @@ class TaskSpec:
 
     @classmethod
     def of(cls, task: TaskConfig) -> "TaskSpec":
-        """What a task says of it."""
-        said = {part.name: getattr(task, part.name) for part in fields(cls)}
-        return cls(**said | {"labels": list(task.labels or [])})
+        """The part of a task's config that serving needs."""
+        options = {part.name: getattr(task, part.name) for part in fields(cls)}
+        return cls(**options | {"labels": list(task.labels or [])})
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "TaskSpec":
@@ -140,8 +140,8 @@ class CheckpointMetadata:
     @property
     def origin(self) -> str | None:
         """The fine-tuning that the model comes from, whatever was pruned and trained since; None if nobody noted it."""
-        found = self.notes.get("origin", self.notes.get("run"))
-        return None if found is None else str(found)
+        origin = self.notes.get("origin", self.notes.get("run"))
+        return None if origin is None else str(origin)
 
     def calibrate(self, folder: Path) -> str:
         """The command that calibrates the model in a folder."""
@@ -173,8 +173,8 @@ def read_metadata(folder: Path) -> CheckpointMetadata:
     except (TypeError, AttributeError) as error:
         raise ValueError(f"{path}: {error}; {mend}") from error
     if not isinstance(data, dict) or data.get("schema") != SCHEMA:
-        found = data.get("schema") if isinstance(data, dict) else type(data).__name__
-        raise ValueError(f"{path}: schema {found!r}, this latadj reads {SCHEMA!r}; {mend}")
+        schema = data.get("schema") if isinstance(data, dict) else type(data).__name__
+        raise ValueError(f"{path}: schema {schema!r}, this latadj reads {SCHEMA!r}; {mend}")
     try:
         dial = Dial.from_json(data["dial"]) if data.get("dial") else None
         devices = {name: Device.from_json(found) for name, found in dict(data.get("devices") or {}).items()}
@@ -186,13 +186,17 @@ def read_metadata(folder: Path) -> CheckpointMetadata:
     return CheckpointMetadata(data.get("task"), dial, data.get("notes") or {}, devices, task_spec, pruning, hard)
 
 
-def write_metadata(folder: Path, sidecar: CheckpointMetadata) -> None:
+def write_metadata(folder: Path, metadata: CheckpointMetadata) -> None:
     """Write ``latadj.json`` beside a model."""
-    write_json(folder / METADATA_FILE, sidecar.to_json())
+    write_json(folder / METADATA_FILE, metadata.to_json())
 
 
 def check(folder: Path, task: TaskConfig | None = None) -> CheckpointMetadata:
     """Check that a folder holds a whole model, made for ``task`` if that is known, without loading it.
+
+    Returns
+    -------
+    its metadata, read once: hand it to whoever opens the folder next
 
     Raises
     ------
@@ -212,18 +216,18 @@ def check(folder: Path, task: TaskConfig | None = None) -> CheckpointMetadata:
     read_json(folder / "config.json", "transformers model", make)
     if not any((folder / name).is_file() for name in WEIGHTS):
         raise ValueError(f"checkpoint {folder}: no {' or '.join(WEIGHTS)} (other formats are not read); {make}")
-    sidecar = read_metadata(folder)
-    if task is not None and sidecar.task not in (None, task.name):
+    metadata = read_metadata(folder)
+    if task is not None and metadata.task not in (None, task.name):
         raise ValueError(
-            f"checkpoint {folder} is for task={sidecar.task}, not task={task.name}: "
-            f"run with task={sidecar.task}, or fine-tune one for {task.name}"
+            f"checkpoint {folder} is for task={metadata.task}, not task={task.name}: "
+            f"run with task={metadata.task}, or fine-tune one for {task.name}"
         )
-    return sidecar
+    return metadata
 
 
-def labels_of(folder: Path) -> list[str] | None:
-    """The labels of a saved model by their numbers, as latadj or who trained it wrote them; None: nobody did."""
-    task_spec = read_metadata(folder).task_spec
+def labels_of(folder: Path, metadata: CheckpointMetadata) -> list[str] | None:
+    """The labels of a saved model by class number, as latadj or its author wrote them; None if nobody did."""
+    task_spec = metadata.task_spec
     if task_spec is not None and (task_spec.labels or task_spec.type == "classification"):
         return task_spec.labels
     config = read_json(folder / "config.json", "transformers model", "name another with checkpoint=FOLDER")

@@ -25,6 +25,7 @@ from latadj.calibration.precision import compare, fastest_that_agrees
 from latadj.checkpoints import checkpoint
 from latadj.checkpoints.metadata import (
     METADATA_FILE,
+    CheckpointMetadata,
     Device,
     Serving,
     TaskSpec,
@@ -50,20 +51,26 @@ from latadj.utils.files import write_json
 log = logging.getLogger("latadj")
 # Profiles tried for each speedup where nobody says, and examples that a choice between prompts stands on: long
 # prompts take their time.
-TRIALS = {"classification": 48, "generation": 6}
+TEXT_TRIALS, PROMPT_TRIALS = 48, 6
 MOST_TRIED = 8
 SHOWN = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0)
 
 
-def prepare(config: CalibrateConfig) -> Session:
-    """Load checkpoint and examples."""
-    as_it_is = uses_pretrained(config)
-    dial = None if as_it_is else check(Path(config.checkpoint), config.task).dial
-    if config.calibration.device_only and dial is None:
-        raise ValueError(f"checkpoint {config.checkpoint} has no dial yet: leave calibration.device_only out")
-    if dial is not None and config.calibration.device_only:
-        check_protection(dial, config.task)
-    session = open_pretrained(config) if as_it_is else open_checkpoint(config)
+def prepare(config: CalibrateConfig, checked: CheckpointMetadata | None = None) -> Session:
+    """Load checkpoint and examples.
+
+    Parameters
+    ----------
+    checked : the checkpoint's metadata, if the early check has read them
+    """
+    metadata = checked
+    if metadata is None and not uses_pretrained(config):
+        metadata = check(Path(config.checkpoint), config.task)
+    if config.calibration.device_only:
+        if metadata is None or metadata.dial is None:
+            raise ValueError(f"checkpoint {config.checkpoint} has no dial yet: leave calibration.device_only out")
+        check_protection(metadata.dial, config.task)
+    session = open_pretrained(config) if metadata is None else open_checkpoint(config, metadata)
     if config.device.precision != "auto":
         kernels(config.device.precision, session.device)
     return session
@@ -86,7 +93,7 @@ def run(session: Session) -> dict[str, Any]:
     folder, work = Path(config.checkpoint), Path(config.folder) / "calibrate"
     contribution, tried = None, list[Trial]()
     if calibration.device_only:
-        dial = read_metadata(folder).dial
+        dial = session.metadata.dial
         assert dial is not None
     else:
         dial, contribution, tried = _acc_dial(session, examples)
@@ -113,19 +120,19 @@ def run(session: Session) -> dict[str, Any]:
         "config": as_dict(config),
     }
     write_json(work / "calibrate.json", result)
-    # Read only now: another precision or device may have been calibrated meanwhile.
-    sidecar = read_metadata(folder)
+    # Read again to be changed: another precision or device may have been calibrated meanwhile.
+    metadata = read_metadata(folder)
     if not calibration.device_only:
         calibrated = {"examples": len(examples.lengths), "seed": config.seed, "trials": _trials(session)}
-        sidecar.dial, sidecar.notes = dial, {**sidecar.notes, "calibration": calibrated}
+        metadata.dial, metadata.notes = dial, {**metadata.notes, "calibration": calibrated}
     if found is not None:
-        sidecar = remember(sidecar, session.device, found)
-    sidecar.task_spec = TaskSpec.of(config.task)
+        metadata = remember(metadata, session.device, found)
+    metadata.task_spec = TaskSpec.of(config.task)
     if folder.is_dir():
-        write_metadata(folder, sidecar)
+        write_metadata(folder, metadata)
     else:
-        sidecar.task = config.task.name
-        checkpoint.save(session.model, session.tokenizer, folder, sidecar)
+        metadata.task = config.task.name
+        checkpoint.save(session.model, session.tokenizer, folder, metadata)
     print_dial(marked, shown)
     log.info("wrote %s and %s", folder / METADATA_FILE, work)
     return result
@@ -154,7 +161,7 @@ def _trials(session: Session) -> int:
     assert isinstance(config, CalibrateConfig)
     if config.search.trials is not None:
         return config.search.trials
-    return TRIALS["generation" if session.generates else "classification"]
+    return PROMPT_TRIALS if session.generates else TEXT_TRIALS
 
 
 def _searched(session: Session, dial: Dial, examples: CalibrationSet) -> Dial:

@@ -16,7 +16,7 @@ from latadj.calibration.acc import make_dial, measure_contribution, windows_to_t
 from latadj.checkpoints import checkpoint
 from latadj.checkpoints.metadata import CheckpointMetadata, read_metadata
 from latadj.checkpoints.weight_files import fingerprint
-from latadj.commands.common.session import Session, as_dict, head_of, known_labels, set_up, with_examples
+from latadj.commands.common.session import Session, as_dict, known_labels, set_up, with_examples
 from latadj.commands.common.teacher_checks import check_teacher
 from latadj.commands.common.training_stages import (
     attention_dropped,
@@ -106,14 +106,14 @@ def prepare(config: FinetuneConfig) -> Session:
     """Load examples and model: the pretrained one, or the plain one if that stage is done and ``resume`` is set."""
     device = set_up(config)
     source, kept = Path(config.model.path), config.plain.epochs == 0
-    config, splits = with_examples(config, known_labels(config, source) if kept and source.is_dir() else None)
+    known = known_labels(config, source, read_metadata(source)) if kept and source.is_dir() else None
+    config, splits = with_examples(config, known)
     if "plain" in State.of(config, splits).stages:
-        model, tokenizer = checkpoint.load(Path(config.folder) / "plain", head=head_of(config))
+        model, tokenizer = checkpoint.load(Path(config.folder) / "plain", head=config.head)
         as_plain(model)
     else:
-        labels = config.task.labels or []
-        head = head_of(config)
-        model, tokenizer = checkpoint.load_pretrained(config.model, labels, not labels, head=head, keep_head=kept)
+        labels, options = config.task.labels or [], {"head": config.head, "keep_head": kept}
+        model, tokenizer = checkpoint.load_pretrained(config.model, labels, not labels, **options)
     check_teacher(config)
     session = Session(config, device, splits, model.to(device), tokenizer)
     session.check()
@@ -146,19 +146,19 @@ def run(session: Session) -> dict[str, Any]:
 
     if trained := "plain" not in done:
         done["plain"] = _timed(lambda: _plain(session, config, work / "plain", common))
-        checkpoint.save(model, tokenizer, folder / "plain", _sidecar(config, state))
+        checkpoint.save(model, tokenizer, folder / "plain", _metadata(config, state))
         state.write(work)
         shutil.rmtree(work / "plain", ignore_errors=True)
 
     if not config.adjustable:
         # One that is of this run already may have a dial by now, from `latadj calibrate`.
         if trained or not _made_by(Path(config.checkpoint), state):
-            checkpoint.save(model, tokenizer, Path(config.checkpoint), _sidecar(config, state))
+            checkpoint.save(model, tokenizer, Path(config.checkpoint), _metadata(config, state))
     elif "adjustable" not in done:
         start = time.monotonic()
         metrics, dial = _adjust(session, config, work / "adjustable", common)
         done["adjustable"] = {**metrics, "seconds": round(time.monotonic() - start, 1)}
-        checkpoint.save(model, tokenizer, Path(config.checkpoint), _sidecar(config, state, dial))
+        checkpoint.save(model, tokenizer, Path(config.checkpoint), _metadata(config, state, dial))
         state.write(work)
         shutil.rmtree(work / "adjustable", ignore_errors=True)
 
@@ -230,7 +230,7 @@ def _goal(session: Session, stage: StageConfig, loss: Loss | None = None) -> Tra
     """What the session's task asks of a model."""
     task, examples, autocast = session.config.task, session.splits.validation, session.training_dtype
     validation = session.encoded(examples)
-    if task.type != "generation":
+    if not session.task_type.scores_continuations:
         return head_objective(
             *(session.task_type, session.tokenizer, examples, validation),
             loss=loss,
@@ -244,7 +244,7 @@ def _goal(session: Session, stage: StageConfig, loss: Loss | None = None) -> Tra
 
 def _taught(session: Session, config: FinetuneConfig) -> tuple[Dataset | list[dict[str, Any]], Callable[[Dial], Loss]]:
     """Training examples with what their teacher makes of them, and the loss that goes with a dial."""
-    if config.task.type != "generation":
+    if not session.task_type.scores_continuations:
         rows = distillation_rows(session, config.adjust)
         return rows, lambda dial: AdjustableLoss(dial, config.adjust, session.outputs)
     train, size = training_rows(session, config.adjust).to_list(), config.task.batch_size
@@ -265,7 +265,7 @@ def _dial(session: Session, config: FinetuneConfig) -> Dial:
     return make_dial(model, contribution, calibration, window)
 
 
-def _sidecar(config: FinetuneConfig, state: State, dial: Dial | None = None) -> CheckpointMetadata:
+def _metadata(config: FinetuneConfig, state: State, dial: Dial | None = None) -> CheckpointMetadata:
     """What goes beside the weights: the run that made them, the first that they come from, what validation said."""
     notes = {"run": state.run, "seed": config.seed, "validation": dict(state.stages)}
     source = Path(config.model.path)
@@ -273,8 +273,8 @@ def _sidecar(config: FinetuneConfig, state: State, dial: Dial | None = None) -> 
         before = read_metadata(source)
         # Plain fine-tuning makes another model of what it begins with.
         origin = None if config.plain.epochs else before.origin
-        found = {"origin": origin, "pruned": before.notes.get("pruned")}
-        notes |= {name: value for name, value in found.items() if value}
+        inherited = {"origin": origin, "pruned": before.notes.get("pruned")}
+        notes |= {name: value for name, value in inherited.items() if value}
     return CheckpointMetadata.of(config.task, dial, notes)
 
 

@@ -77,18 +77,19 @@ def prompt_and_overrides(
         raise ValueError(f"--file {file}: this is no UTF-8 text ({error.reason} at byte {error.start})") from error
 
 
-def check_early(command: str, overrides: list[str]) -> RunConfig:
+def check_early(command: str, overrides: list[str]) -> tuple[RunConfig, Any]:
     """Refuse what can be refused before torch is imported: bad overrides, a missing checkpoint or hub.
 
     Returns
     -------
-    the typed config
+    the typed config, and what was read of checkpoints, for the command's ``prepare``: metadata, or the models to
+    compare; None if nothing was read
 
     Raises
     ------
     ValueError, HydraException, OmegaConfBaseException
     """
-    config = typed(command, compose(command, overrides))
+    config, checked = typed(command, compose(command, overrides)), None
     if isinstance(config, FinetuneConfig):
         hub.model_source(config.model.path)
         source, kept, named = Path(config.model.path), [Path(config.folder) / "finetune"], teacher_of(config)
@@ -99,19 +100,21 @@ def check_early(command: str, overrides: list[str]) -> RunConfig:
             same = option == "folder" and config.plain.epochs == 0
             check_replaceable(option, folder, kept if same or not source.is_dir() else [*kept, source])
     elif isinstance(config, SweepConfig) and config.compare.models:
-        models_to_compare(config)
+        checked = models_to_compare(config)
     elif isinstance(config, (SweepConfig, EvalConfig)):
-        require_dial(config, parse_speedups(config.speedup))
+        checked = require_dial(config, parse_speedups(config.speedup))
     elif isinstance(config, CalibrateConfig) and uses_pretrained(config):
         hub.model_source(config.model.path)
     elif isinstance(config, CalibrateConfig):
-        check_checkpoint(Path(config.checkpoint), config.task)
+        checked = check_checkpoint(Path(config.checkpoint), config.task)
     elif isinstance(config, ExplainConfig):
-        dial_to_explain(config)
-    elif isinstance(config, GenerateConfig) and dial_to_generate(config) is None:
-        hub.model_source(config.model.path)
+        checked = dial_to_explain(config)
+    elif isinstance(config, GenerateConfig):
+        checked = dial_to_generate(config)
+        if checked is None:
+            hub.model_source(config.model.path)
     elif isinstance(config, PredictConfig):
-        check_plan(config)
+        checked = check_plan(config)
     elif isinstance(config, PruneConfig):
         check_to_prune(config)
     if isinstance(config, (FinetuneConfig, PruneConfig)):
@@ -121,7 +124,7 @@ def check_early(command: str, overrides: list[str]) -> RunConfig:
         task = config.task
         if task.hub and not (task.data_dir or task.data_files):
             hub.require_data(task.hub.path)
-    return config
+    return config, checked
 
 
 def launch(

@@ -36,9 +36,10 @@ from latadj.config.sections import (
     TopKAttentionOptions,
     WorkloadConfig,
 )
-from latadj.config.task import TASK_TYPES, FilesConfig, HubConfig, PromptConfig, TaskConfig
+from latadj.config.task import GENERATION, TASK_TYPES, FilesConfig, HubConfig, PromptConfig, TaskConfig
 
 __all__ = [
+    "GENERATION",
     "SCHEMAS",
     "TASK_TYPES",
     "AdjustConfig",

@@ -23,7 +23,7 @@ from latadj.config.sections import (
     TopKAttentionOptions,
     WorkloadConfig,
 )
-from latadj.config.task import PromptConfig, TaskConfig
+from latadj.config.task import GENERATION, PromptConfig, TaskConfig
 
 
 @dataclass
@@ -44,6 +44,16 @@ class CommandConfig(RunConfig):
     task: TaskConfig = field(default_factory=TaskConfig)
     prompt: PromptConfig | None = None
     checkpoint: str = MISSING
+
+    @property
+    def head(self) -> str:
+        """The head that the model is loaded with; a prompt is answered by the language-modelling head."""
+        return self.task.type if self.prompt is None else GENERATION
+
+    @property
+    def generates(self) -> bool:
+        """Whether the model has its language-modelling head: for running text, or for prompts."""
+        return self.head == GENERATION
 
 
 @dataclass

@@ -5,7 +5,9 @@ from typing import Any
 
 from omegaconf import MISSING
 
-TASK_TYPES = ("classification", "generation", "token_classification", "question_answering")
+# A task of running text: a language model is scored on continuations. It is the name of its head, too.
+GENERATION = "generation"
+TASK_TYPES = ("classification", GENERATION, "token_classification", "question_answering")
 
 
 @dataclass
@@ -115,6 +117,11 @@ class TaskConfig:
     input: str | None = None
     answer: str = "Answer"
     label_words: list[str] = field(default_factory=list)
+
+    @property
+    def scores_continuations(self) -> bool:
+        """Whether a model is scored on continuations of running text, not on labelled examples."""
+        return self.type == GENERATION
 
 
 @dataclass

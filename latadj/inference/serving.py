@@ -1,4 +1,4 @@
-"""Makes a loaded model ready to serve: its precision and kernels, and a dial marked for this device."""
+"""Makes a loaded model ready to serve: its precision and kernels, and a dial in this device's time."""
 
 import logging
 from collections.abc import Sequence
@@ -22,7 +22,11 @@ SAME = 1.25
 
 
 def kernel_for(
-    model: PreTrainedModel, sidecar: CheckpointMetadata, precision: str, device: torch.device, kernel: str | None = None
+    model: PreTrainedModel,
+    metadata: CheckpointMetadata,
+    precision: str,
+    device: torch.device,
+    kernel: str | None = None,
 ) -> KernelSpec:
     """The kernel that serves a precision here: the one that calibration remembered, or the fastest now.
 
@@ -36,7 +40,7 @@ def kernel_for(
     ValueError
         if ``auto`` was not calibrated on this device, or the precision does not run here.
     """
-    known = sidecar.devices.get(place(device), Device())
+    known = metadata.devices.get(place(device), Device())
     if precision == "auto":
         if known.precision is None:
             raise ValueError(
@@ -54,7 +58,7 @@ def kernel_for(
 
 def dial_for(
     dial: Dial,
-    sidecar: CheckpointMetadata,
+    metadata: CheckpointMetadata,
     route: KernelSpec,
     device: torch.device,
     batch: int | None,
@@ -66,7 +70,7 @@ def dial_for(
     ----------
     batch, lengths : the workload; None are the batch that was measured and the lengths of the calibration set
     """
-    served = sidecar.devices.get(place(device), Device()).serving.get(route.precision)
+    served = metadata.devices.get(place(device), Device()).serving.get(route.precision)
     wanted = lengths or dial.lengths
     latency = served.model(batch, wanted) if served and served.kernel == route.kernel else None
     if latency is None:
@@ -90,7 +94,7 @@ def dial_for(
 
 def make_ready(
     model: PreTrainedModel,
-    sidecar: CheckpointMetadata,
+    metadata: CheckpointMetadata,
     dial: Dial | None,
     device: torch.device,
     *,
@@ -114,12 +118,12 @@ def make_ready(
     -------
     the route that serves it
     """
-    route = kernel_for(model, sidecar, precision, device, kernel)
+    route = kernel_for(model, metadata, precision, device, kernel)
     lower(model, route, attached(model).reads)
     if dial is None:
         return route
     if target == "latency":
-        marked = dial_for(dial, sidecar, route, device, batch, [length] if length else None)
+        marked = dial_for(dial, metadata, route, device, batch, [length] if length else None)
         if marked is None:
             log.warning(
                 "the dial is marked in FLOPs: this device (%s, %s) was not calibrated; `latadj calibrate "
@@ -131,21 +135,23 @@ def make_ready(
     return route
 
 
-def remember(sidecar: CheckpointMetadata, device: torch.device, found: Device) -> CheckpointMetadata:
-    """The sidecar with what was measured on this device added to what it knew."""
-    before = sidecar.devices.get(place(device), Device())
-    serving = {name: _merged(before.serving.get(name), served) for name, served in found.serving.items()}
-    merged = Device(found.precision or before.precision, found.trials or before.trials, {**before.serving, **serving})
-    return replace(sidecar, devices={**sidecar.devices, place(device): merged})
+def remember(metadata: CheckpointMetadata, device: torch.device, measured: Device) -> CheckpointMetadata:
+    """The metadata with what was measured on this device added to what they had."""
+    before = metadata.devices.get(place(device), Device())
+    serving = {name: _merged(before.serving.get(name), served) for name, served in measured.serving.items()}
+    merged = Device(
+        measured.precision or before.precision, measured.trials or before.trials, {**before.serving, **serving}
+    )
+    return replace(metadata, devices={**metadata.devices, place(device): merged})
 
 
-def _merged(before: Serving | None, found: Serving) -> Serving:
-    """What was found, and the models of other batch sizes and lengths if the same kernel was measured before."""
-    if before is None or before.kernel != found.kernel:
-        return found
+def _merged(before: Serving | None, measured: Serving) -> Serving:
+    """The new measurement, with the models of other batch sizes and lengths if it is of the same kernel."""
+    if before is None or before.kernel != measured.kernel:
+        return measured
 
     def stands_for(newer: LatencyModel, model: LatencyModel) -> bool:
         return newer.batch == model.batch and (model.lengths is None or newer.beyond(model.lengths) <= SAME)
 
-    kept = tuple(model for model in before.models if not any(stands_for(newer, model) for newer in found.models))
-    return Serving(found.kernel, (*found.models, *kept))
+    others = tuple(model for model in before.models if not any(stands_for(newer, model) for newer in measured.models))
+    return Serving(measured.kernel, (*measured.models, *others))

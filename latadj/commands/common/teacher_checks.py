@@ -33,10 +33,10 @@ def check_teacher(config: CommandConfig) -> None:
     if not folder.is_dir():
         raise ValueError(f"{option}={folder}: no such folder; name a fine-tuned model, or null for the model itself")
     try:
-        check(folder, config.task)
+        metadata = check(folder, config.task)
     except ValueError as error:
         raise ValueError(f"{option}={folder}: {error}") from error
-    ours, theirs = config.task.labels or [], labels_of(folder) or []
+    ours, theirs = config.task.labels or [], labels_of(folder, metadata) or []
     if ours and theirs and [name.casefold() for name in ours] != [name.casefold() for name in theirs]:
         raise ValueError(
             f"{option}={folder}: its outputs stand for {theirs}, those of its pupil for {ours}: "

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from latadj.checkpoints import checkpoint
 from latadj.checkpoints.weight_files import fingerprint
-from latadj.commands.common.session import Session, as_dict, head_of
+from latadj.commands.common.session import Session, as_dict
 from latadj.commands.common.teacher_checks import teacher_of
 from latadj.config import DistillationConfig, RunConfig, StageConfig
 from latadj.devices.select import choose, trains_in_bf16
@@ -56,22 +56,24 @@ def teacher(session: Session) -> PreTrainedModel:
     if named is None:
         return session.model
     option, folder = named
-    found, tokenizer = checkpoint.load(folder, head=head_of(session.config), device=str(session.device))
+    model, tokenizer = checkpoint.load(folder, head=session.config.head)
     if tokenizer.get_vocab() != session.tokenizer.get_vocab():
         raise ValueError(
             f"{option}={folder}: its tokens are not those of its pupil; name a model with the same tokenizer"
         )
     width = "vocab_size" if session.generates else "num_labels"
-    theirs, ours = (getattr(model.config, width) for model in (found, session.model))
-    if theirs != ours:
-        raise ValueError(f"{option}={folder}: it has {theirs} outputs, its pupil {ours}; name a model of the same task")
-    reads = context_of(found, tokenizer)
+    outputs, pupil_outputs = (getattr(one.config, width) for one in (model, session.model))
+    if outputs != pupil_outputs:
+        raise ValueError(
+            f"{option}={folder}: it has {outputs} outputs, its pupil {pupil_outputs}; name a model of the same task"
+        )
+    reads = context_of(model, tokenizer)
     if reads < session.limit:
         raise ValueError(
             f"{option}={folder}: it reads {reads} tokens, its pupil up to {session.limit}; name another, "
             f"or set task.max_length={reads}"
         )
-    return found
+    return model.to(session.device)
 
 
 def distillation_rows(session: Session, stage: DistillationConfig) -> Dataset:
@@ -97,13 +99,13 @@ def attention_dropped(session: Session, stage: StageConfig) -> Iterator[None]:
     if share is None:
         yield
         return
-    profile_type, layers = architecture_of(session.model), layers_of(session.model)
-    before = [profile_type.drop_attention(layer, share) for layer in layers]
+    architecture, layers = architecture_of(session.model), layers_of(session.model)
+    before = [architecture.drop_attention(layer, share) for layer in layers]
     try:
         yield
     finally:
         for layer, own in zip(layers, before, strict=True):
-            profile_type.drop_attention(layer, own)
+            architecture.drop_attention(layer, own)
 
 
 def say_replaced(models: Iterable[Path]) -> None:

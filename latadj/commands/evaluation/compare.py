@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from latadj.benchmark.footprint import footprint
 from latadj.benchmark.timer import percentiles_ms, speedup
 from latadj.checkpoints import checkpoint
-from latadj.commands.common.session import as_dict, head_of
+from latadj.commands.common.session import as_dict
 from latadj.commands.common.timing import batches_to_time, timed_interleaved
 from latadj.commands.evaluation.variants import Comparing, ModelVariant, predictions_of
 from latadj.devices.environment import environment
@@ -111,11 +111,11 @@ def _score(
     found: list[ModelRow] = []
     with progress("test", len(comparing.contestants)) as steps:
         for one in comparing.contestants:
-            said, settled = {}, {}
+            predictions, thresholds = {}, {}
             for name, part in examples.items():
-                said[name] = one.predictions(one.tried[-1].speedup, encoded[name], part)
-                settled = one.session.task_type.thresholds
-            scored = score(config.task.metric, said[first], full, labels, config.seed)
+                predictions[name] = one.predictions(one.tried[-1].speedup, encoded[name], part)
+                thresholds = one.session.task_type.thresholds
+            scored = score(config.task.metric, predictions[first], full, labels, config.seed)
             profile = one.profile(one.tried[-1].speedup)
             needed = cost(one, profile)
             found.append(
@@ -131,7 +131,9 @@ def _score(
                     within=_within(one.tried[-1], config.compare.max_drop),
                     metric=scored.metric,
                     metric_ci=scored.metric_ci,
-                    scores={name: one.session.task_type.scores(said[name], part) for name, part in examples.items()},
+                    scores={
+                        name: one.session.task_type.scores(predictions[name], part) for name, part in examples.items()
+                    },
                     drop=scored.drop,
                     drop_ci=scored.drop_ci,
                     parameters=one.size.parameters,
@@ -140,7 +142,7 @@ def _score(
                     flops_speedup=whole / needed,
                     flops_over_plain=own / needed,
                     topk_attention=hard.to_json() if (hard := topk_attention_of(one.session.model)) else None,
-                    settled=settled,
+                    thresholds=thresholds,
                 )
             )
             steps.advance(note=f"{one.key} {scored.metric:.4f}")
@@ -168,7 +170,7 @@ def _weigh(comparing: Comparing, comparison: Comparison) -> None:
     assert comparison.memory_shape is not None
     with progress("memory", len(comparison.models)) as steps:
         for row, one in zip(comparison.models, comparing.contestants, strict=True):
-            make = partial(_model_of, str(one.source.folder), head_of(config))
+            make = partial(_model_of, str(one.source.folder), config.head)
             route, profile = kernel_of(one.session.model), one.profile(row.speedup)
             row.memory_mb = footprint(make, config.device, comparison.memory_shape, route, profile)
             steps.advance()

@@ -20,13 +20,13 @@ log = logging.getLogger("latadj")
 class ComparedModel:
     """One model of a comparison.
 
-    dial : standing on the wanted profile_type; None where the model has none, and runs at speedup 1
+    dial : on the profile type of ``profile=``; None if the model has none, and runs at speedup 1
     speedups : that it may run at, by rising speedup
     """
 
     name: str
     folder: Path
-    sidecar: CheckpointMetadata
+    metadata: CheckpointMetadata
     dial: Dial | None
     speedups: list[float]
 
@@ -61,8 +61,8 @@ def models_to_compare(config: SweepConfig) -> list[ComparedModel]:
 def warn_of_other_runs(models: Sequence[ComparedModel]) -> None:
     """Say which models come from another fine-tuning than the first: they differ from it in more than parts."""
     first, *rest = models
-    origins = (None, first.sidecar.origin)
-    if others := [model.name for model in rest if first.sidecar.origin and model.sidecar.origin not in origins]:
+    origins = (None, first.metadata.origin)
+    if others := [model.name for model in rest if first.metadata.origin and model.metadata.origin not in origins]:
         log.warning(
             "%s: of another fine-tuning than %s, so that what is lost or gained is not of pruning and dial alone",
             *(", ".join(others), first.name),
@@ -87,7 +87,7 @@ def _problems(config: SweepConfig) -> list[str]:
             f"device.precision={config.device.precision}: several models are compared, each in all of "
             f"compare.precisions=[{','.join(compare.precisions)}]"
         )
-    if config.task.type == "generation" or config.prompt is not None:
+    if config.generates:
         problems.append("compare.models: classifiers, taggers and readers are compared, without a prompt")
     if len(compare.models) < 2:
         problems.append(f"compare.models={','.join(compare.models)}: expected at least two")
@@ -108,8 +108,8 @@ def _problems(config: SweepConfig) -> list[str]:
 def _compared(config: SweepConfig, name: str) -> ComparedModel:
     model = config.compare.models[name]
     folder, speedups = Path(model.checkpoint), sorted(parse_speedups(model.speedup))
-    sidecar = check(folder, config.task)
-    dial = sidecar.dial
+    metadata = check(folder, config.task)
+    dial = metadata.dial
     if dial is None and speedups[-1] > 1:
         raise ValueError(
             f"compare.models.{name}.speedup={model.speedup}: checkpoint {folder} has no dial; make one with "
@@ -119,7 +119,7 @@ def _compared(config: SweepConfig, name: str) -> ComparedModel:
         check_protection(dial, config.task)
         dial = dial.with_profile_type(config.profile) if config.profile else dial
         dial.profile(speedups[0])
-    return ComparedModel(name, folder, sidecar, dial, speedups)
+    return ComparedModel(name, folder, metadata, dial, speedups)
 
 
 def candidates_of(path: Path, models: Sequence[Path]) -> list[dict[str, object]]:

@@ -13,6 +13,7 @@ from datasets import Dataset
 from transformers import PreTrainedModel
 
 from latadj.benchmark.kernel_selection import kernels
+from latadj.checkpoints.metadata import CheckpointMetadata
 from latadj.checkpoints.weight_files import read_headers
 from latadj.commands.common.session import Session, known_labels, load_for, open_checkpoint
 from latadj.commands.evaluation.compared_models import (
@@ -114,14 +115,20 @@ class Comparing:
         return self.session.splits.validation
 
 
-def prepare(config: SweepConfig) -> Comparing:
-    """Load every model and lay it out for every precision; writes nothing."""
+def prepare(config: SweepConfig, models: list[ComparedModel] | None = None) -> Comparing:
+    """Load every model and lay it out for every precision; writes nothing.
+
+    Parameters
+    ----------
+    models : to compare, if the early check has found them
+    """
     keep_kernels()
-    first, *others = models = models_to_compare(config)
+    models = models_to_compare(config) if models is None else models
+    first, *others = models
     warn_of_other_runs(models)
     result = Path(config.folder) / "prune" / "prune.json"
     candidates = candidates_of(result, [model.folder for model in models])
-    session = open_checkpoint(replace(config, checkpoint=str(first.folder)), train=True)
+    session = open_checkpoint(replace(config, checkpoint=str(first.folder)), first.metadata, train=True)
     offered = [precision for precision in config.compare.precisions if _offers(precision, session.device)]
     left_out = [precision for precision in config.compare.precisions if precision not in offered]
     if left_out:
@@ -132,7 +139,7 @@ def prepare(config: SweepConfig) -> Comparing:
         )
     contestants = []
     for source in (first, *others):
-        found = session if source is first else open_beside(session, source.folder)
+        found = session if source is first else open_beside(session, source.folder, source.metadata)
         contestants += _lowered(config, source, found, offered)
     session.model = as_plain(session.model)
     resolved = replace(config, task=session.config.task)
@@ -162,7 +169,7 @@ def _lowered(config: SweepConfig, source: ComparedModel, session: Session, preci
         twin = copy.deepcopy(model)
         make_ready(
             twin,
-            source.sidecar,
+            source.metadata,
             source.dial,
             session.device,
             precision=precision,
@@ -182,8 +189,12 @@ def _lowered(config: SweepConfig, source: ComparedModel, session: Session, preci
     return found
 
 
-def open_beside(session: Session, folder: Path) -> Session:
+def open_beside(session: Session, folder: Path, metadata: CheckpointMetadata) -> Session:
     """Load another checkpoint, in fp32, to be asked about the very same rows.
+
+    Parameters
+    ----------
+    metadata : of the folder
 
     Raises
     ------
@@ -191,11 +202,11 @@ def open_beside(session: Session, folder: Path) -> Session:
         if its outputs stand for other labels, or it reads texts in another way.
     """
     config = replace(session.config, checkpoint=str(folder))
-    known, labels = known_labels(config, folder), config.task.labels
+    known, labels = known_labels(config, folder, metadata), config.task.labels
     if known and labels and [name.casefold() for name in known] != [name.casefold() for name in labels]:
         raise ValueError(f"checkpoint {folder}: its outputs stand for {known}, not for {labels}")
-    model, tokenizer = load_for(config)
-    found = replace(session, config=config, model=model.to(session.device), tokenizer=tokenizer)
+    model, tokenizer = load_for(config, metadata)
+    found = replace(session, config=config, model=model.to(session.device), tokenizer=tokenizer, metadata=metadata)
     if tokenizer.get_vocab() != session.tokenizer.get_vocab() or found.limit != session.limit:
         raise ValueError(
             f"checkpoint {folder} reads texts in another way than {session.config.checkpoint}: it has another "

@@ -20,7 +20,7 @@ def example_fields(task: TaskConfig) -> tuple[str, ...]:
 
 def problems(prompt: PromptConfig, task: TaskConfig) -> list[str]:
     """What is wrong with a prompt for a task, one line each; labels yet to be found in data are passed over."""
-    if task.type not in ("classification", "generation"):
+    if task.type != "classification" and not task.scores_continuations:
         return [f"prompt={prompt.name}: a prompt asks for the class of a text; task={task.name} is of kind {task.type}"]
     if task.type != "classification" or task.labels == []:
         return [f"prompt={prompt.name}: task={task.name} has no labels to answer with; take a classification task"]

@@ -122,9 +122,9 @@ def test_a_model_of_another_fine_tuning_is_warned_about(root, compared, tmp_path
     warning = "of another fine-tuning than plain"
     assert warning not in (root / "out" / "sweep" / "sweep.log").read_text()
     out = shutil.copytree(root / "out", tmp_path / "out")
-    sidecar = json.loads((out / "pruned" / "latadj.json").read_text())
-    sidecar["notes"]["run"] = "another"
-    (out / "pruned" / "latadj.json").write_text(json.dumps(sidecar))
+    metadata = json.loads((out / "pruned" / "latadj.json").read_text())
+    metadata["notes"]["run"] = "another"
+    (out / "pruned" / "latadj.json").write_text(json.dumps(metadata))
     options = ["experiment=axformer", "compare.memory=false", "compare.precisions=[fp32]", "measure.batches=0"]
     run("sweep", *toy.overrides(root), *options, f"folder={out}")
     assert f"pruned: {warning}" in caplog.text

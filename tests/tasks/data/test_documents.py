@@ -7,7 +7,7 @@ from datasets import load_dataset
 from latadj.config import FilesConfig, HubConfig, TaskConfig
 from latadj.config.compose import compose, typed
 from latadj.tasks.data import sources
-from latadj.tasks.data.classification import load_splits
+from latadj.tasks.types import load_splits
 
 SHARES = {"train": 0.5, "validation": 0.2, "test": 0.3}
 STORIES = [f"Story number {number} is about the number {number}." for number in range(60)]
