@@ -112,8 +112,8 @@ def prepare(config: FinetuneConfig) -> Session:
         model, tokenizer = checkpoint.load(Path(config.folder) / "plain", head=config.head)
         as_plain(model)
     else:
-        labels, options = config.task.labels or [], {"head": config.head, "keep_head": kept}
-        model, tokenizer = checkpoint.load_pretrained(config.model, labels, not labels, **options)
+        labels, head = config.task.labels or [], config.head
+        model, tokenizer = checkpoint.load_pretrained(config.model, labels, not labels, head=head, keep_head=kept)
     check_teacher(config)
     session = Session(config, device, splits, model.to(device), tokenizer)
     session.check()

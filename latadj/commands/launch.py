@@ -6,10 +6,11 @@ from typing import Any, TypeVar
 
 from omegaconf import DictConfig
 
+from latadj.checkpoints.metadata import CheckpointMetadata
 from latadj.checkpoints.metadata import check as check_checkpoint
 from latadj.commands.common.dial_checks import dial_to_explain, dial_to_generate, require_dial, uses_pretrained
 from latadj.commands.common.teacher_checks import check_teacher, teacher_of
-from latadj.commands.evaluation.compared_models import models_to_compare
+from latadj.commands.evaluation.compared_models import ComparedModel, models_to_compare
 from latadj.commands.prune.checks import check_to_prune
 from latadj.config import (
     CalibrateConfig,
@@ -77,7 +78,9 @@ def prompt_and_overrides(
         raise ValueError(f"--file {file}: this is no UTF-8 text ({error.reason} at byte {error.start})") from error
 
 
-def check_early(command: str, overrides: list[str]) -> tuple[RunConfig, Any]:
+def check_early(
+    command: str, overrides: list[str]
+) -> tuple[RunConfig, CheckpointMetadata | list[ComparedModel] | None]:
     """Refuse what can be refused before torch is imported: bad overrides, a missing checkpoint or hub.
 
     Returns
@@ -89,7 +92,8 @@ def check_early(command: str, overrides: list[str]) -> tuple[RunConfig, Any]:
     ------
     ValueError, HydraException, OmegaConfBaseException
     """
-    config, checked = typed(command, compose(command, overrides)), None
+    config = typed(command, compose(command, overrides))
+    checked: CheckpointMetadata | list[ComparedModel] | None = None
     if isinstance(config, FinetuneConfig):
         hub.model_source(config.model.path)
         source, kept, named = Path(config.model.path), [Path(config.folder) / "finetune"], teacher_of(config)

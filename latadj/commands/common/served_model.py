@@ -1,4 +1,4 @@
-"""The models of the commands that evaluate: the checkpoint's, ready to serve, and the full ones that it is compared to."""
+"""The models of the commands that evaluate: the checkpoint's, ready to serve, and the full ones beside it."""
 
 import logging
 from pathlib import Path

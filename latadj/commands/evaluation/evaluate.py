@@ -5,6 +5,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from latadj.benchmark.timer import percentiles_ms
 from latadj.checkpoints.metadata import CheckpointMetadata
 from latadj.commands.common.dial_checks import require_dial
@@ -105,7 +107,7 @@ def _continuations(session: Session, folder: Path) -> dict[str, Any]:
     config, scorer = session.config, ContinuationScorer(session)
     assert isinstance(config, EvalConfig)
     speedup = one_speedup(config.speedup, "eval")
-    answers = {}
+    answers: dict[float, np.ndarray] = {}
     sweep = score_dial(scorer, [speedup], controls=False, on_answers=answers.__setitem__)
     with atomic_write(folder / "predictions.csv") as temporary:
         scorer.task_type.table(scorer.encoded, answers[speedup], None).to_csv(temporary, index=False)
