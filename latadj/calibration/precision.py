@@ -53,27 +53,27 @@ def compare(
     """
     full = Profile.full(len(attached(model).default.profile.keep))
     work: dict[str, list[Any]] = {}
-    answers: dict[str, Any] = {}
+    outputs: dict[str, Any] = {}
     routes = {}
     for precision in precisions:
         try:
             routes[precision] = fastest_kernel(model, precision, device)
         except ValueError:  # int8 does not run everywhere
             continue
-        twin = lower(copy.deepcopy(model), routes[precision])
-        with at_profile(twin, full):
-            answers[precision] = examples.outputs(twin)
+        lowered = lower(copy.deepcopy(model), routes[precision])
+        with at_profile(lowered, full):
+            outputs[precision] = examples.outputs(lowered)
 
-        def run(one: Any, twin: PreTrainedModel = twin) -> object:
-            with torch.inference_mode(), at_profile(twin, full):
+        def run(one: Any, lowered: PreTrainedModel = lowered) -> object:
+            with torch.inference_mode(), at_profile(lowered, full):
                 return one()
 
-        work[precision] = [partial(run, one) for one in examples.passes(twin, batch_size, 4)]
+        work[precision] = [partial(run, one) for one in examples.passes(lowered, batch_size, 4)]
     seconds = time_interleaved(work, rounds=5, warmup=1, device=device, seed=seed)
     return {
         name: Trial(
             routes[name],
-            examples.agreement(answers[name], answers["fp32"]),
+            examples.agreement(outputs[name], outputs["fp32"]),
             float(np.median(seconds[name]) * 1000),
         )
         for name in routes

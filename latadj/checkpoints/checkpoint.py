@@ -99,7 +99,7 @@ def load_pretrained(
     Raises
     ------
     ValueError
-        if the model cannot be had, is damaged, its kind cannot have the head, or there is none to keep.
+        if the model is not found or damaged, its architecture cannot have the head, or there is none to keep.
     """
     path, local = _source(config.path)
     metadata = read_metadata(Path(path)) if local else CheckpointMetadata()
@@ -112,8 +112,8 @@ def load_pretrained(
 
 def _source(path: str) -> tuple[str, bool]:
     """Where ``from_pretrained`` is to look, and whether at local files only."""
-    found, local = hub.model_source(path)
-    return (str(converted(found)), True) if hub.is_gguf(found) else (found, local)
+    source, local = hub.model_source(path)
+    return (str(converted(source)), True) if hub.is_gguf(source) else (source, local)
 
 
 def _pretrained(
@@ -126,24 +126,24 @@ def _pretrained(
     fresh: dict[str, Any] | None = None,
     keep_head: bool = False,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Model and tokenizer; with ``fresh``, which is what a config has to say about it, a head may be a new one."""
+    """Model and tokenizer; with ``fresh``, the config options of a new head, the head may be a new one."""
     options = {"local_files_only": local, "trust_remote_code": trust_remote_code}
     try:
         config = AutoConfig.from_pretrained(path, **options, **(fresh or {}))
     except (OSError, ValueError, KeyError) as error:
         raise _unloadable(path, error) from error
     saved = saved_head(config)
-    wanted = head or saved or natural_head(config)
-    auto = auto_class(config, wanted)
-    if fresh is None and saved not in (None, wanted):
-        raise ValueError(f"the model in {path} is made for {saved}, not for {wanted}: it is for another kind of task")
+    head = head or saved or natural_head(config)
+    auto = auto_class(config, head)
+    if fresh is None and saved not in (None, head):
+        raise ValueError(f"the model in {path} is made for {saved}, not for {head}: it is for another kind of task")
     structure = metadata.pruning
     try:
         if structure is not None:
             model, missing = load_pruned(auto, config, Path(path), structure, fresh=fresh is not None)
             unlike = False  # its files do not hold what is unlike
         else:
-            model, found = auto.from_pretrained(
+            model, report = auto.from_pretrained(
                 path,
                 config=config,
                 dtype=torch.float32,
@@ -152,19 +152,19 @@ def _pretrained(
                 output_loading_info=True,
                 **options,
             )
-            missing, unlike = set(found["missing_keys"]), bool(found["mismatched_keys"])
+            missing, unlike = set(report["missing_keys"]), bool(report["mismatched_keys"])
         tokenizer = AutoTokenizer.from_pretrained(path, **options)
     except (OSError, ValueError, KeyError, SafetensorError, RuntimeError) as error:
         raise _unloadable(path, error) from error
     if fresh is None and missing:
         names = ", ".join(sorted(missing)[:3])
-        raise ValueError(f"the model in {path} is not fine-tuned for {wanted}: it has no weights for {names}")
+        raise ValueError(f"the model in {path} is not fine-tuned for {head}: it has no weights for {names}")
     if keep_head and (missing or unlike):
         raise ValueError(
-            f"the model in {path} has no head for {wanted} with {model.config.num_labels} outputs, and plain.epochs=0 "
+            f"the model in {path} has no head for {head} with {model.config.num_labels} outputs, and plain.epochs=0 "
             "trains none: name a fine-tuned model with model.path=FOLDER, or leave plain.epochs=0 out"
         )
-    prepare_tokenizer(tokenizer, model.config, wanted)
+    prepare_tokenizer(tokenizer, model.config, head)
     return model, tokenizer
 
 
@@ -181,7 +181,7 @@ def random_model(config: ModelConfig, seed: int) -> PreTrainedModel:
     Raises
     ------
     ValueError
-        if neither ``shape`` nor a folder says what that is, or the folder's model is pruned.
+        if neither ``shape`` nor a folder gives the shape, or the folder's model is pruned.
     """
     if config.shape:
         if "model_type" not in config.shape:

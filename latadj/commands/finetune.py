@@ -45,7 +45,7 @@ from latadj.utils.files import read_json, recover_folder, write_json
 
 log = logging.getLogger("latadj")
 SETTINGS = ("model", "task", "prompt", "seed", "plain")
-# What says how the adjustable stage goes; until that has begun, it may still change.
+# Options of the adjustable stage; they may change until it begins.
 OF_ADJUSTING = ("adjustable", "adjust", "calibration")
 
 
@@ -68,7 +68,7 @@ class State:
 
         Parameters
         ----------
-        splits : the run's examples; None: whether they are the same is not asked
+        splits : the run's examples; None: they are not compared
 
         Raises
         ------
@@ -84,18 +84,18 @@ class State:
             settings["data"] = splits.fingerprint
         if not config.resume or not path.is_file():
             return cls(uuid4().hex, settings, {})
-        found = cls(**read_json(path, "fine-tuning state", "start anew without resume=true"))
-        begun = "adjustable" in found.stages or (work / "adjustable").is_dir()
+        state = cls(**read_json(path, "fine-tuning state", "start anew without resume=true"))
+        begun = "adjustable" in state.stages or (work / "adjustable").is_dir()
         free = () if begun else (*OF_ADJUSTING, "teacher")
-        if not begun and "plain" in found.stages:
+        if not begun and "plain" in state.stages:
             free = (*free, "train_precision")
-        refuse_other_settings(config, found.settings, {name: settings[name] for name in settings if name not in free})
-        found.settings = settings
+        refuse_other_settings(config, state.settings, {name: settings[name] for name in settings if name not in free})
+        state.settings = settings
         for stage, made in (("plain", Path(config.folder) / "plain"), ("adjustable", Path(config.checkpoint))):
             recover_folder(made)
             if not made.is_dir():
-                found.stages.pop(stage, None)
-        return found
+                state.stages.pop(stage, None)
+        return state
 
     def write(self, work: Path) -> None:
         """Write the state into the run's folder."""
@@ -105,15 +105,15 @@ class State:
 def prepare(config: FinetuneConfig) -> Session:
     """Load examples and model: the pretrained one, or the plain one if that stage is done and ``resume`` is set."""
     device = set_up(config)
-    source, kept = Path(config.model.path), config.plain.epochs == 0
-    known = known_labels(config, source, read_metadata(source)) if kept and source.is_dir() else None
+    source, keep_head = Path(config.model.path), config.plain.epochs == 0
+    known = known_labels(config, source, read_metadata(source)) if keep_head and source.is_dir() else None
     config, splits = with_examples(config, known)
     if "plain" in State.of(config, splits).stages:
         model, tokenizer = checkpoint.load(Path(config.folder) / "plain", head=config.head)
         as_plain(model)
     else:
         labels, head = config.task.labels or [], config.head
-        model, tokenizer = checkpoint.load_pretrained(config.model, labels, not labels, head=head, keep_head=kept)
+        model, tokenizer = checkpoint.load_pretrained(config.model, labels, not labels, head=head, keep_head=keep_head)
     check_teacher(config)
     session = Session(config, device, splits, model.to(device), tokenizer)
     session.check()
@@ -178,17 +178,17 @@ def run(session: Session) -> dict[str, Any]:
 
 
 def _plain(session: Session, config: FinetuneConfig, work: Path, common: dict[str, Any]) -> dict[str, float]:
-    """Fine-tuning of the session's model as transformers runs it; no epochs leave it as it is."""
+    """Fine-tuning of the session's model as transformers runs it; no epochs leave it unchanged."""
     stage = config.plain
     if stage.epochs == 0:
         return {}
-    train, goal = training_rows(session, stage), _goal(session, stage)
+    train, objective = training_rows(session, stage), _objective(session, stage)
     with attention_dropped(session, stage):
         return fit(
             session.model,
             session.tokenizer,
             train,
-            goal,
+            objective,
             name="plain fine-tuning",
             folder=work,
             config=stage,
@@ -202,7 +202,7 @@ def _adjust(
     """Adjustable fine-tuning of the session's plain model; its dial comes with the metrics."""
     set_seed(config.seed)
     model, tokenizer, stage = session.model, session.tokenizer, config.adjust
-    train, loss_of = _taught(session, config)
+    train, loss_of = _distillation(session, config)
     attach(model)
     dial = _dial(session, config)
     attach(model, dial)
@@ -213,21 +213,21 @@ def _adjust(
             model,
             tokenizer,
             train,
-            _goal(session, stage, loss_of(dial)),
+            _objective(session, stage, loss_of(dial)),
             name="adjustable fine-tuning",
             folder=work,
             config=stage,
             speedups=[speedup for speedup in (1.0, 1.5, 2.0, 3.0) if dial.reaches(speedup)],
             **common,
         )
-    # Contributions moved while the model was trained, so the dial is made anew.
+    # Training changed the contributions, so the dial is made anew.
     dial = _dial(session, config)
     as_plain(model)
     return metrics, dial
 
 
-def _goal(session: Session, stage: StageConfig, loss: Loss | None = None) -> TrainingObjective:
-    """What the session's task asks of a model."""
+def _objective(session: Session, stage: StageConfig, loss: Loss | None = None) -> TrainingObjective:
+    """The training objective of the session's task."""
     task, examples, autocast = session.config.task, session.splits.validation, session.training_dtype
     validation = session.encoded(examples)
     if not session.task_type.scores_continuations:
@@ -242,8 +242,10 @@ def _goal(session: Session, stage: StageConfig, loss: Loss | None = None) -> Tra
     return language_objective(session.model, validation.to_list(), task, loss=loss, autocast=autocast)
 
 
-def _taught(session: Session, config: FinetuneConfig) -> tuple[Dataset | list[dict[str, Any]], Callable[[Dial], Loss]]:
-    """Training examples with what their teacher makes of them, and the loss that goes with a dial."""
+def _distillation(
+    session: Session, config: FinetuneConfig
+) -> tuple[Dataset | list[dict[str, Any]], Callable[[Dial], Loss]]:
+    """Training examples with their teacher's outputs, and the loss for a dial."""
     if not session.task_type.scores_continuations:
         rows = distillation_rows(session, config.adjust)
         return rows, lambda dial: AdjustableLoss(dial, config.adjust, session.outputs)
@@ -266,7 +268,7 @@ def _dial(session: Session, config: FinetuneConfig) -> Dial:
 
 
 def _metadata(config: FinetuneConfig, state: State, dial: Dial | None = None) -> CheckpointMetadata:
-    """What goes beside the weights: the run that made them, the first that they come from, what validation said."""
+    """The metadata beside the weights: the run that made them, the run they come from, validation metrics."""
     notes = {"run": state.run, "seed": config.seed, "validation": dict(state.stages)}
     source = Path(config.model.path)
     if source.is_dir():

@@ -55,7 +55,7 @@ def region_shares(
     belongs = [
         np.repeat([place[s["name"]] for s in spans], [s["stop"] - s["start"] for s in spans]) for spans in regions
     ]
-    had = np.array([np.bincount(row, minlength=len(names)) for row in belongs])
+    totals = np.array([np.bincount(row, minlength=len(names)) for row in belongs])
     left = np.zeros((len(survivors), len(names)), dtype=int)
     for layer, rows in enumerate(survivors):
         if len(rows) != len(regions):
@@ -63,12 +63,12 @@ def region_shares(
         for positions, row in zip(rows, belongs, strict=True):
             alive = np.asarray(positions, dtype=int)
             if len(alive) and not (alive.min() >= 0 and alive.max() < len(row)):
-                raise ValueError(f"layer {layer}: a survivor stands outside its prompt of {len(row)} tokens")
+                raise ValueError(f"layer {layer}: a survivor is outside its prompt of {len(row)} tokens")
             left[layer] += np.bincount(row[alive], minlength=len(names))
-    total = had.sum(axis=0)
+    total = totals.sum(axis=0)
     shares = {name: (left[:, index] / total[index]).tolist() for name, index in place.items()}
     shares[ALL] = (left.sum(axis=1) / total.sum()).tolist()
-    tokens = {name: float(total[index] / (had[:, index] > 0).sum()) for name, index in place.items()}
+    tokens = {name: float(total[index] / (totals[:, index] > 0).sum()) for name, index in place.items()}
     tokens[ALL] = float(total.sum() / len(regions))
     return RegionShares(tokens, shares)
 
@@ -94,7 +94,7 @@ def survivors_by_region(
     """
     rows = rows_of(encoded)
     layers = len(profile.keep)
-    # Padding stands in front of a decoder's prompts, so columns are counted from the end.
+    # Padding comes before a decoder's prompts, so columns are counted from the end.
     from_end = not model.config.is_encoder_decoder or tokenizer.padding_side == "left"
     seen: list[list[np.ndarray]] = [[] for _ in range(layers)]
 

@@ -33,7 +33,7 @@ def kernel_for(
     Parameters
     ----------
     precision : ``auto`` is what calibration chose
-    kernel : the one that is wanted, for the very numbers that it gave before; None: as above
+    kernel : use this one, for bit-identical outputs of a resumed run; None: as above
 
     Raises
     ------
@@ -64,15 +64,15 @@ def dial_for(
     batch: int | None,
     lengths: Sequence[int] | None,
 ) -> Dial | None:
-    """The dial marked in this device's time; None if the device was not calibrated in this precision.
+    """The dial in this device's time; None if the device was not calibrated in this precision.
 
     Parameters
     ----------
     batch, lengths : the workload; None are the batch that was measured and the lengths of the calibration set
     """
     served = metadata.devices.get(place(device), Device()).serving.get(route.precision)
-    wanted = lengths or dial.lengths
-    latency = served.model(batch, wanted) if served and served.kernel == route.kernel else None
+    expected = lengths or dial.lengths
+    latency = served.model(batch, expected) if served and served.kernel == route.kernel else None
     if latency is None:
         return None
     if batch and not 0.5 <= latency.batch / batch <= 2:
@@ -82,12 +82,12 @@ def dial_for(
             batch,
             batch,
         )
-    if latency.lengths is not None and latency.beyond(wanted) > 2:
+    if latency.lengths is not None and latency.beyond(expected) > 2:
         least, largest = latency.lengths
         log.warning(
             "the dial was calibrated on texts of %d to %d tokens, for those of %d to %d it may be off: calibrate %s",
-            *(least, largest, min(wanted), max(wanted)),
-            f"with workload.length={max(wanted)}" if lengths else "without workload.length",
+            *(least, largest, min(expected), max(expected)),
+            f"with workload.length={max(expected)}" if lengths else "without workload.length",
         )
     return dial.on(latency, lengths)
 
@@ -109,28 +109,28 @@ def make_ready(
     Parameters
     ----------
     model : in fp32, on ``device``, with elimination attached
-    dial : in FLOPs, standing on the wanted profile_type; None leaves the model without one
+    dial : in FLOPs, on the profile type to serve; None leaves the model without one
     target : ``latency`` or ``flops``
     batch, length : the workload; None are those that the device was calibrated for
     kernel : see :func:`kernel_for`
 
     Returns
     -------
-    the route that serves it
+    the kernel that serves it
     """
     route = kernel_for(model, metadata, precision, device, kernel)
     lower(model, route, attached(model).reads)
     if dial is None:
         return route
     if target == "latency":
-        marked = dial_for(dial, metadata, route, device, batch, [length] if length else None)
-        if marked is None:
+        timed = dial_for(dial, metadata, route, device, batch, [length] if length else None)
+        if timed is None:
             log.warning(
                 "the dial is marked in FLOPs: this device (%s, %s) was not calibrated; `latadj calibrate "
                 "calibration.device_only=true device.precision=%s` (same options) takes a minute or two",
                 *(place(device), route.precision, route.precision),
             )
-        dial = marked or dial
+        dial = timed or dial
     attach(model, dial)
     return route
 

@@ -1,4 +1,4 @@
-"""What stages of training have in common, whichever command they belong to."""
+"""What the training stages of all commands have in common: rows, teachers, settings to resume with."""
 
 import json
 import logging
@@ -43,14 +43,14 @@ def _no_more_than_needed(rows: Dataset, session: Session, stage: StageConfig) ->
 
 
 def teacher(session: Session) -> PreTrainedModel:
-    """The model that teaches the session's: the one that the config names, else the same as it stands.
+    """The teacher of the session's model: the one that the config names, else the model itself.
 
-    Commands ask once before they begin, so that one that cannot teach is refused then.
+    Commands call this once in ``prepare``, so that an unfit teacher is refused before training.
 
     Raises
     ------
     ValueError
-        if it reads less or otherwise than its pupil does, or answers otherwise.
+        if it has another tokenizer, a shorter context or other outputs than its pupil.
     """
     named = teacher_of(session.config)
     if named is None:
@@ -77,9 +77,9 @@ def teacher(session: Session) -> PreTrainedModel:
 
 
 def distillation_rows(session: Session, stage: DistillationConfig) -> Dataset:
-    """:func:`training_rows` of a head with what the session's :func:`teacher` says of them.
+    """:func:`training_rows` of a head with the outputs of the session's :func:`teacher`.
 
-    Texts without a prompt around them come with word-dropout copies, if the stage says so.
+    Texts without a prompt come with word-dropout copies, if the stage has any.
 
     The teacher never changes, so one pass over the examples serves all epochs.
     """
@@ -109,26 +109,26 @@ def attention_dropped(session: Session, stage: StageConfig) -> Iterator[None]:
 
 
 def say_replaced(models: Iterable[Path]) -> None:
-    """Say which models, there already, a run that begins will take the place of when it ends."""
+    """Log which existing models a new run will replace when it ends."""
     for model in filter(Path.is_dir, models):
         log.info("%s is there already, and this run will replace it; resume=true goes on with it instead", model)
 
 
 def settings_of(config: RunConfig, names: Sequence[str]) -> dict[str, Any]:
-    """What a training run depends on: parts of its config as a file gives them back, its arithmetic, its teacher."""
-    found: dict[str, Any] = json.loads(json.dumps({name: as_dict(config)[name] for name in names}))
-    found["train_precision"] = "bf16" if trains_in_bf16(config.device, choose(config.device)) else "fp32"
+    """What a training run depends on: parts of its config as read back from JSON, its precision, its teacher."""
+    settings: dict[str, Any] = json.loads(json.dumps({name: as_dict(config)[name] for name in names}))
+    settings["train_precision"] = "bf16" if trains_in_bf16(config.device, choose(config.device)) else "fp32"
     if (named := teacher_of(config)) is not None:
-        found["teacher"] = fingerprint(named[1])
-    return found
+        settings["teacher"] = fingerprint(named[1])
+    return settings
 
 
 def refuse_other_settings(config: RunConfig, started: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
-    """Refuse to go on with a run that was started otherwise.
+    """Refuse to resume a run that was started with other settings.
 
     Parameters
     ----------
-    started, settings : what :func:`settings_of` said when the run began, and says now
+    started, settings : :func:`settings_of` when the run began, and now
 
     Raises
     ------

@@ -59,7 +59,7 @@ def models_to_compare(config: SweepConfig) -> list[ComparedModel]:
 
 
 def warn_of_other_runs(models: Sequence[ComparedModel]) -> None:
-    """Say which models come from another fine-tuning than the first: they differ from it in more than parts."""
+    """Warn of models that come from another fine-tuning than the first: more than pruning sets them apart."""
     first, *rest = models
     origins = (None, first.metadata.origin)
     if others := [model.name for model in rest if first.metadata.origin and model.metadata.origin not in origins]:
@@ -123,7 +123,7 @@ def _compared(config: SweepConfig, name: str) -> ComparedModel:
 
 
 def candidates_of(path: Path, models: Sequence[Path]) -> list[dict[str, object]]:
-    """What `latadj prune` found of each part, out of its result; none where no model of it is among ``models``.
+    """The candidates of `latadj prune`, from its result; none if it made none of ``models``.
 
     Raises
     ------
@@ -133,10 +133,10 @@ def candidates_of(path: Path, models: Sequence[Path]) -> list[dict[str, object]]
     if not path.is_file():
         return []
     mend = "run `latadj prune` again"
-    found = read_json(path, "pruning result", mend)
+    result = read_json(path, "pruning result", mend)
     try:
-        made = {Path(model["folder"]).resolve() for model in found["frontier"]}
-        candidates = list(found["candidates"])
+        made = {Path(model["folder"]).resolve() for model in result["frontier"]}
+        candidates = list(result["candidates"])
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path}: this pruning result lacks its models or candidates; {mend}") from error
     if not made & {model.resolve() for model in models}:

@@ -1,4 +1,4 @@
-"""What every scorer of a test split has in common: models are asked, their answers become a sweep's rows."""
+"""What every scorer of a test split has in common: it runs models and makes a sweep's rows of their answers."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ AnySweep = TypeVar("AnySweep", Sweep, GenerationSweep)
 
 
 class Scorer(ABC, Generic[Answers, AnyRow, AnySweep]):
-    """Asks models about the same test split and makes a sweep's rows of their answers.
+    """Runs models on the same test split and makes a sweep's rows of their answers.
 
     Attributes
     ----------

@@ -33,7 +33,7 @@ log = logging.getLogger("latadj")
 
 def prepare(
     config: SweepConfig, checked: CheckpointMetadata | list[ComparedModel] | None = None
-) -> Session | compared.Comparing:
+) -> Session | compared.ComparisonSession:
     """Load checkpoint and examples, make the model ready to serve, and check that the dial reaches a speedup.
 
     Parameters
@@ -51,9 +51,9 @@ def prepare(
     return session
 
 
-def run(session: Session | compared.Comparing) -> Sweep | GenerationSweep | Comparison:
+def run(session: Session | compared.ComparisonSession) -> Sweep | GenerationSweep | Comparison:
     """Turn the dial through ``speedup`` and measure, or compare several models; reads the test split."""
-    if isinstance(session, compared.Comparing):
+    if isinstance(session, compared.ComparisonSession):
         return compare.run(session)
     config, speedups = session.config, within_reach(session)
     assert isinstance(config, SweepConfig)

@@ -42,8 +42,8 @@ def time_batches(scorer: ExampleScorer, sweep: Sweep) -> None:
     work: dict[str, list[Any]] = {
         name: [partial(_forward, session, plain, batch) for batch in part] for name, part in batches.items()
     }
-    for wanted in {1.0, *(row.speedup for row in sweep.rows)}:
-        work[f"{wanted:g}x"] = [partial(at, batch, wanted) for batch in batches["bucketed"]]
+    for setting in {1.0, *(row.speedup for row in sweep.rows)}:
+        work[f"{setting:g}x"] = [partial(at, batch, setting) for batch in batches["bucketed"]]
     seconds, sweep.environment["quiet"] = timed_interleaved(work, config.measure, session.device)
     for row in sweep.rows:
         own = seconds[f"{row.speedup:g}x"]

@@ -129,7 +129,7 @@ class TaskType(ABC):
         return metric_of(self.task.metric).scores(predictions, self.references(examples))
 
     @abstractmethod
-    def agreement(self, ours: Any, full: Any) -> float:
+    def agreement(self, predictions: Any, full: Any) -> float:
         """Share of the full model's decisions that another model makes too; both are ``predictions``."""
 
     @abstractmethod

@@ -50,9 +50,9 @@ class RunningText(TaskType):
     def predictions(self, answers: Likelihoods, encoded: Dataset, examples: Dataset) -> np.ndarray:
         return answers.nll
 
-    def agreement(self, ours: np.ndarray, full: np.ndarray) -> float:
+    def agreement(self, predictions: np.ndarray, full: np.ndarray) -> float:
         """Correlation with the full model's log-likelihoods."""
-        return agreement(ours, full, regression=True)
+        return agreement(predictions, full, regression=True)
 
     def table(self, examples: Dataset, predictions: np.ndarray, answers: Likelihoods | None = None) -> pd.DataFrame:
         tokens = self.references(examples)
