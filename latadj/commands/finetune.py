@@ -45,7 +45,7 @@ from latadj.utils.files import read_json, recover_folder, write_json
 
 log = logging.getLogger("latadj")
 SETTINGS = ("model", "task", "prompt", "seed", "plain")
-# Options of the adjustable stage; they may change until it begins.
+# What says how the adjustable stage goes; until that has begun, it may still change.
 OF_ADJUSTING = ("adjustable", "adjust", "calibration")
 
 
@@ -68,7 +68,7 @@ class State:
 
         Parameters
         ----------
-        splits : the run's examples; None: they are not compared
+        splits : the run's examples; None: whether they are the same is not asked
 
         Raises
         ------
@@ -84,18 +84,18 @@ class State:
             settings["data"] = splits.fingerprint
         if not config.resume or not path.is_file():
             return cls(uuid4().hex, settings, {})
-        state = cls(**read_json(path, "fine-tuning state", "start anew without resume=true"))
-        begun = "adjustable" in state.stages or (work / "adjustable").is_dir()
+        found = cls(**read_json(path, "fine-tuning state", "start anew without resume=true"))
+        begun = "adjustable" in found.stages or (work / "adjustable").is_dir()
         free = () if begun else (*OF_ADJUSTING, "teacher")
-        if not begun and "plain" in state.stages:
+        if not begun and "plain" in found.stages:
             free = (*free, "train_precision")
-        refuse_other_settings(config, state.settings, {name: settings[name] for name in settings if name not in free})
-        state.settings = settings
+        refuse_other_settings(config, found.settings, {name: settings[name] for name in settings if name not in free})
+        found.settings = settings
         for stage, made in (("plain", Path(config.folder) / "plain"), ("adjustable", Path(config.checkpoint))):
             recover_folder(made)
             if not made.is_dir():
-                state.stages.pop(stage, None)
-        return state
+                found.stages.pop(stage, None)
+        return found
 
     def write(self, work: Path) -> None:
         """Write the state into the run's folder."""

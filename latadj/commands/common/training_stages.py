@@ -115,20 +115,20 @@ def say_replaced(models: Iterable[Path]) -> None:
 
 
 def settings_of(config: RunConfig, names: Sequence[str]) -> dict[str, Any]:
-    """What a training run depends on: parts of its config as read back from JSON, its precision, its teacher."""
-    settings: dict[str, Any] = json.loads(json.dumps({name: as_dict(config)[name] for name in names}))
-    settings["train_precision"] = "bf16" if trains_in_bf16(config.device, choose(config.device)) else "fp32"
+    """What a training run depends on: parts of its config as a file gives them back, its arithmetic, its teacher."""
+    found: dict[str, Any] = json.loads(json.dumps({name: as_dict(config)[name] for name in names}))
+    found["train_precision"] = "bf16" if trains_in_bf16(config.device, choose(config.device)) else "fp32"
     if (named := teacher_of(config)) is not None:
-        settings["teacher"] = fingerprint(named[1])
-    return settings
+        found["teacher"] = fingerprint(named[1])
+    return found
 
 
 def refuse_other_settings(config: RunConfig, started: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
-    """Refuse to resume a run that was started with other settings.
+    """Refuse to go on with a run that was started otherwise.
 
     Parameters
     ----------
-    started, settings : :func:`settings_of` when the run began, and now
+    started, settings : what :func:`settings_of` said when the run began, and says now
 
     Raises
     ------
