@@ -41,6 +41,7 @@ from latadj.config.compose import package_file
 from latadj.devices.environment import environment
 from latadj.devices.select import choose
 from latadj.elimination.attach import at_speedup, attached, detach
+from latadj.inference.load import load
 from latadj.inference.streams.engine import Engine
 from latadj.inference.streams.rows import Row
 from latadj.inference.streams.writing import Layout
@@ -128,7 +129,7 @@ def throughput(options: argparse.Namespace) -> dict[str, Any]:
     device = choose(DeviceConfig(name="cpu", threads=options.threads))
     task_spec = read_metadata(options.checkpoint).task_spec
     limit = task_spec.max_length if task_spec else 128
-    model, tokenizer = checkpoint.load(options.checkpoint, precision=options.precision, head="classification")
+    model, tokenizer = load(options.checkpoint, precision=options.precision, head="classification")
     plain, _ = checkpoint.load(options.checkpoint, head="classification")
     spec, dial = kernel_of(model), attached(model).dial
     plain = detach(plain).to(DTYPES[spec.precision])

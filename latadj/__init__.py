@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from latadj.checkpoints.checkpoint import load
     from latadj.elimination.attach import at_speedup, attach, detach, set_speedup
     from latadj.elimination.dial import Dial
     from latadj.elimination.profiles import Profile
     from latadj.elimination.topk.setting import TopKAttention
+    from latadj.inference.load import load
 
 # Torch takes seconds to import, and `latadj --help` needs none of it.
 _WHERE = {
-    "load": "latadj.checkpoints.checkpoint",
+    "load": "latadj.inference.load",
     "attach": "latadj.elimination.attach",
     "detach": "latadj.elimination.attach",
     "set_speedup": "latadj.elimination.attach",

@@ -204,9 +204,10 @@ def _launch(command: str, overrides: list[str], multirun: bool, **given: Any) ->
     from latadj.devices import affinity
 
     if not multirun:
-        device = launch.check_early(command, overrides).device
-        if device.cpus:  # before torch is imported: its threads go where the process may
-            affinity.pin(device.cpus)
+        config, checked = launch.check_early(command, overrides)
+        given |= {} if checked is None else {"checked": checked}
+        if config.device.cpus:  # before torch is imported: its threads go where the process may
+            affinity.pin(config.device.cpus)
     work = COMMANDS[command].load()
     launch.launch(command, overrides, partial(work.prepare, **given), work.run, multirun)
 

@@ -1,4 +1,4 @@
-"""From a fine-tuned model and text to a dial: layer ACC, families of profiles, search."""
+"""From a fine-tuned model and text to a dial: layer ACC, profile types, search."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -21,21 +21,21 @@ from latadj.elimination.profiles import Profile
 from latadj.elimination.scores import effective_fraction
 
 RANKS = 50
-# Families that need no measuring beforehand; what `choose_window` tries windows with.
+# Profile types that need no measurement: `choose_window` tries windows with them.
 PLAIN_PROFILE_TYPES = ("geometric", "flat")
-# What is tried where a config leaves it open: who is asked, and which share of the places the most recent get.
-QUERIES, RECENT = (16, 64), (0.0, 0.5, 0.75, 0.9, 1.0)
+# Observation windows that are tried if a config leaves them open: their size, and the share of recent tokens.
+WINDOW_SIZES, RECENT_RATIOS = (16, 64), (0.0, 0.5, 0.75, 0.9, 1.0)
 MOST_LENGTHS = 256
 
 
 @dataclass
 class Contribution:
-    """What the tokens of a calibration set contribute.
+    """Attention context contributions over a calibration set.
 
     layer_acc : (layers,) effective fraction of tokens, averaged over sequences
     by_rank : (layers, RANKS) mean ACC from the strongest to the weakest token, 1 = an equal share
     lengths : (sequences,) real tokens
-    protected : of them that the task never lets go, on the mean
+    protected : of them that the task never eliminates, on the mean
     """
 
     layer_acc: np.ndarray
@@ -46,7 +46,7 @@ class Contribution:
 
 @dataclass
 class Trial:
-    """One choice of profile_type and window, and how far answers under it are from the full model's."""
+    """One choice of profile type and window, and the divergence of its outputs from the full model's."""
 
     profile_type: str
     window: ObservationWindow
@@ -55,26 +55,26 @@ class Trial:
 
 def windows_to_try(config: CalibrationConfig) -> list[ObservationWindow]:
     """The windows that a config leaves open for a decoder: a single one where it names all."""
-    queries = QUERIES if config.window_size is None else (config.window_size,)
-    recent = RECENT if config.recent_ratio is None else (config.recent_ratio,)
-    # Where all places go to the most recent, nobody is asked.
+    sizes = WINDOW_SIZES if config.window_size is None else (config.window_size,)
+    ratios = RECENT_RATIOS if config.recent_ratio is None else (config.recent_ratio,)
+    # If only recent tokens are kept, no query decides.
     return [
-        ObservationWindow(asked, config.sink_tokens, share, config.kernel_size)
-        for share in recent
-        for asked in (queries if share < 1.0 else queries[:1])
+        ObservationWindow(size, config.sink_tokens, ratio, config.kernel_size)
+        for ratio in ratios
+        for size in (sizes if ratio < 1.0 else sizes[:1])
     ]
 
 
 def measure_contribution(
-    model: PreTrainedModel, questions: CalibrationSet, *, score: str = "acc", window: ObservationWindow = WHOLE
+    model: PreTrainedModel, examples: CalibrationSet, *, score: str = "acc", window: ObservationWindow = WHOLE
 ) -> Contribution:
     """Run the full model over a calibration set and watch every layer's scores.
 
     Parameters
     ----------
     model : with elimination attached
-    questions : of the training split
-    window : who is asked what the tokens of a decoder's prompt contribute
+    examples : of the training split
+    window : the queries that score the tokens of a decoder's prompt
     """
     layers = len(attached(model).default.profile.keep)
     fractions: list[list[Tensor]] = [[] for _ in range(layers)]
@@ -87,25 +87,25 @@ def measure_contribution(
             curves[layer].append(np.interp(np.linspace(0, length - 1, RANKS), np.arange(length), ranked))
 
     with at_profile(model, Profile.full(layers), score=score, window=window, score_observer=observe):
-        questions.ask(model)
+        examples.outputs(model)
     return Contribution(
-        # A layer without attention says nothing of anybody, so there all count alike.
+        # A layer without attention has no scores, so all tokens count alike there.
         layer_acc=np.array([float(torch.cat(layer).mean()) if layer else 1.0 for layer in fractions]),
         by_rank=np.array([np.mean(layer, axis=0) if layer else np.ones(RANKS) for layer in curves]),
-        lengths=questions.lengths,
-        protected=questions.protected,
+        lengths=examples.lengths,
+        protected=examples.protected,
     )
 
 
 def make_dial(
     model: PreTrainedModel, contribution: Contribution, config: CalibrationConfig, window: ObservationWindow = WHOLE
 ) -> Dial:
-    """A dial of the families that need no search, standing on ``acc``.
+    """A dial of the profile types that need no search, set to ``acc``.
 
     Raises
     ------
     ValueError
-        if no layer has anything left that costs time.
+        if no layer has anything left to cut.
     """
     lengths = np.sort(contribution.lengths)
     if len(lengths) > MOST_LENGTHS:
@@ -115,7 +115,7 @@ def make_dial(
     if not full_flops(shapes, lengths).any():
         raise ValueError(
             "every layer of this model was pruned away, so that there is nothing to cut: a dial needs layers that read "
-            "the text; prune less, or look at how well the full model answers"
+            "the text; prune less, or look at how good the full model is"
         )
     return Dial(
         layer_acc=tuple(float(value) for value in contribution.layer_acc),
@@ -135,33 +135,33 @@ def make_dial(
 def choose_window(
     dial: Dial,
     model: PreTrainedModel,
-    questions: CalibrationSet,
+    examples: CalibrationSet,
     windows: Sequence[ObservationWindow],
     *,
     speedup: float = 2.0,
     advance: Callable[[str], None] = lambda note: None,
 ) -> tuple[Dial, list[Trial]]:
-    """The dial with the window, and on the plain profile_type, whose answers stay closest to the full model's.
+    """The dial with the window and the plain profile type whose outputs stay closest to the full model's.
 
     Parameters
     ----------
-    dial : marked in FLOPs
-    questions : of the training split
+    dial : in FLOPs
+    examples : of the training split
     windows : to choose from
     speedup : in FLOPs, at which they are tried
     advance : called after every trial with what it gave
 
     Returns
     -------
-    the dial, and all that was tried, best first
+    the dial, and all trials, best first
     """
-    full = _answers(model, questions, Profile.full(dial.layers), dial)
+    full = _outputs(model, examples, Profile.full(dial.layers), dial)
     trials = []
     for profile_type in PLAIN_PROFILE_TYPES:
         for window in windows:
             tried = replace(dial, profile_type=profile_type, window=window)
-            cut = _answers(model, questions, tried.profile(min(speedup, tried.reach())), tried)
-            trials.append(Trial(profile_type, window, questions.divergence(full, cut)))
+            cut = _outputs(model, examples, tried.profile(min(speedup, tried.reach())), tried)
+            trials.append(Trial(profile_type, window, examples.divergence(full, cut)))
             advance(f"{profile_type} {window.text()} divergence {trials[-1].divergence:.4f}")
     trials.sort(key=lambda trial: trial.divergence)
     return replace(dial, profile_type=trials[0].profile_type, window=trials[0].window), trials
@@ -170,24 +170,24 @@ def choose_window(
 def add_search(
     dial: Dial,
     model: PreTrainedModel,
-    questions: CalibrationSet,
+    examples: CalibrationSet,
     *,
     speedups: Sequence[float],
     trials: int,
     seed: int,
     advance: Callable[[float, float], None] = lambda speedup, best: None,
 ) -> Dial:
-    """The dial with searched profiles added, standing on ``searched``.
+    """The dial with searched profiles added, set to ``searched``.
 
     Parameters
     ----------
-    questions : of the training split; the divergence from the full model is measured on these
+    examples : of the training split; the divergence from the full model is measured on these
     speedups, trials, seed, advance : as in :func:`latadj.calibration.profile_search.search_anchors`
     """
-    full = _answers(model, questions, Profile.full(dial.layers), dial)
+    full = _outputs(model, examples, Profile.full(dial.layers), dial)
     anchors = search_anchors(
         dial,
-        lambda profile: questions.divergence(full, _answers(model, questions, profile, dial)),
+        lambda profile: examples.divergence(full, _outputs(model, examples, profile, dial)),
         [speedup for speedup in speedups if speedup <= dial.max_speedup],
         trials,
         seed,
@@ -196,6 +196,6 @@ def add_search(
     return replace(dial, profile_type="searched", anchors=anchors) if anchors else dial
 
 
-def _answers(model: PreTrainedModel, questions: CalibrationSet, profile: Profile, dial: Dial) -> Any:
+def _outputs(model: PreTrainedModel, examples: CalibrationSet, profile: Profile, dial: Dial) -> Any:
     with at_profile(model, profile, score=dial.score, window=dial.window):
-        return questions.ask(model)
+        return examples.outputs(model)

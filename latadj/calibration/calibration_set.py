@@ -1,4 +1,4 @@
-"""What a model is asked while it is calibrated: texts to classify, or prompts to continue."""
+"""The training examples that a calibration runs: texts to classify, or prompts to continue."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -16,26 +16,26 @@ from latadj.tasks.outputs.predict import HEAD, as_tensors, predict
 
 
 class CalibrationSet(ABC):
-    """A set of examples of one kind, and how answers to them are compared.
+    """Examples of one kind, and how two models' outputs on them are compared.
 
     lengths : (examples,) real tokens of what is eliminated in
-    protected : tokens of an example that its task never lets go, on the mean
+    protected : mean number of tokens of an example that its task never eliminates
     """
 
     lengths: np.ndarray
     protected: int = 0
 
     @abstractmethod
-    def ask(self, model: PreTrainedModel) -> Any:
-        """The model's answers to all examples, as it stands."""
+    def outputs(self, model: PreTrainedModel) -> Any:
+        """Outputs of a model on all examples, at its present speedup."""
 
     @abstractmethod
     def divergence(self, full: Any, cut: Any) -> float:
-        """How far a cut model's answers are from the full model's; 0 where they are the same."""
+        """How far a cut model's outputs are from the full model's; 0 where they are the same."""
 
     @abstractmethod
-    def agreement(self, ours: Any, full: Any) -> float:
-        """Share of the full model's decisions that another makes as well."""
+    def agreement(self, outputs: Any, full: Any) -> float:
+        """Share of the full model's decisions that another model makes as well."""
 
     @abstractmethod
     def passes(self, model: PreTrainedModel, batch_size: int, most: int) -> list[Callable[[], object]]:
@@ -47,12 +47,12 @@ class CalibrationSet(ABC):
 
 
 class ClassificationSet(CalibrationSet):
-    """Texts, or tokens of them, that a head or the label words of a prompt sort into classes (or give a number).
+    """Texts, or tokens of them, that a head or the label words of a prompt classify (or give a number).
 
     Parameters
     ----------
     rows : encoded examples
-    outputs : how the model's answers are read
+    reader : how the outputs of a batch are read
     autocast : type in which the model runs; None: its own
     """
 
@@ -61,37 +61,37 @@ class ClassificationSet(CalibrationSet):
         rows: list[dict[str, Any]],
         tokenizer: PreTrainedTokenizerBase,
         *,
-        outputs: Outputs = HEAD,
+        reader: Outputs = HEAD,
         batch_size: int = 64,
         autocast: torch.dtype | None = None,
     ) -> None:
-        self.rows, self.tokenizer, self.outputs = rows, tokenizer, outputs
+        self.rows, self.tokenizer, self.reader = rows, tokenizer, reader
         self.batch_size, self.autocast = batch_size, autocast
         self.lengths = np.array([len(row["input_ids"]) for row in rows])
         self.protected = round(float(np.mean(protected_counts(rows))))
 
-    def ask(self, model: PreTrainedModel) -> Any:
+    def outputs(self, model: PreTrainedModel) -> Any:
         """What `latadj.tasks.outputs.predict.predict` gives."""
         return predict(
             model,
             self.tokenizer,
             self.rows,
-            outputs=self.outputs,
+            outputs=self.reader,
             batch_size=self.batch_size,
             autocast=self.autocast,
         )
 
     def divergence(self, full: Any, cut: Any) -> float:
         """Mean Kullback-Leibler divergence in nats for classes, mean squared error for a regression."""
-        return float(self.outputs.divergence(as_tensors(cut), as_tensors(full)))
+        return float(self.reader.divergence(as_tensors(cut), as_tensors(full)))
 
-    def agreement(self, ours: Any, full: Any) -> float:
-        return self.outputs.agreement(ours, full)
+    def agreement(self, outputs: Any, full: Any) -> float:
+        return self.reader.agreement(outputs, full)
 
     def passes(self, model: PreTrainedModel, batch_size: int, most: int) -> list[Callable[[], object]]:
         def run(index: np.ndarray) -> Callable[[], object]:
             batch = pad([self.rows[place] for place in index], self.tokenizer)
-            return lambda: self.outputs(model, {name: part.to(model.device) for name, part in batch.items()}).cpu()
+            return lambda: self.reader(model, {name: part.to(model.device) for name, part in batch.items()}).cpu()
 
         return [run(index) for index in _spread(bucketed(self.rows, batch_size), most)]
 
@@ -99,14 +99,14 @@ class ClassificationSet(CalibrationSet):
         return ClassificationSet(
             self.rows[:most],
             self.tokenizer,
-            outputs=self.outputs,
+            reader=self.reader,
             batch_size=self.batch_size,
             autocast=self.autocast,
         )
 
 
 class ContinuationSet(CalibrationSet):
-    """Prompts whose given continuations a language model foresees more or less.
+    """Prompts whose continuations a language model predicts more or less well.
 
     Parameters
     ----------
@@ -120,20 +120,20 @@ class ContinuationSet(CalibrationSet):
         self.rows, self.batch_size, self.autocast = rows_to_score(rows), batch_size, autocast
         self.lengths = np.array([len(row["input_ids"]) for row in self.rows])
 
-    def ask(self, model: PreTrainedModel) -> list[Tensor]:
-        """A (tokens, vocabulary) distribution an example, as log-probabilities in half precision."""
-        found: dict[int, Tensor] = {}
+    def outputs(self, model: PreTrainedModel) -> list[Tensor]:
+        """For each example the (tokens, vocabulary) log-probabilities of its continuation, in half precision."""
+        log_probs: dict[int, Tensor] = {}
         with torch.autocast(model.device.type, dtype=self.autocast, enabled=self.autocast is not None):
             for place, logits in continuation_logits(model, self.rows, batch_size=self.batch_size):
-                found[place] = logits.float().log_softmax(-1).half().cpu()
-        return [found[place] for place in range(len(self.rows))]
+                log_probs[place] = logits.float().log_softmax(-1).half().cpu()
+        return [log_probs[place] for place in range(len(self.rows))]
 
     def divergence(self, full: list[Tensor], cut: list[Tensor]) -> float:
         """Mean Kullback-Leibler divergence over all tokens, in nats."""
         return float(torch.cat([divergences(*pair) for pair in zip(full, cut, strict=True)]).mean())
 
-    def agreement(self, ours: list[Tensor], full: list[Tensor]) -> float:
-        same = [one.argmax(-1) == other.argmax(-1) for one, other in zip(ours, full, strict=True)]
+    def agreement(self, outputs: list[Tensor], full: list[Tensor]) -> float:
+        same = [one.argmax(-1) == other.argmax(-1) for one, other in zip(outputs, full, strict=True)]
         return float(torch.cat(same).float().mean())
 
     def passes(self, model: PreTrainedModel, batch_size: int, most: int) -> list[Callable[[], object]]:

@@ -48,12 +48,12 @@ def measure(
     seed: int = 0,
     advance: Callable[[], object] = lambda: None,
 ) -> LatencyModel:
-    """The latency model of a model on this device, as it stands: lowered or not.
+    """The latency model of a model on this device, lowered or not.
 
     Parameters
     ----------
     model : with elimination attached
-    dial : its families give the profiles that are run
+    dial : its profile types give the profiles that are run
     batch, lengths : the workload: sequences a batch, and their lengths
     rounds : times each pass is run, at most; ``budget_s`` seconds end it earlier, but not before the third
     advance : called after each round
@@ -68,7 +68,7 @@ def measure(
     # Where every layer has maps of its own shape, all passes together have more kernels than oneDNN keeps, and each
     # would find its own gone; where the model serves, they are there.
     uneven = len(set(dial.shapes)) > 1
-    found: list[list[np.ndarray]] = [[] for _ in plan]
+    samples: list[list[np.ndarray]] = [[] for _ in plan]
     start = time.perf_counter()
     for turn in range(rounds):
         if turn > 2 and budget_s is not None and time.perf_counter() - start > budget_s:
@@ -79,12 +79,12 @@ def measure(
                 run = partial(prefill, model, inputs[length])
                 if uneven:
                     run()
-                found[place].append(time_layers(model, run, device))
+                samples[place].append(time_layers(model, run, device))
         advance()
     # The first round warms up.
     passes = [
         Pass(length, profile, np.median(times[1:], axis=0))
-        for (length, profile), times in zip(plan, found, strict=True)
+        for (length, profile), times in zip(plan, samples, strict=True)
     ]
     reads = attached(model).reads
     scales = scales_of(dial.shapes)
@@ -154,12 +154,12 @@ def _ramps(terms: Sequence[tuple[np.ndarray, np.ndarray]], seconds: np.ndarray) 
         place += len(at)
     weighted = matrix / seconds[:, None]
     system = np.concatenate([weighted, np.array(smooth).reshape(-1, matrix.shape[1]) * np.sqrt(len(seconds)) / 10])
-    found, _ = nnls(system, np.concatenate([np.ones(len(seconds)), np.zeros(len(smooth))]))
+    solution, _ = nnls(system, np.concatenate([np.ones(len(seconds)), np.zeros(len(smooth))]))
     ramps, place = [], 0
     for at in knots:
         size = len(at)
         ramps.append(
-            Ramp(float(found[place]), tuple(map(float, at)), tuple(map(float, found[place + 1 : place + size])))
+            Ramp(float(solution[place]), tuple(map(float, at)), tuple(map(float, solution[place + 1 : place + size])))
         )
         place += size
     return ramps
@@ -172,7 +172,7 @@ def _knots(counts: np.ndarray) -> np.ndarray:
 
 
 def _spread(lengths: Sequence[int]) -> list[int]:
-    """A few lengths that stand for all."""
+    """A few lengths that represent all."""
     if len(set(lengths)) <= LENGTHS:
         return sorted(set(lengths))
     return sorted({round(value) for value in np.quantile(np.asarray(lengths), np.linspace(0.02, 0.98, LENGTHS))})
@@ -181,11 +181,11 @@ def _spread(lengths: Sequence[int]) -> list[int]:
 def _profiles(dial: Dial) -> list[Profile]:
     """Profiles of every profile_type that the dial has, from none to the deepest."""
     flops = replace(dial, latency=None, max_speedup=max(SAMPLED))
-    found = [Profile.full(dial.layers)]
+    profiles = [Profile.full(dial.layers)]
     for profile_type in ("geometric", "acc", *(("searched",) if dial.anchors else ())):
         for speedup in SAMPLED:
             try:
-                found.append(flops.with_profile_type(profile_type).profile(speedup))
+                profiles.append(flops.with_profile_type(profile_type).profile(speedup))
             except ValueError:  # short texts end early
                 break
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(profiles))

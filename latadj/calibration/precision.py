@@ -36,7 +36,7 @@ class Trial:
 
 def compare(
     model: PreTrainedModel,
-    questions: CalibrationSet,
+    examples: CalibrationSet,
     device: torch.device,
     *,
     batch_size: int,
@@ -48,32 +48,32 @@ def compare(
     Parameters
     ----------
     model : in fp32, with elimination attached, not lowered; it is left as it is
-    questions : of the training split
+    examples : of the training split
     batch_size : at which the time is taken
     """
     full = Profile.full(len(attached(model).default.profile.keep))
     work: dict[str, list[Any]] = {}
-    answers: dict[str, Any] = {}
+    outputs: dict[str, Any] = {}
     routes = {}
     for precision in precisions:
         try:
             routes[precision] = fastest_kernel(model, precision, device)
         except ValueError:  # int8 does not run everywhere
             continue
-        twin = lower(copy.deepcopy(model), routes[precision])
-        with at_profile(twin, full):
-            answers[precision] = questions.ask(twin)
+        lowered = lower(copy.deepcopy(model), routes[precision])
+        with at_profile(lowered, full):
+            outputs[precision] = examples.outputs(lowered)
 
-        def run(one: Any, twin: PreTrainedModel = twin) -> object:
-            with torch.inference_mode(), at_profile(twin, full):
+        def run(one: Any, lowered: PreTrainedModel = lowered) -> object:
+            with torch.inference_mode(), at_profile(lowered, full):
                 return one()
 
-        work[precision] = [partial(run, one) for one in questions.passes(twin, batch_size, 4)]
+        work[precision] = [partial(run, one) for one in examples.passes(lowered, batch_size, 4)]
     seconds = time_interleaved(work, rounds=5, warmup=1, device=device, seed=seed)
     return {
         name: Trial(
             routes[name],
-            questions.agreement(answers[name], answers["fp32"]),
+            examples.agreement(outputs[name], outputs["fp32"]),
             float(np.median(seconds[name]) * 1000),
         )
         for name in routes

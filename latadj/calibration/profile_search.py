@@ -28,7 +28,7 @@ def search_anchors(
     ----------
     dial : gives layer ACC, shapes and lengths
     divergence : how far outputs under a profile are from the full model's; smaller = better
-    speedups : to search for, as the dial is marked: in a device's time, so that cuts which save none are not made,
+    speedups : to search for, in the dial's unit: a device's time, so that cuts which save none are not made,
         or in FLOPs. Those that lossless trimming reaches alone are left out.
     trials : profiles tried for each speedup
     seed : of the random changes
@@ -44,7 +44,7 @@ def search_anchors(
     acc_direction = -np.log(np.clip(dial.layer_acc[:free], 1e-3, 0.999))
     starts = [np.ones(free), acc_direction, np.linspace(0.1, 1.0, free)]
     if dial.shapes[0].causal:
-        # Decoders lean on the recent: one deep cut at the start is often their best.
+        # Decoders rely on recent tokens: one deep cut at the start is often their best.
         starts.append(np.concatenate([[1.0], np.full(free - 1, 0.01)]))
     outer = np.ones(dial.layers)
     anchors: list[Anchor] = []
@@ -60,9 +60,9 @@ def search_anchors(
                 direction = best[1] * np.exp(step * rng.standard_normal(free))
             profile = _at_speedup(dial, direction, outer, speedup)
             if profile is not None:
-                found = divergence(profile)
-                if best is None or found < best[0]:
-                    best = (found, direction, profile)
+                distance = divergence(profile)
+                if best is None or distance < best[0]:
+                    best = (distance, direction, profile)
             advance(speedup, best[0] if best else float("nan"))
         if best is None:
             break
@@ -90,5 +90,5 @@ def _at_speedup(dial: Dial, direction: np.ndarray, outer: np.ndarray, speedup: f
             low = middle
         else:
             high = middle
-    found = profile(high)
-    return found if dial.speedup_of(found) <= dial.max_flops else None
+    deepest = profile(high)
+    return deepest if dial.speedup_of(deepest) <= dial.max_flops else None

@@ -1,7 +1,7 @@
 """A saved model: a transformers folder plus ``latadj.json``, which holds its dial and what it was made for.
 
 The folder loads in plain transformers as the full model; one that was pruned does not, see ``latadj.pruning``, and one
-with hard attention loads without it. Weights are read from safetensors only; nothing is unpickled.
+with top-k attention loads without it. Weights are read from safetensors only; nothing is unpickled.
 """
 
 from collections.abc import Sequence
@@ -23,76 +23,61 @@ from latadj.checkpoints.gguf import converted
 from latadj.checkpoints.metadata import CheckpointMetadata, check, read_metadata, write_metadata
 from latadj.checkpoints.model_class import auto_class, fresh_head, natural_head, prepare_tokenizer, saved_head
 from latadj.config import ModelConfig
-from latadj.elimination.attach import attach, is_attached, set_speedup, topk_attention_of
-from latadj.inference.serving import make_ready
+from latadj.elimination.attach import attach, is_attached, topk_attention_of
 from latadj.pruning import structure_of
 from latadj.pruning.loading import load_pruned
 from latadj.utils import hub
 from latadj.utils.files import write_folder
 
 
-def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, sidecar: CheckpointMetadata) -> None:
-    """Save a model, its tokenizer, its dial, its pruning map and its hard attention as one folder, or not at all.
+def save(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, metadata: CheckpointMetadata
+) -> None:
+    """Save a model, its tokenizer, its dial, its pruning map and its top-k attention as one folder, or not at all.
 
-    A model that nothing is attached to has the hard attention that the sidecar says.
+    A model that nothing is attached to has the top-k attention that ``metadata`` names.
     """
-    hard = topk_attention_of(model) if is_attached(model) else sidecar.topk_attention
-    sidecar = replace(sidecar, pruning=structure_of(model), topk_attention=hard)
+    topk = topk_attention_of(model) if is_attached(model) else metadata.topk_attention
+    metadata = replace(metadata, pruning=structure_of(model), topk_attention=topk)
 
     def fill(target: Path) -> None:
         model.save_pretrained(target)
         tokenizer.save_pretrained(target)
-        write_metadata(target, sidecar)
+        write_metadata(target, metadata)
 
     write_folder(folder, fill)
 
 
 def load(
-    folder: Path | str,
-    *,
-    speedup: float | None = None,
-    precision: str | None = None,
-    device: str = "cpu",
-    head: str | None = None,
+    folder: Path | str, *, head: str | None = None, metadata: CheckpointMetadata | None = None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load a saved model with its dial attached, ready to run.
+    """Load a saved model in fp32, to be trained, measured or saved, with its dial attached at speedup 1, in FLOPs.
+
+    `latadj.inference.load.load` makes it ready to serve.
 
     Parameters
     ----------
     folder : what `latadj finetune` or `latadj calibrate` made, or any fine-tuned transformers folder
-    speedup : where the dial stands; 1 when left out
-    precision : ``fp32``, ``bf16``, ``int8`` or ``auto``: serve in this precision by the fastest kernel, for
-        inference only, with the dial marked in this device's time if `latadj calibrate` measured it. None leaves
-        the weights in fp32, to be trained and saved, and the dial marked in FLOPs.
-    device : where the model is to be
-    head : one of ``latadj.checkpoints.model_class.HEADS``; the one that was saved when left out
+    head : one of ``latadj.checkpoints.model_class.HEADS``; the saved one when left out
+    metadata : of the folder, if `latadj.checkpoints.metadata.check` has read it already
 
     Returns
     -------
-    model (an ordinary transformers model, in eval mode) and tokenizer
+    model (an ordinary transformers model, in eval mode, on the CPU) and tokenizer
 
     Raises
     ------
     ValueError
-        if the folder is missing or damaged, holds a model with another head, has no dial while a speedup above 1 is
-        wanted, or its dial does not fit the model.
+        if the folder is missing or damaged, holds a model with another head, or its dial does not fit the model.
     """
     folder = Path(folder)
-    sidecar = check(folder)
-    model, tokenizer = _pretrained(str(folder), head, local=True)
+    metadata = check(folder) if metadata is None else metadata
+    model, tokenizer = _pretrained(str(folder), head, metadata, local=True)
     try:
-        start = 1.0 if sidecar.dial is None or speedup is None else speedup
-        attach(model, sidecar.dial, speedup=start, topk=sidecar.topk_attention)
+        attach(model, metadata.dial, topk=metadata.topk_attention)
     except ValueError as error:
         raise ValueError(f"checkpoint {folder}: {error}") from error
-    if sidecar.dial is None and speedup is not None and speedup != 1.0:
-        raise ValueError(f"checkpoint {folder} has no dial: make one with `{sidecar.calibrate(folder)}`")
-    model.eval().to(device)
-    if precision is not None:
-        make_ready(model, sidecar, sidecar.dial, model.device, precision=precision)
-        if speedup is not None and sidecar.dial is not None:
-            set_speedup(model, speedup)
-    return model, tokenizer
+    return model.eval(), tokenizer
 
 
 def load_pretrained(
@@ -103,7 +88,7 @@ def load_pretrained(
     head: str = "classification",
     keep_head: bool = False,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A pretrained model in fp32, from a folder, a GGUF file or the hub; attached only if it has hard attention.
+    """A pretrained model in fp32, from a folder, a GGUF file or the hub; attached only if it has top-k attention.
 
     Parameters
     ----------
@@ -114,49 +99,51 @@ def load_pretrained(
     Raises
     ------
     ValueError
-        if the model cannot be had, is damaged, its kind cannot have the head, or there is none to keep.
+        if the model is not found or damaged, its architecture cannot have the head, or there is none to keep.
     """
     path, local = _source(config.path)
+    metadata = read_metadata(Path(path)) if local else CheckpointMetadata()
+    options = {"trust_remote_code": config.trust_remote_code, "keep_head": keep_head}
     fresh = fresh_head(head, labels, regression)
-    trust = config.trust_remote_code
-    model, tokenizer = _pretrained(path, head, local=local, trust_remote_code=trust, fresh=fresh, keep_head=keep_head)
-    hard = read_metadata(Path(path)).topk_attention if local else None
-    return attach(model, topk=hard) if hard else model, tokenizer
+    model, tokenizer = _pretrained(path, head, metadata, local=local, fresh=fresh, **options)
+    topk = metadata.topk_attention
+    return attach(model, topk=topk) if topk else model, tokenizer
 
 
 def _source(path: str) -> tuple[str, bool]:
     """Where ``from_pretrained`` is to look, and whether at local files only."""
-    found, local = hub.model_source(path)
-    return (str(converted(found)), True) if hub.is_gguf(found) else (found, local)
+    source, local = hub.model_source(path)
+    return (str(converted(source)), True) if hub.is_gguf(source) else (source, local)
 
 
 def _pretrained(
     path: str,
     head: str | None,
+    metadata: CheckpointMetadata,
     *,
     local: bool,
     trust_remote_code: bool = False,
     fresh: dict[str, Any] | None = None,
     keep_head: bool = False,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Model and tokenizer; with ``fresh``, which is what a config has to say about it, a head may be a new one."""
+    """Model and tokenizer; with ``fresh``, the config options of a new head, the head may be a new one."""
     options = {"local_files_only": local, "trust_remote_code": trust_remote_code}
     try:
         config = AutoConfig.from_pretrained(path, **options, **(fresh or {}))
     except (OSError, ValueError, KeyError) as error:
         raise _unloadable(path, error) from error
     saved = saved_head(config)
-    wanted = head or saved or natural_head(config)
-    auto = auto_class(config, wanted)
-    if fresh is None and saved not in (None, wanted):
-        raise ValueError(f"the model in {path} is made for {saved}, not for {wanted}: it is for another kind of task")
-    structure = read_metadata(Path(path)).pruning if local else None
+    head = head or saved or natural_head(config)
+    auto = auto_class(config, head)
+    if fresh is None and saved not in (None, head):
+        raise ValueError(f"the model in {path} is made for {saved}, not for {head}: it is for another kind of task")
+    structure = metadata.pruning
     try:
         if structure is not None:
             model, missing = load_pruned(auto, config, Path(path), structure, fresh=fresh is not None)
             unlike = False  # its files do not hold what is unlike
         else:
-            model, found = auto.from_pretrained(
+            model, report = auto.from_pretrained(
                 path,
                 config=config,
                 dtype=torch.float32,
@@ -165,19 +152,19 @@ def _pretrained(
                 output_loading_info=True,
                 **options,
             )
-            missing, unlike = set(found["missing_keys"]), bool(found["mismatched_keys"])
+            missing, unlike = set(report["missing_keys"]), bool(report["mismatched_keys"])
         tokenizer = AutoTokenizer.from_pretrained(path, **options)
     except (OSError, ValueError, KeyError, SafetensorError, RuntimeError) as error:
         raise _unloadable(path, error) from error
     if fresh is None and missing:
         names = ", ".join(sorted(missing)[:3])
-        raise ValueError(f"the model in {path} is not fine-tuned for {wanted}: it has no weights for {names}")
+        raise ValueError(f"the model in {path} is not fine-tuned for {head}: it has no weights for {names}")
     if keep_head and (missing or unlike):
         raise ValueError(
-            f"the model in {path} has no head for {wanted} with {model.config.num_labels} outputs, and plain.epochs=0 "
+            f"the model in {path} has no head for {head} with {model.config.num_labels} outputs, and plain.epochs=0 "
             "trains none: name a fine-tuned model with model.path=FOLDER, or leave plain.epochs=0 out"
         )
-    prepare_tokenizer(tokenizer, model.config, wanted)
+    prepare_tokenizer(tokenizer, model.config, head)
     return model, tokenizer
 
 
@@ -194,7 +181,7 @@ def random_model(config: ModelConfig, seed: int) -> PreTrainedModel:
     Raises
     ------
     ValueError
-        if neither ``shape`` nor a folder says what that is, or the folder's model is pruned.
+        if neither ``shape`` nor a folder gives the shape, or the folder's model is pruned.
     """
     if config.shape:
         if "model_type" not in config.shape:

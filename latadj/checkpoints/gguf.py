@@ -10,6 +10,7 @@ from filelock import FileLock
 from transformers import AutoConfig, AutoTokenizer
 
 from latadj.checkpoints.model_class import auto_class
+from latadj.config import GENERATION
 from latadj.utils.files import cache_dir, write_folder
 
 log = logging.getLogger("latadj")
@@ -50,7 +51,7 @@ def _convert(path: Path, folder: Path) -> None:
     where = {"gguf_file": path.name, "local_files_only": True}
     try:
         config = AutoConfig.from_pretrained(path.parent, **where)
-        auto = auto_class(config, "generation")
+        auto = auto_class(config, GENERATION)
         loaded, report = auto.from_pretrained(path.parent, dtype=torch.float32, output_loading_info=True, **where)
         tokenizer = AutoTokenizer.from_pretrained(path.parent, **where)
     # What the parsers of a binary format run into when it is not what it says.

@@ -24,7 +24,7 @@ WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 
 @dataclass
 class Serving:
-    """What is remembered of one precision on one device.
+    """What calibration found for one precision on one device.
 
     kernel : which runs it fastest
     models : a latency model for each batch size, and span of lengths, that was measured; the newest first
@@ -44,10 +44,10 @@ class Serving:
 
 @dataclass
 class Device:
-    """What is remembered of one device.
+    """What calibration found for one device.
 
-    precision : what ``auto`` chose; None if it was not asked
-    trials : precision -> agreement with fp32 and milliseconds a batch, which the choice stands on
+    precision : what ``auto`` chose; None if it was never used
+    trials : precision -> agreement with fp32 and milliseconds a batch, the reason of the choice
     serving : precision -> kernel and latency models
     """
 
@@ -66,8 +66,8 @@ class Device:
         """
         try:
             serving = {
-                precision: Serving(found["kernel"], tuple(LatencyModel.from_json(model) for model in found["models"]))
-                for precision, found in data["serving"].items()
+                precision: Serving(served["kernel"], tuple(LatencyModel.from_json(model) for model in served["models"]))
+                for precision, served in data["serving"].items()
             }
             return cls(data["precision"], data["trials"], serving)
         except (KeyError, TypeError, AttributeError) as error:
@@ -76,7 +76,7 @@ class Device:
 
 @dataclass
 class TaskSpec:
-    """What a model is for: as much of its task as serving it needs, so that nobody has to name the task again.
+    """What a model is for: the part of its task that serving needs, so that the task need not be named again.
 
     type, text, labels, metric, max_length, batch_size : as in ``latadj.config.TaskConfig``
     """
@@ -90,9 +90,9 @@ class TaskSpec:
 
     @classmethod
     def of(cls, task: TaskConfig) -> "TaskSpec":
-        """What a task says of it."""
-        said = {part.name: getattr(task, part.name) for part in fields(cls)}
-        return cls(**said | {"labels": list(task.labels or [])})
+        """The part of a task's config that serving needs."""
+        options = {part.name: getattr(task, part.name) for part in fields(cls)}
+        return cls(**options | {"labels": list(task.labels or [])})
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "TaskSpec":
@@ -139,9 +139,9 @@ class CheckpointMetadata:
 
     @property
     def origin(self) -> str | None:
-        """The fine-tuning that the model comes from, whatever was pruned and trained since; None if nobody noted it."""
-        found = self.notes.get("origin", self.notes.get("run"))
-        return None if found is None else str(found)
+        """The fine-tuning that the model comes from, whatever was pruned and trained since; None if it is unknown."""
+        origin = self.notes.get("origin", self.notes.get("run"))
+        return None if origin is None else str(origin)
 
     def calibrate(self, folder: Path) -> str:
         """The command that calibrates the model in a folder."""
@@ -151,8 +151,8 @@ class CheckpointMetadata:
     def to_json(self) -> dict[str, Any]:
         dial = self.dial.to_json() if self.dial else None
         pruning = self.pruning.to_json() if self.pruning else None
-        hard = self.topk_attention.to_json() if self.topk_attention else None
-        return {"schema": SCHEMA, **asdict(self), "dial": dial, "pruning": pruning, "topk_attention": hard}
+        topk = self.topk_attention.to_json() if self.topk_attention else None
+        return {"schema": SCHEMA, **asdict(self), "dial": dial, "pruning": pruning, "topk_attention": topk}
 
 
 def read_metadata(folder: Path) -> CheckpointMetadata:
@@ -173,26 +173,30 @@ def read_metadata(folder: Path) -> CheckpointMetadata:
     except (TypeError, AttributeError) as error:
         raise ValueError(f"{path}: {error}; {mend}") from error
     if not isinstance(data, dict) or data.get("schema") != SCHEMA:
-        found = data.get("schema") if isinstance(data, dict) else type(data).__name__
-        raise ValueError(f"{path}: schema {found!r}, this latadj reads {SCHEMA!r}; {mend}")
+        schema = data.get("schema") if isinstance(data, dict) else type(data).__name__
+        raise ValueError(f"{path}: schema {schema!r}, this latadj reads {SCHEMA!r}; {mend}")
     try:
         dial = Dial.from_json(data["dial"]) if data.get("dial") else None
-        devices = {name: Device.from_json(found) for name, found in dict(data.get("devices") or {}).items()}
+        devices = {name: Device.from_json(device) for name, device in dict(data.get("devices") or {}).items()}
         task_spec = TaskSpec.from_json(data["task_spec"]) if data.get("task_spec") else None
         pruning = ModelStructure.from_json(data["pruning"]) if data.get("pruning") else None
-        hard = TopKAttention.from_json(data["topk_attention"]) if data.get("topk_attention") else None
+        topk = TopKAttention.from_json(data["topk_attention"]) if data.get("topk_attention") else None
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}; {mend}") from error
-    return CheckpointMetadata(data.get("task"), dial, data.get("notes") or {}, devices, task_spec, pruning, hard)
+    return CheckpointMetadata(data.get("task"), dial, data.get("notes") or {}, devices, task_spec, pruning, topk)
 
 
-def write_metadata(folder: Path, sidecar: CheckpointMetadata) -> None:
+def write_metadata(folder: Path, metadata: CheckpointMetadata) -> None:
     """Write ``latadj.json`` beside a model."""
-    write_json(folder / METADATA_FILE, sidecar.to_json())
+    write_json(folder / METADATA_FILE, metadata.to_json())
 
 
 def check(folder: Path, task: TaskConfig | None = None) -> CheckpointMetadata:
     """Check that a folder holds a whole model, made for ``task`` if that is known, without loading it.
+
+    Returns
+    -------
+    its metadata, read once: hand it to whoever opens the folder next
 
     Raises
     ------
@@ -212,18 +216,18 @@ def check(folder: Path, task: TaskConfig | None = None) -> CheckpointMetadata:
     read_json(folder / "config.json", "transformers model", make)
     if not any((folder / name).is_file() for name in WEIGHTS):
         raise ValueError(f"checkpoint {folder}: no {' or '.join(WEIGHTS)} (other formats are not read); {make}")
-    sidecar = read_metadata(folder)
-    if task is not None and sidecar.task not in (None, task.name):
+    metadata = read_metadata(folder)
+    if task is not None and metadata.task not in (None, task.name):
         raise ValueError(
-            f"checkpoint {folder} is for task={sidecar.task}, not task={task.name}: "
-            f"run with task={sidecar.task}, or fine-tune one for {task.name}"
+            f"checkpoint {folder} is for task={metadata.task}, not task={task.name}: "
+            f"run with task={metadata.task}, or fine-tune one for {task.name}"
         )
-    return sidecar
+    return metadata
 
 
-def labels_of(folder: Path) -> list[str] | None:
-    """The labels of a saved model by their numbers, as latadj or who trained it wrote them; None: nobody did."""
-    task_spec = read_metadata(folder).task_spec
+def labels_of(folder: Path, metadata: CheckpointMetadata) -> list[str] | None:
+    """The labels of a saved model by class number, as latadj or its author wrote them; None if nobody did."""
+    task_spec = metadata.task_spec
     if task_spec is not None and (task_spec.labels or task_spec.type == "classification"):
         return task_spec.labels
     config = read_json(folder / "config.json", "transformers model", "name another with checkpoint=FOLDER")

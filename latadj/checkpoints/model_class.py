@@ -15,13 +15,15 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from latadj.config import GENERATION
+
 # Heads that are trained anew on top of a pretrained model: auto class and ending of the names of its classes.
 FRESH = {
     "classification": (AutoModelForSequenceClassification, "ForSequenceClassification"),
     "token_classification": (AutoModelForTokenClassification, "ForTokenClassification"),
     "question_answering": (AutoModelForQuestionAnswering, "ForQuestionAnswering"),
 }
-HEADS = (*FRESH, "generation")
+HEADS = (*FRESH, GENERATION)
 
 
 def is_decoder(config: PretrainedConfig) -> bool:
@@ -37,13 +39,13 @@ def saved_head(config: PretrainedConfig) -> str | None:
             if name.endswith(ending):
                 return head
         if name.endswith(("LMHeadModel", "ForCausalLM", "ForConditionalGeneration")):
-            return "generation"
+            return GENERATION
     return None
 
 
 def natural_head(config: PretrainedConfig) -> str:
     """What a model of this kind is made for: encoders classify, decoders and encoder-decoders generate."""
-    return "generation" if config.is_encoder_decoder or is_decoder(config) else "classification"
+    return GENERATION if config.is_encoder_decoder or is_decoder(config) else "classification"
 
 
 def auto_class(config: PretrainedConfig, head: str) -> Any:
@@ -63,7 +65,7 @@ def auto_class(config: PretrainedConfig, head: str) -> Any:
         if refused or type(config) not in auto._model_mapping:
             raise ValueError(f"a {config.model_type} model has no head for {head}: take another, such as model=minilm")
         return auto
-    if natural_head(config) != "generation":
+    if natural_head(config) != GENERATION:
         raise ValueError(
             f"a {config.model_type} model is an encoder and cannot generate: take a decoder such as model=smollm2, "
             "model=gpt2 or model=llama, or model=flan_t5"
@@ -92,7 +94,7 @@ def prepare_tokenizer(tokenizer: PreTrainedTokenizerBase, config: PretrainedConf
         tokenizer.pad_token = tokenizer.eos_token
     if is_decoder(config):
         # The last column is read, or every one: what follows a text changes nothing in front of it.
-        tokenizer.padding_side = "left" if head in ("classification", "generation") else "right"
+        tokenizer.padding_side = "left" if head in ("classification", GENERATION) else "right"
     if config.pad_token_id is None:
         config.pad_token_id = tokenizer.pad_token_id
 

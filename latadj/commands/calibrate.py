@@ -1,4 +1,4 @@
-"""latadj calibrate: ACC over training text, families of profiles, the dial."""
+"""latadj calibrate: ACC over training text, the profiles of every type, the dial."""
 
 import copy
 import logging
@@ -25,6 +25,7 @@ from latadj.calibration.precision import compare, fastest_that_agrees
 from latadj.checkpoints import checkpoint
 from latadj.checkpoints.metadata import (
     METADATA_FILE,
+    CheckpointMetadata,
     Device,
     Serving,
     TaskSpec,
@@ -48,22 +49,27 @@ from latadj.utils.console import progress
 from latadj.utils.files import write_json
 
 log = logging.getLogger("latadj")
-# Profiles tried for each speedup where nobody says, and examples that a choice between prompts stands on: long
-# prompts take their time.
-TRIALS = {"classification": 48, "generation": 6}
+# Default number of profiles tried for each speedup, and examples that prompts are compared on: long ones are slow.
+TEXT_TRIALS, PROMPT_TRIALS = 48, 6
 MOST_TRIED = 8
 SHOWN = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0)
 
 
-def prepare(config: CalibrateConfig) -> Session:
-    """Load checkpoint and examples."""
-    as_it_is = uses_pretrained(config)
-    dial = None if as_it_is else check(Path(config.checkpoint), config.task).dial
-    if config.calibration.device_only and dial is None:
-        raise ValueError(f"checkpoint {config.checkpoint} has no dial yet: leave calibration.device_only out")
-    if dial is not None and config.calibration.device_only:
-        check_protection(dial, config.task)
-    session = open_pretrained(config) if as_it_is else open_checkpoint(config)
+def prepare(config: CalibrateConfig, checked: CheckpointMetadata | None = None) -> Session:
+    """Load checkpoint and examples.
+
+    Parameters
+    ----------
+    checked : the checkpoint's metadata, if the early check has read them
+    """
+    metadata = checked
+    if metadata is None and not uses_pretrained(config):
+        metadata = check(Path(config.checkpoint), config.task)
+    if config.calibration.device_only:
+        if metadata is None or metadata.dial is None:
+            raise ValueError(f"checkpoint {config.checkpoint} has no dial yet: leave calibration.device_only out")
+        check_protection(metadata.dial, config.task)
+    session = open_pretrained(config) if metadata is None else open_checkpoint(config, metadata)
     if config.device.precision != "auto":
         kernels(config.device.precision, session.device)
     return session
@@ -79,71 +85,71 @@ def run(session: Session) -> dict[str, Any]:
     config = session.config
     assert isinstance(config, CalibrateConfig)
     calibration = config.calibration
-    questions = session.questions(
+    examples = session.calibration_set(
         calibration.examples,
         autocast=session.training_dtype,  # ranking needs no more, and it is a long search
     )
     folder, work = Path(config.checkpoint), Path(config.folder) / "calibrate"
     contribution, tried = None, list[Trial]()
     if calibration.device_only:
-        dial = read_metadata(folder).dial
+        dial = session.metadata.dial
         assert dial is not None
     else:
-        dial, contribution, tried = _acc_dial(session, questions)
+        dial, contribution, tried = _acc_dial(session, examples)
         plot_contribution(contribution, work / "acc.png", title=f"{config.model.name} on {config.task.name}")
-    found = measure_device(session, dial) if config.clock.rounds > 0 else None
-    marked = _marked(dial, found, config)
+    measured = measure_device(session, dial) if config.clock.rounds > 0 else None
+    timed = _in_time(dial, measured, config)
     if not calibration.device_only:
-        marked = _searched(session, marked, questions)
-        dial = replace(marked, latency=None, lengths=dial.lengths)
-    shown = profiles(marked)
+        timed = _searched(session, timed, examples)
+        dial = replace(timed, latency=None, lengths=dial.lengths)
+    shown = profiles(timed)
     result = {
         "schema": "latadj.calibrate/1",
         "model": config.model.name,
         "task": config.task.name,
-        "examples": len(questions.lengths),
+        "examples": len(examples.lengths),
         "layer_acc": list(dial.layer_acc),
         "by_rank": None if contribution is None else contribution.by_rank.tolist(),
         "tried": [asdict(trial) for trial in tried],
         "dial": dial.to_json(),
-        "device": None if found is None else {"place": place(session.device), **asdict(found)},
-        "reach": marked.reach(),
+        "device": None if measured is None else {"place": place(session.device), **asdict(measured)},
+        "reach": timed.reach(),
         "profiles": shown,
         "environment": environment(session.device, config.device.precision),
         "config": as_dict(config),
     }
     write_json(work / "calibrate.json", result)
-    # Read only now: another precision or device may have been calibrated meanwhile.
-    sidecar = read_metadata(folder)
+    # Read again to be changed: another precision or device may have been calibrated meanwhile.
+    metadata = read_metadata(folder)
     if not calibration.device_only:
-        calibrated = {"examples": len(questions.lengths), "seed": config.seed, "trials": _trials(session)}
-        sidecar.dial, sidecar.notes = dial, {**sidecar.notes, "calibration": calibrated}
-    if found is not None:
-        sidecar = remember(sidecar, session.device, found)
-    sidecar.task_spec = TaskSpec.of(config.task)
+        calibrated = {"examples": len(examples.lengths), "seed": config.seed, "trials": _trials(session)}
+        metadata.dial, metadata.notes = dial, {**metadata.notes, "calibration": calibrated}
+    if measured is not None:
+        metadata = remember(metadata, session.device, measured)
+    metadata.task_spec = TaskSpec.of(config.task)
     if folder.is_dir():
-        write_metadata(folder, sidecar)
+        write_metadata(folder, metadata)
     else:
-        sidecar.task = config.task.name
-        checkpoint.save(session.model, session.tokenizer, folder, sidecar)
-    print_dial(marked, shown)
+        metadata.task = config.task.name
+        checkpoint.save(session.model, session.tokenizer, folder, metadata)
+    print_dial(timed, shown)
     log.info("wrote %s and %s", folder / METADATA_FILE, work)
     return result
 
 
-def _acc_dial(session: Session, questions: CalibrationSet) -> tuple[Dial, Contribution, list[Trial]]:
+def _acc_dial(session: Session, examples: CalibrationSet) -> tuple[Dial, Contribution, list[Trial]]:
     """The dial that ACC gives, in FLOPs, the ACC behind it, and what was tried for a decoder's window."""
     config = session.config
     assert isinstance(config, CalibrateConfig)
     calibration, model = config.calibration, session.model
     windows = windows_to_try(calibration) if attached(model).architecture.causal else [WHOLE]
-    contribution = measure_contribution(model, questions, score=calibration.score, window=windows[0])
+    contribution = measure_contribution(model, examples, score=calibration.score, window=windows[0])
     dial = make_dial(model, contribution, calibration, windows[0])
     tried: list[Trial] = []
     if len(windows) > 1:
         with progress("window", len(PLAIN_PROFILE_TYPES) * len(windows)) as steps:
             dial, tried = choose_window(
-                dial, model, questions.first(MOST_TRIED), windows, advance=lambda note: steps.advance(note=note)
+                dial, model, examples.first(MOST_TRIED), windows, advance=lambda note: steps.advance(note=note)
             )
         log.info("window: %s, on profile=%s", dial.window.text(), dial.profile_type)
     return dial, contribution, tried
@@ -154,59 +160,59 @@ def _trials(session: Session) -> int:
     assert isinstance(config, CalibrateConfig)
     if config.search.trials is not None:
         return config.search.trials
-    return TRIALS["generation" if session.generates else "classification"]
+    return PROMPT_TRIALS if session.generates else TEXT_TRIALS
 
 
-def _searched(session: Session, dial: Dial, questions: CalibrationSet) -> Dial:
+def _searched(session: Session, dial: Dial, examples: CalibrationSet) -> Dial:
     """The dial with searched profiles, solved for this device's time if that is known, else for FLOPs."""
     config = session.config
     assert isinstance(config, CalibrateConfig)
     search, trials, profile_type = config.search, _trials(session), dial.profile_type
     if trials > 0:
-        wanted = [speedup for speedup in search.speedups if speedup <= dial.max_speedup]
-        with progress("search", len(wanted) * trials) as steps:
+        speedups = [speedup for speedup in search.speedups if speedup <= dial.max_speedup]
+        with progress("search", len(speedups) * trials) as steps:
             dial = add_search(
                 dial,
                 session.model,
-                questions.first(MOST_TRIED) if session.generates else questions,
-                speedups=wanted,
+                examples.first(MOST_TRIED) if session.generates else examples,
+                speedups=speedups,
                 trials=trials,
                 seed=config.seed,
-                advance=lambda speedup, best: steps.advance(note=f"{speedup:g}x {_found(best)}"),
+                advance=lambda speedup, best: steps.advance(note=f"{speedup:g}x {_note(best)}"),
             )
     if config.calibration.profile == "searched" and not dial.anchors:
-        log.warning("no search was made, so the dial stands on profile=%s", profile_type)
+        log.warning("no search was made, so the dial uses profile=%s", profile_type)
         return dial.with_profile_type(profile_type)
     return dial.with_profile_type(config.calibration.profile)
 
 
-def _found(divergence: float) -> str:
-    return "is beyond what is found yet" if math.isnan(divergence) else f"divergence {divergence:.4f}"
+def _note(divergence: float) -> str:
+    return "is out of reach so far" if math.isnan(divergence) else f"divergence {divergence:.4f}"
 
 
 def measure_device(session: Session, dial: Dial) -> Device:
-    """Kernel and latency model of the precision asked for; with ``auto``, the choice of it before."""
+    """Kernel and latency model of the config's precision; ``auto`` chooses one first."""
     config = session.config
     assert isinstance(config, CalibrateConfig)
     batch = session.batch
-    found = Device()
+    device = Device()
     precision = config.device.precision
     if precision == "auto":
-        questions = session.questions(config.calibration.examples)
-        trials = compare(session.model, questions, session.device, batch_size=batch, seed=config.seed)
-        precision = found.precision = fastest_that_agrees(trials)
-        found.trials = {name: {"agreement": trial.agreement, "ms": trial.ms} for name, trial in trials.items()}
+        examples = session.calibration_set(config.calibration.examples)
+        trials = compare(session.model, examples, session.device, batch_size=batch, seed=config.seed)
+        precision = device.precision = fastest_that_agrees(trials)
+        device.trials = {name: {"agreement": trial.agreement, "ms": trial.ms} for name, trial in trials.items()}
         shown = ", ".join(f"{name} {t.ms:.1f} ms, {100 * t.agreement:.1f}% agree" for name, t in trials.items())
         log.info("device.precision=auto takes %s (%s)", precision, shown)
-        route = trials[precision].route
+        kernel = trials[precision].route
     else:
-        route = fastest_kernel(session.model, precision, session.device)
-    twin = lower(copy.deepcopy(session.model), route, dial.reads)
-    attach(twin, dial)
+        kernel = fastest_kernel(session.model, precision, session.device)
+    lowered = lower(copy.deepcopy(session.model), kernel, dial.reads)
+    attach(lowered, dial)
     lengths = [config.workload.length] if config.workload.length else dial.lengths
-    with NoiseMonitor() as watch, progress(f"clock {route.precision}", config.clock.rounds) as steps:
+    with NoiseMonitor() as monitor, progress(f"clock {kernel.precision}", config.clock.rounds) as steps:
         latency = measure(
-            twin,
+            lowered,
             dial,
             batch=batch,
             lengths=lengths,
@@ -216,31 +222,33 @@ def measure_device(session: Session, dial: Dial) -> Device:
             seed=config.seed,
             advance=steps.advance,
         )
-    watch.report({})
-    log.info("%s by %s, batch %d: the clock is foreseen to %.1f%%", *astuple(route), batch, 100 * latency.error)
-    found.serving[route.precision] = Serving(route.kernel, (latency,))
-    return found
+    monitor.report({})
+    log.info(
+        "%s by %s, batch %d: median error of predicted latency %.1f%%", *astuple(kernel), batch, 100 * latency.error
+    )
+    device.serving[kernel.precision] = Serving(kernel.kernel, (latency,))
+    return device
 
 
-def _marked(dial: Dial, found: Device | None, config: CalibrateConfig) -> Dial:
-    """The dial marked in the time of the device that was just measured."""
-    if found is None:
+def _in_time(dial: Dial, measured: Device | None, config: CalibrateConfig) -> Dial:
+    """The dial in the time of the device that was just measured; in FLOPs if there is none."""
+    if measured is None:
         return dial
-    (served,) = found.serving.values()
+    (served,) = measured.serving.values()
     return dial.on(served.models[0], [config.workload.length] if config.workload.length else None)
 
 
 def profiles(dial: Dial) -> list[dict[str, Any]]:
     """The dial's profiles at the speedups worth showing, with what each costs."""
-    found = []
+    shown = []
     for speedup in SHOWN:
         if speedup > dial.max_speedup:
             break
         try:
             profile = dial.profile(speedup)
-        except ValueError as error:  # a few words a text cannot be cut far
+        except ValueError as error:  # texts of a few tokens cannot be cut far
             log.info("%s", error)
             break
-        speedups = {"flops_speedup": dial.speedup_of(profile), "predicted": dial.predicted(profile)}
-        found.append({"speedup": speedup, "keep": list(profile.keep), **speedups})
-    return found
+        costs = {"flops_speedup": dial.speedup_of(profile), "predicted": dial.predicted(profile)}
+        shown.append({"speedup": speedup, "keep": list(profile.keep), **costs})
+    return shown

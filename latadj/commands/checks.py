@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from latadj.checkpoints.metadata import check
+from latadj.checkpoints.metadata import CheckpointMetadata, check
 from latadj.commands.common.dial_checks import dial_to_explain, dial_to_generate, uses_pretrained
 from latadj.commands.common.task_checks import require_examples
 from latadj.commands.common.teacher_checks import check_teacher, teacher_of
@@ -31,46 +31,50 @@ def check_finetune(config: FinetuneConfig) -> None:
     require_examples(config.task)
 
 
-def check_calibrate(config: CalibrateConfig) -> None:
+def check_calibrate(config: CalibrateConfig) -> CheckpointMetadata | None:
     """Refuse a checkpoint, or the language model in its place, or examples that are missing.
 
     Raises
     ------
     ValueError
     """
+    metadata = None
     if uses_pretrained(config):
         hub.model_source(config.model.path)
     else:
-        check(Path(config.checkpoint), config.task)
+        metadata = check(Path(config.checkpoint), config.task)
     require_examples(config.task)
+    return metadata
 
 
-def check_generate(config: GenerateConfig) -> None:
+def check_generate(config: GenerateConfig) -> CheckpointMetadata | None:
     """Refuse a speedup that the dial does not have, and a model that is missing.
 
     Raises
     ------
     ValueError
     """
-    if dial_to_generate(config) is None:
+    metadata = dial_to_generate(config)
+    if metadata is None:
         hub.model_source(config.model.path)
+    return metadata
 
 
-def check_explain(config: ExplainConfig) -> None:
+def check_explain(config: ExplainConfig) -> CheckpointMetadata:
     """Refuse a checkpoint that is no classifier with a dial, and a speedup off the dial.
 
     Raises
     ------
     ValueError
     """
-    dial_to_explain(config)
+    return dial_to_explain(config)
 
 
-def check_predict(config: PredictConfig) -> None:
+def check_predict(config: PredictConfig) -> CheckpointMetadata:
     """Refuse what a stream cannot be predicted with.
 
     Raises
     ------
     ValueError
     """
-    check_plan(config)
+    return check_plan(config)

@@ -14,7 +14,7 @@ from latadj.checkpoints.metadata import CheckpointMetadata
 from latadj.checkpoints.model_class import label_names, saved_head
 from latadj.commands.common.dial_checks import GENERATES, dial_to_explain
 from latadj.commands.common.session import as_dict
-from latadj.config import ExplainConfig
+from latadj.config import GENERATION, ExplainConfig
 from latadj.devices import select as device
 from latadj.devices.environment import environment
 from latadj.elimination.attach import dial_of
@@ -37,7 +37,7 @@ class Ready:
     """A classifier with its dial, and the text that it is to read at these speedups."""
 
     config: ExplainConfig
-    sidecar: CheckpointMetadata
+    metadata: CheckpointMetadata
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     text: Text
@@ -45,13 +45,16 @@ class Ready:
     html: Path | None
 
 
-def prepare(config: ExplainConfig, texts: Sequence[str], html: Path | None) -> Ready:
+def prepare(
+    config: ExplainConfig, texts: Sequence[str], html: Path | None, checked: CheckpointMetadata | None = None
+) -> Ready:
     """Load the classifier, encode the text, and find the speedups that the dial reaches here.
 
     Parameters
     ----------
     texts : one, or the two of a pair
     html : where the page is to be; None for none
+    checked : the checkpoint's metadata, if the early check has read them
 
     Raises
     ------
@@ -65,19 +68,19 @@ def prepare(config: ExplainConfig, texts: Sequence[str], html: Path | None) -> R
     if html is not None and html.is_dir():
         raise ValueError(f"--html {html}: this is a folder; give the name of a file")
     where, wanted = device.choose(config.device), config.speedup
-    sidecar, dial = dial_to_explain(config)
-    _check_texts(texts, sidecar)
-    if saved_head(AutoConfig.from_pretrained(config.checkpoint, local_files_only=True)) == "generation":
+    metadata = checked or dial_to_explain(config)
+    _check_texts(texts, metadata)
+    if saved_head(AutoConfig.from_pretrained(config.checkpoint, local_files_only=True)) == GENERATION:
         raise ValueError(f"checkpoint {config.checkpoint} {GENERATES}")
-    model, tokenizer = checkpoint.load(config.checkpoint, head="classification")
+    model, tokenizer = checkpoint.load(config.checkpoint, head="classification", metadata=metadata)
     model.eval().to(where)
-    task_spec = sidecar.task_spec
+    task_spec = metadata.task_spec
     limit = context_of(model, tokenizer)
     text = encode_text(texts, tokenizer, min(limit, task_spec.max_length) if task_spec else limit)
     make_ready(
         model,
-        sidecar,
-        dial,
+        metadata,
+        metadata.dial,
         model.device,
         precision=config.device.precision,
         target=config.dial.target,
@@ -85,7 +88,7 @@ def prepare(config: ExplainConfig, texts: Sequence[str], html: Path | None) -> R
     )
     dial_of(model).profile(wanted)  # marked in this device's time it may end earlier
     speedups = grid(dial_of(model), wanted, config.step) if html else sorted({1.0, wanted})
-    return Ready(config, sidecar, model, tokenizer, text, speedups, html)
+    return Ready(config, metadata, model, tokenizer, text, speedups, html)
 
 
 def run(ready: Ready) -> dict[str, Any]:
@@ -104,8 +107,8 @@ def run(ready: Ready) -> dict[str, Any]:
     pooled = pooled_column(model, text)
     explanation = Explanation(
         model=config.model.name,
-        task=ready.sidecar.task,
-        labels=label_names(model.config, ready.sidecar.task_spec.labels if ready.sidecar.task_spec else ()),
+        task=ready.metadata.task,
+        labels=label_names(model.config, ready.metadata.task_spec.labels if ready.metadata.task_spec else ()),
         words=text.words,
         tokens=text.tokens,
         pooled=pooled,
@@ -136,9 +139,9 @@ def grid(dial: Dial, wanted: float, step: float) -> list[float]:
     return sorted({*steps, wanted, *([end] if end > steps[-1] + step / 2 else [])})
 
 
-def _check_texts(texts: Sequence[str], sidecar: CheckpointMetadata) -> None:
+def _check_texts(texts: Sequence[str], metadata: CheckpointMetadata) -> None:
     """Refuse texts that the classifier cannot be asked about."""
-    columns = sidecar.task_spec.text if sidecar.task_spec else None
+    columns = metadata.task_spec.text if metadata.task_spec else None
     if columns and len(columns) != len(texts):
         names = " and ".join(columns)
         if len(texts) == 1:

@@ -16,7 +16,7 @@ from latadj.calibration.acc import make_dial, measure_contribution, windows_to_t
 from latadj.checkpoints import checkpoint
 from latadj.checkpoints.metadata import CheckpointMetadata, read_metadata
 from latadj.checkpoints.weight_files import fingerprint
-from latadj.commands.common.session import Session, as_dict, head_of, known_labels, set_up, with_examples
+from latadj.commands.common.session import Session, as_dict, known_labels, set_up, with_examples
 from latadj.commands.common.teacher_checks import check_teacher
 from latadj.commands.common.training_stages import (
     attention_dropped,
@@ -105,15 +105,15 @@ class State:
 def prepare(config: FinetuneConfig) -> Session:
     """Load examples and model: the pretrained one, or the plain one if that stage is done and ``resume`` is set."""
     device = set_up(config)
-    source, kept = Path(config.model.path), config.plain.epochs == 0
-    config, splits = with_examples(config, known_labels(config, source) if kept and source.is_dir() else None)
+    source, keep_head = Path(config.model.path), config.plain.epochs == 0
+    known = known_labels(config, source, read_metadata(source)) if keep_head and source.is_dir() else None
+    config, splits = with_examples(config, known)
     if "plain" in State.of(config, splits).stages:
-        model, tokenizer = checkpoint.load(Path(config.folder) / "plain", head=head_of(config))
+        model, tokenizer = checkpoint.load(Path(config.folder) / "plain", head=config.head)
         as_plain(model)
     else:
-        labels = config.task.labels or []
-        head = head_of(config)
-        model, tokenizer = checkpoint.load_pretrained(config.model, labels, not labels, head=head, keep_head=kept)
+        labels, head = config.task.labels or [], config.head
+        model, tokenizer = checkpoint.load_pretrained(config.model, labels, not labels, head=head, keep_head=keep_head)
     check_teacher(config)
     session = Session(config, device, splits, model.to(device), tokenizer)
     session.check()
@@ -146,19 +146,19 @@ def run(session: Session) -> dict[str, Any]:
 
     if trained := "plain" not in done:
         done["plain"] = _timed(lambda: _plain(session, config, work / "plain", common))
-        checkpoint.save(model, tokenizer, folder / "plain", _sidecar(config, state))
+        checkpoint.save(model, tokenizer, folder / "plain", _metadata(config, state))
         state.write(work)
         shutil.rmtree(work / "plain", ignore_errors=True)
 
     if not config.adjustable:
         # One that is of this run already may have a dial by now, from `latadj calibrate`.
         if trained or not _made_by(Path(config.checkpoint), state):
-            checkpoint.save(model, tokenizer, Path(config.checkpoint), _sidecar(config, state))
+            checkpoint.save(model, tokenizer, Path(config.checkpoint), _metadata(config, state))
     elif "adjustable" not in done:
         start = time.monotonic()
         metrics, dial = _adjust(session, config, work / "adjustable", common)
         done["adjustable"] = {**metrics, "seconds": round(time.monotonic() - start, 1)}
-        checkpoint.save(model, tokenizer, Path(config.checkpoint), _sidecar(config, state, dial))
+        checkpoint.save(model, tokenizer, Path(config.checkpoint), _metadata(config, state, dial))
         state.write(work)
         shutil.rmtree(work / "adjustable", ignore_errors=True)
 
@@ -178,17 +178,17 @@ def run(session: Session) -> dict[str, Any]:
 
 
 def _plain(session: Session, config: FinetuneConfig, work: Path, common: dict[str, Any]) -> dict[str, float]:
-    """Fine-tuning of the session's model as transformers runs it; no epochs leave it as it is."""
+    """Fine-tuning of the session's model as transformers runs it; no epochs leave it unchanged."""
     stage = config.plain
     if stage.epochs == 0:
         return {}
-    train, goal = training_rows(session, stage), _goal(session, stage)
+    train, objective = training_rows(session, stage), _objective(session, stage)
     with attention_dropped(session, stage):
         return fit(
             session.model,
             session.tokenizer,
             train,
-            goal,
+            objective,
             name="plain fine-tuning",
             folder=work,
             config=stage,
@@ -202,7 +202,7 @@ def _adjust(
     """Adjustable fine-tuning of the session's plain model; its dial comes with the metrics."""
     set_seed(config.seed)
     model, tokenizer, stage = session.model, session.tokenizer, config.adjust
-    train, loss_of = _taught(session, config)
+    train, loss_of = _distillation(session, config)
     attach(model)
     dial = _dial(session, config)
     attach(model, dial)
@@ -213,24 +213,24 @@ def _adjust(
             model,
             tokenizer,
             train,
-            _goal(session, stage, loss_of(dial)),
+            _objective(session, stage, loss_of(dial)),
             name="adjustable fine-tuning",
             folder=work,
             config=stage,
             speedups=[speedup for speedup in (1.0, 1.5, 2.0, 3.0) if dial.reaches(speedup)],
             **common,
         )
-    # Contributions moved while the model was trained, so the dial is made anew.
+    # Training changed the contributions, so the dial is made anew.
     dial = _dial(session, config)
     as_plain(model)
     return metrics, dial
 
 
-def _goal(session: Session, stage: StageConfig, loss: Loss | None = None) -> TrainingObjective:
-    """What the session's task asks of a model."""
+def _objective(session: Session, stage: StageConfig, loss: Loss | None = None) -> TrainingObjective:
+    """The training objective of the session's task."""
     task, examples, autocast = session.config.task, session.splits.validation, session.training_dtype
     validation = session.encoded(examples)
-    if task.type != "generation":
+    if not session.task_type.scores_continuations:
         return head_objective(
             *(session.task_type, session.tokenizer, examples, validation),
             loss=loss,
@@ -242,9 +242,11 @@ def _goal(session: Session, stage: StageConfig, loss: Loss | None = None) -> Tra
     return language_objective(session.model, validation.to_list(), task, loss=loss, autocast=autocast)
 
 
-def _taught(session: Session, config: FinetuneConfig) -> tuple[Dataset | list[dict[str, Any]], Callable[[Dial], Loss]]:
-    """Training examples with what their teacher makes of them, and the loss that goes with a dial."""
-    if config.task.type != "generation":
+def _distillation(
+    session: Session, config: FinetuneConfig
+) -> tuple[Dataset | list[dict[str, Any]], Callable[[Dial], Loss]]:
+    """Training examples with their teacher's outputs, and the loss for a dial."""
+    if not session.task_type.scores_continuations:
         rows = distillation_rows(session, config.adjust)
         return rows, lambda dial: AdjustableLoss(dial, config.adjust, session.outputs)
     train, size = training_rows(session, config.adjust).to_list(), config.task.batch_size
@@ -257,24 +259,24 @@ def _taught(session: Session, config: FinetuneConfig) -> tuple[Dataset | list[di
 
 def _dial(session: Session, config: FinetuneConfig) -> Dial:
     calibration, model = config.calibration, session.model
-    questions = session.questions(calibration.examples, autocast=session.training_dtype)
+    examples = session.calibration_set(calibration.examples, autocast=session.training_dtype)
     window = windows_to_try(calibration)[0] if attached(model).architecture.causal else WHOLE
-    contribution = measure_contribution(model, questions, score=calibration.score, window=window)
+    contribution = measure_contribution(model, examples, score=calibration.score, window=window)
     shown = ", ".join(f"{value:.2f}" for value in contribution.layer_acc)
-    log.info("layer ACC on %d training examples: %s", len(questions.lengths), shown)
+    log.info("layer ACC on %d training examples: %s", len(examples.lengths), shown)
     return make_dial(model, contribution, calibration, window)
 
 
-def _sidecar(config: FinetuneConfig, state: State, dial: Dial | None = None) -> CheckpointMetadata:
-    """What goes beside the weights: the run that made them, the first that they come from, what validation said."""
+def _metadata(config: FinetuneConfig, state: State, dial: Dial | None = None) -> CheckpointMetadata:
+    """The metadata beside the weights: the run that made them, the run they come from, validation metrics."""
     notes = {"run": state.run, "seed": config.seed, "validation": dict(state.stages)}
     source = Path(config.model.path)
     if source.is_dir():
         before = read_metadata(source)
         # Plain fine-tuning makes another model of what it begins with.
         origin = None if config.plain.epochs else before.origin
-        found = {"origin": origin, "pruned": before.notes.get("pruned")}
-        notes |= {name: value for name, value in found.items() if value}
+        inherited = {"origin": origin, "pruned": before.notes.get("pruned")}
+        notes |= {name: value for name, value in inherited.items() if value}
     return CheckpointMetadata.of(config.task, dial, notes)
 
 

@@ -14,7 +14,7 @@ from latadj.checkpoints import checkpoint
 from latadj.checkpoints.metadata import CheckpointMetadata
 from latadj.commands.common.dial_checks import dial_to_generate
 from latadj.commands.common.session import as_dict
-from latadj.config import GenerateConfig
+from latadj.config import GENERATION, GenerateConfig
 from latadj.devices import select as device
 from latadj.devices.environment import environment
 from latadj.elimination.attach import attach, is_attached, set_speedup
@@ -37,8 +37,12 @@ class Ready:
     most: int
 
 
-def prepare(config: GenerateConfig, prompt: str) -> Ready:
+def prepare(config: GenerateConfig, prompt: str, checked: CheckpointMetadata | None = None) -> Ready:
     """Load the model, read the prompt, and turn the dial, which is marked for a prompt of this length.
+
+    Parameters
+    ----------
+    checked : the checkpoint's metadata, if the early check has read them
 
     Raises
     ------
@@ -49,15 +53,15 @@ def prepare(config: GenerateConfig, prompt: str) -> Ready:
     transformers_logging.set_verbosity_error()
     set_seed(config.seed)
     where = device.choose(config.device)
-    sidecar = dial_to_generate(config)
-    if sidecar is None:
-        model, tokenizer = checkpoint.load_pretrained(config.model, head="generation")
+    speedup, metadata = config.speedup, checked or dial_to_generate(config)
+    if metadata is None:
+        model, tokenizer = checkpoint.load_pretrained(config.model, head=GENERATION)
     else:
-        model, tokenizer = checkpoint.load(config.checkpoint, head="generation")
+        model, tokenizer = checkpoint.load(config.checkpoint, head=GENERATION, metadata=metadata)
     model.eval().to(where)
     ids = encode_prompt(prompt, tokenizer, config.chat)
     most = room_for(ids.shape[1], model, config.max_new_tokens)
-    _turn(model, sidecar, config, ids.shape[1])
+    _turn(model, metadata, config, speedup, ids.shape[1])
     return Ready(config, prompt, model, tokenizer, ids.to(where), most)
 
 
@@ -144,26 +148,27 @@ def room_for(length: int, model: PreTrainedModel, wanted: int) -> int:
     return min(wanted, limit - length)
 
 
-def _turn(model: PreTrainedModel, sidecar: CheckpointMetadata | None, config: GenerateConfig, length: int) -> None:
+def _turn(
+    model: PreTrainedModel, metadata: CheckpointMetadata | None, config: GenerateConfig, speedup: float, length: int
+) -> None:
     """Make a model ready to serve one prompt of ``length`` tokens."""
-    if sidecar is None and config.device.precision == "fp32":
+    if metadata is None and config.device.precision == "fp32":
         return
-    if sidecar is None:
+    if metadata is None:
         attach(model)
-    found = sidecar or CheckpointMetadata()
-    dial = found.dial.with_profile_type(config.profile) if found.dial and config.profile else found.dial
+    metadata = metadata or CheckpointMetadata()
     make_ready(
         model,
-        found,
-        dial,
+        metadata,
+        metadata.dial,
         model.device,
         precision=config.device.precision,
         target=config.dial.target,
         batch=1,
         length=length,
     )
-    if dial is not None:
-        set_speedup(model, config.speedup)
+    if metadata.dial is not None:
+        set_speedup(model, speedup)
 
 
 def _print(result: dict[str, Any]) -> None:

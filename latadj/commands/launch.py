@@ -41,20 +41,19 @@ def prompt_and_overrides(
         raise ValueError(f"--file {file}: this is no UTF-8 text ({error.reason} at byte {error.start})") from error
 
 
-def check_early(command: str, overrides: list[str]) -> RunConfig:
+def check_early(command: str, overrides: list[str]) -> tuple[RunConfig, Any]:
     """Refuse what can be refused before torch is imported: bad overrides, a missing checkpoint or hub.
 
     Returns
     -------
-    the typed config
+    the typed config, and what the command's check has read, if anything
 
     Raises
     ------
     ValueError, HydraException, OmegaConfBaseException
     """
     config = typed(command, compose(command, overrides))
-    COMMANDS[command].check(config)
-    return config
+    return config, COMMANDS[command].check(config)
 
 
 def launch(

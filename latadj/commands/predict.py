@@ -59,8 +59,12 @@ class Ready:
     state: State | None = None
 
 
-def prepare(config: PredictConfig) -> Ready:
+def prepare(config: PredictConfig, checked: CheckpointMetadata | None = None) -> Ready:
     """Open the input, load the model, make it ready to serve and turn the dial.
+
+    Parameters
+    ----------
+    checked : the checkpoint's metadata, if the early check has read them
 
     Raises
     ------
@@ -71,15 +75,15 @@ def prepare(config: PredictConfig) -> Ready:
     transformers_logging.set_verbosity_error()
     set_seed(config.seed)
     where = device.choose(config.device)
-    plan = make_plan(config)
+    plan = make_plan(config, checked)
     if plan.finished is not None:
         return Ready(config, plan)
-    model, tokenizer = checkpoint.load(config.checkpoint, head="classification")
+    model, tokenizer = checkpoint.load(config.checkpoint, head="classification", metadata=plan.metadata)
     model.eval().to(where)
-    layout = _layout(config, plan.sidecar, model)
+    layout = _layout(config, plan.metadata, model)
     state = plan.state or State(plan.settings)
     _serve(model, plan, config, state)
-    task_spec = plan.sidecar.task_spec
+    task_spec = plan.metadata.task_spec
     limit = min(config.max_length or (task_spec.max_length if task_spec else MAX_LENGTH), context_of(model, tokenizer))
     engine = Engine(model, tokenizer, limit, plan.batch_size, regression=not layout.labels)
     if config.deadline_ms is not None:
@@ -87,7 +91,7 @@ def prepare(config: PredictConfig) -> Ready:
     return Ready(config, plan, engine, layout, state)
 
 
-def _layout(config: PredictConfig, sidecar: CheckpointMetadata, model: PreTrainedModel) -> Layout:
+def _layout(config: PredictConfig, metadata: CheckpointMetadata, model: PreTrainedModel) -> Layout:
     """How the model's answers are written, with the labels' names.
 
     Raises
@@ -99,7 +103,7 @@ def _layout(config: PredictConfig, sidecar: CheckpointMetadata, model: PreTraine
         raise ValueError(
             f"checkpoint {config.checkpoint} gives a text several labels at a time: predict writes one, the likeliest"
         )
-    names = label_names(model.config, sidecar.task_spec.labels if sidecar.task_spec else ())
+    names = label_names(model.config, metadata.task_spec.labels if metadata.task_spec else ())
     return Layout(output_format(config.output), names, config.all_probabilities, config.id is not None)
 
 
@@ -118,10 +122,10 @@ def _serve(model: PreTrainedModel, plan: Plan, config: PredictConfig, state: Sta
             "overwrite=true starts anew"
         )
     if config.deadline_ms is not None:
-        _require_clock(plan.sidecar, config, here)
+        _require_clock(plan.metadata, config, here)
     route = make_ready(
         model,
-        plan.sidecar,
+        plan.metadata,
         plan.dial,
         model.device,
         precision=state.route.get("precision", config.device.precision),
@@ -131,22 +135,22 @@ def _serve(model: PreTrainedModel, plan: Plan, config: PredictConfig, state: Sta
     )
     state.route = {"place": here, "precision": route.precision, "kernel": route.kernel}
     if config.deadline_ms is not None and dial_of(model).latency is None:
-        raise ValueError(needs_clock(config, plan.sidecar, f"another kernel than {route.kernel}"))
+        raise ValueError(needs_clock(config, plan.metadata, f"another kernel than {route.kernel}"))
     if plan.dial is not None and plan.speedup is not None:
         set_speedup(model, plan.speedup)
 
 
-def _require_clock(sidecar: CheckpointMetadata, config: PredictConfig, here: str) -> None:
+def _require_clock(metadata: CheckpointMetadata, config: PredictConfig, here: str) -> None:
     """Refuse a deadline on a device that was not measured in the precision asked for.
 
     Raises
     ------
     ValueError
     """
-    known = sidecar.devices.get(here, Device())
+    known = metadata.devices.get(here, Device())
     precision = known.precision if config.device.precision == "auto" else config.device.precision
     if precision is None or precision not in known.serving or not known.serving[precision].models:
-        raise ValueError(needs_clock(config, sidecar, f"another device or precision than this ({here}, {precision})"))
+        raise ValueError(needs_clock(config, metadata, f"another device or precision than this ({here}, {precision})"))
 
 
 def run(ready: Ready) -> dict[str, Any]:
@@ -254,7 +258,7 @@ def _result(
     return {
         "schema": "latadj.predict/1",
         "checkpoint": config.checkpoint,
-        "task": plan.sidecar.task,
+        "task": plan.metadata.task,
         "input": config.input,
         "output": config.output,
         "broken_rows": None if broken is None else str(broken),

@@ -12,7 +12,8 @@ class Command:
 
     help : one line of `latadj --help`
     module : with ``prepare`` and ``run``; it imports torch, so it is imported when the command runs
-    checks : ``module:function``, which gets the typed config and refuses, without torch, what cannot work
+    checks : ``module:function``, which gets the typed config and refuses, without torch, what cannot work;
+        what it returns goes to ``prepare`` as ``checked``
     """
 
     help: str
@@ -23,17 +24,22 @@ class Command:
         """The command's module."""
         return import_module(f"latadj.commands.{self.module}")
 
-    def check(self, config: Any) -> None:
+    def check(self, config: Any) -> Any:
         """Refuse what can be refused before torch is imported.
+
+        Returns
+        -------
+        what was read for it, such as the checkpoint's metadata, for the command's ``prepare``; None: nothing
 
         Raises
         ------
         ValueError
         """
-        if self.checks is not None:
-            module, _, name = self.checks.partition(":")
-            refuse: Callable[[Any], object] = getattr(import_module(f"latadj.commands.{module}"), name)
-            refuse(config)
+        if self.checks is None:
+            return None
+        module, _, name = self.checks.partition(":")
+        refuse: Callable[[Any], object] = getattr(import_module(f"latadj.commands.{module}"), name)
+        return refuse(config)
 
 
 COMMANDS: dict[str, Command] = {

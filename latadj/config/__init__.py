@@ -18,10 +18,11 @@ from latadj.config.sections.measurement import (
 from latadj.config.sections.model import PRECISIONS, DeviceConfig, ModelConfig
 from latadj.config.sections.prompt import PromptConfig
 from latadj.config.sections.pruning import PruneOptions, TopKAttentionOptions
-from latadj.config.sections.task import TASK_TYPES, FilesConfig, HubConfig, TaskConfig
+from latadj.config.sections.task import GENERATION, TASK_TYPES, FilesConfig, HubConfig, TaskConfig
 from latadj.config.sections.training import AdjustConfig, DistillationConfig, RecoverConfig, StageConfig
 
 __all__ = [
+    "GENERATION",
     "GLUE_TASKS",
     "PRECISIONS",
     "SCHEMAS",

@@ -1,4 +1,4 @@
-"""Makes a loaded model ready to serve: its precision and kernels, and a dial marked for this device."""
+"""Makes a loaded model ready to serve: its precision and kernels, and a dial in this device's time."""
 
 import logging
 from collections.abc import Sequence
@@ -22,21 +22,25 @@ SAME = 1.25
 
 
 def kernel_for(
-    model: PreTrainedModel, sidecar: CheckpointMetadata, precision: str, device: torch.device, kernel: str | None = None
+    model: PreTrainedModel,
+    metadata: CheckpointMetadata,
+    precision: str,
+    device: torch.device,
+    kernel: str | None = None,
 ) -> KernelSpec:
     """The kernel that serves a precision here: the one that calibration remembered, or the fastest now.
 
     Parameters
     ----------
     precision : ``auto`` is what calibration chose
-    kernel : the one that is wanted, for the very numbers that it gave before; None: as above
+    kernel : use this one, for bit-identical outputs of a resumed run; None: as above
 
     Raises
     ------
     ValueError
         if ``auto`` was not calibrated on this device, or the precision does not run here.
     """
-    known = sidecar.devices.get(place(device), Device())
+    known = metadata.devices.get(place(device), Device())
     if precision == "auto":
         if known.precision is None:
             raise ValueError(
@@ -54,21 +58,21 @@ def kernel_for(
 
 def dial_for(
     dial: Dial,
-    sidecar: CheckpointMetadata,
+    metadata: CheckpointMetadata,
     route: KernelSpec,
     device: torch.device,
     batch: int | None,
     lengths: Sequence[int] | None,
 ) -> Dial | None:
-    """The dial marked in this device's time; None if the device was not calibrated in this precision.
+    """The dial in this device's time; None if the device was not calibrated in this precision.
 
     Parameters
     ----------
     batch, lengths : the workload; None are the batch that was measured and the lengths of the calibration set
     """
-    served = sidecar.devices.get(place(device), Device()).serving.get(route.precision)
-    wanted = lengths or dial.lengths
-    latency = served.model(batch, wanted) if served and served.kernel == route.kernel else None
+    served = metadata.devices.get(place(device), Device()).serving.get(route.precision)
+    expected = lengths or dial.lengths
+    latency = served.model(batch, expected) if served and served.kernel == route.kernel else None
     if latency is None:
         return None
     if batch and not 0.5 <= latency.batch / batch <= 2:
@@ -78,19 +82,19 @@ def dial_for(
             batch,
             batch,
         )
-    if latency.lengths is not None and latency.beyond(wanted) > 2:
+    if latency.lengths is not None and latency.beyond(expected) > 2:
         least, largest = latency.lengths
         log.warning(
             "the dial was calibrated on texts of %d to %d tokens, for those of %d to %d it may be off: calibrate %s",
-            *(least, largest, min(wanted), max(wanted)),
-            f"with workload.length={max(wanted)}" if lengths else "without workload.length",
+            *(least, largest, min(expected), max(expected)),
+            f"with workload.length={max(expected)}" if lengths else "without workload.length",
         )
     return dial.on(latency, lengths)
 
 
 def make_ready(
     model: PreTrainedModel,
-    sidecar: CheckpointMetadata,
+    metadata: CheckpointMetadata,
     dial: Dial | None,
     device: torch.device,
     *,
@@ -105,47 +109,49 @@ def make_ready(
     Parameters
     ----------
     model : in fp32, on ``device``, with elimination attached
-    dial : in FLOPs, standing on the wanted profile_type; None leaves the model without one
+    dial : in FLOPs, on the profile type to serve; None leaves the model without one
     target : ``latency`` or ``flops``
     batch, length : the workload; None are those that the device was calibrated for
     kernel : see :func:`kernel_for`
 
     Returns
     -------
-    the route that serves it
+    the kernel that serves it
     """
-    route = kernel_for(model, sidecar, precision, device, kernel)
+    route = kernel_for(model, metadata, precision, device, kernel)
     lower(model, route, attached(model).reads)
     if dial is None:
         return route
     if target == "latency":
-        marked = dial_for(dial, sidecar, route, device, batch, [length] if length else None)
-        if marked is None:
+        timed = dial_for(dial, metadata, route, device, batch, [length] if length else None)
+        if timed is None:
             log.warning(
                 "the dial is marked in FLOPs: this device (%s, %s) was not calibrated; `latadj calibrate "
                 "calibration.device_only=true device.precision=%s` (same options) takes a minute or two",
                 *(place(device), route.precision, route.precision),
             )
-        dial = marked or dial
+        dial = timed or dial
     attach(model, dial)
     return route
 
 
-def remember(sidecar: CheckpointMetadata, device: torch.device, found: Device) -> CheckpointMetadata:
-    """The sidecar with what was measured on this device added to what it knew."""
-    before = sidecar.devices.get(place(device), Device())
-    serving = {name: _merged(before.serving.get(name), served) for name, served in found.serving.items()}
-    merged = Device(found.precision or before.precision, found.trials or before.trials, {**before.serving, **serving})
-    return replace(sidecar, devices={**sidecar.devices, place(device): merged})
+def remember(metadata: CheckpointMetadata, device: torch.device, measured: Device) -> CheckpointMetadata:
+    """The metadata with what was measured on this device added to what they had."""
+    before = metadata.devices.get(place(device), Device())
+    serving = {name: _merged(before.serving.get(name), served) for name, served in measured.serving.items()}
+    merged = Device(
+        measured.precision or before.precision, measured.trials or before.trials, {**before.serving, **serving}
+    )
+    return replace(metadata, devices={**metadata.devices, place(device): merged})
 
 
-def _merged(before: Serving | None, found: Serving) -> Serving:
-    """What was found, and the models of other batch sizes and lengths if the same kernel was measured before."""
-    if before is None or before.kernel != found.kernel:
-        return found
+def _merged(before: Serving | None, measured: Serving) -> Serving:
+    """The new measurement, with the models of other batch sizes and lengths if it is of the same kernel."""
+    if before is None or before.kernel != measured.kernel:
+        return measured
 
     def stands_for(newer: LatencyModel, model: LatencyModel) -> bool:
         return newer.batch == model.batch and (model.lengths is None or newer.beyond(model.lengths) <= SAME)
 
-    kept = tuple(model for model in before.models if not any(stands_for(newer, model) for newer in found.models))
-    return Serving(found.kernel, (*found.models, *kept))
+    others = tuple(model for model in before.models if not any(stands_for(newer, model) for newer in measured.models))
+    return Serving(measured.kernel, (*measured.models, *others))

@@ -70,7 +70,7 @@ class PruningEvaluator:
     outputs : how a model's answers are read
     autocast : type in which models run; None: their own
     some : rows that ``loss`` asks about, of a seeded draw; None: all
-    settles : whether what ``kind.settle`` chooses is chosen on these texts; else it stays what others said
+    settles : whether what ``kind.tune_threshold`` chooses is chosen on these texts; else it stays what others said
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class PruningEvaluator:
         settles: bool = True,
     ) -> None:
         self.kind, self.examples, self.encoded = kind, examples, encoded
-        self.outputs, self.autocast, self.settles = outputs, autocast, settles and kind.settles
+        self.outputs, self.autocast, self.settles = outputs, autocast, settles and kind.tunes_threshold
         rows = encoded.to_list()
         self.lengths = np.array([len(row["input_ids"]) for row in rows])
         drawn = np.sort(np.random.default_rng(seed).permutation(len(rows))[:some])
@@ -127,11 +127,11 @@ class PruningEvaluator:
         scale = self._scale(said)
         for part in said:
             losses[part.index] = self._losses(part, scale)
-            found = self.outputs.each(part.said.cpu(), part.where)
+            found = self.outputs.per_example(part.said.cpu(), part.where)
             answers.update((int(place), answer.numpy()) for place, answer in zip(part.index, found, strict=True))
-        together = self.outputs.together([answers[place] for place in range(len(losses))])
+        together = self.outputs.stack([answers[place] for place in range(len(losses))])
         if self.settles:
-            self.kind.settle(together, self.encoded, self.examples)
+            self.kind.tune_threshold(together, self.encoded, self.examples)
         return Answers(self.kind.predictions(together, self.encoded, self.examples), losses)
 
     def loss(self, model: PreTrainedModel, *, changed: int | None = None) -> float:
@@ -167,7 +167,7 @@ class PruningEvaluator:
                         each.entry = None
                     elif each.entry is None or each.entry.layer != changed:
                         each.entry = HiddenStateCache(changed)
-                    inputs, targets = self.outputs.apart(each.batch)
+                    inputs, targets = self.outputs.split_targets(each.batch)
                     # A pass without an entry may be transformers' own, which rounds otherwise in bf16: models would
                     # be compared by more than what they lack. So one that nobody keeps stands in for it.
                     with starting_at(model, each.entry or HiddenStateCache(0)):

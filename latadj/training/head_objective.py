@@ -42,7 +42,7 @@ def head_objective(
 
     def score(model: PreTrainedModel) -> float:
         answers = predict(model, tokenizer, rows, outputs=outputs, autocast=autocast)
-        kind.settle(answers, encoded, examples)
+        kind.tune_threshold(answers, encoded, examples)
         return kind.scores(kind.predictions(answers, encoded, examples), examples)[kind.task.metric]
 
     if loss is None and not outputs.own_loss:
@@ -57,7 +57,7 @@ class TaskLoss:
         self.outputs = outputs
 
     def __call__(self, model: Any, batch: Batch) -> Tensor:
-        batch, targets = self.outputs.apart(batch)
+        batch, targets = self.outputs.split_targets(batch)
         return self.outputs.loss(self.outputs(model, batch).float(), targets)
 
 
@@ -77,7 +77,7 @@ class DistilledLoss:
         )
 
     def __call__(self, model: Any, batch: Batch) -> Tensor:
-        batch, targets = self.outputs.apart(batch)
+        batch, targets = self.outputs.split_targets(batch)
         wanted, places = batch.pop(TEACHER), batch.pop(ASKED, None)
         task, divergence = self.terms(self.outputs(model, batch).float(), targets, wanted, places)
         return task + divergence
@@ -85,7 +85,8 @@ class DistilledLoss:
     def terms(self, found: Tensor, targets: Batch, wanted: Any, places: Tensor | None) -> tuple[Tensor, Tensor]:
         """Both terms, weighted, of what a pass gave: the task's loss, and the divergence from the teacher."""
         task = self.task_loss_weight * self.outputs.loss(found, targets)
-        return task, self.distillation_loss_weight * self.outputs.divergence(self.outputs.each(found, places), wanted)
+        divergence = self.outputs.divergence(self.outputs.per_example(found, places), wanted)
+        return task, self.distillation_loss_weight * divergence
 
 
 class AdjustableLoss(ProfileSampler):
@@ -104,7 +105,7 @@ class AdjustableLoss(ProfileSampler):
         )
 
     def __call__(self, model: Any, batch: Batch) -> Tensor:
-        batch, targets = self.outputs.apart(batch)
+        batch, targets = self.outputs.split_targets(batch)
         wanted, places = batch.pop(TEACHER), batch.pop(ASKED, None)
         inner = model.module if hasattr(model, "module") else model
         total = torch.zeros((), device=inner.device)

@@ -10,7 +10,7 @@ from helpers.tiny_models import ARCHITECTURES, tiny
 
 from latadj.benchmark import kernel_selection
 from latadj.benchmark.kernel_selection import fastest_kernel, kernels
-from latadj.calibration import calibration_set as questions
+from latadj.calibration import calibration_set as module
 from latadj.calibration import precision
 from latadj.calibration.calibration_set import ClassificationSet
 from latadj.calibration.precision import Trial, compare, fastest_that_agrees
@@ -206,7 +206,7 @@ def test_precisions_are_compared_on_the_same_texts_and_the_model_is_left_as_it_i
 def test_a_precision_whose_answers_differ_agrees_less(monkeypatch):
     monkeypatch.setattr(kernel_selection, "time_interleaved", clock(KERNELS | {"fp32": 0.003, "bf16": 0.002}))
     answers = iter([np.eye(3)[[0, 1, 2, 0]], np.eye(3)[[0, 1, 2, 1]]])
-    monkeypatch.setattr(questions, "predict", lambda *_, **__: next(answers))
+    monkeypatch.setattr(module, "predict", lambda *_, **__: next(answers))
     trials = compare(
         model_of(), ClassificationSet(rows(4), Tokenizer, batch_size=4), CPU, batch_size=4, precisions=("fp32", "bf16")
     )
@@ -216,7 +216,7 @@ def test_a_precision_whose_answers_differ_agrees_less(monkeypatch):
 def test_of_a_regression_agreement_is_correlation(monkeypatch):
     monkeypatch.setattr(kernel_selection, "time_interleaved", clock(KERNELS | {"fp32": 0.003, "bf16": 0.002}))
     answers = iter([np.array([[1.0], [2.0], [3.0]]), np.array([[1.0], [2.0], [5.0]])])
-    monkeypatch.setattr(questions, "predict", lambda *_, **__: next(answers))
+    monkeypatch.setattr(module, "predict", lambda *_, **__: next(answers))
     trials = compare(
         model_of(), ClassificationSet(rows(3), Tokenizer, batch_size=4), CPU, batch_size=4, precisions=("fp32", "bf16")
     )

@@ -7,6 +7,7 @@ import torch
 from helpers import toy_project as toy
 from typer.testing import CliRunner
 
+import latadj
 from latadj.checkpoints import checkpoint
 from latadj.checkpoints.metadata import CheckpointMetadata, read_metadata, write_metadata
 from latadj.cli import app
@@ -41,7 +42,7 @@ def test_a_saved_model_attends_as_before_when_it_is_loaded(folder):
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_it_is_there_in_every_precision(folder, precision):
-    model, _ = checkpoint.load(folder, precision=precision)
+    model, _ = latadj.load(folder, precision=precision)
     assert topk_attention_of(model) == HARD
 
 

@@ -46,7 +46,7 @@ def root(tmp_path_factory):
     quiz.write_json(root / "test.json", quiz.articles(90, seed=1, impossible=True, name="test"))
     steps = [
         ["finetune", "plain.epochs=4", "adjust.epochs=2", "model.learning_rate=2e-3", "plain.warmup=0"],
-        ["calibrate", "search.trials=0", "calibration.profile_type=acc", "calibration.examples=32", "clock.rounds=0"],
+        ["calibrate", "search.trials=0", "calibration.profile=acc", "calibration.examples=32", "clock.rounds=0"],
         ["sweep", "speedup=[1,2]", "measure.batches=1", "measure.repeats=2", "measure.warmup=1"],
         ["eval", "speedup=2", "measure.examples=5", "measure.warmup=1"],
     ]
@@ -85,7 +85,7 @@ def test_answers_are_learnt_at_1x_and_at_2x(root):
         assert scores["squad_v2_f1"] == row["metric"]
         assert scores["has_answer_f1"] > 0.5
         assert scores["has_answer_exact"] <= scores["has_answer_f1"]
-        assert set(row["settled"]) == {"null_threshold"}
+        assert set(row["thresholds"]) == {"null_threshold"}
         assert row["measured"]["bucketed"]["speedup"] > 0
     assert sweep["rows"][1]["flops_speedup"] == pytest.approx(2.0, rel=0.1)
 
@@ -102,7 +102,7 @@ def test_predictions_are_written_as_the_official_evaluation_reads_them(root, ask
 
 def test_no_answer_is_given_above_the_threshold_only(root, asked):
     predictions, odds = read(root, "eval", "predictions.json"), read(root, "eval", "null_odds.json")
-    threshold = read(root, "eval", "eval.json")["settled"]["null_threshold"]
+    threshold = read(root, "eval", "eval.json")["thresholds"]["null_threshold"]
     assert list(odds) == list(asked)
     assert {name for name, text in predictions.items() if not text} == {
         name for name, value in odds.items() if value > threshold
@@ -143,7 +143,7 @@ def test_the_threshold_is_the_best_on_validation(root):
         for texts in (spans.texts(examples["context"]), [""] * len(golds))
     )
     expected = best_threshold(spans.odds, answered, silent)
-    assert read(root, "eval", "eval.json")["settled"]["null_threshold"] == pytest.approx(expected.value, abs=1e-3)
+    assert read(root, "eval", "eval.json")["thresholds"]["null_threshold"] == pytest.approx(expected.value, abs=1e-3)
 
 
 def test_answers_behind_the_first_window_are_found(root, asked):
@@ -163,7 +163,7 @@ def test_a_checkpoint_says_what_it_is_for(root):
     assert sidecar["dial"]["reads"] == "all"
     assert sidecar["dial"]["protected"] == 5  # the question's four tokens and the pooled one
     task_spec = sidecar["task_spec"]
-    assert (task_spec["kind"], task_spec["metric"], task_spec["max_length"]) == (
+    assert (task_spec["type"], task_spec["metric"], task_spec["max_length"]) == (
         "question_answering",
         "squad_v2_f1",
         32,

@@ -80,7 +80,7 @@ def test_word_vectors_are_eliminated_and_their_words_tagged_all_the_same(root, s
 def test_the_labels_are_those_of_the_training_data(root):
     sidecar = json.loads((root / "out" / "checkpoint" / "latadj.json").read_text())
     assert sidecar["task_spec"]["labels"] == tagging.LABELS
-    assert (sidecar["task_spec"]["kind"], sidecar["task_spec"]["metric"]) == ("token_classification", "entity_f1")
+    assert (sidecar["task_spec"]["type"], sidecar["task_spec"]["metric"]) == ("token_classification", "entity_f1")
     config = json.loads((root / "out" / "checkpoint" / "config.json").read_text())
     assert list(config["id2label"].values()) == tagging.LABELS
     assert config["architectures"] == ["BertForTokenClassification"]

@@ -87,7 +87,8 @@ def test_how_sure_a_model_is_of_the_same_answers_costs_it_nothing(session):
 @pytest.mark.parametrize("settles", [False, True])
 def test_only_an_exam_that_may_settles_what_a_task_leaves_open(session, settles):
     chosen, whole = [], session.task_type
-    open_kind = SimpleNamespace(settles=True, settle=lambda *_: chosen.append(1), predictions=whole.predictions)
+    tuned = {"tunes_threshold": True, "tune_threshold": lambda *_: chosen.append(1)}
+    open_kind = SimpleNamespace(**tuned, predictions=whole.predictions)
     exam_of(session, open_kind, settles=settles).sit(session.model)
     assert bool(chosen) == settles
 

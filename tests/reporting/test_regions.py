@@ -1,7 +1,8 @@
 import pytest
 from rich.console import Console
 
-from latadj.reporting.regions import region_shares, regions_table
+from latadj.inference.region_survival import region_shares
+from latadj.reporting.regions import regions_table
 
 SHORT = [{"name": "shots", "start": 0, "stop": 4}, {"name": "query", "start": 4, "stop": 6}]
 LONG = [

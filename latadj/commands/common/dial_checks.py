@@ -1,9 +1,13 @@
-"""Whether a command's checkpoint has the dial that the command asks for; imports neither torch nor transformers."""
+"""Whether a command's checkpoint has the dial that the command needs; imports neither torch nor transformers.
 
+Each check returns the metadata that it read, which the command's ``prepare`` takes, so that they are read once.
+"""
+
+from dataclasses import replace
 from pathlib import Path
 
 from latadj.checkpoints.metadata import CheckpointMetadata, check
-from latadj.config import CommandConfig, ExplainConfig, GenerateConfig, TaskConfig
+from latadj.config import GENERATION, CommandConfig, ExplainConfig, GenerateConfig, TaskConfig
 from latadj.elimination.dial import Dial
 
 # What follows the name of a checkpoint that `latadj explain` cannot show.
@@ -12,27 +16,32 @@ GENERATES = "is a language model, and explain shows what a classifier reads: `la
 
 def uses_pretrained(config: CommandConfig) -> bool:
     """Whether a command takes a language model as it is, since nobody made a checkpoint."""
-    generates = config.task.type == "generation" or config.prompt is not None
-    return generates and not Path(config.checkpoint).exists()
+    return config.generates and not Path(config.checkpoint).exists()
 
 
-def require_dial(config: CommandConfig, speedups: list[float]) -> Dial:
-    """The dial of the command's checkpoint, after checking that it reaches all of ``speedups``.
+def require_dial(config: CommandConfig, speedups: list[float]) -> CheckpointMetadata:
+    """Metadata of the command's checkpoint, its dial on the profile type of ``profile=``, which reaches ``speedups``.
 
     Raises
     ------
     ValueError
         if there is no dial, or a speedup is off it.
     """
-    sidecar = check(Path(config.checkpoint), config.task)
-    if sidecar.dial is None:
+    metadata = check(Path(config.checkpoint), config.task)
+    if metadata.dial is None:
         raise ValueError(f"checkpoint {config.checkpoint} has no dial: make one with `latadj calibrate` (same options)")
-    check_protection(sidecar.dial, config.task)
-    profile_type = getattr(config, "profile", None)
-    dial = sidecar.dial.with_profile_type(profile_type) if profile_type else sidecar.dial
+    check_protection(metadata.dial, config.task)
+    return _on_profile(metadata, metadata.dial, getattr(config, "profile", None), speedups)
+
+
+def _on_profile(
+    metadata: CheckpointMetadata, dial: Dial, profile_type: str | None, speedups: list[float]
+) -> CheckpointMetadata:
+    """The metadata with the dial on a profile type; None: its own. Refuses speedups that are off it."""
+    dial = dial.with_profile_type(profile_type) if profile_type else dial
     for speedup in speedups:
         dial.profile(speedup)
-    return dial
+    return replace(metadata, dial=dial)
 
 
 def check_protection(dial: Dial, task: TaskConfig) -> None:
@@ -46,18 +55,18 @@ def check_protection(dial: Dial, task: TaskConfig) -> None:
     if task.type == "question_answering" and task.protect_question != made:
         raise ValueError(
             f"task.protect_question={str(task.protect_question).lower()}: this checkpoint's dial was made with "
-            f"{str(made).lower()}, and its marks are true for that only: give the same, or make a dial with "
+            f"{str(made).lower()}, and its speedups hold for that only: give the same, or make a dial with "
             "`latadj calibrate`"
         )
 
 
 def dial_to_generate(config: GenerateConfig) -> CheckpointMetadata | None:
-    """What is known of the checkpoint that `latadj generate` runs; None where it runs the model as it is.
+    """Metadata of the checkpoint that `latadj generate` runs; None if it runs the pretrained model.
 
     Raises
     ------
     ValueError
-        if a speedup above 1 is asked for and there is no dial, or it is off the dial.
+        if a speedup above 1 is given and there is no dial, or it is off the dial.
     """
     folder, speedup = Path(config.checkpoint), config.speedup
     make = f"make one with `latadj calibrate model={config.model.name} task={config.task.name}`"
@@ -65,33 +74,32 @@ def dial_to_generate(config: GenerateConfig) -> CheckpointMetadata | None:
         if speedup == 1.0:
             return None
         raise ValueError(f"speedup={speedup:g} needs a dial, and there is no checkpoint {folder}: {make}")
-    sidecar = check(folder)
-    if sidecar.dial is not None:
-        (sidecar.dial.with_profile_type(config.profile) if config.profile else sidecar.dial).profile(speedup)
-    elif speedup != 1.0:
+    metadata = check(folder)
+    if metadata.dial is not None:
+        return _on_profile(metadata, metadata.dial, config.profile, [speedup])
+    if speedup != 1.0:
         raise ValueError(f"speedup={speedup:g} needs a dial, and checkpoint {folder} has none: {make}")
-    return sidecar
+    return metadata
 
 
-def dial_to_explain(config: ExplainConfig) -> tuple[CheckpointMetadata, Dial]:
-    """What is known of the classifier that `latadj explain` runs, and its dial on the wanted profile_type.
+def dial_to_explain(config: ExplainConfig) -> CheckpointMetadata:
+    """Metadata of the classifier that `latadj explain` runs, its dial on the profile type of ``profile=``.
 
     Raises
     ------
     ValueError
         if there is no classifier or no dial, or the speedup is off it.
     """
-    sidecar = check(Path(config.checkpoint))
-    kind = sidecar.task_spec.type if sidecar.task_spec else "classification"
-    if kind == "generation":
+    metadata = check(Path(config.checkpoint))
+    task_type = metadata.task_spec.type if metadata.task_spec else "classification"
+    if task_type == GENERATION:
         raise ValueError(f"checkpoint {config.checkpoint} {GENERATES}")
-    if kind != "classification":
+    if task_type != "classification":
         raise ValueError(
-            f"checkpoint {config.checkpoint} is for {kind.replace('_', ' ')}, and explain shows what a classifier reads"
+            f"checkpoint {config.checkpoint} is for {task_type.replace('_', ' ')}, and explain shows what a classifier "
+            "reads"
         )
-    if sidecar.dial is None:
+    if metadata.dial is None:
         make = f"`latadj calibrate checkpoint={config.checkpoint}`"
         raise ValueError(f"checkpoint {config.checkpoint} has no dial: make one with {make} (same task=)")
-    dial = sidecar.dial.with_profile_type(config.profile) if config.profile else sidecar.dial
-    dial.profile(config.speedup)
-    return sidecar, dial
+    return _on_profile(metadata, metadata.dial, config.profile, [config.speedup])

@@ -1,58 +1,61 @@
-"""A session's model at the speedups of its dial, for the commands that evaluate it."""
+"""The models of the commands that evaluate: the checkpoint's, ready to serve, and the full ones beside it."""
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import torch
+from transformers import PreTrainedModel
 
-from latadj.checkpoints.metadata import read_metadata
-from latadj.commands.common.session import Session
+from latadj.checkpoints.metadata import CheckpointMetadata, read_metadata
+from latadj.commands.common.session import Session, open_checkpoint
 from latadj.config import EvalConfig, SweepConfig
-from latadj.elimination.attach import at_profile, dial_of
-from latadj.elimination.dial import Dial
-from latadj.elimination.observation_window import ObservationWindow
-from latadj.elimination.profiles import Profile
+from latadj.inference.load import load_plain
 from latadj.inference.serving import make_ready
+from latadj.kernels.lowering import kernel_of
 
 log = logging.getLogger("latadj")
 
 
-def serve(session: Session, dial: Dial) -> None:
-    """Lower the session's model to the precision asked for, with ``dial`` marked in this device's time if it can be."""
-    config = session.config
-    assert isinstance(config, (SweepConfig, EvalConfig))
+def open_served(config: SweepConfig | EvalConfig, metadata: CheckpointMetadata) -> Session:
+    """Load checkpoint and examples, and make the model ready to serve, in this device's time if it was calibrated.
+
+    Parameters
+    ----------
+    metadata : of the checkpoint, with the dial that it is to have
+    """
+    session = open_checkpoint(config, metadata)
     make_ready(
         session.model,
-        read_metadata(Path(config.checkpoint)),
-        dial,
+        metadata,
+        metadata.dial,
         session.device,
         precision=config.device.precision,
         target=config.dial.target,
         batch=session.batch,
         length=config.workload.length,
     )
+    return session
 
 
-def within_reach(session: Session) -> list[float]:
-    """The speedups asked for that the dial reaches on this device; says which it does not."""
+def plain_model(session: Session) -> PreTrainedModel:
+    """The session's checkpoint as transformers runs it, without elimination."""
+    return _plain(session, Path(session.config.checkpoint), session.metadata)
+
+
+def fine_tuned_model(session: Session) -> PreTrainedModel | None:
+    """The plain fine-tuned model that `finetune` saves beside its checkpoint; None for a checkpoint from elsewhere."""
     config = session.config
-    assert isinstance(config, SweepConfig)
-    dial = dial_of(session.model)
-    found = [speedup for speedup in config.speedup if dial.reaches(speedup)]
-    if len(found) < len(config.speedup):
-        left = ", ".join(f"{speedup:g}" for speedup in config.speedup if speedup not in found)
-        log.warning("speedup %s left out: this dial ends at %.2fx on this device", left, dial.reach())
-    return found
+    folder = Path(config.folder) / "plain"
+    same_run_folder = Path(config.checkpoint).resolve().parent == folder.resolve().parent
+    if not same_run_folder or not folder.is_dir():
+        log.info("no plain model beside this checkpoint: drops count from its own speedup 1")
+        return None
+    metadata, run = read_metadata(folder), session.metadata.notes.get("run")
+    if run is not None and metadata.notes.get("run") != run:
+        log.warning("%s comes from another run than this checkpoint and is left out", folder)
+        return None
+    return _plain(session, folder, metadata)
 
 
-@contextmanager
-def under(session: Session, profile: Profile, control: str | None = None) -> Iterator[None]:
-    """The session's model at a profile, inside a ``with`` block, with the dial's own score or a control's."""
-    model = session.model
-    # A control chooses all that it keeps but the first tokens, which no score can do without.
-    window = ObservationWindow(sink_tokens=dial_of(model).window.sink_tokens) if control else None
-    torch.manual_seed(session.config.seed)  # the random control draws
-    with at_profile(model, profile, score=control, window=window):
-        yield
+def _plain(session: Session, folder: Path, metadata: CheckpointMetadata) -> PreTrainedModel:
+    precision = kernel_of(session.model).precision
+    return load_plain(folder, head=session.config.head, device=session.device, precision=precision, metadata=metadata)

@@ -1,4 +1,4 @@
-"""Whether a saved model can teach a stage of training, seen before it is loaded; imports no torch, no transformers."""
+"""Whether a saved model can teach a stage, checked before it is loaded; imports neither torch nor transformers."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from latadj.config import CommandConfig, DistillationConfig, FinetuneConfig, Pru
 
 
 def teacher_of(config: RunConfig) -> tuple[str, Path] | None:
-    """The option that names a command's teacher, and its folder; None where a model is taught by itself."""
+    """The option that names a command's teacher, and its folder; None if a model is its own teacher."""
     stage: DistillationConfig
     if isinstance(config, FinetuneConfig):
         name, stage = "adjust", config.adjust
@@ -19,26 +19,26 @@ def teacher_of(config: RunConfig) -> tuple[str, Path] | None:
 
 
 def check_teacher(config: CommandConfig) -> None:
-    """Refuse a folder that holds no teacher for the command's task, whose labels count once they are known.
+    """Refuse a folder that holds no teacher for the command's task; labels are compared once they are known.
 
     Raises
     ------
     ValueError
         if it is missing, cut short, or its outputs stand for something else.
     """
-    found = teacher_of(config)
-    if found is None:
+    named = teacher_of(config)
+    if named is None:
         return
-    option, folder = found
+    option, folder = named
     if not folder.is_dir():
         raise ValueError(f"{option}={folder}: no such folder; name a fine-tuned model, or null for the model itself")
     try:
-        check(folder, config.task)
+        metadata = check(folder, config.task)
     except ValueError as error:
         raise ValueError(f"{option}={folder}: {error}") from error
-    ours, theirs = config.task.labels or [], labels_of(folder) or []
-    if ours and theirs and [name.casefold() for name in ours] != [name.casefold() for name in theirs]:
+    labels, pupil_labels = labels_of(folder, metadata) or [], config.task.labels or []
+    if labels and pupil_labels and [name.casefold() for name in labels] != [name.casefold() for name in pupil_labels]:
         raise ValueError(
-            f"{option}={folder}: its outputs stand for {theirs}, those of its pupil for {ours}: "
+            f"{option}={folder}: its outputs stand for {labels}, those of its pupil for {pupil_labels}: "
             "name a model of the same labels in the same order"
         )

@@ -1,4 +1,4 @@
-"""The clock of sweeps and of pruning: its batches, and contestants that take turns on them."""
+"""The clock of sweeps and of pruning: its batches, and the work that takes turns on them."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -32,11 +32,11 @@ def batches_to_time(session: Session, rows: list[dict[str, Any]], count: int) ->
 
 
 def timed_interleaved(
-    contestants: Mapping[str, Work], measure: SweepMeasureConfig, device: torch.device
+    work: Mapping[str, Work], measure: SweepMeasureConfig, device: torch.device
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Seconds of every contestant, (rounds, pieces), and how quiet the machine was meanwhile."""
-    with NoiseMonitor() as watch, progress("clock", measure.repeats + measure.warmup) as steps:
+    """Seconds of each name's work, (rounds, pieces), and how quiet the machine was."""
+    with NoiseMonitor() as monitor, progress("clock", measure.repeats + measure.warmup) as steps:
         seconds = time_interleaved(
-            contestants, rounds=measure.repeats, warmup=measure.warmup, device=device, advance=steps.advance
+            work, rounds=measure.repeats, warmup=measure.warmup, device=device, advance=steps.advance
         )
-    return seconds, asdict(watch.report(seconds))
+    return seconds, asdict(monitor.report(seconds))

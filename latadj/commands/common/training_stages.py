@@ -1,4 +1,4 @@
-"""What stages of training have in common, whichever command they belong to."""
+"""What the training stages of all commands have in common: rows, teachers, settings to resume with."""
 
 import json
 import logging
@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from latadj.checkpoints import checkpoint
 from latadj.checkpoints.weight_files import fingerprint
-from latadj.commands.common.session import Session, as_dict, head_of
+from latadj.commands.common.session import Session, as_dict
 from latadj.commands.common.teacher_checks import teacher_of
 from latadj.config import DistillationConfig, RunConfig, StageConfig
 from latadj.devices.select import choose, trains_in_bf16
@@ -43,41 +43,43 @@ def _no_more_than_needed(rows: Dataset, session: Session, stage: StageConfig) ->
 
 
 def teacher(session: Session) -> PreTrainedModel:
-    """The model that teaches the session's: the one that the config names, else the same as it stands.
+    """The teacher of the session's model: the one that the config names, else the model itself.
 
-    Commands ask once before they begin, so that one that cannot teach is refused then.
+    Commands call this once in ``prepare``, so that an unfit teacher is refused before training.
 
     Raises
     ------
     ValueError
-        if it reads less or otherwise than its pupil does, or answers otherwise.
+        if it has another tokenizer, a shorter context or other outputs than its pupil.
     """
     named = teacher_of(session.config)
     if named is None:
         return session.model
     option, folder = named
-    found, tokenizer = checkpoint.load(folder, head=head_of(session.config), device=str(session.device))
+    model, tokenizer = checkpoint.load(folder, head=session.config.head)
     if tokenizer.get_vocab() != session.tokenizer.get_vocab():
         raise ValueError(
             f"{option}={folder}: its tokens are not those of its pupil; name a model with the same tokenizer"
         )
     width = "vocab_size" if session.generates else "num_labels"
-    theirs, ours = (getattr(model.config, width) for model in (found, session.model))
-    if theirs != ours:
-        raise ValueError(f"{option}={folder}: it has {theirs} outputs, its pupil {ours}; name a model of the same task")
-    reads = context_of(found, tokenizer)
+    outputs, pupil_outputs = (getattr(one.config, width) for one in (model, session.model))
+    if outputs != pupil_outputs:
+        raise ValueError(
+            f"{option}={folder}: it has {outputs} outputs, its pupil {pupil_outputs}; name a model of the same task"
+        )
+    reads = context_of(model, tokenizer)
     if reads < session.limit:
         raise ValueError(
             f"{option}={folder}: it reads {reads} tokens, its pupil up to {session.limit}; name another, "
             f"or set task.max_length={reads}"
         )
-    return found
+    return model.to(session.device)
 
 
 def distillation_rows(session: Session, stage: DistillationConfig) -> Dataset:
-    """:func:`training_rows` of a head with what the session's :func:`teacher` says of them.
+    """:func:`training_rows` of a head with the outputs of the session's :func:`teacher`.
 
-    Texts without a prompt around them come with word-dropout copies, if the stage says so.
+    Texts without a prompt come with word-dropout copies, if the stage has any.
 
     The teacher never changes, so one pass over the examples serves all epochs.
     """
@@ -97,17 +99,17 @@ def attention_dropped(session: Session, stage: StageConfig) -> Iterator[None]:
     if share is None:
         yield
         return
-    profile_type, layers = architecture_of(session.model), layers_of(session.model)
-    before = [profile_type.drop_attention(layer, share) for layer in layers]
+    architecture, layers = architecture_of(session.model), layers_of(session.model)
+    before = [architecture.drop_attention(layer, share) for layer in layers]
     try:
         yield
     finally:
         for layer, own in zip(layers, before, strict=True):
-            profile_type.drop_attention(layer, own)
+            architecture.drop_attention(layer, own)
 
 
 def say_replaced(models: Iterable[Path]) -> None:
-    """Say which models, there already, a run that begins will take the place of when it ends."""
+    """Log which existing models a new run will replace when it ends."""
     for model in filter(Path.is_dir, models):
         log.info("%s is there already, and this run will replace it; resume=true goes on with it instead", model)
 

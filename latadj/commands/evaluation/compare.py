@@ -13,9 +13,9 @@ from transformers import PreTrainedModel
 from latadj.benchmark.footprint import footprint
 from latadj.benchmark.timer import percentiles_ms, speedup
 from latadj.checkpoints import checkpoint
-from latadj.commands.common.session import as_dict, head_of
+from latadj.commands.common.session import as_dict
 from latadj.commands.common.timing import batches_to_time, timed_interleaved
-from latadj.commands.evaluation.variants import Comparing, ModelVariant, predictions_of
+from latadj.commands.evaluation.variants import ComparisonSession, ModelVariant, predictions_of
 from latadj.devices.environment import environment
 from latadj.elimination.attach import attached, topk_attention_of
 from latadj.elimination.cost import flops, full_flops
@@ -32,62 +32,66 @@ from latadj.utils.files import write_json, write_text
 log = logging.getLogger("latadj")
 
 
-def run(comparing: Comparing) -> Comparison:
-    """Choose speedups on validation text, then read the test split once, and let all take turns before the clock."""
+def run(comparing: ComparisonSession) -> Comparison:
+    """Choose speedups on validation text, then read the test split once, and time all models in turns."""
     config = comparing.config
     reference = _validate(comparing)
     tests = {name: comparing.session.encoded(part) for name, part in comparing.session.splits.tests.items()}
     rows = rows_of(next(iter(tests.values())))
     comparison = _score(comparing, reference, tests, rows)
     if config.compare.memory:
-        _weigh(comparing, comparison)
+        _measure_memory(comparing, comparison)
     if config.measure.batches > 0:
         _time(comparing, comparison, rows)
-    work = Path(config.folder) / "compare"
-    write_json(work / "prune.json", comparison.to_json())
-    write_text(work / "compare.csv", comparison_csv(comparison))
-    write_text(work / "compare.md", comparison_markdown(comparison))
-    plot_comparison(comparison, work / "compare.png")
-    print_comparison(comparison)
-    log.info("wrote prune.json, compare.csv, compare.md and compare.png to %s", work)
+    report(comparison, Path(config.folder) / "compare")
     return comparison
 
 
-def _validate(comparing: Comparing) -> float:
-    """Let validation text choose every contestant's speedup: the largest that loses no more than it may.
+def report(comparison: Comparison, folder: Path) -> None:
+    """Write a comparison's JSON, tables and picture, and print it."""
+    write_json(folder / "prune.json", comparison.to_json())
+    write_text(folder / "compare.csv", comparison_csv(comparison))
+    write_text(folder / "compare.md", comparison_markdown(comparison))
+    plot_comparison(comparison, folder / "compare.png")
+    print_comparison(comparison)
+    log.info("wrote prune.json, compare.csv, compare.md and compare.png to %s", folder)
+
+
+def _validate(comparing: ComparisonSession) -> float:
+    """Choose every variant's speedup on validation text: the largest that loses at most ``compare.max_drop``.
 
     Returns
     -------
     the reference's metric there
     """
-    session, examples, most = comparing.session, comparing.validation, comparing.config.compare.max_drop
+    session, examples, max_drop = comparing.session, comparing.validation, comparing.config.compare.max_drop
     encoded, metric = session.encoded(examples), comparing.config.task.metric
     reference = session.task_type.scores(predictions_of(session, session.model, encoded, examples), examples)[metric]
-    with progress("validation", len(comparing.contestants)) as steps:
-        for one in comparing.contestants:
-            for wanted in reversed(one.speedups):
-                found = one.session.task_type.scores(one.predictions(wanted, encoded, examples), examples)[metric]
-                one.tried.append(Tried(wanted, found, reference - found))
-                if _within(one.tried[-1], most):
+    with progress("validation", len(comparing.variants)) as steps:
+        for one in comparing.variants:
+            for speedup in reversed(one.speedups):
+                value = one.session.task_type.scores(one.predictions(speedup, encoded, examples), examples)[metric]
+                one.tried.append(Tried(speedup, value, reference - value))
+                if _within(one.tried[-1], max_drop):
                     break
             last = one.tried[-1]
-            if not _within(last, most):
+            if not _within(last, max_drop):
                 log.warning(
                     "%s at %gx loses %.2f points on validation text, more than compare.max_drop=%g; it has no other",
-                    *(one.key, last.speedup, 100 * last.drop, most),
+                    *(one.key, last.speedup, 100 * last.drop, max_drop),
                 )
-            steps.advance(note=f"{one.key} {last.speedup:g}x {found:.4f}")
+            steps.advance(note=f"{one.key} {last.speedup:g}x {last.metric:.4f}")
     return reference
 
 
-def _within(tried: Tried, most: float) -> bool:
-    return 100 * tried.drop <= most + 1e-9
+def _within(tried: Tried, max_drop: float) -> bool:
+    return 100 * tried.drop <= max_drop + 1e-9
 
 
 def _score(
-    comparing: Comparing, validation: float, encoded: dict[str, Dataset], rows: list[dict[str, Any]]
+    comparing: ComparisonSession, validation: float, encoded: dict[str, Dataset], rows: list[dict[str, Any]]
 ) -> Comparison:
-    """Metric and drop of every contestant at its speedup, sizes and FLOPs, without the clock.
+    """Metric and drop of every variant at its speedup, sizes and FLOPs, without the clock.
 
     Parameters
     ----------
@@ -99,7 +103,7 @@ def _score(
     first = next(iter(examples))
     labels = session.task_type.references(examples[first])
     lengths, protected = np.array([len(row["input_ids"]) for row in rows]), protected_counts(rows)
-    plain = comparing.contestants[0]
+    plain = comparing.variants[0]
 
     def cost(one: ModelVariant, profile: Profile) -> float:
         reads = attached(one.session.model).reads
@@ -108,17 +112,17 @@ def _score(
     whole = float(full_flops(plain.size.shapes, lengths).sum())
     own = cost(plain, plain.profile(1.0))
     full = predictions_of(session, session.model, encoded[first], examples[first])
-    found: list[ModelRow] = []
-    with progress("test", len(comparing.contestants)) as steps:
-        for one in comparing.contestants:
-            said, settled = {}, {}
+    models: list[ModelRow] = []
+    with progress("test", len(comparing.variants)) as steps:
+        for one in comparing.variants:
+            predictions, thresholds = {}, {}
             for name, part in examples.items():
-                said[name] = one.predictions(one.tried[-1].speedup, encoded[name], part)
-                settled = one.session.task_type.settled
-            scored = score(config.task.metric, said[first], full, labels, config.seed)
+                predictions[name] = one.predictions(one.tried[-1].speedup, encoded[name], part)
+                thresholds = one.session.task_type.thresholds
+            scored = score(config.task.metric, predictions[first], full, labels, config.seed)
             profile = one.profile(one.tried[-1].speedup)
             needed = cost(one, profile)
-            found.append(
+            models.append(
                 ModelRow(
                     name=one.source.name,
                     precision=one.precision,
@@ -131,7 +135,9 @@ def _score(
                     within=_within(one.tried[-1], config.compare.max_drop),
                     metric=scored.metric,
                     metric_ci=scored.metric_ci,
-                    scores={name: one.session.task_type.scores(said[name], part) for name, part in examples.items()},
+                    scores={
+                        name: one.session.task_type.scores(predictions[name], part) for name, part in examples.items()
+                    },
                     drop=scored.drop,
                     drop_ci=scored.drop_ci,
                     parameters=one.size.parameters,
@@ -139,8 +145,8 @@ def _score(
                     file_bytes=one.size.file_bytes,
                     flops_speedup=whole / needed,
                     flops_over_plain=own / needed,
-                    topk_attention=hard.to_json() if (hard := topk_attention_of(one.session.model)) else None,
-                    settled=settled,
+                    topk_attention=topk.to_json() if (topk := topk_attention_of(one.session.model)) else None,
+                    thresholds=thresholds,
                 )
             )
             steps.advance(note=f"{one.key} {scored.metric:.4f}")
@@ -154,23 +160,23 @@ def _score(
         test_examples=len(labels),
         validation_examples=len(comparing.validation),
         candidates=comparing.candidates,
-        models=found,
+        models=models,
         left_out=comparing.left_out,
-        environment=environment(session.device, ", ".join(dict.fromkeys(row.precision for row in found))),
+        environment=environment(session.device, ", ".join(dict.fromkeys(row.precision for row in models))),
         config=as_dict(config),
         memory_shape=(config.task.batch_size, int(lengths.max())) if config.compare.memory else None,
     )
 
 
-def _weigh(comparing: Comparing, comparison: Comparison) -> None:
+def _measure_memory(comparing: ComparisonSession, comparison: Comparison) -> None:
     """Fill in the peak memory of every row, a process each."""
     config = comparing.config
     assert comparison.memory_shape is not None
     with progress("memory", len(comparison.models)) as steps:
-        for row, one in zip(comparison.models, comparing.contestants, strict=True):
-            make = partial(_model_of, str(one.source.folder), head_of(config))
-            route, profile = kernel_of(one.session.model), one.profile(row.speedup)
-            row.memory_mb = footprint(make, config.device, comparison.memory_shape, route, profile)
+        for row, one in zip(comparison.models, comparing.variants, strict=True):
+            make = partial(_model_of, str(one.source.folder), config.head)
+            kernel, profile = kernel_of(one.session.model), one.profile(row.speedup)
+            row.memory_mb = footprint(make, config.device, comparison.memory_shape, kernel, profile)
             steps.advance()
 
 
@@ -178,7 +184,7 @@ def _model_of(folder: str, head: str) -> PreTrainedModel:
     return checkpoint.load(folder, head=head)[0]
 
 
-def _time(comparing: Comparing, comparison: Comparison, rows: list[dict[str, Any]]) -> None:
+def _time(comparing: ComparisonSession, comparison: Comparison, rows: list[dict[str, Any]]) -> None:
     """Fill in the clock's part of every row: all of them and the reference take turns in one run."""
     config, session = comparing.config, comparing.session
     batches = batches_to_time(session, rows, config.measure.batches)["bucketed"]
@@ -191,17 +197,17 @@ def _time(comparing: Comparing, comparison: Comparison, rows: list[dict[str, Any
         with torch.inference_mode(), one.at(one.tried[-1].speedup) as model:
             return one.session.outputs(model, batch).cpu()
 
-    contestants: dict[str, Any] = {REFERENCE: [partial(full, batch) for batch in batches]}
-    for one in comparing.contestants:
-        contestants[one.key] = [partial(cut, batch, one) for batch in batches]
-    seconds, comparison.environment["quiet"] = timed_interleaved(contestants, config.measure, session.device)
-    plain = comparing.contestants[0].source.name
+    work: dict[str, Any] = {REFERENCE: [partial(full, batch) for batch in batches]}
+    for one in comparing.variants:
+        work[one.key] = [partial(cut, batch, one) for batch in batches]
+    seconds, comparison.environment["quiet"] = timed_interleaved(work, config.measure, session.device)
+    plain = comparing.variants[0].source.name
     for row in comparison.models:
-        ours = seconds[row.key]
+        own = seconds[row.key]
         over_reference, over_plain = (
-            Measured.of(speedup(seconds[name], ours, config.seed)) for name in (REFERENCE, f"{plain} {row.precision}")
+            Measured.of(speedup(seconds[name], own, config.seed)) for name in (REFERENCE, f"{plain} {row.precision}")
         )
-        row.clocked(over_reference, over_plain, percentiles_ms(ours))
+        row.clocked(over_reference, over_plain, percentiles_ms(own))
     comparison.samples_s = {name: values.tolist() for name, values in seconds.items()}
     comparison.batch_texts, comparison.batch_lengths = (
         [batch["input_ids"].shape[side] for batch in batches] for side in (0, 1)

@@ -19,13 +19,13 @@ log = logging.getLogger("latadj")
 class ComparedModel:
     """One model of a comparison.
 
-    dial : standing on the wanted profile_type; None where the model has none, and runs at speedup 1
+    dial : on the profile type of ``profile=``; None if the model has none, and runs at speedup 1
     speedups : that it may run at, by rising speedup
     """
 
     name: str
     folder: Path
-    sidecar: CheckpointMetadata
+    metadata: CheckpointMetadata
     dial: Dial | None
     speedups: list[float]
 
@@ -56,10 +56,10 @@ def models_to_compare(config: SweepConfig) -> list[ComparedModel]:
 
 
 def warn_of_other_runs(models: Sequence[ComparedModel]) -> None:
-    """Say which models come from another fine-tuning than the first: they differ from it in more than parts."""
+    """Warn of models that come from another fine-tuning than the first: more than pruning sets them apart."""
     first, *rest = models
-    origins = (None, first.sidecar.origin)
-    if others := [model.name for model in rest if first.sidecar.origin and model.sidecar.origin not in origins]:
+    origins = (None, first.metadata.origin)
+    if others := [model.name for model in rest if first.metadata.origin and model.metadata.origin not in origins]:
         log.warning(
             "%s: of another fine-tuning than %s, so that what is lost or gained is not of pruning and dial alone",
             *(", ".join(others), first.name),
@@ -69,8 +69,8 @@ def warn_of_other_runs(models: Sequence[ComparedModel]) -> None:
 def _compared(config: SweepConfig, name: str) -> ComparedModel:
     model = config.compare.models[name]
     folder, speedups = Path(model.checkpoint), sorted(model.speedup)
-    sidecar = check(folder, config.task)
-    dial = sidecar.dial
+    metadata = check(folder, config.task)
+    dial = metadata.dial
     if dial is None and speedups[-1] > 1:
         raise ValueError(
             f"compare.models.{name}.speedup={shown_speedups(model.speedup)}: checkpoint {folder} has no dial; make one "
@@ -80,11 +80,11 @@ def _compared(config: SweepConfig, name: str) -> ComparedModel:
         check_protection(dial, config.task)
         dial = dial.with_profile_type(config.profile) if config.profile else dial
         dial.profile(speedups[0])
-    return ComparedModel(name, folder, sidecar, dial, speedups)
+    return ComparedModel(name, folder, metadata, dial, speedups)
 
 
 def candidates_of(path: Path, models: Sequence[Path]) -> list[dict[str, object]]:
-    """What `latadj prune` found of each part, out of its result; none where no model of it is among ``models``.
+    """The candidates of `latadj prune`, from its result; none if it made none of ``models``.
 
     Raises
     ------
@@ -94,10 +94,10 @@ def candidates_of(path: Path, models: Sequence[Path]) -> list[dict[str, object]]
     if not path.is_file():
         return []
     mend = "run `latadj prune` again"
-    found = read_json(path, "pruning result", mend)
+    result = read_json(path, "pruning result", mend)
     try:
-        made = {Path(model["folder"]).resolve() for model in found["frontier"]}
-        candidates = list(found["candidates"])
+        made = {Path(model["folder"]).resolve() for model in result["frontier"]}
+        candidates = list(result["candidates"])
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path}: this pruning result lacks its models or candidates; {mend}") from error
     if not made & {model.resolve() for model in models}:

@@ -1,42 +1,42 @@
-"""latadj eval: metric, latency and predictions at one position of the dial."""
+"""latadj eval: one position of the dial: metric, latency one by one, and predictions."""
 
 import logging
-from collections.abc import Callable
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from rich.table import Table
 
-from latadj.benchmark.noise import NoiseMonitor
-from latadj.benchmark.timer import percentiles_ms, speedup, time_interleaved
+from latadj.benchmark.timer import percentiles_ms
+from latadj.checkpoints.metadata import CheckpointMetadata
 from latadj.commands.common.dial_checks import require_dial
-from latadj.commands.common.served_model import serve
-from latadj.commands.common.session import Session, as_dict, open_checkpoint
-from latadj.commands.evaluation import evaluate_generation
-from latadj.commands.evaluation.region_survival import survivors_by_region
+from latadj.commands.common.served_model import open_served
+from latadj.commands.common.session import Session, as_dict
+from latadj.commands.evaluation.continuation_scorer import ContinuationScorer
+from latadj.commands.evaluation.example_scorer import ExampleScorer
+from latadj.commands.evaluation.sweep import score_dial
+from latadj.commands.evaluation.timing import time_latency, time_prompts
 from latadj.config import EvalConfig
 from latadj.devices.environment import environment
-from latadj.elimination.attach import at_speedup, dial_of, set_speedup
+from latadj.elimination.attach import set_speedup
+from latadj.inference.region_survival import survivors_by_region
 from latadj.kernels.lowering import kernel_of
-from latadj.reporting.regions import print_regions
-from latadj.tasks.encoding.batches import Batch, bucketed_batches, pad, rows_of
+from latadj.reporting.views.evaluation import print_evaluation
 from latadj.tasks.metrics.intervals import score
-from latadj.tasks.outputs.predict import predict
-from latadj.utils.console import console, progress
 from latadj.utils.files import atomic_write, write_json
 
 log = logging.getLogger("latadj")
+ROUNDS, WARMUP = 5, 3
 
 
-def prepare(config: EvalConfig) -> Session:
-    """Load checkpoint and examples, make the model ready to serve, and turn the dial."""
-    dial = require_dial(config, [config.speedup])
-    session = open_checkpoint(config)
-    serve(session, dial)
+def prepare(config: EvalConfig, checked: CheckpointMetadata | None = None) -> Session:
+    """Load checkpoint and examples, make the model ready to serve, and turn the dial.
+
+    Parameters
+    ----------
+    checked : the checkpoint's metadata, if the early check has read them
+    """
+    session = open_served(config, checked or require_dial(config, [config.speedup]))
     set_speedup(session.model, config.speedup)
     return session
 
@@ -48,129 +48,78 @@ def run(session: Session) -> dict[str, Any]:
     -------
     what ``eval/eval.json`` holds
     """
-    config = session.config
-    assert isinstance(config, EvalConfig)
-    if config.task.type == "generation":
-        return evaluate_generation.run(session)
-    wanted, dial, route = config.speedup, dial_of(session.model), kernel_of(session.model)
-    kind = session.task_type
-    work = Path(config.folder) / "eval"
-    scores, intervals = {}, {}
-    rows: list[dict[str, Any]] = []
-    session.settle(session.model)
-    for name, examples in session.splits.tests.items():
-        encoded = session.encoded(examples)
-        answers = predict(session.model, session.tokenizer, encoded, outputs=session.outputs)
-        predictions, labels = kind.predictions(answers, encoded, examples), kind.references(examples)
-        scores[name] = kind.scores(predictions, examples)
-        intervals[name] = score(config.task.metric, predictions, predictions, labels, config.seed).metric_ci
-        suffix = "" if name == next(iter(session.splits.tests)) else f"-{name}"
-        with atomic_write(work / f"predictions{suffix}.csv") as temporary:
-            kind.table(examples, predictions, answers).to_csv(temporary, index=False)
-        for file, content in kind.files(answers, encoded, examples).items():
-            write_json(work / f"{file}{suffix}.json", content)
-        if not rows:
-            rows, headline = rows_of(encoded), encoded
+    folder = Path(session.config.folder) / "eval"
+    evaluate = _continuations if session.task_type.scores_continuations else _examples
+    result = evaluate(session, folder)
+    write_json(folder / "eval.json", result)
+    print_evaluation(result)
+    log.info("wrote eval.json and predictions.csv to %s", folder)
+    return result
 
-    with NoiseMonitor() as watch:
-        latency = _latency(session, rows)
-    quiet = asdict(watch.report(latency["samples_s"]))
+
+def _examples(session: Session, folder: Path) -> dict[str, Any]:
+    """Scores of every test split, latencies, predictions and, of prompts, which regions survive."""
+    config, scorer, task_type = session.config, ExampleScorer(session), session.task_type
+    assert isinstance(config, EvalConfig)
+    dial, served = scorer.dial, kernel_of(session.model)
+    speedup = config.speedup
+    profile, answers = dial.profile(speedup), scorer.at(speedup)
+    intervals = {}
+    for name, examples in scorer.examples.items():
+        outputs, predictions = answers.outputs[name], answers.predictions[name]
+        references = task_type.references(examples)
+        intervals[name] = score(config.task.metric, predictions, predictions, references, config.seed).metric_ci
+        suffix = "" if name == scorer.headline else f"-{name}"
+        with atomic_write(folder / f"predictions{suffix}.csv") as temporary:
+            task_type.table(examples, predictions, outputs).to_csv(temporary, index=False)
+        for file, content in task_type.files(outputs, scorer.tests[name], examples).items():
+            write_json(folder / f"{file}{suffix}.json", content)
+    latency, quiet = time_latency(session, scorer.rows[scorer.headline])
     regions = None
     if session.prompts is not None:
-        some = headline.select(range(min(config.measure.examples, len(headline))))
-        profile = dial.profile(wanted)
-        regions = survivors_by_region(session.model, session.tokenizer, some, profile, session.outputs)
-    result = {
+        encoded = scorer.tests[scorer.headline]
+        some = encoded.select(range(min(config.measure.examples, len(encoded))))
+        regions = asdict(survivors_by_region(session.model, session.tokenizer, some, profile, session.outputs))
+    return {
         "schema": "latadj.eval/1",
         "model": config.model.name,
         "task": config.task.name,
         "metric": config.task.metric,
-        "speedup": wanted,
-        "keep": list(dial.profile(wanted).keep),
-        "flops_speedup": dial.speedup_of(dial.profile(wanted)),
+        "speedup": speedup,
+        "keep": list(profile.keep),
+        "flops_speedup": dial.speedup_of(profile),
         "target": dial.target,
-        "predicted": dial.predicted(dial.profile(wanted)) if dial.latency else None,
-        "scores": scores,
+        "predicted": dial.predicted(profile) if dial.latency else None,
+        "scores": scorer.scores(answers),
         "metric_ci": intervals,
-        "settled": kind.settled,
+        "thresholds": answers.thresholds,
         **latency,
-        "regions": regions and asdict(regions),
-        "environment": {**environment(session.device, route.precision), "kernel": route.kernel, "quiet": quiet},
+        "regions": regions,
+        "environment": {**environment(session.device, served.precision), "kernel": served.kernel, "quiet": quiet},
         "config": as_dict(config),
     }
-    write_json(work / "eval.json", result)
-    _print(result)
-    if regions is not None:
-        print_regions(regions)
-    log.info("wrote eval.json and predictions.csv to %s", work)
-    return result
 
 
-def _latency(session: Session, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Percentiles one example at a time, and examples a second in batches of the task's size."""
-    config = session.config
+def _continuations(session: Session, folder: Path) -> dict[str, Any]:
+    """A sweep of one row without controls, with percentiles of the time to first token, and predictions."""
+    config, scorer = session.config, ContinuationScorer(session)
     assert isinstance(config, EvalConfig)
-    order = np.random.default_rng(config.seed).permutation(len(rows))
-    chosen = [rows[index] for index in order[: config.measure.examples]]
-
-    def work(batch: Batch) -> Any:
-        batch = {name: tensor.to(session.device) for name, tensor in batch.items()}
-
-        def once() -> object:
-            with torch.inference_mode():
-                return session.outputs(session.model, batch).cpu()
-
-        return once
-
-    singles = [work(pad([row], session.tokenizer)) for row in chosen]
-    # Each has tokens of its own in every layer, and kernels for that many are made the first time.
-    warmup = config.measure.warmup
-    with progress("latency at batch 1", 3 + warmup) as steps:
-        alone = time_interleaved(
-            {"batch 1": singles}, rounds=3, warmup=warmup, device=session.device, advance=steps.advance
-        )["batch 1"]
-    parts = [work(batch) for _, batch in bucketed_batches(chosen, session.tokenizer, config.task.batch_size)]
-    full = [partial(_at_one, session, part) for part in parts]
-    together = time_interleaved({"dial": parts, "1x": full}, rounds=5, warmup=3, device=session.device)
-    measured = speedup(together["1x"], together["dial"], config.seed)
+    speedup = config.speedup
+    answers: dict[float, np.ndarray] = {}
+    sweep = score_dial(scorer, [speedup], controls=False, on_answers=answers.__setitem__)
+    with atomic_write(folder / "predictions.csv") as temporary:
+        scorer.task_type.table(scorer.encoded, answers[speedup], None).to_csv(temporary, index=False)
+    times = time_prompts(scorer, sweep, config.measure.prompts, ROUNDS, WARMUP)
+    (row,) = sweep.rows
+    shared = ("model", "task", "metric", "greater_is_better", "baseline_metric", "plain_metric", "target")
+    clock = ("plain_ttft_ms", "plain_tokens_per_s", "plain_cache_bytes", "samples_s", "environment", "config")
+    fields = {key: value for key, value in asdict(row).items() if not key.startswith(("metric", "controls", "over_"))}
     return {
-        "measured": measured.median,
-        "measured_ci": [measured.low, measured.high],
-        "latency_ms": percentiles_ms(alone, (50, 95, 99)),
-        "throughput_per_s": len(chosen) / float(np.median(together["dial"].sum(axis=1))),
-        "samples_s": {
-            "batch 1": alone.tolist(),
-            f"batch {config.task.batch_size}": together["dial"].tolist(),
-            f"batch {config.task.batch_size} at 1x": together["1x"].tolist(),
-        },
+        "schema": "latadj.eval.generation/1",
+        **{name: getattr(sweep, name) for name in shared},
+        **fields,
+        "scores": {scorer.headline: {sweep.metric: row.metric}},
+        "metric_ci": {scorer.headline: row.metric_ci},
+        "ttft_percentiles_ms": percentiles_ms(times.first_token[row.name], (50, 95, 99)),
+        **{name: getattr(sweep, name) for name in clock},
     }
-
-
-def _at_one(session: Session, work: Callable[[], object]) -> object:
-    with at_speedup(session.model, 1.0):
-        return work()
-
-
-def _print(result: dict[str, Any]) -> None:
-    table = Table(title=f"{result['model']} on {result['task']} at {result['speedup']:g}x", title_justify="left")
-    table.add_column("")
-    table.add_column("value", justify="right")
-    table.add_column("95%", justify="right")
-    for split, scores in result["scores"].items():
-        for name, value in scores.items():
-            low, high = result["metric_ci"][split]
-            interval = f"{100 * low:.1f}–{100 * high:.1f}" if name == result["metric"] else ""
-            table.add_row(f"{name} ({split})", f"{100 * value:.2f}", interval)
-    for name, value in result["settled"].items():
-        table.add_row(f"{name}, by validation", f"{value:.3f}", "")
-    table.add_row("speedup asked for", f"{result['speedup']:.2f}x", f"in {result['target']}")
-    if result["predicted"] is not None:
-        table.add_row("predicted, over 1x", f"{result['predicted']:.2f}x", "")
-    low, high = result["measured_ci"]
-    table.add_row("measured, over 1x", f"{result['measured']:.2f}x", f"{low:.2f}–{high:.2f}")
-    table.add_row("FLOPs, over the plain model", f"{result['flops_speedup']:.2f}x", "")
-    for name, value in result["latency_ms"].items():
-        table.add_row(f"latency {name}, batch 1", f"{value:.1f} ms", "")
-    size = result["config"]["task"]["batch_size"]
-    table.add_row(f"throughput, batch {size}", f"{result['throughput_per_s']:.0f}/s", "")
-    console.print(table)

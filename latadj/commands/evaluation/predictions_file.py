@@ -1,4 +1,4 @@
-"""What a sweep's model said of every test example at every speedup, kept for `latadj report` and for the curious."""
+"""A sweep's predictions for every test example at every speedup, for `latadj report` and for users."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,44 +13,45 @@ from latadj.utils.files import atomic_write
 
 
 @dataclass
-class Kept:
-    """Answers on one split, speedup by speedup.
+class SweepPredictions:
+    """A model's outputs on one split, by speedup.
 
     examples : of the headline test split
-    answers : speedup -> (examples, outputs) logits; what has another form is left out
+    outputs : speedup -> (examples, outputs) logits
     """
 
     task: TaskConfig
     examples: Dataset
-    answers: dict[float, np.ndarray] = field(default_factory=dict)
+    outputs: dict[float, np.ndarray] = field(default_factory=dict)
 
-    def add(self, speedup: float, said: Any) -> None:
-        """Keep what the model said at a speedup, if it is one class or one number for each example."""
-        if isinstance(said, np.ndarray) and said.shape == (len(self.examples), len(self.task.labels or []) or 1):
-            self.answers[speedup] = said
+    def add(self, speedup: float, outputs: Any) -> None:
+        """Keep the outputs at a speedup if they are one class or one number for each example."""
+        shape = (len(self.examples), len(self.task.labels or []) or 1)
+        if isinstance(outputs, np.ndarray) and outputs.shape == shape:
+            self.outputs[speedup] = outputs
 
     def write(self, path: Path) -> bool:
         """One row an example: its texts, ``label``, ``prediction_2x`` and ``probability_2x`` for each speedup.
 
-        A regression has no probabilities. Nothing is written where there are no answers.
+        A regression has no probabilities. Nothing is written if there are no outputs.
 
         Returns
         -------
         whether there was something to write
         """
-        if self.task.type != "classification" or not self.answers:
+        if self.task.type != "classification" or not self.outputs:
             path.unlink(missing_ok=True)  # of an earlier sweep, whose numbers are gone too
             return False
         names = self.task.labels
         frame = self.examples.select_columns([*self.task.text, "label"]).to_pandas()
         if names:
             frame["label"] = [names[value] for value in frame["label"]]
-        for speedup, said in sorted(self.answers.items()):
+        for speedup, outputs in sorted(self.outputs.items()):
             if names:
-                frame[f"prediction_{speedup:g}x"] = [names[place] for place in said.argmax(axis=1)]
-                frame[f"probability_{speedup:g}x"] = probabilities(said).max(axis=1).round(6)
+                frame[f"prediction_{speedup:g}x"] = [names[place] for place in outputs.argmax(axis=1)]
+                frame[f"probability_{speedup:g}x"] = probabilities(outputs).max(axis=1).round(6)
             else:
-                frame[f"prediction_{speedup:g}x"] = said[:, 0]
+                frame[f"prediction_{speedup:g}x"] = outputs[:, 0]
         with atomic_write(path) as temporary:
             frame.to_csv(temporary, index=False)
         return True

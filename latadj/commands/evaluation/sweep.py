@@ -1,201 +1,142 @@
-"""latadj sweep: one checkpoint, every speedup: metric, drop, agreement, FLOPs and the clock."""
+"""latadj sweep: one checkpoint, every speedup: metric and loss against the full model, FLOPs, and the clock."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
-from transformers import PreTrainedModel
-
-from latadj.benchmark.baselines import BASELINES
-from latadj.benchmark.timer import percentiles_ms, speedup
+from latadj.checkpoints.metadata import CheckpointMetadata
 from latadj.commands.common.dial_checks import require_dial
-from latadj.commands.common.full_model import fine_tuned
-from latadj.commands.common.full_model import plain as plain_model
-from latadj.commands.common.served_model import serve, under, within_reach
-from latadj.commands.common.session import Session, as_dict, open_checkpoint
-from latadj.commands.common.timing import batches_to_time, timed_interleaved
-from latadj.commands.evaluation import compare, sweep_generation
-from latadj.commands.evaluation import variants as contestants
-from latadj.commands.evaluation.predictions_file import Kept
+from latadj.commands.common.served_model import open_served
+from latadj.commands.common.session import Session
+from latadj.commands.evaluation import compare
+from latadj.commands.evaluation import variants as compared
+from latadj.commands.evaluation.compared_models import ComparedModel
+from latadj.commands.evaluation.continuation_scorer import ContinuationScorer
+from latadj.commands.evaluation.example_scorer import ExampleScorer
+from latadj.commands.evaluation.predictions_file import SweepPredictions
+from latadj.commands.evaluation.scoring import Answers, AnyRow, AnySweep, Scorer
+from latadj.commands.evaluation.timing import time_batches, time_prompts
 from latadj.config import SweepConfig
 from latadj.config.speedups import shown_speedups
-from latadj.devices.environment import environment
-from latadj.elimination.attach import at_speedup, dial_of
-from latadj.elimination.cost import flops_speedup, schedule
-from latadj.kernels.lowering import kernel_of
-from latadj.reporting.plots import plot_sweep
+from latadj.elimination.attach import dial_of
+from latadj.reporting.plots import plot_generation, plot_sweep
 from latadj.reporting.results.comparison import Comparison
 from latadj.reporting.results.generation import GenerationSweep
-from latadj.reporting.results.sweep import CONTROLS, OWN, Measured, Row, Sweep
+from latadj.reporting.results.sweep import Sweep
+from latadj.reporting.views.generation import generation_csv, generation_markdown, print_generation
 from latadj.reporting.views.sweep import csv_text, markdown, print_sweep
-from latadj.tasks.encoding.batches import Batch, protected_counts, rows_of
-from latadj.tasks.metrics.intervals import score
-from latadj.tasks.outputs.predict import predict
 from latadj.utils.console import progress
 from latadj.utils.files import write_json, write_text
 
 log = logging.getLogger("latadj")
 
 
-def prepare(config: SweepConfig) -> Session | contestants.Comparing:
-    """Load checkpoint and examples, make the model ready to serve, and check that the dial reaches somewhere."""
+def prepare(
+    config: SweepConfig, checked: CheckpointMetadata | list[ComparedModel] | None = None
+) -> Session | compared.ComparisonSession:
+    """Load checkpoint and examples, make the model ready to serve, and check that the dial reaches a speedup.
+
+    Parameters
+    ----------
+    checked : the checkpoint's metadata, or the models to compare, if the early check has read them
+    """
     if config.compare.models:
-        return contestants.prepare(config)
-    dial = require_dial(config, config.speedup)
-    session = open_checkpoint(config)
-    serve(session, dial)
+        return compared.prepare(config, checked if isinstance(checked, list) else None)
+    metadata = checked if isinstance(checked, CheckpointMetadata) else require_dial(config, config.speedup)
+    session = open_served(config, metadata)
     reach = dial_of(session.model).reach()
     if min(config.speedup) > reach:
         raise ValueError(f"speedup={shown_speedups(config.speedup)}: this dial ends at {reach:.2f}x on this device")
     return session
 
 
-def run(session: Session | contestants.Comparing) -> Sweep | GenerationSweep | Comparison:
+def run(session: Session | compared.ComparisonSession) -> Sweep | GenerationSweep | Comparison:
     """Turn the dial through ``speedup`` and measure, or compare several models; reads the test split."""
-    if isinstance(session, contestants.Comparing):
+    if isinstance(session, compared.ComparisonSession):
         return compare.run(session)
-    config = session.config
+    config, speedups = session.config, within_reach(session)
     assert isinstance(config, SweepConfig)
-    if config.task.type == "generation":
-        return sweep_generation.run(session)
-    tests = {name: session.encoded(examples) for name, examples in session.splits.tests.items()}
-    headline = rows_of(next(iter(tests.values())))
-
-    work = Path(config.folder) / "sweep"
-    kept = Kept(config.task, next(iter(session.splits.tests.values())))
-    sweep = _score(session, within_reach(session), tests, kept)
-    if config.measure.batches > 0:
-        _time(session, sweep, headline)
-    write_json(work / "sweep.json", sweep.to_json())
-    write_text(work / "sweep.csv", csv_text(sweep))
-    write_text(work / "sweep.md", markdown(sweep))
-    plot_sweep(sweep, work / "sweep.png")
-    kept.write(work / "predictions.csv")
-    print_sweep(sweep)
-    log.info("wrote sweep.json, sweep.csv, sweep.md and sweep.png to %s", work)
+    folder, measure = Path(config.folder) / "sweep", config.measure
+    sweep: Sweep | GenerationSweep
+    if session.task_type.scores_continuations:
+        continuations = ContinuationScorer(session)
+        sweep = score_dial(continuations, speedups)
+        if measure.prompts > 0:
+            time_prompts(continuations, sweep, measure.prompts, measure.repeats, measure.warmup)
+    else:
+        examples = ExampleScorer(session)
+        predictions = SweepPredictions(config.task, examples.examples[examples.headline])
+        sweep = score_dial(
+            examples,
+            speedups,
+            on_answers=lambda speedup, answers: predictions.add(speedup, answers.outputs[examples.headline]),
+        )
+        if measure.batches > 0:
+            time_batches(examples, sweep)
+        predictions.write(folder / "predictions.csv")
+    report(sweep, folder)
     return sweep
 
 
-def _score(session: Session, speedups: list[float], tests: dict[str, Any], kept: Kept) -> Sweep:
-    """Metric, drop and agreement at every speedup, without the clock; ``kept`` gets what the model said at each."""
-    config = session.config
+def within_reach(session: Session) -> list[float]:
+    """The speedups of the config that the dial reaches on this device; logs the others."""
+    config, dial = session.config, dial_of(session.model)
     assert isinstance(config, SweepConfig)
-    dial, route = dial_of(session.model), kernel_of(session.model)
-    kind, examples = session.task_type, session.splits.tests
-    rows = {name: rows_of(encoded) for name, encoded in tests.items()}
-    first = next(iter(tests))
-    labels = kind.references(examples[first])
-    lengths = np.array([len(row["input_ids"]) for row in rows[first]])
+    reached = [speedup for speedup in config.speedup if dial.reaches(speedup)]
+    if len(reached) < len(config.speedup):
+        beyond = ", ".join(f"{speedup:g}" for speedup in config.speedup if speedup not in reached)
+        log.warning("speedup %s left out: this dial ends at %.2fx on this device", beyond, dial.reach())
+    return reached
 
-    protected = protected_counts(rows[first])
 
-    def answers(model: PreTrainedModel, at: float | None = None) -> dict[str, Any]:
-        session.settle(model)
-        said = {name: predict(model, session.tokenizer, part, outputs=session.outputs) for name, part in rows.items()}
-        if at is not None:
-            kept.add(at, said[first])
-        return {name: kind.predictions(part, tests[name], examples[name]) for name, part in said.items()}
+def score_dial(
+    scorer: Scorer[Answers, AnyRow, AnySweep],
+    speedups: list[float],
+    *,
+    controls: bool = True,
+    on_answers: Callable[[float, Answers], object] = lambda speedup, answers: None,
+) -> AnySweep:
+    """Score the full models, every speedup, and control scores at the same profiles, without the clock.
 
-    def headline(predictions: dict[str, Any]) -> float:
-        return kind.scores(predictions[first], examples[first])[config.task.metric]
-
-    def scores_of(predictions: dict[str, Any]) -> dict[str, dict[str, float]]:
-        return {name: kind.scores(predictions[name], examples[name]) for name in rows}
-
-    plain = fine_tuned(session)
-    found: list[Row] = []
-    with progress("sweep", len(speedups) + 1 + (plain is not None)) as steps:
-        with at_speedup(session.model, 1.0):
-            full, settled_full = answers(session.model, 1.0), kind.settled
-        steps.advance(note="full model")
-        best = full
-        plain_metric = plain_scores = None
-        if plain is not None:
-            predictions = answers(plain)
-            plain_metric = headline(predictions)
-            plain_scores = scores_of(predictions)
-            best = predictions if plain_metric > headline(full) else full
+    Parameters
+    ----------
+    on_answers : called with the answers at speedup 1 and at each of ``speedups``
+    """
+    full_model = scorer.full_model()
+    rows: list[AnyRow] = []
+    with progress("sweep", len(speedups) + 1 + (full_model is not None)) as steps:
+        own = scorer.at(1.0)
+        on_answers(1.0, own)
+        steps.advance(note="this checkpoint at 1x")
+        plain = None
+        if full_model is not None:
+            plain = scorer.score(full_model)
             steps.advance(note="plain model")
-        for wanted in speedups:
-            with at_speedup(session.model, wanted):
-                predictions = full if wanted == 1.0 else answers(session.model, wanted)
-            settled = settled_full if wanted == 1.0 else kind.settled
-            scored = score(config.task.metric, predictions[first], best[first], labels, config.seed)
-            profile = dial.profile(wanted)
-            counts = schedule(profile.keep, lengths, dial.reads, protected).sum(axis=1)
-            controls = {}
-            for name in CONTROLS if dial.shapes[0].causal and profile.eliminates else ():
-                with under(session, profile, name):
-                    controls[name] = headline(answers(session.model))
-            found.append(
-                Row(
-                    speedup=wanted,
-                    keep=[float(count / counts[0]) for count in counts[1:]],
-                    profile=list(profile.keep),
-                    profile_type=dial.profile_type,
-                    metric=scored.metric,
-                    metric_ci=scored.metric_ci,
-                    scores=scores_of(predictions),
-                    drop=scored.drop,
-                    drop_ci=scored.drop_ci,
-                    agreement=kind.agreement(predictions[first], full[first]),
-                    flops_speedup=flops_speedup(dial.shapes, profile.keep, lengths, dial.reads, protected),
-                    controls=controls,
-                    settled=settled,
-                    predicted=dial.predicted(profile) if dial.latency else None,
-                )
-            )
-            steps.advance(note=f"{wanted:g}x {scored.metric:.4f}")
-    return Sweep(
-        model=config.model.name,
-        task=config.task.name,
-        metric=config.task.metric,
-        greater_is_better=True,
-        baseline_metric=headline(full),
-        plain_metric=plain_metric,
-        plain_scores=plain_scores,
-        test_examples=len(labels),
-        rows=found,
-        target=dial.target,
-        unreachable=[speedup for speedup in config.speedup if speedup not in speedups],
-        reach=dial.reach(),
-        environment={**environment(session.device, route.precision), "kernel": route.kernel},
-        config=as_dict(config),
-    )
+        best = scorer.better(own, plain)
+        for speedup in speedups:
+            profile = scorer.dial.profile(speedup)
+            answers = own if speedup == 1.0 else scorer.at(speedup)
+            on_answers(speedup, answers)
+            row = scorer.row(speedup, answers, own, best)
+            for name in scorer.controls(profile) if controls else ():
+                control = scorer.control(profile, name) if profile.eliminates else answers
+                scorer.add_control(row, name, answers, control)
+            rows.append(row)
+            steps.advance(note=f"{speedup:g}x {row.metric:.4f}")
+    return scorer.sweep(rows, own, plain)
 
 
-def _time(session: Session, sweep: Sweep, rows: list[dict[str, Any]]) -> None:
-    """Fill in the clock's part of every row: all speedups and baselines take turns in one run."""
-    config = session.config
-    assert isinstance(config, SweepConfig)
-    batches = batches_to_time(session, rows, config.measure.batches)
-    # The baselines run what a user has without latadj: the same weights through transformers' own forward.
-    full = plain_model(session, Path(config.checkpoint))
-
-    def plain(batch: Batch) -> object:
-        with torch.inference_mode():
-            return session.outputs(full, batch).cpu()
-
-    def cut(batch: Batch, wanted: float) -> object:
-        with torch.inference_mode(), at_speedup(session.model, wanted):
-            return session.outputs(session.model, batch).cpu()
-
-    contestants: dict[str, list[Any]] = {
-        name: [lambda batch=batch: plain(batch) for batch in part] for name, part in batches.items()
-    }
-    for wanted in {1.0, *(row.speedup for row in sweep.rows)}:
-        contestants[f"{wanted:g}x"] = [
-            lambda batch=batch, wanted=wanted: cut(batch, wanted) for batch in batches["bucketed"]
-        ]
-    seconds, sweep.environment["quiet"] = timed_interleaved(contestants, config.measure, session.device)
-    for row in sweep.rows:
-        ours = seconds[f"{row.speedup:g}x"]
-        row.measured = {name: Measured.of(speedup(seconds[name], ours, config.seed)) for name in BASELINES}
-        row.measured[OWN] = Measured.of(speedup(seconds["1x"], ours, config.seed))
-        row.latency_ms = percentiles_ms(ours)
-    sweep.samples_s = {name: values.tolist() for name, values in seconds.items()}
-    sweep.batch_texts, sweep.batch_lengths = (
-        {name: [batch["input_ids"].shape[side] for batch in part] for name, part in batches.items()} for side in (0, 1)
-    )
+def report(sweep: Sweep | GenerationSweep, folder: Path) -> None:
+    """Write a sweep's JSON, tables and picture, and print it."""
+    write_json(folder / "sweep.json", sweep.to_json())
+    if isinstance(sweep, GenerationSweep):
+        write_text(folder / "sweep.csv", generation_csv(sweep))
+        write_text(folder / "sweep.md", generation_markdown(sweep))
+        plot_generation(sweep, folder / "sweep.png")
+        print_generation(sweep)
+    else:
+        write_text(folder / "sweep.csv", csv_text(sweep))
+        write_text(folder / "sweep.md", markdown(sweep))
+        plot_sweep(sweep, folder / "sweep.png")
+        print_sweep(sweep)
+    log.info("wrote sweep.json, sweep.csv, sweep.md and sweep.png to %s", folder)

@@ -1,4 +1,4 @@
-"""The models that a sweep compares, each loaded once and laid out for every precision."""
+"""The models that a sweep compares, each loaded once and lowered to every precision."""
 
 import copy
 import logging
@@ -13,6 +13,7 @@ from datasets import Dataset
 from transformers import PreTrainedModel
 
 from latadj.benchmark.kernel_selection import kernels
+from latadj.checkpoints.metadata import CheckpointMetadata
 from latadj.checkpoints.weight_files import read_headers
 from latadj.commands.common.session import Session, known_labels, load_for, open_checkpoint
 from latadj.commands.evaluation.compared_models import (
@@ -39,7 +40,7 @@ log = logging.getLogger("latadj")
 
 @dataclass(frozen=True)
 class Size:
-    """What a model takes, in fp32 as it is saved.
+    """The size of a model in fp32, as it is saved.
 
     shapes : linear maps of each layer
     parameters, total : outside the embeddings, and all
@@ -57,7 +58,7 @@ class ModelVariant:
     """One model, lowered to one precision.
 
     speedups : that it may run at here, by rising speedup
-    tried : what validation text said of them, the last one being the one that is taken
+    tried : their metric on validation text; the last one is the chosen one
     """
 
     source: ComparedModel
@@ -79,26 +80,26 @@ class ModelVariant:
     def key(self) -> str:
         return f"{self.source.name} {self.precision}"
 
-    def profile(self, wanted: float) -> Profile:
+    def profile(self, speedup: float) -> Profile:
         """The profile of a speedup."""
-        return Profile.full(len(self.size.shapes)) if self.dial is None else self.dial.profile(wanted)
+        return Profile.full(len(self.size.shapes)) if self.dial is None else self.dial.profile(speedup)
 
     @contextmanager
-    def at(self, wanted: float) -> Iterator[PreTrainedModel]:
+    def at(self, speedup: float) -> Iterator[PreTrainedModel]:
         """Its model at a speedup, inside a ``with`` block."""
-        with at_profile(self.session.model, self.profile(wanted)) as model:
+        with at_profile(self.session.model, self.profile(speedup)) as model:
             yield model
 
-    def predictions(self, wanted: float, encoded: Dataset, examples: Dataset) -> Any:
-        """What it says of examples at a speedup."""
+    def predictions(self, speedup: float, encoded: Dataset, examples: Dataset) -> Any:
+        """Its predictions at a speedup."""
         session = self.session
-        with self.at(wanted) as model:
+        with self.at(speedup) as model:
             return predictions_of(session, model, encoded, examples)
 
 
 @dataclass
-class Comparing:
-    """All that takes part.
+class ComparisonSession:
+    """All models of a comparison.
 
     session : the first model in fp32 as transformers runs it, elimination detached
     left_out : precisions that this device does not offer
@@ -106,7 +107,7 @@ class Comparing:
 
     config: SweepConfig
     session: Session
-    contestants: list[ModelVariant]
+    variants: list[ModelVariant]
     left_out: list[str]
     candidates: list[dict[str, Any]]
 
@@ -115,14 +116,20 @@ class Comparing:
         return self.session.splits.validation
 
 
-def prepare(config: SweepConfig) -> Comparing:
-    """Load every model and lay it out for every precision; writes nothing."""
+def prepare(config: SweepConfig, models: list[ComparedModel] | None = None) -> ComparisonSession:
+    """Load every model and lower it to every precision; writes nothing.
+
+    Parameters
+    ----------
+    models : to compare, if the early check has found them
+    """
     keep_kernels()
-    first, *others = models = models_to_compare(config)
+    models = models_to_compare(config) if models is None else models
+    first, *others = models
     warn_of_other_runs(models)
     result = Path(config.folder) / "prune" / "prune.json"
     candidates = candidates_of(result, [model.folder for model in models])
-    session = open_checkpoint(replace(config, checkpoint=str(first.folder)), train=True)
+    session = open_checkpoint(replace(config, checkpoint=str(first.folder)), first.metadata, train=True)
     offered = [precision for precision in config.compare.precisions if _offers(precision, session.device)]
     left_out = [precision for precision in config.compare.precisions if precision not in offered]
     if left_out:
@@ -131,17 +138,17 @@ def prepare(config: SweepConfig) -> Comparing:
         raise ValueError(
             f"compare.precisions={config.compare.precisions}: this device offers none; fp32 runs everywhere"
         )
-    contestants = []
+    variants = []
     for source in (first, *others):
-        found = session if source is first else open_beside(session, source.folder)
-        contestants += _lowered(config, source, found, offered)
+        opened = session if source is first else open_beside(session, source.folder, source.metadata)
+        variants += _lowered(config, source, opened, offered)
     session.model = as_plain(session.model)
     resolved = replace(config, task=session.config.task)
-    return Comparing(resolved, session, contestants, left_out, candidates)
+    return ComparisonSession(resolved, session, variants, left_out, candidates)
 
 
 def _offers(precision: str, device: torch.device) -> bool:
-    """Whether a device computes in a precision, and does not only pretend to."""
+    """Whether a device computes in a precision, and does not emulate it."""
     try:
         kernels(precision, device)
     except ValueError:
@@ -158,12 +165,12 @@ def _lowered(config: SweepConfig, source: ComparedModel, session: Session, preci
         sum(parameter.numel() for parameter in model.parameters()),
         read_headers(source.folder).bytes,
     )
-    found = []
+    variants = []
     for precision in precisions:
-        twin = copy.deepcopy(model)
+        lowered = copy.deepcopy(model)
         make_ready(
-            twin,
-            source.sidecar,
+            lowered,
+            source.metadata,
             source.dial,
             session.device,
             precision=precision,
@@ -171,20 +178,24 @@ def _lowered(config: SweepConfig, source: ComparedModel, session: Session, preci
             batch=session.batch,
             length=config.workload.length,
         )
-        dial = attached(twin).dial
-        reached = [wanted for wanted in source.speedups if dial is None or dial.reaches(wanted)]
+        dial = attached(lowered).dial
+        reached = [speedup for speedup in source.speedups if dial is None or dial.reaches(speedup)]
         if not reached:
             assert dial is not None
             raise ValueError(
                 f"compare.models.{source.name}.speedup={source.speedups[0]:g}: this dial ends at {dial.reach():.2f}x "
                 f"on this device in {precision}"
             )
-        found.append(ModelVariant(source, replace(session, model=twin), size, reached))
-    return found
+        variants.append(ModelVariant(source, replace(session, model=lowered), size, reached))
+    return variants
 
 
-def open_beside(session: Session, folder: Path) -> Session:
-    """Load another checkpoint, in fp32, to be asked about the very same rows.
+def open_beside(session: Session, folder: Path, metadata: CheckpointMetadata) -> Session:
+    """Load another checkpoint, in fp32, for the same rows.
+
+    Parameters
+    ----------
+    metadata : of the folder
 
     Raises
     ------
@@ -192,21 +203,21 @@ def open_beside(session: Session, folder: Path) -> Session:
         if its outputs stand for other labels, or it reads texts in another way.
     """
     config = replace(session.config, checkpoint=str(folder))
-    known, labels = known_labels(config, folder), config.task.labels
+    known, labels = known_labels(config, folder, metadata), config.task.labels
     if known and labels and [name.casefold() for name in known] != [name.casefold() for name in labels]:
         raise ValueError(f"checkpoint {folder}: its outputs stand for {known}, not for {labels}")
-    model, tokenizer = load_for(config)
-    found = replace(session, config=config, model=model.to(session.device), tokenizer=tokenizer)
-    if tokenizer.get_vocab() != session.tokenizer.get_vocab() or found.limit != session.limit:
+    model, tokenizer = load_for(config, metadata)
+    other = replace(session, config=config, model=model.to(session.device), tokenizer=tokenizer, metadata=metadata)
+    if tokenizer.get_vocab() != session.tokenizer.get_vocab() or other.limit != session.limit:
         raise ValueError(
             f"checkpoint {folder} reads texts in another way than {session.config.checkpoint}: it has another "
-            "tokenizer or another length, so the two cannot be asked about the same rows"
+            "tokenizer or another length, so the two cannot read the same rows"
         )
-    return found
+    return other
 
 
 def predictions_of(session: Session, model: PreTrainedModel, encoded: Dataset, examples: Dataset) -> Any:
-    """What a model says of examples, as it stands."""
-    session.settle(model)
+    """A model's predictions at its present speedup."""
+    session.tune_threshold(model)
     answers = predict(model, session.tokenizer, encoded, outputs=session.outputs)
     return session.task_type.predictions(answers, encoded, examples)

@@ -8,8 +8,7 @@ from pathlib import Path
 from datasets import Dataset
 
 from latadj.commands.common.dial_checks import require_dial
-from latadj.commands.common.served_model import serve
-from latadj.commands.common.session import open_checkpoint
+from latadj.commands.common.served_model import open_served
 from latadj.config import SweepConfig, TaskConfig
 from latadj.elimination.attach import at_speedup, dial_of
 from latadj.tasks.data.glue_tests import official_file, read_test
@@ -40,9 +39,7 @@ def answers(name: str, config: SweepConfig, speedups: Sequence[float]) -> dict[f
     found: dict[float, dict[str, str]] = {speedup: {} for speedup in speedups}
     if not tests:
         return found
-    dial = require_dial(config, [])
-    session = open_checkpoint(config)
-    serve(session, dial)
+    session = open_served(config, require_dial(config, []))
     encoded = {
         file: session.encoded(Dataset.from_pandas(frame[config.task.text].assign(label=0), preserve_index=False))
         for file, frame in tests.items()

@@ -32,7 +32,7 @@ def check_to_prune(config: PruneConfig) -> None:
     """
     if config.prompt is not None:
         raise ValueError(f"prompt={config.prompt.name}: prune judges a model by its head; leave prompt= out")
-    if config.task.type == "generation":
+    if config.task.scores_continuations:
         raise ValueError(
             f"task.type=generation: prune judges a model by its head, and task={config.task.name} asks a language "
             "model; take a task with labels, such as task=rotten_tomatoes"

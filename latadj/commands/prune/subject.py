@@ -177,7 +177,7 @@ class PruneSubject:
     def _loss(self, batch: Batch) -> Tensor:
         """The task loss of a batch, a scalar."""
         session, autocast = self.session, self.session.training_dtype
-        inputs, targets = session.outputs.apart(batch)
+        inputs, targets = session.outputs.split_targets(batch)
         with torch.autocast(session.device.type, dtype=autocast, enabled=autocast is not None):
             said = session.outputs(session.model, inputs)
         return session.outputs.loss(said.float(), targets)

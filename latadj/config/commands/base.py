@@ -9,7 +9,7 @@ from latadj.config.options import Section, one_of, option, section
 from latadj.config.sections.dial import DialConfig, WorkloadConfig
 from latadj.config.sections.model import DeviceConfig, ModelConfig
 from latadj.config.sections.prompt import PromptConfig
-from latadj.config.sections.task import TaskConfig
+from latadj.config.sections.task import GENERATION, TaskConfig
 from latadj.config.speedups import one_speedup, parse_speedups
 from latadj.elimination.profiles import PROFILE_TYPES
 
@@ -32,6 +32,16 @@ class CommandConfig(RunConfig):
     task: TaskConfig = section(TaskConfig, "what is asked of the model")
     prompt: PromptConfig | None = option(None, "how a language model is asked; null: no prompt")
     checkpoint: str = option(MISSING, "folder of the fine-tuned model")
+
+    @property
+    def head(self) -> str:
+        """The head that the model is loaded with; a prompt is answered by the language-modelling head."""
+        return self.task.type if self.prompt is None else GENERATION
+
+    @property
+    def generates(self) -> bool:
+        """Whether the model has its language-modelling head: for running text, or for prompts."""
+        return self.head == GENERATION
 
     def problems(self) -> list[str]:
         problems = super().problems()

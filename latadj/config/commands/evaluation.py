@@ -48,7 +48,7 @@ class SweepConfig(CommandConfig):
                 f"device.precision={self.device.precision}: several models are compared, each in all of "
                 f"compare.precisions={shown(self.compare.precisions)}"
             )
-        if self.task.type == "generation" or self.prompt is not None:
+        if self.generates:
             problems.append("compare.models: classifiers, taggers and readers are compared, without a prompt")
         return problems
 

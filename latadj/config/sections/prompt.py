@@ -30,7 +30,7 @@ class PromptConfig(Section):
 
     def problems_for(self, task: TaskConfig) -> list[str]:
         """What is wrong with it for a task, one line each; labels yet to be found in data are passed over."""
-        if task.type not in ("classification", "generation"):
+        if task.type != "classification" and not task.scores_continuations:
             return [
                 f"prompt={self.name}: a prompt asks for the class of a text; task={task.name} is of kind {task.type}"
             ]

@@ -7,7 +7,9 @@ from omegaconf import MISSING
 
 from latadj.config.options import Section, as_list, at_least, one_of, option
 
-TASK_TYPES = ("classification", "generation", "token_classification", "question_answering")
+# A task of running text: a language model is scored on continuations. It is the name of its head, too.
+GENERATION = "generation"
+TASK_TYPES = ("classification", GENERATION, "token_classification", "question_answering")
 
 
 @dataclass
@@ -111,9 +113,14 @@ class TaskConfig(Section):
     answer: str = option("Answer", "prompts: what a label is called")
     label_words: list[str] = option([], "prompts: words that stand for the labels, in order; empty: the labels")
 
+    @property
+    def scores_continuations(self) -> bool:
+        """Whether a model is scored on continuations of running text, not on labelled examples."""
+        return self.type == GENERATION
+
     def problems(self) -> list[str]:
         problems = super().problems()
-        if self.type == "generation" and len(self.text) != 1:
+        if self.scores_continuations and len(self.text) != 1:
             problems.append(f"text={self.text}: expected one column, since this task generates")
         if self.type == "token_classification" and len(self.text) != 1:
             problems.append(f"text={self.text}: expected one column, the list of a sentence's words")

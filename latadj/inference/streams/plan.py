@@ -25,7 +25,7 @@ class Plan:
     speedup : None with a deadline
     """
 
-    sidecar: CheckpointMetadata
+    metadata: CheckpointMetadata
     dial: Dial | None
     reader: Reader | None
     settings: dict[str, Any]
@@ -35,23 +35,29 @@ class Plan:
     batch_size: int
 
 
-def check_plan(config: PredictConfig) -> None:
+def check_plan(config: PredictConfig) -> CheckpointMetadata:
     """Refuse what can be refused before anything is loaded; standard input is not touched.
+
+    Returns
+    -------
+    the checkpoint's metadata, for :func:`make_plan`
 
     Raises
     ------
     ValueError
     """
-    found = make_plan(config, touch=config.input != STREAM)
-    if found.reader is not None:
-        found.reader.close()
+    plan = make_plan(config, touch=config.input != STREAM)
+    if plan.reader is not None:
+        plan.reader.close()
+    return plan.metadata
 
 
-def make_plan(config: PredictConfig, *, touch: bool = True) -> Plan:
+def make_plan(config: PredictConfig, metadata: CheckpointMetadata | None = None, *, touch: bool = True) -> Plan:
     """Find checkpoint, dial, input and columns, and an interrupted run if there is one; writes nothing.
 
     Parameters
     ----------
+    metadata : of the checkpoint, if they have been read already
     touch : open the input
 
     Raises
@@ -66,14 +72,14 @@ def make_plan(config: PredictConfig, *, touch: bool = True) -> Plan:
     kind = format_of(config.input, config.format)
     output_format(config.output)
     _check_output(config)
-    sidecar = check(Path(config.checkpoint))
-    task_spec = sidecar.task_spec
+    metadata = check(Path(config.checkpoint)) if metadata is None else metadata
+    task_spec = metadata.task_spec
     if task_spec is not None and task_spec.type != "classification":
         raise ValueError(
             f"checkpoint {config.checkpoint} is for {task_spec.type.replace('_', ' ')}: predict serves classifications "
             "and regressions"
         )
-    speedup, dial = _turned(config, sidecar)
+    speedup, dial = _turned(config, metadata)
     trained = task_spec.text if task_spec else []
     text = [config.text] if isinstance(config.text, str) else list(config.text or [])
     batch_size = config.batch_size or (task_spec.batch_size if task_spec else BATCH_SIZE)
@@ -85,7 +91,7 @@ def make_plan(config: PredictConfig, *, touch: bool = True) -> Plan:
         if reader is not None:
             reader.close()
         raise
-    return Plan(sidecar, dial, reader, settings, state, finished, speedup, batch_size)
+    return Plan(metadata, dial, reader, settings, state, finished, speedup, batch_size)
 
 
 def _check_output(config: PredictConfig) -> None:
@@ -99,10 +105,10 @@ def _check_output(config: PredictConfig) -> None:
         raise ValueError(f"output={output}: this is the input; give another name")
 
 
-def _turned(config: PredictConfig, sidecar: CheckpointMetadata) -> tuple[float | None, Dial | None]:
+def _turned(config: PredictConfig, metadata: CheckpointMetadata) -> tuple[float | None, Dial | None]:
     """The speedup, None with a deadline, and the dial that has it."""
-    make = f"make one with `{sidecar.calibrate(Path(config.checkpoint))}`"
-    dial = sidecar.dial
+    make = f"make one with `{metadata.calibrate(Path(config.checkpoint))}`"
+    dial = metadata.dial
     if dial is not None and config.profile:
         dial = dial.with_profile_type(config.profile)
     if config.deadline_ms is None:
@@ -114,17 +120,17 @@ def _turned(config: PredictConfig, sidecar: CheckpointMetadata) -> tuple[float |
         return speedup, dial
     if dial is None:
         raise ValueError(f"deadline_ms needs a dial, and checkpoint {config.checkpoint} has none: {make}")
-    if not any(served.models for device in sidecar.devices.values() for served in device.serving.values()):
-        raise ValueError(needs_clock(config, sidecar, "no device"))
+    if not any(served.models for device in metadata.devices.values() for served in device.serving.values()):
+        raise ValueError(needs_clock(config, metadata, "no device"))
     return None, dial
 
 
-def needs_clock(config: PredictConfig, sidecar: CheckpointMetadata, where: str) -> str:
+def needs_clock(config: PredictConfig, metadata: CheckpointMetadata, where: str) -> str:
     """The message where a deadline is wanted and nobody measured the device."""
     batch = f" workload.batch={config.batch_size}" if config.batch_size else ""
     return (
         f"deadline_ms={config.deadline_ms:g} goes by the time that passes take, and checkpoint {config.checkpoint} was "
-        f"calibrated on {where}: run `{sidecar.calibrate(Path(config.checkpoint))} "
+        f"calibrated on {where}: run `{metadata.calibrate(Path(config.checkpoint))} "
         f"calibration.device_only=true device.precision={config.device.precision}{batch}`, a minute or two"
     )
 

@@ -8,7 +8,7 @@ import pandas as pd
 MOST = 50
 # What became of a prediction: it was right and is wrong, was wrong and is right, or is wrong in another way.
 LOST, GAINED, OTHER = "lost", "gained", "other"
-TASK_TYPES = (LOST, GAINED, OTHER)
+CHANGES = (LOST, GAINED, OTHER)
 _SAID, _SURE = "prediction_", "probability_"
 _COLUMN = re.compile(r"(prediction|probability)_(\d[\d.]*)x")
 # Their shares of the list, where there is enough of each; what one leaves, the next takes.
@@ -72,7 +72,7 @@ def counts(found: list[Changed]) -> dict[str, dict[str, int]]:
     table: dict[str, dict[str, int]] = {}
     for one in found:
         for answer in one.answers:
-            row = table.setdefault(answer.speedup, dict.fromkeys(TASK_TYPES, 0))
+            row = table.setdefault(answer.speedup, dict.fromkeys(CHANGES, 0))
             if answer.kind is not None:
                 row[answer.kind] += 1
     return table
@@ -80,11 +80,11 @@ def counts(found: list[Changed]) -> dict[str, dict[str, int]]:
 
 def worst(found: list[Changed], most: int = MOST) -> list[Changed]:
     """At most so many, of every kind some, lost ones first and the most confident of each kind first."""
-    parts = {kind: [one for one in found if one.kind == kind] for kind in TASK_TYPES}
+    parts = {kind: [one for one in found if one.kind == kind] for kind in CHANGES}
     room = {kind: min(len(parts[kind]), round(most * share)) for kind, share in _SHARES.items()}
-    for kind in TASK_TYPES:
+    for kind in CHANGES:
         room[kind] += min(len(parts[kind]) - room[kind], most - sum(room.values()))
-    return [one for kind in TASK_TYPES for one in parts[kind][: room[kind]]]
+    return [one for kind in CHANGES for one in parts[kind][: room[kind]]]
 
 
 def _classified(row: dict[str, str], speedups: list[str]) -> tuple[list[Answer], float]:

@@ -71,7 +71,7 @@ class ModelRow:
     removed_over_flops: float | None = None
     topk_attention: list[TopK] | None = None
     latency_ms: dict[str, float] = field(default_factory=dict)
-    settled: dict[str, float] = field(default_factory=dict)
+    thresholds: dict[str, float] = field(default_factory=dict)
 
     @property
     def key(self) -> str:

@@ -37,7 +37,7 @@ class Row:
     controls : metric by each control's score at the same profile, hence the same cost; decoders only
     predicted : what the device model foresaw over the dial's speedup 1; None where the dial is marked in FLOPs
     measured : over each baseline, and over ``OWN``
-    settled : what validation examples decided at this speedup, such as a threshold of no answer
+    thresholds : what validation examples decided at this speedup, such as a threshold of no answer
     agreement : share of examples with the full model's prediction; for a regression, correlation with it
     """
 
@@ -56,7 +56,7 @@ class Row:
     predicted: float | None = None
     measured: dict[str, Measured] = field(default_factory=dict)
     latency_ms: dict[str, float] = field(default_factory=dict)
-    settled: dict[str, float] = field(default_factory=dict)
+    thresholds: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Row":

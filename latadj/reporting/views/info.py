@@ -8,6 +8,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from latadj.config import GENERATION
 from latadj.elimination.topk.setting import TopKAttention
 from latadj.reporting.results.info import DialInfo, Info, Position, PrunedInfo
 from latadj.utils.console import console
@@ -51,8 +52,8 @@ def _facts(info: Info) -> list[tuple[str, str]]:
     if task_spec is not None:
         labels = task_spec["labels"]
         some = ", ".join(labels[:6]) + (f", ... {len(labels)} in all" if len(labels) > 6 else "")
-        found.append(("task_spec", f"{task_spec['kind']} of {' and '.join(task_spec['text'])}"))
-        if task_spec["kind"] != "generation":
+        found.append(("task_spec", f"{task_spec['type']} of {' and '.join(task_spec['text'])}"))
+        if task_spec["type"] != GENERATION:
             found.append(("labels", some or "none: a regression"))
         found.append(("at most", f"{task_spec['max_length']} tokens, {task_spec['batch_size']} texts a batch"))
     if info.seed is not None or info.run is not None:

@@ -9,7 +9,6 @@ import pandas as pd
 from datasets import Dataset
 
 from latadj.config import FilesConfig, HubConfig, TaskConfig
-from latadj.tasks.data.documents import load_texts
 from latadj.tasks.data.files import TABLES, data_files, format_of
 from latadj.tasks.data.labels import clean, found_labels, numbered, report_gaps
 from latadj.tasks.data.sources import place, read_file, read_hub, require_folder
@@ -56,8 +55,6 @@ def load_splits(task: TaskConfig, known: Sequence[str] | None = None, *, train: 
     ValueError
         if files or columns are missing, a split is empty, all labels are the same or one is out of range.
     """
-    if task.type == "generation":
-        return load_texts(task)
     tables = _tables(task)
     labels = task.labels if task.labels is not None else known
     if tables.train is None and (train or labels is None or not tables.tests):

@@ -11,7 +11,7 @@ import evaluate
 import numpy as np
 from scipy.stats import rankdata
 
-from latadj.config import TaskConfig
+from latadj.config import GENERATION, TaskConfig
 from latadj.tasks.metrics import entities
 from latadj.tasks.metrics.squad import AnswerScores
 
@@ -114,7 +114,7 @@ class PearsonSpearman(_Metric):
 class Perplexity(_Metric):
     """Perplexity, from negative log-likelihoods (nats) as predictions and numbers of tokens as references."""
 
-    kind = "generation"
+    kind = GENERATION
     value_type = "float64"
     summary = "exponential of the negative log-likelihood (nats) of a token; predictions: sums, references: tokens"
     greater_is_better = False

@@ -33,7 +33,7 @@ class Outputs:
         """(batch, outputs) of one forward pass; ``batch`` holds (batch, length) tensors on the model's device."""
         return model(**batch).logits
 
-    def apart(self, batch: Batch) -> tuple[Batch, Batch]:
+    def split_targets(self, batch: Batch) -> tuple[Batch, Batch]:
         """What a model reads of a batch, and the ``targets``."""
         inputs = dict(batch)
         return inputs, {name: inputs.pop(name) for name in self.targets}
@@ -42,12 +42,12 @@ class Outputs:
         """The same without ``prior``: what a call gives, and so what training sees."""
         return self
 
-    def each(self, outputs: Tensor, asked: Tensor | None) -> Sequence[Tensor] | Tensor:
+    def per_example(self, outputs: Tensor, asked: Tensor | None) -> Sequence[Tensor] | Tensor:
         """What a call gave, row by row; ``asked`` is what `latadj.tasks.encoding.batches.asked` says of the batch."""
         return outputs
 
-    def together(self, rows: list[np.ndarray]) -> Any:
-        """The answers of a data set, from what ``each`` gave for its rows: (examples, outputs)."""
+    def stack(self, rows: list[np.ndarray]) -> Any:
+        """The answers of a data set, from what ``per_example`` gave for its rows: (examples, outputs)."""
         return np.stack(rows)
 
     def loss(self, outputs: Tensor, targets: Batch) -> Tensor:
@@ -64,14 +64,14 @@ class Outputs:
 
         Parameters
         ----------
-        found, wanted : as ``each`` gives them
+        found, wanted : as ``per_example`` gives them
         """
         if wanted.shape[-1] == 1:
             return functional.mse_loss(found, wanted)
         return divergences(wanted, found).mean()
 
     def agreement(self, ours: Any, full: Any) -> float:
-        """Share of the decisions in ``full`` that are made in ``ours`` too; both as ``together`` gives them."""
+        """Share of the decisions in ``full`` that are made in ``ours`` too; both as ``stack`` gives them."""
         regression = full.shape[-1] == 1
         return agreement(predictions_of(ours, regression), predictions_of(full, regression), regression)
 
@@ -86,12 +86,12 @@ class Positions(Outputs):
         """(batch, length, outputs) of one forward pass."""
         return model(**batch).logits
 
-    def each(self, outputs: Tensor, asked: Tensor | None) -> list[Tensor]:
+    def per_example(self, outputs: Tensor, asked: Tensor | None) -> list[Tensor]:
         if asked is None:
             raise TypeError("a head that reads every token needs rows that name the positions asked about")
         return [row[real] for row, real in zip(outputs, asked, strict=True)]
 
-    def together(self, rows: list[np.ndarray]) -> list[np.ndarray]:
+    def stack(self, rows: list[np.ndarray]) -> list[np.ndarray]:
         return rows
 
     def loss(self, outputs: Tensor, targets: Batch) -> Tensor:

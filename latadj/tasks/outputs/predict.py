@@ -55,9 +55,9 @@ def predict(
             on_device = {name: tensor.to(device) for name, tensor in batch.items()}
             with around([len(rows[place]["input_ids"]) for place in index]):
                 said = outputs(model, on_device).float().cpu()
-            answers = outputs.each(said, asked([rows[place] for place in index], batch))
+            answers = outputs.per_example(said, asked([rows[place] for place in index], batch))
             found.update((place, answer.numpy()) for place, answer in zip(index, answers, strict=True))
-        return outputs.together([found[place] for place in range(len(rows))])
+        return outputs.stack([found[place] for place in range(len(rows))])
 
     with torch.inference_mode(), torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
         answers = run(rows)

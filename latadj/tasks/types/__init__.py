@@ -3,23 +3,22 @@
 from collections.abc import Sequence
 
 from latadj.config import TaskConfig
-from latadj.tasks.data.documents import load_texts
 from latadj.tasks.data.splits import Splits
 from latadj.tasks.types.base import TaskType
 from latadj.tasks.types.classification import Classification
 from latadj.tasks.types.question_answering import QuestionAnswering
+from latadj.tasks.types.text import RunningText
 from latadj.tasks.types.token_classification import TokenClassification
 
 __all__ = ["TASK_CLASSES", "TaskType", "load_splits", "task_type_of"]
 
-# A language model has no such kind: what it foretells is scored as it runs, see `latadj.tasks.outputs.likelihood`.
 TASK_CLASSES: dict[str, type[TaskType]] = {
-    kind.name: kind for kind in (Classification, TokenClassification, QuestionAnswering)
+    task_type.name: task_type for task_type in (Classification, TokenClassification, QuestionAnswering, RunningText)
 }
 
 
 def task_type_of(task: TaskConfig) -> TaskType:
-    """The kind of a task that needs a head, or is asked by a prompt."""
+    """What a task asks of a model."""
     return TASK_CLASSES[task.type](task)
 
 
@@ -40,4 +39,4 @@ def load_splits(task: TaskConfig, known: Sequence[str] | None = None, *, train: 
     ValueError
         if they cannot be had, or are not what the task says.
     """
-    return load_texts(task) if task.type == "generation" else task_type_of(task).load(known, train=train)
+    return task_type_of(task).load(known, train=train)

@@ -1,4 +1,4 @@
-"""What every kind of task has to say."""
+"""What every type of task answers."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -6,39 +6,43 @@ from typing import Any
 
 import pandas as pd
 from datasets import Dataset
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from latadj.config import TaskConfig
 from latadj.tasks.data.splits import Splits
+from latadj.tasks.encoding.batches import token_limit
 from latadj.tasks.metrics.metric import METRICS, metric_of
 from latadj.tasks.outputs.logits import Outputs
 from latadj.tasks.outputs.predict import HEAD
 
 
 class TaskType(ABC):
-    """One kind of task: from examples to rows that a model is fed, and from its answers to scores of the examples.
+    """One type of task: from examples to the rows that a model reads, and from its outputs to scores.
 
-    An example may become several rows (windows over a long text) or none at all. How one row's answer is read,
-    compared and trained is what ``outputs`` says; nothing else needs to know where a head reads.
+    An example may become several rows (windows over a long text) or none at all. How the output of one row is read,
+    compared and trained is what ``outputs`` says; nothing else needs to know which positions a head reads.
 
     Parameters
     ----------
-    task : for all but ``check`` and ``load`` its labels are a list, found in the data if it left them open
+    task : for all but ``check`` and ``load`` its labels are a list, found in the data if the config leaves them open
 
     Attributes
     ----------
     name : as in ``task.type``; the model needs the head of the same name, see ``latadj.checkpoints.model_class``
-    outputs : how the head's answers are read
+    outputs : how the head's outputs are read
+    scores_continuations : whether a language model is scored on continuations, see
+        `latadj.tasks.outputs.likelihood`; otherwise a head or a prompt answers for each example
     """
 
     name: str
     outputs: Outputs = HEAD
+    scores_continuations: bool = False
 
     def __init__(self, task: TaskConfig) -> None:
         self.task = task
 
     def check(self) -> None:
-        """Refuse a task whose metric is none of this kind's.
+        """Refuse a task whose metric does not fit its type.
 
         Raises
         ------
@@ -49,17 +53,22 @@ class TaskType(ABC):
             raise ValueError(f"task.metric={self.task.metric}: expected one of {', '.join(possible)}")
 
     @property
-    def settles(self) -> bool:
-        """Whether ``predictions`` depend on a choice that validation examples decide; see ``settle``."""
+    def default_batch(self) -> int:
+        """Sequences that are served at a time where the config does not say."""
+        return self.task.batch_size
+
+    @property
+    def tunes_threshold(self) -> bool:
+        """Whether ``predictions`` depend on a threshold that validation examples decide; see ``tune_threshold``."""
         return False
 
     @property
-    def settled(self) -> dict[str, float]:
-        """What ``settle`` chose, by name."""
+    def thresholds(self) -> dict[str, float]:
+        """The thresholds that ``predictions`` use, by name."""
         return {}
 
-    def settle(self, answers: Any, encoded: Dataset, examples: Dataset) -> None:  # noqa: B027 most have no choice
-        """Choose what ``predictions`` depend on by the validation split; parameters as there."""
+    def tune_threshold(self, answers: Any, encoded: Dataset, examples: Dataset) -> None:  # noqa: B027 most have none
+        """Choose the threshold on the validation split; parameters as those of ``predictions``."""
 
     def check_fit(self, tokenizer: PreTrainedTokenizerBase, limit: int) -> None:  # noqa: B027 most fit any
         """Refuse a tokenizer, or a number of tokens a row, with which nothing can be encoded.
@@ -69,10 +78,14 @@ class TaskType(ABC):
         ValueError
         """
 
+    def limit(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int | None:
+        """Tokens that an encoded row may have; None: any number."""
+        return token_limit(model, tokenizer, self.task)
+
     @property
     @abstractmethod
-    def width(self) -> int:
-        """Outputs that the head has, at each place it reads."""
+    def width(self) -> int | None:
+        """Outputs that the head has at each position it reads; None: the vocabulary."""
 
     @abstractmethod
     def load(self, known: Sequence[str] | None, *, train: bool) -> Splits:
@@ -85,30 +98,30 @@ class TaskType(ABC):
         Raises
         ------
         ValueError
-            if they cannot be had, or are not what the task says.
+            if they cannot be found, or do not fit the task.
         """
 
     @abstractmethod
-    def encode(self, examples: Dataset, tokenizer: PreTrainedTokenizerBase, limit: int) -> Dataset:
-        """Rows of at most ``limit`` tokens, those of one example after each other.
+    def encode(self, examples: Dataset, tokenizer: PreTrainedTokenizerBase, limit: Any) -> Dataset:
+        """Rows of at most ``limit`` tokens (see :meth:`limit`), those of one example after each other.
 
         Columns out: what the tokenizer makes, ``length`` (tokens), the columns that ``outputs.targets`` names and,
-        where the head reads every token, ``positions`` (those asked about, rising). More may stand there for
+        where the head reads every token, ``positions`` (those that are read, rising). There may be more for
         ``predictions``.
         """
 
     @abstractmethod
     def references(self, examples: Dataset) -> Any:
-        """What is right for each example: a list or array of them."""
+        """The right answer to each example, in a list or array."""
 
     @abstractmethod
     def predictions(self, answers: Any, encoded: Dataset, examples: Dataset) -> Any:
-        """What a model says of each example: a list or array of them, in their order.
+        """A model's answer to each example, in a list or array.
 
         Parameters
         ----------
-        answers : what `latadj.tasks.outputs.predict.predict` gave for the rows of ``encoded``
-        encoded : what ``encode`` made of ``examples``
+        answers : the outputs of `latadj.tasks.outputs.predict.predict` for the rows of ``encoded``
+        encoded : the rows that ``encode`` made of ``examples``
         """
 
     def scores(self, predictions: Any, examples: Dataset) -> dict[str, float]:
@@ -116,13 +129,13 @@ class TaskType(ABC):
         return metric_of(self.task.metric).scores(predictions, self.references(examples))
 
     @abstractmethod
-    def agreement(self, ours: Any, full: Any) -> float:
-        """Share of the decisions in ``full`` that are made in ``ours`` too; both are ``predictions``."""
+    def agreement(self, predictions: Any, full: Any) -> float:
+        """Share of the full model's decisions that another model makes too; both are ``predictions``."""
 
     @abstractmethod
     def table(self, examples: Dataset, predictions: Any, answers: Any) -> pd.DataFrame:
         """Examples and predictions as people read them."""
 
     def files(self, answers: Any, encoded: Dataset, examples: Dataset) -> dict[str, Any]:
-        """What others read predictions from besides the table: name of a JSON file -> its content."""
+        """Predictions in formats that other tools read, besides the table: name of a JSON file -> its content."""
         return {}

@@ -23,7 +23,7 @@ class Classification(TaskType):
 
     @property
     def regression(self) -> bool:
-        """Whether a number is asked for."""
+        """Whether the answer is a number."""
         return not self.task.labels
 
     @property
@@ -47,8 +47,8 @@ class Classification(TaskType):
     def predictions(self, answers: np.ndarray, encoded: Dataset, examples: Dataset) -> np.ndarray:
         return predictions_of(answers, self.regression)
 
-    def agreement(self, ours: np.ndarray, full: np.ndarray) -> float:
-        return agreement(ours, full, self.regression)
+    def agreement(self, predictions: np.ndarray, full: np.ndarray) -> float:
+        return agreement(predictions, full, self.regression)
 
     def table(self, examples: Dataset, predictions: np.ndarray, answers: np.ndarray) -> pd.DataFrame:
         frame: Any = examples.to_pandas()

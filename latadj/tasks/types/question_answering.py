@@ -1,4 +1,4 @@
-"""Questions whose answers are cut out of a context, as SQuAD has them."""
+"""Extractive question answering, as in SQuAD: the answer is a span of a context."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -22,7 +22,7 @@ from latadj.tasks.types.base import TaskType
 
 # The metric of tasks in which a question may have no answer.
 NO_ANSWER = "squad_v2_f1"
-# What is written for odds that are not finite, since JSON has no infinity: such a question has nothing to cut out.
+# Written in place of infinite odds, which JSON lacks: such a question has no span to answer with.
 FAR = 1e9
 
 
@@ -48,11 +48,11 @@ class QuestionAnswering(TaskType):
         return self.task.metric == NO_ANSWER
 
     @property
-    def settles(self) -> bool:
+    def tunes_threshold(self) -> bool:
         return self.no_answer and self.task.null_threshold is None
 
     @property
-    def settled(self) -> dict[str, float]:
+    def thresholds(self) -> dict[str, float]:
         return {} if self.threshold is None else {"null_threshold": self.threshold}
 
     @property
@@ -60,7 +60,8 @@ class QuestionAnswering(TaskType):
         return 2
 
     def load(self, known: Sequence[str] | None, *, train: bool) -> Splits:
-        return load_questions(self.task, no_answer=self.no_answer, train=train, validation=train or self.settles)
+        validation = train or self.tunes_threshold
+        return load_questions(self.task, no_answer=self.no_answer, train=train, validation=validation)
 
     def check_fit(self, tokenizer: PreTrainedTokenizerBase, limit: int) -> None:
         self._cut(limit).check(tokenizer)
@@ -73,7 +74,7 @@ class QuestionAnswering(TaskType):
 
         Columns besides: ``example`` (the question's place), ``offsets`` (from which character of the context to which
         each of its tokens goes, one after the other) and ``null`` (which of the positions means "no answer"); what
-        ``labels`` mean stands in ``latadj.tasks.outputs.spans``.
+        ``labels`` mean is in ``latadj.tasks.outputs.spans``.
         """
 
         def some(rows: dict[str, list[Any]], places: list[int]) -> dict[str, list[Any]]:
@@ -128,18 +129,18 @@ class QuestionAnswering(TaskType):
             decode.Limits(self.task.n_best, self.task.max_answer_length),
         )
 
-    def settle(self, answers: Sequence[np.ndarray], encoded: Dataset, examples: Dataset) -> None:
+    def tune_threshold(self, answers: Sequence[np.ndarray], encoded: Dataset, examples: Dataset) -> None:
         """Take the threshold with the best F1 on these questions, if the task does not name one."""
-        if not self.settles:
+        if not self.tunes_threshold:
             return
         spans, golds = self._spans(answers, encoded, examples), self.references(examples)
         answered = AnswerScores.of(spans.texts(examples["context"]), golds, no_answer=True)
         silent = AnswerScores.of([""] * len(golds), golds, no_answer=True)
         self.threshold = best_threshold(spans.odds, answered.f1, silent.f1).value
 
-    def agreement(self, ours: list[str], full: list[str]) -> float:
+    def agreement(self, predictions: list[str], full: list[str]) -> float:
         """Share of the questions with the same answer."""
-        return float(np.mean([one == other for one, other in zip(ours, full, strict=True)]))
+        return float(np.mean([one == other for one, other in zip(predictions, full, strict=True)]))
 
     def table(self, examples: Dataset, predictions: list[str], answers: Any) -> pd.DataFrame:
         golds = self.references(examples)
@@ -161,11 +162,11 @@ class QuestionAnswering(TaskType):
         """
         spans, names = self._spans(answers, encoded, examples), examples["id"]
         contexts = list(examples["context"])
-        found: dict[str, Any] = {
+        files: dict[str, Any] = {
             "predictions": dict(zip(names, spans.answers(contexts, self.threshold), strict=True)),
             "nbest": dict(zip(names, spans.n_best(contexts, no_answer=self.no_answer), strict=True)),
         }
         if self.no_answer:
             odds = np.nan_to_num(spans.odds, posinf=FAR).tolist()
-            found["null_odds"] = dict(zip(names, odds, strict=True))
-        return found
+            files["null_odds"] = dict(zip(names, odds, strict=True))
+        return files

@@ -22,8 +22,8 @@ OVERLAP = 0.25  # of neighbouring windows, as a share of their tokens
 class TokenClassification(TaskType):
     """A tag for each word, read at its first token.
 
-    A sentence that is too long becomes several windows, and each word is asked about in that of them which shows most
-    of what stands around it. Words that the tokenizer drops are given the tag ``O``.
+    A sentence that is too long becomes several windows, and each word is read in the one that shows most of its
+    context. Words that the tokenizer drops are given the tag ``O``.
     """
 
     name = "token_classification"
@@ -68,14 +68,14 @@ class TokenClassification(TaskType):
         for example, windows in _grouped(owners):
             places = _places(sentences[example], [encoded["offset_mapping"][window] for window in windows])
             tags = examples[example]["tags"]
-            for window, found in zip(windows, places, strict=True):
-                if not found:
+            for window, positions in zip(windows, places, strict=True):
+                if not positions:
                     continue
                 labels = [IGNORED] * len(encoded["input_ids"][window])
-                for word, position in found.items():
+                for word, position in positions.items():
                     labels[position] = numbers.get(tags[word], IGNORED)
                 row = {name: encoded[name][window] for name in inputs}
-                row |= {"labels": labels, POSITIONS: list(found.values()), "words": list(found)}
+                row |= {"labels": labels, POSITIONS: list(positions.values()), "words": list(positions)}
                 rows.append(row | {"example": example, "length": len(labels)})
         return Dataset.from_list(rows)
 
@@ -84,24 +84,24 @@ class TokenClassification(TaskType):
 
     def predictions(self, answers: Sequence[np.ndarray], encoded: Dataset, examples: Dataset) -> list[list[str]]:
         names = self.task.labels or []
-        unasked = OUTSIDE if OUTSIDE in names else names[0]
-        found = [[unasked] * len(words) for words in examples["tokens"]]
+        unread = OUTSIDE if OUTSIDE in names else names[0]
+        tags = [[unread] * len(words) for words in examples["tokens"]]
         for answer, example, words in zip(answers, encoded["example"], encoded["words"], strict=True):
             for word, number in zip(words, answer.argmax(axis=-1), strict=True):
-                found[example][word] = names[number]
-        return found
+                tags[example][word] = names[number]
+        return tags
 
-    def agreement(self, ours: list[list[str]], full: list[list[str]]) -> float:
+    def agreement(self, predictions: list[list[str]], full: list[list[str]]) -> float:
         """Share of the words that have the same tag."""
-        same = [one == other for a, b in zip(ours, full, strict=True) for one, other in zip(a, b, strict=True)]
+        same = [one == other for a, b in zip(predictions, full, strict=True) for one, other in zip(a, b, strict=True)]
         return float(np.mean(same))
 
     def table(self, examples: Dataset, predictions: list[list[str]], answers: Any) -> pd.DataFrame:
         """A row for each word, in the order of the sentences."""
         rows = [
             (number, *word)
-            for number, (row, found) in enumerate(zip(examples, predictions, strict=True))
-            for word in zip(row["tokens"], row["tags"], found, strict=True)
+            for number, (row, predicted) in enumerate(zip(examples, predictions, strict=True))
+            for word in zip(row["tokens"], row["tags"], predicted, strict=True)
         ]
         return pd.DataFrame(rows, columns=["sentence", "token", "tag", "prediction"])
 
@@ -114,12 +114,12 @@ def _grouped(owners: Sequence[int]) -> Iterator[tuple[int, list[int]]]:
 
 
 def _places(words: Sequence[str], windows: Sequence[Sequence[tuple[int, int]]]) -> list[dict[int, int]]:
-    """For each window of a sentence the words that are asked about in it, each with the place of its first token.
+    """For each window of a sentence the words that are read in it, each with the position of its first token.
 
     Parameters
     ----------
-    words : what stands in the sentence, one space between two
-    windows : of each token the characters of the sentence from which to before which it stands
+    words : of the sentence, which joins them by single spaces
+    windows : for each token its first character in the sentence and the one after its last
     """
     ends = np.cumsum([len(word) + 1 for word in words]) - 1
     starts = [0, *(ends[:-1] + 1).tolist()]
@@ -138,7 +138,7 @@ def _places(words: Sequence[str], windows: Sequence[Sequence[tuple[int, int]]]) 
             margin = min(place - real[0], real[-1] - place)
             if word not in best or margin > best[word][0]:
                 best[word] = (margin, number, place)
-    found: list[dict[int, int]] = [{} for _ in windows]
+    positions: list[dict[int, int]] = [{} for _ in windows]
     for word, (_, number, place) in sorted(best.items()):
-        found[number][word] = place
-    return found
+        positions[number][word] = place
+    return positions

@@ -48,7 +48,7 @@ def test_a_calibration_asks_about_fewer_texts_where_they_are_long(tmp_path, monk
     opened = session(tmp_path)
     train = Dataset.from_dict({"text": ["good film " * 40] * 30, "label": [0] * 30})  # 32 tokens each, cut
     opened.splits = SimpleNamespace(train=train)
-    assert len(opened.questions(most).lengths) == expected
+    assert len(opened.calibration_set(most).lengths) == expected
 
 
 def test_a_calibration_never_asks_about_too_few(tmp_path, monkeypatch):
@@ -56,7 +56,7 @@ def test_a_calibration_never_asks_about_too_few(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "FEWEST", 7)
     opened = session(tmp_path)
     opened.splits = SimpleNamespace(train=Dataset.from_dict({"text": ["good film " * 40] * 30, "label": [0] * 30}))
-    assert len(opened.questions(None).lengths) == 7
+    assert len(opened.calibration_set(None).lengths) == 7
 
 
 @pytest.mark.parametrize(("lengths", "many"), [([30] * 512, 512), ([320] * 512, 100), ([5000] * 512, 64), ([9] * 5, 5)])

@@ -17,7 +17,7 @@ from latadj.reporting.views.comparison import MARKERS, comparison_markdown, comp
 
 LEARN = ["plain.epochs=16", "plain.patience=16", "adjust.epochs=4", "model.learning_rate=2e-3", "plain.warmup=0"]
 PRUNE = ["prune.groups=2", "prune.examples=64", "prune.gradient_examples=64", "prune.recover_epochs=0"]
-DIAL = ["search.trials=0", "calibration.examples=64", "clock.rounds=0", "calibration.profile_type=geometric"]
+DIAL = ["search.trials=0", "calibration.examples=64", "clock.rounds=0", "calibration.profile=geometric"]
 CLOCK = ["measure.batches=2", "measure.repeats=3", "measure.warmup=1"]
 NAMES = ["plain", "pruned", "dial", "pruned+dial"]
 
@@ -38,7 +38,7 @@ def root(tmp_path_factory):
         *DIAL,
         f"checkpoint={out / 'untrained'}",
         "calibration.score=position",
-        "calibration.profile_type=flat",
+        "calibration.profile=flat",
     )
     run("prune", *common, *PRUNE, "prune.tolerance=0.02", "task.split={train:0.7,validation:0.3}")
     again = [*common, f"model.path={out / 'pruned'}", f"folder={out / 'pruned-dial'}"]
@@ -122,9 +122,9 @@ def test_a_model_of_another_fine_tuning_is_warned_about(root, compared, tmp_path
     warning = "of another fine-tuning than plain"
     assert warning not in (root / "out" / "sweep" / "sweep.log").read_text()
     out = shutil.copytree(root / "out", tmp_path / "out")
-    sidecar = json.loads((out / "pruned" / "latadj.json").read_text())
-    sidecar["notes"]["run"] = "another"
-    (out / "pruned" / "latadj.json").write_text(json.dumps(sidecar))
+    metadata = json.loads((out / "pruned" / "latadj.json").read_text())
+    metadata["notes"]["run"] = "another"
+    (out / "pruned" / "latadj.json").write_text(json.dumps(metadata))
     options = ["experiment=axformer", "compare.memory=false", "compare.precisions=[fp32]", "measure.batches=0"]
     run("sweep", *toy.overrides(root), *options, f"folder={out}")
     assert f"pruned: {warning}" in caplog.text

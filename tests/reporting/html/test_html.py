@@ -11,7 +11,7 @@ import pytest
 from datasets import Dataset
 from helpers import run_folders as folders
 
-from latadj.commands.evaluation.predictions_file import Kept
+from latadj.commands.evaluation.predictions_file import SweepPredictions
 from latadj.config import TaskConfig
 from latadj.reporting.html import Sources, html_report
 from latadj.reporting.html.changed import GAINED, LOST, OTHER, changed, counts, worst
@@ -212,7 +212,7 @@ def test_a_deep_model_is_not_a_huge_page(tmp_path):
 
 def test_what_the_model_said_is_kept_of_classes_and_numbers_only(tmp_path):
     examples = Dataset.from_dict({"text": ["a", "b"], "label": [0, 1], "idx": [7, 8]})
-    kept = Kept(TaskConfig(name="films", text=["text"], labels=["bad", "good"]), examples)
+    kept = SweepPredictions(TaskConfig(name="films", text=["text"], labels=["bad", "good"]), examples)
     kept.add(2.0, np.array([[0.0, 0.0], [0.0, np.log(3)]]))
     kept.add(1.0, np.array([[1.0, 0.0], [0.0, 1.0]]))
     kept.add(3.0, [np.zeros(5), np.zeros(7)])
@@ -229,11 +229,11 @@ def test_what_the_model_said_is_kept_of_classes_and_numbers_only(tmp_path):
 def test_a_regression_is_kept_as_numbers_and_a_stale_file_is_taken_away(tmp_path):
     examples = Dataset.from_dict({"text": ["a", "b"], "label": [0.5, 1.5]})
     path = tmp_path / "predictions.csv"
-    kept = Kept(TaskConfig(name="sts", text=["text"]), examples)
+    kept = SweepPredictions(TaskConfig(name="sts", text=["text"]), examples)
     kept.add(1.0, np.array([[0.25], [1.0]], dtype=np.float32))
     assert kept.write(path)
     assert pd.read_csv(path).to_dict("list") == {"text": ["a", "b"], "label": [0.5, 1.5], "prediction_1x": [0.25, 1.0]}
-    assert not Kept(TaskConfig(name="sts", text=["text"]), examples).write(path)
+    assert not SweepPredictions(TaskConfig(name="sts", text=["text"]), examples).write(path)
     assert not path.exists()
 
 

@@ -7,14 +7,14 @@ from datasets import load_dataset
 from latadj.config import FilesConfig, HubConfig, TaskConfig
 from latadj.config.compose import compose, typed
 from latadj.tasks.data import sources
-from latadj.tasks.data.classification import load_splits
+from latadj.tasks.types import load_splits
 
 SHARES = {"train": 0.5, "validation": 0.2, "test": 0.3}
 STORIES = [f"Story number {number} is about the number {number}." for number in range(60)]
 
 
 def task(**options):
-    return TaskConfig(**{"name": "toy", "kind": "generation", "text": ["text"], "split": SHARES, **options})
+    return TaskConfig(**{"name": "toy", "type": "generation", "text": ["text"], "split": SHARES, **options})
 
 
 def configured(name, *overrides):

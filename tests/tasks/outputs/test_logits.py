@@ -107,11 +107,11 @@ def test_positions_are_compared_where_they_are_asked_about():
     generator = torch.Generator().manual_seed(0)
     found, wanted = torch.randn(2, 2, 5, 3, generator=generator)
     asked = torch.tensor([[False, True, True, False, False], [True, True, True, True, False]])
-    each = Positions().each(found, asked)
+    each = Positions().per_example(found, asked)
     assert [tuple(part.shape) for part in each] == [(2, 3), (4, 3)]
     log_found, log_wanted = found[asked].log_softmax(-1), wanted[asked].log_softmax(-1)
     expected = functional.kl_div(log_found, log_wanted, log_target=True, reduction="batchmean")
-    torch.testing.assert_close(Positions().divergence(each, Positions().each(wanted, asked)), expected)
+    torch.testing.assert_close(Positions().divergence(each, Positions().per_example(wanted, asked)), expected)
     assert Positions().divergence(each, each) == 0
 
 

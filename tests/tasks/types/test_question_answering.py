@@ -33,7 +33,7 @@ def tokenizer(tmp_path_factory):
 
 
 def task(**options):
-    given = {"name": "squad", "kind": "question_answering", "text": ["question", "context"], "metric": "squad_f1"}
+    given = {"name": "squad", "type": "question_answering", "text": ["question", "context"], "metric": "squad_f1"}
     return TaskConfig(**{**given, "max_length": 12, "doc_stride": 2, "max_query_length": 3, **options})
 
 
@@ -184,12 +184,12 @@ def test_a_threshold_is_chosen_once_for_others_and_a_given_one_stays(tokenizer):
     # The first is sure of "b", the second less so of "c".
     said = answers_at(encoded, [(1, 1), (2, 2)])
     said[1][0] = 4.0
-    kind.settle(said, encoded, examples)
-    assert kind.settled == {"null_threshold": -10.0}
+    kind.tune_threshold(said, encoded, examples)
+    assert kind.thresholds == {"null_threshold": -10.0}
     assert kind.predictions(said, encoded, examples) == ["b", ""]
     assert kind.files(said, encoded, examples)["null_odds"] == {"q0": -10.0, "q1": -2.0}
     given = QuestionAnswering(task(metric="squad_v2_f1", null_threshold=0.0))
-    given.settle(said, encoded, examples)
+    given.tune_threshold(said, encoded, examples)
     assert given.predictions(said, encoded, examples) == ["b", "c"]
 
 

@@ -2,10 +2,10 @@ import pytest
 from datasets import Dataset
 from helpers import word_tokenizer as words
 
-from latadj.commands.evaluation.region_survival import survivors_by_region
 from latadj.config import PromptConfig, TaskConfig
 from latadj.elimination.attach import attach
 from latadj.elimination.profiles import Profile
+from latadj.inference.region_survival import survivors_by_region
 from latadj.tasks.outputs.logits import LabelWords
 from latadj.tasks.prompts.prompt import Prompts
 
