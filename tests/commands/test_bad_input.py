@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 import latadj
 from latadj.cli import app
+from latadj.cli import _chain
 
 
 @pytest.fixture(scope="module")
@@ -217,3 +218,9 @@ def test_a_folder_that_holds_something_else_is_not_replaced_by_fine_tuning(root,
         assert message in refused(tmp_path, "finetune", *common, *options)
     for kept in (tmp_path / "notes", tmp_path / "out" / "plain"):
         assert (kept / "keep.txt").read_text() == "mine"
+
+
+def test_an_error_that_is_its_own_context_ends():
+    error, cause = ValueError("one"), ValueError("two")
+    error.__context__, cause.__context__ = cause, error
+    assert list(_chain(error)) == [error, cause]
