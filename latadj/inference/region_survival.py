@@ -63,7 +63,7 @@ def region_shares(
         for positions, row in zip(rows, belongs, strict=True):
             alive = np.asarray(positions, dtype=int)
             if len(alive) and not (alive.min() >= 0 and alive.max() < len(row)):
-                raise ValueError(f"layer {layer}: a survivor is outside its prompt of {len(row)} tokens")
+                raise ValueError(f"layer {layer}: a survivor stands outside its prompt of {len(row)} tokens")
             left[layer] += np.bincount(row[alive], minlength=len(names))
     total = totals.sum(axis=0)
     shares = {name: (left[:, index] / total[index]).tolist() for name, index in place.items()}

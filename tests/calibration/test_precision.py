@@ -187,7 +187,7 @@ def test_precisions_are_compared_on_the_same_texts_and_the_model_is_left_as_it_i
     needs("int8", "x86")
     times = {"fp32": 0.003, "bf16": 0.002, "int8": 0.001}
     turns = clock(times)
-    monkeypatch.setattr(kernel_selection, "time_interleaved", turns)
+    monkeypatch.setattr(precision, "time_interleaved", turns)
     monkeypatch.setattr(
         precision, "fastest_kernel", lambda model, name, device: KernelSpec(name, kernels(name, device)[0])
     )

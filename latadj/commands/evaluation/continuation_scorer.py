@@ -46,9 +46,6 @@ class ContinuationScorer(Scorer[np.ndarray, GenerationRow, GenerationSweep]):
     def better(self, own: np.ndarray, plain: np.ndarray | None) -> np.ndarray:
         return own if plain is None or own.sum() <= plain.sum() else plain
 
-    def outputs(self, answers: np.ndarray) -> np.ndarray:
-        return answers
-
     def compare(self, answers: np.ndarray, reference: np.ndarray) -> ScoredPerplexity:
         """Perplexity, and its increase over a reference's."""
         return score_perplexity(answers, reference, self.tokens, self.documents, self.session.config.seed)

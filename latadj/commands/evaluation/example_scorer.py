@@ -62,9 +62,6 @@ class ExampleScorer(Scorer[ExampleAnswers, Row, Sweep]):
     def better(self, own: ExampleAnswers, plain: ExampleAnswers | None) -> ExampleAnswers:
         return plain if plain is not None and self.metric(plain) > self.metric(own) else own
 
-    def outputs(self, answers: ExampleAnswers) -> Any:
-        return answers.outputs[self.headline]
-
     def metric(self, answers: ExampleAnswers) -> float:
         """The task's metric on the headline split."""
         predictions = answers.predictions[self.headline]

@@ -73,10 +73,6 @@ class Scorer(ABC, Generic[Answers, AnyRow, AnySweep]):
         """The better of the two full models' answers."""
 
     @abstractmethod
-    def outputs(self, answers: Answers) -> Any:
-        """The model's raw outputs on the headline split."""
-
-    @abstractmethod
     def row(self, speedup: float, answers: Answers, own: Answers, best: Answers) -> AnyRow:
         """One position of the dial, without its clock.
 
