@@ -32,7 +32,7 @@ def kernels(precision: str, device: torch.device) -> list[str]:
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision={precision}: expected one of {', '.join(PRECISIONS)}, auto")
-    packs = device.type == "cpu" and torch._C._has_mkldnn
+    packs = device.type == "cpu" and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     if precision == "int8":
         found: list[str] = [name for name in ("x86", "fbgemm") if name in engines()]
         if not found and "qnnpack" in engines():  # where another is there it is the slowest by far

@@ -6,6 +6,9 @@ from typing import Any
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
     MODEL_FOR_MASKED_LM_MAPPING,
+    MODEL_FOR_QUESTION_ANSWERING_MAPPING,
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+    MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING,
     AutoModelForCausalLM,
     AutoModelForQuestionAnswering,
     AutoModelForSeq2SeqLM,
@@ -22,6 +25,12 @@ FRESH = {
     "classification": (AutoModelForSequenceClassification, "ForSequenceClassification"),
     "token_classification": (AutoModelForTokenClassification, "ForTokenClassification"),
     "question_answering": (AutoModelForQuestionAnswering, "ForQuestionAnswering"),
+}
+# The kinds of transformer that can have each of them.
+FITTING = {
+    "classification": MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+    "token_classification": MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING,
+    "question_answering": MODEL_FOR_QUESTION_ANSWERING_MAPPING,
 }
 HEADS = (*FRESH, GENERATION)
 
@@ -62,7 +71,7 @@ def auto_class(config: PretrainedConfig, head: str) -> Any:
         auto, _ = FRESH[head]
         # A T5 answers from its decoder, at every position of a text that was eliminated in its encoder.
         refused = head == "question_answering" and config.is_encoder_decoder
-        if refused or type(config) not in auto._model_mapping:
+        if refused or type(config) not in FITTING[head]:
             raise ValueError(f"a {config.model_type} model has no head for {head}: take another, such as model=minilm")
         return auto
     if natural_head(config) != GENERATION:

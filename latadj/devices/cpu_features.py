@@ -5,7 +5,7 @@ import torch
 
 def vnni() -> bool:
     """Whether this CPU adds products of 8-bit numbers without overflow."""
-    return _cpu_has("_is_vnni_supported", "_is_avx512_vnni_supported", "_is_amx_tile_supported")
+    return _cpu_has("_is_vnni_supported", "_is_amx_tile_supported")
 
 
 def computes_bf16() -> bool:

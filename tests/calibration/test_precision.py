@@ -135,7 +135,7 @@ def test_an_fp32_kernel_that_computes_something_else_is_not_taken(monkeypatch):
     ],
 )
 def test_what_could_run_a_precision(monkeypatch, name, device, without, expected):
-    monkeypatch.setattr(torch._C, "_has_mkldnn", without != "mkldnn")
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: without != "mkldnn")
     monkeypatch.setattr(kernel_selection, "packs_bf16", lambda: without != "bf16")
     monkeypatch.setattr(kernel_selection, "vnni", lambda: without != "vnni")
     monkeypatch.setattr(

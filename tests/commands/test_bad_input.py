@@ -11,8 +11,7 @@ from transformers import AutoConfig, AutoTokenizer, BertModel
 from typer.testing import CliRunner
 
 import latadj
-from latadj.cli import app
-from latadj.cli import _chain
+from latadj.cli import _chain, app
 
 
 @pytest.fixture(scope="module")

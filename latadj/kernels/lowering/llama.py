@@ -22,7 +22,7 @@ def lower_llama_layer(architecture: Llama, layer: Any, spec: KernelSpec, trims: 
     block.q_proj, block.k_proj, block.v_proj = states.modules()
     output = spec.pack(block.o_proj)
     block.o_proj = LinearModule(output)
-    for name in STATE_NORMS & set(block._modules):
+    for name in STATE_NORMS & {name for name, _ in block.named_children()}:
         setattr(block, name, lowered_norm(getattr(block, name)))
     layer.input_layernorm = lowered_norm(layer.input_layernorm)
     layer.post_attention_layernorm = lowered_norm(layer.post_attention_layernorm)
