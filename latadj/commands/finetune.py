@@ -29,7 +29,7 @@ from latadj.elimination.architectures import architecture_of
 from latadj.elimination.attach import as_plain, attach, attached
 from latadj.elimination.observation_window import WHOLE
 from latadj.elimination.profiles import Dial
-from latadj.training.distillation import taught
+from latadj.training.distillation import cache_teacher_states
 from latadj.training.fit import fit
 from latadj.training.head_objective import AdjustableLoss, head_objective
 from latadj.training.language_objective import AdjustableLanguageLoss, language_objective
@@ -84,19 +84,19 @@ def run(session: Session) -> dict[str, Any]:
 
     if trained := "plain" not in done:
         done["plain"] = _timed(lambda: _plain(session, config, work / "plain", common))
-        checkpoint.save(model, tokenizer, folder / "plain", _sidecar(config, state))
+        checkpoint.save(model, tokenizer, folder / "plain", _metadata(config, state))
         state.write(work / "state.json")
         remove_matching(work, "plain")
 
     if not config.adjustable:
         # One that is of this run already may have a dial by now, from `latadj calibrate`.
         if trained or not _made_by(Path(config.checkpoint), state):
-            checkpoint.save(model, tokenizer, Path(config.checkpoint), _sidecar(config, state))
+            checkpoint.save(model, tokenizer, Path(config.checkpoint), _metadata(config, state))
     elif "adjustable" not in done:
         start = time.monotonic()
         metrics, dial = _adjust(session, config, work / "adjustable", common)
         done["adjustable"] = {**metrics, "seconds": round(time.monotonic() - start, 1)}
-        checkpoint.save(model, tokenizer, Path(config.checkpoint), _sidecar(config, state, dial))
+        checkpoint.save(model, tokenizer, Path(config.checkpoint), _metadata(config, state, dial))
         state.write(work / "state.json")
         remove_matching(work, "adjustable")
 
@@ -120,15 +120,15 @@ def _plain(session: Session, config: FinetuneConfig, work: Path, common: dict[st
     stage = config.plain
     if stage.epochs == 0:
         return {}
-    train, goal = training_rows(session, stage), _goal(session, stage)
+    train, objective = training_rows(session, stage), _objective(session, stage)
     with attention_dropped(session, stage):
         return fit(
             session.model,
             session.tokenizer,
             train,
-            goal,
+            objective,
             name="plain fine-tuning",
-            folder=work,
+            output_dir=work,
             config=stage,
             **common,
         )
@@ -140,7 +140,7 @@ def _adjust(
     """Adjustable fine-tuning of the session's plain model; its dial comes with the metrics."""
     set_seed(config.seed)
     model, tokenizer, stage = session.model, session.tokenizer, config.adjust
-    train, loss_of = _taught(session, config)
+    train, loss_of = _distillation(session, config)
     attach(model)
     dial = _dial(session, config)
     attach(model, dial)
@@ -151,9 +151,9 @@ def _adjust(
             model,
             tokenizer,
             train,
-            _goal(session, stage, loss_of(dial)),
+            _objective(session, stage, loss_of(dial)),
             name="adjustable fine-tuning",
-            folder=work,
+            output_dir=work,
             config=stage,
             speedups=[speedup for speedup in (1.0, 1.5, 2.0, 3.0) if dial.reaches(speedup)],
             **common,
@@ -164,8 +164,8 @@ def _adjust(
     return metrics, dial
 
 
-def _goal(session: Session, stage: StageConfig, loss: Loss | None = None) -> TrainingObjective:
-    """What the session's task asks of a model."""
+def _objective(session: Session, stage: StageConfig, loss: Loss | None = None) -> TrainingObjective:
+    """The training objective of the session's task."""
     task, examples, autocast = session.config.task, session.splits.validation, session.training_dtype
     validation = session.encoded(examples)
     if task.type != "generation":
@@ -180,14 +180,16 @@ def _goal(session: Session, stage: StageConfig, loss: Loss | None = None) -> Tra
     return language_objective(session.model, validation.to_list(), task, loss=loss, autocast=autocast)
 
 
-def _taught(session: Session, config: FinetuneConfig) -> tuple[Dataset | list[dict[str, Any]], Callable[[Dial], Loss]]:
-    """Training examples with what their teacher makes of them, and the loss that goes with a dial."""
+def _distillation(
+    session: Session, config: FinetuneConfig
+) -> tuple[Dataset | list[dict[str, Any]], Callable[[Dial], Loss]]:
+    """Training examples with their teacher's outputs, and the loss at a dial."""
     if config.task.type != "generation":
         rows = distillation_rows(session, config.adjust)
         return rows, lambda dial: AdjustableLoss(dial, config.adjust, session.outputs)
     train, size = training_rows(session, config.adjust).to_list(), config.task.batch_size
     with progress("teacher", len(train)) as steps:
-        answers, prompts = taught(
+        answers, prompts = cache_teacher_states(
             teacher(session), train, batch_size=size, autocast=session.training_dtype, advance=steps.advance
         )
     return prompts, lambda dial: AdjustableLanguageLoss(dial, config.adjust, answers)
@@ -203,7 +205,7 @@ def _dial(session: Session, config: FinetuneConfig) -> Dial:
     return make_dial(model, contribution, calibration, window)
 
 
-def _sidecar(config: FinetuneConfig, state: FinetuneState, dial: Dial | None = None) -> CheckpointMetadata:
+def _metadata(config: FinetuneConfig, state: FinetuneState, dial: Dial | None = None) -> CheckpointMetadata:
     """What goes beside the weights: the run that made them, the first that they come from, what validation said."""
     notes = {"run": state.run, "seed": config.seed, "validation": dict(state.stages)}
     source = Path(config.model.path)

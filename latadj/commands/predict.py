@@ -34,7 +34,7 @@ from latadj.inference.streams.writing import Layout
 from latadj.inference.streams.writing import format_of as output_format
 from latadj.kernels.lowering import kernel_of
 from latadj.reporting.views.predict import print_predicted
-from latadj.tasks.encoding.batches import context_of
+from latadj.tasks.encoding.batches import max_input_length
 from latadj.utils.console import on_stderr
 from latadj.utils.files import write_json
 from latadj.utils.flow import flow
@@ -80,7 +80,9 @@ def prepare(config: PredictConfig) -> Ready:
     state = plan.state or PredictState(plan.settings)
     _serve(model, plan, config, state)
     task_spec = plan.sidecar.task_spec
-    limit = min(config.max_length or (task_spec.max_length if task_spec else MAX_LENGTH), context_of(model, tokenizer))
+    limit = min(
+        config.max_length or (task_spec.max_length if task_spec else MAX_LENGTH), max_input_length(model, tokenizer)
+    )
     engine = Engine(model, tokenizer, limit, plan.batch_size, regression=not layout.labels)
     if config.deadline_ms is not None:
         engine.around = Deadline(model, config.deadline_ms / 1000, limit, Met(**state.deadline))

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from latadj.elimination.attach import starting_at
 from latadj.elimination.forward_state import HiddenStateCache
 from latadj.pruning.acceptance import ScoredPredictions
-from latadj.tasks.encoding.batches import Batch, asked, bucketed
+from latadj.tasks.encoding.batches import Batch, bucketed, position_mask
 from latadj.tasks.encoding.collator import Collator
 from latadj.tasks.outputs.logits import Outputs
 from latadj.tasks.types import TaskType
@@ -96,7 +96,7 @@ class PruningEvaluator:
                 chosen = [rows[index] for index in indices[bucket]]
                 batch = collate(chosen)
                 on_device = {name: tensor.to(device) for name, tensor in batch.items()}
-                result.append(_EvaluationBatch(indices[bucket], on_device, asked(chosen, batch)))
+                result.append(_EvaluationBatch(indices[bucket], on_device, position_mask(chosen, batch)))
             return result
 
         self._all = batches(np.arange(len(rows)))

@@ -15,7 +15,7 @@ from latadj.commands.common.session import Session, head_of
 from latadj.commands.common.teacher_checks import teacher_of
 from latadj.config import DistillationConfig, StageConfig
 from latadj.elimination.architectures import architecture_of, layers_of
-from latadj.tasks.encoding.batches import context_of
+from latadj.tasks.encoding.batches import max_input_length
 from latadj.tasks.encoding.collator import TEACHER
 from latadj.tasks.outputs.predict import predict
 from latadj.training.word_dropout import with_word_dropout
@@ -61,7 +61,7 @@ def teacher(session: Session) -> PreTrainedModel:
     theirs, ours = (getattr(model.config, width) for model in (found, session.model))
     if theirs != ours:
         raise ValueError(f"{option}={folder}: it has {theirs} outputs, its pupil {ours}; name a model of the same task")
-    reads = context_of(found, tokenizer)
+    reads = max_input_length(found, tokenizer)
     if reads < session.limit:
         raise ValueError(
             f"{option}={folder}: it reads {reads} tokens, its pupil up to {session.limit}; name another, "

@@ -232,7 +232,7 @@ class PruningModel:
             fit(
                 *(session.model, session.tokenizer, self._distillation_rows, objective),
                 name=f"recovery {step}",
-                folder=self.work / f"recovery-{step}",
+                output_dir=self.work / f"recovery-{step}",
                 config=stage,
                 seed=config.seed + step,
                 bf16=trains_in_bf16(config.device, session.device),

@@ -55,8 +55,8 @@ def test_shrinking_that_was_killed_goes_on_to_the_same_weights(root, small, tmp_
 
 
 def test_each_recovery_has_all_the_steps_that_it_may(root, tmp_path, monkeypatch):
-    whole, found = fit.steps_of, []
-    monkeypatch.setattr(fit, "steps_of", lambda *given: found.append(whole(*given)) or found[-1])
+    whole, found = fit.total_steps, []
+    monkeypatch.setattr(fit, "total_steps", lambda *given: found.append(whole(*given)) or found[-1])
     pruned(root, tmp_path, *SIZES, "recover.max_steps=3", "prune.step_epochs=0.25")
     assert len(found) > 2
     assert set(found) == {3}

@@ -14,7 +14,7 @@ STORIES = [f"Story number {number} is about the number {number}." for number in 
 
 
 def task(**options):
-    return TaskConfig(**{"name": "toy", "kind": "generation", "text": ["text"], "split": SHARES, **options})
+    return TaskConfig(**{"name": "toy", "type": "generation", "text": ["text"], "split": SHARES, **options})
 
 
 def configured(name, *overrides):

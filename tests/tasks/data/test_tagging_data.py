@@ -19,7 +19,7 @@ Blackburn NNP I-NP I-PER
 
 
 def task(**options):
-    common = {"name": "mine", "kind": "token_classification", "text": ["tokens"], "label": "tags", "labels": None}
+    common = {"name": "mine", "type": "token_classification", "text": ["tokens"], "label": "tags", "labels": None}
     return TaskConfig(**{**common, "metric": "entity_f1", **options})
 
 

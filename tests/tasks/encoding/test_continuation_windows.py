@@ -25,7 +25,7 @@ def documents(*lengths: int) -> Dataset:
 
 
 def task(**options) -> TaskConfig:
-    return TaskConfig(**{"name": "toy", "kind": "generation", "prompt_length": 6, "continuation_length": 2, **options})
+    return TaskConfig(**{"name": "toy", "type": "generation", "prompt_length": 6, "continuation_length": 2, **options})
 
 
 def test_a_document_gives_as_many_windows_as_fit_one_after_the_other():

@@ -13,7 +13,7 @@ from latadj.config import FilesConfig, HubConfig, TaskConfig
 from latadj.elimination.attach import at_profile, attach, protecting
 from latadj.elimination.profiles import Profile
 from latadj.tasks.data.squad import load_questions
-from latadj.tasks.encoding.batches import MODEL_INPUTS, PROTECTED, asked, pad, protected_counts, rows_of
+from latadj.tasks.encoding.batches import MODEL_INPUTS, PROTECTED, pad, position_mask, protected_counts, rows_of
 from latadj.tasks.encoding.collator import Collator
 from latadj.tasks.outputs.logits import IGNORED
 from latadj.tasks.outputs.predict import predict
@@ -32,7 +32,7 @@ def tokenizer(tmp_path_factory):
 
 
 def task(**options):
-    given = {"name": "squad", "kind": "question_answering", "text": ["question", "context"], "metric": "squad_f1"}
+    given = {"name": "squad", "type": "question_answering", "text": ["question", "context"], "metric": "squad_f1"}
     return TaskConfig(**{**given, "max_length": 12, "doc_stride": 2, "max_query_length": 3, **options})
 
 
@@ -84,7 +84,7 @@ def test_a_batch_marks_what_is_protected_wherever_padding_is(tokenizer, side):
     tokenizer.padding_side = side
     try:
         batch = pad(rows, tokenizer)
-        places = asked(rows, batch)
+        places = position_mask(rows, batch)
     finally:
         tokenizer.padding_side = "right"
     marked = [
