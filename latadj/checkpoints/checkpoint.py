@@ -22,6 +22,7 @@ from transformers import (
 from latadj.checkpoints.gguf import converted
 from latadj.checkpoints.metadata import CheckpointMetadata, check, read_metadata, write_metadata
 from latadj.checkpoints.model_class import auto_class, fresh_head, natural_head, prepare_tokenizer, saved_head
+from latadj.checkpoints.weight_files import weight_files
 from latadj.config import ModelConfig
 from latadj.elimination.attach import attach, is_attached, topk_attention_of
 from latadj.pruning import structure_of
@@ -140,7 +141,8 @@ def _pretrained(
     structure = metadata.pruning
     try:
         if structure is not None:
-            model, missing = load_pruned(auto, config, Path(path), structure, fresh=fresh is not None)
+            files, other_head = weight_files(Path(path)), fresh is not None
+            model, missing = load_pruned(auto, config, Path(path), files, structure, ignore_mismatched_sizes=other_head)
             unlike = False  # its files do not hold what is unlike
         else:
             model, report = auto.from_pretrained(

@@ -25,7 +25,7 @@ from latadj.inference.serving import make_ready
 from latadj.kernels.lowering import kernel_of
 from latadj.reporting.html.explain_page import explain_page
 from latadj.reporting.views.explain import print_explanation
-from latadj.tasks.encoding.batches import context_of
+from latadj.tasks.encoding.batches import max_input_length
 from latadj.utils.console import progress
 from latadj.utils.files import write_json, write_text
 
@@ -75,7 +75,7 @@ def prepare(
     model, tokenizer = checkpoint.load(config.checkpoint, head="classification", metadata=metadata)
     model.eval().to(where)
     task_spec = metadata.task_spec
-    limit = context_of(model, tokenizer)
+    limit = max_input_length(model, tokenizer)
     text = encode_text(texts, tokenizer, min(limit, task_spec.max_length) if task_spec else limit)
     make_ready(
         model,

@@ -1,13 +1,10 @@
 """latadj finetune: plain fine-tuning, then ACC, then adjustable fine-tuning along the dial."""
 
 import logging
-import shutil
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from datasets import Dataset
 from transformers import set_seed
@@ -15,15 +12,13 @@ from transformers import set_seed
 from latadj.calibration.acc import make_dial, measure_contribution, windows_to_try
 from latadj.checkpoints import checkpoint
 from latadj.checkpoints.metadata import CheckpointMetadata, read_metadata
-from latadj.checkpoints.weight_files import fingerprint
+from latadj.commands.common.finetune_state import FinetuneState
 from latadj.commands.common.session import Session, as_dict, known_labels, set_up, with_examples
 from latadj.commands.common.teacher_checks import check_teacher
 from latadj.commands.common.training_stages import (
     attention_dropped,
     distillation_rows,
-    refuse_other_settings,
     say_replaced,
-    settings_of,
     teacher,
     training_rows,
 )
@@ -34,72 +29,16 @@ from latadj.elimination.architectures import architecture_of
 from latadj.elimination.attach import as_plain, attach, attached
 from latadj.elimination.dial import Dial
 from latadj.elimination.observation_window import WHOLE
-from latadj.tasks.data.splits import Splits
-from latadj.training.distillation import taught
+from latadj.training.distillation import cache_teacher_states
 from latadj.training.fit import fit
 from latadj.training.head_objective import AdjustableLoss, head_objective
 from latadj.training.language_objective import AdjustableLanguageLoss, language_objective
 from latadj.training.objective import Loss, TrainingObjective
 from latadj.utils.console import progress
-from latadj.utils.files import read_json, recover_folder, write_json
+from latadj.utils.files import write_json
+from latadj.utils.run_state import remove_matching
 
 log = logging.getLogger("latadj")
-SETTINGS = ("model", "task", "prompt", "seed", "plain")
-# What says how the adjustable stage goes; until that has begun, it may still change.
-OF_ADJUSTING = ("adjustable", "adjust", "calibration")
-
-
-@dataclass
-class State:
-    """How far a run has come, so that ``resume=true`` need not do a stage again.
-
-    run : a name of its own, which its plain model and its checkpoint carry too
-    settings : what the run was started with; only a run with the same may go on, but for what no stage went by yet
-    stages : validation metrics of the stages that are done
-    """
-
-    run: str
-    settings: dict[str, Any]
-    stages: dict[str, Any]
-
-    @classmethod
-    def of(cls, config: FinetuneConfig, splits: Splits | None = None) -> "State":
-        """The state to go on from with ``resume``, else that of a new run.
-
-        Parameters
-        ----------
-        splits : the run's examples; None: whether they are the same is not asked
-
-        Raises
-        ------
-        ValueError
-            if the run to go on with was started with other settings.
-        """
-        work = Path(config.folder) / "finetune"
-        path = work / "state.json"
-        settings = settings_of(config, (*SETTINGS, *OF_ADJUSTING))
-        if Path(config.model.path).is_dir():
-            settings["weights"] = fingerprint(Path(config.model.path))
-        if splits is not None:
-            settings["data"] = splits.fingerprint
-        if not config.resume or not path.is_file():
-            return cls(uuid4().hex, settings, {})
-        found = cls(**read_json(path, "fine-tuning state", "start anew without resume=true"))
-        begun = "adjustable" in found.stages or (work / "adjustable").is_dir()
-        free = () if begun else (*OF_ADJUSTING, "teacher")
-        if not begun and "plain" in found.stages:
-            free = (*free, "train_precision")
-        refuse_other_settings(config, found.settings, {name: settings[name] for name in settings if name not in free})
-        found.settings = settings
-        for stage, made in (("plain", Path(config.folder) / "plain"), ("adjustable", Path(config.checkpoint))):
-            recover_folder(made)
-            if not made.is_dir():
-                found.stages.pop(stage, None)
-        return found
-
-    def write(self, work: Path) -> None:
-        """Write the state into the run's folder."""
-        write_json(work / "state.json", asdict(self))
 
 
 def prepare(config: FinetuneConfig) -> Session:
@@ -108,7 +47,7 @@ def prepare(config: FinetuneConfig) -> Session:
     source, keep_head = Path(config.model.path), config.plain.epochs == 0
     known = known_labels(config, source, read_metadata(source)) if keep_head and source.is_dir() else None
     config, splits = with_examples(config, known)
-    if "plain" in State.of(config, splits).stages:
+    if "plain" in FinetuneState.of(config, splits).stages:
         model, tokenizer = checkpoint.load(Path(config.folder) / "plain", head=config.head)
         as_plain(model)
     else:
@@ -133,13 +72,12 @@ def run(session: Session) -> dict[str, Any]:
     model, tokenizer = session.model, session.tokenizer
     bf16 = trains_in_bf16(config.device, device)
     folder, work = Path(config.folder), Path(config.folder) / "finetune"
-    state = State.of(config, session.splits)
+    state = FinetuneState.of(config, session.splits)
     done = state.stages
     if not config.resume:
         say_replaced([folder / "plain", Path(config.checkpoint)])
-        shutil.rmtree(work / "plain", ignore_errors=True)
-        shutil.rmtree(work / "adjustable", ignore_errors=True)
-    state.write(work)
+        remove_matching(work, "plain", "adjustable")
+    state.write(work / "state.json")
     if config.task.labels:
         log.info("%d labels: %s", len(config.task.labels), ", ".join(config.task.labels[:20]))
     common: dict[str, Any] = {"seed": config.seed, "bf16": bf16, "device": device, "resume": config.resume}
@@ -147,8 +85,8 @@ def run(session: Session) -> dict[str, Any]:
     if trained := "plain" not in done:
         done["plain"] = _timed(lambda: _plain(session, config, work / "plain", common))
         checkpoint.save(model, tokenizer, folder / "plain", _metadata(config, state))
-        state.write(work)
-        shutil.rmtree(work / "plain", ignore_errors=True)
+        state.write(work / "state.json")
+        remove_matching(work, "plain")
 
     if not config.adjustable:
         # One that is of this run already may have a dial by now, from `latadj calibrate`.
@@ -159,8 +97,8 @@ def run(session: Session) -> dict[str, Any]:
         metrics, dial = _adjust(session, config, work / "adjustable", common)
         done["adjustable"] = {**metrics, "seconds": round(time.monotonic() - start, 1)}
         checkpoint.save(model, tokenizer, Path(config.checkpoint), _metadata(config, state, dial))
-        state.write(work)
-        shutil.rmtree(work / "adjustable", ignore_errors=True)
+        state.write(work / "state.json")
+        remove_matching(work, "adjustable")
 
     result = {
         "schema": "latadj.finetune/1",
@@ -190,7 +128,7 @@ def _plain(session: Session, config: FinetuneConfig, work: Path, common: dict[st
             train,
             objective,
             name="plain fine-tuning",
-            folder=work,
+            output_dir=work,
             config=stage,
             **common,
         )
@@ -215,7 +153,7 @@ def _adjust(
             train,
             _objective(session, stage, loss_of(dial)),
             name="adjustable fine-tuning",
-            folder=work,
+            output_dir=work,
             config=stage,
             speedups=[speedup for speedup in (1.0, 1.5, 2.0, 3.0) if dial.reaches(speedup)],
             **common,
@@ -251,7 +189,7 @@ def _distillation(
         return rows, lambda dial: AdjustableLoss(dial, config.adjust, session.outputs)
     train, size = training_rows(session, config.adjust).to_list(), config.task.batch_size
     with progress("teacher", len(train)) as steps:
-        answers, prompts = taught(
+        answers, prompts = cache_teacher_states(
             teacher(session), train, batch_size=size, autocast=session.training_dtype, advance=steps.advance
         )
     return prompts, lambda dial: AdjustableLanguageLoss(dial, config.adjust, answers)
@@ -267,7 +205,7 @@ def _dial(session: Session, config: FinetuneConfig) -> Dial:
     return make_dial(model, contribution, calibration, window)
 
 
-def _metadata(config: FinetuneConfig, state: State, dial: Dial | None = None) -> CheckpointMetadata:
+def _metadata(config: FinetuneConfig, state: FinetuneState, dial: Dial | None = None) -> CheckpointMetadata:
     """The metadata beside the weights: the run that made them, the run they come from, validation metrics."""
     notes = {"run": state.run, "seed": config.seed, "validation": dict(state.stages)}
     source = Path(config.model.path)
@@ -280,7 +218,7 @@ def _metadata(config: FinetuneConfig, state: State, dial: Dial | None = None) ->
     return CheckpointMetadata.of(config.task, dial, notes)
 
 
-def _made_by(folder: Path, state: State) -> bool:
+def _made_by(folder: Path, state: FinetuneState) -> bool:
     """Whether a checkpoint is there, and of this run."""
     return folder.is_dir() and read_metadata(folder).notes.get("run") == state.run
 

@@ -28,13 +28,13 @@ from latadj.inference.streams.deadline import Deadline, Met
 from latadj.inference.streams.engine import Engine
 from latadj.inference.streams.plan import Plan, make_plan, needs_clock, result_path
 from latadj.inference.streams.reading import STREAM, Reader, Window, windows
-from latadj.inference.streams.resume import FileOutput, Paths, State, StreamOutput
+from latadj.inference.streams.resume import FileOutput, Paths, PredictState, StreamOutput
 from latadj.inference.streams.rows import Row
 from latadj.inference.streams.writing import Layout
 from latadj.inference.streams.writing import format_of as output_format
 from latadj.kernels.lowering import kernel_of
 from latadj.reporting.views.predict import print_predicted
-from latadj.tasks.encoding.batches import context_of
+from latadj.tasks.encoding.batches import max_input_length
 from latadj.utils.console import on_stderr
 from latadj.utils.files import write_json
 from latadj.utils.flow import flow
@@ -56,7 +56,7 @@ class Ready:
     plan: Plan
     engine: Engine | None = None
     layout: Layout | None = None
-    state: State | None = None
+    state: PredictState | None = None
 
 
 def prepare(config: PredictConfig, checked: CheckpointMetadata | None = None) -> Ready:
@@ -81,10 +81,12 @@ def prepare(config: PredictConfig, checked: CheckpointMetadata | None = None) ->
     model, tokenizer = checkpoint.load(config.checkpoint, head="classification", metadata=plan.metadata)
     model.eval().to(where)
     layout = _layout(config, plan.metadata, model)
-    state = plan.state or State(plan.settings)
+    state = plan.state or PredictState(plan.settings)
     _serve(model, plan, config, state)
     task_spec = plan.metadata.task_spec
-    limit = min(config.max_length or (task_spec.max_length if task_spec else MAX_LENGTH), context_of(model, tokenizer))
+    limit = min(
+        config.max_length or (task_spec.max_length if task_spec else MAX_LENGTH), max_input_length(model, tokenizer)
+    )
     engine = Engine(model, tokenizer, limit, plan.batch_size, regression=not layout.labels)
     if config.deadline_ms is not None:
         engine.around = Deadline(model, config.deadline_ms / 1000, limit, Met(**state.deadline))
@@ -107,7 +109,7 @@ def _layout(config: PredictConfig, metadata: CheckpointMetadata, model: PreTrain
     return Layout(output_format(config.output), names, config.all_probabilities, config.id is not None)
 
 
-def _serve(model: PreTrainedModel, plan: Plan, config: PredictConfig, state: State) -> None:
+def _serve(model: PreTrainedModel, plan: Plan, config: PredictConfig, state: PredictState) -> None:
     """Lower the model and turn its dial; a run that goes on does so on the device and by the kernel of its start.
 
     Raises
@@ -187,7 +189,7 @@ def run(ready: Ready) -> dict[str, Any]:
     return result
 
 
-def _open_output(layout: Layout, state: State, config: PredictConfig) -> Output:
+def _open_output(layout: Layout, state: PredictState, config: PredictConfig) -> Output:
     if config.output == STREAM:
         return StreamOutput(layout, state)
     return FileOutput(Paths(Path(config.output)), layout, state, resumable=config.input != STREAM)
@@ -222,7 +224,7 @@ def _columns(rows: Sequence[Row]) -> list[list[str]]:
     return [list(column) for column in zip(*(row.texts for row in rows), strict=True)]
 
 
-def _count(state: State, window: Window, seconds: float) -> None:
+def _count(state: PredictState, window: Window, seconds: float) -> None:
     written, broken = len(window.rows), len(window.broken)
     state.counts["read"] += written + broken
     state.counts["written"] += written
@@ -251,7 +253,7 @@ def _refuse_or_report(window: Window, reader: Reader, output: Output, config: Pr
 
 
 def _result(
-    model: PreTrainedModel, plan: Plan, state: State, config: PredictConfig, resumed: bool, broken: Path | None
+    model: PreTrainedModel, plan: Plan, state: PredictState, config: PredictConfig, resumed: bool, broken: Path | None
 ) -> dict[str, Any]:
     dial, speedup, route = attached(model).dial, plan.speedup, kernel_of(model)
     profile = dial.profile(speedup) if dial is not None and speedup is not None else None
@@ -277,6 +279,6 @@ def _result(
     }
 
 
-def _deadline(latency: Any, state: State, config: PredictConfig) -> dict[str, Any]:
+def _deadline(latency: Any, state: PredictState, config: PredictConfig) -> dict[str, Any]:
     met = state.deadline or Met().to_json()
     return {"ms": config.deadline_ms, "batch_size": state.settings["batch_size"], "measured_at": latency.batch, **met}

@@ -14,6 +14,7 @@ from transformers.pytorch_utils import Conv1D
 
 from latadj.devices.cpu_features import vnni
 from latadj.elimination.kernel_rows import kernel_rows
+from latadj.elimination.linear_weights import weight_of
 
 # The type of the states beside the linear layers of each precision.
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.float32}
@@ -71,12 +72,6 @@ class KernelSpec:
     def fused(self) -> bool:
         """Whether oneDNN runs it, with activations inside the linear layers."""
         return self.kernel == "onednn"
-
-
-def weight_of(module: nn.Linear | Conv1D) -> Tensor:
-    """Weight of a linear module, (out, in); GPT-2 keeps it the other way round."""
-    weight = module.weight.detach()
-    return weight.T if isinstance(module, Conv1D) else weight
 
 
 def unbiased(weight: Tensor) -> nn.Linear:

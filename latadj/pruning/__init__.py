@@ -1,4 +1,4 @@
-"""Finds parts of a fine-tuned model that its task does not need, and takes them out of its weights for good."""
+"""Finds units of a fine-tuned model that its task does not need, and removes them from its weights for good."""
 
 from latadj.pruning.significance import Significance
 from latadj.pruning.size import parameters

@@ -1,4 +1,4 @@
-"""Whether a model without some of its parts answers as well as the full one: a paired comparison on the same texts."""
+"""Whether a model without some of its units is as good as the full one: a paired comparison on the same texts."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,11 +9,11 @@ from latadj.tasks.metrics.intervals import score
 
 
 @dataclass(frozen=True)
-class Answers:
-    """What a model said of the texts that it is judged on.
+class ScoredPredictions:
+    """The predictions of a model on the texts that it is evaluated on, and their losses.
 
     predictions : of what the task's metric compares
-    losses : (rows,) task loss of each encoded row, at the scale of the answers that makes their mean least
+    losses : (rows,) task loss of each encoded row, at the temperature that makes their mean least
     """
 
     predictions: Any
@@ -27,9 +27,9 @@ class Answers:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How a model's answers compare with the full model's.
+    """How a model compares with the full model.
 
-    difference : its metric minus the full model's, positive = better, with the interval at the judge's confidence
+    difference : its metric minus the full model's, positive = better, with the interval at the criterion's confidence
     loss_increase : its mean loss minus the full model's, positive = worse
     passes : whether the model is good enough, see :class:`AcceptanceCriterion`
     """
@@ -47,8 +47,8 @@ class AcceptanceCriterion:
 
     A model passes if both hold:
 
-    1. Its metric is at most ``tolerance`` below the full model's. This is what is asked for, so the measured value
-       decides; no interval can make up for it.
+    1. Its metric is at most ``tolerance`` below the full model's. This is what the user asks for, so the measured
+       value decides; no interval can make up for it.
     2. Its mean loss has risen by no more than the share ``max_loss_increase``, plus the share that ``tolerance``
        is of the full model's errors. A metric such as accuracy moves in steps of one text, and a search looks at it a
        hundred times, so some damage slips through by luck. The loss moves with every text and shows such damage.
@@ -58,8 +58,8 @@ class AcceptanceCriterion:
     Parameters
     ----------
     metric : headline name in ``latadj.tasks.metrics.metric.METRICS``; greater is better
-    references : what is right for each example
-    full : what the full model said
+    references : the right answer for each example
+    full : predictions of the full model
     tolerance : of the metric, as a fraction of 1
     confidence : of the intervals, such as 0.9, which :meth:`clearly_worse` goes by
     max_loss_increase : share of the full model's loss by which the loss may rise at tolerance 0
@@ -70,7 +70,7 @@ class AcceptanceCriterion:
         self,
         metric: str,
         references: Any,
-        full: Answers,
+        full: ScoredPredictions,
         *,
         tolerance: float,
         confidence: float,
@@ -79,27 +79,27 @@ class AcceptanceCriterion:
     ) -> None:
         self.metric, self.references, self.full = metric, references, full
         self.tolerance, self.confidence, self.seed = tolerance, confidence, seed
-        self.own = score(metric, full.predictions, full.predictions, references, seed, confidence)
-        of_errors = tolerance / max(1.0 - self.own.metric, tolerance) if tolerance > 0 else 0.0
+        self.full_score = score(metric, full.predictions, full.predictions, references, seed, confidence)
+        of_errors = tolerance / max(1.0 - self.full_score.metric, tolerance) if tolerance > 0 else 0.0
         self.allowed = full.loss * (max_loss_increase + of_errors)
 
-    def __call__(self, answers: Answers) -> Evaluation:
-        """The verdict on a model that gave these answers."""
-        found = score(
-            self.metric, answers.predictions, self.full.predictions, self.references, self.seed, self.confidence
+    def __call__(self, scored: ScoredPredictions) -> Evaluation:
+        """Compare a model that made these predictions with the full one."""
+        result = score(
+            self.metric, scored.predictions, self.full.predictions, self.references, self.seed, self.confidence
         )
-        low, high = found.drop_ci
-        rise = float((answers.losses - self.full.losses).mean())
+        low, high = result.drop_ci
+        loss_increase = float((scored.losses - self.full.losses).mean())
         return Evaluation(
-            metric=found.metric,
-            loss=answers.loss,
-            difference=0.0 - found.drop,
+            metric=result.metric,
+            loss=scored.loss,
+            difference=0.0 - result.drop,
             difference_ci=(0.0 - high, 0.0 - low),
-            loss_increase=rise,
+            loss_increase=loss_increase,
             # A drop of exactly the tolerance is allowed, however floats round it.
-            passes=found.drop <= self.tolerance + 1e-9 and rise <= self.allowed + 1e-9,
+            passes=result.drop <= self.tolerance + 1e-9 and loss_increase <= self.allowed + 1e-9,
         )
 
-    def clearly_worse(self, verdict: Evaluation) -> bool:
+    def clearly_worse(self, evaluation: Evaluation) -> bool:
         """Whether chance does not explain that a model's metric is more than the tolerance below the full model's."""
-        return verdict.difference_ci[1] < -self.tolerance - 1e-9
+        return evaluation.difference_ci[1] < -self.tolerance - 1e-9

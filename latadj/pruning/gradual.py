@@ -1,4 +1,4 @@
-"""Pruning down to a budget: a step, a short recovery, and again, as a model collapses without training in between."""
+"""Gradual pruning to a budget: a step, a recovery, and again, as a model collapses without training in between."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,25 +6,23 @@ from typing import Any, NamedTuple, Protocol
 
 from latadj.pruning.acceptance import AcceptanceCriterion, Evaluation
 from latadj.pruning.search import (
-    BLOCKS,
     Candidate,
+    PrunableModel,
     SearchState,
-    Subject,
-    is_last,
+    in_removed_block,
+    is_last_of_block,
     losses_without,
-    went_with_block,
-    within,
 )
-from latadj.pruning.units import PruningUnit
+from latadj.pruning.units import BLOCKS, PruningUnit
 
-# Of what is left to a budget, a step takes at least this share of all, so that it comes to an end.
+# A step takes at least this share of the full model's cost, so that pruning comes to an end.
 LEAST_STEP = 1e-3
 
 
 class Budget(Protocol):
-    """What a budget is counted in.
+    """How cost is counted, in parameters or time.
 
-    savings : what the full model saves without each part alone; heads and neurons add up
+    savings : what the full model saves without each unit alone; heads and neurons add up
     total : what the full model costs
     """
 
@@ -34,240 +32,243 @@ class Budget(Protocol):
     @property
     def total(self) -> float: ...
 
-    def left(self) -> float:
+    def remaining(self) -> float:
         """What the model costs as it stands."""
 
-    def allowed(self, budget: float) -> float:
-        """What it may cost under a budget."""
+    def allowed(self, target: float) -> float:
+        """What it may cost at a target."""
 
-    def met(self, budget: float) -> bool:
-        """Whether the model as it stands meets a budget; told once ``left`` says that it should."""
+    def met(self, target: float) -> bool:
+        """Whether the model as it stands meets a target; called once ``remaining`` says that it should."""
 
 
-class RecoverableModel(Subject, Protocol):
-    """A model that recovers between steps."""
+class RecoverableModel(PrunableModel, Protocol):
+    """A model that is fine-tuned between steps."""
 
     def recover(self, step: int, *, last: bool) -> None:
-        """Fine-tune the model as it stands; ``last``: at a budget, for as long as that may take."""
+        """Fine-tune the model as it stands; ``last``: a target is met, so that it may take longer."""
 
 
 @dataclass
 class PendingStep:
-    """A step that was decided on: a clock that is asked again may answer otherwise.
+    """A step that is decided on but not done; a clock that is asked again may answer otherwise.
 
-    parts : names of those that go
-    last : whether the budget is met by that
+    units : names of those that are removed
+    last : whether that meets the target
     """
 
-    parts: list[str]
+    units: list[str]
     last: bool
 
 
 @dataclass
-class Steps(SearchState):
+class GradualState(SearchState):
     """How far gradual pruning has come.
 
-    reached : budgets that are met
-    under_way : the step after those, from when it is decided on to its end
+    reached : targets that are met
+    pending : the next step, from when it is decided on to its end
     """
 
     reached: list[float] = field(default_factory=list)
-    under_way: PendingStep | None = None
+    pending: PendingStep | None = None
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "Steps":
+    def from_json(cls, data: dict[str, Any]) -> "GradualState":
         """Inverse of ``asdict``."""
-        under_way = data["under_way"]
-        candidates = [Candidate.from_json(each) for each in data["candidates"]]
-        return cls(**{**data, "candidates": candidates, "under_way": PendingStep(**under_way) if under_way else None})
+        pending = data["pending"]
+        candidates = [Candidate.from_json(candidate) for candidate in data["candidates"]]
+        return cls(**{**data, "candidates": candidates, "pending": PendingStep(**pending) if pending else None})
 
 
-def shrink(
-    patient: RecoverableModel,
-    judge: AcceptanceCriterion,
-    purse: Budget,
-    budgets: Sequence[float],
-    steps: Steps,
+def prune_gradually(
+    model: RecoverableModel,
+    criterion: AcceptanceCriterion,
+    budget: Budget,
+    targets: Sequence[float],
+    state: GradualState,
     *,
     share: float,
-    decided: Callable[[], None] = lambda: None,
-    remember: Callable[[], None] = lambda: None,
-    reached: Callable[[float, Evaluation], None] = lambda budget, verdict: None,
-    advance: Callable[[float, str], None] = lambda left, note: None,
+    on_pending: Callable[[], None] = lambda: None,
+    save: Callable[[], None] = lambda: None,
+    on_reached: Callable[[float, Evaluation], None] = lambda target, evaluation: None,
+    advance: Callable[[float, str], None] = lambda remaining, note: None,
 ) -> None:
-    """Remove the parts of least harm for what they save, step by step, until all budgets are met in turn.
+    """Remove the units with the least loss increase for what they save, step by step, until each target is met in turn.
 
-    The harm of a part is the rise of the loss without it, measured anew before each step, as recovery moves what a
-    part does to others. Gradients alone are no measure of it: they add up what each neuron does at the margin, and so
-    call a feed-forward block heavy that the model does not miss at all.
+    The loss increase of a unit is measured anew before each step, since recovery moves what a unit does to others.
+    Gradients alone do not measure it: they add up what each neuron does at the margin, and so rate a feed-forward
+    block high that the model does not miss at all.
 
     Parameters
     ----------
-    patient : as it is after ``steps``
-    budgets : the mildest first
-    steps : grows with every step; one that has grown already is gone on with
+    model : as it is after ``state``
+    targets : the mildest first
+    state : grows with every step; one that has grown already is resumed
     share : of the full model's cost that a step takes
-    decided : called when a step begins, when ``steps`` may be written down; the model is to be that of the step before
-    remember : called after every step, when ``steps`` and the model may be written down
-    reached : called when a budget is met and the model has recovered, with the judge's verdict
-    advance : called after every step with the share of the cost that is left
+    on_pending : called when a step begins, when ``state`` may be written down with the model of the step before
+    save : called after every step, when ``state`` and the model may be written down
+    on_reached : called with the evaluation of the recovered model when a target is met
+    advance : called after every step with the share of the cost that remains
     """
-    parts = {part.name: part for part in patient.parts}
-    before = judge(patient.ask())
-    for budget in budgets:
-        if budget in steps.reached:
+    units = {unit.name: unit for unit in model.units}
+    before = criterion(model.evaluate())
+    for target in targets:
+        if target in state.reached:
             continue
         while True:
-            if steps.under_way is not None:
-                patient.remove([parts[name] for name in steps.under_way.parts])
+            if state.pending is not None:
+                model.remove([units[name] for name in state.pending.units])
             else:
-                steps.under_way = _decide(patient, purse, budget, {parts[name] for name in steps.removed}, share)
-                if steps.under_way is None:
-                    continue  # a clock has just said that there is more to go
-                decided()
-            chosen, last = [parts[name] for name in steps.under_way.parts], steps.under_way.last
-            patient.recover(steps.step + 1, last=last)
-            steps.step, steps.under_way = steps.step + 1, None
-            after = judge(patient.ask())
-            for part in chosen:
-                found = Candidate.of(part, patient.costs[part], before, after, kept=False, step=steps.step)
-                steps.candidates.append(found)
+                state.pending = _decide(model, budget, target, {units[name] for name in state.removed}, share)
+                if state.pending is None:
+                    continue  # a clock has just said that there is more to remove
+                on_pending()
+            chosen, last = [units[name] for name in state.pending.units], state.pending.last
+            model.recover(state.step + 1, last=last)
+            state.step, state.pending = state.step + 1, None
+            after = criterion(model.evaluate())
+            state.candidates += [
+                Candidate.of(unit, model.costs[unit], before, after, kept=False, step=state.step) for unit in chosen
+            ]
             before = after
             if last:
-                reached(budget, after)
-                steps.reached.append(budget)
-            remember()
-            advance(purse.left() / purse.total, f"step {steps.step}: {after.metric:.4f}")
+                on_reached(target, after)
+                state.reached.append(target)
+            save()
+            advance(budget.remaining() / budget.total, f"step {state.step}: {after.metric:.4f}")
             if last:
                 break
 
 
 def _decide(
-    patient: RecoverableModel, purse: Budget, budget: float, gone: set[PruningUnit], share: float
+    model: RecoverableModel, budget: Budget, target: float, removed: set[PruningUnit], share: float
 ) -> PendingStep | None:
-    """Take out what the next step takes; None where that is nothing and yet the budget is not met."""
-    wanted = purse.left() - purse.allowed(budget)
-    amount = max(min(wanted, share * purse.total), LEAST_STEP * purse.total)
-    chosen = [] if wanted <= 0 else choose(patient.parts, gone, _harm(patient, gone), purse.savings, amount)
-    patient.remove(chosen)
-    last = purse.left() <= purse.allowed(budget) and purse.met(budget)
+    """Remove the units of the next step; None where there are none and yet the target is not met."""
+    excess = budget.remaining() - budget.allowed(target)
+    amount = max(min(excess, share * budget.total), LEAST_STEP * budget.total)
+    chosen: list[PruningUnit] = []
+    if excess > 0:
+        chosen = choose_units(model.units, removed, _loss_increases(model, removed), budget.savings, amount)
+    model.remove(chosen)
+    last = budget.remaining() <= budget.allowed(target) and budget.met(target)
     if chosen or last:
-        return PendingStep([part.name for part in chosen], last)
-    if wanted > 0 or all(_rest(part, patient.parts, gone) is None for part in patient.parts):
-        raise ValueError(f"prune.budget={budget:g}: nothing is left that could go; give a milder one")
+        return PendingStep([unit.name for unit in chosen], last)
+    if excess > 0 or all(_members_left(unit, model.units, removed) is None for unit in model.units):
+        raise ValueError(f"prune.budget={target:g}: nothing is left that could go; give a milder one")
     return None
 
 
-def _harm(patient: RecoverableModel, gone: set[PruningUnit]) -> dict[PruningUnit, float]:
-    """How far the loss rises without each part that can go; half of the heads and neurons are not asked about."""
-    open_ = [part for part in patient.parts if _rest(part, patient.parts, gone) is not None]
-    before = patient.loss()
-    return {part: loss - before for part, loss in losses_without(patient, open_)[0].items()}
+def _loss_increases(model: RecoverableModel, removed: set[PruningUnit]) -> dict[PruningUnit, float]:
+    """How far the loss rises without each unit that can be removed; half of the heads and neurons are skipped."""
+    present = [unit for unit in model.units if _members_left(unit, model.units, removed) is not None]
+    before = model.loss()
+    return {unit: loss - before for unit, loss in losses_without(model, present)[0].items()}
 
 
-def choose(
-    everything: Sequence[PruningUnit],
-    gone: set[PruningUnit],
-    harm: Mapping[PruningUnit, float],
+def choose_units(
+    units: Sequence[PruningUnit],
+    removed: set[PruningUnit],
+    loss_increases: Mapping[PruningUnit, float],
     savings: Mapping[PruningUnit, float],
     amount: float,
 ) -> list[PruningUnit]:
-    """Parts of least harm for what they save that save ``amount`` together, or all that can go if they cannot.
+    """Units of least loss increase for what they save that save ``amount`` together, or all if they cannot.
 
     Parameters
     ----------
-    everything : all parts of the model
-    gone : those that are out
-    harm : of the parts that may be chosen
-    savings : of each part in the full model
+    units : all units of the model
+    removed : those that are removed already
+    loss_increases : of the units that may be chosen
+    savings : of each unit in the full model
     """
-    best = found = _greedy(everything, gone, harm, savings, amount)
-    # A block that saves the last bit, and far more, may cost more than the few small parts that were wanted instead.
+    best = choice = _greedy(units, removed, loss_increases, savings, amount)
+    # A block that saves the last bit, and far more, may cost more than the few small units that would have done.
     barred: set[PruningUnit] = set()
-    while found.saved >= amount and (last := [*found.gains][-1]).kind in BLOCKS:
+    while choice.saved >= amount and (last := [*choice.gains][-1]).kind in BLOCKS:
         barred.add(last)
-        found = _greedy(everything, gone, harm, savings, amount, barred)
-        if found.saved >= amount and found.hurt < best.hurt:
-            best = found
-    return best.parts(amount)
+        choice = _greedy(units, removed, loss_increases, savings, amount, barred)
+        if choice.saved >= amount and choice.loss_increase < best.loss_increase:
+            best = choice
+    return best.units(amount)
+
+
+class _Gain(NamedTuple):
+    """What a unit saves, and how far the loss rises without it, after the units that were chosen before it."""
+
+    saving: float
+    loss_increase: float
 
 
 @dataclass
 class _Choice:
-    """Parts that were chosen, with what each saves and costs after those before it."""
+    """Units that were chosen, in order, each with its gain."""
 
-    gains: dict[PruningUnit, "_Gain"] = field(default_factory=dict)
+    gains: dict[PruningUnit, _Gain] = field(default_factory=dict)
 
     @property
     def saved(self) -> float:
         return sum(gain.saving for gain in self.gains.values())
 
     @property
-    def hurt(self) -> float:
-        return sum(max(gain.hurt, 0.0) for gain in self.gains.values())
+    def loss_increase(self) -> float:
+        return sum(max(gain.loss_increase, 0.0) for gain in self.gains.values())
 
-    def parts(self, amount: float) -> list[PruningUnit]:
-        """The parts, without those that went with their block, and without what need not go to save ``amount``."""
-        found = [part for part in self.gains if part.kind in BLOCKS or not went_with_block(part, self.gains)]
+    def units(self, amount: float) -> list[PruningUnit]:
+        """The units, without those that went with their block, and without what is not needed to save ``amount``."""
+        chosen = [unit for unit in self.gains if unit.kind in BLOCKS or not in_removed_block(unit, self.gains)]
         saved = self.saved
-        # The last one may have saved so much that others need not go; that one seems to help by its absence is no
-        # reason, as a dozen of them are mostly chance.
-        for part in sorted(found, key=lambda part: -self.gains[part].hurt):
-            gain = self.gains[part]
-            swallowed = any(within(other, part) for other in self.gains)  # parts that stood out before their block did
-            if not swallowed and saved - gain.saving >= amount:
+        # The last one may have saved so much that others can stay; that the loss falls without them is no reason to
+        # remove them, as for a dozen units that is mostly chance.
+        for unit in sorted(chosen, key=lambda unit: -self.gains[unit].loss_increase):
+            gain = self.gains[unit]
+            includes_chosen = any(unit.contains(other) for other in self.gains)
+            if not includes_chosen and saved - gain.saving >= amount:
                 saved -= gain.saving
-                found.remove(part)
-        return found
+                chosen.remove(unit)
+        return chosen
 
 
 def _greedy(
-    everything: Sequence[PruningUnit],
-    gone: set[PruningUnit],
-    harm: Mapping[PruningUnit, float],
+    units: Sequence[PruningUnit],
+    removed: set[PruningUnit],
+    loss_increases: Mapping[PruningUnit, float],
     savings: Mapping[PruningUnit, float],
     amount: float,
     barred: Collection[PruningUnit] = (),
 ) -> _Choice:
-    """Parts by their harm for what they save, the least first, until they save ``amount``; never those barred."""
-    out, choice = set(gone), _Choice()
+    """Units by their loss increase for what they save, the least first, until they save ``amount``; none barred."""
+    out, choice = set(removed), _Choice()
     while choice.saved < amount:
         best: tuple[tuple[float, float], PruningUnit, _Gain] | None = None
-        for part in everything:
-            rest = None if part in barred else _rest(part, everything, out)
-            if rest is None or part not in harm:
+        for unit in units:
+            members = None if unit in barred else _members_left(unit, units, out)
+            if members is None or unit not in loss_increases:
                 continue
-            saving, hurt = savings[part], harm[part]
-            if part.kind in BLOCKS:
-                hurt -= sum(harm[other] for other in choice.gains if within(other, part))
-                whole = [other for other in everything if within(other, part)]
-                # What stands around the parts of a block, and those of them that are left.
-                saving -= sum(savings[other] for other in whole if other not in rest)
+            saving, loss_increase = savings[unit], loss_increases[unit]
+            if unit.kind in BLOCKS:
+                loss_increase -= sum(loss_increases[other] for other in choice.gains if unit.contains(other))
+                # What is in the block beside its units, and those of them that are left.
+                saving -= sum(savings[other] for other in units if unit.contains(other) and other not in members)
             if saving <= 0:
                 continue
-            # What helps by its absence goes first, the most helpful before the largest.
-            price = (max(hurt, 0.0) / saving, hurt)
+            # Units without which the loss falls come first, the largest fall before the largest saving.
+            price = (max(loss_increase, 0.0) / saving, loss_increase)
             if best is None or price < best[0]:
-                best = (price, part, _Gain(saving, hurt))
+                best = (price, unit, _Gain(saving, loss_increase))
         if best is None:
             break
-        _, part, gain = best
-        choice.gains[part] = gain
-        out.add(part)
+        _, unit, gain = best
+        choice.gains[unit] = gain
+        out.add(unit)
     return choice
 
 
-class _Gain(NamedTuple):
-    """What a part saves, and what it costs, after those that were chosen before it."""
-
-    saving: float
-    hurt: float
-
-
-def _rest(part: PruningUnit, everything: Sequence[PruningUnit], out: set[PruningUnit]) -> list[PruningUnit] | None:
-    """The heads or neurons that go with a part; None where it is out already, or is the last of its block."""
-    if part in out or went_with_block(part, out):
+def _members_left(
+    unit: PruningUnit, units: Sequence[PruningUnit], removed: set[PruningUnit]
+) -> list[PruningUnit] | None:
+    """The heads or neurons that go with a unit; None where it is removed already, or is the last of its block."""
+    if unit in removed or in_removed_block(unit, removed):
         return None
-    if part.kind in BLOCKS:
-        return [other for other in everything if within(other, part) and other not in out]
-    return None if is_last(part, everything, out) else [part]
+    if unit.kind in BLOCKS:
+        return [other for other in units if unit.contains(other) and other not in removed]
+    return None if is_last_of_block(unit, units, removed) else [unit]

@@ -1,22 +1,19 @@
-"""Greedy search for the parts of a model that its task does not need: try one, judge, keep it out or put it back."""
+"""Greedy search for the units that a task does not need: remove one, evaluate, keep it out or put it back."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from latadj.pruning.acceptance import AcceptanceCriterion, Answers, Evaluation
-from latadj.pruning.units import PruningUnit
-
-# Whole blocks, and what each of them is made of.
-BLOCKS = {"attention": "head", "feed_forward": "neurons"}
+from latadj.pruning.acceptance import AcceptanceCriterion, Evaluation, ScoredPredictions
+from latadj.pruning.units import BLOCKS, PruningUnit
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What the full model would save without a part.
+    """What the full model saves without a unit.
 
-    flops : of the mean text that the model is judged on
+    flops : of the mean text that the model is evaluated on
     parameters : outside the embeddings
     """
 
@@ -26,14 +23,14 @@ class Cost:
 
 @dataclass
 class Candidate:
-    """What became of a part that was tried.
+    """What became of a unit that was tried.
 
     cost_flops, cost_parameters : as in :class:`Cost`
     metric_before, loss_before : of the model as it was before
-    metric_after, loss_after : of the model without the part; down to a budget, where a step takes several parts at
+    metric_after, loss_after : of the model without the unit; in gradual pruning, where a step removes several units at
         once, without all of them and after the recovery
     difference : the metric after, minus the full model's, positive = better
-    kept : whether the part stays in the model
+    kept : whether the unit stays in the model
     step : counted from 1; the model recovers after each
     """
 
@@ -53,13 +50,13 @@ class Candidate:
 
     @classmethod
     def of(
-        cls, part: PruningUnit, cost: Cost, before: Evaluation, after: Evaluation, *, kept: bool, step: int
+        cls, unit: PruningUnit, cost: Cost, before: Evaluation, after: Evaluation, *, kept: bool, step: int
     ) -> "Candidate":
-        """The record of a part."""
+        """The record of a unit."""
         return cls(
-            name=part.name,
-            kind=part.kind,
-            layer=part.layer,
+            name=unit.name,
+            kind=unit.kind,
+            layer=unit.layer,
             cost_flops=cost.flops,
             cost_parameters=cost.parameters,
             metric_before=before.metric,
@@ -81,11 +78,11 @@ class Candidate:
 
 @dataclass
 class SearchState:
-    """How far a search has come: all that it needs to go on where it stopped.
+    """How far a search has come: all that it needs to be resumed.
 
     candidates : in the order in which they were tried
-    orders : stage of the step under way -> names of its parts in the order in which they are tried
-    step : of those that are done
+    orders : stage of the running step -> names of its units in the order in which they are tried
+    step : number of steps that are done
     """
 
     candidates: list[Candidate] = field(default_factory=list)
@@ -94,153 +91,148 @@ class SearchState:
 
     @property
     def removed(self) -> list[str]:
-        """Names of the parts that are out."""
+        """Names of the units that are removed."""
         return [candidate.name for candidate in self.candidates if not candidate.kept]
 
     @property
-    def settled(self) -> list[str]:
-        """Names of the parts that went in steps that are done."""
+    def removed_in_done_steps(self) -> list[str]:
+        """Names of the units that were removed in steps that are done."""
         return [one.name for one in self.candidates if not one.kept and one.step <= self.step]
 
 
-class Subject(Protocol):
-    """A model that parts are taken out of, and the texts that it is judged on.
+class PrunableModel(Protocol):
+    """A model from which units are removed, and the texts that it is evaluated on.
 
-    parts : all that can go
+    units : all that can be removed
     costs : what each of them costs in the full model
     """
 
     @property
-    def parts(self) -> Sequence[PruningUnit]: ...
+    def units(self) -> Sequence[PruningUnit]: ...
 
     @property
     def costs(self) -> Mapping[PruningUnit, Cost]: ...
 
-    def without(self, parts: Sequence[PruningUnit]) -> AbstractContextManager[Any]:
-        """Take parts out inside a ``with`` block."""
+    def without(self, units: Sequence[PruningUnit]) -> AbstractContextManager[Any]:
+        """Remove units inside a ``with`` block."""
 
-    def remove(self, parts: Sequence[PruningUnit]) -> None:
-        """Take parts out for good."""
+    def remove(self, units: Sequence[PruningUnit]) -> None:
+        """Remove units for good."""
 
-    def ask(self) -> Answers:
-        """What the model says of the texts it is judged on, as it stands."""
+    def evaluate(self) -> ScoredPredictions:
+        """Predictions and losses of the model as it stands."""
 
     def loss(self) -> float:
-        """Its mean loss on some of these texts, which takes a fraction of the time."""
+        """Mean loss on a sample of the texts, which takes a fraction of the time."""
 
     def significance(self) -> Mapping[PruningUnit, float]:
-        """How much each head and group of neurons that is left counts, by gradients on training text."""
+        """How much each remaining head and group of neurons matters, by gradients on training text."""
 
 
 def search(
-    subject: Subject,
-    judge: AcceptanceCriterion,
-    trail: SearchState,
+    model: PrunableModel,
+    criterion: AcceptanceCriterion,
+    state: SearchState,
     *,
-    remember: Callable[[], None] = lambda: None,
-    advance: Callable[[int, str], None] = lambda steps, note: None,
+    save: Callable[[], None] = lambda: None,
+    advance: Callable[[int, str], None] = lambda units, note: None,
 ) -> None:
-    """Take out of a model all that the judge does not miss, from the upper layers down, coarse before fine.
+    """Remove every unit without which the model passes, from the upper layers down, coarse before fine.
 
     All blocks are tried first, then heads and neurons inside the blocks that stayed. Of one layer those come first
-    whose absence raises the loss on some of the texts the least, since a greedy search is as good as its order.
+    whose absence raises the loss on the sample the least, since a greedy search is as good as its order.
 
     Parameters
     ----------
-    subject : as it is after the steps of ``trail`` that are done
-    trail : grows with every candidate; one that has grown already is gone on with, to the same end
-    remember : called after every candidate and every order, when ``trail`` may be written down
-    advance : called with the number of parts that are settled, and what became of the last
+    model : as it is after the steps of ``state`` that are done
+    state : grows with every candidate; one that has grown already is resumed, with the same result
+    save : called after every candidate and every order, when ``state`` may be written down
+    advance : called with the number of units that are decided on, and what became of the last
     """
-    parts = {part.name: part for part in subject.parts}
-    step = trail.step + 1
-    now = [candidate for candidate in trail.candidates if candidate.step == step]
-    subject.remove([parts[candidate.name] for candidate in now if not candidate.kept])
-    gone = {parts[name] for name in trail.removed}
-    tried = {candidate.name for candidate in now}
-    before = judge(subject.ask())
-    for stage, members in stages(subject.parts):
-        if stage not in trail.orders:
-            open_ = [part for part in members if part not in gone and not went_with_block(part, gone)]
-            trail.orders[stage] = [part.name for part in _ordered(subject, open_)]
-            remember()
-        settled = len(members) - len(trail.orders[stage])
-        if settled:
-            advance(settled, f"{stage} is out already")
-        for name in trail.orders[stage]:
-            part = parts[name]
+    units = {unit.name: unit for unit in model.units}
+    step = state.step + 1
+    resumed = [candidate for candidate in state.candidates if candidate.step == step]
+    model.remove([units[candidate.name] for candidate in resumed if not candidate.kept])
+    removed = {units[name] for name in state.removed}
+    tried = {candidate.name for candidate in resumed}
+    before = criterion(model.evaluate())
+    for stage, members in stages(model.units):
+        if stage not in state.orders:
+            present = [unit for unit in members if unit not in removed and not in_removed_block(unit, removed)]
+            state.orders[stage] = [unit.name for unit in _ordered(model, present)]
+            save()
+        if absent := len(members) - len(state.orders[stage]):
+            advance(absent, f"{stage} is out already")
+        for name in state.orders[stage]:
+            unit = units[name]
             if name in tried:
                 advance(1, "as before")
                 continue
-            if is_last(part, subject.parts, gone):
+            if is_last_of_block(unit, model.units, removed):
                 # Without it nothing is left of its block, and that was tried.
                 advance(1, f"{name} is the last of its block")
                 continue
-            with subject.without([part]):
-                after = judge(subject.ask())
-            found = Candidate.of(part, subject.costs[part], before, after, kept=not after.passes, step=step)
-            trail.candidates.append(found)
+            with model.without([unit]):
+                after = criterion(model.evaluate())
+            state.candidates.append(
+                Candidate.of(unit, model.costs[unit], before, after, kept=not after.passes, step=step)
+            )
             if after.passes:
-                subject.remove([part])
-                gone.add(part)
+                model.remove([unit])
+                removed.add(unit)
                 before = after
-            remember()
+            save()
             advance(1, f"{name} {'out' if after.passes else 'stays'}")
 
 
-def stages(parts: Sequence[PruningUnit]) -> Iterator[tuple[str, list[PruningUnit]]]:
-    """Parts that are tried one after the other, with a name: blocks of all layers from above, then what is in them."""
-    layers = sorted({part.layer for part in parts}, reverse=True)
+def stages(units: Sequence[PruningUnit]) -> Iterator[tuple[str, list[PruningUnit]]]:
+    """Units that are tried one after the other, with a name: blocks of all layers from above, then what is in them."""
+    layers = sorted({unit.layer for unit in units}, reverse=True)
     for what, coarse in (("blocks", True), ("inside", False)):
         for layer in layers:
-            members = [part for part in parts if part.layer == layer and (part.kind in BLOCKS) == coarse]
+            members = [unit for unit in units if unit.layer == layer and (unit.kind in BLOCKS) == coarse]
             if members:
                 yield f"{what} of layer {layer + 1}", members
 
 
-def _ordered(subject: Subject, parts: list[PruningUnit]) -> list[PruningUnit]:
-    """Parts by what their absence does to the loss, the least first; last those that nothing was asked about."""
-    if len(parts) < 2:
-        return parts
-    losses, others = losses_without(subject, parts)
-    return [*sorted(losses, key=lambda part: losses[part]), *others]
+def _ordered(model: PrunableModel, units: list[PruningUnit]) -> list[PruningUnit]:
+    """Units by the loss without them, the least first; those without a measured loss last."""
+    if len(units) < 2:
+        return units
+    losses, skipped = losses_without(model, units)
+    return [*sorted(losses, key=lambda unit: losses[unit]), *skipped]
 
 
 def losses_without(
-    subject: Subject, parts: Sequence[PruningUnit]
+    model: PrunableModel, units: Sequence[PruningUnit]
 ) -> tuple[dict[PruningUnit, float], list[PruningUnit]]:
-    """The loss on some of the texts without each part, and the parts that it was not asked about.
+    """The loss on the sample without each unit, and the units for which it was not measured.
 
-    Gradients, which cost next to nothing, come before: heads and neurons that they say more of than of the median are
-    left out, the least of them first.
+    Gradients cost next to nothing and come before: heads and groups of neurons of more than median significance are
+    skipped, the least significant of them first.
     """
-    inside = [part for part in parts if part.kind not in BLOCKS]
-    others: list[PruningUnit] = []
-    if len(inside) > 2:
-        gradients = subject.significance()
-        inside.sort(key=lambda part: gradients[part])
-        others = inside[-(-len(inside) // 2) :]
-    losses, left_out = {}, set(others)
-    for part in parts:
-        if part not in left_out:
-            with subject.without([part]):
-                losses[part] = subject.loss()
-    return losses, others
+    fine = [unit for unit in units if unit.kind not in BLOCKS]
+    skipped: list[PruningUnit] = []
+    if len(fine) > 2:
+        significance = model.significance()
+        fine.sort(key=lambda unit: significance[unit])
+        skipped = fine[-(-len(fine) // 2) :]
+    losses, skip = {}, set(skipped)
+    for unit in units:
+        if unit not in skip:
+            with model.without([unit]):
+                losses[unit] = model.loss()
+    return losses, skipped
 
 
-def went_with_block(part: PruningUnit, gone: Collection[PruningUnit]) -> bool:
-    """Whether the whole block that a part is in is among those that are out."""
-    return any(within(part, block) for block in gone)
+def in_removed_block(unit: PruningUnit, removed: Collection[PruningUnit]) -> bool:
+    """Whether the whole block that a unit is in is removed."""
+    return any(block.contains(unit) for block in removed)
 
 
-def is_last(part: PruningUnit, everything: Sequence[PruningUnit], gone: Collection[PruningUnit]) -> bool:
+def is_last_of_block(unit: PruningUnit, units: Sequence[PruningUnit], removed: Collection[PruningUnit]) -> bool:
     """Whether a head or a group of neurons is all that is left of its block."""
-    if part.kind in BLOCKS:
+    if unit.kind in BLOCKS:
         return False
-    alike = [other for other in everything if (other.kind, other.layer) == (part.kind, part.layer)]
-    return all(other == part or other in gone for other in alike)
-
-
-def within(part: PruningUnit, block: PruningUnit) -> bool:
-    """Whether a part is a head or a group of neurons of a block."""
-    return part.layer == block.layer and BLOCKS.get(block.kind) == part.kind
+    alike = [other for other in units if (other.kind, other.layer) == (unit.kind, unit.layer)]
+    return all(other == unit or other in removed for other in alike)

@@ -1,4 +1,4 @@
-"""How much each part of a model matters, by the gradients of a loss."""
+"""How much each head and neuron of a model matters, by the gradients of a loss."""
 
 from operator import attrgetter
 
@@ -14,37 +14,37 @@ from latadj.pruning.units import PruningUnit
 class Significance:
     """Gradient times activation, added up over batches.
 
-    Taking out a head (or a neuron) is taking out its columns of the output (or outer) map, so the sum of weight times
+    Removing a head (or a neuron) removes its columns of the output (or outer) map, so the sum of weight times
     gradient over a column is the first-order change of the loss: the same as gradient times activation, without hooks.
     Signs cancel within a batch and not between batches.
 
-    heads, neurons : of each layer, (heads or neurons that the layer once had,); 0 for what is gone
+    heads, neurons : of each layer, (heads or neurons of the layer before pruning,); 0 for those that are removed
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
-        lefts = remaining_structure(model)
-        self.heads = [torch.zeros(left.of_heads) for left in lefts]
-        self.neurons = [torch.zeros(left.of_neurons) for left in lefts]
+        structures = remaining_structure(model)
+        self.heads = [torch.zeros(structure.of_heads) for structure in structures]
+        self.neurons = [torch.zeros(structure.of_neurons) for structure in structures]
 
     @torch.no_grad()
     def add(self, model: PreTrainedModel) -> None:
-        """Add what the gradients say that the weights hold now."""
+        """Add the gradients that the weights hold now."""
         architecture = architecture_of(model)
-        for index, (layer, left) in enumerate(zip(layers_of(model), remaining_structure(model), strict=True)):
-            anatomy = architecture.prunable_paths(layer)
-            for path, kept, size, sums in (
-                (anatomy.output, left.heads, anatomy.head_inputs, self.heads[index]),
-                (anatomy.outer, left.neurons, 1, self.neurons[index]),
+        for index, (layer, structure) in enumerate(zip(layers_of(model), remaining_structure(model), strict=True)):
+            paths = architecture.prunable_paths(layer)
+            for path, remaining, size, sums in (
+                (paths.output, structure.heads, paths.head_inputs, self.heads[index]),
+                (paths.outer, structure.neurons, 1, self.neurons[index]),
             ):
-                part = attrgetter(path)(layer)
-                if not kept or part.weight.grad is None:
+                linear = attrgetter(path)(layer)
+                if not remaining or linear.weight.grad is None:
                     continue
-                product = (part.weight * part.weight.grad).float()
-                columns = product.sum(dim=1 if isinstance(part, Conv1D) else 0).cpu()
-                sums[list(kept)] += columns.view(len(kept), size).sum(dim=1).abs()
+                product = (linear.weight * linear.weight.grad).float()
+                columns = product.sum(dim=1 if isinstance(linear, Conv1D) else 0).cpu()
+                sums[list(remaining)] += columns.view(len(remaining), size).sum(dim=1).abs()
 
-    def of(self, part: PruningUnit) -> float:
+    def of(self, unit: PruningUnit) -> float:
         """The significance of a head, or of a group of neurons: the sum over them."""
-        if part.kind == "head":
-            return float(self.heads[part.layer][part.index])
-        return float(self.neurons[part.layer][list(part.neurons)].sum())
+        if unit.kind == "head":
+            return float(self.heads[unit.layer][unit.index])
+        return float(self.neurons[unit.layer][list(unit.neurons)].sum())

@@ -1,4 +1,4 @@
-"""What a model weighs, and what a text costs it."""
+"""Parameters and FLOPs of a model."""
 
 from collections.abc import Sequence
 

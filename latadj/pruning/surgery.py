@@ -1,8 +1,8 @@
-"""Takes heads and neurons out of a layer's weight matrices, and whole blocks out of a layer.
+"""Removes heads and neurons from a layer's weight matrices, and whole blocks from a layer.
 
 A head leaves the query, key and value maps and the columns of the output map; a neuron leaves the inner maps and a
-column of the outer one. What is left computes what the whole layer computes with those columns at zero. A block that
-was removed adds nothing, not even its bias; the last head or neuron takes its block along.
+column of the outer one. The rest computes what the whole layer computes with those columns at zero. A removed block
+adds nothing, not even its bias; the last head or neuron takes its block along.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +17,7 @@ from transformers.pytorch_utils import Conv1D
 
 from latadj.elimination.architectures import Architecture, architecture_of, layers_of
 from latadj.elimination.architectures.pruned_forward import shadow
+from latadj.elimination.layer_parts import registered_parts
 from latadj.elimination.layer_structure import (
     STRUCTURE,
     LayerStructure,
@@ -24,8 +25,7 @@ from latadj.elimination.layer_structure import (
     PrunablePaths,
     layer_structure_of,
 )
-from latadj.kernels.linear import weight_of
-from latadj.kernels.lowering import is_lowered
+from latadj.elimination.linear_weights import weight_of
 
 if TYPE_CHECKING:
     from latadj.pruning.units import PruningUnit
@@ -40,7 +40,7 @@ def structure_of(model: PreTrainedModel) -> ModelStructure | None:
 
 
 def remaining_structure(model: PreTrainedModel) -> list[LayerStructure]:
-    """What is left of each layer of a model.
+    """The structure of each layer of a model: its remaining heads and neurons.
 
     Raises
     ------
@@ -48,45 +48,45 @@ def remaining_structure(model: PreTrainedModel) -> list[LayerStructure]:
         if the architecture is unknown, or the model was lowered for serving.
     """
     architecture = architecture_of(model)
-    if is_lowered(model):
+    if any(registered_parts(layer) is not None for layer in layers_of(model)):
         raise ValueError("this model was lowered for serving and cannot be pruned: load it again without precision=")
-    return [layer_structure_of(layer) or whole(architecture, layer) for layer in layers_of(model)]
+    return [layer_structure_of(layer) or whole_structure(architecture, layer) for layer in layers_of(model)]
 
 
-def whole(architecture: Architecture, layer: Any) -> LayerStructure:
-    """All that there is in a layer which was not pruned."""
-    anatomy = architecture.prunable_paths(layer)
-    output, outer = (weight_of(attrgetter(path)(layer)) for path in (anatomy.output, anatomy.outer))
-    return LayerStructure.whole(output.shape[1] // anatomy.head_inputs, outer.shape[1])
+def whole_structure(architecture: Architecture, layer: Any) -> LayerStructure:
+    """The structure of a layer that was not pruned."""
+    paths = architecture.prunable_paths(layer)
+    output, outer = (weight_of(attrgetter(path)(layer)) for path in (paths.output, paths.outer))
+    return LayerStructure.whole(output.shape[1] // paths.head_inputs, outer.shape[1])
 
 
-def remove(model: PreTrainedModel, parts: Sequence["PruningUnit"]) -> None:
-    """Take parts out of a model's weights, in place and for good.
+def remove(model: PreTrainedModel, units: Sequence["PruningUnit"]) -> None:
+    """Remove units from a model's weights, in place and for good.
 
     Raises
     ------
     ValueError
         if the architecture is unknown, or the model was lowered for serving.
     """
-    _leave(model, _without(model, parts))
+    _restructure(model, _without(model, units))
 
 
 @contextmanager
-def without(model: PreTrainedModel, parts: Sequence["PruningUnit"]) -> Iterator[PreTrainedModel]:
-    """The model without some parts inside a ``with`` block; afterwards it has its own modules again.
+def without(model: PreTrainedModel, units: Sequence["PruningUnit"]) -> Iterator[PreTrainedModel]:
+    """The model without some units inside a ``with`` block; afterwards it has its own modules again.
 
     Not for threads: the model itself is changed. Raises as :func:`remove`.
     """
-    undo = _leave(model, _without(model, parts))
+    undo = _restructure(model, _without(model, units))
     try:
         yield model
     finally:
-        for back in reversed(undo):
-            back()
+        for restore in reversed(undo):
+            restore()
 
 
 def apply(model: PreTrainedModel, structure: ModelStructure) -> None:
-    """Give a whole model the shapes of a pruned one, in place; its weights are those of the parts that are left.
+    """Give a whole model the shapes of a pruned one, in place; its weights are those of the remaining units.
 
     Raises
     ------
@@ -94,114 +94,99 @@ def apply(model: PreTrainedModel, structure: ModelStructure) -> None:
         if the pruning map is of another model, or the model is pruned already.
     """
     before = remaining_structure(model)
-    if not all(left.is_whole for left in before):
+    if not all(layer.is_whole for layer in before):
         raise ValueError("this model is pruned already")
-    sizes = [(left.of_heads, left.of_neurons) for left in before]
-    wanted = [(left.of_heads, left.of_neurons) for left in structure.layers]
-    if sizes != wanted:
+    sizes = [(layer.of_heads, layer.of_neurons) for layer in before]
+    expected = [(layer.of_heads, layer.of_neurons) for layer in structure.layers]
+    if sizes != expected:
         raise ValueError(
-            f"this pruning map is of a model of {len(wanted)} layers with {wanted[0] if wanted else (0, 0)} heads and "
-            f"neurons; the model has {len(sizes)} with {sizes[0]}"
+            f"this pruning map is of a model of {len(expected)} layers with {expected[0] if expected else (0, 0)} "
+            f"heads and neurons; the model has {len(sizes)} with {sizes[0]}"
         )
-    _leave(model, dict(enumerate(structure.layers)))
+    _restructure(model, dict(enumerate(structure.layers)))
 
 
-def _without(model: PreTrainedModel, parts: Sequence["PruningUnit"]) -> dict[int, LayerStructure]:
-    lefts, found = remaining_structure(model), dict[int, LayerStructure]()
-    for part in parts:
-        found[part.layer] = part.out_of(found.get(part.layer, lefts[part.layer]))
-    return found
+def _without(model: PreTrainedModel, units: Sequence["PruningUnit"]) -> dict[int, LayerStructure]:
+    before, after = remaining_structure(model), dict[int, LayerStructure]()
+    for unit in units:
+        after[unit.layer] = unit.removed_from(after.get(unit.layer, before[unit.layer]))
+    return after
 
 
-def _leave(model: PreTrainedModel, wanted: dict[int, LayerStructure]) -> list[Callable[[], None]]:
-    """Cut layers down to what is wanted; returns what undoes it, to be called from the last to the first."""
+def _restructure(model: PreTrainedModel, structures: dict[int, LayerStructure]) -> list[Callable[[], None]]:
+    """Slice layers to their new structures; returns what undoes it, to be called from the last to the first."""
     architecture, layers = architecture_of(model), layers_of(model)
     before = remaining_structure(model)
-    return [_cut(architecture, layers[index], before[index], left) for index, left in wanted.items()]
+    return [_slice_layer(architecture, layers[index], before[index], after) for index, after in structures.items()]
 
 
-def _cut(architecture: Architecture, layer: Any, before: LayerStructure, after: LayerStructure) -> Callable[[], None]:
-    """Cut one layer down; returns what undoes it."""
-    anatomy, had = architecture.prunable_paths(layer), layer_structure_of(layer)
-    block = attrgetter(anatomy.block)(layer)
-    replaced: dict[str, nn.Module] = {}
+def _slice_layer(
+    architecture: Architecture, layer: Any, before: LayerStructure, after: LayerStructure
+) -> Callable[[], None]:
+    """Slice one layer to its new structure; returns what undoes it."""
+    paths, recorded = architecture.prunable_paths(layer), layer_structure_of(layer)
+    block = attrgetter(paths.block)(layer)
+    sliced: dict[str, nn.Module] = {}
     if after.heads != before.heads:
-        replaced |= _cut_heads(layer, anatomy, [before.heads.index(head) for head in after.heads], len(before.heads))
+        kept = [before.heads.index(head) for head in after.heads]
+        for path, rows in zip(paths.states, state_rows(paths, kept, len(before.heads)), strict=True):
+            sliced[path] = _sliced(layer, path, rows, outputs=True)
+        sliced[paths.output] = _sliced(layer, paths.output, head_rows(kept, paths.head_inputs), outputs=False)
     if after.neurons != before.neurons:
-        place = {neuron: index for index, neuron in enumerate(before.neurons)}
-        replaced |= _cut_neurons(layer, anatomy, [place[neuron] for neuron in after.neurons])
-    old = {path: attrgetter(path)(layer) for path in replaced}
+        index_of = {neuron: index for index, neuron in enumerate(before.neurons)}
+        neurons = torch.tensor([index_of[neuron] for neuron in after.neurons], dtype=torch.long)
+        sliced |= {path: _sliced(layer, path, neurons, outputs=True) for path in paths.inner}
+        sliced[paths.outer] = _sliced(layer, paths.outer, neurons, outputs=False)
+    whole = {path: attrgetter(path)(layer) for path in sliced}
 
-    def settle(modules: dict[str, nn.Module], left: LayerStructure | None, heads: int) -> None:
+    def install(modules: dict[str, nn.Module], structure: LayerStructure | None, heads: int) -> None:
         for path, module in modules.items():
             layer.set_submodule(path, module)
         for module in (layer, block):
-            if left is None:
+            if structure is None:
                 module.__dict__.pop(STRUCTURE, None)
             else:
-                module.__dict__[STRUCTURE] = left
+                module.__dict__[STRUCTURE] = structure
         architecture.resize(layer, heads)
         shadow(block, architecture.pruned_forward(layer))
 
-    settle(replaced, after, len(after.heads))
-    return lambda: settle(old, had, len(before.heads))
+    install(sliced, after, len(after.heads))
+    return lambda: install(whole, recorded, len(before.heads))
 
 
-def _cut_heads(layer: Any, anatomy: PrunablePaths, kept: Sequence[int], of: int) -> dict[str, nn.Module]:
-    found: dict[str, nn.Module] = {
-        path: _sliced(attrgetter(path)(layer), rows, outputs=True)
-        for path, rows in zip(anatomy.states, state_rows(anatomy, kept, of), strict=True)
-    }
-    output = attrgetter(anatomy.output)(layer)
-    found[anatomy.output] = _sliced(output, members(kept, anatomy.head_inputs), outputs=False)
-    return found
+def head_rows(heads: Sequence[int], size: int) -> Tensor:
+    """Rows of some heads, ``size`` to each: (heads * size,)."""
+    return (torch.tensor(heads, dtype=torch.long)[:, None] * size + torch.arange(size)).flatten()
 
 
-def _cut_neurons(layer: Any, anatomy: PrunablePaths, kept: list[int]) -> dict[str, nn.Module]:
-    rows = torch.tensor(kept, dtype=torch.long)
-    found: dict[str, nn.Module] = {path: _sliced(attrgetter(path)(layer), rows, outputs=True) for path in anatomy.inner}
-    found[anatomy.outer] = _sliced(attrgetter(anatomy.outer)(layer), rows, outputs=False)
-    return found
-
-
-def members(kept: Sequence[int], size: int) -> Tensor:
-    """Rows of the heads that are kept, ``size`` to each: (heads * size,)."""
-    return (torch.tensor(kept, dtype=torch.long)[:, None] * size + torch.arange(size)).flatten()
-
-
-def state_rows(anatomy: PrunablePaths, kept: Sequence[int], of: int) -> list[Tensor]:
-    """Outputs of the heads that are kept, of so many, in each of a layer's query, key and value maps."""
+def state_rows(paths: PrunablePaths, heads: Sequence[int], of: int) -> list[Tensor]:
+    """Outputs of some heads, of so many, in each of a layer's query, key and value maps."""
     return [
-        torch.cat([members(kept, size) + piece * of * size for piece in range(anatomy.pieces)])
-        for size in anatomy.per_head
+        torch.cat([head_rows(heads, size) + piece * of * size for piece in range(paths.pieces)])
+        for size in paths.per_head
     ]
 
 
-def _sliced(part: nn.Linear | Conv1D, kept: Tensor, *, outputs: bool) -> nn.Linear | Conv1D:
-    """A map with some of its outputs (or inputs) only; without any, a map without bias."""
-    turned = isinstance(part, Conv1D)
-    kept = kept.to(part.weight.device)
-    dimension = int(outputs == turned)
-    weight = part.weight.detach().index_select(dimension, kept)
-    if len(kept) == 0:
-        # Nothing is left, so the bias goes too; a plain map, since GPT-2's always has one.
-        return _linear(weight.T if turned else weight, None, part)
-    bias = None if part.bias is None else part.bias.detach().clone()
+def _sliced(layer: nn.Module, path: str, index: Tensor, *, outputs: bool) -> nn.Linear | Conv1D:
+    """A linear map of a layer with some of its outputs (or inputs) only; without any, a map without bias."""
+    linear = attrgetter(path)(layer)
+    transposed = isinstance(linear, Conv1D)
+    index = index.to(linear.weight.device)
+    weight = linear.weight.detach().index_select(int(outputs == transposed), index)
+    trains = bool(linear.weight.requires_grad)
+    bias = None if linear.bias is None or not len(index) else linear.bias.detach().clone()
     if bias is not None and outputs:
-        bias = bias[kept]
-    if bias is None or not turned:
-        return _linear(weight, bias, part)
-    found = Conv1D(weight.shape[1], weight.shape[0])
-    trains = part.weight.requires_grad
-    found.weight, found.bias = nn.Parameter(weight, trains), nn.Parameter(bias, trains)
-    return found.train(part.training)
-
-
-def _linear(weight: Tensor, bias: Tensor | None, like: nn.Module) -> nn.Linear:
-    found = nn.Linear(1, 1, bias=bias is not None, device="meta")  # of its size, it would warn that nothing is in it
-    found.out_features, found.in_features = weight.shape
-    trains = bool(like.weight.requires_grad)
-    found.weight = nn.Parameter(weight.contiguous(), trains)
+        bias = bias[index]
+    result: nn.Linear | Conv1D
+    if transposed and bias is not None:
+        result = Conv1D(weight.shape[1], weight.shape[0])
+    else:
+        # Without a bias it is a plain linear map, since GPT-2's always has one. Built with no size: with its own, an
+        # empty one would warn.
+        weight = (weight.T if transposed else weight).contiguous()
+        result = nn.Linear(1, 1, bias=bias is not None, device="meta")
+        result.out_features, result.in_features = weight.shape
+    result.weight = nn.Parameter(weight, trains)
     if bias is not None:
-        found.bias = nn.Parameter(bias, trains)
-    return found.train(like.training)
+        result.bias = nn.Parameter(bias, trains)
+    return result.train(linear.training)

@@ -1,4 +1,4 @@
-"""A pruned model back in whole layers, for programs that know nothing of pruning."""
+"""A pruned model in whole layers again, for programs that know nothing of pruning."""
 
 import copy
 from operator import attrgetter
@@ -9,8 +9,8 @@ from transformers import PreTrainedModel
 
 from latadj.elimination.architectures import architecture_of, layers_of
 from latadj.elimination.attach import is_attached, topk_attention_of
-from latadj.kernels.linear import weight_of
-from latadj.pruning.surgery import members, remaining_structure, state_rows
+from latadj.elimination.linear_weights import weight_of
+from latadj.pruning.surgery import head_rows, remaining_structure, state_rows
 
 
 @torch.no_grad()
@@ -25,46 +25,40 @@ def zero_fill_pruned(model: PreTrainedModel) -> PreTrainedModel:
         if the architecture is unknown, the model was lowered for serving, or it has top-k attention, which no other
         program has.
     """
-    if is_attached(model) and (hard := topk_attention_of(model)) is not None:
+    if is_attached(model) and (topk := topk_attention_of(model)) is not None:
         raise ValueError(
-            f"zero_fill_pruned: this model has top-k attention ({hard.text()}), which plain transformers does not "
+            f"zero_fill_pruned: this model has top-k attention ({topk.text()}), which plain transformers does not "
             "compute; prune without topk_attention.k"
         )
-    lefts = remaining_structure(model)
+    structures = remaining_structure(model)
     architecture = architecture_of(model)
-    found = type(model)(copy.deepcopy(model.config)).to(model.dtype).to(model.device).eval()
+    whole = type(model)(copy.deepcopy(model.config)).to(model.dtype).to(model.device).eval()
     if model.can_generate():
-        found.generation_config = copy.deepcopy(model.generation_config)
-    ours, own = model.state_dict(), found.state_dict()
-    found.load_state_dict(
-        {name: weight for name, weight in ours.items() if name in own and own[name].shape == weight.shape}, strict=False
-    )
-    for layer, source, left in zip(layers_of(found), layers_of(model), lefts, strict=True):
-        anatomy = architecture.prunable_paths(layer)
-        for path, rows in zip(anatomy.states, state_rows(anatomy, left.heads, left.of_heads), strict=True):
+        whole.generation_config = copy.deepcopy(model.generation_config)
+    shapes = {name: weight.shape for name, weight in whole.state_dict().items()}
+    unpruned = {name: weight for name, weight in model.state_dict().items() if shapes.get(name) == weight.shape}
+    whole.load_state_dict(unpruned, strict=False)
+    for layer, source, structure in zip(layers_of(whole), layers_of(model), structures, strict=True):
+        paths = architecture.prunable_paths(layer)
+        for path, rows in zip(paths.states, state_rows(paths, structure.heads, structure.of_heads), strict=True):
             _fill(layer, source, path, rows, outputs=True)
-        _fill(layer, source, anatomy.output, members(left.heads, anatomy.head_inputs), outputs=False)
-        neurons = torch.tensor(left.neurons, dtype=torch.long)
-        for path in anatomy.inner:
+        _fill(layer, source, paths.output, head_rows(structure.heads, paths.head_inputs), outputs=False)
+        neurons = torch.tensor(structure.neurons, dtype=torch.long)
+        for path in paths.inner:
             _fill(layer, source, path, neurons, outputs=True)
-        _fill(layer, source, anatomy.outer, neurons, outputs=False)
-    return found
+        _fill(layer, source, paths.outer, neurons, outputs=False)
+    return whole
 
 
-def _fill(layer: nn.Module, source: nn.Module, path: str, kept: Tensor, *, outputs: bool) -> None:
-    """Put a pruned map's weights at their places in a whole one, whose others are zero."""
-    target, part = attrgetter(path)(layer), attrgetter(path)(source)
-    weight, into = weight_of(part), weight_of(target)
-    into.zero_()
+def _fill(layer: nn.Module, source: nn.Module, path: str, index: Tensor, *, outputs: bool) -> None:
+    """Copy the weights of a pruned linear map to their places in a whole one; all others become zero."""
+    target, pruned = attrgetter(path)(layer), attrgetter(path)(source)
+    weight_of(target).zero_()
     if target.bias is not None:
         target.bias.zero_()
-    if not len(kept):
+    if not len(index):
         return
-    if outputs:
-        into[kept] = weight
-        if target.bias is not None:
-            target.bias[kept] = part.bias
-    else:
-        into[:, kept] = weight
-        if target.bias is not None:
-            target.bias.copy_(part.bias)
+    where = (index,) if outputs else (slice(None), index)
+    weight_of(target)[where] = weight_of(pruned)
+    if target.bias is not None:
+        target.bias[index if outputs else slice(None)] = pruned.bias

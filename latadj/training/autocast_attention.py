@@ -10,7 +10,7 @@ from torch.overrides import TorchFunctionMode
 
 
 class AttentionInFloat32(TorchFunctionMode):
-    """Within it, fused attention computes in float32 and answers in the type it was asked in, gradients too.
+    """Within it, fused attention computes in float32 and returns the type of its inputs, gradients too.
 
     PyTorch's CPU kernel multiplies the matrices of every head of every text by themselves, backward, and in bf16 each
     call costs more than the product: at 32 texts of 32 tokens and 12 heads, 45 ms instead of 12 for a layer, there
@@ -23,11 +23,13 @@ class AttentionInFloat32(TorchFunctionMode):
         kwargs = kwargs or {}
         if func is not scaled_dot_product_attention or not torch.is_grad_enabled():
             return func(*args, **kwargs)
-        asked: torch.dtype = (args[0] if args else kwargs["query"]).dtype
+        dtype: torch.dtype = (args[0] if args else kwargs["query"]).dtype
         with torch.autocast("cpu", enabled=False):
-            found: Tensor = func(*map(_whole, args), **{name: _whole(value) for name, value in kwargs.items()})
-        return found.to(asked)
+            output: Tensor = func(
+                *map(_to_float32, args), **{name: _to_float32(value) for name, value in kwargs.items()}
+            )
+        return output.to(dtype)
 
 
-def _whole(value: Any) -> Any:
+def _to_float32(value: Any) -> Any:
     return value.float() if isinstance(value, Tensor) and value.is_floating_point() else value

@@ -8,12 +8,12 @@ from torch import Tensor
 from latadj.tasks.outputs.likelihood import padded
 from latadj.training.objective import Batch
 
-# Column of what a teacher left behind at the scored positions.
+# Column of a teacher's final hidden states at the scored positions.
 STATES = "teacher_states"
 
 
 class Continuations:
-    """Prompts and continuations to one batch.
+    """Collates prompts and continuations.
 
     A decoder reads both, prompts padded on the left and continuations on the right, so that the scored positions are
     the same columns of every row. The encoder of an encoder-decoder reads the prompts, its decoder the continuations.
@@ -32,7 +32,7 @@ class Continuations:
         continuation, scored = padded([row["continuation"] for row in rows], cpu, left=False)
         batch = {"prompt": mask.sum(dim=1), "continuation": continuation, "scored": scored.bool()}
         if not self.encoder_decoder:
-            # The last token of a continuation foretells nothing that is scored, so it need not be read.
+            # Nothing that is scored comes after the last token of a continuation, so it need not be read.
             read = torch.cat([read, continuation[:, :-1]], dim=1)
             mask = torch.cat([mask, scored[:, 1:]], dim=1)
         batch |= {"input_ids": read, "attention_mask": mask}
@@ -41,23 +41,25 @@ class Continuations:
         return batch
 
 
-def foreseen(model: Any, batch: Batch) -> Tensor:
+def scored_logits(model: Any, batch: Batch) -> Tensor:
     """Logits of every scored position, (scored, vocabulary) in float32; the head computes no other."""
     mask, scored = batch["attention_mask"], batch["scored"]
     # Without a mask most devices have a faster kernel.
-    where = {} if bool(mask.all()) else {"attention_mask": mask}
+    extra = {} if bool(mask.all()) else {"attention_mask": mask}
     inner = unwrapped(model)
     if inner.config.is_encoder_decoder:
-        fed = inner.prepare_decoder_input_ids_from_labels(labels=batch["continuation"])
-        logits = model(input_ids=batch["input_ids"], decoder_input_ids=fed, use_cache=False, **where).logits
+        decoder_input_ids = inner.prepare_decoder_input_ids_from_labels(labels=batch["continuation"])
+        logits = model(
+            input_ids=batch["input_ids"], decoder_input_ids=decoder_input_ids, use_cache=False, **extra
+        ).logits
     else:
-        if where:
-            where["position_ids"] = (mask.cumsum(dim=1) - 1).clamp(min=0)
+        if extra:
+            extra["position_ids"] = (mask.cumsum(dim=1) - 1).clamp(min=0)
         columns = scored.shape[1]
-        logits = model(input_ids=batch["input_ids"], use_cache=False, logits_to_keep=columns, **where).logits
+        logits = model(input_ids=batch["input_ids"], use_cache=False, logits_to_keep=columns, **extra).logits
     return logits[scored].float()
 
 
 def unwrapped(model: Any) -> Any:
-    """The model inside what several devices need around it."""
+    """The model without the wrapper that distributed training puts around it."""
     return model.module if hasattr(model, "module") else model

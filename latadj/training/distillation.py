@@ -1,4 +1,4 @@
-"""A language model that never changes, remembered by its final states instead of run in every step."""
+"""Distillation from a language model: its final hidden states are kept, so that it is run once, not in every step."""
 
 import copy
 from collections.abc import Callable, Sequence
@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from latadj.tasks.encoding.batches import bucketed
-from latadj.training.continuations import STATES, Continuations, foreseen
+from latadj.training.continuations import STATES, Continuations, scored_logits
 
 
-class Teacher:
-    """A frozen copy of a model's head: it makes distributions over the vocabulary of final states, which are small.
+class TeacherHead:
+    """A frozen copy of a model's head, which makes distributions over the vocabulary of final hidden states.
 
     Parameters
     ----------
@@ -27,20 +27,20 @@ class Teacher:
     @torch.no_grad()
     def distributions(self, states: Tensor) -> Tensor:
         """Log-probabilities: (positions, width) final states to (positions, vocabulary) in float32."""
-        found: Tensor = self.head(states).float().log_softmax(-1)
-        return found
+        log_probabilities: Tensor = self.head(states).float().log_softmax(-1)
+        return log_probabilities
 
 
 @torch.no_grad()
-def taught(
+def cache_teacher_states(
     model: PreTrainedModel,
     rows: Sequence[dict[str, Any]],
     *,
     batch_size: int,
     autocast: torch.dtype | None = None,
     advance: Callable[[int], None] = lambda examples: None,
-) -> tuple[Teacher, list[dict[str, Any]]]:
-    """A model as a teacher, and rows with the final states that it has at every token of their continuations.
+) -> tuple[TeacherHead, list[dict[str, Any]]]:
+    """The head of a teacher, and rows with its final hidden states at every token of their continuations.
 
     Parameters
     ----------
@@ -51,25 +51,25 @@ def taught(
 
     Returns
     -------
-    the teacher, and copies of the rows, in their order, with the column ``STATES``: (tokens, width) on the CPU
+    the head, and copies of the rows, in their order, with the column ``STATES``: (tokens, width) on the CPU
     """
     head = model.get_output_embeddings()
     collate = Continuations(model.config.is_encoder_decoder)
-    found: dict[int, Tensor] = {}
-    heard: list[Tensor] = []
+    kept: dict[int, Tensor] = {}
+    captured: list[Tensor] = []
     was_training = model.training
     model.eval()
-    hook = head.register_forward_pre_hook(lambda module, arguments: heard.append(arguments[0]))
+    hook = head.register_forward_pre_hook(lambda module, arguments: captured.append(arguments[0]))
     try:
         for index in bucketed(rows, batch_size):
-            batch = {name: part.to(model.device) for name, part in collate([rows[place] for place in index]).items()}
+            batch = {name: tensor.to(model.device) for name, tensor in collate([rows[row] for row in index]).items()}
             with torch.autocast(model.device.type, dtype=autocast, enabled=autocast is not None):
-                foreseen(model, batch)
-            states = heard.pop().to("cpu", dtype=autocast or model.dtype)
-            for place, own, scored in zip(index, states, batch["scored"].cpu(), strict=True):
-                found[int(place)] = own[scored].clone()
+                scored_logits(model, batch)
+            states = captured.pop().to("cpu", dtype=autocast or model.dtype)
+            for row, hidden, scored in zip(index, states, batch["scored"].cpu(), strict=True):
+                kept[int(row)] = hidden[scored].clone()
             advance(len(index))
     finally:
         hook.remove()
         model.train(was_training)
-    return Teacher(head, autocast), [{**row, STATES: found[place]} for place, row in enumerate(rows)]
+    return TeacherHead(head, autocast), [{**row, STATES: kept[place]} for place, row in enumerate(rows)]

@@ -1,4 +1,4 @@
-"""The running mean of a model's weights over the steps of its training, which wavers less than the weights do."""
+"""The exponential moving average (EMA) of a model's weights, which varies less than the weights do."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,28 +12,28 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
-from latadj.training.trainer_checkpoints import saved_now
+from latadj.training.trainer_checkpoints import checkpoint_dir
 from latadj.utils.files import atomic_write
 
-FILE = "mean.safetensors"
+FILE = "ema.safetensors"
 # Steps from one update to the next: every one would read and write all weights a third time.
 EVERY = 4
 
 
 class EMACallback(TrainerCallback):
-    """An exponential mean of a model's weights, kept up while it is trained and saved with every checkpoint.
+    """Updates the EMA of a model's weights while it is trained, and saves it with every checkpoint.
 
-    Before the first update, after ``EVERY`` steps, there is no mean, and the model's own weights stand for it.
+    Before the first update, after ``EVERY`` steps, there is no average, and the model's own weights stand for it.
 
     Parameters
     ----------
-    model : whose trainable parameters are averaged; they are those of the start
-    decay : what an earlier weight counts for after each step, from 0 to 1; early means are shorter
+    model : whose trainable parameters are averaged, as they are before training
+    decay : weight of the past after each step, from 0 to 1; smaller in the first updates
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.model, self.decay, self.updates = model, decay, 0
-        self.mean = {name: weight.detach().clone() for name, weight in self._weights().items()}
+        self.average = {name: weight.detach().clone() for name, weight in self._weights().items()}
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if state.global_step % EVERY:
@@ -41,38 +41,38 @@ class EMACallback(TrainerCallback):
         self.updates += 1
         # Else the weights of the start would count for most of a short training.
         decay = min(self.decay**EVERY, (1 + self.updates) / (10 + self.updates))
-        average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
-        average(list(self.mean.values()), list(self._weights().values()), self.updates)
+        update = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+        update(list(self.average.values()), list(self._weights().values()), self.updates)
 
     def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        with atomic_write(saved_now(args, state) / FILE) as path:
-            save_file(self.mean, path, {"updates": str(self.updates)})
+        with atomic_write(checkpoint_dir(args, state) / FILE) as path:
+            save_file(self.average, path, {"updates": str(self.updates)})
 
     def load(self, checkpoint: Path) -> None:
-        """Go on from the mean that was saved with a checkpoint."""
+        """Load the average that was saved with a checkpoint."""
         with safe_open(checkpoint / FILE, "pt") as saved:
             self.updates = int(saved.metadata()["updates"])
-            for name, mean in self.mean.items():
-                mean.copy_(saved.get_tensor(name))
+            for name, average in self.average.items():
+                average.copy_(saved.get_tensor(name))
 
     @contextmanager
-    def in_place(self) -> Iterator[None]:
-        """The model with the mean for its weights, inside a ``with`` block."""
+    def applied(self) -> Iterator[None]:
+        """The model with its averaged weights, inside a ``with`` block."""
         if not self.updates:
             yield
             return
         weights = self._weights()
-        own = {name: weight.detach().clone() for name, weight in weights.items()}
-        _copy(self.mean, weights)
+        trained = {name: weight.detach().clone() for name, weight in weights.items()}
+        _copy(self.average, weights)
         try:
             yield
         finally:
-            _copy(own, weights)
+            _copy(trained, weights)
 
-    def settle(self) -> None:
-        """Leave the mean in the model."""
+    def copy_to_model(self) -> None:
+        """Give the model its averaged weights for good."""
         if self.updates:
-            _copy(self.mean, self._weights())
+            _copy(self.average, self._weights())
 
     def _weights(self) -> dict[str, nn.Parameter]:
         return {name: weight for name, weight in self.model.named_parameters() if weight.requires_grad}

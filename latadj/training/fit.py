@@ -1,4 +1,4 @@
-"""Train a model for a goal, on transformers' Trainer, with checkpoints to go on from."""
+"""Train a model for an objective with transformers' Trainer, resumable from checkpoints."""
 
 import logging
 import math
@@ -23,69 +23,69 @@ from transformers import (
 from latadj.config import StageConfig
 from latadj.elimination.attach import at_speedup
 from latadj.training.autocast_attention import AttentionInFloat32
-from latadj.training.ema import FILE as MEAN
+from latadj.training.ema import FILE as EMA_FILE
 from latadj.training.ema import EMACallback
-from latadj.training.epoch_order import FILE as ORDER
-from latadj.training.epoch_order import Drawn, EpochOrder
+from latadj.training.epoch_order import FILE as ORDER_FILE
+from latadj.training.epoch_order import EpochOrderCallback, ReplayableSampler
 from latadj.training.objective import TrainingObjective
 from latadj.training.step_progress import StepProgressCallback
-from latadj.training.trainer_checkpoints import has_ended, last_whole, state_of
+from latadj.training.trainer_checkpoints import has_ended, last_complete_checkpoint, load_trainer_state
 from latadj.utils.files import readable_disk_errors
 
 log = logging.getLogger("latadj")
 BEST = "score"
-# A training whose last validation takes away more than this share of what was wrong before it is short of its end.
+# A training whose last validation cuts the error by more than this share has not converged.
 UNFINISHED = 0.1
 
 
 class LatadjTrainer(Trainer):
-    """A Trainer whose loss and validation are a goal's.
+    """A Trainer with the loss and validation of a training objective.
 
     Parameters
     ----------
-    speedups : where the dial stands in turn during validation; all of them together pick the best weights
-    mean : of the weights, which is validated in their place
-    order : of the rows in each epoch
+    speedups : at which the model is validated in turn; the mean score picks the best weights
+    ema : its averaged weights are validated instead of the model's own
+    order : replays the order of the rows in an epoch
     """
 
     def __init__(
         self,
         *,
-        goal: TrainingObjective,
-        order: EpochOrder,
+        objective: TrainingObjective,
+        order: EpochOrderCallback,
         speedups: Sequence[float] = (),
-        mean: EMACallback | None = None,
+        ema: EMACallback | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.goal, self.speedups, self.mean, self.order = goal, speedups, mean, order
-        if goal.loss is not None:
-            self.model_accepts_loss_kwargs = False  # our loss is a mean, so accumulated batches have to be averaged
+        self.objective, self.speedups, self.ema, self.order = objective, speedups, ema, order
+        if objective.loss is not None:
+            self.model_accepts_loss_kwargs = False  # the loss is a mean, so accumulated batches have to be averaged
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        return Drawn(super()._get_train_sampler(train_dataset), self.order)
+        return ReplayableSampler(super()._get_train_sampler(train_dataset), self.order)
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         with _attention(self.args):
-            if self.goal.loss is None:
+            if self.objective.loss is None:
                 return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-            return self.goal.loss(model, inputs)
+            return self.objective.loss(model, inputs)
 
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
-        goal, model = self.goal, self.accelerator.unwrap_model(self.model)
+        objective, model = self.objective, self.accelerator.unwrap_model(self.model)
         scores = {}
-        with self.mean.in_place() if self.mean else nullcontext():
+        with self.ema.applied() if self.ema else nullcontext():
             if not self.speedups:
-                scores[goal.metric] = goal.score(model)
+                scores[objective.metric] = objective.score(model)
             for speedup in self.speedups:
                 with at_speedup(model, speedup):
-                    scores[f"{goal.metric}_{speedup:g}x"] = goal.score(model)
+                    scores[f"{objective.metric}_{speedup:g}x"] = objective.score(model)
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in scores.items()}
-        metrics[f"{metric_key_prefix}_{BEST}"] = goal.over(scores.values())
+        metrics[f"{metric_key_prefix}_{BEST}"] = objective.mean_score(scores.values())
         self.log(metrics)
         control: TrainerControl = self.control  # type: ignore[has-type]  # set by an untyped base
         self.control = self.callback_handler.on_evaluate(self.args, self.state, control, metrics)
@@ -94,7 +94,7 @@ class LatadjTrainer(Trainer):
         return metrics
 
 
-def steps_of(config: StageConfig, examples: int) -> int:
+def total_steps(config: StageConfig, examples: int) -> int:
     """Optimizer steps of a stage over so many training examples."""
     batches = -(-examples // config.batch_size)
     steps = math.ceil(-(-batches // config.accumulate) * config.epochs)
@@ -104,11 +104,11 @@ def steps_of(config: StageConfig, examples: int) -> int:
 def fit(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    train: Dataset,
-    goal: TrainingObjective,
+    train_dataset: Dataset,
+    objective: TrainingObjective,
     *,
     name: str,
-    folder: Path,
+    output_dir: Path,
     config: StageConfig,
     seed: int,
     bf16: bool,
@@ -116,22 +116,22 @@ def fit(
     resume: bool,
     speedups: Sequence[float] = (),
 ) -> dict[str, float]:
-    """Train a model in place, and leave in it the weights, or their mean, of the best validation.
+    """Train a model in place, and leave in it the weights, or their EMA, of the best validation.
 
     Parameters
     ----------
-    train : rows that the goal makes batches of; ``length`` of each
-    folder : Trainer's checkpoints; ``resume`` goes on from the last whole one
+    train_dataset : rows that the objective collates; ``length`` of each
+    output_dir : Trainer's checkpoints; ``resume`` continues from the last complete one
     speedups : as in :class:`LatadjTrainer`
 
     Returns
     -------
     metrics of the best validation
     """
-    steps = steps_of(config, len(train))
+    steps = total_steps(config, len(train_dataset))
     when = "epoch" if config.eval_steps is None else "steps"
     arguments = TrainingArguments(
-        output_dir=str(folder),
+        output_dir=str(output_dir),
         num_train_epochs=config.epochs,
         max_steps=-1 if config.max_steps is None else steps,
         learning_rate=config.learning_rate,
@@ -152,7 +152,7 @@ def fit(
         restore_callback_states_from_checkpoint=True,
         load_best_model_at_end=True,
         metric_for_best_model=BEST,
-        greater_is_better=goal.greater_is_better,
+        greater_is_better=objective.greater_is_better,
         bf16=bf16,
         use_cpu=device.type == "cpu",
         seed=seed,
@@ -167,38 +167,38 @@ def fit(
         arguments._n_gpu = 1
     if config.gradient_checkpointing:
         _checkpoint_gradients(model, arguments)
-    mean = EMACallback(model, config.ema_decay) if config.ema_decay else None
-    order, shown = EpochOrder(), StepProgressCallback(name)
+    ema = EMACallback(model, config.ema_decay) if config.ema_decay else None
+    order, shown = EpochOrderCallback(), StepProgressCallback(name)
     stops = EarlyStoppingCallback(early_stopping_patience=config.patience)
     trainer = LatadjTrainer(
-        goal=goal,
+        objective=objective,
         order=order,
         speedups=speedups,
-        mean=mean,
+        ema=ema,
         model=model,
         args=arguments,
-        train_dataset=train,
-        eval_dataset=[],  # Trainer wants one; the goal validates on its own
+        train_dataset=train_dataset,
+        eval_dataset=[],  # Trainer wants one; the objective has its own
         processing_class=tokenizer,
-        data_collator=goal.collate,
-        callbacks=[stops, order, *([mean] if mean else []), shown],
+        data_collator=objective.collate,
+        callbacks=[stops, order, *([ema] if ema else []), shown],
     )
     for callback in (PrinterCallback, StepProgressCallback):
         trainer.remove_callback(callback)
-    last = last_whole(folder, [ORDER, *([MEAN] if mean else [])]) if resume else None
+    last = last_complete_checkpoint(output_dir, [ORDER_FILE, *([EMA_FILE] if ema else [])]) if resume else None
     ended = None
     if last is None:
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(output_dir, ignore_errors=True)
     else:
         log.info("%s: going on from %s", name, last)
-        state = state_of(last)
+        state = load_trainer_state(last)
         ended = state if has_ended(state) else None
         order.load(last, inside=(state.epoch or 0) % 1 > 0)
-        if mean:
-            mean.load(last)
+        if ema:
+            ema.load(last)
     with _own_forward(model):
         try:
-            with readable_disk_errors(folder):
+            with readable_disk_errors(output_dir):
                 if ended is not None:
                     trainer.state = ended
                     trainer._load_best_model()
@@ -206,13 +206,13 @@ def fit(
                     trainer.train(resume_from_checkpoint=str(last) if last else None)
         finally:
             shown.close()
-        if mean:
+        if ema:
             if best := trainer.state.best_model_checkpoint:
-                mean.load(Path(best))
-            mean.settle()
+                ema.load(Path(best))
+            ema.copy_to_model()
         validations = [entry for entry in trainer.state.log_history if f"eval_{BEST}" in entry]
         scores = [entry[f"eval_{BEST}"] for entry in validations]
-        if (gain := last_gain(scores, greater_is_better=goal.greater_is_better)) > UNFINISHED:
+        if (gain := last_gain(scores, greater_is_better=objective.greater_is_better)) > UNFINISHED:
             log.warning(
                 "%s ended while it gained: its last validation took away %.0f%% of what was wrong before; with more "
                 "epochs it may gain more, and without them whatever trains this model further looks better than it is",
@@ -225,9 +225,9 @@ def fit(
 
 
 def last_gain(scores: Sequence[float], *, greater_is_better: bool) -> float:
-    """Share of what was wrong at the best of the earlier validations that the last one took away; 0 where none did.
+    """Share of the error at the best of the earlier validations that the last one removed; 0 where it removed none.
 
-    What is wrong is what a metric lacks to 1, or the whole of one that is to be small.
+    The error is what a metric lacks to 1, or the whole of one that is to be small.
     """
     if len(scores) < 2:
         return 0.0
@@ -239,10 +239,10 @@ def last_gain(scores: Sequence[float], *, greater_is_better: bool) -> float:
 
 @contextmanager
 def _own_forward(model: PreTrainedModel) -> Iterator[None]:
-    """Take back what mixed precision puts around a model's forward.
+    """Remove the wrapper that mixed precision puts around a model's forward.
 
     It would stay there for all who run the model later, a clock among them; and a model that is marked as prepared
-    would be trained without it the next time, once somebody else has set its forward anew.
+    would be trained without it the next time, once its forward was set anew.
     """
     before = model.__dict__.get("forward")
     try:

@@ -11,16 +11,17 @@ from latadj.config import AdjustConfig
 from latadj.elimination.attach import at_profile
 from latadj.elimination.dial import Dial
 from latadj.tasks.encoding.batches import rows_of
-from latadj.tasks.encoding.collator import ASKED, TEACHER, Collator
+from latadj.tasks.encoding.collator import POSITION_MASK, TEACHER, Collator
 from latadj.tasks.outputs.logits import Outputs
 from latadj.tasks.outputs.predict import HEAD, predict
 from latadj.tasks.types import TaskType
+from latadj.training.continuations import unwrapped
 from latadj.training.objective import Batch, Loss, TrainingObjective
 from latadj.training.profile_sampler import ProfileSampler
 
 
 def head_objective(
-    kind: TaskType,
+    task_type: TaskType,
     tokenizer: PreTrainedTokenizerBase,
     examples: Dataset,
     encoded: Dataset,
@@ -29,25 +30,25 @@ def head_objective(
     outputs: Outputs = HEAD,
     autocast: torch.dtype | None = None,
 ) -> TrainingObjective:
-    """What a head is trained for: the task's metric on the validation split.
+    """The objective of a head: the task's metric on the validation split.
 
     Parameters
     ----------
     examples, encoded : the validation split, as read and as encoded
-    loss : when left out the model's own, or the task's that ``outputs`` says
-    outputs : how the model's answers are read
+    loss : when left out the model's own, or the task's that ``outputs`` defines
+    outputs : how the model's outputs are read
     autocast : type in which validation runs; None: the model's own
     """
     rows = rows_of(encoded)
 
     def score(model: PreTrainedModel) -> float:
         answers = predict(model, tokenizer, rows, outputs=outputs, autocast=autocast)
-        kind.tune_threshold(answers, encoded, examples)
-        return kind.scores(kind.predictions(answers, encoded, examples), examples)[kind.task.metric]
+        task_type.tune_threshold(answers, encoded, examples)
+        return task_type.scores(task_type.predictions(answers, encoded, examples), examples)[task_type.task.metric]
 
     if loss is None and not outputs.own_loss:
         loss = TaskLoss(outputs)
-    return TrainingObjective(kind.task.metric, score, Collator(tokenizer, outputs), loss)
+    return TrainingObjective(task_type.task.metric, score, Collator(tokenizer, outputs), loss)
 
 
 class TaskLoss:
@@ -57,12 +58,12 @@ class TaskLoss:
         self.outputs = outputs
 
     def __call__(self, model: Any, batch: Batch) -> Tensor:
-        batch, targets = self.outputs.split_targets(batch)
-        return self.outputs.loss(self.outputs(model, batch).float(), targets)
+        inputs, targets = self.outputs.split_targets(batch)
+        return self.outputs.loss(self.outputs(model, inputs).float(), targets)
 
 
 class DistilledLoss:
-    """``task loss + divergence from the teacher``: what a model that lost some of its parts learns anew.
+    """``task loss + divergence from the teacher``, of one pass.
 
     The teacher's logits come with the examples in the column ``TEACHER``.
     """
@@ -70,48 +71,47 @@ class DistilledLoss:
     def __init__(
         self, outputs: Outputs, *, task_loss_weight: float = 1.0, distillation_loss_weight: float = 1.0
     ) -> None:
-        self.outputs, self.task_loss_weight, self.distillation_loss_weight = (
-            outputs,
-            task_loss_weight,
-            distillation_loss_weight,
-        )
+        self.outputs = outputs
+        self.weights = (task_loss_weight, distillation_loss_weight)
 
     def __call__(self, model: Any, batch: Batch) -> Tensor:
-        batch, targets = self.outputs.split_targets(batch)
-        wanted, places = batch.pop(TEACHER), batch.pop(ASKED, None)
-        task, divergence = self.terms(self.outputs(model, batch).float(), targets, wanted, places)
+        task, divergence = self.terms(model, *self.split(batch))
         return task + divergence
 
-    def terms(self, found: Tensor, targets: Batch, wanted: Any, places: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Both terms, weighted, of what a pass gave: the task's loss, and the divergence from the teacher."""
-        task = self.task_loss_weight * self.outputs.loss(found, targets)
-        divergence = self.outputs.divergence(self.outputs.per_example(found, places), wanted)
-        return task, self.distillation_loss_weight * divergence
+    def split(self, batch: Batch) -> tuple[Batch, Batch, Any, Tensor | None]:
+        """The model's inputs, the targets, the teacher's logits, and the positions that they are of."""
+        inputs, targets = self.outputs.split_targets(batch)
+        return inputs, targets, inputs.pop(TEACHER), inputs.pop(POSITION_MASK, None)
+
+    def terms(
+        self, model: Any, inputs: Batch, targets: Batch, teacher: Any, positions: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Both weighted terms of a pass: the task's loss, and the divergence from the teacher."""
+        outputs = self.outputs(model, inputs).float()
+        task_weight, distillation_weight = self.weights
+        divergence = self.outputs.divergence(self.outputs.per_example(outputs, positions), teacher)
+        return task_weight * self.outputs.loss(outputs, targets), distillation_weight * divergence
 
 
 class AdjustableLoss(ProfileSampler):
-    """Loss of the full model and of one cut model at a speedup drawn anew for each batch.
+    """Loss of the full model and of a profile at a speedup drawn anew for each batch.
 
-    ``task loss (full) + task loss (cut) + divergence (full | teacher) + divergence (cut | teacher)``, the teacher
-    being the plain fine-tuned model where nobody names another. Its logits come with the examples in the column
+    ``task loss (full) + task loss (profile) + divergence (full | teacher) + divergence (profile | teacher)``, the
+    teacher being the plain fine-tuned model unless another is named. Its logits come with the examples in the column
     ``TEACHER``.
     """
 
     def __init__(self, dial: Dial, config: AdjustConfig, outputs: Outputs = HEAD) -> None:
         super().__init__(dial, config)
-        self.outputs = outputs
-        self.each = DistilledLoss(
+        self.distilled = DistilledLoss(
             outputs, task_loss_weight=config.task_loss_weight, distillation_loss_weight=config.distillation_loss_weight
         )
 
     def __call__(self, model: Any, batch: Batch) -> Tensor:
-        batch, targets = self.outputs.split_targets(batch)
-        wanted, places = batch.pop(TEACHER), batch.pop(ASKED, None)
-        inner = model.module if hasattr(model, "module") else model
+        inner, parts = unwrapped(model), self.distilled.split(batch)
         total = torch.zeros((), device=inner.device)
         for profile in self.passes():
             with at_profile(inner, profile):
-                found = self.outputs(model, batch).float()
-            task, divergence = self.each.terms(found, targets, wanted, places)
+                task, divergence = self.distilled.terms(model, *parts)
             total = total + task + divergence
         return total

@@ -1,4 +1,4 @@
-"""Training of language models: the continuations of prompts are foretold, by the full model or by a cut one."""
+"""Training of language models on the continuations of prompts, with the full model and with profiles."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,8 +13,8 @@ from latadj.elimination.attach import at_profile, attached
 from latadj.elimination.dial import Dial
 from latadj.tasks.metrics.metric import metric_of
 from latadj.tasks.outputs.likelihood import likelihoods
-from latadj.training.continuations import STATES, Continuations, foreseen, unwrapped
-from latadj.training.distillation import Teacher
+from latadj.training.continuations import STATES, Continuations, scored_logits, unwrapped
+from latadj.training.distillation import TeacherHead
 from latadj.training.objective import Batch, Loss, TrainingObjective
 from latadj.training.profile_sampler import ProfileSampler
 
@@ -27,7 +27,7 @@ def language_objective(
     loss: Loss | None = None,
     autocast: torch.dtype | None = None,
 ) -> TrainingObjective:
-    """What a language model is trained for: the perplexity of the validation split's continuations.
+    """The objective of a language model: the perplexity of the validation split's continuations.
 
     Parameters
     ----------
@@ -39,9 +39,8 @@ def language_objective(
 
     def score(model: PreTrainedModel) -> float:
         with torch.autocast(model.device.type, dtype=autocast, enabled=autocast is not None):
-            found = likelihoods(model, validation, batch_size=task.batch_size)
-        scores = metric.compute(predictions=found.nll, references=found.tokens)
-        return float(scores[task.metric])
+            scored = likelihoods(model, validation, batch_size=task.batch_size)
+        return float(metric.compute(predictions=scored.nll, references=scored.tokens)[task.metric])
 
     return TrainingObjective(
         metric=task.metric,
@@ -54,29 +53,29 @@ def language_objective(
 
 def language_loss(model: Any, batch: Batch) -> Tensor:
     """Mean cross-entropy of the continuations' tokens."""
-    return functional.cross_entropy(foreseen(model, batch), batch["continuation"][batch["scored"]])
+    return functional.cross_entropy(scored_logits(model, batch), batch["continuation"][batch["scored"]])
 
 
 class AdjustableLanguageLoss(ProfileSampler):
-    """Loss of the full model, of a cut one at a speedup drawn anew for each batch, or of both.
+    """Loss of the full model, of a profile at a speedup drawn anew for each batch, or of both.
 
     ``task loss + divergence from the teacher's distribution`` of every continuation token, for each pass. A decoder's
-    prompt is cut by the attached dial's score and window; its continuation is not.
+    prompt is eliminated by the attached dial's score and window; its continuation is not.
     """
 
-    def __init__(self, dial: Dial, config: AdjustConfig, teacher: Teacher) -> None:
+    def __init__(self, dial: Dial, config: AdjustConfig, teacher: TeacherHead) -> None:
         super().__init__(dial, config)
         self.teacher = teacher
 
     def __call__(self, model: Any, batch: Batch) -> Tensor:
         inner, scored = unwrapped(model), batch["scored"]
-        targets, wanted = batch["continuation"][scored], self.teacher.distributions(batch[STATES][scored])
+        targets, teacher = batch["continuation"][scored], self.teacher.distributions(batch[STATES][scored])
         prompt = batch["prompt"].tolist() if attached(inner).architecture.causal else None
-        total = wanted.new_zeros(())
+        total = teacher.new_zeros(())
         for profile in self.passes():
             with at_profile(inner, profile, prompt=prompt):
-                found = foreseen(model, batch).log_softmax(-1)
-            divergence = functional.kl_div(found, wanted, log_target=True, reduction="batchmean")
-            total = total + self.config.task_loss_weight * functional.nll_loss(found, targets)
+                student = scored_logits(model, batch).log_softmax(-1)
+            divergence = functional.kl_div(student, teacher, log_target=True, reduction="batchmean")
+            total = total + self.config.task_loss_weight * functional.nll_loss(student, targets)
             total = total + self.config.distillation_loss_weight * divergence
         return total

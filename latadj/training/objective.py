@@ -1,4 +1,4 @@
-"""What a model is trained to do well: how batches are made, what is lost on them, and what validation says."""
+"""Training objectives: how batches are made, their loss, and the metric of the validation split."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ Loss = Callable[[Any, Batch], Tensor]
 
 @dataclass(frozen=True)
 class TrainingObjective:
-    """One kind of task, as a Trainer sees it.
+    """A task, as a Trainer needs it.
 
     metric : name of what ``score`` gives
-    score : the metric of a model on the validation split, at its present speedup
+    score : the metric of a model on the validation split, at its current speedup
     collate : rows of the training set -> batch
     loss : (model, batch) -> scalar; the model's own when left out
     greater_is_better : otherwise the metric is a perplexity
@@ -29,7 +29,7 @@ class TrainingObjective:
     loss: Loss | None = None
     greater_is_better: bool = True
 
-    def over(self, scores: Iterable[float]) -> float:
+    def mean_score(self, scores: Iterable[float]) -> float:
         """One score for several speedups."""
         # Perplexities are ratios: the largest must not outweigh all the others.
         return fmean(scores) if self.greater_is_better else geometric_mean(scores)

@@ -1,4 +1,4 @@
-"""Which passes of adjustable fine-tuning a batch goes through."""
+"""Samples the elimination profiles of the passes that a batch of adjustable fine-tuning goes through."""
 
 import math
 import random
@@ -7,11 +7,11 @@ from latadj.config import AdjustConfig
 from latadj.elimination.dial import Dial
 from latadj.elimination.profiles import Profile
 
-LEAST = 1.1
+MIN_SPEEDUP = 1.1
 
 
 class ProfileSampler:
-    """The full model, and cut ones at speedups drawn anew for each batch.
+    """The full model, and profiles at speedups drawn anew for each batch.
 
     Python's random state decides, which Trainer saves and restores.
     """
@@ -22,18 +22,17 @@ class ProfileSampler:
         self.full = Profile.full(dial.layers)
 
     def passes(self) -> list[Profile]:
-        """The full model and a cut one; where ``full_share`` is given, only one of them."""
+        """The full model and a sampled profile; where ``full_share`` is given, only one of them."""
         share = self.config.full_share
         if share is None:
             return [self.full, self.draw()]
         return [self.full if random.random() < share else self.draw()]
 
     def draw(self) -> Profile:
-        """A profile of a random profile_type at a random speedup, at most as far as the profile_type reaches."""
-        # Small speedups are asked for most and drawn more often. In steps of 0.1, so that a profile is solved for
-        # once and then remembered.
-        speedup = round(
-            LEAST + (self.config.max_speedup - LEAST) * random.random() ** self.config.speedup_sampling_power, 1
-        )
+        """A profile of a random type at a random speedup, at most the largest that this type reaches."""
+        # Small speedups are used most and drawn more often. In steps of 0.1, so that a profile is solved for once and
+        # then cached.
+        power, largest = self.config.speedup_sampling_power, self.config.max_speedup
+        speedup = round(MIN_SPEEDUP + (largest - MIN_SPEEDUP) * random.random() ** power, 1)
         dial = random.choice(self.dials)
         return dial.profile(speedup if dial.reaches(speedup) else max(math.floor(10 * dial.reach()) / 10, 1.0))

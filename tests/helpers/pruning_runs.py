@@ -66,15 +66,15 @@ def same_weights(ours: Path, theirs: Path) -> bool:
 @contextmanager
 def killed(monkeypatch: pytest.MonkeyPatch, when: Callable[[PruneState], bool]) -> Iterator[None]:
     """A run inside the block, killed as soon as it has written a state of which ``when`` is true."""
-    whole = PruneState.write
+    whole = PruneState.save
 
-    def write(state, work, model=None):
+    def save(state, work, model=None):
         whole(state, work, model)
         if when(state):
             raise KilledError
 
     with monkeypatch.context() as patch, pytest.raises(KilledError):
-        patch.setattr(PruneState, "write", write)
+        patch.setattr(PruneState, "save", save)
         yield
 
 

@@ -22,7 +22,7 @@ def trained(model, folder, score, *, resume=False, **options):
         rows,
         TrainingObjective("accuracy", score, collate),
         name="training",
-        folder=folder,
+        output_dir=folder,
         config=StageConfig(**{"batch_size": 4, "learning_rate": 1e-2, "ema_decay": 0.9, **options}),
         seed=0,
         bf16=False,

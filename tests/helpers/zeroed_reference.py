@@ -22,17 +22,17 @@ FIRST = [PruningUnit("attention", 0), PruningUnit("head", 1, 0), PruningUnit("he
 
 
 @torch.no_grad()
-def zeroed(model, parts):
-    """Set to zero what parts add to a model's hidden states."""
-    for part in parts:
-        layer = layers_of(model)[part.layer]
+def zeroed(model, units):
+    """Set to zero what units add to a model's hidden states."""
+    for unit in units:
+        layer = layers_of(model)[unit.layer]
         anatomy = architecture_of(model).prunable_paths(layer)
-        whole = attrgetter(anatomy.output if part.block == "attention" else anatomy.outer)(layer)
+        whole = attrgetter(anatomy.output if unit.block == "attention" else anatomy.outer)(layer)
         weight = whole.weight.T if isinstance(whole, Conv1D) else whole.weight
-        if part.kind == "head":
-            weight[:, part.index * anatomy.head_inputs : (part.index + 1) * anatomy.head_inputs] = 0
-        elif part.kind == "neurons":
-            weight[:, list(part.neurons)] = 0
+        if unit.kind == "head":
+            weight[:, unit.index * anatomy.head_inputs : (unit.index + 1) * anatomy.head_inputs] = 0
+        elif unit.kind == "neurons":
+            weight[:, list(unit.neurons)] = 0
         else:
             weight.zero_()
             if whole.bias is not None:

@@ -35,7 +35,7 @@ def deep(tmp_path, request):
     return found
 
 
-def exam_of(session, kind=None, **more):
+def evaluator_of(session, kind=None, **more):
     part = session.splits.validation
     encoded = session.encoded(part)
     options = {"outputs": session.outputs, "device": session.device, "batch_size": 4}
@@ -50,7 +50,7 @@ def runs_of_the_lowest_layer(model):
 
 
 def test_losses_are_those_of_each_row_alone_at_the_scale_that_suits_them_best(session):
-    answers = exam_of(session).sit(session.model)
+    scored = evaluator_of(session).evaluate(session.model)
     rows = session.encoded(session.splits.validation)
     with torch.no_grad():
         said = torch.cat([session.model(input_ids=torch.tensor([ids])).logits for ids in rows["input_ids"]])
@@ -58,44 +58,43 @@ def test_losses_are_those_of_each_row_alone_at_the_scale_that_suits_them_best(se
     scales = torch.linspace(-3, 3, 601).exp()
     losses = [functional.cross_entropy(said * scale, labels, reduction="none") for scale in scales]
     best = min(losses, key=lambda each: float(each.mean()))
-    assert answers.losses == pytest.approx(best.numpy(), abs=0.01)
-    assert answers.loss == pytest.approx(float(best.mean()), abs=1e-4)
+    assert scored.losses == pytest.approx(best.numpy(), abs=0.01)
+    assert scored.loss == pytest.approx(float(best.mean()), abs=1e-4)
 
 
 @pytest.mark.parametrize("broken", [float("nan"), float("inf")])
 def test_a_model_that_answers_no_number_is_the_worst_of_all(session, broken):
-    exam = exam_of(session)
-    whole = exam.sit(session.model).loss
+    evaluator = evaluator_of(session)
+    whole = evaluator.evaluate(session.model).loss
     session.model.classifier.bias.data.fill_(broken)
-    assert exam.sit(session.model).loss == exam.loss(session.model) == BROKEN > whole
+    assert evaluator.evaluate(session.model).loss == evaluator.loss(session.model) == BROKEN > whole
 
 
 def test_how_sure_a_model_is_of_the_same_answers_costs_it_nothing(session):
-    exam = exam_of(session)
+    evaluator = evaluator_of(session)
     with torch.no_grad():
         session.model.classifier.weight.mul_(3)
         session.model.classifier.bias.mul_(3)
-        before = exam.sit(session.model)
+        before = evaluator.evaluate(session.model)
         session.model.classifier.weight.mul_(0.5)
         session.model.classifier.bias.mul_(0.5)
-    after = exam.sit(session.model)
+    after = evaluator.evaluate(session.model)
     assert after.losses == pytest.approx(before.losses, abs=1e-3)
     assert (after.predictions == before.predictions).all()
-    assert exam.loss(session.model) == pytest.approx(before.loss, abs=1e-4)
+    assert evaluator.loss(session.model) == pytest.approx(before.loss, abs=1e-4)
 
 
 @pytest.mark.parametrize("settles", [False, True])
-def test_only_an_exam_that_may_settles_what_a_task_leaves_open(session, settles):
+def test_only_an_evaluator_that_may_settles_what_a_task_leaves_open(session, settles):
     chosen, whole = [], session.task_type
-    tuned = {"tunes_threshold": True, "tune_threshold": lambda *_: chosen.append(1)}
-    open_kind = SimpleNamespace(**tuned, predictions=whole.predictions)
-    exam_of(session, open_kind, settles=settles).sit(session.model)
+    open_kind = SimpleNamespace(settles=True, settle=lambda *_: chosen.append(1), predictions=whole.predictions)
+    evaluator_of(session, open_kind, settles=settles).evaluate(session.model)
     assert bool(chosen) == settles
 
 
 @pytest.mark.parametrize("autocast", [None, torch.bfloat16], ids=["fp32", "bf16"])
-def test_an_exam_that_is_told_which_layer_changed_says_the_same_and_runs_no_layer_below(deep, autocast):
-    exam, model, ran = exam_of(deep, autocast=autocast), deep.model, runs_of_the_lowest_layer(deep.model)
+def test_an_evaluator_that_is_told_which_layer_changed_says_the_same_and_runs_no_layer_below(deep, autocast):
+    evaluator, model, ran = evaluator_of(deep, autocast=autocast), deep.model, runs_of_the_lowest_layer(deep.model)
     for part in (
         PruningUnit("attention", 1),
         PruningUnit("feed_forward", 1),
@@ -103,32 +102,32 @@ def test_an_exam_that_is_told_which_layer_changed_says_the_same_and_runs_no_laye
         PruningUnit("feed_forward", 0),
     ):
         with without(model, [part]):
-            whole = exam_of(deep, autocast=autocast).sit(model)
-            exam.sit(model, changed=part.layer)
+            whole = evaluator_of(deep, autocast=autocast).evaluate(model)
+            evaluator.evaluate(model, changed=part.layer)
             ran.clear()
-            again = exam.sit(model, changed=part.layer)
+            again = evaluator.evaluate(model, changed=part.layer)
         assert (again.losses == whole.losses).all()
         assert all(np.array_equal(*pair) for pair in zip(again.predictions, whole.predictions, strict=True))
         assert bool(ran) == (part.layer == 0)
 
 
 @pytest.mark.parametrize("layer", [None, 0])
-def test_what_an_exam_keeps_goes_when_what_it_came_from_has_changed(deep, layer):
-    exam, model = exam_of(deep), deep.model
-    before = exam.sit(model, changed=2)
+def test_what_an_evaluator_keeps_goes_when_what_it_came_from_has_changed(deep, layer):
+    evaluator, model = evaluator_of(deep), deep.model
+    before = evaluator.evaluate(model, changed=2)
     with torch.no_grad():
         layers_of(model)[0].output.dense.weight.mul_(-1)
-    exam.forget(layer)
-    after = exam.sit(model, changed=2)
-    assert (after.losses == exam_of(deep).sit(model).losses).all()
+    evaluator.drop_cache(layer)
+    after = evaluator.evaluate(model, changed=2)
+    assert (after.losses == evaluator_of(deep).evaluate(model).losses).all()
     assert (after.losses != before.losses).any()
 
 
-def test_an_exam_keeps_no_more_than_it_may(deep, monkeypatch):
-    monkeypatch.setattr("latadj.pruning.evaluator.KEPT", 1)
-    exam, ran = exam_of(deep), runs_of_the_lowest_layer(deep.model)
-    exam.sit(deep.model, changed=2)
+def test_an_evaluator_keeps_no_more_than_it_may(deep, monkeypatch):
+    monkeypatch.setattr("latadj.pruning.evaluator.CACHE_BYTES", 1)
+    evaluator, ran = evaluator_of(deep), runs_of_the_lowest_layer(deep.model)
+    evaluator.evaluate(deep.model, changed=2)
     batches = len(ran)
-    exam.sit(deep.model, changed=2)
+    evaluator.evaluate(deep.model, changed=2)
     assert batches > 1
     assert len(ran) == batches + batches - 1

@@ -1,4 +1,4 @@
-"""Pruned models in files, back in whole layers, and what their parts are worth."""
+"""Pruned models in files, back in whole layers, and what their units are worth."""
 
 import json
 
@@ -12,6 +12,7 @@ from transformers import AutoModelForSequenceClassification
 
 from latadj.checkpoints import checkpoint
 from latadj.checkpoints.metadata import METADATA_FILE, CheckpointMetadata, read_metadata
+from latadj.checkpoints.weight_files import weight_files
 from latadj.config import ModelConfig
 from latadj.elimination.attach import attach, detach
 from latadj.elimination.layer_structure import LayerStructure, ModelStructure
@@ -20,9 +21,9 @@ from latadj.pruning import Significance, remove, structure_of, units_of, zero_fi
 from latadj.pruning.loading import load_pruned
 
 
-def pruned(case, parts=SOME):
+def pruned(case, units=SOME):
     model = case.make()
-    remove(model, parts)
+    remove(model, units)
     return model
 
 
@@ -31,9 +32,9 @@ def said(case, model):
         return case.outputs(model, case.batch(LENGTHS))
 
 
-@pytest.mark.parametrize("parts", [SOME, FIRST], ids=["some", "first"])
-def test_a_pruned_model_is_saved_and_loaded_exactly(classifier, tmp_path, parts):
-    model = pruned(classifier, parts)
+@pytest.mark.parametrize("units", [SOME, FIRST], ids=["some", "first"])
+def test_a_pruned_model_is_saved_and_loaded_exactly(classifier, tmp_path, units):
+    model = pruned(classifier, units)
     checkpoint.save(model, tokenizer(), tmp_path / "model", CheckpointMetadata())
     found, _ = checkpoint.load(tmp_path / "model")
     assert structure_of(found) == structure_of(model) == read_metadata(tmp_path / "model").pruning
@@ -82,7 +83,9 @@ def test_a_weight_that_no_file_holds_is_drawn_and_the_others_stay_as_saved(class
     saved = load_file(tmp_path / "model.safetensors")
     gone = next(name for name in saved if "norm" in name.lower() or "ln_" in name)
     save_file({name: weight for name, weight in saved.items() if name != gone}, tmp_path / "model.safetensors")
-    found, missing = load_pruned(AutoModelForSequenceClassification, model.config, tmp_path, structure_of(model))
+    found, missing = load_pruned(
+        AutoModelForSequenceClassification, model.config, tmp_path, weight_files(tmp_path), structure_of(model)
+    )
     assert missing == {gone}
     weights = found.state_dict()
     assert weights[gone].tolist() in ([0] * len(saved[gone]), [1] * len(saved[gone]))  # as every norm begins
@@ -116,7 +119,7 @@ def test_made_whole_it_computes_the_same_and_loads_anywhere(case, tmp_path):
 
 def test_a_model_with_hard_attention_cannot_be_made_whole_for_others():
     model = attach(pruned(Case("bert", "classifier")), topk=TopKAttention((None, 3, None, None)))
-    with pytest.raises(ValueError, match=r"has hard attention \(layer 2: 3 keys\), which plain transformers"):
+    with pytest.raises(ValueError, match=r"has top-k attention \(layer 2: 3 keys\), which plain transformers"):
         zero_fill_pruned(model)
 
 
@@ -154,23 +157,23 @@ def test_significance_is_how_the_loss_would_change(classifier):
     significance = Significance(model)
     torch.stack(classifier.outputs(model, batch)).square().mean().backward()
     significance.add(model)
-    parts = [part for part in units_of(model, 8) if part.index is not None]
+    units = [unit for unit in units_of(model, 8) if unit.index is not None]
     step = 1e-3
 
-    def loss_with(part, share):
-        """The loss with a share of a part taken out."""
+    def loss_with(unit, share):
+        """The loss with a share of a unit taken out."""
         with torch.no_grad():
             gone = {name: weight.clone() for name, weight in model.state_dict().items()}
-            zeroed(model, [part])
+            zeroed(model, [unit])
             for name, weight in model.state_dict().items():
                 weight.lerp_(gone[name], 1 - share)
             found = torch.stack(classifier.outputs(model, batch)).double().square().mean()
             model.load_state_dict(gone)
         return float(found)
 
-    for part in (parts[0], parts[5], parts[-1]):
-        slope = abs(loss_with(part, step) - loss_with(part, -step)) / (2 * step)
-        if part.kind == "neurons":  # signs do not cancel within a group
-            assert significance.of(part) >= 0.98 * slope
+    for unit in (units[0], units[5], units[-1]):
+        slope = abs(loss_with(unit, step) - loss_with(unit, -step)) / (2 * step)
+        if unit.kind == "neurons":  # signs do not cancel within a group
+            assert significance.of(unit) >= 0.98 * slope
         else:
-            assert significance.of(part) == pytest.approx(slope, rel=0.05, abs=1e-3)
+            assert significance.of(unit) == pytest.approx(slope, rel=0.05, abs=1e-3)

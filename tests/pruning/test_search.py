@@ -8,25 +8,25 @@ from helpers.fake_pruning_model import Fake
 from latadj.pruning.search import Candidate, SearchState, search, stages
 
 
-def found(fake, trail=None, **options):
-    trail = trail or SearchState()
-    search(fake, fake.judge(), trail, **options)
-    return trail
+def found(fake, state=None, **options):
+    state = state or SearchState()
+    search(fake, fake.criterion(), state, **options)
+    return state
 
 
 def test_blocks_of_all_layers_go_before_what_is_in_them_from_above():
     fake = Fake(3, {})
-    names = [name for name, _ in stages(fake.parts)]
+    names = [name for name, _ in stages(fake.units)]
     assert names == [f"{what} of layer {layer}" for what in ("blocks", "inside") for layer in (3, 2, 1)]
 
 
 def test_what_does_not_hurt_goes_and_the_rest_is_put_back():
     harm = {"layer 1 head 1": 5, "layer 1 neurons 2": 3, "layer 2 neurons 1": 1}
     fake = Fake(2, harm)
-    trail = found(fake)
-    assert set(trail.removed) == {"layer 2 attention", "layer 2 neurons 2", "layer 1 head 2", "layer 1 neurons 1"}
-    assert fake.total() == 0
-    records = {record.name: record for record in trail.candidates}
+    state = found(fake)
+    assert set(state.removed) == {"layer 2 attention", "layer 2 neurons 2", "layer 1 head 2", "layer 1 neurons 1"}
+    assert fake.loss_increase() == 0
+    records = {record.name: record for record in state.candidates}
     hurt = records["layer 1 feed-forward"]
     assert (hurt.kept, hurt.metric_before, hurt.metric_after) == (True, 0.9, 0.885)
     assert hurt.difference == pytest.approx(-0.015)
@@ -36,24 +36,24 @@ def test_what_does_not_hurt_goes_and_the_rest_is_put_back():
 
 
 def test_nothing_is_tried_inside_a_block_that_went():
-    trail = found(Fake(2, {"layer 1 head 1": 5}))
-    assert not [record.name for record in trail.candidates if record.name.startswith("layer 2 head")]
+    state = found(Fake(2, {"layer 1 head 1": 5}))
+    assert not [record.name for record in state.candidates if record.name.startswith("layer 2 head")]
 
 
 def test_the_last_of_a_block_is_not_tried_again():
     # Both heads alone do no harm to speak of, and the block does: it is the loss that tells.
     fake = Fake(1, {"layer 1 head 1": -1, "layer 1 head 2": 3}, heads=2)
-    trail = found(fake)
-    assert "layer 1 head 1" in trail.removed
-    assert "layer 1 head 2" not in {record.name for record in trail.candidates}
+    state = found(fake)
+    assert "layer 1 head 1" in state.removed
+    assert "layer 1 head 2" not in {record.name for record in state.candidates}
 
 
 def test_small_losses_do_not_add_up_to_more_than_the_tolerance():
     fake = Fake(4, {f"layer {layer} head {head}": 1 for layer in range(1, 5) for head in (1, 2)}, wrong=20)
-    trail = SearchState()
-    search(fake, fake.judge(tolerance=0.01), trail)
-    assert fake.total() == 2  # of 200 texts: one point
-    assert min(record.difference for record in trail.candidates if not record.kept) == pytest.approx(-0.01)
+    state = SearchState()
+    search(fake, fake.criterion(tolerance=0.01), state)
+    assert fake.loss_increase() == 2  # of 200 texts: one point
+    assert min(record.difference for record in state.candidates if not record.kept) == pytest.approx(-0.01)
 
 
 def test_of_one_layer_the_least_missed_is_tried_first():
@@ -71,29 +71,29 @@ class KilledError(Exception):
 def test_a_search_that_was_killed_goes_on_to_the_same_end(after):
     harm = {"layer 1 head 1": 5, "layer 2 neurons 1": 1, "layer 3 head 2": 2, "layer 3 neurons 1": -1}
     whole = found(Fake(3, harm))
-    trail, written = SearchState(), []
+    state, written = SearchState(), []
 
-    def remember():
-        written.append(json.dumps(asdict(trail)))
+    def save():
+        written.append(json.dumps(asdict(state)))
         if len(written) == after:
             raise KilledError
 
     with pytest.raises(KilledError):
-        found(Fake(3, harm), trail, remember=remember)
+        found(Fake(3, harm), state, save=save)
     read = json.loads(written[-1])
     again = SearchState([Candidate.from_json(record) for record in read["candidates"]], read["orders"])
     fake = Fake(3, harm)
     done = len(again.candidates)
     assert found(fake, again) == whole
     # What was tried is not asked again: one pass says where the model stands.
-    assert len(fake.asked) == 1 + len(whole.candidates) - done
+    assert len(fake.evaluated) == 1 + len(whole.candidates) - done
 
 
-def test_every_part_is_counted_once_in_the_progress():
+def test_every_unit_is_counted_once_in_the_progress():
     fake, steps = Fake(3, {"layer 1 head 1": 5}), []
     found(fake, advance=lambda done, note: steps.append(done))
-    assert sum(steps) == len(fake.parts)
+    assert sum(steps) == len(fake.units)
     again, steps[:] = Fake(3, {"layer 1 head 1": 5}), []
-    trail = found(copy.deepcopy(again))
-    found(again, trail, advance=lambda done, note: steps.append(done))
-    assert sum(steps) == len(again.parts)
+    state = found(copy.deepcopy(again))
+    found(again, state, advance=lambda done, note: steps.append(done))
+    assert sum(steps) == len(again.units)

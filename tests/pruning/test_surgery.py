@@ -17,30 +17,30 @@ from latadj.kernels.lowering import lower
 from latadj.pruning import PruningUnit, parameters, remove, structure_of, units_of, without, zero_fill_pruned
 
 
-def pair(case, parts):
-    """A pruned model, and a whole one whose parts are zero."""
+def pair(case, units):
+    """A pruned model, and a whole one whose units are zero."""
     model, masked = case.make(), case.make()
-    remove(model, parts)
-    zeroed(masked, parts)
+    remove(model, units)
+    zeroed(masked, units)
     return attach(model), attach(masked)
 
 
-@pytest.mark.parametrize("parts", [SOME, FIRST], ids=["some", "first"])
+@pytest.mark.parametrize("units", [SOME, FIRST], ids=["some", "first"])
 @pytest.mark.parametrize("profile", [FULL, CUT], ids=["full", "cut"])
-def test_a_pruned_model_computes_what_the_masked_one_computes(case, parts, profile):
-    model, masked = pair(case, parts)
+def test_a_pruned_model_computes_what_the_masked_one_computes(case, units, profile):
+    model, masked = pair(case, units)
     batch = case.batch(LENGTHS)
     # Without attention a layer has nobody to choose by, so the masked model must not choose there either.
-    profile = Profile(held(profile.keep, [PruningUnit("attention", layer) not in parts for layer in range(4)]))
+    profile = Profile(held(profile.keep, [PruningUnit("attention", layer) not in units for layer in range(4)]))
     # Heads that are gone have no say in who survives; so that both keep the same, no head has.
     score = "position"
     with torch.no_grad(), at_profile(model, profile, score=score), at_profile(masked, profile, score=score):
         assert near(case.outputs(model, batch), case.outputs(masked, batch), atol=1e-5)
 
 
-@pytest.mark.parametrize("parts", [SOME, FIRST], ids=["some", "first"])
-def test_transformers_own_forward_runs_it_too(case, parts):
-    model, masked = pair(case, parts)
+@pytest.mark.parametrize("units", [SOME, FIRST], ids=["some", "first"])
+def test_transformers_own_forward_runs_it_too(case, units):
+    model, masked = pair(case, units)
     batch = case.batch(LENGTHS)
     with torch.no_grad():
         assert near(case.outputs(detach(model), batch), case.outputs(detach(masked), batch), atol=1e-5)
@@ -76,8 +76,8 @@ def test_without_puts_everything_back(case):
 def test_removing_one_after_the_other_is_removing_all(case):
     at_once, in_turn = case.make(), case.make()
     remove(at_once, SOME)
-    for part in reversed(SOME):
-        remove(in_turn, [part])
+    for unit in reversed(SOME):
+        remove(in_turn, [unit])
     assert structure_of(at_once) == structure_of(in_turn)
     batch = case.batch(LENGTHS)
     with torch.no_grad():
@@ -160,7 +160,7 @@ def test_parts_go_from_coarse_to_fine(classifier):
     model = classifier.make()
     grouped = classifier.architecture in ("llama", "mistral", "qwen2", "qwen3")
     heads = 2 if grouped else 4
-    kinds = [part.kind for part in units_of(model, groups=8)]
+    kinds = [unit.kind for unit in units_of(model, groups=8)]
     assert kinds == ["attention", "feed_forward"] * 4 + ["head"] * heads * 4 + ["neurons"] * 32
     remove(model, SOME)
     assert len(units_of(model)) == 1 + 1 + 1 + 1 + (heads - 1) + heads + 16
@@ -169,7 +169,7 @@ def test_parts_go_from_coarse_to_fine(classifier):
 
 def test_neurons_that_matter_alike_make_a_group(classifier):
     ranks = [torch.arange(64).flip(0).float()] * 4
-    first = next(part for part in units_of(classifier.make(), 16, ranks) if part.kind == "neurons")
+    first = next(unit for unit in units_of(classifier.make(), 16, ranks) if unit.kind == "neurons")
     assert first.neurons == (60, 61, 62, 63)
     with pytest.raises(ValueError, match="from 1 to the 64 neurons"):
         units_of(classifier.make(), 65)
@@ -185,12 +185,12 @@ def test_a_dial_eliminates_where_there_is_attention(classifier):
 
 
 @pytest.mark.parametrize("profile", [FULL, CUT], ids=["full", "cut"])
-@pytest.mark.parametrize("parts", [SOME, FIRST], ids=["some", "first"])
+@pytest.mark.parametrize("units", [SOME, FIRST], ids=["some", "first"])
 @pytest.mark.parametrize("architecture", ["gpt2", "llama", "qwen3", "t5"])
-def test_a_pruned_model_generates_what_the_masked_one_generates(architecture, parts, profile):
+def test_a_pruned_model_generates_what_the_masked_one_generates(architecture, units, profile):
     case = Case(architecture, "language")
-    model, masked = pair(case, parts)
-    profile = Profile(held(profile.keep, [PruningUnit("attention", layer) not in parts for layer in range(4)]))
+    model, masked = pair(case, units)
+    profile = Profile(held(profile.keep, [PruningUnit("attention", layer) not in units for layer in range(4)]))
     batch = case.batch([14, 9])
     batch.pop("logits_to_keep", None), batch.pop("decoder_input_ids", None), batch.pop("position_ids", None)
     options = {"max_new_tokens": 6, "min_new_tokens": 6, "do_sample": False, "pad_token_id": 0}

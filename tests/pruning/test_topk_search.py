@@ -20,8 +20,8 @@ def worth(gains):
 def test_layers_are_tried_from_the_last_and_stay_hard_where_the_metric_does_not_fall():
     evaluate, asked = worth({(2, 0.5): 0.01, (2, 0.25): -0.01, (1, 0.5): -0.02, (1, 0.25): -0.01, (0, 0.5): -0.03})
     found = choose_topk_attention(3, [0.5, 0.25], evaluate)
-    assert found.hard == TopKAttention((0.25, None, 0.5))
-    assert found.found == pytest.approx(0.81)
+    assert found.topk == TopKAttention((0.25, None, 0.5))
+    assert found.evaluation == pytest.approx(0.81)
     assert asked == [
         (None, None, None),
         (None, None, 0.5),
@@ -42,43 +42,43 @@ def test_layers_are_tried_from_the_last_and_stay_hard_where_the_metric_does_not_
 
 def test_of_equally_good_ones_the_fewer_keys_are_kept():
     evaluate, _ = worth({})
-    assert choose_topk_attention(2, [8, 4, 2], evaluate).hard == TopKAttention((2, 2))
+    assert choose_topk_attention(2, [8, 4, 2], evaluate).topk == TopKAttention((2, 2))
 
 
 def test_a_better_metric_goes_before_fewer_keys():
     evaluate, _ = worth({(0, 8): 0.02, (0, 4): 0.01})
-    assert choose_topk_attention(1, [8, 4], evaluate).hard == TopKAttention((8,))
+    assert choose_topk_attention(1, [8, 4], evaluate).topk == TopKAttention((8,))
 
 
 def test_where_all_layers_hurt_attention_stays_as_it_is():
     evaluate, _ = worth({(layer, 1): -0.1 for layer in range(3)})
     found = choose_topk_attention(3, [1], evaluate)
-    assert found.hard == TopKAttention.full(3)
-    assert found.found == 0.8
+    assert found.topk == TopKAttention.full(3)
+    assert found.evaluation == 0.8
     assert not any(trial.kept for trial in found.trials)
 
 
-def test_a_judge_decides_by_whatever_the_evaluation_says():
+def test_the_criterion_decides_by_whatever_the_evaluation_says():
     seen, steps = [], []
 
     def evaluate(hard):
         return {"metric": 0.9, "sure": hard.layers[0] is None}
 
-    def judge(before, after):
+    def accepts(before, after):
         seen.append((before["sure"], after["sure"]))
         return after["sure"]
 
     found = choose_topk_attention(
-        2, [4], evaluate, judge=judge, metric=lambda found: found["metric"], advance=lambda: steps.append(1)
+        2, [4], evaluate, accepts=accepts, metric=lambda found: found["metric"], advance=lambda: steps.append(1)
     )
-    assert found.hard == TopKAttention((None, 4))
+    assert found.topk == TopKAttention((None, 4))
     assert seen == [(True, True), (True, False)]
     assert len(steps) == 2
 
 
 def test_only_the_named_layers_are_tried():
     evaluate, asked = worth({})
-    assert choose_topk_attention(4, [2], evaluate, among=[1, 3]).hard == TopKAttention((None, 2, None, 2))
+    assert choose_topk_attention(4, [2], evaluate, among=[1, 3]).topk == TopKAttention((None, 2, None, 2))
     assert len(asked) == 3
 
 

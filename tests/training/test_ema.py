@@ -17,55 +17,55 @@ def model_at(value):
     return model
 
 
-def after(mean, steps, start=0):
+def after(ema, steps, start=0):
     for step in range(start + 1, start + steps + 1):
-        mean.on_step_end(None, SimpleNamespace(global_step=step), None)
+        ema.on_step_end(None, SimpleNamespace(global_step=step), None)
 
 
 def test_earlier_weights_count_for_less_and_less():
     model = model_at(0.0)
-    mean = EMACallback(model, 0.9)
+    ema = EMACallback(model, 0.9)
     nn.init.constant_(model.weight, 1.0)
-    after(mean, 100 * EVERY)
-    assert mean.mean["weight"].item() == pytest.approx(1.0)
+    after(ema, 100 * EVERY)
+    assert ema.average["weight"].item() == pytest.approx(1.0)
     nn.init.constant_(model.weight, 2.0)
-    after(mean, EVERY)
-    assert mean.mean["weight"].item() == pytest.approx(2.0 - 0.9**EVERY)
+    after(ema, EVERY)
+    assert ema.average["weight"].item() == pytest.approx(2.0 - 0.9**EVERY)
 
 
 def test_early_means_are_short():
     model = model_at(0.0)
-    mean = EMACallback(model, 0.999)
+    ema = EMACallback(model, 0.999)
     nn.init.constant_(model.weight, 1.0)
-    after(mean, EVERY)
-    assert mean.mean["weight"].item() == pytest.approx(1 - 2 / 11)
+    after(ema, EVERY)
+    assert ema.average["weight"].item() == pytest.approx(1 - 2 / 11)
 
 
 def test_the_weights_themselves_come_back_after_validation():
     model = model_at(1.0)
-    mean = EMACallback(model, 0.9)
+    ema = EMACallback(model, 0.9)
     nn.init.constant_(model.weight, 3.0)
-    after(mean, EVERY)
-    with mean.in_place():
+    after(ema, EVERY)
+    with ema.applied():
         assert model.weight.item() == pytest.approx(1 + 2 * 9 / 11)
     assert model.weight.item() == 3.0
 
 
 def test_before_the_first_update_the_weights_stand_for_their_mean():
     model = model_at(1.0)
-    mean = EMACallback(model, 0.9)
+    ema = EMACallback(model, 0.9)
     nn.init.constant_(model.weight, 3.0)
-    after(mean, EVERY - 1)
-    with mean.in_place():
+    after(ema, EVERY - 1)
+    with ema.applied():
         assert model.weight.item() == 3.0
-    mean.settle()
+    ema.copy_to_model()
     assert model.weight.item() == 3.0
 
 
 def test_what_is_frozen_has_no_mean():
     model = model_at(1.0)
     model.weight.requires_grad_(False)
-    assert EMACallback(model, 0.9).mean == {}
+    assert EMACallback(model, 0.9).average == {}
 
 
 def test_a_saved_mean_is_gone_on_with(tmp_path):
@@ -77,9 +77,9 @@ def test_a_saved_mean_is_gone_on_with(tmp_path):
     theirs = EMACallback(model, 0.9)
     theirs.load(tmp_path / "checkpoint-20")
     nn.init.constant_(model.weight, 2.0)
-    for mean in (ours, theirs):
-        after(mean, EVERY, start=20)
-    assert theirs.mean["weight"].item() == ours.mean["weight"].item() != 0
+    for ema in (ours, theirs):
+        after(ema, EVERY, start=20)
+    assert theirs.average["weight"].item() == ours.average["weight"].item() != 0
 
 
 def test_training_validates_and_keeps_the_mean(tmp_path, model):

@@ -14,8 +14,8 @@ from latadj.elimination.dial import Dial
 from latadj.elimination.observation_window import ObservationWindow
 from latadj.elimination.profiles import Profile
 from latadj.tasks.outputs.likelihood import continuation_logits, likelihoods
-from latadj.training.continuations import STATES, Continuations, foreseen
-from latadj.training.distillation import taught
+from latadj.training.continuations import STATES, Continuations, scored_logits
+from latadj.training.distillation import cache_teacher_states
 from latadj.training.language_objective import AdjustableLanguageLoss, language_loss, language_objective
 
 RAGGED = rows_of_lengths([9, 4, 12, 9], [5, 1, 3, 6])
@@ -73,7 +73,7 @@ def batch_of(model, rows):
 def test_logits_are_those_of_a_prefill_and_what_follows_it(model, rows):
     expected = torch.cat(log_probabilities(model, rows))
     with torch.no_grad():
-        found = foreseen(model, batch_of(model, rows)).log_softmax(-1)
+        found = scored_logits(model, batch_of(model, rows)).log_softmax(-1)
     assert torch.allclose(found, expected, atol=2e-3)
     with torch.no_grad():
         loss = language_loss(model, batch_of(model, rows))
@@ -83,7 +83,7 @@ def test_logits_are_those_of_a_prefill_and_what_follows_it(model, rows):
 def test_remembered_states_give_the_teachers_distribution_after_the_model_moved_on(model):
     expected = log_probabilities(model, RAGGED)
     shown = []
-    teacher, rows = taught(model, RAGGED, batch_size=2, advance=shown.append)
+    teacher, rows = cache_teacher_states(model, RAGGED, batch_size=2, advance=shown.append)
     assert shown == [2, 2]
     assert [row["continuation"] for row in rows] == [row["continuation"] for row in RAGGED]
     moved(model)
@@ -97,7 +97,7 @@ def test_remembered_states_give_the_teachers_distribution_after_the_model_moved_
 @pytest.mark.parametrize("share", [1.0, 0.0], ids=["full", "cut"])
 def test_the_loss_of_one_pass_is_that_by_hand(model, rows, share, monkeypatch):
     wanted = log_probabilities(model, rows)
-    teacher, rows = taught(model, rows, batch_size=2)
+    teacher, rows = cache_teacher_states(model, rows, batch_size=2)
     dial = dial_for(moved(model))
     attach(model, dial)
     config = AdjustConfig(full_share=share, task_loss_weight=0.5, distillation_loss_weight=2.0, profiles=["geometric"])
@@ -111,7 +111,7 @@ def test_the_loss_of_one_pass_is_that_by_hand(model, rows, share, monkeypatch):
 
 
 def test_without_a_share_each_batch_goes_through_both(model, monkeypatch):
-    teacher, rows = taught(model, EVEN, batch_size=6)
+    teacher, rows = cache_teacher_states(model, EVEN, batch_size=6)
     dial = dial_for(moved(model))
     attach(model, dial)
     batch, losses = batch_of(model, rows), {}
@@ -155,7 +155,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(kind, monkeypatch):
     gradients = []
     for checkpointing in (False, True):
         model = LANGUAGE_MODELS[kind]()
-        teacher, rows = taught(model, RAGGED, batch_size=4)
+        teacher, rows = cache_teacher_states(model, RAGGED, batch_size=4)
         dial = dial_for(moved(model))
         attach(model, dial)
         for module in model.modules():
@@ -179,7 +179,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(kind, monkeypatch):
 @pytest.mark.parametrize("kind", LANGUAGE_MODELS)
 def test_training_lowers_the_perplexity_of_the_cut_model(kind):
     model = LANGUAGE_MODELS[kind]()
-    teacher, rows = taught(model, EVEN, batch_size=6)
+    teacher, rows = cache_teacher_states(model, EVEN, batch_size=6)
     dial = dial_for(model)
     attach(model, dial)
     loss = AdjustableLanguageLoss(dial, AdjustConfig(full_share=0.25, profiles=["geometric"], max_speedup=3.0), teacher)
@@ -204,8 +204,8 @@ def test_validation_is_the_perplexity_where_the_model_stands():
     found = likelihoods(model, RAGGED)
     assert goal.score(model) == pytest.approx(float(torch.tensor(found.nll.sum() / found.tokens.sum()).exp()))
     assert (goal.metric, goal.greater_is_better) == ("perplexity", False)
-    assert goal.over([10.0, 40.0]) == pytest.approx(20.0)
+    assert goal.mean_score([10.0, 40.0]) == pytest.approx(20.0)
     dial = dial_for(model)
     attach(model, dial)
     with at_profile(model, CUT):
-        assert goal.score(model) != pytest.approx(goal.over([float(found.nll.sum())]), rel=1e-3)
+        assert goal.score(model) != pytest.approx(goal.mean_score([float(found.nll.sum())]), rel=1e-3)

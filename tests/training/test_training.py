@@ -18,7 +18,7 @@ from latadj.elimination.dial import Dial
 from latadj.tasks.encoding.collator import TEACHER
 from latadj.tasks.outputs.logits import Outputs
 from latadj.training.head_objective import AdjustableLoss
-from latadj.training.trainer_checkpoints import last_whole
+from latadj.training.trainer_checkpoints import last_complete_checkpoint
 
 SHAPE = LayerShape(32 * 32, 2 * 32 * 32, 32 * 32, 2 * 32 * 64, 32)
 
@@ -34,7 +34,7 @@ def test_resume_goes_on_after_a_kill(tmp_path, stage):
     killed = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     work = tmp_path / "out" / "finetune" / stage
     deadline = time.monotonic() + 100
-    while len(list(work.glob("checkpoint-*/mean.safetensors"))) < 1:
+    while len(list(work.glob("checkpoint-*/ema.safetensors"))) < 1:
         assert killed.poll() is None and time.monotonic() < deadline, killed.communicate()[0]
         time.sleep(0.02)
     os.kill(killed.pid, signal.SIGKILL)
@@ -101,10 +101,10 @@ def test_a_checkpoint_that_was_cut_short_is_left_out(tmp_path):
         folder.mkdir()
         if state is not None:
             (folder / "trainer_state.json").write_text(state)
-    assert last_whole(tmp_path) == tmp_path / "checkpoint-18"
+    assert last_complete_checkpoint(tmp_path) == tmp_path / "checkpoint-18"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-18", "checkpoint-9"]
-    (tmp_path / "checkpoint-9" / "mean.safetensors").touch()
-    later = last_whole(tmp_path, ["mean.safetensors"])
+    (tmp_path / "checkpoint-9" / "ema.safetensors").touch()
+    later = last_complete_checkpoint(tmp_path, ["ema.safetensors"])
     assert later == tmp_path / "checkpoint-9", "the later one has no mean"
 
 

@@ -3,7 +3,7 @@
 import pytest
 from datasets import Dataset
 
-from latadj.training.word_dropout import SHARE, with_word_dropout
+from latadj.training.word_dropout import DROPOUT, with_word_dropout
 
 ROWS = Dataset.from_list(
     [
@@ -31,7 +31,7 @@ def test_copies_come_after_the_rows_and_keep_label_order_and_special_tokens():
 
 def test_copies_lack_about_the_share_that_is_said():
     lengths = [row["length"] - 2 for row in with_word_dropout(ROWS, 200, special=[1, 2], seed=0).to_list()[2::2]]
-    assert sum(lengths) / len(lengths) == pytest.approx(50 * (1 - SHARE), abs=1)
+    assert sum(lengths) / len(lengths) == pytest.approx(50 * (1 - DROPOUT), abs=1)
 
 
 def test_copies_are_those_of_the_seed():

@@ -20,7 +20,7 @@ from latadj.config import CalibrateConfig, CommandConfig, PruneConfig, RunConfig
 from latadj.devices import select as device
 from latadj.elimination.attach import attach
 from latadj.tasks.data.splits import Splits
-from latadj.tasks.encoding.batches import context_of, rows_of, token_limit
+from latadj.tasks.encoding.batches import max_input_length, rows_of, token_limit
 from latadj.tasks.outputs.logits import LabelWords, Outputs
 from latadj.tasks.outputs.predict import predict
 from latadj.tasks.prompts.prompt import Prompts
@@ -58,7 +58,7 @@ class Session:
             self.config.task,
             self.splits.train,
             self.tokenizer,
-            context=context_of(self.model, self.tokenizer),
+            context=max_input_length(self.model, self.tokenizer),
             encoder_decoder=self.model.config.is_encoder_decoder,
             seed=self.config.seed,
         )

@@ -1,25 +1,21 @@
 """What the training stages of all commands have in common: rows, teachers, settings to resume with."""
 
-import json
 import logging
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from datasets import Dataset
 from transformers import PreTrainedModel
 
 from latadj.checkpoints import checkpoint
-from latadj.checkpoints.weight_files import fingerprint
-from latadj.commands.common.session import Session, as_dict
+from latadj.commands.common.session import Session
 from latadj.commands.common.teacher_checks import teacher_of
-from latadj.config import DistillationConfig, RunConfig, StageConfig
-from latadj.devices.select import choose, trains_in_bf16
+from latadj.config import DistillationConfig, StageConfig
 from latadj.elimination.architectures import architecture_of, layers_of
-from latadj.tasks.encoding.batches import context_of
+from latadj.tasks.encoding.batches import max_input_length
 from latadj.tasks.encoding.collator import TEACHER
 from latadj.tasks.outputs.predict import predict
 from latadj.training.word_dropout import with_word_dropout
@@ -67,7 +63,7 @@ def teacher(session: Session) -> PreTrainedModel:
         raise ValueError(
             f"{option}={folder}: it has {outputs} outputs, its pupil {pupil_outputs}; name a model of the same task"
         )
-    reads = context_of(model, tokenizer)
+    reads = max_input_length(model, tokenizer)
     if reads < session.limit:
         raise ValueError(
             f"{option}={folder}: it reads {reads} tokens, its pupil up to {session.limit}; name another, "
@@ -112,32 +108,3 @@ def say_replaced(models: Iterable[Path]) -> None:
     """Log which existing models a new run will replace when it ends."""
     for model in filter(Path.is_dir, models):
         log.info("%s is there already, and this run will replace it; resume=true goes on with it instead", model)
-
-
-def settings_of(config: RunConfig, names: Sequence[str]) -> dict[str, Any]:
-    """What a training run depends on: parts of its config as a file gives them back, its arithmetic, its teacher."""
-    found: dict[str, Any] = json.loads(json.dumps({name: as_dict(config)[name] for name in names}))
-    found["train_precision"] = "bf16" if trains_in_bf16(config.device, choose(config.device)) else "fp32"
-    if (named := teacher_of(config)) is not None:
-        found["teacher"] = fingerprint(named[1])
-    return found
-
-
-def refuse_other_settings(config: RunConfig, started: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
-    """Refuse to go on with a run that was started otherwise.
-
-    Parameters
-    ----------
-    started, settings : what :func:`settings_of` said when the run began, and says now
-
-    Raises
-    ------
-    ValueError
-        naming what changed.
-    """
-    changed = [name for name in settings if started.get(name) != settings[name]]
-    if changed:
-        raise ValueError(
-            f"resume=true: the run in {config.folder} was started with other settings ({', '.join(changed)}); "
-            "give the same ones, or start anew without resume=true"
-        )

@@ -2,13 +2,13 @@
 
 import logging
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from latadj.checkpoints.metadata import METADATA_FILE
+from latadj.commands.common.finetune_state import FinetuneState
 from latadj.commands.common.session import as_dict
-from latadj.commands.finetune import State
 from latadj.commands.glue import submission as glue_submission
 from latadj.commands.glue.stages import stage_overrides
 from latadj.config import CommandConfig, FinetuneConfig, GlueConfig, RunConfig, SweepConfig
@@ -21,9 +21,10 @@ from latadj.reporting.views.glue import csv_text, latex, markdown, print_glue
 from latadj.tasks.data.classification import load_splits
 from latadj.tasks.glue import FILES
 from latadj.utils.files import read_json, write_json, write_text
+from latadj.utils.run_state import RunState
 
 log = logging.getLogger("latadj")
-# What has no say in what a command finds, so that a change of it does no work again.
+# Settings that do not change what a command finds, so that it is not done again when they change.
 ASIDE = ("folder", "checkpoint", "experiment", "resume")
 
 
@@ -38,18 +39,34 @@ class Stages(Protocol):
 
 
 @dataclass
-class TaskRun:
-    """One task and how far it has come, which ``FOLDER/TASK/state.json`` holds.
+class TaskState(RunState):
+    """The commands that are done for a task, in ``FOLDER/TASK/state.json``.
 
-    configs : of each command
+    settings : command -> the settings that it was done with
+    seconds : command -> the time that it took
     examples : of each split
-    done : command -> the settings that it was done with, and the seconds that it took
     """
+
+    SCHEMA: ClassVar[str] = "latadj.glue-state/1"
+    LABEL: ClassVar[str] = "state of a task"
+    RESTART: ClassVar[str] = "delete it, or start anew with resume=false"
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    examples: dict[str, int] = field(default_factory=dict)
+
+    def forget(self, command: str) -> None:
+        """Take a command as not done."""
+        self.settings.pop(command, None)
+        self.seconds.pop(command, None)
+
+
+@dataclass
+class TaskRun:
+    """One task, the configs of its commands, and how far it has come."""
 
     name: str
     configs: dict[str, CommandConfig]
-    examples: dict[str, int]
-    done: dict[str, dict[str, Any]]
+    state: TaskState
 
     @property
     def folder(self) -> Path:
@@ -57,12 +74,12 @@ class TaskRun:
 
     @property
     def finished(self) -> bool:
-        """Whether nothing is left to do for it."""
-        return len(self.done) == len(STAGES)
+        """Whether all commands are done."""
+        return len(self.state.settings) == len(STAGES)
 
     def write(self) -> None:
         """Write down how far it has come."""
-        write_json(self.folder / "state.json", {"examples": self.examples, "done": self.done})
+        self.state.write(self.folder / "state.json")
 
 
 @dataclass
@@ -87,16 +104,16 @@ def prepare(config: GlueConfig, stages: Stages) -> GlueRun:
     for name in config.tasks:
         configs: dict[str, CommandConfig] = {}
         for command in STAGES:
-            found = stages.config(command, stage_overrides(config, name, command))
-            assert isinstance(found, CommandConfig)
-            configs[command] = found
+            composed = stages.config(command, stage_overrides(config, name, command))
+            assert isinstance(composed, CommandConfig)
+            configs[command] = composed
         task = _task_run(name, configs, config.resume)
         tasks.append(task)
         try:
             if not task.finished:
                 splits = load_splits(configs["finetune"].task)
                 parts = {"train": splits.train, "validation": splits.validation, **splits.tests}
-                task.examples = {part: len(examples) for part, examples in parts.items()}
+                task.state.examples = {part: len(examples) for part, examples in parts.items()}
         except (ValueError, OSError) as error:
             problems.append(f"{name}: {error}")
     if problems:
@@ -146,38 +163,37 @@ def run(plan: GlueRun) -> Glue:
 
 def _task_run(name: str, configs: dict[str, CommandConfig], resume: bool) -> TaskRun:
     """A task with those commands done that an earlier run finished with the same settings, up to the first other."""
-    task = TaskRun(name, configs, {}, {})
+    task = TaskRun(name, configs, TaskState({}))
     path = task.folder / "state.json"
     if not resume or not path.is_file():
         return task
-    state = read_json(path, "state of a task", "delete it, or start anew with resume=false")
+    before = TaskState.read(path)
+    task.state.examples = before.examples
     for command in STAGES:
-        done = state["done"].get(command)
-        if done is None or done["settings"] != _settings(configs[command]):
+        if before.settings.get(command) != _settings(configs[command]):
             break
-        task.done[command] = done
-    checkpoint = Path(configs["sweep"].checkpoint)
+        task.state.settings[command] = before.settings[command]
+        task.state.seconds[command] = before.seconds[command]
     if not (task.folder / "sweep" / "sweep.json").is_file():
-        task.done.pop("sweep", None)
-    if not task.finished and not (checkpoint / METADATA_FILE).is_file():
-        task.done.clear()
-    task.examples = state["examples"]
+        task.state.forget("sweep")
+    if not task.finished and not (Path(configs["sweep"].checkpoint) / METADATA_FILE).is_file():
+        task.state = TaskState({}, examples=before.examples)
     return task
 
 
 def _settings(config: CommandConfig) -> dict[str, Any]:
     """What a command's result depends on, as JSON gives it back."""
-    found = {key: value for key, value in as_dict(config).items() if key not in ASIDE}
+    settings = {key: value for key, value in as_dict(config).items() if key not in ASIDE}
     if not isinstance(config, SweepConfig):
-        found["task"] = {**found["task"], "max_test": None}  # only the sweep reads the test split
+        settings["task"] = {**settings["task"], "max_test": None}  # only the sweep reads the test split
     if isinstance(config, FinetuneConfig):
-        found["device"] = found["device"]["train_precision"]
-    return found
+        settings["device"] = settings["device"]["train_precision"]
+    return settings
 
 
 def _run_task(plan: GlueRun, task: TaskRun) -> None:
     for command in STAGES:
-        if command in task.done:
+        if command in task.state.settings:
             continue
         overrides = stage_overrides(plan.config, task.name, command)
         if command == "finetune" and plan.config.resume and _may_resume(task.configs[command]):
@@ -185,8 +201,8 @@ def _run_task(plan: GlueRun, task: TaskRun) -> None:
         task.write()  # without this command and those after it: they are no longer what they were
         start = time.monotonic()
         plan.stages.run(command, overrides)
-        seconds = round(time.monotonic() - start, 1)
-        task.done[command] = {"settings": _settings(task.configs[command]), "seconds": seconds}
+        task.state.seconds[command] = round(time.monotonic() - start, 1)
+        task.state.settings[command] = _settings(task.configs[command])
         task.write()
 
 
@@ -194,7 +210,7 @@ def _may_resume(config: CommandConfig) -> bool:
     """Whether the fine-tuning that lies in the task's folder was started with these settings."""
     assert isinstance(config, FinetuneConfig)
     try:
-        State.of(replace(config, resume=True))
+        FinetuneState.of(replace(config, resume=True))
     except ValueError:
         return False
     return True
@@ -208,8 +224,7 @@ def _collect(plan: GlueRun) -> Glue:
             path = task.folder / "sweep" / "sweep.json"
             sweep = Sweep.from_json(read_json(path, "sweep", "start anew with resume=false"))
             precision = sweep.environment["precision"]
-            seconds = {command: done["seconds"] for command, done in task.done.items()}
-            results.append(GlueResult.of(sweep, task.examples, seconds))
+            results.append(GlueResult.of(sweep, task.state.examples, task.state.seconds))
     return Glue(
         model=plan.config.model.name,
         speedups=plan.config.speedup,

@@ -1,4 +1,4 @@
-"""What comes out of `latadj prune`: a model that is confirmed, saved and weighed."""
+"""The results of `latadj prune`: models that are confirmed on held-out text, saved and measured."""
 
 import logging
 from pathlib import Path
@@ -7,11 +7,12 @@ from latadj.checkpoints import checkpoint
 from latadj.checkpoints.metadata import CheckpointMetadata, read_metadata
 from latadj.checkpoints.weight_files import read_headers
 from latadj.commands.prune.checks import output_of
+from latadj.commands.prune.pruning_model import PruningModel
 from latadj.commands.prune.speed import Clock
-from latadj.commands.prune.subject import PruneSubject
 from latadj.config import PruneConfig
 from latadj.elimination.attach import topk_attention_of
 from latadj.pruning.acceptance import AcceptanceCriterion, Evaluation
+from latadj.pruning.evaluator import PruningEvaluator
 from latadj.pruning.size import parameters
 from latadj.pruning.surgery import remaining_structure
 from latadj.reporting.results.pruning import LayerLeft, PairedComparison, PrunedModel, Size
@@ -20,9 +21,9 @@ log = logging.getLogger("latadj")
 
 
 def save_pruned(
-    subject: PruneSubject,
+    model: PruningModel,
     clock: Clock | None,
-    confirm: AcceptanceCriterion,
+    holdout: AcceptanceCriterion,
     judged: Evaluation,
     *,
     budget: float | None,
@@ -33,24 +34,25 @@ def save_pruned(
     Parameters
     ----------
     clock : measures its speedup, where speed is the objective
-    judged : what was said of it on the texts that the search judged by
+    holdout : the criterion on those texts
+    judged : evaluation on the texts that the search used
     recovered : whether the fine-tuning at the end was worth keeping
     """
-    config, session = subject.config, subject.session
-    confirmed = confirm(subject.confirming.sit(session.model))
+    config, transformer = model.config, model.transformer
+    confirmed = holdout(model.holdout.evaluate(transformer))
     low, high = confirmed.difference_ci
     log.info(
         "confirmed on %d other texts: %s %.4f, %+.4f (%+.4f to %+.4f) against the full model",
-        *(len(subject.examples.confirming), confirm.metric, confirmed.metric, confirmed.difference, low, high),
+        *(len(model.holdout.examples), holdout.metric, confirmed.metric, confirmed.difference, low, high),
     )
-    if confirm.clearly_worse(confirmed):
+    if holdout.clearly_worse(confirmed):
         log.warning(
             "the pruned model is clearly worse than prune.tolerance=%g allows on texts that the search never saw: "
             "%s %+.4f (%+.4f to %+.4f); take a milder budget, more prune.recover_epochs or more validation text",
-            *(config.prune.tolerance, confirm.metric, confirmed.difference, low, high),
+            *(config.prune.tolerance, holdout.metric, confirmed.difference, low, high),
         )
     folder = output_of(config, budget)
-    checkpoint.save(session.model, session.tokenizer, folder, _sidecar(config, judged, confirmed, budget))
+    checkpoint.save(transformer, model.session.tokenizer, folder, _metadata(config, judged, confirmed, budget))
     measured = clock.speedup() if clock else None
     if measured and budget and measured.high < budget:
         log.warning(
@@ -58,30 +60,33 @@ def save_pruned(
             "steady; run again when it is quiet, or ask for a little more",
             *(budget, measured.median, measured.low, measured.high),
         )
-    hard = topk_attention_of(session.model)
+    topk = topk_attention_of(transformer)
     return PrunedModel(
         budget=budget,
         folder=str(folder),
-        judged=PairedComparison.of(len(subject.examples.judging), judged.metric - judged.difference, judged),
-        confirmed=PairedComparison.of(
-            len(subject.examples.confirming), confirmed.metric - confirmed.difference, confirmed
-        ),
-        size=size_of(subject, folder),
+        judged=_compared(model.evaluator, judged),
+        confirmed=_compared(model.holdout, confirmed),
+        size=size_of(model, folder),
         layers=[
-            LayerLeft(list(left.heads), left.of_heads, len(left.neurons), left.of_neurons)
-            for left in remaining_structure(session.model)
+            LayerLeft(list(layer.heads), layer.of_heads, len(layer.neurons), layer.of_neurons)
+            for layer in remaining_structure(transformer)
         ],
-        topk_attention=hard.to_json() if hard else None,
+        topk_attention=topk.to_json() if topk else None,
         recovered=recovered,
         measured_speedup=measured.median if measured else None,
         measured_ci=(measured.low, measured.high) if measured else None,
     )
 
 
-def _sidecar(
+def _compared(evaluator: PruningEvaluator, evaluation: Evaluation) -> PairedComparison:
+    full_metric = evaluation.metric - evaluation.difference
+    return PairedComparison.of(len(evaluator.examples), full_metric, evaluation)
+
+
+def _metadata(
     config: PruneConfig, judged: Evaluation, confirmed: Evaluation, budget: float | None
 ) -> CheckpointMetadata:
-    """What goes beside the weights; the run that the full model comes from stays known."""
+    """The metadata of a pruned model, with the notes of the full one."""
     notes = {
         **read_metadata(Path(config.checkpoint)).notes,
         "pruned": {
@@ -96,12 +101,7 @@ def _sidecar(
     return CheckpointMetadata.of(config.task, None, notes)
 
 
-def size_of(subject: PruneSubject, folder: Path) -> Size:
+def size_of(model: PruningModel, folder: Path) -> Size:
     """Size of the model as it stands, whose weights are in a folder."""
-    model = subject.session.model
-    return Size(
-        parameters(model),
-        sum(weight.numel() for weight in model.parameters()),
-        subject.flops(),
-        read_headers(folder).bytes,
-    )
+    every = sum(weight.numel() for weight in model.transformer.parameters())
+    return Size(parameters(model.transformer), every, model.flops(), read_headers(folder).bytes)

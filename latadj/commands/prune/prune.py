@@ -1,4 +1,4 @@
-"""latadj prune: take out of a fine-tuned model what its task does not need, and fine-tune what is left."""
+"""latadj prune: remove from a fine-tuned model what its task does not need, and fine-tune the rest."""
 
 import logging
 from pathlib import Path
@@ -10,14 +10,15 @@ from latadj.commands.common.teacher_checks import check_teacher
 from latadj.commands.common.training_stages import say_replaced, teacher
 from latadj.commands.prune.checks import check_to_prune, outputs_of
 from latadj.commands.prune.outcome import size_of
+from latadj.commands.prune.pruning_model import PruningModel
 from latadj.commands.prune.speed import Clock
 from latadj.commands.prune.state import PruneState
 from latadj.commands.prune.steps import Pruning, by_accuracy, to_budgets
-from latadj.commands.prune.subject import PruneSubject, split
 from latadj.config import PruneConfig
 from latadj.devices.environment import environment
 from latadj.pruning.acceptance import AcceptanceCriterion
-from latadj.pruning.budgets import LatencyBudget, ParameterBudget, Structured
+from latadj.pruning.budgets import LatencyBudget, LatencyFeatures, ParameterBudget
+from latadj.pruning.evaluator import PruningEvaluator
 from latadj.pruning.size import parameters
 from latadj.pruning.units import check_units, units_of
 from latadj.reporting.results.pruning import PruneResult, plot_structure, print_pruning
@@ -27,7 +28,7 @@ log = logging.getLogger("latadj")
 
 
 def prepare(config: PruneConfig) -> Pruning:
-    """Load the checkpoint and examples, find out what can go, and refuse a budget that cannot be met."""
+    """Load the checkpoint and examples, find the units, and refuse a budget that cannot be met."""
     check_to_prune(config)
     session = open_checkpoint(config)
     state = PruneState.of(config, session.splits)
@@ -36,23 +37,23 @@ def prepare(config: PruneConfig) -> Pruning:
     teacher(session)
     options = config.prune
     check_units(session.model, options.groups, options.layers, prefix="prune.")
-    subject = PruneSubject.of(session, split(session), Path(config.folder) / "prune")
-    if not state.parts:
-        ranks = subject.gradients().neurons
-        state.parts = units_of(session.model, options.groups, ranks, layers=options.layers)
-    subject.parts = state.parts
-    subject.weigh()
-    pruning = Pruning(config, subject, state)
+    model = PruningModel.of(session, Path(config.folder) / "prune")
+    if not state.units:
+        ranks = model.gradients().neurons
+        state.units = units_of(session.model, options.groups, ranks, layers=options.layers)
+    model.units = state.units
+    model.measure_costs()
+    pruning = Pruning(config, model, state)
     if config.prune.objective == "size":
-        _within_reach(pruning)
-        pruning.purse = ParameterBudget(session.model, subject.costs)
+        _refuse_out_of_reach(pruning)
+        pruning.budget = ParameterBudget(session.model, model.costs)
     elif config.prune.objective == "speed":
-        pruning.clock = clock = Clock(subject)
-        state.times = state.times or clock.fit()
-        _within_reach(pruning)
-        lengths = subject.judging.lengths
-        pruning.purse = LatencyBudget(
-            session.model, subject.costs, lengths, state.times, lambda: clock.speedup().median, state.correction
+        pruning.clock = clock = Clock(model)
+        state.time_model = state.time_model or clock.fit()
+        _refuse_out_of_reach(pruning)
+        lengths, time_model = model.evaluator.lengths, state.time_model
+        pruning.budget = LatencyBudget(
+            session.model, model.costs, lengths, time_model, lambda: clock.speedup().median, state.correction
         )
     return pruning
 
@@ -64,39 +65,38 @@ def run(pruning: Pruning) -> PruneResult:
     -------
     what ``prune/prune.json`` holds
     """
-    config, subject, state, work = pruning.config, pruning.subject, pruning.state, pruning.work
-    session = subject.session
+    config, model, state, work = pruning.config, pruning.model, pruning.state, pruning.work
     if not (config.resume and (work / "state.json").is_file()):
         say_replaced(outputs_of(config))
         state.start(work)
-    judge, confirm = _judges(subject)
-    full = size_of(subject, Path(config.checkpoint))
+    criterion, holdout = _criterion(model, model.evaluator), _criterion(model, model.holdout)
+    full = size_of(model, Path(config.checkpoint))
     log.info(
         "full model: %s %.4f on %d texts that judge, %.4f on %d that confirm",
-        *(config.task.metric, judge.own.metric, len(subject.examples.judging)),
-        *(confirm.own.metric, len(subject.examples.confirming)),
+        *(config.task.metric, criterion.full_score.metric, len(model.evaluator.examples)),
+        *(holdout.full_score.metric, len(model.holdout.examples)),
     )
-    _warn_of_one_answer(judge)
-    budgets = config.prune.budgets()
-    if len(state.models) < max(len(budgets), 1):
-        if subject.epochs(last=True) > 0 and (budgets or state.steps.step < config.prune.rounds):
-            subject.learn()
-        if budgets:
-            to_budgets(pruning, judge, confirm, budgets)
+    _warn_of_one_answer(criterion)
+    targets = config.prune.budgets()
+    if len(state.models) < max(len(targets), 1):
+        if model.epochs(last=True) > 0 and (targets or state.progress.step < config.prune.rounds):
+            model.prepare_distillation()
+        if targets:
+            to_budgets(pruning, criterion, holdout, targets)
         else:
-            by_accuracy(pruning, judge, confirm)
+            by_accuracy(pruning, criterion, holdout)
     result = PruneResult(
         model=config.model.name,
         task=config.task.name,
         metric=config.task.metric,
         objective=config.prune.objective,
         tolerance=config.prune.tolerance,
-        candidates=state.steps.candidates,
+        candidates=state.progress.candidates,
         frontier=state.models,
-        hard_trials=state.hard.trials if state.hard else [],
+        hard_trials=state.topk.trials if state.topk else [],
         full=full,
         seconds=round(state.seconds, 1),
-        environment=environment(session.device, ", ".join(_precisions(subject))),
+        environment=environment(model.session.device, ", ".join(_precisions(model))),
         config=as_dict(config),
     )
     write_json(work / "prune.json", result.to_json())
@@ -107,27 +107,21 @@ def run(pruning: Pruning) -> PruneResult:
     return result
 
 
-def _judges(subject: PruneSubject) -> tuple[AcceptanceCriterion, AcceptanceCriterion]:
-    """Of the two parts of the validation split, by what the model, still whole, says of them."""
-    config, model = subject.config, subject.session.model
-    judge, confirm = (
-        AcceptanceCriterion(
-            config.task.metric,
-            exam.references,
-            exam.sit(model),
-            tolerance=config.prune.tolerance,
-            confidence=config.prune.confidence,
-            max_loss_increase=config.prune.max_loss_increase,
-            seed=config.seed,
-        )
-        for exam in (subject.judging, subject.confirming)
+def _criterion(model: PruningModel, evaluator: PruningEvaluator) -> AcceptanceCriterion:
+    """Compares with the model, still whole, on the texts of an evaluator."""
+    config = model.config
+    return AcceptanceCriterion(
+        *(config.task.metric, evaluator.references, evaluator.evaluate(model.transformer)),
+        tolerance=config.prune.tolerance,
+        confidence=config.prune.confidence,
+        max_loss_increase=config.prune.max_loss_increase,
+        seed=config.seed,
     )
-    return judge, confirm
 
 
-def _warn_of_one_answer(judge: AcceptanceCriterion) -> None:
-    """Say that a full model which does not tell texts apart cannot show what its parts are worth."""
-    answers = judge.full.predictions
+def _warn_of_one_answer(criterion: AcceptanceCriterion) -> None:
+    """Warn of a full model that gives every text the same answer, so that no unit seems to matter."""
+    answers = criterion.full.predictions
     if isinstance(answers, np.ndarray) and answers.ndim == 1 and len(answers) > 1 and (answers == answers[0]).all():
         log.warning(
             "the full model gives the same answer to all %d texts that judge, so that it seems to need none of its "
@@ -136,22 +130,28 @@ def _warn_of_one_answer(judge: AcceptanceCriterion) -> None:
         )
 
 
-def _precisions(subject: PruneSubject) -> list[str]:
-    """In which models ran: those that were judged, the saved ones that were confirmed, and those before a clock."""
-    judged = "fp32" if subject.judging.autocast is None else "bf16 autocast"
-    clock = [subject.config.device.precision] if subject.config.prune.objective == "speed" else []
-    return list(dict.fromkeys([judged, "fp32", *clock]))
+def _precisions(model: PruningModel) -> list[str]:
+    """In which models ran: those of the search, the saved ones that were confirmed, and those that were timed."""
+    searched = "fp32" if model.evaluator.autocast is None else "bf16 autocast"
+    timed = [model.config.device.precision] if model.config.prune.objective == "speed" else []
+    return list(dict.fromkeys([searched, "fp32", *timed]))
 
 
-def _within_reach(pruning: Pruning) -> None:
-    """Refuse a budget that is not met even if all that can go is gone."""
-    config, subject, model = pruning.config, pruning.subject, pruning.subject.session.model
-    size = parameters(model)
-    with subject.without(subject.parts):
-        least = parameters(model) / size
+def _refuse_out_of_reach(pruning: Pruning) -> None:
+    """Refuse a budget that is not met even without any unit.
+
+    Raises
+    ------
+    ValueError
+    """
+    config, model, times = pruning.config, pruning.model, pruning.state.time_model
+    size = parameters(model.transformer)
+    with model.without(model.units):
+        least = parameters(model.transformer) / size
         fastest = None
-        if pruning.state.times is not None:
-            fastest = 1 / max(pruning.state.times.time(Structured.of(model, subject.judging.lengths)), 1e-9)
+        if times is not None:
+            features = LatencyFeatures.of(model.transformer, model.evaluator.lengths)
+            fastest = 1 / max(times.time(features), 1e-9)
     for budget in config.prune.budgets():
         if fastest is None and budget <= least:
             raise ValueError(

@@ -1,144 +1,128 @@
 """How far `latadj prune` has come, written down so that a kill loses little.
 
-That is one candidate of a search, and of a recovery what came after its last validation. The choice of hard attention,
-short as it is, starts anew.
+A kill loses one candidate of a search, and of a recovery what came after its last validation. The choice of hard
+attention is short and starts anew.
 """
 
-import shutil
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from transformers import PreTrainedModel
 
-from latadj.checkpoints.weight_files import fingerprint
-from latadj.commands.common.training_stages import refuse_other_settings, settings_of
+from latadj.commands.common.run_settings import run_settings
 from latadj.commands.prune.topk_choice import ChosenTopK
 from latadj.config import PruneConfig
 from latadj.pruning.budgets import TimeModel
-from latadj.pruning.gradual import Steps
+from latadj.pruning.gradual import GradualState
 from latadj.pruning.units import PruningUnit
 from latadj.reporting.results.pruning import PrunedModel
 from latadj.tasks.data.splits import Splits
-from latadj.utils.files import atomic_write, read_json, readable_disk_errors, write_json
+from latadj.utils.files import atomic_write, readable_disk_errors, write_json
+from latadj.utils.run_state import RunState, remove_matching
 
 SETTINGS = ("model", "task", "seed", "checkpoint", "output", "prune", "topk_attention", "recover")
+# Fields that do not change during a run; written once, in a file of their own.
+PLAN = ("settings", "units", "time_model")
 
 
 @dataclass
-class PruneState:
-    """What a run needs to go on.
+class PruneState(RunState):
+    """What a run needs to be resumed.
 
-    settings : what the run was started with; only a run with the same may go on
-    parts : with the neurons that go together, found by gradients once; empty until then
-    times : of a budget in time, and what clocks said of how right they are
-    steps : what became of the parts so far
-    hard : hard attention that was chosen
+    units : with the neurons that belong together, found by gradients once; empty until then
+    time_model : of a latency budget
+    correction : of that model's predictions, by what the clock measured
+    progress : candidates and steps so far
+    topk : the chosen hard attention
     models : those that are saved
-    seconds : that search and recoveries took until the last write, in all processes
+    seconds : of search and recoveries up to the last write, over all processes
     """
 
-    settings: dict[str, Any]
-    parts: list[PruningUnit] = field(default_factory=list)
-    times: TimeModel | None = None
+    SCHEMA: ClassVar[str] = "latadj.prune-state/1"
+    LABEL: ClassVar[str] = "pruning state"
+
+    units: list[PruningUnit] = field(default_factory=list)
+    time_model: TimeModel | None = None
     correction: float = 1.0
-    steps: Steps = field(default_factory=Steps)
-    hard: ChosenTopK | None = None
+    progress: GradualState = field(default_factory=GradualState)
+    topk: ChosenTopK | None = None
     models: list[PrunedModel] = field(default_factory=list)
     seconds: float = 0.0
     _since: float = field(default_factory=time.monotonic)
 
     @classmethod
     def of(cls, config: PruneConfig, splits: Splits) -> "PruneState":
-        """The state to go on from with ``resume``, else that of a new run on these examples.
+        """The state to resume with ``resume=true``, else that of a new run on these examples.
 
         Raises
         ------
         ValueError
-            if the run to go on with was started with other settings.
+            if the run to resume was started with other settings.
         """
         work = Path(config.folder) / "prune"
-        # Times that one device told are none of another's.
+        # Times measured on one device do not hold on another.
         names = (*SETTINGS, "device") if config.prune.objective == "speed" else SETTINGS
-        settings = settings_of(config, names)
-        settings |= {"weights": fingerprint(Path(config.checkpoint)), "data": splits.fingerprint}
+        settings = run_settings(config, names, Path(config.checkpoint), splits)
         if not config.resume or not (work / "state.json").is_file():
             return cls(settings)
-        mend = "start anew without resume=true"
-        found = read_json(work / "state.json", "pruning state", mend)
-        plan = read_json(work / "plan.json", "pruning plan", mend)
-        refuse_other_settings(config, plan["settings"], settings)
-        try:
-            state = cls._read(settings, plan, found)
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{work}: this pruning state is damaged, or of another version; {mend}") from error
+        state = cls.read(work / "state.json", work / "plan.json")
+        state.refuse_other_settings(config.folder, settings)
         for model in state.models:
             if not Path(model.folder).is_dir():
-                raise ValueError(f"resume=true: {model.folder}, which this run had saved, is gone; {mend}")
+                raise ValueError(f"resume=true: {model.folder}, which this run had saved, is gone; {cls.RESTART}")
         return state
 
     @classmethod
-    def _read(cls, settings: dict[str, Any], plan: dict[str, Any], found: dict[str, Any]) -> "PruneState":
+    def from_json(cls, data: dict[str, Any]) -> "PruneState":
         return cls(
-            settings,
-            [PruningUnit(**{**part, "neurons": tuple(part["neurons"])}) for part in plan["parts"]],
-            None if plan["times"] is None else TimeModel(**plan["times"]),
-            float(found["correction"]),
-            Steps.from_json(found["steps"]),
-            None if found["hard"] is None else ChosenTopK.from_json(found["hard"]),
-            [PrunedModel.from_json(model) for model in found["models"]],
-            float(found["seconds"]),
+            data["settings"],
+            [PruningUnit(**{**unit, "neurons": tuple(unit["neurons"])}) for unit in data["units"]],
+            None if data["time_model"] is None else TimeModel(**data["time_model"]),
+            float(data["correction"]),
+            GradualState.from_json(data["progress"]),
+            None if data["topk"] is None else ChosenTopK.from_json(data["topk"]),
+            [PrunedModel.from_json(model) for model in data["models"]],
+            float(data["seconds"]),
         )
 
     def start(self, work: Path) -> None:
-        """Write down what does not change any more, and take the leftovers of an earlier run away."""
+        """Write down what does not change any more, and remove the leftovers of an earlier run."""
         (work / "state.json").unlink(missing_ok=True)
         self.clean(work)
-        times = None if self.times is None else asdict(self.times)
-        plan = {"settings": self.settings, "parts": [asdict(part) for part in self.parts], "times": times}
-        write_json(work / "plan.json", plan)
-        self.write(work)
+        data = self.to_json()
+        write_json(work / "plan.json", {name: data[name] for name in PLAN})
+        self.save(work)
 
-    def write(self, work: Path, model: PreTrainedModel | None = None) -> None:
-        """Write down how far the run has come, with the weights of a model that was trained on the way."""
+    def save(self, work: Path, model: PreTrainedModel | None = None) -> None:
+        """Write down how far the run has come, with the weights of a model that was trained since."""
         if model is not None:
             with readable_disk_errors(work), atomic_write(self.weights(work)) as temporary:
                 save_model(model, str(temporary))
         now = time.monotonic()
         self.seconds, self._since = self.seconds + now - self._since, now
-        found = {
-            "seconds": self.seconds,
-            "correction": self.correction,
-            "steps": asdict(self.steps),
-            "hard": None if self.hard is None else asdict(self.hard),
-            "models": [asdict(each) for each in self.models],
-        }
-        write_json(work / "state.json", found)
+        write_json(work / "state.json", {name: value for name, value in self.to_json().items() if name not in PLAN})
         if model is not None:
-            self.clean(work, all_but=self.weights(work))
+            self.clean(work, keep=self.weights(work))
 
     @staticmethod
-    def clean(work: Path, all_but: Path | None = None) -> None:
-        """Take away weights and trainings that no state needs any more."""
-        for weights in work.glob("weights-*.safetensors"):
-            if weights != all_but:
-                weights.unlink()
-        for training in work.glob("recovery-*"):
-            shutil.rmtree(training, ignore_errors=True)
+    def clean(work: Path, keep: Path | None = None) -> None:
+        """Remove weights and trainings that no state needs any more."""
+        remove_matching(work, "weights-*.safetensors", "recovery-*", keep=keep)
 
     def restore(self, work: Path, model: PreTrainedModel) -> None:
-        """Give a model, which has the parts that are left, the weights that were written with the state."""
+        """Give a model that has the remaining units the weights that were written with the state."""
         try:
             load_model(model, str(self.weights(work)))
         except (OSError, RuntimeError, SafetensorError) as error:
             reason = str(error).strip().splitlines()[0]
             raise ValueError(
-                f"{self.weights(work)}: these weights are missing or damaged ({reason}); start anew without resume=true"
+                f"{self.weights(work)}: these weights are missing or damaged ({reason}); {self.RESTART}"
             ) from error
 
     def weights(self, work: Path) -> Path:
         """Where the weights after the last step are; written before the state that names them."""
-        return work / f"weights-{self.steps.step}.safetensors"
+        return work / f"weights-{self.progress.step}.safetensors"

@@ -1,4 +1,4 @@
-"""The choice of hard attention in `latadj prune`: after parts went, before what is left is fine-tuned."""
+"""The choice of top-k attention in `latadj prune`: after units were removed, before the rest is fine-tuned."""
 
 import logging
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from latadj.commands.prune.subject import PruneSubject
+from latadj.commands.prune.pruning_model import PruningModel
 from latadj.elimination.attach import set_topk_attention
 from latadj.elimination.topk.setting import TopK, TopKAttention
 from latadj.pruning.acceptance import AcceptanceCriterion, Evaluation
@@ -20,7 +20,7 @@ log = logging.getLogger("latadj")
 
 @dataclass
 class ChosenTopK:
-    """What was chosen.
+    """The chosen attention.
 
     layers : for each layer the keys that a query attends to, or their share; None: all
     trials : in the order in which they were made
@@ -35,49 +35,42 @@ class ChosenTopK:
         return cls(data["layers"], [TopKTrial(**trial) for trial in data["trials"]])
 
 
-def choose_hard(subject: PruneSubject, judge: AcceptanceCriterion) -> ChosenTopK | None:
-    """Let those layers attend to fewer keys in which that does not hurt.
-
-    Returns
-    -------
-    what is chosen; None where the run asks for nothing
-    """
-    model, lengths = subject.session.model, subject.judging.lengths
-    ks = _from_many_to_few(subject.config.topk_attention.ks(), lengths)
+def choose_topk(model: PruningModel, criterion: AcceptanceCriterion) -> ChosenTopK | None:
+    """Let those layers attend to fewer keys in which that does not hurt; None where no option asks for it."""
+    ks = _from_many_to_few(model.config.topk_attention.ks(), model.evaluator.lengths)
     if not ks:
         return None
-    attending = [layer for layer, left in enumerate(remaining_structure(model)) if left.heads]
+    structures = remaining_structure(model.transformer)
+    attending = [layer for layer, structure in enumerate(structures) if structure.heads]
 
-    def evaluate(hard: TopKAttention) -> Evaluation:
-        set_topk_attention(model, hard)
-        return judge(subject.ask())
+    def evaluate(topk: TopKAttention) -> Evaluation:
+        set_topk_attention(model.transformer, topk)
+        return criterion(model.evaluate())
 
     with progress("hard attention", len(attending) * len(ks)) as steps:
         choice = choose_topk_attention(
-            len(remaining_structure(model)),
-            ks,
-            evaluate,
-            judge=lambda before, after: after.passes and after.metric >= before.metric,
-            metric=lambda verdict: verdict.metric,
+            *(len(structures), ks, evaluate),
+            accepts=lambda before, after: after.passes and after.metric >= before.metric,
+            metric=lambda evaluation: evaluation.metric,
             among=attending,
             advance=steps.advance,
         )
     for trial in choice.trials:
         log.info(
             "layer %d attends to %g%s: %s %.4f -> %.4f, %s",
-            *(trial.layer + 1, trial.k, " of the keys" if isinstance(trial.k, float) else " keys", judge.metric),
+            *(trial.layer + 1, trial.k, " of the keys" if isinstance(trial.k, float) else " keys", criterion.metric),
             *(trial.metric_before, trial.metric_after, "taken" if trial.kept else "left"),
         )
-    found = ChosenTopK(choice.hard.to_json(), list(choice.trials))
-    put_on(subject, found)
-    return found
+    chosen = ChosenTopK(choice.topk.to_json(), list(choice.trials))
+    set_chosen_topk(model, chosen)
+    return chosen
 
 
-def put_on(subject: PruneSubject, found: ChosenTopK) -> None:
-    """Let the model attend as was chosen."""
-    hard = TopKAttention.from_json(found.layers)
-    log.info("hard attention: %s", hard.text() or "in no layer")
-    set_topk_attention(subject.session.model, hard)
+def set_chosen_topk(model: PruningModel, chosen: ChosenTopK) -> None:
+    """Give the model the chosen attention."""
+    topk = TopKAttention.from_json(chosen.layers)
+    log.info("hard attention: %s", topk.text() or "in no layer")
+    set_topk_attention(model.transformer, topk)
 
 
 def _from_many_to_few(ks: Sequence[int | float], lengths: np.ndarray) -> list[int | float]:
@@ -86,5 +79,5 @@ def _from_many_to_few(ks: Sequence[int | float], lengths: np.ndarray) -> list[in
     for k in ks:
         if isinstance(k, int) and k >= longest:
             log.warning("topk_attention.k=%d is left out: no text that judges has more than %d tokens", k, longest)
-    found = [k for k in ks if isinstance(k, float) or k < longest]
-    return sorted(found, key=lambda k: k * float(lengths.mean()) if isinstance(k, float) else k, reverse=True)
+    selecting = [k for k in ks if isinstance(k, float) or k < longest]
+    return sorted(selecting, key=lambda k: k * float(lengths.mean()) if isinstance(k, float) else k, reverse=True)

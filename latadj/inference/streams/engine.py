@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from latadj.tasks.encoding.batches import tokenised
+from latadj.tasks.encoding.batches import tokenize
 from latadj.tasks.outputs.predict import Around, predict, unchanged
 from latadj.tasks.outputs.predictions import probabilities
 
@@ -42,7 +42,7 @@ class Engine:
         -------
         (texts, labels) probabilities, of a regression (texts, 1) values; float32
         """
-        rows = tokenised(texts, self.tokenizer, self.limit)
+        rows = tokenize(texts, self.tokenizer, self.limit)
         outputs = predict(self.model, self.tokenizer, rows, batch_size=self.batch_size, around=self._ticking)
         return outputs if self.regression else probabilities(outputs)
 

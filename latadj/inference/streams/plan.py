@@ -8,7 +8,7 @@ from latadj.checkpoints.metadata import CheckpointMetadata, check
 from latadj.config import PredictConfig
 from latadj.elimination.dial import Dial
 from latadj.inference.streams.reading import STREAM, Reader, format_of, open_reader
-from latadj.inference.streams.resume import Paths, State, going_on
+from latadj.inference.streams.resume import Paths, PredictState, state_to_resume
 from latadj.inference.streams.writing import format_of as output_format
 from latadj.utils.files import read_json
 
@@ -29,7 +29,7 @@ class Plan:
     dial: Dial | None
     reader: Reader | None
     settings: dict[str, Any]
-    state: State | None
+    state: PredictState | None
     finished: dict[str, Any] | None
     speedup: float | None
     batch_size: int
@@ -135,7 +135,7 @@ def needs_clock(config: PredictConfig, metadata: CheckpointMetadata, where: str)
     )
 
 
-def _going_on(config: PredictConfig, settings: dict[str, Any]) -> tuple[State | None, dict[str, Any] | None]:
+def _going_on(config: PredictConfig, settings: dict[str, Any]) -> tuple[PredictState | None, dict[str, Any] | None]:
     """The interrupted run to go on with, or the result of one that left nothing to do."""
     if STREAM in (config.input, config.output) and config.resume:
         which = "input=-: what was read from standard input is gone"
@@ -149,7 +149,7 @@ def _going_on(config: PredictConfig, settings: dict[str, Any]) -> tuple[State | 
         found = _result(config)
         if (found.get("output"), found.get("settings")) == (config.output, settings):
             return None, found
-    return going_on(paths, settings, resume=config.resume, overwrite=config.overwrite), None
+    return state_to_resume(paths, settings, resume=config.resume, overwrite=config.overwrite), None
 
 
 def result_path(config: PredictConfig) -> Path:

@@ -9,23 +9,22 @@ the parts are renamed.
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
 from latadj.inference.streams.rows import Position, Row
 from latadj.inference.streams.writing import Layout, broken_header, broken_rows
-from latadj.utils.files import read_json, write_json
+from latadj.utils.run_state import RunState, remove_matching
 
-SCHEMA = "latadj.predict-state/1"
-MEND = "overwrite=true starts anew"
+RESTART = "overwrite=true starts anew"
 
 
 @dataclass
-class State:
+class PredictState(RunState):
     """How far a run has come.
 
-    settings : what its output depends on; a run goes on with the same only
+    settings : what its output depends on
     route : device and kernel that it ran on
     position : where the reader stands
     bytes : of the output and of the list of broken rows
@@ -35,7 +34,11 @@ class State:
     complete : whether nothing is left but the renaming
     """
 
-    settings: dict[str, Any]
+    SCHEMA: ClassVar[str] = "latadj.predict-state/1"
+    LABEL: ClassVar[str] = "record of an interrupted run"
+    DAMAGED: ClassVar[str] = "not the {label} ({error})"
+    RESTART: ClassVar[str] = RESTART
+
     route: dict[str, str] = field(default_factory=dict)
     position: Position = field(default_factory=Position)
     bytes: tuple[int, int] = (0, 0)
@@ -45,22 +48,9 @@ class State:
     complete: bool = False
 
     @classmethod
-    def read(cls, path: Path) -> "State":
-        """What a state file holds.
-
-        Raises
-        ------
-        ValueError
-            if it is damaged or of another version.
-        """
-        data = read_json(path, "record of an interrupted run", MEND)
-        try:
-            if data.pop("schema") != SCHEMA:
-                raise ValueError("another schema")
-            position, sizes = Position(**data.pop("position")), data.pop("bytes")
-            return cls(**data, position=position, bytes=(int(sizes[0]), int(sizes[1])))
-        except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
-            raise ValueError(f"{path}: not the record of an interrupted run ({error}); {MEND}") from error
+    def from_json(cls, data: dict[str, Any]) -> "PredictState":
+        output, broken = data.pop("bytes")
+        return cls(**{**data, "position": Position(**data["position"]), "bytes": (int(output), int(broken))})
 
 
 @dataclass(frozen=True)
@@ -86,8 +76,8 @@ class Paths:
         return self.final.with_name(self.final.name + ".state.json")
 
 
-def going_on(paths: Paths, settings: dict[str, Any], *, resume: bool, overwrite: bool) -> State | None:
-    """The state that a run goes on from; None: it begins.
+def state_to_resume(paths: Paths, settings: dict[str, Any], *, resume: bool, overwrite: bool) -> PredictState | None:
+    """The state to resume from; None: the run is new.
 
     Raises
     ------
@@ -102,14 +92,13 @@ def going_on(paths: Paths, settings: dict[str, Any], *, resume: bool, overwrite:
         if paths.final.exists():
             raise ValueError(f"output={paths.final} exists already: give another name, or overwrite=true")
         return None
-    state = State.read(paths.state)
+    state = PredictState.read(paths.state)
     if not resume:
         behind = f"a run was interrupted after {state.counts['read']} rows"
-        raise ValueError(f"output={paths.final}: {behind}: resume=true goes on, {MEND}")
-    changed = [name for name in settings if settings[name] != state.settings.get(name)]
-    if changed:
+        raise ValueError(f"output={paths.final}: {behind}: resume=true goes on, {RESTART}")
+    if changed := state.changed(settings):
         what = "; ".join(f"{name} was {state.settings.get(name)} and is {settings[name]}" for name in changed)
-        raise ValueError(f"resume=true: {what}; go on with what the first rows were made with, or {MEND}")
+        raise ValueError(f"resume=true: {what}; go on with what the first rows were made with, or {RESTART}")
     return state
 
 
@@ -122,14 +111,13 @@ class FileOutput:
     resumable : whether it can be gone on with; the rows of standard input can not be read again
     """
 
-    def __init__(self, paths: Paths, layout: Layout, state: State, *, resumable: bool) -> None:
+    def __init__(self, paths: Paths, layout: Layout, state: PredictState, *, resumable: bool) -> None:
         self.paths, self.layout, self.state, self.resumable = paths, layout, state, resumable
         paths.final.parent.mkdir(parents=True, exist_ok=True)
         self._files: tuple[BinaryIO, BinaryIO] | None = None
         if state.complete:
             return
-        for leftover in paths.final.parent.glob(f".{paths.state.stem}-*"):  # of a run that was killed
-            leftover.unlink()
+        remove_matching(paths.final.parent, f".{paths.state.stem}-*")  # of a run that was killed
         begins = not any(state.bytes)
         if begins:
             paths.state.unlink(missing_ok=True)  # of a run that is overwritten: its parts go next
@@ -152,7 +140,7 @@ class FileOutput:
 
     def _remember(self) -> None:
         if self.resumable:
-            write_json(self.paths.state, {"schema": SCHEMA, **asdict(self.state)})
+            self.state.write(self.paths.state)
 
     def finish(self) -> Path | None:
         """Rename the parts; returns the list of broken rows, if there are any. :meth:`forget` comes last."""
@@ -190,7 +178,7 @@ def _opened(path: Path, size: int) -> BinaryIO:
     file = path.open("r+b" if size else "wb")
     if file.seek(0, os.SEEK_END) < size:
         file.close()
-        raise ValueError(f"{path} is shorter than the run left it, so it can not be gone on with; {MEND}")
+        raise ValueError(f"{path} is shorter than the run left it, so it can not be gone on with; {RESTART}")
     file.truncate(size)
     file.seek(size)
     return file
@@ -199,7 +187,7 @@ def _opened(path: Path, size: int) -> BinaryIO:
 class StreamOutput:
     """Predictions on standard output."""
 
-    def __init__(self, layout: Layout, state: State) -> None:
+    def __init__(self, layout: Layout, state: PredictState) -> None:
         self.state = state
         self._write(layout.header())
 

@@ -1,4 +1,4 @@
-"""Running text into documents, and documents into three splits that stay apart."""
+"""Documents of running text, in three splits without common documents."""
 
 import logging
 import re
@@ -9,7 +9,8 @@ import pandas as pd
 
 from latadj.config import FilesConfig, TaskConfig
 from latadj.tasks.data.files import NAMES, TEXTS, data_files, format_of
-from latadj.tasks.data.sources import place, read_file, read_hub, require_folder
+from latadj.tasks.data.sources import hub_splits, place, read_file, read_hub, require_folder
+from latadj.tasks.data.split_frames import validation_limit
 from latadj.tasks.data.splits import Splits, as_dataset, shares_of, split_by_hash, take
 
 log = logging.getLogger("latadj")
@@ -37,37 +38,33 @@ def load_texts(task: TaskConfig) -> Splits:
         for name, tables in _tables(task).items()
     }
     parts = _fill(parts, task)
-    most = {
-        "train": task.max_train,
-        "validation": task.max_train and max(task.max_train // 4, 1),
-        "test": task.max_test,
-    }
-    found, number = {}, 0
+    limits = {"train": task.max_train, "validation": validation_limit(task), "test": task.max_test}
+    datasets, number = {}, 0
     for name in NAMES:
-        frame = take(parts[name], most[name])
+        frame = take(parts[name], limits[name])
         if frame.empty:
             raise ValueError(
                 f"task {task.name}: its {name} split is empty, there are too few documents to split; give each its own "
                 "file with 'task.data_files={train:FILE,validation:FILE,test:FILE}'"
             )
-        found[name] = as_dataset(frame[["text"]].assign(document=range(number, number + len(frame))))
+        datasets[name] = as_dataset(frame[["text"]].assign(document=range(number, number + len(frame))))
         number += len(frame)
-    return Splits(found["train"], found["validation"], {"test": found["test"]})
+    return Splits(datasets["train"], datasets["validation"], {"test": datasets["test"]})
 
 
 def _tables(task: TaskConfig) -> dict[str, list[tuple[pd.DataFrame, bool]]]:
     """Tables of each split that has some, each with whether its rows are lines of a text file."""
     columns = {column: column for column in _columns(task)}
     if task.data_files is not None:
-        found: dict[str, list[tuple[pd.DataFrame, bool]]] = {}
-        given = data_files(task.data_files, TEXTS)
-        tests = [path for paths in given.tests.values() for path in paths]
-        for name, paths in {"train": given.train, "validation": given.validation, "test": tests}.items():
+        tables: dict[str, list[tuple[pd.DataFrame, bool]]] = {}
+        by_split = data_files(task.data_files, TEXTS)
+        tests = [path for paths in by_split.tests.values() for path in paths]
+        for name, paths in {"train": by_split.train, "validation": by_split.validation, "test": tests}.items():
             for path in paths:
                 kind = format_of(path, TEXTS)
                 files = FilesConfig(format=kind, columns={"text": "text"} if kind == "text" else columns)
-                found.setdefault(name, []).append((_named(read_file(path, files, task), task, kind), kind == "text"))
-        return found
+                tables.setdefault(name, []).append((_named(read_file(path, files, task), task, kind), kind == "text"))
+        return tables
     if task.files is not None and (task.data_dir or task.hub is None):
         lines = task.files.format == "text"
         return {
@@ -76,9 +73,9 @@ def _tables(task: TaskConfig) -> dict[str, list[tuple[pd.DataFrame, bool]]]:
         }
     if task.hub is not None:
         source = task.hub
-        wanted = {"train": [source.train], "validation": [source.validation or ""], "test": source.test or []}
-        names = {name: [split for split in splits if split] for name, splits in wanted.items()}
-        frames = read_hub(source, [split for splits in names.values() for split in splits], _columns(task))
+        named = {"train": [source.train], "validation": [source.validation or ""], "test": source.test or []}
+        names = {name: [split for split in splits if split] for name, splits in named.items()}
+        frames = read_hub(source, hub_splits(source), _columns(task))
         return {
             name: [(_named(frames[split], task, "hub"), False) for split in splits]
             for name, splits in names.items()
@@ -108,17 +105,17 @@ def _task_files(task: TaskConfig, files: FilesConfig) -> dict[str, list[Path]]:
     require_folder(task)
     if files.all:
         return {"train": [place(files.all, task)]}
-    wanted: dict[str, list[str | None]]
-    wanted = {"train": [files.train], "validation": [files.validation], "test": [*files.test]}
-    names = {split: [name for name in given if name] for split, given in wanted.items()}
+    named: dict[str, list[str | None]]
+    named = {"train": [files.train], "validation": [files.validation], "test": [*files.test]}
+    patterns = {split: [name for name in names if name] for split, names in named.items()}
     if not task.data_dir:
-        return {split: [Path(name) for name in given] for split, given in names.items() if given}
+        return {split: [Path(name) for name in names] for split, names in patterns.items() if names}
     folder = Path(task.data_dir)
-    found = {split: [path for name in given for path in sorted(folder.glob(name))] for split, given in names.items()}
-    if not any(found.values()):
-        expected = ", ".join(name for given in names.values() for name in given)
+    paths = {split: [path for name in names for path in sorted(folder.glob(name))] for split, names in patterns.items()}
+    if not any(paths.values()):
+        expected = ", ".join(name for names in patterns.values() for name in names)
         raise ValueError(f"task.data_dir={folder}: none of {expected} is there; task {task.name} needs one of them")
-    return {split: paths for split, paths in found.items() if paths}
+    return {split: files for split, files in paths.items() if files}
 
 
 def _documents(table: pd.DataFrame, task: TaskConfig, lines: bool) -> pd.DataFrame:
@@ -128,8 +125,8 @@ def _documents(table: pd.DataFrame, task: TaskConfig, lines: bool) -> pd.DataFra
         if task.group:
             raise ValueError(f"task.group={task.group}: documents are rows then, not task.documents={kind}")
         rows = table["text"].str.rstrip("\n").tolist()
-        glued = _articles(rows) if kind == "heading" else _blocks(rows, task.block_words)
-        table = pd.DataFrame({"text": glued}, dtype=str)
+        texts = _articles(rows) if kind == "heading" else _blocks(rows, task.block_words)
+        table = pd.DataFrame({"text": texts}, dtype=str)
     table = table.assign(text=table["text"].str.strip())
     return table[table["text"] != ""].drop_duplicates(subset="text")
 

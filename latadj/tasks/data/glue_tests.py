@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from latadj.config import FilesConfig, TaskConfig
-from latadj.tasks.data.sources import read_file, read_hub
+from latadj.tasks.data.sources import read_file, read_hub, require_columns
 from latadj.tasks.glue import Part
 
 
@@ -35,11 +35,7 @@ def read_test(task: TaskConfig, part: Part) -> pd.DataFrame | None:
             return None
         frame = read_file(path, FilesConfig(format="tsv"), task)
         columns = dict(zip(part.columns, task.text, strict=True))
-        missing = [column for column in columns if column not in frame.columns]
-        if missing:
-            raise ValueError(
-                f"{path}: column {missing[0]!r} is missing; there are {', '.join(map(str, frame.columns))}"
-            )
+        require_columns(frame, columns, str(path))
         number = next((column for column in ("index", "id") if column in frame.columns), None)
         index = range(len(frame)) if number is None else frame[number].astype(int)
         texts = frame[list(columns)].rename(columns=columns)

@@ -1,7 +1,7 @@
-"""Where examples come from, files of any format or a data set on the hub: each gives tables."""
+"""Reads tables from files of any format or from a data set on the hub."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from latadj.config import FilesConfig, HubConfig, TaskConfig
+from latadj.tasks.data.files import DataFiles
 from latadj.utils import hub
 
 FORMATS = ("tsv", "quoted_tsv", "csv", "orange", "text", "jsonl", "json", "parquet")
@@ -35,10 +36,10 @@ def read_file(path: Path, files: FilesConfig, task: TaskConfig) -> pd.DataFrame:
         raise ValueError(f"{path}: cannot be read as {files.format}: {reason}") from error
     if not files.columns:
         return frame
-    return pd.DataFrame({ours: _column(frame, theirs, str(path)) for ours, theirs in files.columns.items()})
+    return pd.DataFrame({name: _column(frame, column, str(path)) for name, column in files.columns.items()})
 
 
-def _column(frame: pd.DataFrame, wanted: Any, where: str) -> pd.Series:
+def _column(frame: pd.DataFrame, column: Any, where: str) -> pd.Series:
     """One column of a table, or several joined by spaces.
 
     Raises
@@ -46,13 +47,23 @@ def _column(frame: pd.DataFrame, wanted: Any, where: str) -> pd.Series:
     ValueError
         if one is missing.
     """
-    names = list(wanted) if isinstance(wanted, (list, tuple)) else [wanted]
-    for name in names:
-        if name not in frame.columns:
-            raise ValueError(
-                f"{where}: column {name!r} is missing; there are {', '.join(map(str, frame.columns[:12]))}"
-            )
+    names = list(column) if isinstance(column, (list, tuple)) else [column]
+    require_columns(frame, names, where)
     return frame[names[0]] if len(names) == 1 else frame[names].agg(" ".join, axis=1)
+
+
+def require_columns(frame: pd.DataFrame, names: Iterable[Any], where: str, way_out: str = "") -> None:
+    """Refuse a table that lacks a column.
+
+    Raises
+    ------
+    ValueError
+        naming the table by ``where`` it is from.
+    """
+    for name in names:
+        if name not in frame:
+            there = ", ".join(map(str, frame.columns[:12]))
+            raise ValueError(f"{where}: column {name!r} is missing; there are {there}{way_out}")
 
 
 def _table(path: Path, files: FilesConfig) -> pd.DataFrame:
@@ -91,6 +102,34 @@ def _json(path: Path, array: bool) -> pd.DataFrame:
 def place(name: str, task: TaskConfig) -> Path:
     """A file of that name in ``task.data_dir``, or where its package has it."""
     return Path(task.data_dir) / Path(name).name if task.data_dir else Path(name)
+
+
+def task_files(task: TaskConfig, files: FilesConfig, *, suffix: bool = False) -> DataFiles:
+    """The files that a task's own config names.
+
+    Parameters
+    ----------
+    suffix : name tests by their files' whole names, not without the suffix
+
+    Raises
+    ------
+    ValueError
+        if ``task.data_dir`` is no folder.
+    """
+    require_folder(task)
+
+    def places(name: str | None) -> list[Path]:
+        return [place(name, task)] if name else []
+
+    if files.all:
+        return DataFiles(places(files.all), [], {})
+    tests = {Path(name).name if suffix else Path(name).stem: places(name) for name in files.test}
+    return DataFiles(places(files.train), places(files.validation), tests)
+
+
+def hub_splits(source: HubConfig) -> list[str]:
+    """The splits of a data set on the hub that a task names."""
+    return [split for split in (source.train, source.validation, *(source.test or [])) if split]
 
 
 def require_folder(task: TaskConfig) -> None:
@@ -138,8 +177,8 @@ def read_hub(
         missing = [column for column in columns if column not in features]
         if missing:
             raise ValueError(f"data set {source.path!r}: column {missing[0]!r} is missing; there are {list(features)}")
-        kept = [*columns, *(column for column in optional if column in features)]
-        frame = loaded[split].select_columns(kept).to_pandas()
+        present = [*columns, *(column for column in optional if column in features)]
+        frame = loaded[split].select_columns(present).to_pandas()
         for column in columns:
             if named and isinstance(features[column], ClassLabel):
                 names = dict(enumerate(features[column].names))  # a hidden label is -1

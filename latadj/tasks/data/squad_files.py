@@ -1,13 +1,16 @@
-"""Questions out of SQuAD's own JSON, or out of tables with the hub's columns: both give one table."""
+"""Reads questions from SQuAD's own JSON, or from tables with the columns that it has on the hub."""
 
 import json
 import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+
+from latadj.tasks.data.sources import require_columns
 
 log = logging.getLogger("latadj")
 COLUMNS = ("id", "title", "context", "question", "texts", "starts")
@@ -54,11 +57,7 @@ def from_hub(frame: pd.DataFrame, where: str, *, no_answer: bool) -> pd.DataFram
     -------
     as :func:`read_questions`; raises as it does
     """
-    missing = [column for column in _HUB if column not in frame]
-    if missing:
-        raise ValueError(
-            f"{where}: column {missing[0]!r} is missing; there are {', '.join(map(str, frame.columns[:12]))}"
-        )
+    require_columns(frame, _HUB, where)
     titles = frame["title"] if "title" in frame else [""] * len(frame)
     rows = []
     given = zip(frame["id"], titles, frame["context"], frame["question"], frame["answers"], strict=True)
@@ -93,10 +92,10 @@ def checked(frame: pd.DataFrame, where: str, *, no_answer: bool) -> pd.DataFrame
     moved = lost = 0
     places = []
     for context, texts, starts in zip(frame["context"], frame["texts"], frame["starts"], strict=True):
-        found = [stands(context, text, start) for text, start in zip(texts, starts, strict=True)]
-        moved += sum(place not in (-1, start) for place, start in zip(found, starts, strict=True))
-        lost += found.count(-1)
-        places.append(found)
+        actual = [answer_start(context, text, start) for text, start in zip(texts, starts, strict=True)]
+        moved += sum(place not in (-1, start) for place, start in zip(actual, starts, strict=True))
+        lost += actual.count(-1)
+        places.append(actual)
     if moved or lost:
         log.warning(
             "%s: %d of %d answers do not stand at their start: %d found elsewhere in the context, %d nowhere in it "
@@ -110,17 +109,13 @@ def checked(frame: pd.DataFrame, where: str, *, no_answer: bool) -> pd.DataFrame
     return frame.assign(starts=pd.Series(places, index=frame.index, dtype=object))
 
 
-def stands(context: str, text: str, start: int) -> int:
-    """Where an answer stands: at its start, else at the place nearest to it; -1 if nowhere, or if it is empty."""
+def answer_start(context: str, text: str, start: int) -> int:
+    """Where an answer begins: at its start, else at the place nearest to it; -1 if nowhere, or if it is empty."""
     if not text:
         return -1
     if start >= 0 and context.startswith(text, start):
         return start
-    places = []
-    place = context.find(text)
-    while place >= 0:
-        places.append(place)
-        place = context.find(text, place + 1)
+    places = [found.start() for found in re.finditer(f"(?={re.escape(text)})", context)]
     return min(places, key=lambda place: abs(place - start), default=-1)
 
 
@@ -151,15 +146,12 @@ def _official(path: Path) -> Iterator[dict[str, Any]]:
     for a, article in enumerate(_list(document, "data", str(path)), start=1):
         for p, paragraph in enumerate(_list(article, "paragraphs", f"{path}: article {a}"), start=1):
             inside = f"{path}: article {a}, paragraph {p}"
-            for q, asked in enumerate(_list(paragraph, "qas", inside), start=1):
+            for q, entry in enumerate(_list(paragraph, "qas", inside), start=1):
                 where = f"{inside}, question {q}"
-                context, name, question = (
-                    _field(paragraph, "context", inside),
-                    _field(asked, "id", where),
-                    _field(asked, "question", where),
-                )
+                context = _field(paragraph, "context", inside)
+                name, question = _field(entry, "id", where), _field(entry, "question", where)
                 # Answers that only look right are kept elsewhere, but some files have them here too.
-                answers = [] if asked.get("is_impossible") else _list(asked, "answers", where)
+                answers = [] if entry.get("is_impossible") else _list(entry, "answers", where)
                 texts = [_field(answer, "text", f"{where}, answer {n}") for n, answer in enumerate(answers, start=1)]
                 starts = [_field(answer, "answer_start", f"{where}, answer {n}") for n, answer in enumerate(answers, 1)]
                 yield _row(where, name, article.get("title", ""), context, question, texts, starts)
@@ -188,10 +180,10 @@ def _row(
 
 
 def _list(holder: Any, name: str, where: str) -> list[Any]:
-    found = _field(holder, name, where)
-    if not isinstance(found, list):
-        raise ValueError(f"{where}: expected a list as {name!r}, got {type(found).__name__}")
-    return found
+    value = _field(holder, name, where)
+    if not isinstance(value, list):
+        raise ValueError(f"{where}: expected a list as {name!r}, got {type(value).__name__}")
+    return value
 
 
 def _field(holder: Any, name: str, where: str) -> Any:

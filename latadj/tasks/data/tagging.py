@@ -1,8 +1,7 @@
-"""Sentences of words that have a tag each, from CoNLL files, tables or the hub, in three splits that stay apart."""
+"""Tagged sentences from CoNLL files, tables or the hub, in three splits without common sentences."""
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,9 @@ import pandas as pd
 
 from latadj.config import FilesConfig, TaskConfig
 from latadj.tasks.data.files import TABLES, data_files, format_of
-from latadj.tasks.data.sources import place, read_file, read_hub, require_folder
-from latadj.tasks.data.splits import Splits, as_dataset, shares_of, split_by_hash, take
+from latadj.tasks.data.sources import hub_splits, read_file, read_hub, require_columns, task_files
+from latadj.tasks.data.split_frames import SplitFrames
+from latadj.tasks.data.splits import Splits
 from latadj.tasks.metrics.entities import OUTSIDE
 
 log = logging.getLogger("latadj")
@@ -24,15 +24,6 @@ SUFFIXES = {
 # What data sets call their tags beside the column that the task names.
 TAGS = ("tags", "ner_tags")
 DOCUMENT = "-DOCSTART-"
-
-
-@dataclass
-class Tables:
-    """Sentences of each split that the source has: columns ``tokens`` and ``tags``, a list in each cell."""
-
-    train: pd.DataFrame | None = None
-    validation: pd.DataFrame | None = None
-    tests: dict[str, pd.DataFrame] = field(default_factory=dict)
 
 
 def load_tagged(task: TaskConfig, known: Sequence[str] | None = None, *, train: bool = True) -> Splits:
@@ -52,28 +43,21 @@ def load_tagged(task: TaskConfig, known: Sequence[str] | None = None, *, train: 
     ValueError
         if files or columns are missing, a split is empty, words and tags do not match, or a tag is unknown.
     """
-    tables = _tables(task)
-    if tables.train is None and (train or not tables.tests or (known is None and task.labels is None)):
-        what = "training sentences" if tables.tests else "sentences to train on or to test"
+    frames = _read(task)
+    if frames.train is None and (train or not frames.tests or (known is None and task.labels is None)):
+        what = "training sentences" if frames.tests else "sentences to train on or to test"
         raise ValueError(
             f"task {task.name}: it has no {what}; give some with 'task.data_files={{train:FILE,test:FILE}}'"
         )
-    if tables.train is None:
-        training = validation = next(iter(tables.tests.values())).iloc[:0]
-        tests = tables.tests
-    else:
-        training, validation, tests = _filled(tables.train, tables, task)
-        training = take(training, task.max_train)
-        validation = take(validation, None if task.max_train is None else max(task.max_train // 4, 1))
-    tests = {name: take(frame, task.max_test) for name, frame in tests.items()}
-    named = list(task.labels or known or found_labels(training["tags"]))
+    if frames.train is None:
+        frames = SplitFrames(tests=frames.tests)
+    frames = frames.completed(task, lambda frame: frame["tokens"].map(" ".join)).limited(task)
+    named = list(task.labels or known or found_labels([] if frames.train is None else frames.train["tags"]))
     # The order is that of the checkpoint's outputs, whatever that of the task is.
     labels = list(known) if known and set(known) == set(named) else named
-    wanted = {"training": training, "validation": validation} if tables.train is not None else {}
-    for name, frame in {**wanted, **tests}.items():
+    for name, frame in frames.named().items():
         _check(frame, name, labels, task)
-    found = {name: as_dataset(frame) for name, frame in tests.items()}
-    return Splits(as_dataset(training), as_dataset(validation), found, labels)
+    return frames.splits(labels)
 
 
 def found_labels(sentences: Iterable[Sequence[str]]) -> list[str]:
@@ -119,52 +103,28 @@ def read_conll(path: Path, columns: dict[str, Any]) -> pd.DataFrame:
     return pd.DataFrame({"tokens": [part for part in tokens if part], "tags": [part for part in tags if part]})
 
 
-def _tables(task: TaskConfig) -> Tables:
+def _read(task: TaskConfig) -> SplitFrames:
     if task.data_files is not None:
-        files = data_files(task.data_files, SUFFIXES)
-
-        def table(paths: list[Path]) -> pd.DataFrame | None:
-            read = [_read(path, FilesConfig(format_of(path, SUFFIXES), columns=columns), task) for path in paths]
-            return pd.concat(read, ignore_index=True) if read else None
-
         columns = task.files.columns if task.files is not None and task.files.format == CONLL else {}
-        found = {name: table(paths) for name, paths in files.tests.items()}
-        return Tables(
-            table(files.train),
-            table(files.validation),
-            {name: frame for name, frame in found.items() if frame is not None},
-        )
-    if task.files is not None and (task.data_dir or task.hub is None) and (task.files.all or task.files.train):
-        return _from_files(task, task.files)
-    if task.hub is not None:
-        source = task.hub
-        tests = list(source.test or [])
-        splits = [source.train, *([source.validation] if source.validation else []), *tests]
-        frames = read_hub(source, splits, [task.text[0], task.label])
-        named = {name: _lists(frame, task, f"data set {source.path!r}") for name, frame in frames.items()}
-        return Tables(
-            named[source.train],
-            named[source.validation] if source.validation else None,
-            {name: named[name] for name in tests},
-        )
+
+        def read(path: Path) -> pd.DataFrame:
+            return _read_file(path, FilesConfig(format_of(path, SUFFIXES), columns=columns), task)
+
+        return SplitFrames.read(data_files(task.data_files, SUFFIXES), read)
+    files, source = task.files, task.hub
+    if files is not None and (task.data_dir or source is None) and (files.all or files.train):
+        return SplitFrames.read(task_files(task, files, suffix=True), lambda path: _read_file(path, files, task))
+    if source is not None:
+        tables = read_hub(source, hub_splits(source), [task.text[0], task.label])
+        frames = {name: _lists(table, task, f"data set {source.path!r}") for name, table in tables.items()}
+        return SplitFrames.of_hub(source, frames)
     raise ValueError(
         f"task {task.name} names no data: give a file ({', '.join(SUFFIXES)}) with task.data_files=FILE, or a data set "
         "on the hub with task.hub.path=NAME"
     )
 
 
-def _from_files(task: TaskConfig, files: FilesConfig) -> Tables:
-    require_folder(task)
-    if files.all:
-        return Tables(_read(place(files.all, task), files, task))
-    return Tables(
-        _read(place(str(files.train), task), files, task),
-        _read(place(files.validation, task), files, task) if files.validation else None,
-        {Path(name).name: _read(place(name, task), files, task) for name in files.test},
-    )
-
-
-def _read(path: Path, files: FilesConfig, task: TaskConfig) -> pd.DataFrame:
+def _read_file(path: Path, files: FilesConfig, task: TaskConfig) -> pd.DataFrame:
     if files.format == CONLL:
         return read_conll(path, files.columns)
     return _lists(read_file(path, FilesConfig(files.format), task), task, str(path))
@@ -175,11 +135,7 @@ def _lists(frame: pd.DataFrame, task: TaskConfig, where: str) -> pd.DataFrame:
     words = task.text[0]
     tag = next((name for name in (task.label, *TAGS) if name in frame), task.label)
     for name in (words, tag):
-        if name not in frame:
-            raise ValueError(
-                f"{where}: column {name!r} is missing; there are {', '.join(map(str, frame.columns[:12]))}: name them "
-                "with task.text=[TOKENS] and task.label=TAGS"
-            )
+        require_columns(frame, [name], where, ": name them with task.text=[TOKENS] and task.label=TAGS")
         if not frame[name].map(lambda cell: isinstance(cell, list | tuple | np.ndarray)).all():
             raise ValueError(f"{where}: column {name!r}: expected a list in each cell, a string for each word")
     tokens = [[str(word) for word in cell] for cell in frame[words]]
@@ -198,17 +154,6 @@ def _named(value: Any, names: Sequence[str] | None, where: str) -> str:
     if names is None or not 0 <= int(value) < len(names):
         raise ValueError(f"{where}: the tag {value} is a number: name the tags in their order with task.labels=[...]")
     return names[int(value)]
-
-
-def _filled(
-    train: pd.DataFrame, tables: Tables, task: TaskConfig
-) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, pd.DataFrame]]:
-    """Training, validation and tests: what the source does not have is cut out of training."""
-    missing = [*(["validation"] if tables.validation is None else []), *([] if tables.tests else ["test"])]
-    shares = shares_of(task.split, ("train", *missing))
-    parts = split_by_hash(train, train["tokens"].map(" ".join), shares) if missing else {"train": train}
-    validation = parts["validation"] if tables.validation is None else tables.validation
-    return parts["train"], validation, tables.tests or {"test": parts["test"]}
 
 
 def _check(frame: pd.DataFrame, split: str, labels: Sequence[str], task: TaskConfig) -> None:

@@ -12,22 +12,22 @@ from latadj.config import TaskConfig
 
 Batch = dict[str, torch.Tensor]
 MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-# Which tokens of a row are asked about, in rising order, where a head reads them all.
+# Column of the tokens of a row whose outputs are read, in rising order, where a head reads them all.
 POSITIONS = "positions"
-# From which token of a row to which, the last not among them, a task lets nothing go; in a batch, which tokens.
+# Column of the first token that is never eliminated, and of the one after the last; in a batch, a mask.
 PROTECTED = "protected"
-# Few enough that what a tokenizer keeps of each text besides its ids does not count.
-TOKENISED_AT_ONCE = 1024
+# Few enough that what a tokenizer keeps of each text besides its ids takes little memory.
+TOKENIZER_BATCH = 1024
 
 
-def context_of(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
-    """Tokens that a model and its tokenizer can take."""
+def max_input_length(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
+    """Tokens that a model and its tokenizer accept."""
     return min(tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", tokenizer.model_max_length))
 
 
 def token_limit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, task: TaskConfig) -> int:
     """Tokens that a text may have: the least of what task, tokenizer and model allow."""
-    return min(task.max_length, context_of(model, tokenizer))
+    return min(task.max_length, max_input_length(model, tokenizer))
 
 
 def encode(examples: Dataset, tokenizer: PreTrainedTokenizerBase, task: TaskConfig, limit: int) -> Dataset:
@@ -44,24 +44,24 @@ def encode(examples: Dataset, tokenizer: PreTrainedTokenizerBase, task: TaskConf
 
 
 def rows_of(encoded: Dataset) -> list[dict[str, Any]]:
-    """The encoded examples as plain rows, without labels and lengths: what a model is fed, and where it is read."""
-    kept = (*MODEL_INPUTS, POSITIONS, PROTECTED)
-    return encoded.select_columns([name for name in encoded.column_names if name in kept]).to_list()
+    """The encoded examples as plain rows: the model's inputs, and the positions that are read or protected."""
+    columns = (*MODEL_INPUTS, POSITIONS, PROTECTED)
+    return encoded.select_columns([name for name in encoded.column_names if name in columns]).to_list()
 
 
-def tokenised(texts: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerBase, limit: int) -> list[dict[str, Any]]:
-    """Rows of token ids, cut to ``limit`` tokens, for texts that never were a data set.
+def tokenize(texts: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerBase, limit: int) -> list[dict[str, Any]]:
+    """Rows of token ids, cut to ``limit`` tokens, for texts that are not in a data set.
 
     Parameters
     ----------
     texts : one sequence of texts for each text column, all of one length
     """
     rows: list[dict[str, Any]] = []
-    # What a row's mask and a lone text's types are is known, and making lists of them takes longer than to tokenise.
+    # A row's mask and a single text's types are known, and making lists of them takes longer than tokenizing.
     left_out = {"return_attention_mask": False} | ({"return_token_type_ids": False} if len(texts) == 1 else {})
-    for start in range(0, len(texts[0]), TOKENISED_AT_ONCE):
-        some = [list(column[start : start + TOKENISED_AT_ONCE]) for column in texts]
-        encoded = tokenizer(*some, truncation=True, max_length=limit, verbose=False, **left_out)
+    for start in range(0, len(texts[0]), TOKENIZER_BATCH):
+        batch = [list(column[start : start + TOKENIZER_BATCH]) for column in texts]
+        encoded = tokenizer(*batch, truncation=True, max_length=limit, verbose=False, **left_out)
         names = [name for name in MODEL_INPUTS if name in encoded]
         rows += [dict(zip(names, row, strict=True)) for row in zip(*(encoded[name] for name in names), strict=True)]
     return rows
@@ -70,28 +70,28 @@ def tokenised(texts: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerBase
 def pad(rows: Sequence[dict[str, Any]], tokenizer: PreTrainedTokenizerBase, length: int | None = None) -> Batch:
     """Rows to one batch: padded to the longest, or to ``length``; tensors of (batch, length).
 
-    Gives what ``tokenizer.pad`` does, in a tenth of its time: a short batch at a high speedup would notice it. Behind
+    The result of ``tokenizer.pad`` in a tenth of its time, which counts for short batches at a high speedup. With
     padding on the left it adds ``position_ids`` that count from the first real token, since a decoder with absolute
-    positions, such as GPT-2, would otherwise say something else of a text in a batch than of the text alone. Rows that
-    name ``PROTECTED`` tokens give a mask of that name, which ``latadj.tasks.outputs.spans.Spans`` takes out again.
+    positions, such as GPT-2, would otherwise compute something else for a text in a batch than for the text alone.
+    Rows with ``PROTECTED`` tokens give a mask of that name, which ``latadj.tasks.outputs.spans.Spans`` removes again.
     """
     lengths = np.array([len(row["input_ids"]) for row in rows])
     width = max(int(lengths.max()), length or 0)
-    places = np.arange(width)
+    columns = np.arange(width)
     left = tokenizer.padding_side == "left"
-    real = places >= (width - lengths)[:, None] if left else places < lengths[:, None]
-    blank = {"input_ids": tokenizer.pad_token_id or 0, "token_type_ids": tokenizer.pad_token_type_id}
+    real = columns >= (width - lengths)[:, None] if left else columns < lengths[:, None]
+    fillers = {"input_ids": tokenizer.pad_token_id or 0, "token_type_ids": tokenizer.pad_token_type_id}
     batch = {"attention_mask": torch.from_numpy(real.astype(np.int64))}
     if left:
         batch["position_ids"] = torch.from_numpy(np.maximum(real.cumsum(axis=1) - 1, 0))
-    for name, filler in blank.items():
+    for name, filler in fillers.items():
         if name in rows[0]:
             padded = np.full(real.shape, filler, dtype=np.int64)
             padded[real] = np.concatenate([row[name] for row in rows])
             batch[name] = torch.from_numpy(padded)
     if PROTECTED in rows[0]:
         first, last = (np.array([row[PROTECTED] for row in rows]) + real.argmax(axis=1)[:, None]).T[:, :, None]
-        batch[PROTECTED] = torch.from_numpy((places >= first) & (places < last))
+        batch[PROTECTED] = torch.from_numpy((columns >= first) & (columns < last))
     return batch
 
 
@@ -102,18 +102,18 @@ def protected_counts(rows: Sequence[dict[str, Any]]) -> np.ndarray | int:
     return np.array([last - first + 1 for first, last in (row[PROTECTED] for row in rows)])
 
 
-def asked(rows: Sequence[dict[str, Any]], batch: Batch) -> torch.Tensor | None:
-    """Which tokens of a padded batch are asked about, (batch, length); None where rows do not name ``POSITIONS``."""
+def position_mask(rows: Sequence[dict[str, Any]], batch: Batch) -> torch.Tensor | None:
+    """Which tokens of a padded batch are read, (batch, length); None where rows do not name ``POSITIONS``."""
     if POSITIONS not in rows[0]:
         return None
-    found = torch.zeros_like(batch["input_ids"], dtype=torch.bool)
-    for place, (row, first) in enumerate(zip(rows, batch["attention_mask"].argmax(dim=1).tolist(), strict=True)):
-        found[place, [first + position for position in row[POSITIONS]]] = True
-    return found
+    mask = torch.zeros_like(batch["input_ids"], dtype=torch.bool)
+    for index, (row, first) in enumerate(zip(rows, batch["attention_mask"].argmax(dim=1).tolist(), strict=True)):
+        mask[index, [first + position for position in row[POSITIONS]]] = True
+    return mask
 
 
 def bucketed(rows: Sequence[dict[str, Any]], batch_size: int) -> list[np.ndarray]:
-    """Indices of batches of like length, shortest first: next to no padding."""
+    """Indices of batches of like length, shortest first, with next to no padding."""
     order = np.argsort([len(row["input_ids"]) for row in rows], kind="stable")
     return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
 

@@ -1,4 +1,4 @@
-"""Rows of a training set to batches: padded inputs, what the loss compares with, and what a teacher said."""
+"""Collates rows of a training set: padded inputs, targets of the loss, and a teacher's logits."""
 
 from typing import Any
 
@@ -6,15 +6,15 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from latadj.tasks.encoding.batches import asked, pad
+from latadj.tasks.encoding.batches import pad, position_mask
 from latadj.tasks.outputs.logits import IGNORED, Outputs
 
-# What a teacher said of a row, and in a batch the tokens that it said it of.
-TEACHER, ASKED = "teacher_logits", "asked"
+# Columns of a teacher's logits, and in a batch of the tokens that they are of.
+TEACHER, POSITION_MASK = "teacher_logits", "position_mask"
 
 
 class Collator:
-    """Pads a batch to its longest sequence; columns that neither the model nor the loss wants are left out.
+    """Pads a batch to its longest sequence; columns that neither the model nor the loss reads are left out.
 
     A target is a number for each row, or a list with one for each token, which is padded with ``IGNORED``.
     """
@@ -28,11 +28,11 @@ class Collator:
         for name in self.targets:
             batch[name] = _target([row[name] for row in rows], real)
         if TEACHER in rows[0]:
-            places = asked(rows, batch)
-            if places is None:
+            positions = position_mask(rows, batch)
+            if positions is None:
                 batch[TEACHER] = torch.tensor([row[TEACHER] for row in rows])
             else:
-                batch[ASKED] = places
+                batch[POSITION_MASK] = positions
                 batch[TEACHER] = [torch.tensor(row[TEACHER]) for row in rows]
         return batch
 

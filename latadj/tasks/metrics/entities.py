@@ -1,4 +1,4 @@
-"""Entities in tagged sentences, found by seqeval: what of them is right, counted sentence by sentence."""
+"""Entities in tagged sentences, found by seqeval, and how many of them are right in each sentence."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,8 +19,8 @@ def entities(tags: Sequence[str]) -> set[Any]:
 
 def strict_entities(sentences: Tags, scheme: Any) -> list[set[Any]]:
     """The same of many sentences, where only what the scheme spells out counts: no entity starts with ``I-``."""
-    found = Entities([list(tags) for tags in sentences], scheme).entities
-    return [{(one.tag, one.start, one.end - 1) for one in sentence} for sentence in found]
+    by_sentence = Entities([list(tags) for tags in sentences], scheme).entities
+    return [{(entity.tag, entity.start, entity.end - 1) for entity in sentence} for sentence in by_sentence]
 
 
 def scheme_of(sentences: Tags) -> Any:
@@ -38,8 +38,8 @@ def scheme_of(sentences: Tags) -> Any:
         strict = strict_entities(sentences, scheme)
     except ValueError as error:
         raise ValueError(f"task.metric=entity_f1_strict: {error}; take task.metric=entity_f1") from error
-    for tags, found in zip(sentences, strict, strict=True):
-        if entities(tags) != found:
+    for tags, expected in zip(sentences, strict, strict=True):
+        if entities(tags) != expected:
             raise ValueError(
                 f"task.metric=entity_f1_strict: the tags {' '.join(tags)} break the rules of {scheme.__name__}, as "
                 "IOB1 does: take task.metric=entity_f1, which reads them all"
@@ -63,7 +63,7 @@ def require_entities(labels: Sequence[str], metric: str) -> None:
 
 
 def counts(predictions: Tags, references: Tags, strict: bool = False) -> np.ndarray:
-    """What a score is made of, for each sentence.
+    """The counts from which scores are computed, for each sentence.
 
     Parameters
     ----------
@@ -76,20 +76,20 @@ def counts(predictions: Tags, references: Tags, strict: bool = False) -> np.ndar
     """
     if strict:
         scheme = scheme_of(references)
-        ours, real = strict_entities(predictions, scheme), strict_entities(references, scheme)
+        predicted, real = strict_entities(predictions, scheme), strict_entities(references, scheme)
     else:
-        ours, real = [entities(tags) for tags in predictions], [entities(tags) for tags in references]
-    found = np.array([(len(a & b), len(a), len(b)) for a, b in zip(ours, real, strict=True)], dtype=np.int64)
-    return np.concatenate([found.reshape(-1, 3), words(predictions, references)], axis=1)
+        predicted, real = [entities(tags) for tags in predictions], [entities(tags) for tags in references]
+    rows = [(len(one & other), len(one), len(other)) for one, other in zip(predicted, real, strict=True)]
+    return np.concatenate([np.reshape(rows, (-1, 3)).astype(np.int64), words(predictions, references)], axis=1)
 
 
 def words(predictions: Tags, references: Tags) -> np.ndarray:
     """(sentences, 2) rightly tagged words, and words."""
-    found = [
+    rows = [
         (sum(one == other for one, other in zip(tags, right, strict=True)), len(right))
         for tags, right in zip(predictions, references, strict=True)
     ]
-    return np.array(found, dtype=np.int64).reshape(-1, 2)
+    return np.array(rows, dtype=np.int64).reshape(-1, 2)
 
 
 def scores(counted: np.ndarray) -> dict[str, float]:

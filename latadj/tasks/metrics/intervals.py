@@ -34,18 +34,18 @@ def score(
     """
     measure = metric_of(metric)
     # Counted once, so that a resampling only has to add up.
-    ours, theirs = measure.per_example(predictions, labels), measure.per_example(reference_model, labels)
+    counts, reference_counts = measure.per_example(predictions, labels), measure.per_example(reference_model, labels)
 
     def both(drawn: np.ndarray) -> tuple[float, float]:
-        value = measure.over(ours[drawn])[metric]
-        return value, measure.over(theirs[drawn])[metric] - value
+        value = measure.aggregate(counts[drawn])[metric]
+        return value, measure.aggregate(reference_counts[drawn])[metric] - value
 
-    everyone = np.arange(len(labels))
-    value, drop = both(everyone)
+    everything = np.arange(len(labels))
+    value, drop = both(everything)
     if len(labels) < 2:  # nothing to resample
         return Scored(value, (value, value), drop, (drop, drop))
-    found = stats.bootstrap(
-        (everyone,),
+    interval = stats.bootstrap(
+        (everything,),
         both,
         n_resamples=RESAMPLES,
         vectorized=False,
@@ -53,7 +53,8 @@ def score(
         confidence_level=confidence,
         rng=np.random.default_rng(seed),
     ).confidence_interval
-    return Scored(value, (float(found.low[0]), float(found.high[0])), drop, (float(found.low[1]), float(found.high[1])))
+    (low, lower), (high, higher) = interval.low.tolist(), interval.high.tolist()
+    return Scored(value, (low, high), drop, (lower, higher))
 
 
 @dataclass
@@ -79,24 +80,24 @@ def score_perplexity(
     nll, reference_nll, tokens : (examples,) negative log-likelihoods in nats and the tokens that they sum over
     documents : (examples,) which document each example is from
     """
-    _, place = np.unique(documents, return_inverse=True)
-    ours, theirs, count = (np.bincount(place, weights=values) for values in (nll, reference_nll, tokens))
+    _, document = np.unique(documents, return_inverse=True)
+    sums: list[np.ndarray] = [np.bincount(document, weights=values) for values in (nll, reference_nll, tokens)]
 
-    def both(ours: np.ndarray, theirs: np.ndarray, count: np.ndarray, axis: int = -1) -> np.ndarray:
-        total = count.sum(axis=axis)
-        mean, reference = ours.sum(axis=axis) / total, theirs.sum(axis=axis) / total
+    def both(nll: np.ndarray, reference_nll: np.ndarray, tokens: np.ndarray, axis: int = -1) -> np.ndarray:
+        total = tokens.sum(axis=axis)
+        mean, reference = nll.sum(axis=axis) / total, reference_nll.sum(axis=axis) / total
         return np.stack([np.exp(mean), np.expm1(mean - reference)])
 
-    value, increase = map(float, both(ours, theirs, count))
-    if len(count) < 2:  # nothing to resample
+    value, increase = map(float, both(*sums))
+    if len(sums[0]) < 2:  # nothing to resample
         return ScoredPerplexity(value, (value, value), increase, (increase, increase))
-    found = stats.bootstrap(
-        (ours, theirs, count),
+    interval = stats.bootstrap(
+        sums,
         both,
         n_resamples=RESAMPLES,
         paired=True,
         method="percentile",
         rng=np.random.default_rng(seed),
     ).confidence_interval
-    (low, lower), (high, higher) = found.low.tolist(), found.high.tolist()
+    (low, lower), (high, higher) = interval.low.tolist(), interval.high.tolist()
     return ScoredPerplexity(value, (low, high), increase, (lower, higher))

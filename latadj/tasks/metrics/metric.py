@@ -1,7 +1,7 @@
 """GLUE's metrics and perplexity as `evaluate.Metric`s that need no hub.
 
-Each score is a few lines of numpy, since a bootstrap interval asks for thousands of them and scikit-learn spends most
-of each call on looking at its arguments. The tests hold them to scikit-learn and scipy.
+A bootstrap interval computes each score thousands of times, and scikit-learn spends most of such a call on checking its
+arguments, so they are a few lines of numpy. The tests compare them with scikit-learn and scipy.
 """
 
 from typing import Any
@@ -17,63 +17,69 @@ from latadj.tasks.metrics.squad import AnswerScores
 
 
 class _Metric(evaluate.Metric):
-    """A metric that is computed here; ``value_type`` is ``int64`` for classes, ``float64`` for a regression.
+    """A metric that is computed here.
 
-    kind : of the tasks that it scores
+    A class counts per example once, and ``aggregate`` makes scores of any choice of these counts, so that resampling
+    for an interval only has to add up.
+
+    kind : type of the tasks that it scores
+    value_type : ``int64`` for classes, ``float64`` for a regression
+    inputs : description of the predictions and references
     """
 
     kind = "classification"
     value_type = "int64"
-    summary = ""
+    inputs = "predictions, references: one number for each example"
     greater_is_better = True
 
     def _info(self) -> evaluate.MetricInfo:
-        value = datasets.Value(self.value_type)
         return evaluate.MetricInfo(
-            description=self.summary,
+            description=self.__doc__,
             citation="",
-            inputs_description="predictions, references: one number for each example",
-            features=datasets.Features({"predictions": value, "references": value}),
+            inputs_description=self.inputs,
+            features=datasets.Features(self.value_types()),
         )
 
-    def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
-        return self.scores(np.asarray(predictions), np.asarray(references))
+    @classmethod
+    def value_types(cls) -> dict[str, Any]:
+        """Types of the predictions and references."""
+        return dict.fromkeys(("predictions", "references"), datasets.Value(cls.value_type))
 
-    @staticmethod
-    def scores(predictions: np.ndarray, references: np.ndarray) -> dict[str, float]:
-        """Scores by name, the headline first, as fractions of 1; two (examples,) arrays in."""
-        raise TypeError("a metric is one of METRICS")
+    def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
+        return self.scores(predictions, references)
+
+    @classmethod
+    def scores(cls, predictions: Any, references: Any) -> dict[str, float]:
+        """Scores by name, the headline first, as fractions of 1."""
+        return cls.aggregate(cls.per_example(predictions, references))
 
     @classmethod
     def per_example(cls, predictions: Any, references: Any) -> np.ndarray:
-        """(examples, n) all that ``over`` needs to know of each example: what is resampled for an interval."""
+        """(examples, n) counts from which ``aggregate`` computes the scores."""
         return np.stack([predictions, references], axis=1)
 
     @classmethod
-    def over(cls, counts: np.ndarray) -> dict[str, float]:
-        """The scores of the examples that ``per_example`` made ``counts`` of, or of any choice of them."""
-        return cls.scores(*counts.T)
+    def aggregate(cls, counts: np.ndarray) -> dict[str, float]:
+        """The scores of the examples of these counts."""
+        raise TypeError("a metric is one of METRICS")
 
 
 class Accuracy(_Metric):
     """Share of right classes."""
 
-    summary = "share of right classes"
-
-    @staticmethod
-    def scores(predictions: np.ndarray, references: np.ndarray) -> dict[str, float]:
-        return {"accuracy": _accuracy(predictions, references)}
+    @classmethod
+    def aggregate(cls, counts: np.ndarray) -> dict[str, float]:
+        return {"accuracy": _accuracy(*counts.T)}
 
 
 class MatthewsCorrelation(_Metric):
     """Matthews correlation, GLUE's metric for CoLA; 0 where only one class is predicted."""
 
-    summary = "Matthews correlation, GLUE's metric for CoLA; 0 where only one class is predicted"
-
-    @staticmethod
-    def scores(predictions: np.ndarray, references: np.ndarray) -> dict[str, float]:
+    @classmethod
+    def aggregate(cls, counts: np.ndarray) -> dict[str, float]:
         # Of any number of classes: the correlation of two indicator matrices (Gorodkin 2004).
-        classes = int(max(predictions.max(), references.max())) + 1
+        predictions, references = counts.T
+        classes = int(counts.max()) + 1
         predicted = np.bincount(predictions, minlength=classes).astype(np.float64)
         true = np.bincount(references, minlength=classes).astype(np.float64)
         count = float(len(references))
@@ -85,24 +91,23 @@ class MatthewsCorrelation(_Metric):
 class F1Accuracy(_Metric):
     """F1 of class 1, and accuracy; GLUE's metrics for MRPC and QQP; F1 is 0 where class 1 is nowhere."""
 
-    summary = "F1 of class 1, and accuracy; GLUE's metrics for MRPC and QQP; F1 is 0 where class 1 is nowhere"
-
-    @staticmethod
-    def scores(predictions: np.ndarray, references: np.ndarray) -> dict[str, float]:
-        found, wanted = predictions == 1, references == 1
-        either = float(found.sum() + wanted.sum())
-        f1 = 2 * float((found & wanted).sum()) / either if either else 0.0
+    @classmethod
+    def aggregate(cls, counts: np.ndarray) -> dict[str, float]:
+        predictions, references = counts.T
+        predicted, true = predictions == 1, references == 1
+        either = float(predicted.sum() + true.sum())
+        f1 = 2 * float((predicted & true).sum()) / either if either else 0.0
         return {"f1": f1, "accuracy": _accuracy(predictions, references)}
 
 
 class PearsonSpearman(_Metric):
-    """Pearson and Spearman correlation, GLUE's metrics for STS-B; 0 where all predictions are equal, or one is none."""
+    """Pearson and Spearman correlation, GLUE's metrics for STS-B; 0 if all predictions are equal or one is NaN."""
 
     value_type = "float64"
-    summary = "Pearson and Spearman correlation, GLUE's metrics for STS-B; 0 if all predictions are equal or one is NaN"
 
-    @staticmethod
-    def scores(predictions: np.ndarray, references: np.ndarray) -> dict[str, float]:
+    @classmethod
+    def aggregate(cls, counts: np.ndarray) -> dict[str, float]:
+        predictions, references = counts.T
         if np.ptp(predictions) == 0 or np.ptp(references) == 0 or not np.isfinite(predictions).all():
             return {"pearson": 0.0, "spearman": 0.0}
         return {
@@ -112,16 +117,17 @@ class PearsonSpearman(_Metric):
 
 
 class Perplexity(_Metric):
-    """Perplexity, from negative log-likelihoods (nats) as predictions and numbers of tokens as references."""
+    """Exponential of the mean negative log-likelihood of a token."""
 
     kind = GENERATION
     value_type = "float64"
-    summary = "exponential of the negative log-likelihood (nats) of a token; predictions: sums, references: tokens"
+    inputs = "predictions: sums of negative log-likelihoods in nats; references: numbers of tokens"
     greater_is_better = False
 
-    @staticmethod
-    def scores(predictions: np.ndarray, references: np.ndarray) -> dict[str, float]:
-        return {"perplexity": float(np.exp(predictions.sum() / references.sum()))}
+    @classmethod
+    def aggregate(cls, counts: np.ndarray) -> dict[str, float]:
+        nll, tokens = counts.sum(axis=0)
+        return {"perplexity": float(np.exp(nll / tokens))}
 
 
 class EntityF1(_Metric):
@@ -129,32 +135,20 @@ class EntityF1(_Metric):
 
     kind = "token_classification"
     headline, strict = "entity_f1", False
-    summary = "micro-averaged F1 of entities, with their right borders and type; predictions, references: lists of tags"
-
-    def _info(self) -> evaluate.MetricInfo:
-        tags = datasets.Sequence(datasets.Value("string"))
-        return evaluate.MetricInfo(
-            description=self.summary,
-            citation="",
-            inputs_description="predictions, references: a list of tags for each sentence",
-            features=datasets.Features({"predictions": tags, "references": tags}),
-        )
-
-    def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
-        return self.over(self.per_example(predictions, references))
+    inputs = "predictions, references: a list of tags for each sentence"
 
     @classmethod
-    def scores(cls, predictions: Any, references: Any) -> dict[str, float]:
-        return cls.over(cls.per_example(predictions, references))
+    def value_types(cls) -> dict[str, Any]:
+        return dict.fromkeys(("predictions", "references"), datasets.Sequence(datasets.Value("string")))
 
     @classmethod
     def per_example(cls, predictions: Any, references: Any) -> np.ndarray:
         return entities.counts(predictions, references, cls.strict)
 
     @classmethod
-    def over(cls, counts: np.ndarray) -> dict[str, float]:
-        found = entities.scores(counts)
-        return {cls.headline: found.pop("f1"), **found}
+    def aggregate(cls, counts: np.ndarray) -> dict[str, float]:
+        scores = entities.scores(counts)
+        return {cls.headline: scores.pop("f1"), **scores}
 
 
 class StrictEntityF1(EntityF1):
@@ -167,14 +161,13 @@ class TagAccuracy(EntityF1):
     """Share of words with the right tag, for tags that mark no entities, such as parts of speech."""
 
     headline = "tag_accuracy"
-    summary = "share of words with the right tag; predictions, references: lists of tags"
 
     @classmethod
     def per_example(cls, predictions: Any, references: Any) -> np.ndarray:
         return entities.words(predictions, references)
 
     @classmethod
-    def over(cls, counts: np.ndarray) -> dict[str, float]:
+    def aggregate(cls, counts: np.ndarray) -> dict[str, float]:
         right, words = counts.sum(axis=0).tolist()
         return {cls.headline: right / words}
 
@@ -184,31 +177,20 @@ class SquadF1(_Metric):
 
     kind = "question_answering"
     headline, no_answer = "squad_f1", False
-    summary = "F1 of answers' words, and exact match; predictions: texts, references: a list of right texts for each"
-
-    def _info(self) -> evaluate.MetricInfo:
-        text = datasets.Value("string")
-        return evaluate.MetricInfo(
-            description=self.summary,
-            citation="",
-            inputs_description="predictions: a text for each question; references: a list of texts, none: no answer",
-            features=datasets.Features({"predictions": text, "references": datasets.Sequence(text)}),
-        )
-
-    def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
-        return self.scores(predictions, references)
+    inputs = "predictions: a text for each question; references: a list of right texts, none: no answer"
 
     @classmethod
-    def scores(cls, predictions: Any, references: Any) -> dict[str, float]:
-        return cls.over(cls.per_example(predictions, references))
+    def value_types(cls) -> dict[str, Any]:
+        text = datasets.Value("string")
+        return {"predictions": text, "references": datasets.Sequence(text)}
 
     @classmethod
     def per_example(cls, predictions: Any, references: Any) -> np.ndarray:
-        found = AnswerScores.of(predictions, references, no_answer=cls.no_answer)
-        return np.stack([found.exact, found.f1, found.answerable], axis=1)
+        scores = AnswerScores.of(predictions, references, no_answer=cls.no_answer)
+        return np.stack([scores.exact, scores.f1, scores.answerable], axis=1)
 
     @classmethod
-    def over(cls, counts: np.ndarray) -> dict[str, float]:
+    def aggregate(cls, counts: np.ndarray) -> dict[str, float]:
         exact, f1, answerable = counts.T
         return AnswerScores(exact, f1, answerable > 0).summary(cls.headline, groups=cls.no_answer)
 
@@ -223,11 +205,11 @@ def _accuracy(predictions: np.ndarray, references: np.ndarray) -> float:
     return float(np.mean(predictions == references))
 
 
-def _correlation(ours: np.ndarray, theirs: np.ndarray) -> float:
+def _correlation(x: np.ndarray, y: np.ndarray) -> float:
     """Pearson correlation of two (examples,) arrays, neither of which is constant."""
-    ours, theirs = ours - ours.mean(), theirs - theirs.mean()
+    x, y = x - x.mean(), y - y.mean()
     # Each is brought to length 1 first, so that nothing overflows or vanishes in a product of both.
-    return float(np.clip((ours / np.linalg.norm(ours)) @ (theirs / np.linalg.norm(theirs)), -1.0, 1.0))
+    return float(np.clip((x / np.linalg.norm(x)) @ (y / np.linalg.norm(y)), -1.0, 1.0))
 
 
 METRICS: dict[str, type[_Metric]] = {
@@ -264,14 +246,17 @@ def check_metric(task: TaskConfig) -> None:
     ------
     ValueError
     """
-    wanted = "int64" if task.labels else "float64"
+    value_type = "int64" if task.labels else "float64"
     if task.metric == "f1" and len(task.labels or ()) > 2:
         raise ValueError(
             f"task.metric=f1: it is that of the second of two labels, and task {task.name} has "
             f"{len(task.labels or ())}: take accuracy or matthews_correlation"
         )
-    if metric_of(task.metric).value_type != wanted:
-        ours = {name: metric for name, metric in METRICS.items() if metric.kind == "classification"}
-        possible = [name for name, metric in ours.items() if metric.value_type == wanted]
+    if metric_of(task.metric).value_type != value_type:
+        possible = [
+            name
+            for name, metric in METRICS.items()
+            if (metric.kind, metric.value_type) == ("classification", value_type)
+        ]
         what = f"task {task.name} has classes" if task.labels else f"task {task.name} has no labels, it is a regression"
         raise ValueError(f"task.metric={task.metric}: {what}: expected one of {', '.join(possible)}")

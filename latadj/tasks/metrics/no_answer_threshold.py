@@ -1,4 +1,4 @@
-"""From which odds on a question has no answer: found on validation questions, never on those that are reported."""
+"""The odds above which a question has no answer, tuned on validation questions."""
 
 from dataclasses import dataclass
 

@@ -32,12 +32,12 @@ def f1(answer: str, gold: str, *, no_answer: bool) -> float:
     no_answer : whether questions may have no answer. If so, two answers without a word agree (SQuAD 2.0); else they
         have no word in common, hence 0 (SQuAD 1.1)
     """
-    ours, theirs = normalized(answer).split(), normalized(gold).split()
-    if not ours or not theirs:
-        return float(no_answer and ours == theirs)
-    common = (Counter(ours) & Counter(theirs)).total()
-    # 2 p r / (p + r), with p = common / ours and r = common / theirs
-    return 2 * common / (len(ours) + len(theirs))
+    words, right = normalized(answer).split(), normalized(gold).split()
+    if not words or not right:
+        return float(no_answer and words == right)
+    common = (Counter(words) & Counter(right)).total()
+    # 2 p r / (p + r), with p = common / words and r = common / right
+    return 2 * common / (len(words) + len(right))
 
 
 def golds_of(texts: Sequence[str], *, no_answer: bool) -> list[str]:
@@ -81,15 +81,15 @@ class AnswerScores:
 
         Parameters
         ----------
-        groups : whether those of questions with and without an answer are told as well
+        groups : add the means of questions with and without an answer
         """
-        found = {headline: _mean(self.f1), "exact_match": _mean(self.exact)}
+        means = {headline: _mean(self.f1), "exact_match": _mean(self.exact)}
         if groups:
             for name, chosen in (("has_answer", self.answerable), ("no_answer", ~self.answerable)):
                 if chosen.any():
-                    found[f"{name}_f1"] = _mean(self.f1[chosen])
-                    found[f"{name}_exact"] = _mean(self.exact[chosen])
-        return found
+                    means[f"{name}_f1"] = _mean(self.f1[chosen])
+                    means[f"{name}_exact"] = _mean(self.exact[chosen])
+        return means
 
 
 def _mean(values: np.ndarray) -> float:

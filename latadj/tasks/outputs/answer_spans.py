@@ -1,4 +1,4 @@
-"""Answers out of start and end logits: the best spans over all windows of a question, cut out of its context."""
+"""Answers from start and end logits: the best spans over all windows of a question."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,14 +6,15 @@ from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
+from scipy.special import softmax
 
-# Pairs of a start and an end that are weighed at once: 16 MB of them.
+# Pairs of a start and an end that are scored at once: 16 MB of them.
 _PAIRS = 1 << 22
 
 
 @dataclass(frozen=True)
-class Limits:
-    """Which spans come into question.
+class SpanLimits:
+    """SpanLimits of the spans that are considered.
 
     n_best : spans of a question that are kept
     max_answer_length : tokens of a span
@@ -34,7 +35,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Spans:
+class BestSpans:
     """The best spans of every question, and how its lack of an answer scores; a score is a sum of two logits.
 
     question : (spans,) rising
@@ -78,20 +79,20 @@ class Spans:
         ----------
         no_answer : whether "" is one of them. Probabilities are a softmax over those that are listed
         """
-        found = []
+        ranked = []
         for place, (at, to) in enumerate(zip(self.first, self.first[1:], strict=False)):
             listed = [(self._text(contexts, span), float(self.score[span])) for span in range(at, to)]
             if (no_answer and np.isfinite(self.null[place])) or not listed:
                 listed.append(("", float(self.null[place]) if np.isfinite(self.null[place]) else 0.0))
                 listed.sort(key=lambda one: -one[1])
-            weights = np.exp(np.array([score for _, score in listed]) - listed[0][1])
-            found.append(
+            shares = softmax([score for _, score in listed])
+            ranked.append(
                 [
-                    {"text": text, "probability": float(weight), "score": score}
-                    for (text, score), weight in zip(listed, weights / weights.sum(), strict=True)
+                    {"text": text, "probability": float(share), "score": score}
+                    for (text, score), share in zip(listed, shares, strict=True)
                 ]
             )
-        return found
+        return ranked
 
     def _text(self, contexts: Sequence[str], span: int) -> str:
         # Some tokenizers count the space before a word as the word's.
@@ -105,8 +106,8 @@ def best_spans(
     offsets: Sequence[np.ndarray],
     question: np.ndarray,
     questions: int,
-    limits: Limits,
-) -> Spans:
+    limits: SpanLimits,
+) -> BestSpans:
     """The best of all spans that end at or after their start and are not too long, over a question's windows.
 
     Parameters
@@ -117,10 +118,10 @@ def best_spans(
     question : (windows,) whose window it is, from 0 to ``questions``
     """
     windows, begin, end, score = _of_windows(starts, ends, offsets, limits)
-    asked = np.asarray(question, dtype=np.int64)
+    question = np.asarray(question, dtype=np.int64)
     null = np.full(questions, np.inf)
-    np.minimum.at(null, asked, np.asarray(nulls, dtype=np.float64))
-    number = asked[windows]
+    np.minimum.at(null, question, np.asarray(nulls, dtype=np.float64))
+    number = question[windows]
     order = np.lexsort((end, begin, -score, number))
     number, begin, end, score = number[order], begin[order], end[order], score[order]
     # Windows overlap, so the same words may have been found twice: the better score stands first.
@@ -132,11 +133,11 @@ def best_spans(
     best = rank < limits.n_best
     number = number[best]
     first = np.searchsorted(number, np.arange(questions + 1))
-    return Spans(number, begin[best], end[best], score[best], first, null)
+    return BestSpans(number, begin[best], end[best], score[best], first, null)
 
 
 def _of_windows(
-    starts: Sequence[np.ndarray], ends: Sequence[np.ndarray], offsets: Sequence[np.ndarray], limits: Limits
+    starts: Sequence[np.ndarray], ends: Sequence[np.ndarray], offsets: Sequence[np.ndarray], limits: SpanLimits
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Window, first character, last and score of each window's own best spans."""
     lengths = np.array([len(logits) for logits in starts], dtype=np.int64)
@@ -151,30 +152,24 @@ def _of_windows(
         reach = min(limits.max_answer_length, longest)
         chunk = order[-max(_PAIRS // (longest * reach), 1) :]
         order = order[: -len(chunk)]
-        from_here = _framed([starts[window] for window in chunk], longest)
-        to_there = _framed([ends[window] for window in chunk], longest + reach - 1)
+        from_here = _padded([np.asarray(starts[window], np.float32) for window in chunk], longest, -np.inf)
+        to_there = _padded([np.asarray(ends[window], np.float32) for window in chunk], longest + reach - 1, -np.inf)
         pairs = (from_here[:, :, None] + sliding_window_view(to_there, reach, axis=1)).reshape(len(chunk), -1)
         most = min(limits.n_best, pairs.shape[1])
         best = np.argpartition(pairs, -most, axis=1)[:, -most:]
         scores = np.take_along_axis(pairs, best, axis=1)
         row, place = np.nonzero(np.isfinite(scores))
         token, further = np.divmod(best[row, place], reach)
-        characters = _framed_offsets([offsets[window] for window in chunk], longest)
+        characters = _padded([np.asarray(offsets[window], np.int64) for window in chunk], longest, 0)
         begin, end = characters[row, token, 0], characters[row, token + further, 1]
         found.append((chunk[row], begin, end, scores[row, place].astype(np.float64)))
     windows, begin, end, score = (np.concatenate(parts) for parts in zip(*found, strict=True))
     return windows, begin, end, score
 
 
-def _framed(rows: Sequence[np.ndarray], width: int) -> np.ndarray:
-    frame = np.full((len(rows), width), -np.inf, dtype=np.float32)
-    for place, row in enumerate(rows):
-        frame[place, : len(row)] = row
-    return frame
-
-
-def _framed_offsets(rows: Sequence[np.ndarray], width: int) -> np.ndarray:
-    frame = np.zeros((len(rows), width, 2), dtype=np.int64)
+def _padded(rows: Sequence[np.ndarray], width: int, filler: float) -> np.ndarray:
+    """Rows of different lengths as one array, with ``filler`` behind each."""
+    frame = np.full((len(rows), width, *rows[0].shape[1:]), filler, dtype=rows[0].dtype)
     for place, row in enumerate(rows):
         frame[place, : len(row)] = row
     return frame

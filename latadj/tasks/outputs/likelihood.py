@@ -1,4 +1,4 @@
-"""How likely a language model finds continuations of prompts that it has read, at its present speedup."""
+"""Likelihoods of continuations after their prompts under a language model, at its current speedup."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,11 +9,12 @@ import torch
 from datasets import Dataset
 from torch import Tensor
 from torch.nn.functional import cross_entropy
+from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
 from latadj.tasks.encoding.batches import bucketed
 
-# A row is what a generation task encodes an example to; ``input_ids`` are the prompt's.
+# Columns of an example of a generation task; ``input_ids`` are the prompt's.
 COLUMNS = ("input_ids", "continuation")
 
 
@@ -53,7 +54,7 @@ def likelihoods(
 def continuation_logits(
     model: PreTrainedModel, encoded: Dataset | Sequence[dict[str, Any]], *, batch_size: int = 8
 ) -> Iterator[tuple[int, Tensor]]:
-    """What a model foresees at every token of every continuation, one example after the other.
+    """A model's logits at every token of every continuation, one example after the other.
 
     Only one batch is held at a time, so that the distributions of a whole data set never are. The model runs while
     the iterator is advanced: two of them, each advanced at its own speedup, give divergences.
@@ -71,8 +72,8 @@ def continuation_logits(
             model.eval()
             logits = forward(model, [rows[place] for place in index])
             model.train(was_training)
-            for place, found in zip(index, logits, strict=True):
-                yield int(place), found[: len(rows[place]["continuation"])]
+            for place, own in zip(index, logits, strict=True):
+                yield int(place), own[: len(rows[place]["continuation"])]
     finally:
         model.train(was_training)
 
@@ -100,17 +101,17 @@ def _decoder(model: PreTrainedModel, rows: Sequence[dict[str, Any]]) -> Tensor:
     targets, _ = padded([row["continuation"] for row in rows], model.device, left=False)
     lengths, ragged = mask.sum(dim=1, keepdim=True), not bool(mask.all())
     # Where nothing is padded the model is left to its own positions and, on most devices, to a faster kernel.
-    where = {"attention_mask": mask, "position_ids": (mask.cumsum(dim=1) - 1).clamp(min=0)} if ragged else {}
-    started = model(input_ids=prompts, use_cache=True, logits_to_keep=1, **where)
+    extra = {"attention_mask": mask, "position_ids": (mask.cumsum(dim=1) - 1).clamp(min=0)} if ragged else {}
+    prefill = model(input_ids=prompts, use_cache=True, logits_to_keep=1, **extra)
     if targets.shape[1] == 1:
-        return started.logits[:, -1:]
-    fed = targets[:, :-1]
+        return prefill.logits[:, -1:]
+    inputs = targets[:, :-1]
     if ragged:
-        steps = torch.arange(fed.shape[1], device=model.device)
-        # Fillers of short continuations stand behind all that is scored, where no real token sees them.
-        where = {"attention_mask": torch.cat([mask, torch.ones_like(fed)], 1), "position_ids": lengths + steps}
-    rest = model(input_ids=fed, past_key_values=started.past_key_values, use_cache=True, **where)
-    return torch.cat([started.logits[:, -1:], rest.logits], dim=1)
+        steps = torch.arange(inputs.shape[1], device=model.device)
+        # Padding of short continuations comes after all that is scored, where no real token sees it.
+        extra = {"attention_mask": torch.cat([mask, torch.ones_like(inputs)], 1), "position_ids": lengths + steps}
+    rest = model(input_ids=inputs, past_key_values=prefill.past_key_values, use_cache=True, **extra)
+    return torch.cat([prefill.logits[:, -1:], rest.logits], dim=1)
 
 
 @torch.inference_mode()
@@ -118,15 +119,14 @@ def _encoder_decoder(model: PreTrainedModel, rows: Sequence[dict[str, Any]]) -> 
     """(examples, longest continuation, vocabulary), of the decoder that reads the continuation as its labels."""
     prompts, mask = padded([row["input_ids"] for row in rows], model.device, left=False)
     targets, _ = padded([row["continuation"] for row in rows], model.device, left=False)
-    fed = model.prepare_decoder_input_ids_from_labels(labels=targets)
-    return model(input_ids=prompts, attention_mask=mask, decoder_input_ids=fed, use_cache=False).logits
+    shifted = model.prepare_decoder_input_ids_from_labels(labels=targets)
+    return model(input_ids=prompts, attention_mask=mask, decoder_input_ids=shifted, use_cache=False).logits
 
 
 def padded(ids: Sequence[Sequence[int]], device: torch.device, *, left: bool) -> tuple[Tensor, Tensor]:
     """Token ids and their mask, both (sequences, longest); padding is token 0 and masked."""
-    lengths = np.array([len(row) for row in ids])
-    places = np.arange(lengths.max())
-    mask = places >= lengths.max() - lengths[:, None] if left else places < lengths[:, None]
-    filled = np.zeros(mask.shape, dtype=np.int64)
-    filled[mask] = np.concatenate([np.asarray(row, dtype=np.int64) for row in ids])
-    return torch.from_numpy(filled).to(device), torch.from_numpy(mask.astype(np.int64)).to(device)
+    rows = [torch.tensor(row, dtype=torch.long) for row in ids]
+    masks = [torch.ones_like(row) for row in rows]
+    side = "left" if left else "right"
+    tokens, mask = (pad_sequence(part, batch_first=True, padding_side=side) for part in (rows, masks))
+    return tokens.to(device), mask.to(device)

@@ -43,7 +43,12 @@ class Outputs:
         return self
 
     def per_example(self, outputs: Tensor, asked: Tensor | None) -> Sequence[Tensor] | Tensor:
-        """What a call gave, row by row; ``asked`` is what `latadj.tasks.encoding.batches.asked` says of the batch."""
+        """The outputs of a call, row by row.
+
+        Parameters
+        ----------
+        asked : as `latadj.tasks.encoding.batches.position_mask` gives it for the batch
+        """
         return outputs
 
     def stack(self, rows: list[np.ndarray]) -> Any:
@@ -209,5 +214,5 @@ def _copied(cache: Any) -> Any:
 
 def divergences(full: Tensor, cut: Tensor) -> Tensor:
     """Kullback-Leibler divergence of each row's distribution from the full model's: two (n, classes) logits to (n,)."""
-    wanted, found = full.float().log_softmax(-1), cut.float().log_softmax(-1)
-    return (wanted.exp() * (wanted - found)).sum(-1)
+    student, teacher = cut.float().log_softmax(-1), full.float().log_softmax(-1)
+    return functional.kl_div(student, teacher, reduction="none", log_target=True).sum(-1)

@@ -9,7 +9,7 @@ import torch
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from latadj.tasks.encoding.batches import asked, bucketed_batches, rows_of
+from latadj.tasks.encoding.batches import bucketed_batches, position_mask, rows_of
 from latadj.tasks.outputs.logits import Outputs
 
 HEAD = Outputs()
@@ -55,7 +55,7 @@ def predict(
             on_device = {name: tensor.to(device) for name, tensor in batch.items()}
             with around([len(rows[place]["input_ids"]) for place in index]):
                 said = outputs(model, on_device).float().cpu()
-            answers = outputs.per_example(said, asked([rows[place] for place in index], batch))
+            answers = outputs.per_example(said, position_mask([rows[place] for place in index], batch))
             found.update((place, answer.numpy()) for place, answer in zip(index, answers, strict=True))
         return outputs.stack([found[place] for place in range(len(rows))])
 

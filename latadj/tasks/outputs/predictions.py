@@ -1,12 +1,13 @@
-"""From the logits of a head to what it says, and how much two models say alike."""
+"""Predictions from the logits of a head, and their agreement with another model's."""
 
 import numpy as np
+from scipy.special import softmax
 
 
 def probabilities(logits: np.ndarray) -> np.ndarray:
     """Softmax along the last axis."""
-    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return shifted / shifted.sum(axis=-1, keepdims=True)
+    probabilities: np.ndarray = softmax(logits, axis=-1)
+    return probabilities
 
 
 def predictions_of(logits: np.ndarray, regression: bool) -> np.ndarray:

@@ -116,7 +116,7 @@ class QuestionAnswering(TaskType):
         """The answer to each question, "" for none."""
         return self._spans(answers, encoded, examples).answers(examples["context"], self.threshold)
 
-    def _spans(self, answers: Sequence[np.ndarray], encoded: Dataset, examples: Dataset) -> decode.Spans:
+    def _spans(self, answers: Sequence[np.ndarray], encoded: Dataset, examples: Dataset) -> decode.BestSpans:
         places = encoded["null"]
         contexts = [np.delete(answer, null, axis=0) for answer, null in zip(answers, places, strict=True)]
         return decode.best_spans(
@@ -126,7 +126,7 @@ class QuestionAnswering(TaskType):
             [np.asarray(offsets, dtype=np.int64).reshape(-1, 2) for offsets in encoded["offsets"]],
             np.asarray(encoded["example"]),
             len(examples),
-            decode.Limits(self.task.n_best, self.task.max_answer_length),
+            decode.SpanLimits(self.task.n_best, self.task.max_answer_length),
         )
 
     def tune_threshold(self, answers: Sequence[np.ndarray], encoded: Dataset, examples: Dataset) -> None:

@@ -16,7 +16,7 @@ from latadj.commands.common.training_stages import attention_dropped, distillati
 from latadj.commands.finetune import prepare
 from latadj.elimination.architectures import architecture_of, layers_of
 from latadj.tasks.encoding.collator import TEACHER
-from latadj.training.fit import steps_of
+from latadj.training.fit import total_steps
 
 
 def test_a_teacher_answers_thinned_copies_too(session):
@@ -34,8 +34,8 @@ def test_a_teacher_answers_thinned_copies_too(session):
 def test_a_stage_has_rows_for_all_its_steps_and_no_more(session, epochs):
     stage = replace(session.config.adjust, epochs=epochs, max_steps=2, batch_size=4)
     rows = distillation_rows(session, stage)
-    assert steps_of(stage, len(rows)) == 2
-    assert steps_of(replace(stage, epochs=min(epochs, 1), max_steps=None), len(rows)) == 2
+    assert total_steps(stage, len(rows)) == 2
+    assert total_steps(replace(stage, epochs=min(epochs, 1), max_steps=None), len(rows)) == 2
 
 
 def test_what_is_fine_tuned_already_learns_at_half_the_rate(session):

@@ -180,7 +180,7 @@ def test_a_change_does_again_what_depends_on_it_only(root, tmp_path, monkeypatch
     for change in changes:
         assert run(*given, change).exit_code == 130
     assert started == expected
-    done = json.loads((tmp_path / "out" / "sst2" / "state.json").read_text())["done"]
+    done = json.loads((tmp_path / "out" / "sst2" / "state.json").read_text())["settings"]
     assert list(done) == STAGES[: STAGES.index(started[-1][0])]
 
 

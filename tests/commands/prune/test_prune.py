@@ -13,7 +13,7 @@ from helpers.pruning_runs import QUICK, KilledError, killed, killed_in, pruned, 
 import latadj
 from latadj.checkpoints import checkpoint
 from latadj.checkpoints.metadata import read_metadata
-from latadj.commands.prune.subject import PruneSubject
+from latadj.commands.prune.pruning_model import PruningModel
 from latadj.pruning import remove, structure_of, units_of
 from latadj.pruning.size import parameters
 from latadj.tasks.encoding.batches import pad
@@ -64,13 +64,13 @@ def test_no_removal_takes_the_metric_below_the_full_models(accurate):
 @pytest.mark.parametrize("factor", [-1.0, 0.1], ids=["wrong", "unsure"])
 def test_a_recovery_that_only_raises_the_loss_is_undone(root, tmp_path, monkeypatch, factor):
     @torch.no_grad()
-    def spoil(subject, step, *, last):
-        head = subject.session.model.classifier
+    def spoil(model, step, *, last):
+        head = model.session.model.classifier
         head.weight.mul_(factor)
         head.bias.mul_(factor)
 
     unchanged = pruned(root, tmp_path / "unchanged", "prune.recover_epochs=0")
-    monkeypatch.setattr(PruneSubject, "recover", spoil)
+    monkeypatch.setattr(PruningModel, "recover", spoil)
     (model,) = pruned(root, tmp_path / "spoiled")["frontier"]
     assert not model["recovered"]
     assert model["judged"] == unchanged["frontier"][0]["judged"]
@@ -131,7 +131,7 @@ def test_a_killed_search_goes_on_to_the_same_result_whatever_the_test_texts(root
     # The test split is never read: other test texts change nothing.
     rows = (data / "dev.tsv").read_text().splitlines()
     (data / "dev.tsv").write_text("\n".join([rows[0], *(row[:-1] + "0" for row in rows[1:9])]) + "\n")
-    with killed(monkeypatch, lambda state: len(state.steps.candidates) == 3):
+    with killed(monkeypatch, lambda state: len(state.progress.candidates) == 3):
         pruned(root, tmp_path / "out", f"task.data_dir={data}")
     found = pruned(root, tmp_path / "out", f"task.data_dir={data}", "resume=true")
     assert same(found, accurate)
@@ -167,7 +167,7 @@ def test_after_a_recovery_what_is_left_may_be_searched_again(root, accurate, tmp
     assert len(out) == len(set(out))
     again = {record["name"] for record in found["candidates"] if record["step"] == 2}
     assert not again & {record["name"] for record in found["candidates"] if not record["kept"] and record["step"] == 1}
-    with killed(monkeypatch, lambda state: any(one.step == 2 for one in state.steps.candidates)):
+    with killed(monkeypatch, lambda state: any(one.step == 2 for one in state.progress.candidates)):
         pruned(root, tmp_path / "out", *options)
     assert same(pruned(root, tmp_path / "out", *options, "resume=true"), found)
     assert same_weights(tmp_path / "out" / "pruned", tmp_path / "undisturbed" / "pruned")
@@ -175,7 +175,7 @@ def test_after_a_recovery_what_is_left_may_be_searched_again(root, accurate, tmp
 
 
 def test_a_run_killed_after_its_last_recovery_does_not_search_again(root, tmp_path, accurate, monkeypatch):
-    with killed(monkeypatch, lambda state: state.steps.step == 1):
+    with killed(monkeypatch, lambda state: state.progress.step == 1):
         pruned(root, tmp_path / "out")
     monkeypatch.setattr("latadj.commands.prune.steps.search", None)
     assert same(pruned(root, tmp_path / "out", "resume=true"), accurate)
@@ -185,15 +185,15 @@ def test_a_run_killed_after_its_last_recovery_does_not_search_again(root, tmp_pa
 def test_a_run_killed_after_a_recovery_does_not_train_it_again(root, tmp_path, monkeypatch, objective):
     options = [*objective, "prune.recover_epochs=1"]
     undisturbed = pruned(root, tmp_path / "undisturbed", *options)
-    recover, learned = PruneSubject.recover, []
+    recover, learned = PruningModel.recover, []
 
-    def recover_and_be_killed(subject, step, *, last):
-        recover(subject, step, last=last)
+    def recover_and_be_killed(model, step, *, last):
+        recover(model, step, last=last)
         if last:
             raise KilledError
 
     with monkeypatch.context() as patch, pytest.raises(KilledError):
-        patch.setattr(PruneSubject, "recover", recover_and_be_killed)
+        patch.setattr(PruningModel, "recover", recover_and_be_killed)
         pruned(root, tmp_path / "out", *options)
     with monkeypatch.context() as patch:
         patch.setattr(fit.LatadjTrainer, "training_step", lambda *_: learned.append(1))
@@ -333,10 +333,10 @@ def test_a_budgets_folder_is_never_the_checkpoint_itself(root, tmp_path):
 
 @pytest.mark.parametrize("name", ["recover.epochs", "prune.recover_epochs"])
 def test_no_epochs_are_no_recovery_by_either_name(root, tmp_path, monkeypatch, name):
-    def recover(subject, step, *, last):
+    def recover(model, step, *, last):
         raise AssertionError("nothing is to be trained")
 
-    monkeypatch.setattr(PruneSubject, "recover", recover)
+    monkeypatch.setattr(PruningModel, "recover", recover)
     assert not pruned(root, tmp_path, f"{name}=0")["frontier"][0]["recovered"]
 
 
@@ -409,7 +409,7 @@ def test_a_pruned_model_is_not_pruned_again(root, accurate, tmp_path):
 
 def test_a_model_of_which_no_layer_is_left_gets_no_dial(root, tmp_path):
     model, tokenizer = checkpoint.load(root / "out" / "plain")
-    remove(model, [part for part in units_of(model) if part.kind in ("attention", "feed_forward")])
+    remove(model, [unit for unit in units_of(model) if unit.kind in ("attention", "feed_forward")])
     made = tmp_path / "nothing"
     checkpoint.save(model, tokenizer, made, read_metadata(root / "out" / "plain"))
     given = [*toy.overrides(root), f"checkpoint={made}", f"folder={tmp_path / 'out'}"]

@@ -110,7 +110,7 @@ def test_a_tagger_judged_in_bf16_goes_on_after_a_kill_to_the_same_records(tmp_pa
     given += ["device.train_precision=bf16", "prune.tolerance=0.05", "prune.max_loss_increase=1"]
     run("prune", *given, f"folder={tmp_path / 'undisturbed'}")
     whole = result(tmp_path / "undisturbed")
-    with killed(monkeypatch, lambda state: len(state.steps.removed) == 2):
+    with killed(monkeypatch, lambda state: len(state.progress.removed) == 2):
         run("prune", *given, f"folder={tmp_path / 'out'}")
     run("prune", *given, f"folder={tmp_path / 'out'}", "resume=true")
     assert same(result(tmp_path / "out"), whole)

@@ -9,7 +9,7 @@ import latadj
 from latadj.benchmark.timer import Interval
 from latadj.commands.prune.speed import Clock
 from latadj.elimination.attach import attach
-from latadj.pruning.budgets import LatencyBudget, Structured, TimeModel
+from latadj.pruning.budgets import LatencyBudget, LatencyFeatures, TimeModel
 from latadj.pruning.size import parameters
 from latadj.training import fit
 
@@ -47,7 +47,7 @@ def test_a_slash_behind_the_output_is_none_of_its_name(root, tmp_path):
 
 
 def test_shrinking_that_was_killed_goes_on_to_the_same_weights(root, small, tmp_path, monkeypatch):
-    with killed(monkeypatch, lambda state: state.steps.step == 2):
+    with killed(monkeypatch, lambda state: state.progress.step == 2):
         pruned(root, tmp_path / "out", *SIZES)
     assert same(pruned(root, tmp_path / "out", *SIZES, "resume=true"), small)
     assert same_weights(tmp_path / "out" / "pruned-0.4", root / "small" / "pruned-0.4")
@@ -55,8 +55,8 @@ def test_shrinking_that_was_killed_goes_on_to_the_same_weights(root, small, tmp_
 
 
 def test_each_recovery_has_all_the_steps_that_it_may(root, tmp_path, monkeypatch):
-    whole, found = fit.steps_of, []
-    monkeypatch.setattr(fit, "steps_of", lambda *given: found.append(whole(*given)) or found[-1])
+    whole, found = fit.total_steps, []
+    monkeypatch.setattr(fit, "total_steps", lambda *given: found.append(whole(*given)) or found[-1])
     pruned(root, tmp_path, *SIZES, "recover.max_steps=3", "prune.step_epochs=0.25")
     assert len(found) > 2
     assert set(found) == {3}
@@ -67,7 +67,7 @@ def slower(monkeypatch):
     """A clock that always says a fifth less than the time model foresees."""
 
     def speedup(clock):
-        found = 0.8 / TIMES.time(Structured.of(clock.session.model, clock.subject.judging.lengths))
+        found = 0.8 / TIMES.time(LatencyFeatures.of(clock.session.model, clock.model.evaluator.lengths))
         return Interval(found, found, found)
 
     monkeypatch.setattr(Clock, "fit", lambda clock: TIMES)
@@ -85,14 +85,14 @@ def test_pruning_to_a_speedup_that_was_killed_goes_on_by_the_same_times(root, sl
 
 def test_what_a_clock_said_before_a_kill_holds_after_it(root, slower, tmp_path, monkeypatch):
     undisturbed = pruned(root, tmp_path / "undisturbed", *SPEED)
-    with killed(monkeypatch, lambda state: state.steps.under_way is not None and state.steps.under_way.last):
+    with killed(monkeypatch, lambda state: state.progress.pending is not None and state.progress.pending.last):
         pruned(root, tmp_path / "out", *SPEED)
     monkeypatch.setattr(LatencyBudget, "met", None)  # the clock is not asked again
     assert same(pruned(root, tmp_path / "out", *SPEED, "resume=true"), undisturbed)
 
 
 def test_the_times_of_one_device_are_none_of_anothers(root, slower, tmp_path, monkeypatch):
-    with killed(monkeypatch, lambda state: state.steps.step == 1):
+    with killed(monkeypatch, lambda state: state.progress.step == 1):
         pruned(root, tmp_path / "out", *SPEED)
     result = pruned(root, tmp_path / "out", *SPEED, "resume=true", "device.precision=bf16", expect=2)
     assert "was started with other settings (device)" in result.stderr
@@ -102,10 +102,10 @@ def test_a_pass_without_anything_is_timed_too_so_that_no_budget_is_beyond_it(roo
     measured = []
 
     def speedup(clock):
-        structured = Structured.of(clock.session.model, clock.subject.judging.lengths)
-        measured.append(structured.attention_blocks + structured.feed_forward_blocks)
+        features = LatencyFeatures.of(clock.session.model, clock.model.evaluator.lengths)
+        measured.append(features.attention_blocks + features.feed_forward_blocks)
         clock.served()(**clock.batches[0])
-        return Interval(*[1 / TIMES.time(structured)] * 3)
+        return Interval(*[1 / TIMES.time(features)] * 3)
 
     monkeypatch.setattr(Clock, "speedup", speedup)
     result = pruned(root, tmp_path, *SPEED, "prune.budget=[1.5,40]", expect=2)
@@ -118,13 +118,13 @@ def test_a_pass_without_anything_is_timed_too_so_that_no_budget_is_beyond_it(roo
 def test_one_slow_answer_of_a_clock_takes_nothing_more_out(answers, met):
     case, said = Case("bert", "classifier"), iter(answers)
     model = attach(case.make())
-    purse = LatencyBudget(model, {}, np.array(LENGTHS), TIMES, lambda: next(said))
-    assert purse.met(1.8) == met
-    assert purse.correction == pytest.approx(1.0 if met else min(1.3 * purse.left(), 0.99))
+    budget = LatencyBudget(model, {}, np.array(LENGTHS), TIMES, lambda: next(said))
+    assert budget.met(1.8) == met
+    assert budget.correction == pytest.approx(1.0 if met else min(1.3 * budget.remaining(), 0.99))
 
 
 def test_a_clock_that_takes_back_what_another_said_is_warned_about(root, slower, tmp_path, monkeypatch):
-    monkeypatch.setattr(LatencyBudget, "met", lambda purse, budget: True)
+    monkeypatch.setattr(LatencyBudget, "met", lambda budget, target: True)
     monkeypatch.setattr(Clock, "speedup", lambda clock: Interval(1.3, 1.2, 1.4))
     pruned(root, tmp_path, *SPEED)
     log = (tmp_path / "prune" / "prune.log").read_text()
@@ -142,7 +142,7 @@ def test_a_speedup_is_measured_of_the_model_as_it_is_served(root, tmp_path, monk
     monkeypatch.setattr(Clock, "served", noted)
     # The clock says what it foresaw, so that the way does not depend on the machine.
     monkeypatch.setattr(Clock, "fit", lambda clock: TIMES)
-    monkeypatch.setattr(LatencyBudget, "met", lambda purse, budget: True)
+    monkeypatch.setattr(LatencyBudget, "met", lambda budget, target: True)
     found = pruned(root, tmp_path, *SPEED, "device.train_precision=bf16")
     assert [record for record in found["candidates"] if not record["kept"]]
     # The full model and the pruned one; mixed precision of the training before does not run along.
@@ -155,7 +155,7 @@ def test_a_speedup_is_measured_of_the_model_as_it_is_served(root, tmp_path, monk
 
 @pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b"cut short")])
 def test_damaged_weights_of_a_run_are_one_clear_line(root, tmp_path, monkeypatch, damage):
-    with killed(monkeypatch, lambda state: state.steps.step == 1):
+    with killed(monkeypatch, lambda state: state.progress.step == 1):
         pruned(root, tmp_path / "out", *SIZES)
     (weights,) = (tmp_path / "out" / "prune").glob("weights-1.safetensors")
     damage(weights)

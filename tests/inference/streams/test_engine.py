@@ -8,7 +8,7 @@ from helpers.tiny_language_models import tiny_tokenizer
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from latadj.inference.streams.engine import Engine
-from latadj.tasks.encoding.batches import pad, tokenised
+from latadj.tasks.encoding.batches import pad, tokenize
 
 TEXTS = ["the film is good", "bad", "a very long story about people and music " * 9, "the film"]
 
@@ -28,7 +28,7 @@ def tokenizer(folder):
 @pytest.mark.parametrize("length", [None, 32])
 def test_a_padded_batch_is_what_the_tokenizer_makes(folder, columns, side, length):
     tokenizer = AutoTokenizer.from_pretrained(folder, padding_side=side)
-    batch = pad(tokenised(columns, tokenizer, 20), tokenizer, length)
+    batch = pad(tokenize(columns, tokenizer, 20), tokenizer, length)
     padding = {"padding": "longest"} if length is None else {"padding": "max_length", "max_length": length}
     expected = tokenizer.pad(tokenizer(*columns, truncation=True, max_length=20), return_tensors="pt", **padding)
     assert set(expected) - set(batch) <= {"token_type_ids"}  # zeros all, of a text alone
@@ -48,14 +48,14 @@ def test_a_padded_batch_is_what_the_tokenizer_makes(folder, columns, side, lengt
 def test_a_batch_without_token_types_has_none():
     tokenizer = tiny_tokenizer()
     tokenizer.padding_side = "right"
-    batch = pad(tokenised([["the speech", "it was long"]], tokenizer, 8), tokenizer)
+    batch = pad(tokenize([["the speech", "it was long"]], tokenizer, 8), tokenizer)
     assert batch["attention_mask"].sum(dim=1).tolist() == [2, 3]
     assert set(batch) == {"input_ids", "attention_mask"}
 
 
 def test_texts_are_tokenised_in_parts_without_losing_any(monkeypatch, tokenizer):
-    monkeypatch.setattr("latadj.tasks.encoding.batches.TOKENISED_AT_ONCE", 3)
-    rows = tokenised([TEXTS * 2], tokenizer, 20)
+    monkeypatch.setattr("latadj.tasks.encoding.batches.TOKENIZER_BATCH", 3)
+    rows = tokenize([TEXTS * 2], tokenizer, 20)
     assert [row["input_ids"] for row in rows] == tokenizer(TEXTS * 2, truncation=True, max_length=20)["input_ids"]
 
 

@@ -11,7 +11,7 @@ import pytest
 from latadj.commands.predict import _stream
 from latadj.config import PredictConfig
 from latadj.inference.streams.reading import open_reader
-from latadj.inference.streams.resume import FileOutput, Paths, State, going_on
+from latadj.inference.streams.resume import FileOutput, Paths, PredictState, state_to_resume
 from latadj.inference.streams.writing import Layout
 
 WINDOW = 4
@@ -38,7 +38,7 @@ def texts(folder, count=14):
 def work(folder, kind="csv", resume=False, overwrite=False, window=WINDOW):
     """What the command does between loading a model and writing its result."""
     paths = Paths(folder / f"out.{kind}")
-    state = going_on(paths, SETTINGS, resume=resume, overwrite=overwrite) or State(SETTINGS)
+    state = state_to_resume(paths, SETTINGS, resume=resume, overwrite=overwrite) or PredictState(SETTINGS)
     layout = Layout(kind, ("short", "long"))
     reader = open_reader(str(folder / "texts.txt"), None)
     output = FileOutput(paths, layout, state, resumable=True)
@@ -154,7 +154,7 @@ def interrupted(folder):
 @forks
 def test_a_run_that_was_interrupted_is_not_begun_anew_unasked(tmp_path):
     paths = interrupted(tmp_path)
-    rows = State.read(paths.state).counts["read"]
+    rows = PredictState.read(paths.state).counts["read"]
     assert rows > 0
     with pytest.raises(ValueError, match=f"interrupted after {rows} rows: resume=true goes on, overwrite=true starts"):
         work(tmp_path)
@@ -164,7 +164,7 @@ def test_a_run_that_was_interrupted_is_not_begun_anew_unasked(tmp_path):
 def test_other_settings_are_refused_by_name(tmp_path):
     paths = interrupted(tmp_path)
     with pytest.raises(ValueError, match=r"resume=true: speedup was 2\.0 and is 3\.0; go on with what"):
-        going_on(paths, {**SETTINGS, "speedup": 3.0}, resume=True, overwrite=False)
+        state_to_resume(paths, {**SETTINGS, "speedup": 3.0}, resume=True, overwrite=False)
 
 
 @forks

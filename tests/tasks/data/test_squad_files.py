@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from latadj.tasks.data.squad_files import COLUMNS, from_hub, read_questions, refuse_twice, stands
+from latadj.tasks.data.squad_files import COLUMNS, answer_start, from_hub, read_questions, refuse_twice
 
 CONTEXT = "The Broncos beat the Panthers. The Broncos won."
 
@@ -85,7 +85,7 @@ def test_files_with_the_hubs_columns_give_the_same_table(tmp_path, kind):
     ],
 )
 def test_an_answer_is_found_nearest_to_its_start(text, start, expected):
-    assert stands(CONTEXT, text, start) == expected
+    assert answer_start(CONTEXT, text, start) == expected
 
 
 def test_answers_that_stand_elsewhere_are_counted_and_looked_for(tmp_path, caplog):

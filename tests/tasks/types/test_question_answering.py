@@ -14,7 +14,7 @@ from latadj.elimination.attach import at_profile, attach
 from latadj.elimination.batch_context import protecting
 from latadj.elimination.profiles import Profile
 from latadj.tasks.data.squad import load_questions
-from latadj.tasks.encoding.batches import MODEL_INPUTS, PROTECTED, asked, pad, protected_counts, rows_of
+from latadj.tasks.encoding.batches import MODEL_INPUTS, PROTECTED, pad, position_mask, protected_counts, rows_of
 from latadj.tasks.encoding.collator import Collator
 from latadj.tasks.outputs.logits import IGNORED
 from latadj.tasks.outputs.predict import predict
@@ -85,7 +85,7 @@ def test_a_batch_marks_what_is_protected_wherever_padding_is(tokenizer, side):
     tokenizer.padding_side = side
     try:
         batch = pad(rows, tokenizer)
-        places = asked(rows, batch)
+        places = position_mask(rows, batch)
     finally:
         tokenizer.padding_side = "right"
     marked = [

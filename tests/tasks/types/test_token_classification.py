@@ -15,7 +15,7 @@ from latadj.elimination.architectures import architecture_of
 from latadj.elimination.attach import at_profile, attach
 from latadj.elimination.profiles import Profile
 from latadj.tasks.encoding.batches import rows_of
-from latadj.tasks.encoding.collator import ASKED, TEACHER, Collator
+from latadj.tasks.encoding.collator import POSITION_MASK, TEACHER, Collator
 from latadj.tasks.outputs.logits import IGNORED, Positions
 from latadj.tasks.outputs.predict import predict
 from latadj.tasks.types import task_type_of
@@ -100,9 +100,9 @@ def test_a_byte_level_tokenizer_finds_the_words_and_padding_may_stand_on_either_
     collate = Collator(tokenizer, Positions())
     rows = [{**row, TEACHER: [[0.5] * 7] * len(row["words"])} for row in encoded]
     batch = collate(rows)
-    assert batch[ASKED].sum(dim=1).tolist() == [4, 1]
-    assert batch["labels"][batch[ASKED]].tolist() == [5, 0, 0, 0, 5]
-    assert bool((batch["labels"][~batch[ASKED]] == IGNORED).all())
+    assert batch[POSITION_MASK].sum(dim=1).tolist() == [4, 1]
+    assert batch["labels"][batch[POSITION_MASK]].tolist() == [5, 0, 0, 0, 5]
+    assert bool((batch["labels"][~batch[POSITION_MASK]] == IGNORED).all())
     assert [tuple(wanted.shape) for wanted in batch[TEACHER]] == [(4, 7), (1, 7)]
 
 

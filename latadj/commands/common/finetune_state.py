@@ -1,0 +1,62 @@
+"""How far `latadj finetune` has come; `latadj glue` asks too, before it resumes a fine-tuning."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+from uuid import uuid4
+
+from latadj.commands.common.run_settings import run_settings
+from latadj.config import FinetuneConfig
+from latadj.tasks.data.splits import Splits
+from latadj.utils.files import recover_folder
+from latadj.utils.run_state import RunState
+
+SETTINGS = ("model", "task", "prompt", "seed", "plain")
+# Options of the adjustable stage, which may change until it begins.
+ADJUSTABLE_SETTINGS = ("adjustable", "adjust", "calibration")
+
+
+@dataclass
+class FinetuneState(RunState):
+    """The stages of a run that are done.
+
+    run : a name of its own, which its plain model and its checkpoint carry too
+    stages : validation metrics of the stages that are done
+    """
+
+    SCHEMA: ClassVar[str] = "latadj.finetune-state/1"
+    LABEL: ClassVar[str] = "fine-tuning state"
+
+    run: str
+    stages: dict[str, Any]
+
+    @classmethod
+    def of(cls, config: FinetuneConfig, splits: Splits | None = None) -> "FinetuneState":
+        """The state to resume with ``resume=true``, else that of a new run.
+
+        Parameters
+        ----------
+        splits : the run's examples; None: they are not compared
+
+        Raises
+        ------
+        ValueError
+            if the run to resume was started with other settings.
+        """
+        work = Path(config.folder) / "finetune"
+        settings = run_settings(config, (*SETTINGS, *ADJUSTABLE_SETTINGS), Path(config.model.path), splits)
+        if not config.resume or not (work / "state.json").is_file():
+            return cls(settings, uuid4().hex, {})
+        state = cls.read(work / "state.json")
+        begun = "adjustable" in state.stages or (work / "adjustable").is_dir()
+        free = () if begun else (*ADJUSTABLE_SETTINGS, "teacher")
+        if not begun and "plain" in state.stages:
+            free = (*free, "train_precision")
+        fixed = {name: value for name, value in settings.items() if name not in free}
+        state.refuse_other_settings(config.folder, fixed)
+        state.settings = settings
+        for stage, folder in (("plain", Path(config.folder) / "plain"), ("adjustable", Path(config.checkpoint))):
+            recover_folder(folder)
+            if not folder.is_dir():
+                state.stages.pop(stage, None)
+        return state
