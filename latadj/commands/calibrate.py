@@ -42,8 +42,8 @@ from latadj.elimination.observation_window import WHOLE
 from latadj.elimination.profiles import Dial
 from latadj.inference.serving import remember
 from latadj.kernels.lowering import lower
-from latadj.reporting.plots import plot_contribution
-from latadj.reporting.views.sweep import print_dial
+from latadj.reporting.plots.contribution import plot_contribution
+from latadj.reporting.tables import dial as dial_table
 from latadj.utils.console import progress
 from latadj.utils.files import write_json
 
@@ -126,7 +126,7 @@ def run(session: Session) -> dict[str, Any]:
     else:
         sidecar.task = config.task.name
         checkpoint.save(session.model, session.tokenizer, folder, sidecar)
-    print_dial(marked, shown)
+    dial_table.document(marked, shown).print()
     log.info("wrote %s and %s", folder / METADATA_FILE, work)
     return result
 
@@ -217,7 +217,7 @@ def measure_device(session: Session, dial: Dial) -> Device:
             advance=steps.advance,
         )
     watch.report({})
-    log.info("%s by %s, batch %d: the clock is foreseen to %.1f%%", *astuple(route), batch, 100 * latency.error)
+    log.info("%s by %s, batch %d: predicted latency is off by %.1f%%", *astuple(route), batch, 100 * latency.error)
     found.serving[route.precision] = Serving(route.kernel, (latency,))
     return found
 

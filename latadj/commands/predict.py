@@ -33,7 +33,7 @@ from latadj.inference.streams.rows import Row
 from latadj.inference.streams.writing import Layout
 from latadj.inference.streams.writing import format_of as output_format
 from latadj.kernels.lowering import kernel_of
-from latadj.reporting.views.predict import print_predicted
+from latadj.reporting.tables import predict as tables
 from latadj.tasks.encoding.batches import context_of
 from latadj.utils.console import on_stderr
 from latadj.utils.files import write_json
@@ -176,7 +176,7 @@ def run(ready: Ready) -> dict[str, Any]:
         result = _result(ready.engine.model, ready.plan, state, config, resumed, broken)
         write_json(result_path(config), result)
         output.forget()
-        print_predicted(result)
+        tables.document(result).print()
         if config.output != STREAM:
             broken_rows = f"; broken rows are in {broken}" if broken else ""
             log.info("wrote %s and %s%s", config.output, result_path(config), broken_rows)

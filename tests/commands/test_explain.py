@@ -22,7 +22,7 @@ from latadj.elimination.attach import attach
 from latadj.elimination.cost import schedule
 from latadj.elimination.profiles import Dial
 from latadj.inference.explain import encode_text, read
-from latadj.reporting.views import explain as console_report
+from latadj.reporting import explain as console_report
 
 TEXT = "the film is a very long story about people and music, and it is <b>great</b> & fine"
 LABELS = ["no", 'yes "<i>']

@@ -20,7 +20,7 @@ from latadj.devices.hardware_key import HardwareKey
 from latadj.devices.select import place
 from latadj.elimination.latency_model import LatencyModel, Ramp
 from latadj.elimination.profiles import Anchor, Dial, LayerShape
-from latadj.reporting.views.info import some_layers
+from latadj.reporting.tables.info import some_layers
 
 HERE = place(torch.device("cpu"))
 PURPOSE = TaskSpec("classification", ["sentence"], ["negative", "positive"], "accuracy", 128, 32)

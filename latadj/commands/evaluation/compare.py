@@ -21,13 +21,12 @@ from latadj.elimination.attach import attached, topk_attention_of
 from latadj.elimination.cost import flops, full_flops
 from latadj.elimination.profiles import Profile
 from latadj.kernels.lowering import kernel_of
+from latadj.reporting.output import show, write
 from latadj.reporting.results.comparison import REFERENCE, Comparison, ModelRow, Tried
 from latadj.reporting.results.sweep import Measured
-from latadj.reporting.views.comparison import comparison_csv, comparison_markdown, plot_comparison, print_comparison
 from latadj.tasks.encoding.batches import Batch, protected_counts, rows_of
 from latadj.tasks.metrics.intervals import score
 from latadj.utils.console import progress
-from latadj.utils.files import write_json, write_text
 
 log = logging.getLogger("latadj")
 
@@ -44,12 +43,9 @@ def run(comparing: Comparing) -> Comparison:
     if config.measure.batches > 0:
         _time(comparing, comparison, rows)
     work = Path(config.folder) / "compare"
-    write_json(work / "prune.json", comparison.to_json())
-    write_text(work / "compare.csv", comparison_csv(comparison))
-    write_text(work / "compare.md", comparison_markdown(comparison))
-    plot_comparison(comparison, work / "compare.png")
-    print_comparison(comparison)
-    log.info("wrote prune.json, compare.csv, compare.md and compare.png to %s", work)
+    written = write(comparison, work)
+    show(comparison)
+    log.info("wrote %s to %s", written, work)
     return comparison
 
 

@@ -23,7 +23,8 @@ from latadj.config.speedups import one_speedup
 from latadj.devices.environment import environment
 from latadj.elimination.attach import at_speedup, dial_of, set_speedup
 from latadj.kernels.lowering import kernel_of
-from latadj.reporting.regions import print_regions
+from latadj.reporting.table import Document
+from latadj.reporting.tables import regions as region_table
 from latadj.tasks.encoding.batches import Batch, bucketed_batches, pad, rows_of
 from latadj.tasks.metrics.intervals import score
 from latadj.tasks.outputs.predict import predict
@@ -103,7 +104,7 @@ def run(session: Session) -> dict[str, Any]:
     write_json(work / "eval.json", result)
     _print(result)
     if regions is not None:
-        print_regions(regions)
+        Document([region_table.table(regions)]).print()
     log.info("wrote eval.json and predictions.csv to %s", work)
     return result
 

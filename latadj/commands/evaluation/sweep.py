@@ -25,16 +25,14 @@ from latadj.devices.environment import environment
 from latadj.elimination.attach import at_speedup, dial_of
 from latadj.elimination.cost import flops_speedup, schedule
 from latadj.kernels.lowering import kernel_of
-from latadj.reporting.plots import plot_sweep
+from latadj.reporting.output import show, write
 from latadj.reporting.results.comparison import Comparison
 from latadj.reporting.results.generation import GenerationSweep
 from latadj.reporting.results.sweep import CONTROLS, OWN, Measured, Row, Sweep
-from latadj.reporting.views.sweep import csv_text, markdown, print_sweep
 from latadj.tasks.encoding.batches import Batch, protected_counts, rows_of
 from latadj.tasks.metrics.intervals import score
 from latadj.tasks.outputs.predict import predict
 from latadj.utils.console import progress
-from latadj.utils.files import write_json, write_text
 
 log = logging.getLogger("latadj")
 
@@ -69,13 +67,10 @@ def run(session: Session | contestants.Comparing) -> Sweep | GenerationSweep | C
     sweep = _score(session, within_reach(session), tests, kept)
     if config.measure.batches > 0:
         _time(session, sweep, headline)
-    write_json(work / "sweep.json", sweep.to_json())
-    write_text(work / "sweep.csv", csv_text(sweep))
-    write_text(work / "sweep.md", markdown(sweep))
-    plot_sweep(sweep, work / "sweep.png")
+    written = write(sweep, work)
     kept.write(work / "predictions.csv")
-    print_sweep(sweep)
-    log.info("wrote sweep.json, sweep.csv, sweep.md and sweep.png to %s", work)
+    show(sweep)
+    log.info("wrote %s to %s", written, work)
     return sweep
 
 

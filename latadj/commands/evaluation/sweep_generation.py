@@ -22,14 +22,12 @@ from latadj.elimination.attach import at_speedup, dial_of
 from latadj.elimination.cost import flops_speedup, schedule
 from latadj.elimination.profiles import Profile
 from latadj.kernels.lowering import kernel_of
-from latadj.reporting.plots import plot_generation
+from latadj.reporting.output import show, write
 from latadj.reporting.results.generation import OWN, PLAIN, GenerationRow, GenerationSweep
 from latadj.reporting.results.sweep import CONTROLS
-from latadj.reporting.views.generation import generation_csv, generation_markdown, print_generation
 from latadj.tasks.metrics.intervals import ScoredPerplexity, score_perplexity
 from latadj.tasks.outputs.likelihood import likelihoods, rows_to_score
 from latadj.utils.console import progress
-from latadj.utils.files import write_json, write_text
 
 log = logging.getLogger("latadj")
 
@@ -45,12 +43,9 @@ def run(session: Session) -> GenerationSweep:
     if measure.prompts > 0:
         time_dial(session, encoded, sweep, full, measure.prompts, measure.repeats, measure.warmup)
     work = Path(config.folder) / "sweep"
-    write_json(work / "sweep.json", sweep.to_json())
-    write_text(work / "sweep.csv", generation_csv(sweep))
-    write_text(work / "sweep.md", generation_markdown(sweep))
-    plot_generation(sweep, work / "sweep.png")
-    print_generation(sweep)
-    log.info("wrote sweep.json, sweep.csv, sweep.md and sweep.png to %s", work)
+    written = write(sweep, work)
+    show(sweep)
+    log.info("wrote %s to %s", written, work)
     return sweep
 
 

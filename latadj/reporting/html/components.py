@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from latadj.reporting import cells
 from latadj.reporting.html.page import text
 from latadj.reporting.results.sweep import Measured
 
@@ -41,14 +40,24 @@ def tile(name: str, value: str, said: str) -> str:
     )
 
 
+def times(value: float | None) -> str:
+    """A speedup; empty where there is none."""
+    return "" if value is None else f"{value:.2f}x"
+
+
+def ends(ci: tuple[float, float] | None, form: str = ".2f", mark: str = "–") -> str:
+    """An interval; empty where there is none."""
+    return "" if ci is None else f"{ci[0]:{form}}{mark}{ci[1]:{form}}"
+
+
 def speed(measured: Measured | None) -> str:
     """A measured speedup as it is written; nothing for None."""
-    return cells.times(measured.speedup if measured else None)
+    return times(measured.speedup if measured else None)
 
 
 def between(measured: Measured | None) -> str:
     """Its 95% interval."""
-    return cells.between(measured.ci if measured else None)
+    return ends(measured.ci if measured else None)
 
 
 def minus(said: str) -> str:

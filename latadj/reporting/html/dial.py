@@ -4,9 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from latadj.reporting.cells import times
 from latadj.reporting.html.charts import Comparison, Point, contribution_map, frontier
-from latadj.reporting.html.components import Section, between, minus, missing, note, speed, spread
+from latadj.reporting.html.components import Section, between, minus, missing, note, speed, spread, times
 from latadj.reporting.html.page import table
 from latadj.reporting.html.positions import Position, Results
 from latadj.reporting.html.sources import Sources

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from latadj.inference.explanation import Explanation
+from latadj.reporting.explain import pooled_name, pooled_word
 from latadj.reporting.html.page import page, text
-from latadj.reporting.views.explain import pooled_name, pooled_word
 
 _HERE = Path(__file__).parent
 

@@ -5,8 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from latadj.reporting.cells import times
-from latadj.reporting.html.components import between, note, tile
+from latadj.reporting.html.components import between, note, tile, times
 from latadj.reporting.html.page import text
 from latadj.reporting.html.positions import Position, Results
 from latadj.reporting.html.sources import Sources

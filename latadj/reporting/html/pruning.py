@@ -1,12 +1,12 @@
 """Sections about pruning: what is left of each layer, and pruned models beside the dial."""
 
-from latadj.reporting.cells import between, times
-from latadj.reporting.html.components import Section, minus, note, speed
+from latadj.reporting.html.components import Section, ends, minus, note, speed, times
 from latadj.reporting.html.page import table
 from latadj.reporting.html.sources import Sources
 from latadj.reporting.results.comparison import ModelRow
 from latadj.reporting.results.pruning import PrunedModel, Size
-from latadj.reporting.views.comparison import notes
+from latadj.reporting.tables.comparison import notes
+from latadj.utils.serialization import structure
 
 
 def left(sources: Sources) -> Section | None:
@@ -14,7 +14,7 @@ def left(sources: Sources) -> Section | None:
     found = sources.prune
     if found is None:
         return None
-    models, full = [PrunedModel.from_json(model) for model in found["frontier"]], Size(**found["full"])
+    models, full = [structure(PrunedModel, model) for model in found["frontier"]], structure(Size, found["full"])
     names = ["pruned" if model.budget is None else f"{model.budget:g}" for model in models]
     rows = [
         [str(index + 1), *(cell for model in models for cell in model.layers[index].cells())]
@@ -22,7 +22,7 @@ def left(sources: Sources) -> Section | None:
     ]
     share = f"{found['config']['prune']['confidence']:.0%}"
     head = ["layer", *(f"{what}, {name}" for name in names for what in ("heads", "neurons"))]
-    structure = table(head, rows, numbers=set(range(1, len(head))), caption="What is left of each layer")
+    layers = table(head, rows, numbers=set(range(1, len(head))), caption="What is left of each layer")
     worth = table(
         ["model", "parameters", "FLOPs", "measured", "judged by", "confirmed on", "confirmed difference", share],
         [_worth(name, model, full) for name, model in zip(names, models, strict=True)],
@@ -31,7 +31,7 @@ def left(sources: Sources) -> Section | None:
     )
     out = [candidate for candidate in found["candidates"] if not candidate["kept"]]
     said = f"{len(out)} of {len(found['candidates'])} candidates went, judged by {found['objective']}."
-    return Section("pruning", "Pruning: what is left", worth + structure + note(said))
+    return Section("pruning", "Pruning: what is left", worth + layers + note(said))
 
 
 def compared(sources: Sources) -> Section | None:
@@ -58,14 +58,14 @@ def _worth(name: str, model: PrunedModel, full: Size) -> list[str]:
         times(model.measured_speedup),
         *(f"{100 * part.full_metric:.2f} → {100 * part.metric:.2f}" for part in (judged, confirmed)),
         minus(f"{100 * confirmed.difference:+.2f}"),
-        minus(between((100 * confirmed.difference_ci[0], 100 * confirmed.difference_ci[1]), "+.2f", " to ")),
+        minus(ends((100 * confirmed.difference_ci[0], 100 * confirmed.difference_ci[1]), "+.2f", " to ")),
     ]
 
 
 def _row(row: ModelRow) -> list[str]:
     return [
         *(row.name, row.precision, f"{row.speedup:g}x", f"{100 * row.metric:.2f}", minus(f"{100 * row.drop:+.2f}")),
-        minus(between((100 * row.drop_ci[0], 100 * row.drop_ci[1]), "+.2f", " to ")),
-        *(f"{row.parameters / 1e6:.2f}M", f"{row.flops_speedup:.2f}x", times(row.measured_speedup), between(row.ci)),
+        minus(ends((100 * row.drop_ci[0], 100 * row.drop_ci[1]), "+.2f", " to ")),
+        *(f"{row.parameters / 1e6:.2f}M", f"{row.flops_speedup:.2f}x", times(row.measured_speedup), ends(row.ci)),
         speed(row.over_plain),
     ]
