@@ -35,9 +35,8 @@ from latadj.inference.streams.writing import format_of as output_format
 from latadj.kernels.lowering import kernel_of
 from latadj.reporting.tables import predict as tables
 from latadj.tasks.encoding.batches import context_of
-from latadj.utils.console import on_stderr
+from latadj.utils.console import on_stderr, progress
 from latadj.utils.files import write_json
-from latadj.utils.flow import flow
 
 log = logging.getLogger("latadj")
 # Broken rows beyond these are in their file only.
@@ -195,7 +194,8 @@ def _stream(reader: Reader, output: Output, engine: Engine, layout: Layout, conf
     if state.counts["read"]:
         log.info("going on after %d rows", state.counts["read"])
     reader.seek(state.position)
-    with flow("predict", reader.total, reader.done, state.counts["written"]) as shown:
+    with progress("predict", reader.total, "texts") as shown:
+        shown.start_at(state.counts["written"], reader.done)
         start, behind = time.perf_counter(), float(reader.done)
         for window in windows(reader, config.window):
             each = (reader.done - behind) / max(len(window.rows), 1)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from latadj.pruning.acceptance import AcceptanceCriterion, Evaluation
 from latadj.pruning.search import (
@@ -73,13 +73,6 @@ class Steps(SearchState):
 
     reached: list[float] = field(default_factory=list)
     under_way: PendingStep | None = None
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "Steps":
-        """Inverse of ``asdict``."""
-        under_way = data["under_way"]
-        candidates = [Candidate.from_json(each) for each in data["candidates"]]
-        return cls(**{**data, "candidates": candidates, "under_way": PendingStep(**under_way) if under_way else None})
 
 
 def shrink(

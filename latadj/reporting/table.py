@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.markup import escape
 from rich.table import Table as RichTable
 
@@ -19,7 +20,7 @@ _LATEX = {
     "^": r"\textasciicircum{}",
     "–": "--",
 }
-_UNBOUNDED = 1000  # width in which a table is measured, to see how wide it would like to be
+FOLDED = 20  # characters that a column of text needs; what is longer goes on in the next line
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class Table:
 
     title : a heading; with ``heading=False`` an ordinary line before the table
     note : a line under it
-    header : whether the columns' names are shown on a terminal
+    show_header : whether the columns' names are shown on a terminal
     """
 
     title: str
@@ -95,7 +96,7 @@ class Table:
     rows: Sequence[Any]
     note: str = ""
     heading: bool = True
-    header: bool = True
+    show_header: bool = True
 
     @classmethod
     def of_cells(
@@ -119,23 +120,18 @@ class Table:
     def fitted(self, width: int) -> RichTable:
         """For a terminal: close, then without columns that can be missed, where it would be wider than ``width``."""
         columns = self.shown
-        table = self._for_terminal(columns, (0, 1))
-        for most in (None, *sorted({column.priority for column in columns if column.priority}, reverse=True)):
-            if _width(table) <= width:
-                break
-            columns = [column for column in columns if most is None or column.priority < most]
-            table = self._for_terminal(columns, (0, 0))
-        return table
-
-    def _for_terminal(self, columns: Sequence[Column], padding: tuple[int, int]) -> RichTable:
+        gap = 2 if self._width(columns, 2) <= width else 1
+        for most in sorted({column.priority for column in columns if column.priority}, reverse=True):
+            if self._width(columns, gap) > width:
+                columns = [column for column in columns if column.priority < most]
         table = RichTable(
             title=escape(self.title) or None,
             title_justify="left",
-            box=SIMPLE_HEAD if self.header else None,
-            show_header=self.header,
+            box=SIMPLE_HEAD if self.show_header else None,
+            show_header=self.show_header,
             pad_edge=False,
             collapse_padding=True,
-            padding=padding,
+            padding=(0, gap - 1 if self.show_header else 2),  # without a box nothing else stands between columns
         )
         for column in columns:
             if column.left:
@@ -145,6 +141,12 @@ class Table:
         for row in self.rows:
             table.add_row(*(escape(column.text(row)) for column in columns))
         return table
+
+    def _width(self, columns: Sequence[Column], gap: int) -> int:
+        """Characters that a line takes; text at the left may be folded."""
+        widths = [max(map(cell_len, [column.name, *map(column.text, self.rows)])) for column in columns]
+        folded = [min(width, FOLDED) if column.left else width for width, column in zip(widths, columns, strict=True)]
+        return sum(folded) + gap * (len(columns) - 1) + 2  # an edge at each side
 
     def markdown(self) -> str:
         """A heading, the table and its note."""
@@ -203,10 +205,6 @@ class Document:
         """The tables, then the notes as comments."""
         notes = [f"% {note}" for note in self.notes]
         return "\n\n".join([r"% \usepackage{booktabs}", *(table.latex() for table in self.tables), *notes]) + "\n"
-
-
-def _width(table: RichTable) -> int:
-    return console.measure(table, options=console.options.update(width=_UNBOUNDED)).maximum
 
 
 def _line(cells: Iterable[str]) -> str:

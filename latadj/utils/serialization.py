@@ -1,9 +1,11 @@
 """Dataclasses to JSON and back. What does not fit is one line that names the field."""
 
 from collections.abc import Callable
+from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar
 
 from cattrs import BaseValidationError, Converter, transform_error
+from cattrs.gen import make_dict_structure_fn
 from cattrs.strategies import configure_union_passthrough
 
 T = TypeVar("T")
@@ -14,14 +16,14 @@ configure_union_passthrough(str | int | float | bool | None, _converter)
 
 
 def structure(cls: type[T], data: Any) -> T:
-    """A dataclass from its JSON form.
+    """A dataclass, or a list of them, from its JSON form.
 
     Raises
     ------
     ValueError
         such as ``rows[0].metric: required field missing``.
     """
-    if not isinstance(data, dict):
+    if is_dataclass(cls) and not isinstance(data, dict):
         raise ValueError(f"expected an object with the fields of {cls.__name__}, got {type(data).__name__}")
     try:
         return _converter.structure(data, cls)
@@ -46,6 +48,19 @@ def register(cls: type[T], structured: Callable[[Any], T], unstructured: Callabl
     """
     _converter.register_structure_hook(cls, lambda data, _: structured(data))
     _converter.register_unstructure_hook(cls, unstructured)
+
+
+def require_all(cls: type[Any]) -> None:
+    """Take a missing field of a class for damage, also one that has a default."""
+    structured = make_dict_structure_fn(cls, _converter)
+
+    def checked(data: Any, _: Any) -> Any:
+        missing = [field.name for field in fields(cls) if field.name not in data]
+        if missing:
+            raise ValueError(f"{', '.join(missing)} missing")
+        return structured(data, cls)
+
+    _converter.register_structure_hook(cls, checked)
 
 
 def _described(error: BaseException, expected: type | None) -> str:

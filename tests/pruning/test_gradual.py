@@ -6,6 +6,7 @@ from helpers.fake_pruning_model import Fake
 
 from latadj.pruning.gradual import Steps, choose, shrink
 from latadj.pruning.units import PruningUnit
+from latadj.utils.serialization import structure
 
 
 class Budget:
@@ -189,7 +190,7 @@ def test_what_was_killed_goes_on_to_the_same_end(after, moment):
 
     with pytest.raises(KilledError):
         shrunk(fake(), [0.7, 0.3], steps, **{moment: write})
-    again = Steps.from_json(json.loads(written[-1]))
+    again = structure(Steps, json.loads(written[-1]))
     assert (again.under_way is not None) == (moment == "decided")
     model = fake()
     judge, purse = model.judge(), Budget(model)

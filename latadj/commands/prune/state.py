@@ -24,6 +24,7 @@ from latadj.pruning.units import PruningUnit
 from latadj.reporting.results.pruning import PrunedModel
 from latadj.tasks.data.splits import Splits
 from latadj.utils.files import atomic_write, read_json, readable_disk_errors, write_json
+from latadj.utils.serialization import structure
 
 SETTINGS = ("model", "task", "seed", "checkpoint", "output", "prune", "topk_attention", "recover")
 
@@ -84,12 +85,12 @@ class PruneState:
     def _read(cls, settings: dict[str, Any], plan: dict[str, Any], found: dict[str, Any]) -> "PruneState":
         return cls(
             settings,
-            [PruningUnit(**{**part, "neurons": tuple(part["neurons"])}) for part in plan["parts"]],
-            None if plan["times"] is None else TimeModel(**plan["times"]),
+            structure(list[PruningUnit], plan["parts"]),
+            None if plan["times"] is None else structure(TimeModel, plan["times"]),
             float(found["correction"]),
-            Steps.from_json(found["steps"]),
-            None if found["hard"] is None else ChosenTopK.from_json(found["hard"]),
-            [PrunedModel.from_json(model) for model in found["models"]],
+            structure(Steps, found["steps"]),
+            None if found["hard"] is None else structure(ChosenTopK, found["hard"]),
+            structure(list[PrunedModel], found["models"]),
             float(found["seconds"]),
         )
 

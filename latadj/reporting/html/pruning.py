@@ -14,7 +14,7 @@ def left(sources: Sources) -> Section | None:
     found = sources.prune
     if found is None:
         return None
-    models, full = [structure(PrunedModel, model) for model in found["frontier"]], structure(Size, found["full"])
+    models, full = structure(list[PrunedModel], found["frontier"]), structure(Size, found["full"])
     names = ["pruned" if model.budget is None else f"{model.budget:g}" for model in models]
     rows = [
         [str(index + 1), *(cell for model in models for cell in model.layers[index].cells())]

@@ -83,7 +83,10 @@ class Sources:
             schema = data.get("schema") if isinstance(data, dict) else None
             if schema not in schemas:
                 raise ValueError(f"has schema {schema!r}, this latadj shows {' or '.join(map(repr, schemas))}")
-            return typed(data)
+            try:
+                return typed(data)
+            except ValueError as error:
+                raise ValueError(f"is damaged, or of another version of latadj ({error})") from error
 
         return self._take(file, read)
 

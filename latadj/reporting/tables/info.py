@@ -15,7 +15,7 @@ FORMATS = {"F32": "fp32", "F16": "fp16", "BF16": "bf16", "F64": "fp64"}
 
 def document(info: Info) -> Document:
     """What a checkpoint is, its dial, its devices, its results."""
-    tables = [Table.of_cells("", ["", ""], _facts(info), left=2, header=False)]
+    tables = [Table.of_cells("", ["", ""], _facts(info), left=2, show_header=False)]
     if info.dial is not None:
         tables.append(_positions(info.dial))
     if info.devices:

@@ -24,4 +24,4 @@ def document(result: dict[str, Any]) -> Document:
             lines.append([name, f"{batches:,} of {deadline['batches']:,} batches, {texts:.1%} of the texts"])
         mean = sum(float(speedup) * texts for speedup, texts in deadline["speedups"].items()) / deadline["texts"]
         lines.append(["mean speedup of a text", f"{mean:.2f}x"])
-    return Document([Table.of_cells(f"{result['input']} {at}", ["", ""], lines, header=False)])
+    return Document([Table.of_cells(f"{result['input']} {at}", ["", ""], lines, show_header=False)])
