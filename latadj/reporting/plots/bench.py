@@ -53,9 +53,9 @@ def _draw(panel: Any, cell: Cell) -> dict[str, Any]:
         x, y = [point.asked for point in points], [point.p50_ms for point in points]
         drawn[f"dial {precision}"] = panel.plot(x, y, marker=marker, color=colour, linewidth=2, markersize=5)[0]
     panel.set_yscale("log")
-    asked = sorted({point.asked for point in cell.dial}) or [1.0]
-    asked = asked if len(asked) <= 8 else [speedup for speedup in asked if speedup == int(speedup)]
-    panel.set_xticks(asked, [f"{speedup:g}x" for speedup in asked])
+    speedups = sorted({point.asked for point in cell.dial}) or [1.0]
+    speedups = speedups if len(speedups) <= 8 else [speedup for speedup in speedups if speedup == int(speedup)]
+    panel.set_xticks(speedups, [f"{speedup:g}x" for speedup in speedups])
     panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     panel.yaxis.set_minor_formatter(NullFormatter())
