@@ -122,10 +122,12 @@ class CheckpointMetadata:
 
 
 # These have a JSON form of their own.
-for _kind in (Dial, LatencyModel, ModelStructure, TopKAttention):
-    register(_kind, _kind.from_json, _kind.to_json)
-for _kind in (Serving, Device):
-    require_all(_kind)
+register(Dial, Dial.from_json, Dial.to_json)
+register(LatencyModel, LatencyModel.from_json, LatencyModel.to_json)
+register(ModelStructure, ModelStructure.from_json, ModelStructure.to_json)
+register(TopKAttention, TopKAttention.from_json, TopKAttention.to_json)
+require_all(Serving)
+require_all(Device)
 
 
 def read_metadata(folder: Path) -> CheckpointMetadata:

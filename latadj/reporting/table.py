@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -82,6 +83,11 @@ def speedup(name: str, get: Callable[[Any], Any], **options: Any) -> Column:
     return Column(name, get, "{:.2f}x", **options)
 
 
+def entry(name: str, key: str) -> Callable[[Any], Any]:
+    """A column's value that is an entry of the row's dictionary ``name``."""
+    return lambda row: getattr(row, name).get(key)
+
+
 @dataclass
 class Table:
     """Rows of anything, and the columns that show them.
@@ -103,9 +109,7 @@ class Table:
         cls, title: str, header: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1, **options: Any
     ) -> "Table":
         """A table of text; the first ``left`` columns start at the left."""
-        columns = [
-            Column(name, lambda row, place=place: row[place], left=place < left) for place, name in enumerate(header)
-        ]
+        columns = [Column(name, itemgetter(place), left=place < left) for place, name in enumerate(header)]
         return cls(title, columns, list(rows), **options)
 
     @property

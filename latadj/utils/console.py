@@ -54,8 +54,8 @@ class Steps:
         now = time.monotonic()
         rate = (self.done - self._first) / max(now - self._start, 1e-9)
         if self._bar is not None and self._task is not None:
-            shown = {"counted": self._count(), "rate": self._speed(rate), "note": note}
-            self._bar.update(self._task, completed=self._reached, **shown)
+            count, speed = self._count(), self._speed(rate)
+            self._bar.update(self._task, completed=self._reached, counted=count, rate=speed, note=note)
         elif now - self._last_line >= SECONDS_BETWEEN_LINES or (not self.unit and self._reached >= (self.total or 0)):
             self._last_line = now
             parts = (f"{self.name}: {self._count()}", self._speed(rate), self._rest(rate), note)

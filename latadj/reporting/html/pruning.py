@@ -5,8 +5,8 @@ from markupsafe import Markup
 from latadj.reporting.html.components import Section, html_table
 from latadj.reporting.html.page import note
 from latadj.reporting.html.sources import Sources
-from latadj.reporting.results.pruning import PrunedModel, Size
-from latadj.reporting.table import Column, Table, interval, speedup
+from latadj.reporting.results.pruning import PairedComparison, PrunedModel, Size
+from latadj.reporting.table import Column, Table, speedup
 from latadj.reporting.tables import comparison
 from latadj.reporting.tables.pruning import structure_table
 from latadj.utils.serialization import structure
@@ -18,22 +18,16 @@ def left(sources: Sources) -> Section | None:
     if result is None:
         return None
     models, full = structure(list[PrunedModel], result["frontier"]), structure(Size, result["full"])
+    share = f"{result['config']['prune']['confidence']:.0%}"
     columns = [
         Column("model", lambda model: "pruned" if model.budget is None else f"{model.budget:g}", left=True),
         speedup("parameters", lambda model: model.size.parameters / full.parameters),
         speedup("FLOPs", lambda model: model.size.flops / full.flops),
         speedup("measured", lambda model: model.measured_speedup),
-        *(
-            Column(
-                name,
-                lambda model, part=part: [getattr(model, part).full_metric, getattr(model, part).metric],
-                lambda value: f"{100 * value:.2f}",
-                between=" → ",
-            )
-            for name, part in (("judged by", "judged"), ("confirmed on", "confirmed"))
-        ),
+        Column("judged by", lambda model: _from_to(model.judged), "{:.2f}", 100, between=" → "),
+        Column("confirmed on", lambda model: _from_to(model.confirmed), "{:.2f}", 100, between=" → "),
         Column("confirmed difference", lambda model: model.confirmed.difference, "{:+.2f}", 100),
-        interval("", lambda model: model.confirmed.difference_ci, "{:+.2f}", " to ", scale=100),
+        Column(share, lambda model: model.confirmed.difference_ci, "{:+.2f}", 100, between=" to "),
     ]
     metric = result["metric"].replace("_", " ")
     worth = Table(f"Against the full model: shares, and {metric} on validation text", columns, models)
@@ -41,6 +35,10 @@ def left(sources: Sources) -> Section | None:
     removed = [candidate for candidate in result["candidates"] if not candidate["kept"]]
     text = f"{len(removed)} of {len(result['candidates'])} candidates went, judged by {result['objective']}."
     return Section("pruning", "Pruning: what is left", html_table(worth) + html_table(layers) + note(text))
+
+
+def _from_to(pair: PairedComparison) -> tuple[float, float]:
+    return pair.full_metric, pair.metric
 
 
 def compared(sources: Sources) -> Section | None:

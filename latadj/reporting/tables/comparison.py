@@ -5,7 +5,7 @@ from typing import Any
 
 from latadj.elimination.topk.setting import TopKAttention
 from latadj.reporting.results.comparison import Comparison, ModelRow
-from latadj.reporting.table import Column, Document, Table, interval, speedup
+from latadj.reporting.table import Column, Document, Table, entry, interval, speedup
 from latadj.reporting.tables.environment import measured_on, warning
 
 
@@ -50,7 +50,7 @@ def columns(comparison: Comparison) -> list[Column]:
         interval("over_plain", own("ci")),
         Column("own / FLOPs", lambda row: row.measured_over_flops, "{:.2f}", key="measured_over_flops", priority=5),
         Column("removed", lambda row: row.removed_over_flops, "{:.2f}", key="removed_over_flops", priority=5),
-        Column("p50 ms", lambda row: row.latency_ms.get("p50"), "{:.1f}", key="latency_p50_ms", priority=4),
+        Column("p50 ms", entry("latency_ms", "p50"), "{:.1f}", key="latency_p50_ms", priority=4),
     ]
 
 

@@ -1,8 +1,11 @@
 """Sweeps of generation tasks."""
 
+from collections.abc import Callable
+from typing import Any
+
 from latadj.reporting.results.generation import GenerationSweep
 from latadj.reporting.results.sweep import CONTROLS
-from latadj.reporting.table import Column, Document, Table, interval, speedup
+from latadj.reporting.table import Column, Document, Table, entry, interval, speedup
 from latadj.reporting.tables.environment import measured_on, out_of_reach, warning
 
 
@@ -30,6 +33,7 @@ def _speedup() -> Column:
 
 
 def _quality(sweep: GenerationSweep) -> list[Column]:
+    shown = {name for row in sweep.rows for name in row.controls}
     return [
         Column("perplexity", lambda row: row.metric, "{:.2f}", key="metric"),
         interval("metric", lambda row: row.metric_ci, priority=0),
@@ -37,11 +41,7 @@ def _quality(sweep: GenerationSweep) -> list[Column]:
         interval("increase", lambda row: row.increase_ci, "{:+.1%}", " to ", priority=0),
         *(
             Column(
-                name,
-                lambda row, name=name: row.controls.get(name),
-                "{:.2f}",
-                key=name,
-                shown=any(name in row.controls for row in sweep.rows),
+                name, entry("controls", name), "{:.2f}", key=name, shown=any(name in row.controls for row in sweep.rows)
             )
             for name in CONTROLS
         ),
@@ -72,11 +72,11 @@ def _decoding(sweep: GenerationSweep) -> list[Column]:
 
 
 def _csv_only() -> list[Column]:
-    columns = {
+    columns: dict[str, Callable[[Any], Any]] = {
         "profile_type": lambda row: row.profile_type,
         "cache_bytes": lambda row: row.cache_bytes,
         "keep": lambda row: " ".join(f"{ratio:.4f}" for ratio in row.keep),
-        **{f"over_{name}": lambda row, name=name: row.over_controls.get(name) for name in CONTROLS},
+        **{f"over_{name}": entry("over_controls", name) for name in CONTROLS},
     }
     return [Column(key, get, key=key, shown=False) for key, get in columns.items()]
 

@@ -32,10 +32,13 @@ def csv_table(glue: Glue) -> Table:
     def of_row(task: GlueResult, get: Callable[[Row], Any]) -> Callable[[Any], Any]:
         return lambda speedup: None if (row := task.row(speedup)) is None else get(row)
 
+    def score_of(task: GlueResult, place: int) -> Callable[[Any], Any]:
+        return lambda speedup: None if (scores := task.scores(speedup)) is None else scores[place]
+
     for task in glue.tasks:
         name = GLUE[task.task].column
         for place, score in enumerate(_score_names(task)):
-            add(f"{name} {score}", lambda at, task=task, place=place: (task.scores(at) or {place: None})[place])
+            add(f"{name} {score}", score_of(task, place))
         add(f"{name} drop", of_row(task, lambda row: row.drop))
         add(f"{name} flops_speedup", of_row(task, lambda row: row.flops_speedup))
         add(f"{name} measured", of_row(task, lambda row: _over(row, OWN)))

@@ -21,10 +21,8 @@ def structure_table(models: list[PrunedModel], title: str) -> Table:
     columns = [Column("layer", lambda layer: layer + 1)]
     for model in models:
         name = "" if model.budget is None else f" at {model.budget:g}"
-        columns += [
-            Column(f"{what}{name}", lambda layer, model=model, place=place: model.layers[layer].cells()[place])
-            for place, what in enumerate(("heads", "neurons"))
-        ]
+        for place, what in enumerate(("heads", "neurons")):
+            columns.append(Column(f"{what}{name}", [layer.cells()[place] for layer in model.layers].__getitem__))
     return Table(title, columns, range(len(models[0].layers)))
 
 

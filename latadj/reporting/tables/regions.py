@@ -8,6 +8,5 @@ def table(regions: RegionShares, title: str = "survivors by region (tokens)") ->
     """A row for each layer, a column for each region: percent of its tokens that leave the layer."""
     columns = [Column("layer", lambda layer: layer + 1)]
     for name, tokens in regions.tokens.items():
-        shares = regions.shares[name]
-        columns.append(Column(f"{name} ({tokens:.0f})", lambda layer, shares=shares: shares[layer], "{:.1f}%", 100))
+        columns.append(Column(f"{name} ({tokens:.0f})", regions.shares[name].__getitem__, "{:.1f}%", 100))
     return Table(title, columns, range(len(next(iter(regions.shares.values())))))

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from latadj.reporting.results.sweep import BASELINES, CONTROLS, OWN, Measured, Row, Sweep
-from latadj.reporting.table import Column, Document, Table, interval, speedup
+from latadj.reporting.table import Column, Document, Table, entry, interval, speedup
 from latadj.reporting.tables.environment import measured_on, out_of_reach, warning
 
 HEADLINE = "bucketed"
@@ -50,7 +50,7 @@ def quality_columns(sweep: Sweep) -> list[Column]:
         interval("metric", lambda row: row.metric_ci, "{:.1f}", scale=100),
         Column("drop, points", lambda row: row.drop, "{:+.2f}", 100, key="drop"),
         interval("drop", lambda row: row.drop_ci, "{:+.2f}", " to ", scale=100),
-        *(Column(name, lambda row, name=name: row.controls.get(name), "{:.2f}", 100) for name in controls),
+        *(Column(name, entry("controls", name), "{:.2f}", 100) for name in controls),
     ]
 
 
@@ -69,10 +69,8 @@ def _columns(sweep: Sweep) -> list[Column]:
         *measured_columns("measured", OWN, shown=own),
         *measured_columns(f"vs {HEADLINE}", HEADLINE, shown=timed),
         *(column for name in padded for column in measured_columns(f"vs {name}", name, shown=timed, priority=2)),
-        Column("p50 ms", lambda row: row.latency_ms.get("p50"), "{:.1f}", key="latency_p50_ms", shown=timed),
-        Column(
-            "p95 ms", lambda row: row.latency_ms.get("p95"), "{:.1f}", key="latency_p95_ms", shown=timed, priority=2
-        ),
+        Column("p50 ms", entry("latency_ms", "p50"), "{:.1f}", key="latency_p50_ms", shown=timed),
+        Column("p95 ms", entry("latency_ms", "p95"), "{:.1f}", key="latency_p95_ms", shown=timed, priority=2),
     ]
 
 
