@@ -141,7 +141,7 @@ reproduce-axformer: $(READY) ## Prune the built-in default and give it a dial, a
 	$(call DIALLED,$(AX)/pruned-dial)
 	$(BIN)/latadj sweep $(AX) experiment=axformer $(call ROW,hard,hard/pruned) $(call ROW,small,small/pruned-0.5) \
 	  $(call ROW,smaller,small/pruned-0.31) $(call ROW,fast,fast/pruned-1.8) $(call ROW,faster,fast/pruned-2.5)
-	test $(TASK)-$(SEED) != rotten_tomatoes-0 || cp $(AXFORMER)/compare/prune.json outputs/reproduce-axformer/
+	test $(TASK)-$(SEED) != rotten_tomatoes-0 || cp $(AXFORMER)/compare/comparison.json outputs/reproduce-axformer/
 
 bench-predict: $(READY) ## Throughput and memory of `latadj predict`, on what `make reproduce` made: about 40 minutes
 	$(BIN)/python benchmarks/predict.py --checkpoint $(FOLDER)/checkpoint --json outputs/predict/throughput.json
@@ -164,10 +164,10 @@ readme: $(READY) ## Write what was measured into README and docs/results.md
 	  sed 's#$(CURDIR)/##g;s#$(GLUE)#GLUE#g' outputs/glue-minilm/glue.json > docs/glue.json
 	for name in throughput memory; do test ! -f outputs/predict/$$name.json || \
 	  sed 's#$(CURDIR)/##g' outputs/predict/$$name.json > docs/predict-$$name.json; done
-	for found in outputs/reproduce-axformer/*/compare; do test ! -f $$found/prune.json || { \
-	  sed 's#$(CURDIR)/##g' $$found/prune.json > docs/axformer-$$(basename $$(dirname $$found)).json; }; done
-	test ! -f outputs/reproduce-axformer/rotten_tomatoes-0/compare/compare.png || \
-	  cp outputs/reproduce-axformer/rotten_tomatoes-0/compare/compare.png docs/axformer.png
+	for found in outputs/reproduce-axformer/*/compare; do test ! -f $$found/comparison.json || { \
+	  sed 's#$(CURDIR)/##g' $$found/comparison.json > docs/axformer-$$(basename $$(dirname $$found)).json; }; done
+	test ! -f outputs/reproduce-axformer/rotten_tomatoes-0/compare/comparison.png || \
+	  cp outputs/reproduce-axformer/rotten_tomatoes-0/compare/comparison.png docs/axformer.png
 	$(BIN)/python -m latadj.reporting.readme README.md docs/results.md docs/*.json
 
 clean: ## Remove the venvs and caches; outputs/ stays

@@ -47,7 +47,7 @@ from latadj.inference.streams.rows import Row
 from latadj.inference.streams.writing import Layout
 from latadj.kernels.linear import DTYPES
 from latadj.kernels.lowering import kernel_of
-from latadj.reporting.results.throughput import SCHEMA, markdown
+from latadj.reporting.tables.throughput import SCHEMA, document
 from latadj.utils.console import progress
 from latadj.utils.files import write_json
 
@@ -240,7 +240,7 @@ def main() -> None:
     result = memory(options) if options.memory else throughput(options)
     asked = {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()}
     result = {"schema": SCHEMA, **json.loads(json.dumps(result)), "options": asked}
-    print(markdown(result))
+    print(document(result).markdown())
     if options.json:
         write_json(options.json, result)
 

@@ -6,7 +6,7 @@ Imports neither torch nor transformers, so that a wrong folder or speedup is ref
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from latadj.elimination.latency_model import LatencyModel
 from latadj.elimination.layer_structure import ModelStructure
 from latadj.elimination.topk.setting import TopKAttention
 from latadj.utils.files import read_json, recover_folder, write_json
+from latadj.utils.serialization import register, require_all, structure, unstructure
 
 METADATA_FILE = "latadj.json"
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
@@ -55,24 +56,6 @@ class Device:
     trials: dict[str, dict[str, float]] = field(default_factory=dict)
     serving: dict[str, Serving] = field(default_factory=dict)
 
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "Device":
-        """Inverse of ``asdict``.
-
-        Raises
-        ------
-        ValueError
-            if a field is missing or of the wrong kind.
-        """
-        try:
-            serving = {
-                precision: Serving(served["kernel"], tuple(LatencyModel.from_json(model) for model in served["models"]))
-                for precision, served in data["serving"].items()
-            }
-            return cls(data["precision"], data["trials"], serving)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"not a device: {error}") from error
-
 
 @dataclass
 class TaskSpec:
@@ -93,20 +76,6 @@ class TaskSpec:
         """The part of a task's config that serving needs."""
         options = {part.name: getattr(task, part.name) for part in fields(cls)}
         return cls(**options | {"labels": list(task.labels or [])})
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "TaskSpec":
-        """Inverse of ``asdict``.
-
-        Raises
-        ------
-        ValueError
-            if a field is missing or unknown.
-        """
-        try:
-            return cls(**data)
-        except TypeError as error:
-            raise ValueError(f"not a task_spec: {error}") from error
 
 
 @dataclass
@@ -149,10 +118,16 @@ class CheckpointMetadata:
         return f"latadj calibrate task={self.task or 'TASK'} {where}"
 
     def to_json(self) -> dict[str, Any]:
-        dial = self.dial.to_json() if self.dial else None
-        pruning = self.pruning.to_json() if self.pruning else None
-        topk = self.topk_attention.to_json() if self.topk_attention else None
-        return {"schema": SCHEMA, **asdict(self), "dial": dial, "pruning": pruning, "topk_attention": topk}
+        return {"schema": SCHEMA, **unstructure(self)}
+
+
+# These have a JSON form of their own.
+register(Dial, Dial.from_json, Dial.to_json)
+register(LatencyModel, LatencyModel.from_json, LatencyModel.to_json)
+register(ModelStructure, ModelStructure.from_json, ModelStructure.to_json)
+register(TopKAttention, TopKAttention.from_json, TopKAttention.to_json)
+require_all(Serving)
+require_all(Device)
 
 
 def read_metadata(folder: Path) -> CheckpointMetadata:
@@ -176,14 +151,10 @@ def read_metadata(folder: Path) -> CheckpointMetadata:
         schema = data.get("schema") if isinstance(data, dict) else type(data).__name__
         raise ValueError(f"{path}: schema {schema!r}, this latadj reads {SCHEMA!r}; {mend}")
     try:
-        dial = Dial.from_json(data["dial"]) if data.get("dial") else None
-        devices = {name: Device.from_json(device) for name, device in dict(data.get("devices") or {}).items()}
-        task_spec = TaskSpec.from_json(data["task_spec"]) if data.get("task_spec") else None
-        pruning = ModelStructure.from_json(data["pruning"]) if data.get("pruning") else None
-        topk = TopKAttention.from_json(data["topk_attention"]) if data.get("topk_attention") else None
-    except (TypeError, ValueError) as error:
+        known = {part.name: data[part.name] for part in fields(CheckpointMetadata) if data.get(part.name)}
+        return structure(CheckpointMetadata, known)
+    except ValueError as error:
         raise ValueError(f"{path}: {error}; {mend}") from error
-    return CheckpointMetadata(data.get("task"), dial, data.get("notes") or {}, devices, task_spec, pruning, topk)
 
 
 def write_metadata(folder: Path, metadata: CheckpointMetadata) -> None:

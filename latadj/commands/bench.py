@@ -29,11 +29,11 @@ from latadj.elimination.attach import at_profile, attach
 from latadj.elimination.dial import Dial
 from latadj.elimination.profiles import Profile
 from latadj.kernels.lowering import kernel_of, lower
+from latadj.reporting.output import show, write
 from latadj.reporting.results.bench import REFERENCE, BackendTiming, Bench, Cell, DialPoint, Unreachable, dial_name
-from latadj.reporting.views.bench import bench_csv, bench_markdown, plot_bench, print_bench
 from latadj.tasks.encoding.batches import Batch
 from latadj.utils.console import progress
-from latadj.utils.files import write_json, write_text
+from latadj.utils.files import write_json
 
 log = logging.getLogger("latadj")
 # Passes longer than this need no second run to settle: what another contestant leaves behind is short.
@@ -106,12 +106,9 @@ def run(stage: Stage) -> Bench:
                 if (cell.batch, cell.length) == tuple(config.memory):
                     cell.memory_mb = _memory(stage, cell)
     bench.environment["quiet"] = asdict(watch.report(_rounds(bench)))
-    write_json(folder / "bench.json", bench.to_json())
-    write_text(folder / "bench.md", bench_markdown(bench))
-    write_text(folder / "bench.csv", bench_csv(bench))
-    plot_bench(bench, folder / "bench.png")
-    print_bench(bench)
-    log.info("wrote bench.json, bench.md, bench.csv and bench.png to %s", folder)
+    written = write(bench, folder)
+    show(bench)
+    log.info("wrote %s to %s", written, folder)
     return bench
 
 

@@ -43,8 +43,8 @@ from latadj.elimination.dial import Dial
 from latadj.elimination.observation_window import WHOLE
 from latadj.inference.serving import remember
 from latadj.kernels.lowering import lower
-from latadj.reporting.plots import plot_contribution
-from latadj.reporting.views.sweep import print_dial
+from latadj.reporting.plots.contribution import plot_contribution
+from latadj.reporting.tables import dial as dial_table
 from latadj.utils.console import progress
 from latadj.utils.files import write_json
 
@@ -132,7 +132,7 @@ def run(session: Session) -> dict[str, Any]:
     else:
         metadata.task = config.task.name
         checkpoint.save(session.model, session.tokenizer, folder, metadata)
-    print_dial(timed, shown)
+    dial_table.document(timed, shown).print()
     log.info("wrote %s and %s", folder / METADATA_FILE, work)
     return result
 

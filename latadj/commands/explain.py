@@ -23,8 +23,8 @@ from latadj.inference.explain import Text, encode_text, pooled_column, read
 from latadj.inference.explanation import Explanation
 from latadj.inference.serving import make_ready
 from latadj.kernels.lowering import kernel_of
+from latadj.reporting.explain import print_explanation
 from latadj.reporting.html.explain_page import explain_page
-from latadj.reporting.views.explain import print_explanation
 from latadj.tasks.encoding.batches import max_input_length
 from latadj.utils.console import progress
 from latadj.utils.files import write_json, write_text

@@ -20,7 +20,7 @@ from latadj.devices.environment import environment
 from latadj.elimination.attach import attach, is_attached, set_speedup
 from latadj.inference.serving import make_ready
 from latadj.kernels.lowering import kernel_of
-from latadj.reporting.views.text_stream import ConsoleStreamer
+from latadj.reporting.text_stream import ConsoleStreamer
 from latadj.utils.console import console
 from latadj.utils.files import write_json
 

@@ -33,11 +33,10 @@ from latadj.inference.streams.rows import Row
 from latadj.inference.streams.writing import Layout
 from latadj.inference.streams.writing import format_of as output_format
 from latadj.kernels.lowering import kernel_of
-from latadj.reporting.views.predict import print_predicted
+from latadj.reporting.tables import predict as tables
 from latadj.tasks.encoding.batches import max_input_length
-from latadj.utils.console import on_stderr
+from latadj.utils.console import on_stderr, progress
 from latadj.utils.files import write_json
-from latadj.utils.flow import flow
 
 log = logging.getLogger("latadj")
 # Broken rows beyond these are in their file only.
@@ -182,7 +181,7 @@ def run(ready: Ready) -> dict[str, Any]:
         result = _result(ready.engine.model, ready.plan, state, config, resumed, broken)
         write_json(result_path(config), result)
         output.forget()
-        print_predicted(result)
+        tables.document(result).print()
         if config.output != STREAM:
             broken_rows = f"; broken rows are in {broken}" if broken else ""
             log.info("wrote %s and %s%s", config.output, result_path(config), broken_rows)
@@ -201,7 +200,8 @@ def _stream(reader: Reader, output: Output, engine: Engine, layout: Layout, conf
     if state.counts["read"]:
         log.info("going on after %d rows", state.counts["read"])
     reader.seek(state.position)
-    with flow("predict", reader.total, reader.done, state.counts["written"]) as shown:
+    with progress("predict", reader.total, "texts") as shown:
+        shown.start_at(state.counts["written"], reader.done)
         start, behind = time.perf_counter(), float(reader.done)
         for window in windows(reader, config.window):
             each = (reader.done - behind) / max(len(window.rows), 1)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from latadj.pruning.acceptance import AcceptanceCriterion, Evaluation
 from latadj.pruning.search import (
@@ -71,13 +71,6 @@ class GradualState(SearchState):
 
     reached: list[float] = field(default_factory=list)
     pending: PendingStep | None = None
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "GradualState":
-        """Inverse of ``asdict``."""
-        pending = data["pending"]
-        candidates = [Candidate.from_json(candidate) for candidate in data["candidates"]]
-        return cls(**{**data, "candidates": candidates, "pending": PendingStep(**pending) if pending else None})
 
 
 def prune_gradually(

@@ -69,12 +69,6 @@ class Candidate:
             step=step,
         )
 
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "Candidate":
-        """Inverse of ``asdict``."""
-        low, high = data["difference_ci"]
-        return cls(**{**data, "difference_ci": (low, high)})
-
 
 @dataclass
 class SearchState:

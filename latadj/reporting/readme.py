@@ -3,16 +3,17 @@
 import json
 import re
 import sys
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from latadj.reporting.results import bench, comparison, generation, glue, pruning, throughput
-from latadj.reporting.results import sweep as result
-from latadj.reporting.views import glue as glue_tables
-from latadj.reporting.views.bench import bench_overview
-from latadj.reporting.views.comparison import comparisons_markdown
-from latadj.reporting.views.generation import generation_markdown
-from latadj.reporting.views.sweep import markdown, seeds_markdown, summary_markdown
+from latadj.reporting.results.base import Result
+from latadj.reporting.results.bench import Bench
+from latadj.reporting.results.comparison import Comparison
+from latadj.reporting.results.generation import GenerationSweep
+from latadj.reporting.results.glue import Glue
+from latadj.reporting.results.sweep import Sweep
+from latadj.reporting.tables import bench, comparison, generation, glue, sweep, throughput
 from latadj.utils.files import write_text
 
 # name -> the line before which, and after which, a block stands
@@ -22,51 +23,47 @@ MARKS = {
 }
 
 
+RESULTS: dict[str, type[Result]] = {kind.SCHEMA: kind for kind in (Bench, Comparison, GenerationSweep, Glue, Sweep)}
+
+
 def blocks(files: Sequence[Path]) -> dict[str, str]:
     """What is to stand in the pages, by name of its block.
 
-    Sweeps stand under ``results``, the first as a table, then metric and drop of each; the columns of the first that a
-    first look needs under ``summary``. Those of long texts stand under ``newsgroups``, those asked by a prompt under
-    ``few-shot``; generation tasks under ``generation``, and what other commands and benchmarks wrote under their names;
-    comparisons with pruned models under ``axformer``, task by task.
+    Sweeps stand under ``results``, the first as a table, then metric and drop of each; those of long texts under
+    ``newsgroups``, prompted ones under ``few-shot``; generation tasks under ``generation``, and what other commands
+    and benchmarks wrote under their names; comparisons with pruned models under ``axformer``, task by task.
     """
-    sweeps: dict[str, list[result.Sweep]] = {"results": [], "newsgroups": []}
-    compared: dict[str, list[comparison.Comparison]] = {}
-    prompted: list[result.Sweep] = []
-    generated: list[str] = []
-    rates: list[str] = []
-    found: dict[str, str] = {}
+    parts: dict[str, list[str]] = defaultdict(list)
+    sweeps: dict[str, list[Sweep]] = defaultdict(list)
+    comparisons: dict[str, list[Comparison]] = defaultdict(list)
     for path in files:
         data = json.loads(path.read_text(encoding="utf-8"))
-        if data.get("schema") == bench.SCHEMA:
-            found["bench"] = bench_overview(bench.Bench.from_json(data))
-        elif data.get("schema") == generation.SCHEMA:
-            generated.append(generation_markdown(generation.GenerationSweep.from_json(data)))
-        elif data.get("schema") == glue.SCHEMA:
-            found["glue"] = glue_tables.markdown(glue.Glue.from_json(data))
-        elif data.get("schema") == pruning.SCHEMA:
-            compared.setdefault(data["task"], []).append(comparison.Comparison.from_json(data))
-        elif data.get("schema") == throughput.SCHEMA:
-            rates.append(throughput.markdown(data))
-        else:
-            sweep = result.Sweep.from_json(data)
-            group = "newsgroups" if sweep.task == "newsgroups" else "results"
-            (prompted if sweep.config.get("prompt") else sweeps[group]).append(sweep)
-    for name, group_sweeps in sweeps.items():
-        if group_sweeps:
-            several = [seeds_markdown(group_sweeps)] if len(group_sweeps) > 1 else []
-            found[name] = "\n".join([markdown(group_sweeps[0]), *several])
+        if data.get("schema") == throughput.SCHEMA:
+            parts["predict"].append(throughput.document(data).markdown())
+            continue
+        if data.get("schema") not in RESULTS:
+            raise ValueError(f"{path}: schema {data.get('schema')!r}, expected one of {', '.join(RESULTS)}")
+        result = RESULTS[data["schema"]].from_json(data)
+        if isinstance(result, Bench):
+            parts["bench"].append(bench.overview(result).markdown())
+        elif isinstance(result, GenerationSweep):
+            parts["generation"].append(generation.document(result).markdown())
+        elif isinstance(result, Glue):
+            parts["glue"].append(glue.document(result).markdown())
+        elif isinstance(result, Comparison):
+            comparisons[result.task].append(result)
+        elif isinstance(result, Sweep) and result.config.get("prompt"):
+            parts["few-shot"].append(sweep.document(result).markdown())
+        elif isinstance(result, Sweep):
+            sweeps["newsgroups" if result.task == "newsgroups" else "results"].append(result)
+    for name, group in sweeps.items():
+        parts[name].append(sweep.document(group[0]).markdown())
+        if len(group) > 1:
+            parts[name].append(sweep.seeds(group).markdown())
     if sweeps["results"]:
-        found["summary"] = summary_markdown(sweeps["results"][0])
-    if compared:
-        found["axformer"] = "\n".join(comparisons_markdown(of_task) for of_task in compared.values())
-    if rates:
-        found["predict"] = "\n".join(rates)
-    if prompted:
-        found["few-shot"] = "\n".join(markdown(sweep) for sweep in prompted)
-    if generated:
-        found["generation"] = "\n".join(generated)
-    return found
+        parts["summary"].append(sweep.summary(sweeps["results"][0]).markdown())
+    parts["axformer"] += map(comparison.markdown_of_task, comparisons.values())
+    return {name: "\n".join(texts) for name, texts in parts.items() if texts}
 
 
 def with_blocks(pages: Sequence[str], found: dict[str, str]) -> list[str]:

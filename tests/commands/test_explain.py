@@ -22,7 +22,7 @@ from latadj.elimination.attach import attach
 from latadj.elimination.cost import schedule
 from latadj.elimination.dial import Dial
 from latadj.inference.explain import encode_text, read
-from latadj.reporting.views import explain as console_report
+from latadj.reporting import explain as console_report
 
 TEXT = "the film is a very long story about people and music, and it is <b>great</b> & fine"
 LABELS = ["no", 'yes "<i>']
@@ -172,7 +172,7 @@ def test_a_regression_shows_its_value(tmp_path, chromium: Browser):
         ([TEXT, "speedup=5"], "speedup=5 is beyond this dial, which goes to 4"),
         ([TEXT, "speedup=1..3"], "speedup=1..3: explain takes one speedup"),
         ([TEXT, "step=0"], "step=0.0: expected at least 0.01"),
-        ([TEXT, "profile_type=searched"], "this dial holds no searched profiles"),
+        ([TEXT, "profile=searched"], "this dial holds no searched profiles"),
         ([TEXT, "--html", "."], "--html .: this is a folder"),
     ],
 )

@@ -22,7 +22,7 @@ from latadj.elimination.cost import LayerShape
 from latadj.elimination.dial import Dial
 from latadj.elimination.latency_model import LatencyModel, Ramp
 from latadj.elimination.profiles import Anchor
-from latadj.reporting.views.info import some_layers
+from latadj.reporting.tables.info import some_layers
 
 HERE = place(torch.device("cpu"))
 PURPOSE = TaskSpec("classification", ["sentence"], ["negative", "positive"], "accuracy", 128, 32)
@@ -121,7 +121,7 @@ def test_the_terminal_shows_task_dial_devices_and_metrics(run):
     for part in (
         *("BertForSequenceClassification, 4 layers, width 32, 4 heads", "task sst2", "labels negative, positive"),
         *(
-            "profile_type=searched, score=acc, searched at 2, 4",
+            "profile=searched, score=acc, searched at 2, 4",
             "layer ACC 0.90 0.80 0.70 0.60",
             "on 64 training examples",
         ),

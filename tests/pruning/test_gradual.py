@@ -6,6 +6,7 @@ from helpers.fake_pruning_model import Fake
 
 from latadj.pruning.gradual import GradualState, choose_units, prune_gradually
 from latadj.pruning.units import PruningUnit
+from latadj.utils.serialization import structure
 
 
 class Budget:
@@ -189,7 +190,7 @@ def test_what_was_killed_goes_on_to_the_same_end(after, moment):
 
     with pytest.raises(KilledError):
         pruned(fake(), [0.7, 0.3], state, **{moment: write})
-    again = GradualState.from_json(json.loads(written[-1]))
+    again = structure(GradualState, json.loads(written[-1]))
     assert (again.pending is not None) == (moment == "on_pending")
     model = fake()
     criterion, budget = model.criterion(), Budget(model)

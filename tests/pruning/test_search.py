@@ -6,6 +6,7 @@ import pytest
 from helpers.fake_pruning_model import Fake
 
 from latadj.pruning.search import Candidate, SearchState, search, stages
+from latadj.utils.serialization import structure
 
 
 def found(fake, state=None, **options):
@@ -81,7 +82,7 @@ def test_a_search_that_was_killed_goes_on_to_the_same_end(after):
     with pytest.raises(KilledError):
         found(Fake(3, harm), state, save=save)
     read = json.loads(written[-1])
-    again = SearchState([Candidate.from_json(record) for record in read["candidates"]], read["orders"])
+    again = SearchState(structure(list[Candidate], read["candidates"]), read["orders"])
     fake = Fake(3, harm)
     done = len(again.candidates)
     assert found(fake, again) == whole

@@ -39,6 +39,16 @@ def test_time_left_does_not_count_what_the_first_step_set_up(clock, caplog):
     assert lines(caplog) == ["training: 4 of 100, 2.0 s each, 192 s left"]
 
 
+def test_of_texts_a_line_says_the_rate_and_the_share_where_the_total_is_known(clock, caplog):
+    caplog.set_level(logging.INFO)
+    for total in (1000, None):
+        with console.progress("predict", total, "texts") as steps:
+            steps.start_at(50, 500)
+            clock.now += 20.0
+            steps.advance(4000, each=0.1)
+    assert lines(caplog) == ["predict: 4,050 texts, 200 texts/s, 90%", "predict: 4,050 texts, 200 texts/s"]
+
+
 def test_the_first_step_alone_is_all_there_is_to_go_by(clock, caplog):
     caplog.set_level(logging.INFO)
     with console.progress("training", 3) as steps:

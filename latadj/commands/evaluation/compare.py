@@ -21,13 +21,12 @@ from latadj.elimination.attach import attached, topk_attention_of
 from latadj.elimination.cost import flops, full_flops
 from latadj.elimination.profiles import Profile
 from latadj.kernels.lowering import kernel_of
+from latadj.reporting.output import show, write
 from latadj.reporting.results.comparison import REFERENCE, Comparison, ModelRow, Tried
 from latadj.reporting.results.sweep import Measured
-from latadj.reporting.views.comparison import comparison_csv, comparison_markdown, plot_comparison, print_comparison
 from latadj.tasks.encoding.batches import Batch, protected_counts, rows_of
 from latadj.tasks.metrics.intervals import score
 from latadj.utils.console import progress
-from latadj.utils.files import write_json, write_text
 
 log = logging.getLogger("latadj")
 
@@ -43,18 +42,11 @@ def run(comparing: ComparisonSession) -> Comparison:
         _measure_memory(comparing, comparison)
     if config.measure.batches > 0:
         _time(comparing, comparison, rows)
-    report(comparison, Path(config.folder) / "compare")
+    folder = Path(config.folder) / "compare"
+    written = write(comparison, folder)
+    show(comparison)
+    log.info("wrote %s to %s", written, folder)
     return comparison
-
-
-def report(comparison: Comparison, folder: Path) -> None:
-    """Write a comparison's JSON, tables and picture, and print it."""
-    write_json(folder / "prune.json", comparison.to_json())
-    write_text(folder / "compare.csv", comparison_csv(comparison))
-    write_text(folder / "compare.md", comparison_markdown(comparison))
-    plot_comparison(comparison, folder / "compare.png")
-    print_comparison(comparison)
-    log.info("wrote prune.json, compare.csv, compare.md and compare.png to %s", folder)
 
 
 def _validate(comparing: ComparisonSession) -> float:

@@ -21,7 +21,7 @@ from latadj.devices.environment import environment
 from latadj.elimination.attach import set_speedup
 from latadj.inference.region_survival import survivors_by_region
 from latadj.kernels.lowering import kernel_of
-from latadj.reporting.views.evaluation import print_evaluation
+from latadj.reporting.evaluation import print_evaluation
 from latadj.tasks.metrics.intervals import score
 from latadj.utils.files import atomic_write, write_json
 

@@ -19,14 +19,11 @@ from latadj.commands.evaluation.timing import time_batches, time_prompts
 from latadj.config import SweepConfig
 from latadj.config.speedups import shown_speedups
 from latadj.elimination.attach import dial_of
-from latadj.reporting.plots import plot_generation, plot_sweep
+from latadj.reporting.output import show, write
 from latadj.reporting.results.comparison import Comparison
 from latadj.reporting.results.generation import GenerationSweep
 from latadj.reporting.results.sweep import Sweep
-from latadj.reporting.views.generation import generation_csv, generation_markdown, print_generation
-from latadj.reporting.views.sweep import csv_text, markdown, print_sweep
 from latadj.utils.console import progress
-from latadj.utils.files import write_json, write_text
 
 log = logging.getLogger("latadj")
 
@@ -74,7 +71,9 @@ def run(session: Session | compared.ComparisonSession) -> Sweep | GenerationSwee
         if measure.batches > 0:
             time_batches(examples, sweep)
         predictions.write(folder / "predictions.csv")
-    report(sweep, folder)
+    written = write(sweep, folder)
+    show(sweep)
+    log.info("wrote %s to %s", written, folder)
     return sweep
 
 
@@ -124,19 +123,3 @@ def score_dial(
             rows.append(row)
             steps.advance(note=f"{speedup:g}x {row.metric:.4f}")
     return scorer.sweep(rows, own, plain)
-
-
-def report(sweep: Sweep | GenerationSweep, folder: Path) -> None:
-    """Write a sweep's JSON, tables and picture, and print it."""
-    write_json(folder / "sweep.json", sweep.to_json())
-    if isinstance(sweep, GenerationSweep):
-        write_text(folder / "sweep.csv", generation_csv(sweep))
-        write_text(folder / "sweep.md", generation_markdown(sweep))
-        plot_generation(sweep, folder / "sweep.png")
-        print_generation(sweep)
-    else:
-        write_text(folder / "sweep.csv", csv_text(sweep))
-        write_text(folder / "sweep.md", markdown(sweep))
-        plot_sweep(sweep, folder / "sweep.png")
-        print_sweep(sweep)
-    log.info("wrote sweep.json, sweep.csv, sweep.md and sweep.png to %s", folder)

@@ -15,12 +15,12 @@ from latadj.config import CommandConfig, FinetuneConfig, GlueConfig, RunConfig, 
 from latadj.config.glue_options import STAGES
 from latadj.devices import select as device
 from latadj.devices.environment import environment
+from latadj.reporting.output import show, write
 from latadj.reporting.results.glue import Glue, GlueResult
 from latadj.reporting.results.sweep import Sweep
-from latadj.reporting.views.glue import csv_text, latex, markdown, print_glue
 from latadj.tasks.data.classification import load_splits
 from latadj.tasks.glue import FILES
-from latadj.utils.files import read_json, write_json, write_text
+from latadj.utils.files import read_json
 from latadj.utils.run_state import RunState
 
 log = logging.getLogger("latadj")
@@ -140,7 +140,7 @@ def run(plan: GlueRun) -> Glue:
             continue
         log.info("task %d of %d: %s", number, len(plan.tasks), task.name)
         _run_task(plan, task)
-        _write(folder, _collect(plan))
+        write(_collect(plan), folder)
     glue = _collect(plan)
     submitted: dict[float, dict[str, str]] = {speedup: {} for speedup in config.submission_speedups()}
     for task in plan.tasks if submitted else ():
@@ -155,9 +155,9 @@ def run(plan: GlueRun) -> Glue:
         left = [file for file in FILES if file not in texts]
         also = f"; GLUE's server wants {', '.join(left)} too" if left else ""
         log.info("wrote %s with %s%s", folder / name, ", ".join(texts) or "nothing", also)
-    _write(folder, glue)
-    print_glue(glue)
-    log.info("wrote glue.md, glue.csv, glue.tex and glue.json to %s", folder)
+    written = write(glue, folder)
+    show(glue)
+    log.info("wrote %s to %s", written, folder)
     return glue
 
 
@@ -232,10 +232,3 @@ def _collect(plan: GlueRun) -> Glue:
         environment=environment(device.choose(plan.config.device), precision),
         config=asdict(plan.config),
     )
-
-
-def _write(folder: Path, glue: Glue) -> None:
-    write_json(folder / "glue.json", glue.to_json())
-    write_text(folder / "glue.md", markdown(glue))
-    write_text(folder / "glue.csv", csv_text(glue))
-    write_text(folder / "glue.tex", latex(glue))

@@ -21,8 +21,8 @@ from latadj.pruning.budgets import LatencyBudget, LatencyFeatures, ParameterBudg
 from latadj.pruning.evaluator import PruningEvaluator
 from latadj.pruning.size import parameters
 from latadj.pruning.units import check_units, units_of
-from latadj.reporting.results.pruning import PruneResult, plot_structure, print_pruning
-from latadj.utils.files import write_json
+from latadj.reporting.output import show, write
+from latadj.reporting.results.pruning import PruneResult
 
 log = logging.getLogger("latadj")
 
@@ -99,11 +99,10 @@ def run(pruning: Pruning) -> PruneResult:
         environment=environment(model.session.device, ", ".join(_precisions(model))),
         config=as_dict(config),
     )
-    write_json(work / "prune.json", result.to_json())
-    plot_structure(result.frontier, work / "prune.png", f"{result.model} on {result.task}: blue stays")
+    written = write(result, work)
     state.clean(work)
-    print_pruning(result)
-    log.info("wrote prune.json and prune.png to %s", work)
+    show(result)
+    log.info("wrote %s to %s", written, work)
     return result
 
 

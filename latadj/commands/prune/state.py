@@ -23,6 +23,7 @@ from latadj.reporting.results.pruning import PrunedModel
 from latadj.tasks.data.splits import Splits
 from latadj.utils.files import atomic_write, readable_disk_errors, write_json
 from latadj.utils.run_state import RunState, remove_matching
+from latadj.utils.serialization import structure
 
 SETTINGS = ("model", "task", "seed", "checkpoint", "output", "prune", "topk_attention", "recover")
 # Fields that do not change during a run; written once, in a file of their own.
@@ -80,12 +81,12 @@ class PruneState(RunState):
     def from_json(cls, data: dict[str, Any]) -> "PruneState":
         return cls(
             data["settings"],
-            [PruningUnit(**{**unit, "neurons": tuple(unit["neurons"])}) for unit in data["units"]],
-            None if data["time_model"] is None else TimeModel(**data["time_model"]),
+            structure(list[PruningUnit], data["units"]),
+            None if data["time_model"] is None else structure(TimeModel, data["time_model"]),
             float(data["correction"]),
-            GradualState.from_json(data["progress"]),
-            None if data["topk"] is None else ChosenTopK.from_json(data["topk"]),
-            [PrunedModel.from_json(model) for model in data["models"]],
+            structure(GradualState, data["progress"]),
+            None if data["topk"] is None else structure(ChosenTopK, data["topk"]),
+            structure(list[PrunedModel], data["models"]),
             float(data["seconds"]),
         )
 

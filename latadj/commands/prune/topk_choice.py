@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -28,11 +27,6 @@ class ChosenTopK:
 
     layers: list[TopK]
     trials: list[TopKTrial]
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "ChosenTopK":
-        """Inverse of ``asdict``."""
-        return cls(data["layers"], [TopKTrial(**trial) for trial in data["trials"]])
 
 
 def choose_topk(model: PruningModel, criterion: AcceptanceCriterion) -> ChosenTopK | None:

@@ -1,14 +1,10 @@
 """Puts the sections of a report together."""
 
-from pathlib import Path
-
 from latadj.reporting.html import dial, examples, pruning, setup
-from latadj.reporting.html.headline import heading
-from latadj.reporting.html.page import page, text
+from latadj.reporting.html.headline import environment_of, headline, named
+from latadj.reporting.html.page import page, render, static
 from latadj.reporting.html.positions import results_of
 from latadj.reporting.html.sources import Sources
-
-_HERE = Path(__file__).parent
 
 
 def html_report(sources: Sources) -> str:
@@ -28,13 +24,17 @@ def html_report(sources: Sources) -> str:
         setup.environment(sources),
         setup.origin(sources),
     ]
-    shown = [section for section in sections if section is not None]
-    links = "".join(f'<li><a href="#{section.name}">{text(section.title.split(":")[0])}</a></li>' for section in shown)
-    body = heading(sources, results) + f'<nav aria-label="Sections"><ul>{links}</ul></nav>'
-    name = f"{results.model} on {results.task}" if results else sources.folder.name
-    return page(
-        f"latadj report: {name}",
-        body + "\n".join(section.html() for section in shown),
-        style=(_HERE / "report.css").read_text(encoding="utf-8"),
-        script=(_HERE / "report.js").read_text(encoding="utf-8"),
+    where = environment_of(sources)
+    origin = vars(results) if results else named(sources)
+    parts = [where.get("processor"), where.get("precision"), (where.get("time") or "")[:10]]
+    body = render(
+        "report.html",
+        model=origin["model"],
+        task=origin["task"],
+        where=" · ".join(str(part) for part in parts if part),
+        warning=(where.get("quiet") or {}).get("warning"),
+        headline=headline(sources, results),
+        sections=[section for section in sections if section is not None],
     )
+    name = f"{results.model} on {results.task}" if results else sources.folder.name
+    return page(f"latadj report: {name}", body, style=static("report.css"), script=static("report.js"))

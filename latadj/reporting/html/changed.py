@@ -9,7 +9,7 @@ MOST = 50
 # What became of a prediction: it was right and is wrong, was wrong and is right, or is wrong in another way.
 LOST, GAINED, OTHER = "lost", "gained", "other"
 CHANGES = (LOST, GAINED, OTHER)
-_SAID, _SURE = "prediction_", "probability_"
+_PREDICTION, _PROBABILITY = "prediction_", "probability_"
 _COLUMN = re.compile(r"(prediction|probability)_(\d[\d.]*)x")
 # Their shares of the list, where there is enough of each; what one leaves, the next takes.
 _SHARES = {LOST: 0.6, GAINED: 0.3, OTHER: 0.1}
@@ -17,7 +17,7 @@ _SHARES = {LOST: 0.6, GAINED: 0.3, OTHER: 0.1}
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model said at one speedup; ``kind`` is None where it is what the full model said."""
+    """A prediction at one speedup; ``kind`` is None where it is the full model's."""
 
     speedup: str
     prediction: str
@@ -41,6 +41,11 @@ class Changed:
     weight: float
 
     @property
+    def marks(self) -> str:
+        """What the page's filter reads: each speedup where it changed, and how."""
+        return " ".join(f"{answer.speedup}:{answer.kind}" for answer in self.answers if answer.kind)
+
+    @property
     def kind(self) -> str:
         """What became of it at the first speedup where it changed."""
         return next(answer.kind for answer in self.answers if answer.kind is not None)
@@ -55,7 +60,7 @@ def speedups_of(frame: pd.DataFrame) -> list[str]:
 def changed(frame: pd.DataFrame) -> list[Changed]:
     """All examples that changed, the most confident first; numbers of a regression by how far they moved."""
     speedups = speedups_of(frame)
-    classes = f"{_SURE}{speedups[0]}x" in frame
+    classes = f"{_PROBABILITY}{speedups[0]}x" in frame
     read = _classified if classes else _regressed
     columns = [name for name in map(str, frame) if name != "label" and not _COLUMN.fullmatch(name)]
     found = []
@@ -88,26 +93,26 @@ def worst(found: list[Changed], most: int = MOST) -> list[Changed]:
 
 
 def _classified(row: dict[str, str], speedups: list[str]) -> tuple[list[Answer], float]:
-    full, label = row[f"{_SAID}1x"], row["label"]
+    full, label = row[f"{_PREDICTION}1x"], row["label"]
     answers = []
     for speedup in speedups:
-        said, probability = row[f"{_SAID}{speedup}x"], float(row[f"{_SURE}{speedup}x"])
+        prediction, probability = row[f"{_PREDICTION}{speedup}x"], float(row[f"{_PROBABILITY}{speedup}x"])
         kind = None
-        if said != full:
-            kind = LOST if full == label else GAINED if said == label else OTHER
-        answers.append(Answer(speedup, said, probability, said == label, kind))
+        if prediction != full:
+            kind = LOST if full == label else GAINED if prediction == label else OTHER
+        answers.append(Answer(speedup, prediction, probability, prediction == label, kind))
     return answers, next((answer.probability or 0.0 for answer in answers if answer.kind), 0.0)
 
 
 def _regressed(row: dict[str, str], speedups: list[str]) -> tuple[list[Answer], float]:
-    label, full = float(row["label"]), float(row[f"{_SAID}1x"])
+    label, full = float(row["label"]), float(row[f"{_PREDICTION}1x"])
     answers, furthest = [], 0.0
     for speedup in speedups:
-        said = float(row[f"{_SAID}{speedup}x"])
-        moved = abs(said - full)
+        value = float(row[f"{_PREDICTION}{speedup}x"])
+        moved = abs(value - full)
         kind = None
-        if f"{said:.3f}" != f"{full:.3f}":  # what moved by less cannot be seen
-            kind = LOST if abs(said - label) > abs(full - label) else GAINED
+        if f"{value:.3f}" != f"{full:.3f}":  # what moved by less cannot be seen
+            kind = LOST if abs(value - label) > abs(full - label) else GAINED
         furthest = max(furthest, moved)
-        answers.append(Answer(speedup, f"{said:.3f}", None, kind != LOST, kind))
+        answers.append(Answer(speedup, f"{value:.3f}", None, kind != LOST, kind))
     return answers, furthest

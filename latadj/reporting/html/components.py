@@ -4,56 +4,50 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from latadj.reporting import cells
-from latadj.reporting.html.page import text
+from markupsafe import Markup
+
+from latadj.reporting.html.page import table
 from latadj.reporting.results.sweep import Measured
+from latadj.reporting.table import Table
 
 Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page; ``name`` is its anchor, ``body`` HTML."""
+    """A part of the page; ``name`` is its anchor."""
 
     name: str
     title: str
-    body: str
-
-    def html(self) -> str:
-        return f'<section class="card" id="{self.name}"><h2>{text(self.title)}</h2>\n{self.body}\n</section>'
+    body: Markup
 
 
-def note(said: str) -> str:
-    """A paragraph in a small voice."""
-    return f'<p class="note">{text(said)}</p>'
+def html_table(shown: Table, most: int = 3) -> Markup:
+    """A table of a result, its title as the caption, without columns of a priority above ``most``."""
+    columns = [column for column in shown.shown if column.priority <= most]
+    rows = [[column.text(row) if column.left else minus(column.text(row)) for column in columns] for row in shown.rows]
+    numbers = [place for place, column in enumerate(columns) if not column.left]
+    return table([column.name for column in columns], rows, numbers=numbers, caption=shown.title)
 
 
-def missing(what: str, command: str) -> str:
-    """What stands where there is nothing to show."""
-    return f'<p class="note missing">{text(what)} Run <code>{text(command)}</code> with the same options.</p>'
-
-
-def tile(name: str, value: str, said: str) -> str:
-    """One headline number."""
-    return (
-        f'<div class="tile"><p class="tile-name">{text(name)}</p><p class="tile-value">{text(value)}</p>'
-        f'<p class="note">{text(said)}</p></div>'
-    )
+def times(value: float | None) -> str:
+    """A speedup; empty where there is none."""
+    return "" if value is None else f"{value:.2f}x"
 
 
 def speed(measured: Measured | None) -> str:
     """A measured speedup as it is written; nothing for None."""
-    return cells.times(measured.speedup if measured else None)
+    return times(measured.speedup if measured else None)
 
 
 def between(measured: Measured | None) -> str:
     """Its 95% interval."""
-    return cells.between(measured.ci if measured else None)
+    return f"{measured.ci[0]:.2f}–{measured.ci[1]:.2f}" if measured else ""
 
 
-def minus(said: str) -> str:
+def minus(text: str) -> str:
     """A number with a minus sign instead of a hyphen."""
-    return said.replace("-", "−")
+    return text.replace("-", "−")
 
 
 def spread(items: Sequence[Item], most: int) -> list[Item]:

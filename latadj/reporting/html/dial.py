@@ -1,16 +1,16 @@
-"""Sections about the dial: what was asked and what came, what it cost, where contribution lies, who is kept."""
+"""Sections about the dial: requested and measured speedups, what it cost, where contribution lies, who is kept."""
 
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
-from latadj.reporting.cells import times
-from latadj.reporting.html.charts import Comparison, Point, contribution_map, frontier
-from latadj.reporting.html.components import Section, between, minus, missing, note, speed, spread
-from latadj.reporting.html.page import table
+from latadj.reporting.html.charts import Series, line_chart
+from latadj.reporting.html.components import Section, between, minus, speed, spread, times
+from latadj.reporting.html.heat_maps import contribution_map, heat_map
+from latadj.reporting.html.page import missing, note, table
 from latadj.reporting.html.positions import Position, Results
 from latadj.reporting.html.sources import Sources
-from latadj.reporting.html.svg import Series, heat_map, line_chart
 
 MOST_ROWS = 12
 # Where the worst perplexity is so many times the full model's, a linear axis would flatten what matters.
@@ -23,15 +23,15 @@ BASELINES = (
 
 
 def dial(sources: Sources, results: Results | None) -> Section:
-    """Speedup asked for, predicted and measured."""
-    title = "The dial: asked, predicted, measured"
+    """Requested, predicted and measured speedups."""
+    title = "The dial: requested, predicted, measured"
     if results is None or not results.positions:
-        return Section("dial", title, _foreseen(sources))
-    said = f"Marked in {'the time of this device' if results.target == 'latency' else 'FLOPs'}."
+        return Section("dial", title, _predicted(sources))
+    intro = f"Marked in {'the time of this device' if results.target == 'latency' else 'FLOPs'}."
     if results.unreachable:
         left = ", ".join(f"{speedup:g}x" for speedup in results.unreachable)
-        said += f" Out of reach here: {left}; the dial ends at {results.reach or 0:.2f}x."
-    head, numbers = ["asked", "predicted", "measured", "95%", "off by", "FLOPs"], set(range(6))
+        intro += f" Out of reach here: {left}; the dial ends at {results.reach or 0:.2f}x."
+    head, numbers = ["speedup", "predicted", "measured", "95%", "off by", "FLOPs"], set(range(6))
     rows = [
         [
             *(position.name, times(position.predicted), speed(position.measured)),
@@ -41,33 +41,35 @@ def dial(sources: Sources, results: Results | None) -> Section:
     ]
     if not results.marked:
         rows = [[row[0], row[1], row[5]] for row in rows]
-        shown = table(["asked", "predicted", "FLOPs"], rows, numbers={0, 1, 2})
-        return Section("dial", title, note(said) + shown + missing("The clock was left out.", "latadj sweep"))
+        shown = table(["speedup", "predicted", "FLOPs"], rows, numbers={0, 1, 2})
+        return Section("dial", title, note(intro) + shown + missing("The clock was left out.", "latadj sweep"))
     series = [_measured(results.positions)]
-    asked = [position.asked for position in results.positions]
+    requested = [position.speedup for position in results.positions]
     predicted = [position.predicted for position in results.positions]
-    as_asked = all(value is not None and abs(value / at - 1) < 0.01 for value, at in zip(predicted, asked, strict=True))
-    if not as_asked and None not in predicted:
-        series.append(Series("predicted", asked, predicted, dashed=True))
+    as_requested = all(
+        value is not None and abs(value / at - 1) < 0.01 for value, at in zip(predicted, requested, strict=True)
+    )
+    if not as_requested and None not in predicted:
+        series.append(Series("predicted", requested, predicted, dashed=True))
     chart = line_chart(
         series,
-        title="speedup measured against the speedup asked for",
-        x_label="speedup asked for",
+        title="measured against requested speedup",
+        x_label="requested speedup",
         y_label="speedup over 1x",
         diagonal=True,
-        caption=f"Dotted: exactly what was asked for{', which is what was predicted' if as_asked else ''}. Band: 95% "
-        "interval over rounds.",
+        caption=f"Dotted: exactly the requested speedup{', as was predicted' if as_requested else ''}. "
+        "Band: 95% interval over rounds.",
     )
     if results.target == "flops":
-        said += " Measured is time all the same, so it need not follow the diagonal."
-    return Section("dial", title, note(said) + chart + table(head, rows, numbers=numbers))
+        intro += " Measured is time all the same, so it need not follow the diagonal."
+    return Section("dial", title, note(intro) + chart + table(head, rows, numbers=numbers))
 
 
 def _measured(positions: list[Position]) -> Series:
     found = [position.measured for position in positions if position.measured is not None]
     return Series(
         "measured",
-        [position.asked for position in positions],
+        [position.speedup for position in positions],
         [one.speedup for one in found],
         [one.ci[0] for one in found],
         [one.ci[1] for one in found],
@@ -75,18 +77,18 @@ def _measured(positions: list[Position]) -> Series:
 
 
 def _off(position: Position) -> str:
-    return "" if position.measured is None else minus(f"{position.measured.speedup / position.asked - 1:+.1%}")
+    return "" if position.measured is None else minus(f"{position.measured.speedup / position.speedup - 1:+.1%}")
 
 
-def _foreseen(sources: Sources) -> str:
-    """What calibration foresaw, where nothing was swept."""
+def _predicted(sources: Sources) -> Markup:
+    """What calibration predicted, where nothing was swept."""
     if sources.calibrate is None:
         return missing("The dial was not swept.", "latadj sweep")
     rows = [
         [f"{one['speedup']:g}x", times(one["predicted"]), times(one["flops_speedup"])]
         for one in sources.calibrate["profiles"]
     ]
-    return table(["asked", "predicted", "FLOPs"], rows, numbers={0, 1, 2}) + missing(
+    return table(["speedup", "predicted", "FLOPs"], rows, numbers={0, 1, 2}) + missing(
         "Nothing was measured yet.", "latadj sweep"
     )
 
@@ -98,16 +100,16 @@ def cost(results: Results | None) -> Section:
         return Section("frontier", title, missing("The dial was not swept.", "latadj sweep"))
     metric = results.metric.replace("_", " ")
     controls = [name for name in ("recent", "random") if all(name in one.controls for one in results.positions)]
-    head = ["asked", metric, "95%", results.loss_name, "95%", *controls]
+    head = ["speedup", metric, "95%", results.loss_name, "95%", *controls]
     agree = any(position.agreement is not None for position in results.positions)
     head += ["same prediction"] if agree else []
     rows = [_quality_row(position, results, controls, agree) for position in results.positions]
     shown = table(head, rows, numbers=set(range(len(head))), caption=f"Quality on {results.examples} test examples")
     better = "Increases" if results.generates else "Drops"
-    said = f"{better} count from the better full model, with a paired bootstrap 95% interval."
+    intro = f"{better} count from the better full model, with a paired bootstrap 95% interval."
     if controls:
-        said += " Controls keep as many tokens at the same places, chosen by another score."
-    body = _frontier(results, controls) + shown + note(said)
+        intro += " Controls keep as many tokens at the same places, chosen by another score."
+    body = _frontier(results, controls) + shown + note(intro)
     if results.timed:
         body += _clock(results)
     return Section("frontier", title, body)
@@ -125,48 +127,43 @@ def _quality_row(position: Position, results: Results, controls: list[str], agre
     return found
 
 
-def _frontier(results: Results, controls: list[str]) -> str:
+def _frontier(results: Results, controls: list[str]) -> Markup:
     scale = 1.0 if results.generates else 100.0
     metric = results.metric.replace("_", " ")
 
-    def ends(ci: tuple[float, float]) -> tuple[float, float]:
-        return scale * ci[0], scale * ci[1]
-
     x = [one.over_full.speedup if results.timed and one.over_full else one.flops for one in results.positions]
-    points = [
-        Point(
-            x=at,
-            y=scale * one.quality,
-            label=one.name,
-            said=f"asked {one.name}: {metric} {results.quality(one.quality)} at {at:.2f}x",
-            x_ci=one.over_full.ci if results.timed and one.over_full else None,
-            y_ci=ends(one.quality_ci),
-        )
-        for one, at in zip(results.positions, x, strict=True)
-    ]
+    shown = [scale * one.quality for one in results.positions]
+    curve = Series(
+        "this checkpoint, with 95% intervals",
+        x,
+        shown,
+        low=[scale * one.quality_ci[0] for one in results.positions],
+        high=[scale * one.quality_ci[1] for one in results.positions],
+        x_cis=[one.over_full.ci if results.timed and one.over_full else None for one in results.positions],
+        labels=[one.name for one in results.positions],
+    )
     others = [
-        Comparison(f"score={name}, same cost", x, [scale * one.controls[name] for one in results.positions])
+        Series(f"score={name}, same cost", x, [scale * one.controls[name] for one in results.positions], dashed=True)
         for name in controls
     ]
-    worst = max([*(value for other in others for value in other.y), *(point.y for point in points)])
+    worst = max(value for series in (curve, *others) for value in series.y if value is not None)
     over = f"speedup over the {results.full_name}" if results.timed else "FLOPs speedup over the full model"
-    return frontier(
-        points,
+    return line_chart(
+        [curve, *others],
         title=f"{metric} against speedup",
         x_label="times the full model's speed" if results.timed else "FLOPs speedup",
         y_label=metric if results.generates else f"{metric} × 100",
-        line=(scale * results.full, f"full model {results.quality(results.full)}"),
-        others=others,
+        baseline=(scale * results.full, f"full model {results.quality(results.full)}"),
         logarithmic=results.generates and worst > LOGARITHMIC_FROM * results.full,
-        caption=f"Across: {over}. The numbers at the points are the speedups asked for.",
+        caption=f"Across: {over}. The numbers at the points are the dial's speedups.",
     )
 
 
-def _clock(results: Results) -> str:
+def _clock(results: Results) -> Markup:
     """What the clock showed over each baseline."""
     over = "vs plain" if results.generates else "vs bucketed"
     more = [name for name in dict.fromkeys(key for one in results.positions for key in one.more) if name != over]
-    head = ["asked", over, "95%", *more]
+    head = ["speedup", over, "95%", *more]
     rows = [
         [
             *(one.name, speed(one.over_full), between(one.over_full)),
@@ -174,10 +171,10 @@ def _clock(results: Results) -> str:
         ]
         for one in results.positions
     ]
-    said = "The plain model runs under transformers' own attention; one prompt at a time." if results.generates else ""
+    intro = "The plain model runs under transformers' own attention; one prompt at a time." if results.generates else ""
     caption = "Time to first token, decoding and cache" if results.generates else "Time over the full model"
     shown = table(head, rows, numbers=set(range(len(head))), caption=caption)
-    return shown + note(said or BASELINES)
+    return shown + note(intro or BASELINES)
 
 
 def contribution(sources: Sources) -> Section:
@@ -187,7 +184,7 @@ def contribution(sources: Sources) -> Section:
     if found is None:
         return Section("acc", title, missing("The model was not calibrated in this folder.", "latadj calibrate"))
     layer_acc = found["layer_acc"]
-    said = (
+    intro = (
         f"Attention Context Contribution (ACC) on {found['examples']} training examples. A layer's ACC is the share of "
         "tokens that still contribute there: the lower, the further the layer can be cut."
     )
@@ -203,7 +200,7 @@ def contribution(sources: Sources) -> Section:
         rows = [[str(layer), f"{value:.3f}"] for layer, value in enumerate(layer_acc, start=1)]
         shown = table(["layer", "ACC"], rows, numbers={0, 1})
         shown += note("Contribution by rank is not kept where only the device was measured.")
-    return Section("acc", title, note(said) + shown)
+    return Section("acc", title, note(intro) + shown)
 
 
 def kept(sources: Sources, results: Results | None) -> Section:

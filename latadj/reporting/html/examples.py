@@ -1,18 +1,18 @@
 """Sections about single batches and texts: the slowest, and those whose prediction changed."""
 
 import numpy as np
+from markupsafe import Markup
 
-from latadj.reporting.html.changed import GAINED, LOST, MOST, OTHER, Answer, Changed, counts, worst
-from latadj.reporting.html.components import Section, missing, note, spread
-from latadj.reporting.html.page import table, text
+from latadj.reporting.html.changed import GAINED, LOST, MOST, OTHER, counts, worst
+from latadj.reporting.html.charts import Series, line_chart
+from latadj.reporting.html.components import Section, spread
+from latadj.reporting.html.page import missing, note, render, table
 from latadj.reporting.html.sources import PREDICTIONS, Sources
-from latadj.reporting.html.svg import Series, line_chart
 from latadj.reporting.results.generation import PLAIN, GenerationSweep
 from latadj.reporting.results.sweep import Sweep
 
 SLOWEST = 8
 MOST_SPEEDUPS = 5
-MOST_CHARACTERS = 700
 WORDS = {LOST: "right → wrong", GAINED: "wrong → right", OTHER: "wrong → wrong"}
 NUMBERS = {LOST: "further from the label", GAINED: "nearer to it"}
 
@@ -25,17 +25,17 @@ def slowest(sources: Sources) -> Section:
         return Section("slowest", title, missing("Nothing was timed in this folder.", "latadj sweep"))
     if isinstance(sweep, GenerationSweep):
         samples, full, lengths, texts = sweep.samples_s["ttft"], PLAIN, list[int](), list[int]()
-        what, said = "prompt", "Median milliseconds to the first token of each timed prompt."
+        what, intro = "prompt", "Median milliseconds to the first token of each timed prompt."
     else:
         samples, full = sweep.samples_s, "bucketed"
         lengths, texts = (found.get(full, []) for found in (sweep.batch_lengths, sweep.batch_texts))
-        what, said = "batch", _percentiles(sweep)
-    asked = spread([f"{speedup:g}x" for speedup in sorted(row.speedup for row in sweep.rows)], MOST_SPEEDUPS)
-    milliseconds = {name: 1000 * np.median(np.asarray(samples[name]), axis=0) for name in (full, *asked)}
+        what, intro = "batch", _percentiles(sweep)
+    speedups = spread([f"{speedup:g}x" for speedup in sorted(row.speedup for row in sweep.rows)], MOST_SPEEDUPS)
+    milliseconds = {name: 1000 * np.median(np.asarray(samples[name]), axis=0) for name in (full, *speedups)}
     order = np.argsort(-milliseconds[full], kind="stable")[:SLOWEST]
     about = {"tokens at most": lengths, "texts": texts}
     head = [what, *(name for name, values in about.items() if values), "full model, ms"]
-    head += [f"{name}, ms" for name in asked]
+    head += [f"{name}, ms" for name in speedups]
     rows = [
         [
             str(place + 1),
@@ -45,7 +45,7 @@ def slowest(sources: Sources) -> Section:
         for place in order
     ]
     shown = table(head, rows, numbers=set(range(len(head))), caption=f"Slowest {what} first")
-    return Section("slowest", title, note(said) + _by_length(milliseconds, lengths, texts, full) + shown)
+    return Section("slowest", title, note(intro) + _by_length(milliseconds, lengths, texts, full) + shown)
 
 
 def _percentiles(sweep: Sweep) -> str:
@@ -58,12 +58,12 @@ def _percentiles(sweep: Sweep) -> str:
     return f"Batches of {size} texts of like length. Milliseconds a batch, p50 and p95: {found}."
 
 
-def _by_length(milliseconds: dict[str, np.ndarray], lengths: list[int], texts: list[int], full: str) -> str:
+def _by_length(milliseconds: dict[str, np.ndarray], lengths: list[int], texts: list[int], full: str) -> Markup:
     """Time against length of the batches that are full, where there are several lengths."""
     whole = [place for place, count in enumerate(texts) if count == max(texts)]
     order = sorted(whole, key=lambda place: lengths[place])
     if len({lengths[place] for place in order}) < 3:
-        return ""
+        return Markup()
     x = [float(lengths[place]) for place in order]
     slow = max(values.max() for values in milliseconds.values()) >= 1000
     unit = 1000 if slow else 1  # four digits would meet the axis's name on a phone
@@ -100,51 +100,10 @@ def changed(sources: Sources) -> Section:
     found = counts(sources.changed)
     speedups = [speedup for speedup, row in found.items() if any(row.values())]
     rows = [[f"{speedup}x", *(str(found[speedup][kind]) for kind in words)] for speedup in speedups]
-    head = ["asked", *words.values()]
+    head = ["speedup", *words.values()]
     shown = table(head, rows, numbers=set(range(len(head))), caption="How many changed")
     some = worst(sources.changed)
-    items = "".join(_item(one, numbers) for one in some)
     first = "what moved furthest first" if numbers else "the most confident of each kind first"
-    said = f"{len(some)} of {len(sources.changed)} examples that changed at some speedup, at most {MOST}, {first}."
-    return Section(
-        "changed",
-        title,
-        f'{shown}{note(said)}{_filters(speedups, words)}<ol class="changed">{items}</ol>'
-        '<p class="note" id="none" hidden>None of these.</p>'
-        '<button type="button" id="more" hidden></button>',
-    )
-
-
-def _filters(speedups: list[str], words: dict[str, str]) -> str:
-    at = "".join(f'<option value="{text(speedup)}">{text(speedup)}x</option>' for speedup in speedups)
-    kinds = "".join(f'<option value="{kind}">{text(said)}</option>' for kind, said in words.items())
-    return (
-        '<form class="filters" id="filters" autocomplete="off">'
-        f'<label>at <select id="at"><option value="">any speedup</option>{at}</select></label>'
-        f'<label>that went <select id="kind"><option value="">any way</option>{kinds}</select></label>'
-        '<output id="count" for="at kind" aria-live="polite"></output></form>'
-    )
-
-
-def _item(one: Changed, numbers: bool) -> str:
-    marks = " ".join(f"{answer.speedup}:{answer.kind}" for answer in one.answers if answer.kind)
-    texts = "".join(
-        f'<p class="example">{f"<b>{text(name)}</b> " if len(one.texts) > 1 else ""}{text(_short(value))}</p>'
-        for name, value in one.texts.items()
-    )
-    chips = "".join(_chip(answer, numbers) for answer in one.answers)
-    label = f'<li class="chip label">label <b>{text(one.label)}</b></li>'
-    return f'<li data-changes="{text(marks)}">{texts}<ul class="chips">{label}{chips}</ul></li>'
-
-
-def _chip(answer: Answer, numbers: bool) -> str:
-    sure = "" if answer.probability is None else f" {answer.probability:.0%}"
-    said = f"{answer.speedup}x <b>{text(answer.prediction)}</b>{sure}"
-    if numbers:
-        return f'<li class="chip">{said}</li>'
-    mark, kind = ("✓", "right") if answer.right else ("✗", "wrong")
-    return f'<li class="chip {kind}"><span aria-label="{kind}">{mark}</span> {said}</li>'
-
-
-def _short(value: str) -> str:
-    return value if len(value) <= MOST_CHARACTERS else value[:MOST_CHARACTERS].rstrip() + " …"
+    intro = f"{len(some)} of {len(sources.changed)} examples that changed at some speedup, at most {MOST}, {first}."
+    items = render("changed.html", examples=some, speedups=speedups, words=words, numbers=numbers)
+    return Section("changed", title, shown + note(intro) + items)

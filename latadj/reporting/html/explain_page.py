@@ -1,32 +1,27 @@
 """The page of `latadj explain --html`: one text, and a slider over the speedup at which it is read."""
 
-from pathlib import Path
 from typing import Any
 
 from latadj.inference.explanation import Explanation
-from latadj.reporting.html.page import page, text
-from latadj.reporting.views.explain import pooled_name, pooled_word
-
-_HERE = Path(__file__).parent
+from latadj.reporting.explain import pooled_name, pooled_word
+from latadj.reporting.html.page import page, render, static
 
 
 def explain_page(found: Explanation) -> str:
     """The whole page; see :func:`latadj.reporting.html.page.page`."""
-    subject = text(found.model) + (f" on {text(found.task)}" if found.task else "")
-    meaning = "this device's time" if found.target == "latency" else "FLOPs"
-    body = (_HERE / "explain_page.html").read_text(encoding="utf-8")
-    for name, value in {
-        "SUBJECT": subject,
-        "MEANING": meaning,
-        "LAST": str(len(found.readings) - 1),
-        "ASKED": str(found.asked),
-    }.items():
-        body = body.replace(f"%{name}%", value)
+    body = render(
+        "explain.html",
+        model=found.model,
+        task=found.task,
+        meaning="this device's time" if found.target == "latency" else "FLOPs",
+        last=len(found.readings) - 1,
+        asked=found.asked,
+    )
     return page(
         f"What {found.model} reads",
         body,
-        style=(_HERE / "explain_page.css").read_text(encoding="utf-8"),
-        script=(_HERE / "explain_page.js").read_text(encoding="utf-8"),
+        style=static("explain_page.css"),
+        script=static("explain_page.js"),
         data=page_data(found),
     )
 

@@ -4,10 +4,10 @@ from itertools import takewhile
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
-from latadj.reporting.cells import times
-from latadj.reporting.html.components import between, note, tile
-from latadj.reporting.html.page import text
+from latadj.reporting.html.components import between, times
+from latadj.reporting.html.page import note, tile
 from latadj.reporting.html.positions import Position, Results
 from latadj.reporting.html.sources import Sources
 
@@ -15,32 +15,21 @@ from latadj.reporting.html.sources import Sources
 SMALL = {False: (0.01, "1 point"), True: (0.05, "5%")}
 
 
-def heading(sources: Sources, results: Results | None) -> str:
-    """Title, warning if the machine was not quiet, a sentence, and tiles."""
-    named = _named(sources)
-    model, task = (results.model, results.task) if results else (named["model"], named["task"])
-    where = environment_of(sources)
-    line = [where.get("processor"), where.get("precision"), (where.get("time") or "")[:10]]
-    head = (
-        f'<header><p class="eyebrow">latadj report</p><h1>{text(model)} on {text(task)}</h1>'
-        f'<p class="note">{text(" · ".join(str(part) for part in line if part))}</p></header>'
-    )
-    warning = (where.get("quiet") or {}).get("warning")
-    banner = f'<p class="banner" role="note"><strong>Not a quiet machine:</strong> {text(warning)}.</p>'
-    body = _of_sweep(results) if results and results.positions else _without_sweep(sources)
-    return head + (banner if warning else "") + body
+def headline(sources: Sources, results: Results | None) -> Markup:
+    """A sentence, and tiles."""
+    return _of_sweep(results) if results and results.positions else _without_sweep(sources)
 
 
 def environment_of(sources: Sources) -> dict[str, Any]:
     """Where the headline's numbers were measured."""
     if sources.sweep is not None:
         return sources.sweep.environment
-    return dict(_named(sources).get("environment") or {})
+    return dict(named(sources).get("environment") or {})
 
 
 def sentence(results: Results) -> str:
     """What a reader should remember, of the position nearest to 2x."""
-    one = min(results.positions, key=lambda position: (position.asked == 1, abs(position.asked - 2)))
+    one = min(results.positions, key=lambda position: (position.speedup == 1, abs(position.speedup - 2)))
     metric = results.metric.replace("_", " ")
     above = (one.loss > 0) == results.generates
     far = f"{abs(one.loss):.1%}" if results.generates else f"{100 * abs(one.loss):.2f} points"
@@ -55,7 +44,7 @@ def sentence(results: Results) -> str:
     over = f"{one.over_full.speedup:.2f} times as fast as the {results.full_name}"
     if results.generates:
         over = f"{one.over_full.speedup:.2f} times as fast to its first token as the plain model"
-    own = "" if one.measured is None or one.asked == 1 else f"{_own(one)} and "
+    own = "" if one.measured is None or one.speedup == 1 else f"{_own(one)} and "
     return f"Asked for {one.name}, it is {own}{over}. {cost}"
 
 
@@ -65,34 +54,34 @@ def _own(one: Position) -> str:
     return f"{one.measured.speedup:.2f} times as fast as at 1x (95%: {low:.2f} to {high:.2f})"
 
 
-def _of_sweep(results: Results) -> str:
+def _of_sweep(results: Results) -> Markup:
     tiles = [_full(results), _within(results)]
-    one = next((position for position in results.positions if position.asked == 1), None)
+    one = next((position for position in results.positions if position.speedup == 1), None)
     if one is not None and one.over_full is not None:
-        said = "first token, " if results.generates else ""
+        detail = "first token, " if results.generates else ""
         ci = between(one.over_full)
-        tiles.append(tile("At 1x already", times(one.over_full.speedup), f"{said}over the full model (95%: {ci})"))
+        tiles.append(tile("At 1x already", times(one.over_full.speedup), f"{detail}over the full model (95%: {ci})"))
     errors = {
-        position.name: abs(position.measured.speedup / position.asked - 1)
+        position.name: abs(position.measured.speedup / position.speedup - 1)
         for position in results.positions
-        if position.measured is not None and position.asked > 1
+        if position.measured is not None and position.speedup > 1
     }
     if errors and results.target == "latency":
         worst = max(errors, key=lambda name: errors[name])
-        said = f"from asked to measured, median; at worst {errors[worst]:.1%}, at {worst}"
-        tiles.append(tile("Dial off by", f"{np.median(list(errors.values())):.1%}", said))
-    return f'<p class="lede">{text(sentence(results))}</p><div class="tiles">{"".join(tiles)}</div>'
+        detail = f"from requested to measured, median; at worst {errors[worst]:.1%}, at {worst}"
+        tiles.append(tile("Dial off by", f"{np.median(list(errors.values())):.1%}", detail))
+    return Markup('<p class="lede">{}</p>').format(sentence(results)) + _row(tiles)
 
 
-def _full(results: Results) -> str:
+def _full(results: Results) -> Markup:
     plain = "not kept" if results.plain is None else results.quality(results.plain)
-    said = (
+    detail = (
         f"{results.metric.replace('_', ' ')}; plain model {plain}, this checkpoint at 1x {results.quality(results.own)}"
     )
-    return tile("Full model", results.quality(results.full), said)
+    return tile("Full model", results.quality(results.full), detail)
 
 
-def _within(results: Results) -> str:
+def _within(results: Results) -> Markup:
     """The largest speedup that costs little, and before which none costs more: a later lucky one does not count."""
     most, name = SMALL[results.generates]
     fine = list(takewhile(lambda position: position.loss <= most, results.positions))
@@ -110,13 +99,13 @@ def _moved(results: Results, one: Position) -> str:
     return f"{'loses' if one.loss > 0 else 'gains'} {100 * abs(one.loss):.2f} points"
 
 
-def _named(sources: Sources) -> dict[str, Any]:
+def named(sources: Sources) -> dict[str, Any]:
     """The result that says which model and task a folder without a sweep is about."""
     compared = vars(sources.compare) if sources.compare else None
     return sources.evaluation or compared or sources.calibrate or sources.finetune or sources.prune or {}
 
 
-def _without_sweep(sources: Sources) -> str:
+def _without_sweep(sources: Sources) -> Markup:
     """Tiles where nothing was swept."""
     tiles = []
     found = sources.evaluation
@@ -129,5 +118,9 @@ def _without_sweep(sources: Sources) -> str:
     if sources.calibrate is not None:
         dial = sources.calibrate["dial"]
         tiles.append(tile("The dial ends at", times(sources.calibrate["reach"]), f"profile={dial['profile_type']}"))
-    said = note("The dial was not swept, so there is no frontier: latadj sweep (same options) measures it.")
-    return f'<div class="tiles">{"".join(tiles)}</div>{said}' if tiles else said
+    detail = note("The dial was not swept, so there is no frontier: latadj sweep (same options) measures it.")
+    return _row(tiles) + detail if tiles else detail
+
+
+def _row(tiles: list[Markup]) -> Markup:
+    return Markup('<div class="tiles">{}</div>').format(Markup().join(tiles))

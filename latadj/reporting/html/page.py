@@ -1,19 +1,34 @@
 """One self-contained HTML page: no server, no network, readable on a phone and in the dark."""
 
 import json
-from html import escape
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-_STYLE = Path(__file__).with_name("page.css")
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+_HERE = Path(__file__).parent
+MOST_CHARACTERS = 700  # of an example
 # Nothing may be fetched, sent or embedded: what the page shows is in the page.
 _POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; "
     "base-uri 'none'; form-action 'none'"
 )
+_templates = Environment(
+    loader=FileSystemLoader(_HERE / "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_templates.filters["shortened"] = lambda text: (
+    text if len(text) <= MOST_CHARACTERS else text[:MOST_CHARACTERS].rstrip() + " …"
+)
+_parts: Any = _templates.get_template("parts.html").module
 
 
-def page(title: str, body: str, *, style: str = "", script: str = "", data: Any = None) -> str:
+def page(title: str, body: Markup, *, style: str = "", script: str = "", data: Any = None) -> str:
     """A whole HTML document.
 
     The page's colours and measures are CSS custom properties (``page.css``): ``style`` and inline SVG take theirs
@@ -22,7 +37,6 @@ def page(title: str, body: str, *, style: str = "", script: str = "", data: Any 
     Parameters
     ----------
     title : plain text of the browser's title bar; the body has its own ``<h1>``
-    body : HTML, with all text in it through :func:`text`
     style : CSS behind the shared one
     script : JavaScript, run after the body and the data are there
     data : what the script reads with ``JSON.parse(document.getElementById("data").textContent)``; None for nothing
@@ -32,34 +46,33 @@ def page(title: str, body: str, *, style: str = "", script: str = "", data: Any 
     ValueError
         if the data holds NaN or infinity, which JSON has not.
     """
-    parts = [
-        "<!doctype html>",
-        '<html lang="en">',
-        "<head>",
-        '<meta charset="utf-8">',
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        '<meta name="referrer" content="no-referrer">',
-        f"<title>{text(title)}</title>",
-        '<link rel="icon" href="data:,">',  # or a browser asks the server for one
-        f"<style>\n{_STYLE.read_text(encoding='utf-8')}{_closed(style, 'style')}\n</style>",
-        "</head>",
-        "<body>",
-        f"<main>\n{body}\n</main>",
-    ]
-    if data is not None:
-        parts.append(f'<script type="application/json" id="data">{island(data)}</script>')
-    if script:
-        parts.append(f"<script>\n{_closed(script, 'script')}\n</script>")
-    return "\n".join([*parts, "</body>", "</html>", ""])
+    return render(
+        "page.html",
+        policy=_POLICY,
+        title=title,
+        style=Markup(static("page.css") + _closed(style, "style")),
+        body=body,
+        data=None if data is None else island(data),
+        script=Markup(_closed(script, "script")),
+    )
 
 
-def text(value: object) -> str:
+def render(template: str, **values: Any) -> Markup:
+    """A template filled in; values that are not ``Markup`` are escaped."""
+    return Markup(_templates.get_template(template).render(values))
+
+
+def static(name: str) -> str:
+    """CSS or JavaScript of ours."""
+    return (_HERE / "static" / name).read_text(encoding="utf-8")
+
+
+def text(value: object) -> Markup:
     """Plain text as HTML, inside elements and quoted attributes."""
-    return escape(str(value), quote=True)
+    return escape(str(value))
 
 
-def island(data: Any) -> str:
+def island(data: Any) -> Markup:
     """JSON that can stand in a ``<script>`` element, whatever strings it holds.
 
     Raises
@@ -70,39 +83,44 @@ def island(data: Any) -> str:
     written = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for character in "<>&\u2028\u2029":  # `</script` and `<!--` would end it, line separators break older parsers
         written = written.replace(character, f"\\u{ord(character):04x}")
-    return written
+    return Markup(written)
 
 
 def table(
-    head: list[str], rows: list[list[str]], *, numbers: frozenset[int] | set[int] = frozenset(), caption: str = ""
-) -> str:
+    head: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: Collection[int] = (), caption: str = ""
+) -> Markup:
     """A table of plain text that scrolls inside its own box where the screen is narrow.
 
     Parameters
     ----------
     numbers : columns that are numbers, and so stand to the right
     """
-
-    def cell(tag: str, column: int, value: str) -> str:
-        kind = ' class="number"' if column in numbers else ""
-        scope = ' scope="col"' if tag == "th" else ""
-        return f"<{tag}{kind}{scope}>{text(value)}</{tag}>"
-
-    def line(tag: str, values: list[str]) -> str:
-        return "<tr>" + "".join(cell(tag, column, value) for column, value in enumerate(values)) + "</tr>"
-
-    named = f"<caption>{text(caption)}</caption>" if caption else ""
-    label = f' role="region" aria-label="{text(caption)}"' if caption else ""
-    return (
-        f'<div class="scroll" tabindex="0"{label}><table>{named}<thead>{line("th", head)}</thead><tbody>'
-        + "".join(line("td", row) for row in rows)
-        + "</tbody></table></div>"
-    )
+    return _parts.table(head, rows, numbers, caption)
 
 
-def facts(pairs: dict[str, str]) -> str:
+def facts(pairs: dict[str, str]) -> Markup:
     """Names and what they are, as a list of two columns."""
-    return '<dl class="facts">' + "".join(f"<dt>{text(k)}</dt><dd>{text(v)}</dd>" for k, v in pairs.items()) + "</dl>"
+    return _parts.facts(pairs)
+
+
+def note(text: str) -> Markup:
+    """A paragraph in a small voice."""
+    return _parts.note(text)
+
+
+def missing(what: str, command: str) -> Markup:
+    """What stands where there is nothing to show."""
+    return _parts.missing(what, command)
+
+
+def tile(name: str, value: str, text: str) -> Markup:
+    """One headline number."""
+    return _parts.tile(name, value, text)
+
+
+def details(summary: str, body: Markup) -> Markup:
+    """A part that opens on demand."""
+    return _parts.details(summary, body)
 
 
 def _closed(source: str, element: str) -> str:

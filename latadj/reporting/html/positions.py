@@ -18,7 +18,7 @@ class Position:
     over_full : over the full model: in length-sorted batches, or to its first token
     """
 
-    asked: float
+    speedup: float
     quality: float
     quality_ci: tuple[float, float]
     loss: float
@@ -34,7 +34,7 @@ class Position:
 
     @property
     def name(self) -> str:
-        return f"{self.asked:g}x"
+        return f"{self.speedup:g}x"
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def results_of(sweep: Sweep | GenerationSweep) -> Results:
 def _classified(row: Row) -> Position:
     clock = {f"vs {name}": f"{found.speedup:.2f}x" for name, found in row.measured.items() if name != OWN}
     return Position(
-        asked=row.speedup,
+        speedup=row.speedup,
         quality=row.metric,
         quality_ci=row.metric_ci,
         loss=row.drop,
@@ -144,7 +144,7 @@ def _generated(row: GenerationRow) -> Position:
         "cache": (row.cache_bytes_ratio, "{:.0%}"),
     }
     return Position(
-        asked=row.speedup,
+        speedup=row.speedup,
         quality=row.metric,
         quality_ci=row.metric_ci,
         loss=row.increase,

@@ -1,71 +1,51 @@
 """Sections about pruning: what is left of each layer, and pruned models beside the dial."""
 
-from latadj.reporting.cells import between, times
-from latadj.reporting.html.components import Section, minus, note, speed
-from latadj.reporting.html.page import table
+from markupsafe import Markup
+
+from latadj.reporting.html.components import Section, html_table
+from latadj.reporting.html.page import note
 from latadj.reporting.html.sources import Sources
-from latadj.reporting.results.comparison import ModelRow
-from latadj.reporting.results.pruning import PrunedModel, Size
-from latadj.reporting.views.comparison import notes
+from latadj.reporting.results.pruning import PairedComparison, PrunedModel, Size
+from latadj.reporting.table import Column, Table, speedup
+from latadj.reporting.tables import comparison
+from latadj.reporting.tables.pruning import structure_table
+from latadj.utils.serialization import structure
 
 
 def left(sources: Sources) -> Section | None:
     """What `latadj prune` left of each layer, and what it was worth; None where it was not run."""
-    found = sources.prune
-    if found is None:
+    result = sources.prune
+    if result is None:
         return None
-    models, full = [PrunedModel.from_json(model) for model in found["frontier"]], Size(**found["full"])
-    names = ["pruned" if model.budget is None else f"{model.budget:g}" for model in models]
-    rows = [
-        [str(index + 1), *(cell for model in models for cell in model.layers[index].cells())]
-        for index in range(len(models[0].layers))
+    models, full = structure(list[PrunedModel], result["frontier"]), structure(Size, result["full"])
+    share = f"{result['config']['prune']['confidence']:.0%}"
+    columns = [
+        Column("model", lambda model: "pruned" if model.budget is None else f"{model.budget:g}", left=True),
+        speedup("parameters", lambda model: model.size.parameters / full.parameters),
+        speedup("FLOPs", lambda model: model.size.flops / full.flops),
+        speedup("measured", lambda model: model.measured_speedup),
+        Column("judged by", lambda model: _from_to(model.judged), "{:.2f}", 100, between=" → "),
+        Column("confirmed on", lambda model: _from_to(model.confirmed), "{:.2f}", 100, between=" → "),
+        Column("confirmed difference", lambda model: model.confirmed.difference, "{:+.2f}", 100),
+        Column(share, lambda model: model.confirmed.difference_ci, "{:+.2f}", 100, between=" to "),
     ]
-    share = f"{found['config']['prune']['confidence']:.0%}"
-    head = ["layer", *(f"{what}, {name}" for name in names for what in ("heads", "neurons"))]
-    structure = table(head, rows, numbers=set(range(1, len(head))), caption="What is left of each layer")
-    worth = table(
-        ["model", "parameters", "FLOPs", "measured", "judged by", "confirmed on", "confirmed difference", share],
-        [_worth(name, model, full) for name, model in zip(names, models, strict=True)],
-        numbers=set(range(1, 8)),
-        caption=f"Against the full model: shares, and {found['metric'].replace('_', ' ')} on validation text",
-    )
-    out = [candidate for candidate in found["candidates"] if not candidate["kept"]]
-    said = f"{len(out)} of {len(found['candidates'])} candidates went, judged by {found['objective']}."
-    return Section("pruning", "Pruning: what is left", worth + structure + note(said))
+    metric = result["metric"].replace("_", " ")
+    worth = Table(f"Against the full model: shares, and {metric} on validation text", columns, models)
+    layers = structure_table(models, "What is left of each layer")
+    removed = [candidate for candidate in result["candidates"] if not candidate["kept"]]
+    text = f"{len(removed)} of {len(result['candidates'])} candidates went, judged by {result['objective']}."
+    return Section("pruning", "Pruning: what is left", html_table(worth) + html_table(layers) + note(text))
+
+
+def _from_to(pair: PairedComparison) -> tuple[float, float]:
+    return pair.full_metric, pair.metric
 
 
 def compared(sources: Sources) -> Section | None:
     """Pruned models and dials side by side; None where they were not compared."""
-    found = sources.compare
-    if found is None:
+    result = sources.compare
+    if result is None:
         return None
-    head = ["model", "precision", "at", found.metric.replace("_", " "), "drop, points", "95%", "parameters", "FLOPs"]
-    head += ["measured", "95%", "own"]
-    body = table(
-        head, [_row(row) for row in found.models], numbers=set(range(2, len(head))), caption="On the test split"
-    )
-    return Section("compared", "Compared: models in every precision", body + "".join(map(note, notes(found))))
-
-
-def _worth(name: str, model: PrunedModel, full: Size) -> list[str]:
-    judged, confirmed = model.judged, model.confirmed
-    return [
-        name,
-        *(
-            f"{ours / whole:.2f}x"
-            for ours, whole in ((model.size.parameters, full.parameters), (model.size.flops, full.flops))
-        ),
-        times(model.measured_speedup),
-        *(f"{100 * part.full_metric:.2f} → {100 * part.metric:.2f}" for part in (judged, confirmed)),
-        minus(f"{100 * confirmed.difference:+.2f}"),
-        minus(between((100 * confirmed.difference_ci[0], 100 * confirmed.difference_ci[1]), "+.2f", " to ")),
-    ]
-
-
-def _row(row: ModelRow) -> list[str]:
-    return [
-        *(row.name, row.precision, f"{row.speedup:g}x", f"{100 * row.metric:.2f}", minus(f"{100 * row.drop:+.2f}")),
-        minus(between((100 * row.drop_ci[0], 100 * row.drop_ci[1]), "+.2f", " to ")),
-        *(f"{row.parameters / 1e6:.2f}M", f"{row.flops_speedup:.2f}x", times(row.measured_speedup), between(row.ci)),
-        speed(row.over_plain),
-    ]
+    shown = Table("On the test split", comparison.columns(result), result.models)
+    notes = Markup().join(map(note, comparison.notes(result)))
+    return Section("compared", "Compared: models in every precision", html_table(shown) + notes)

@@ -3,9 +3,11 @@
 import json
 from typing import Any
 
-from latadj.reporting.html.components import Section, flat, note
+from markupsafe import Markup
+
+from latadj.reporting.html.components import Section, flat
 from latadj.reporting.html.headline import environment_of
-from latadj.reporting.html.page import facts, table, text
+from latadj.reporting.html.page import details, facts, note, table
 from latadj.reporting.html.sources import FILES, MISSING, Sources
 
 
@@ -104,9 +106,7 @@ def origin(sources: Sources) -> Section:
         rows.append([file, time, *(str(where.get(key) or "") for key in ("processor", "precision", "commit"))])
         config = flat(json.loads(json.dumps(results[command].get("config") or {})))
         lines = [[key, value] for key, value in config.items()]
-        configs.append(
-            f"<details><summary>Config of latadj {text(command)}</summary>{table(['key', 'value'], lines)}</details>"
-        )
+        configs.append(details(f"Config of latadj {command}", table(["key", "value"], lines)))
     shown = table(["file", "written, UTC", "processor", "precision", "commit"], rows, caption=f"In {sources.folder}")
-    shown += "".join(note(f"Left out: {file} {why}.") for file, why in sources.left_out.items() if why != MISSING)
-    return Section("files", "What this page was made from", shown + "".join(configs))
+    shown += Markup().join(note(f"Left out: {file} {why}.") for file, why in sources.left_out.items() if why != MISSING)
+    return Section("files", "What this page was made from", shown + Markup().join(configs))

@@ -10,21 +10,19 @@ import pandas as pd
 
 from latadj.reporting.html.changed import Changed, changed
 from latadj.reporting.results.comparison import Comparison
-from latadj.reporting.results.generation import SCHEMA as GENERATION_SCHEMA
 from latadj.reporting.results.generation import GenerationSweep
-from latadj.reporting.results.pruning import SCHEMA as PRUNE_SCHEMA
-from latadj.reporting.results.sweep import SCHEMA as SWEEP_SCHEMA
+from latadj.reporting.results.pruning import PruneResult
 from latadj.reporting.results.sweep import Sweep
 
 Read = TypeVar("Read")
 # Where each command leaves its result, and the schemas of it that can be shown.
 FILES = {
-    "sweep": ("sweep/sweep.json", (SWEEP_SCHEMA, GENERATION_SCHEMA)),
+    "sweep": ("sweep/sweep.json", (Sweep.SCHEMA, GenerationSweep.SCHEMA)),
     "calibrate": ("calibrate/calibrate.json", ("latadj.calibrate/1",)),
     "eval": ("eval/eval.json", ("latadj.eval/1", "latadj.eval.generation/1")),
     "finetune": ("finetune/finetune.json", ("latadj.finetune/1",)),
-    "prune": ("prune/prune.json", (PRUNE_SCHEMA,)),
-    "compare": ("compare/prune.json", (PRUNE_SCHEMA,)),
+    "prune": ("prune/prune.json", (PruneResult.SCHEMA,)),
+    "compare": ("compare/comparison.json", (Comparison.SCHEMA,)),
 }
 PREDICTIONS = "sweep/predictions.csv"
 
@@ -85,7 +83,10 @@ class Sources:
             schema = data.get("schema") if isinstance(data, dict) else None
             if schema not in schemas:
                 raise ValueError(f"has schema {schema!r}, this latadj shows {' or '.join(map(repr, schemas))}")
-            return typed(data)
+            try:
+                return typed(data)
+            except ValueError as error:
+                raise ValueError(f"is damaged, or of another version of latadj ({error})") from error
 
         return self._take(file, read)
 
@@ -125,7 +126,7 @@ def _with(*keys: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
 
 
 def _sweep(data: dict[str, Any]) -> Sweep | GenerationSweep:
-    return GenerationSweep.from_json(data) if data["schema"] == GENERATION_SCHEMA else Sweep.from_json(data)
+    return GenerationSweep.from_json(data) if data["schema"] == GenerationSweep.SCHEMA else Sweep.from_json(data)
 
 
 def _changed(path: Path) -> list[Changed]:

@@ -1,14 +1,13 @@
 """The bench's result, typed; its JSON form is the one truth that tables and pictures are made from."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from statistics import median
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from latadj.reporting.results.schema import fields_of
+from latadj.reporting.results.base import Result
 
-SCHEMA = "latadj.bench/1"
 REFERENCE = "sdpa_fp32"
 
 
@@ -24,7 +23,7 @@ class BackendTiming:
 class DialPoint:
     """One position of the dial.
 
-    predicted : speedup that the device model foresaw
+    predicted : speedup that the latency model predicted
     measured : time of the same precision at dial 1 over the time here, with its 95% interval ``ci``
     flops_speedup : the same ratio in FLOPs
     """
@@ -66,7 +65,7 @@ class Unreachable:
 class Cell:
     """All that ran on batches of one shape, in turns.
 
-    samples_s, memory_mb, joules : by name of a contestant or :attr:`DialPoint.name`: raw seconds, peak memory, energy;
+    samples_s, memory_mb, joules : by name of a backend or :attr:`DialPoint.name`: raw seconds, peak memory, energy;
         empty where it was not kept or there is no counter
     """
 
@@ -84,7 +83,7 @@ class Cell:
         return f"batch {self.batch}, length {self.length}"
 
     def p95_ms(self, name: str) -> float | None:
-        """95th percentile of a contestant or of a dial position; None for a position without samples."""
+        """95th percentile of a backend or of a dial position; None for a position without samples."""
         if name in self.contestants:
             return self.contestants[name].p95_ms
         samples = self.samples_s.get(name)
@@ -108,8 +107,10 @@ class Accuracy:
 
 
 @dataclass
-class Bench:
+class Bench(Result):
     """Everything `latadj bench` found."""
+
+    SCHEMA: ClassVar[str] = "latadj.bench/1"
 
     cells: list[Cell]
     environment: dict[str, Any]
@@ -126,27 +127,3 @@ class Bench:
             where = f"{worst.asked:g}x at {cell.title}"
             found.append(Accuracy(precision, len(mine), median(point.error for _, point in mine), worst.error, where))
         return found
-
-    def to_json(self) -> dict[str, Any]:
-        return {"schema": SCHEMA, **asdict(self)}
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "Bench":
-        """Inverse of :meth:`to_json`.
-
-        Raises
-        ------
-        ValueError
-            if the schema is another one.
-        """
-        fields = fields_of(data, SCHEMA)
-        return cls(**{**fields, "cells": [_cell(cell) for cell in data["cells"]]})
-
-
-def _cell(data: dict[str, Any]) -> Cell:
-    parts = {
-        "contestants": {name: BackendTiming(**found) for name, found in data["contestants"].items()},
-        "dial": [DialPoint(**{**point, "ci": tuple(point["ci"])}) for point in data["dial"]],
-        "unreachable": [Unreachable(**found) for found in data.get("unreachable", [])],
-    }
-    return Cell(**{**data, **parts})

@@ -1,14 +1,13 @@
 """Several models of one task side by side, typed; its JSON form is what tables and pictures are made from."""
 
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 from latadj.elimination.topk.setting import TopK
-from latadj.reporting.results.pruning import SCHEMA
-from latadj.reporting.results.schema import fields_of
+from latadj.reporting.results.base import Result
 from latadj.reporting.results.sweep import Measured
 
-# Contestant of the clock that speedups count from: the first model in fp32, by transformers' own forward.
+# Name in ``samples_s`` of what speedups count from: the first model in fp32, by transformers' own forward.
 REFERENCE = "transformers fp32"
 
 
@@ -86,30 +85,20 @@ class ModelRow:
         if self.flops_over_plain > 1:
             self.removed_over_flops = (1 - 1 / over_plain.speedup) / (1 - 1 / self.flops_over_plain)
 
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "ModelRow":
-        """Inverse of ``asdict``."""
-        over = data["over_plain"]
-        return cls(
-            **{
-                **data,
-                "tried": [Tried(**one) for one in data["tried"]],
-                "over_plain": None if over is None else Measured(**over),
-            }
-        )
-
 
 @dataclass
-class Comparison:
+class Comparison(Result):
     """Everything that a sweep of several models found.
 
     reference : the first model in fp32 as transformers runs it: its ``metric`` on test and ``validation`` text
     candidates : what `latadj prune` found of each part; empty where it was not run
     left_out : precisions asked for that this device does not offer
-    samples_s : raw seconds of every timed batch, contestant -> rounds -> batches
+    samples_s : raw seconds of every timed batch, model -> rounds -> batches
     batch_lengths, batch_texts : tokens of the longest text, and number of texts, in every timed batch
     memory_shape : batch and length that peak memory was measured at
     """
+
+    SCHEMA: ClassVar[str] = "latadj.comparison/1"
 
     model: str
     task: str
@@ -127,19 +116,3 @@ class Comparison:
     batch_lengths: list[int] = field(default_factory=list)
     batch_texts: list[int] = field(default_factory=list)
     memory_shape: tuple[int, int] | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        return {"schema": SCHEMA, **asdict(self)}
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "Comparison":
-        """Inverse of :meth:`to_json`.
-
-        Raises
-        ------
-        ValueError
-            if the schema is another one.
-        """
-        fields = fields_of(data, SCHEMA)
-        fields["models"] = [ModelRow.from_json(row) for row in data["models"]]
-        return cls(**fields)

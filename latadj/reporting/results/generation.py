@@ -1,17 +1,16 @@
 """The result of a generation task, typed; its JSON form is what tables and pictures are made from."""
 
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from latadj.reporting.results.schema import fields_of
+from latadj.reporting.results.base import Result
 
 if TYPE_CHECKING:  # a report is made of files, without torch
     from latadj.benchmark.generation_timer import GenerationTimes
 
-SCHEMA = "latadj.sweep.generation/1"
-# Contestants of the clock, beside the speedups: transformers' own forward, and the dial's own speedup 1.
+# What is timed, beside the speedups: transformers' own forward, and the dial's own speedup 1.
 PLAIN, OWN = "plain", "1x"
 
 Interval = tuple[float, float]
@@ -27,7 +26,7 @@ class GenerationRow:
     increase : of perplexity over the better full model's; 0.05 = 5% more
     controls : perplexity by each control's score at the same profile, hence the same cost
     over_controls : increase of perplexity over each control's; below 0 = better than it
-    predicted : what the device model foresaw over the dial's speedup 1; None where the dial is marked in FLOPs
+    predicted : what the latency model predicts over the dial's speedup 1; None where the dial is marked in FLOPs
     ttft_speedup : time to first token over the plain model's, one prompt at a time; ``ttft_ms`` is its median
     ttft_own : the same over the dial's own speedup 1
     decode_speedup : of decoding steps after that prompt, over the plain model's
@@ -61,11 +60,11 @@ class GenerationRow:
 
     @property
     def name(self) -> str:
-        """Its contestant's name in the raw samples, such as ``2x``."""
+        """Its name in the raw samples, such as ``2x``."""
         return f"{self.speedup:g}x"
 
     def clock(self, times: "GenerationTimes", seed: int) -> None:
-        """Fill in what the clock showed; ``PLAIN`` and ``OWN`` are among its contestants."""
+        """Fill in what the clock showed; ``PLAIN`` and ``OWN`` are among what was timed."""
         from latadj.benchmark.timer import speedup
 
         first, decoding, bytes_of = times.first_token, times.decoding, times.cache_bytes
@@ -82,7 +81,7 @@ class GenerationRow:
 
 
 @dataclass
-class GenerationSweep:
+class GenerationSweep(Result):
     """Everything `latadj sweep` found on a generation task.
 
     baseline_metric : perplexity of the checkpoint at speedup 1
@@ -90,9 +89,11 @@ class GenerationSweep:
     test_examples, documents : how many prompts were scored, and out of how many documents
     prompt_length, continuation_length : mean tokens of the test examples
     plain_ttft_ms, plain_tokens_per_s, plain_cache_bytes : of the checkpoint as transformers runs it
-    target, unreachable, reach : as in ``report.result.Sweep``
-    samples_s : raw seconds, ``ttft`` or ``decode`` -> contestant -> rounds -> prompts
+    target, unreachable, reach : as in ``Sweep``
+    samples_s : raw seconds, ``ttft`` or ``decode`` -> variant -> rounds -> prompts
     """
+
+    SCHEMA: ClassVar[str] = "latadj.sweep.generation/1"
 
     model: str
     task: str
@@ -135,19 +136,3 @@ class GenerationSweep:
         }
         for row in self.rows:
             row.clock(times, seed)
-
-    def to_json(self) -> dict[str, Any]:
-        return {"schema": SCHEMA, **asdict(self)}
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "GenerationSweep":
-        """Inverse of :meth:`to_json`.
-
-        Raises
-        ------
-        ValueError
-            if the schema is another one.
-        """
-        fields = fields_of(data, SCHEMA)
-        fields["rows"] = [GenerationRow(**row) for row in data["rows"]]
-        return cls(**fields)

@@ -1,14 +1,12 @@
 """The result of `latadj glue`, typed; its JSON form is the one truth that tables are made from."""
 
 import math
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
-from latadj.reporting.results.schema import fields_of
+from latadj.reporting.results.base import Result
 from latadj.reporting.results.sweep import OWN, Row, Sweep
 from latadj.tasks.glue import GLUE, average, in_order, scores_of
-
-SCHEMA = "latadj.glue/1"
 
 
 @dataclass
@@ -59,12 +57,15 @@ class GlueResult:
 
 
 @dataclass
-class Glue:
+class Glue(Result):
     """Everything `latadj glue` found.
 
     tasks : in the order of GLUE's table
     submissions : names of the zips for GLUE's server -> files in each
     """
+
+    SCHEMA: ClassVar[str] = "latadj.glue/1"
+    DERIVED: ClassVar[tuple[str, ...]] = ("averages",)
 
     model: str
     speedups: list[float]
@@ -101,22 +102,7 @@ class Glue:
 
     def to_json(self) -> dict[str, Any]:
         averages = {"plain": self.average(None), **{f"{speedup:g}": self.average(speedup) for speedup in self.speedups}}
-        return {"schema": SCHEMA, **asdict(self), "averages": averages}
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "Glue":
-        """Inverse of :meth:`to_json`.
-
-        Raises
-        ------
-        ValueError
-            if the schema is another one.
-        """
-        fields = fields_of(data, SCHEMA, "averages")
-        fields["tasks"] = [
-            GlueResult(**{**task, "rows": [Row.from_json(row) for row in task["rows"]]}) for task in data["tasks"]
-        ]
-        return cls(**fields)
+        return {**super().to_json(), "averages": averages}
 
 
 def _geometric(values: list[float | None]) -> float | None:

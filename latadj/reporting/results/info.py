@@ -1,9 +1,10 @@
 """What `latadj info` says of a checkpoint, typed; its JSON form holds all that the terminal shows."""
 
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
-SCHEMA = "latadj.info/1"
+from latadj.elimination.topk.setting import TopK
+from latadj.reporting.results.base import Result
 
 
 @dataclass
@@ -46,7 +47,7 @@ class DialInfo:
 
     target : ``latency`` or ``flops``
     precision, batch : what it is marked for; None in FLOPs
-    window : of a decoder; None where every token is asked
+    window : of a decoder; None where all tokens score
     """
 
     profile_type: str
@@ -123,7 +124,7 @@ class PrunedInfo:
 
 
 @dataclass
-class Info:
+class Info(Result):
     """Everything `latadj info` found.
 
     task : its name; ``task_spec`` what it asks of a model; each None where latadj does not know
@@ -134,6 +135,8 @@ class Info:
     topk_attention : for each layer the keys that a query attends to, or their share; None if all in every layer
     warnings : each a line that says what to do
     """
+
+    SCHEMA: ClassVar[str] = "latadj.info/1"
 
     folder: str
     model: Shape
@@ -148,8 +151,5 @@ class Info:
     run: str | None = None
     seed: int | None = None
     pruned: PrunedInfo | None = None
-    topk_attention: list[int | float | None] | None = None
+    topk_attention: list[TopK] | None = None
     warnings: list[str] = field(default_factory=list)
-
-    def to_json(self) -> dict[str, Any]:
-        return {"schema": SCHEMA, **asdict(self)}

@@ -1,16 +1,17 @@
 """The sweep's result, typed; its JSON form is the one truth that tables and pictures are made from."""
 
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from latadj.reporting.results.schema import fields_of
+from latadj.reporting.results.base import Result
 
 if TYPE_CHECKING:  # a report is made of files, without torch
     from latadj.benchmark.timer import Interval
 
-SCHEMA = "latadj.sweep/1"
 # What `measured` is counted from, besides the baselines: the dial's own speedup 1, in the same precision.
 OWN = "dial_1"
+# Names of ``benchmark.baselines``, which needs torch where a table does not.
+BASELINES = ("bucketed", "batch_padded", "max_padded")
 # Scores that any other has to beat at the same cost.
 CONTROLS = ("recent", "random")
 
@@ -35,7 +36,7 @@ class Row:
     profile : keep ratios that the dial asked for
     drop : metric points lost against the better full model; 0.01 = one point, positive = worse
     controls : metric by each control's score at the same profile, hence the same cost; decoders only
-    predicted : what the device model foresaw over the dial's speedup 1; None where the dial is marked in FLOPs
+    predicted : what the latency model predicts over the dial's speedup 1; None where the dial is marked in FLOPs
     measured : over each baseline, and over ``OWN``
     thresholds : what validation examples decided at this speedup, such as a threshold of no answer
     agreement : share of examples with the full model's prediction; for a regression, correlation with it
@@ -58,14 +59,9 @@ class Row:
     latency_ms: dict[str, float] = field(default_factory=dict)
     thresholds: dict[str, float] = field(default_factory=dict)
 
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "Row":
-        """Inverse of ``asdict``."""
-        return cls(**{**data, "measured": {name: Measured(**found) for name, found in data["measured"].items()}})
-
 
 @dataclass
-class Sweep:
+class Sweep(Result):
     """Everything `latadj sweep` found.
 
     baseline_metric : the checkpoint at speedup 1
@@ -73,10 +69,12 @@ class Sweep:
     plain_scores : all of its scores, as in a row; None where it is not kept
     target : what the dial was marked in, ``latency`` or ``flops``
     unreachable, reach : speedups asked for that this device does not reach, and the largest that it does
-    samples_s : raw seconds of every timed batch, contestant -> rounds -> batches
+    samples_s : raw seconds of every timed batch, variant -> rounds -> batches
     batch_lengths, batch_texts : tokens of the longest text, and number of texts, in every timed batch, by baseline;
         speedups run the bucketed ones
     """
+
+    SCHEMA: ClassVar[str] = "latadj.sweep/1"
 
     model: str
     task: str
@@ -95,19 +93,3 @@ class Sweep:
     plain_scores: dict[str, dict[str, float]] | None = None
     batch_lengths: dict[str, list[int]] = field(default_factory=dict)
     batch_texts: dict[str, list[int]] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        return {"schema": SCHEMA, **asdict(self)}
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "Sweep":
-        """Inverse of :meth:`to_json`.
-
-        Raises
-        ------
-        ValueError
-            if the schema is another one.
-        """
-        fields = fields_of(data, SCHEMA)
-        fields["rows"] = [Row.from_json(row) for row in data["rows"]]
-        return cls(**fields)

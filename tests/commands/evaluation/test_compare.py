@@ -12,8 +12,9 @@ from helpers.command_line import run
 from safetensors.torch import load_file
 
 from latadj.commands.evaluation.compared_models import candidates_of
+from latadj.reporting.plots.comparison import MARKERS
 from latadj.reporting.results.comparison import REFERENCE, Comparison
-from latadj.reporting.views.comparison import MARKERS, comparison_markdown, comparisons_markdown
+from latadj.reporting.tables.comparison import document, markdown_of_task
 
 LEARN = ["plain.epochs=16", "plain.patience=16", "adjust.epochs=4", "model.learning_rate=2e-3", "plain.warmup=0"]
 PRUNE = ["prune.groups=2", "prune.examples=64", "prune.gradient_examples=64", "prune.recover_epochs=0"]
@@ -57,7 +58,7 @@ def header(folder):
 def compared(root):
     options = ["experiment=axformer", "compare.memory=false", "compare.precisions=[fp32,int8]", *CLOCK]
     run("sweep", *toy.overrides(root), *options)
-    return json.loads((root / "out" / "compare" / "prune.json").read_text())
+    return json.loads((root / "out" / "compare" / "comparison.json").read_text())
 
 
 def test_adjustable_fine_tuning_starts_from_a_fine_tuned_model_with_its_head(root):
@@ -87,7 +88,7 @@ def test_a_head_that_does_not_fit_is_not_kept(root, tmp_path, options, message):
 
 
 def test_every_model_stands_there_in_every_precision(root, compared):
-    assert compared["schema"] == "latadj.prune/1"
+    assert compared["schema"] == "latadj.comparison/1"
     found = [(row["name"], row["precision"]) for row in compared["models"]]
     assert found == [(name, precision) for name in NAMES for precision in ("fp32", "int8")]
     candidates = json.loads((root / "out" / "prune" / "prune.json").read_text())["candidates"]
@@ -172,7 +173,7 @@ def test_the_speedup_is_the_largest_that_validation_text_allows(root, tmp_path):
         # Enough validation text for a drop to show.
         given.append("task.split={train:0.5,validation:0.5}")
         run("sweep", *given, f"compare.max_drop={most}", *options)
-        return json.loads((tmp_path / "new" / "compare" / "prune.json").read_text())
+        return json.loads((tmp_path / "new" / "compare" / "comparison.json").read_text())
 
     def cut(found):
         return found["models"][1]
@@ -194,21 +195,21 @@ def test_the_speedup_is_the_largest_that_validation_text_allows(root, tmp_path):
 
 def test_tables_and_picture_come_from_the_same_rows(root, compared):
     folder = root / "out" / "compare"
-    with (folder / "compare.csv").open() as file:
+    with (folder / "comparison.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [float(row["metric"]) for row in rows] == [row["metric"] for row in compared["models"]]
     assert [row["name"] for row in rows] == [row["name"] for row in compared["models"]]
-    text = (folder / "compare.md").read_text()
+    text = (folder / "comparison.md").read_text()
     for row in compared["models"]:
         assert f"{row['measured_speedup']:.2f}x | {row['ci'][0]:.2f}–{row['ci'][1]:.2f}" in text
-    assert (folder / "compare.png").read_bytes().startswith(b"\x89PNG")
+    assert (folder / "comparison.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_table_says_whose_validation_drops_are_flattered(root, compared):
     flattered = [name for name in dict.fromkeys(row["name"] for row in compared["models"]) if "pruned" in name]
     line = f"judged by some of these examples, so that drops on them flatter {', '.join(flattered)}."
     assert flattered
-    assert line in (root / "out" / "compare" / "compare.md").read_text()
+    assert line in (root / "out" / "compare" / "comparison.md").read_text()
 
 
 def test_a_precision_that_the_device_does_not_offer_is_left_out(root, tmp_path, monkeypatch):
@@ -220,12 +221,13 @@ def test_a_precision_that_the_device_does_not_offer_is_left_out(root, tmp_path, 
     (tmp_path / "prune").mkdir()
     (tmp_path / "prune" / "prune.json").write_text(json.dumps(other))
     run("sweep", *given, "compare.memory=true", "measure.batches=0")
-    found = json.loads((tmp_path / "compare" / "prune.json").read_text())
+    found = json.loads((tmp_path / "compare" / "comparison.json").read_text())
     assert found["left_out"] == ["bf16"]
     assert [row["precision"] for row in found["models"]] == ["fp32", "fp32"]
     assert found["candidates"] == []
     assert (
-        "Left out, since this device does not compute in it: bf16." in (tmp_path / "compare" / "compare.md").read_text()
+        "Left out, since this device does not compute in it: bf16."
+        in (tmp_path / "compare" / "comparison.md").read_text()
     )
     assert all(10 < row["memory_mb"] < 10_000 for row in found["models"])
     refused = run("sweep", *given[:-1], "compare.precisions=[bf16]", expect=2)
@@ -276,11 +278,11 @@ def test_a_comparison_that_cannot_be_is_refused(root, tmp_path, models, option, 
 
 def test_a_row_says_whether_attention_is_hard(compared):
     comparison = Comparison.from_json(compared)
-    assert "Selective hard attention" not in comparison_markdown(comparison)
+    assert "Selective hard attention" not in document(comparison).markdown()
     for row in comparison.models[2:4]:
         row.topk_attention = [None, 0.5, 3, None]
     line = "Selective hard attention in pruned: layer 2: 50% of the keys, layer 3: 3 keys."
-    assert comparison_markdown(comparison).count(line) == 1
+    assert document(comparison).markdown().count(line) == 1
 
 
 def test_a_table_says_whose_dial_is_marked_in_flops(compared):
@@ -289,9 +291,9 @@ def test_a_table_says_whose_dial_is_marked_in_flops(compared):
         row.target, row.speedup = None, 1.0
     dial, other, *_ = [row for row in comparison.models if "dial" in row.name]
     dial.target, other.target, dial.speedup, other.speedup = "flops", "latency", 2.0, 2.0
-    assert f"'at' is counted in FLOPs for {dial.key}, and in measured time" in comparison_markdown(comparison)
+    assert f"'at' is counted in FLOPs for {dial.key}, and in measured time" in document(comparison).markdown()
     dial.speedup = 1.0
-    assert "counted in FLOPs" not in comparison_markdown(comparison)
+    assert "counted in FLOPs" not in document(comparison).markdown()
 
 
 def test_as_many_models_as_the_recipe_compares_have_markers_of_their_own():
@@ -303,9 +305,9 @@ def test_seeds_stand_side_by_side_under_the_first_table(compared):
     second = Comparison.from_json({**compared, "config": {**compared["config"], "seed": 1}})
     for row in second.models:
         row.drop += 0.02
-    page = comparisons_markdown([first, second])
-    assert comparison_markdown(first) in page
-    table = page.removeprefix(comparison_markdown(first))
+    page = markdown_of_task([first, second])
+    assert document(first).markdown() in page
+    table = page.removeprefix(document(first).markdown())
     assert "| model | seed 0 | seed 1 | mean |" in table
     (line,) = [line for line in table.splitlines() if line.startswith("| pruned |")]
     (row,) = [row for row in first.models if row.key == "pruned fp32"]
@@ -313,19 +315,19 @@ def test_seeds_stand_side_by_side_under_the_first_table(compared):
     made_up = f"({row.over_plain.speedup:.2f}x, {share:.2f})"
     drops = [f"{100 * row.drop + extra:+.2f}" for extra in (0, 2, 1)]
     assert line == "| pruned | " + " | ".join(f"{drop} {made_up}" for drop in drops) + " |"
-    assert comparisons_markdown([first]) == comparison_markdown(first)
+    assert markdown_of_task([first]) == document(first).markdown()
     second.models = [row for row in second.models if row.name != "pruned"]
-    (line,) = [one for one in comparisons_markdown([first, second]).splitlines() if one.startswith("| pruned | +")]
+    (line,) = [one for one in markdown_of_task([first, second]).splitlines() if one.startswith("| pruned | +")]
     assert line == f"| pruned | {drops[0]} {made_up} | – | {drops[0]} {made_up} |"
     # What only a later one compared stands there in brief, and in a table of its own.
-    page = comparisons_markdown([second, first])
+    page = markdown_of_task([second, first])
     (line,) = [one for one in page.splitlines() if one.startswith("| pruned | –")]
     assert line == f"| pruned | – | {drops[0]} {made_up} | {drops[0]} {made_up} |"
     assert page.count("### ") == 2
     assert f"{first.test_examples} test examples, seed 0" in page
     second.models = [row for row in first.models if row.precision == "fp32"]
-    assert comparisons_markdown([second, first]).count("### ") == 2, "int8 is only there at seed 0"
-    assert comparisons_markdown([first, second]).count("### ") == 1
+    assert markdown_of_task([second, first]).count("### ") == 2, "int8 is only there at seed 0"
+    assert markdown_of_task([first, second]).count("### ") == 1
 
 
 def page_of(folder):

@@ -85,7 +85,7 @@ def test_the_page_says_what_matters_first(tmp_path):
         ({"sweep": folders.sweep()}, "The model was not calibrated in this folder.", None),
         ({"sweep": folders.untimed(folders.sweep())}, "The clock was left out. Run latadj sweep", "Not a quiet"),
         ({"sweep": folders.untimed(folders.sweep())}, "it needs 45% of the full model's FLOPs", "vs bucketed"),
-        ({"calibrate": folders.calibrate()}, "The dial ends at 3.60x profile_type=acc", "Not a quiet machine: None"),
+        ({"calibrate": folders.calibrate()}, "The dial ends at 3.60x profile=acc", "Not a quiet machine: None"),
         ({"calibrate": folders.calibrate(by_rank=False)}, "Contribution by rank is not kept", "strongest"),
         ({"eval": folders.evaluation()}, "accuracy 76.54 at 2x on test", None),
         ({"finetune": folders.finetune()}, "The dial was not swept", None),

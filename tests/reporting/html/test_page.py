@@ -5,9 +5,11 @@ import re
 
 import pytest
 from helpers.browser import Browser
+from markupsafe import Markup
 
+from latadj.reporting.html.charts import Series, line_chart
+from latadj.reporting.html.heat_maps import heat_map
 from latadj.reporting.html.page import facts, island, page, table, text
-from latadj.reporting.html.svg import Series, heat_map, line_chart
 
 NASTY = "</script><script>window.broken=1</script><!-- <b>&amp;\u2028\u2029\"' 🦆"
 
@@ -22,7 +24,7 @@ def chart() -> str:
         x_label="speedup",
         y_label="accuracy",
         diagonal=True,
-        baseline=0.9,
+        baseline=(0.9, "full model"),
     )
 
 
@@ -43,7 +45,7 @@ def sample() -> str:
     script = (
         'document.querySelector("h1").dataset.read = JSON.parse(document.getElementById("data").textContent)["said"];'
     )
-    return page(NASTY, f'<div class="card">{body}</div>', script=script, data={"said": NASTY})
+    return page(NASTY, Markup(f'<div class="card">{body}</div>'), script=script, data={"said": NASTY})
 
 
 def test_data_come_back_as_they_were_and_cannot_end_their_element() -> None:
@@ -60,7 +62,7 @@ def test_not_a_number_is_refused() -> None:
 @pytest.mark.parametrize("part", ["style", "script"])
 def test_a_style_or_script_that_would_end_its_element_is_refused(part: str) -> None:
     with pytest.raises(ValueError, match=f"this {part} would end"):
-        page("t", "", **{part: f"/* </{part.upper()} */"})
+        page("t", Markup(), **{part: f"/* </{part.upper()} */"})
 
 
 def test_a_line_breaks_at_a_gap_and_its_band_leaves_it_out() -> None:
@@ -70,7 +72,7 @@ def test_a_line_breaks_at_a_gap_and_its_band_leaves_it_out() -> None:
     assert measured and band
     assert measured[1].count("M") == 2 and "L" not in measured[1]
     assert len(band[1].split()) == 4
-    assert "measured &lt;b&gt;, 1: 0.9 (0.88 to 0.92)" in drawn and "accuracy &amp; &quot;speed&quot;" in drawn
+    assert "measured &lt;b&gt;, 1: 0.9 (0.88 to 0.92)" in drawn and "accuracy &amp; &#34;speed&#34;" in drawn
 
 
 def test_a_chart_of_nothing_or_of_more_lines_than_hues_is_refused() -> None:
@@ -106,6 +108,6 @@ def test_a_browser_shows_it_without_error_network_or_sideways_scrolling(
 
 def test_its_policy_stops_what_would_go_to_the_network(chromium: Browser, tmp_path) -> None:
     file = tmp_path / "page.html"
-    file.write_text(page("t", '<img src="http://127.0.0.1:9/x.png">'), encoding="utf-8")
+    file.write_text(page("t", Markup('<img src="http://127.0.0.1:9/x.png">')), encoding="utf-8")
     chromium.open(file)
     assert any("Content Security Policy" in error for error in chromium.errors)

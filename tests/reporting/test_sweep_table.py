@@ -5,10 +5,11 @@ import json
 import pytest
 from rich.console import Console
 
-from latadj.reporting.plots import plot_sweep
+from latadj.reporting import table
+from latadj.reporting.output import show
+from latadj.reporting.plots.sweep import plot_sweep
 from latadj.reporting.results.sweep import OWN, Measured, Row, Sweep
-from latadj.reporting.views import sweep as tables
-from latadj.reporting.views.sweep import csv_text, markdown, seeds_markdown
+from latadj.reporting.tables.sweep import document, seeds
 
 
 def row(speedup, metric, timed=True):
@@ -49,7 +50,7 @@ def sweep(seed=0, timed=True):
 
 
 def test_markdown_names_baselines_and_signs_drops():
-    text = markdown(sweep())
+    text = document(sweep()).markdown()
     assert "| vs bucketed | 95% | vs batch_padded | vs max_padded |" in text
     assert (
         "| 2x | 87.50 | 86.5–88.5 | +2.50 | +1.50 to +3.50 | 95.0% | 2.00x | 2.00x | 2.00–3.00 | 3.00x | 8.00x |"
@@ -60,26 +61,26 @@ def test_markdown_names_baselines_and_signs_drops():
 
 def test_a_noisy_machine_is_named_under_the_table():
     noisy = sweep()
-    assert "Warning" not in markdown(noisy)
+    assert "Warning" not in document(noisy).markdown()
     noisy.environment["quiet"] = {"warning": None}
-    assert "Warning" not in markdown(noisy)
+    assert "Warning" not in document(noisy).markdown()
     noisy.environment["quiet"] = {"warning": "other processes used 37% of the cores"}
-    assert markdown(noisy).rstrip().endswith("Warning: other processes used 37% of the cores.")
+    assert document(noisy).markdown().rstrip().endswith("Warning: other processes used 37% of the cores.")
 
 
 def test_a_sweep_without_the_clock_has_no_columns_for_it():
-    assert "bucketed" not in markdown(sweep(timed=False)).splitlines()[2]
+    assert "bucketed" not in document(sweep(timed=False)).markdown().splitlines()[2]
 
 
 def test_csv_has_unrounded_numbers():
-    found = list(csv.DictReader(io.StringIO(csv_text(sweep()))))
+    found = list(csv.DictReader(io.StringIO(document(sweep()).tables[0].csv())))
     assert float(found[1]["drop"]) == sweep().rows[1].drop
     assert float(found[1]["max_padded"]) == 8.0
 
 
 def test_seeds_stand_side_by_side():
-    text = seeds_markdown([sweep(0), sweep(1)])
-    assert "| asked | seed 0 | seed 1 | mean drop |" in text
+    text = seeds([sweep(0), sweep(1)]).markdown()
+    assert "| speedup | seed 0 | seed 1 | mean drop |" in text
     assert "| 2x | 87.50 (+2.50) | 87.50 (+2.50) | +2.50 |" in text
 
 
@@ -87,14 +88,14 @@ def test_a_dial_that_ends_before_anothers_has_a_gap():
     short = sweep(1)
     gone = short.rows.pop()
     (line,) = [
-        line for line in seeds_markdown([sweep(0), short]).splitlines() if line.startswith(f"| {gone.speedup:g}x")
+        line for line in seeds([sweep(0), short]).markdown().splitlines() if line.startswith(f"| {gone.speedup:g}x")
     ]
     assert line.endswith("| out of reach |  |")
 
 
 def test_json_is_the_one_truth():
     again = Sweep.from_json(json.loads(json.dumps(sweep().to_json())))
-    assert markdown(again) == markdown(sweep())
+    assert document(again).markdown() == document(sweep()).markdown()
     with pytest.raises(ValueError, match="schema 'other'"):
         Sweep.from_json({"schema": "other"})
 
@@ -108,12 +109,12 @@ def test_the_picture_is_drawn_with_and_without_the_clock(tmp_path, timed):
 @pytest.mark.parametrize("width", [80, 240])
 def test_a_terminal_is_told_what_it_holds_and_nothing_is_cut_off(monkeypatch, width):
     told = Console(width=width, file=io.StringIO())
-    monkeypatch.setattr(tables, "console", told)
+    monkeypatch.setattr(table, "console", told)
     found = sweep()
     for each in found.rows:
         each.measured[OWN] = Measured(each.speedup, (each.speedup, each.speedup))
-    tables.print_sweep(found)
+    show(found)
     text = told.file.getvalue()
     assert "…" not in text
-    assert all(name in text for name in ("asked", "accuracy", "drop, points", "measured", "vs bucketed", "p50 ms"))
+    assert all(name in text for name in ("speedup", "accuracy", "drop, points", "measured", "vs bucketed", "p50 ms"))
     assert ("vs max_padded" in text) == ("95%" in text) == (width == 240)

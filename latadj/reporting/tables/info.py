@@ -1,40 +1,29 @@
-"""What `latadj info` found, for a terminal; warnings go to standard error."""
+"""What `latadj info` found."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
-
 from latadj.config import GENERATION
 from latadj.elimination.topk.setting import TopKAttention
 from latadj.reporting.results.info import DialInfo, Info, Position, PrunedInfo
-from latadj.utils.console import console
+from latadj.reporting.table import Column, Document, Table, speedup
 
 # As many keep ratios as fit a line of 80 characters beside the other columns.
 MOST_LAYERS = 7
 FORMATS = {"F32": "fp32", "F16": "fp16", "BF16": "bf16", "F64": "fp64"}
 
 
-def print_info(info: Info) -> None:
-    """Show a checkpoint: what it is, its dial, its devices, its results."""
-    facts = Table(box=None, show_header=False, pad_edge=False)
-    facts.add_column(style="dim", no_wrap=True)
-    facts.add_column(overflow="fold")
-    for name, value in _facts(info):
-        facts.add_row(name, value)
-    console.print(facts, markup=False)
+def document(info: Info) -> Document:
+    """What a checkpoint is, its dial, its devices, its results."""
+    tables = [Table.of_cells("", ["", ""], _facts(info), left=2, show_header=False)]
     if info.dial is not None:
-        console.print(_positions(info.dial))
+        tables.append(_positions(info.dial))
     if info.devices:
-        console.print(_devices(info))
+        tables.append(_devices(info))
     if info.validation or info.tested or (info.pruned and info.pruned.notes):
-        console.print(_metrics(info))
-    warnings = Console(stderr=True, highlight=False)
-    for line in info.warnings:
-        warnings.print(f"latadj info: {line}", style="yellow", markup=False, soft_wrap=True)
+        tables.append(_metrics(info))
+    return Document(tables)
 
 
 def _facts(info: Info) -> list[tuple[str, str]]:
@@ -52,7 +41,7 @@ def _facts(info: Info) -> list[tuple[str, str]]:
     if task_spec is not None:
         labels = task_spec["labels"]
         some = ", ".join(labels[:6]) + (f", ... {len(labels)} in all" if len(labels) > 6 else "")
-        found.append(("task_spec", f"{task_spec['type']} of {' and '.join(task_spec['text'])}"))
+        found.append(("made for", f"{task_spec['type']} of {' and '.join(task_spec['text'])}"))
         if task_spec["type"] != GENERATION:
             found.append(("labels", some or "none: a regression"))
         found.append(("at most", f"{task_spec['max_length']} tokens, {task_spec['batch_size']} texts a batch"))
@@ -99,24 +88,22 @@ def _dial_facts(dial: DialInfo, calibration: dict[str, Any]) -> list[tuple[str, 
 
 def _positions(dial: DialInfo) -> Table:
     layers = some_layers(len(dial.layer_acc))
-    table = _table("Dial")
     timed = dial.target == "latency"
-    for name in ("asked", *(("predicted", "ms a batch") if timed else ()), "FLOPs"):
-        table.add_column(name, justify="right", no_wrap=True)
-    whole = len(layers) == len(dial.layer_acc)
-    table.add_column("% kept by layer" + ("" if whole else f" {_list(layers)}"), no_wrap=True)
-    for position in dial.positions:
-        table.add_row(*_position(position, layers, timed))
-    return table
+    layer_names = "" if len(layers) == len(dial.layer_acc) else f" {_list(layers)}"
 
+    def kept(position: Position) -> str:
+        if position.keep is None:
+            return "out of reach"
+        return " ".join(f"{100 * position.keep[layer - 1]:3.0f}" for layer in layers)
 
-def _position(position: Position, layers: Sequence[int], timed: bool) -> list[str]:
-    asked = f"{position.speedup:g}x"
-    if position.keep is None or position.flops_speedup is None:
-        return [asked, *([""] * (3 if timed else 1)), "out of reach"]
-    clock = [_speedup(position.predicted), f"{position.batch_ms or 0:.1f}"] if timed else []
-    kept = " ".join(f"{100 * position.keep[layer - 1]:3.0f}" for layer in layers)
-    return [asked, *clock, _speedup(position.flops_speedup), kept]
+    columns = [
+        Column("speedup", lambda position: position.speedup, "{:g}x"),
+        speedup("predicted", lambda position: position.predicted, shown=timed),
+        Column("ms a batch", lambda position: position.batch_ms, "{:.1f}", shown=timed),
+        speedup("FLOPs", lambda position: position.flops_speedup),
+        Column(f"% kept by layer{layer_names}", kept, left=True),
+    ]
+    return Table("Dial", columns, dial.positions)
 
 
 def some_layers(count: int, most: int = MOST_LAYERS) -> list[int]:
@@ -127,51 +114,41 @@ def some_layers(count: int, most: int = MOST_LAYERS) -> list[int]:
 
 
 def _devices(info: Info) -> Table:
-    table = _table("Calibrated on")
-    for name in ("device", "precision", "kernel", "batch", "error"):
-        table.add_column(name, justify="right" if name in ("batch", "error") else "left", overflow="fold")
+    rows = []
     for device in info.devices:
         place = ("this device: " if device.here else "") + device.place
         for number, served in enumerate(device.serving):
-            table.add_row(
-                place if number == 0 else "",
-                served.precision + (" (auto)" if served.precision == device.auto else ""),
-                served.kernel,
-                "" if served.batch is None else str(served.batch),
-                "" if served.error is None else f"{100 * served.error:.1f}%",
+            rows.append(
+                [
+                    place if number == 0 else "",
+                    served.precision + (" (auto)" if served.precision == device.auto else ""),
+                    served.kernel,
+                    "" if served.batch is None else str(served.batch),
+                    "" if served.error is None else f"{100 * served.error:.1f}%",
+                ]
             )
-    return table
+    return Table.of_cells("Calibrated on", ["device", "precision", "kernel", "batch", "error"], rows, left=3)
 
 
 def _metrics(info: Info) -> Table:
-    table = _table("Metrics")
-    for name in ("on", "metric", "values"):
-        table.add_column(name, overflow="fold")
-    for stage, found in info.validation.items():
-        shown = {name.removeprefix("eval_"): value for name, value in found.items() if name != "seconds"}
+    rows = []
+    for stage, metrics in info.validation.items():
+        shown = {name.removeprefix("eval_"): value for name, value in metrics.items() if name != "seconds"}
         values = ", ".join(f"{name.replace('_', ' ')} {_value(value)}" for name, value in shown.items())
-        table.add_row("validation", stage, values)
+        rows.append(["validation", stage, values])
     notes = info.pruned.notes if info.pruned else {}
-    settled = [f"{name} {_value(notes[name])}" for name in ("judged", "confirmed") if name in notes]
-    if settled:
-        table.add_row("validation", "pruned", ", ".join(settled))
+    pruned = [f"{name} {_value(notes[name])}" for name in ("judged", "confirmed") if name in notes]
+    if pruned:
+        rows.append(["validation", "pruned", ", ".join(pruned)])
     for result in info.tested:
-        values = ", ".join(f"{speedup}x {_value(value)}" for speedup, value in result.scores.items())
+        values = ", ".join(f"{at}x {_value(value)}" for at, value in result.scores.items())
         name = f"test, {Path(result.file).stem}" + (", older than the weights" if result.older else "")
-        table.add_row(name, result.metric, values)
-    return table
-
-
-def _table(title: str) -> Table:
-    return Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+        rows.append([name, result.metric, values])
+    return Table.of_cells("Metrics", ["on", "metric", "values"], rows, left=3)
 
 
 def _value(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, (int, float)) else str(value)
-
-
-def _speedup(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}x"
 
 
 def _list(values: Sequence[float]) -> str:

@@ -4,8 +4,10 @@ import json
 
 import pytest
 
+from latadj.reporting.output import show
+from latadj.reporting.plots.bench import plot_bench
 from latadj.reporting.results.bench import BackendTiming, Bench, Cell, DialPoint, Unreachable
-from latadj.reporting.views.bench import bench_csv, bench_markdown, plot_bench, print_bench
+from latadj.reporting.tables.bench import all_cells, document
 from latadj.utils.console import console
 
 
@@ -55,22 +57,22 @@ def test_accuracy_counts_positions_above_one_by_precision():
 
 
 def test_markdown_has_a_row_for_all_that_ran():
-    text = bench_markdown(bench())
-    head = "| contestant | p50 ms | p95 ms | vs sdpa | asked | predicted | measured | 95% | FLOPs |"
+    text = document(bench()).markdown()
+    head = "| backend | p50 ms | p95 ms | vs sdpa | speedup | predicted | measured | 95% | FLOPs |"
     assert f"{head} peak MB |" in text  # columns for what was counted only
     assert f"{head} joules |" in text
     assert "| onnxruntime_int8 | 40.0 | 44.0 | 2.50x |  |  |  |  |  |  |" in text
     assert "| dial fp32 | 52.6 | 60.0 | 1.90x | 2x | 2.04x | 1.90x | 1.80–2.00 | 2.20x | 901.5 |" in text
     assert "| dial bf16 | 23.8 |  | 4.20x | 2x | 2.04x | 2.10x | 2.00–2.20 | 2.20x |  |" in text
     assert "Out of reach on this device: fp32 5x (at most 4.32x)." in text
-    assert "fp32 dial: measured speedup off the asked one by 15.0% in the median, 25.0% at worst" in text
-    assert "- [sdpa_bf16] took its turn late" in text
+    assert "fp32 dial: measured speedup off the requested one by 15.0% in the median, 25.0% at worst" in text
+    assert "- Warning: [sdpa_bf16] took its turn late" in text
 
 
 def test_the_terminal_shows_the_same():
     with console.capture() as capture:
         console.width, before = 140, console.width
-        print_bench(bench())
+        show(bench())
         console.width = before
     shown = capture.get()
     assert "batch 8, length 32" in shown
@@ -79,7 +81,7 @@ def test_the_terminal_shows_the_same():
 
 
 def test_csv_has_unrounded_numbers():
-    found = list(csv.DictReader(io.StringIO(bench_csv(bench()))))
+    found = list(csv.DictReader(io.StringIO(all_cells(bench()).csv())))
     assert len(found) == 12
     assert [row["contestant"] for row in found[:3]] == ["sdpa_fp32", "onnxruntime_int8", "dial_fp32_1x"]
     assert float(found[3]["p50_ms"]) == 100 / 1.9
@@ -91,8 +93,8 @@ def test_csv_has_unrounded_numbers():
 
 def test_without_the_reference_nothing_is_counted_from_it():
     alone = Cell(1, 16, {}, [point(1, 1.0)])
-    assert "| dial fp32 | 100.0 |  |  | 1x |" in bench_markdown(Bench([alone], {}, {}))
-    assert next(csv.DictReader(io.StringIO(bench_csv(Bench([alone], {}, {})))))["speedup_over_sdpa_fp32"] == ""
+    assert "| dial fp32 | 100.0 |  |  | 1x |" in document(Bench([alone], {}, {})).markdown()
+    assert next(csv.DictReader(io.StringIO(all_cells(Bench([alone], {}, {})).csv())))["speedup_over_sdpa_fp32"] == ""
 
 
 @pytest.mark.parametrize("cells", [[cell()], [cell(), cell(8, 32)], [Cell(1, 16, {}, [point(1, 1.0)])]])

@@ -5,7 +5,8 @@ from typing import Any
 from rich.table import Table
 
 from latadj.inference.region_survival import RegionShares
-from latadj.reporting.regions import print_regions
+from latadj.reporting.table import Document
+from latadj.reporting.tables import regions as region_table
 from latadj.utils.console import console
 
 
@@ -16,7 +17,7 @@ def print_evaluation(result: dict[str, Any]) -> None:
         return
     _print_examples(result)
     if result["regions"] is not None:
-        print_regions(RegionShares(**result["regions"]))
+        Document([region_table.table(RegionShares(**result["regions"]))]).print()
 
 
 def _print_examples(result: dict[str, Any]) -> None:

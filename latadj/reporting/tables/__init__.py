@@ -1,0 +1,1 @@
+"""Which tables each kind of result is shown in."""

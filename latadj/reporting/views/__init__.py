@@ -1,1 +1,0 @@
-"""Results as tables for the terminal, Markdown, CSV and LaTeX."""
