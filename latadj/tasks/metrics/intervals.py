@@ -81,14 +81,14 @@ def score_perplexity(
     documents : (examples,) which document each example is from
     """
     _, document = np.unique(documents, return_inverse=True)
-    sums = tuple(np.bincount(document, weights=values) for values in (nll, reference_nll, tokens))
+    sums = [np.bincount(document, weights=values) for values in (nll, reference_nll, tokens)]
 
     def both(nll: np.ndarray, reference_nll: np.ndarray, tokens: np.ndarray, axis: int = -1) -> np.ndarray:
         total = tokens.sum(axis=axis)
         mean, reference = nll.sum(axis=axis) / total, reference_nll.sum(axis=axis) / total
         return np.stack([np.exp(mean), np.expm1(mean - reference)])
 
-    value, increase = map(float, both(*sums))
+    value, increase = map(float, both(sums[0], sums[1], sums[2]))
     if len(sums[0]) < 2:  # nothing to resample
         return ScoredPerplexity(value, (value, value), increase, (increase, increase))
     interval = stats.bootstrap(
