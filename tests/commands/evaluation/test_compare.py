@@ -18,7 +18,7 @@ from latadj.reporting.tables.comparison import document, markdown_of_task
 
 LEARN = ["plain.epochs=16", "plain.patience=16", "adjust.epochs=4", "model.learning_rate=2e-3", "plain.warmup=0"]
 PRUNE = ["prune.groups=2", "prune.examples=64", "prune.gradient_examples=64", "prune.recover_epochs=0"]
-DIAL = ["search.trials=0", "calibration.examples=64", "clock.rounds=0", "calibration.profile_type=geometric"]
+DIAL = ["search.trials=0", "calibration.examples=64", "clock.rounds=0", "calibration.profile=geometric"]
 CLOCK = ["measure.batches=2", "measure.repeats=3", "measure.warmup=1"]
 NAMES = ["plain", "pruned", "dial", "pruned+dial"]
 
@@ -39,7 +39,7 @@ def root(tmp_path_factory):
         *DIAL,
         f"checkpoint={out / 'untrained'}",
         "calibration.score=position",
-        "calibration.profile_type=flat",
+        "calibration.profile=flat",
     )
     run("prune", *common, *PRUNE, "prune.tolerance=0.02", "task.split={train:0.7,validation:0.3}")
     again = [*common, f"model.path={out / 'pruned'}", f"folder={out / 'pruned-dial'}"]
