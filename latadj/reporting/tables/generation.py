@@ -38,12 +38,7 @@ def _quality(sweep: GenerationSweep) -> list[Column]:
         interval("metric", lambda row: row.metric_ci, priority=0),
         Column("increase", lambda row: row.increase, "{:+.1%}", key="increase"),
         interval("increase", lambda row: row.increase_ci, "{:+.1%}", " to ", priority=0),
-        *(
-            Column(
-                name, entry("controls", name), "{:.2f}", key=name, shown=any(name in row.controls for row in sweep.rows)
-            )
-            for name in CONTROLS
-        ),
+        *(Column(name, entry("controls", name), "{:.2f}", key=name, shown=name in shown) for name in CONTROLS),
     ]
 
 
