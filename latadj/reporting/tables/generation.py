@@ -33,6 +33,7 @@ def _speedup() -> Column:
 
 
 def _quality(sweep: GenerationSweep) -> list[Column]:
+    shown = {name for row in sweep.rows for name in row.controls}
     return [
         Column("perplexity", lambda row: row.metric, "{:.2f}", key="metric"),
         interval("metric", lambda row: row.metric_ci, priority=0),
