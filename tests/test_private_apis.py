@@ -20,7 +20,7 @@ import torch
 from accelerate.state import AcceleratorState
 from conftest import use_checkpointing
 from datasets import Dataset, Features, Value
-from tiny import tiny
+from helpers.tiny_models import tiny
 from torch import nn
 from transformers import Trainer, TrainingArguments
 
