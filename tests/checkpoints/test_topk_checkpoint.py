@@ -26,7 +26,7 @@ def logits(model):
 
 @pytest.fixture
 def folder(tmp_path):
-    """A checkpoint with hard attention."""
+    """A checkpoint with top-k attention."""
     model, tokenizer = checkpoint.load(toy.write_model(tmp_path / "model"))
     checkpoint.save(attach(model, topk=HARD), tokenizer, tmp_path / "hard", CheckpointMetadata())
     return tmp_path / "hard"
@@ -73,7 +73,7 @@ def test_a_file_from_before_hard_attention_loads(folder):
 def test_a_damaged_entry_is_refused_with_what_to_do(folder, data):
     found = json.loads((folder / "latadj.json").read_text())
     (folder / "latadj.json").write_text(json.dumps({**found, "topk_attention": data}))
-    with pytest.raises(ValueError, match=r"latadj.json: topk_attention.*make it anew with `latadj calibrate`"):
+    with pytest.raises(ValueError, match=r"latadj.json: top-?k.attention.*make it anew with `latadj calibrate`"):
         checkpoint.load(folder)
 
 
