@@ -40,6 +40,7 @@ PUBLIC = {
     "torch.nn.functional",
     "torch.nn.functional.cross_entropy",
     "torch.nn.functional.scaled_dot_product_attention",
+    "torch.nn.utils.rnn.pad_sequence",
     "torch.optim.swa_utils.get_ema_multi_avg_fn",
     "torch.overrides.TorchFunctionMode",
     "torch.utils.data.Sampler",

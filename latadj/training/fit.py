@@ -15,6 +15,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
     PrinterCallback,
+    ProgressCallback,
     Trainer,
     TrainerControl,
     TrainingArguments,
@@ -183,7 +184,7 @@ def fit(
         data_collator=objective.collate,
         callbacks=[stops, order, *([ema] if ema else []), shown],
     )
-    for callback in (PrinterCallback, StepProgressCallback):
+    for callback in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(callback)
     last = last_complete_checkpoint(output_dir, [ORDER_FILE, *([EMA_FILE] if ema else [])]) if resume else None
     ended = None

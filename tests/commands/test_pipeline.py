@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from helpers import toy_project as toy
-from helpers.tiny_language_models import with_dial, write_language_model
 from transformers import AutoModelForSequenceClassification, pipeline
 from typer.testing import CliRunner
 
@@ -189,11 +188,10 @@ def test_the_checkpoint_loads_in_plain_transformers_as_the_full_model(root):
 def test_the_readme_snippet_runs(root, tmp_path, monkeypatch, capsys):
     readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
     (snippet,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
-    shutil.copytree(root / "out" / "checkpoint", tmp_path / "outputs" / "minilm-rotten_tomatoes" / "checkpoint")
-    with_dial(write_language_model(tmp_path / "outputs" / "smollm2-speeches" / "checkpoint"))
+    shutil.copytree(root / "out" / "checkpoint", tmp_path / "outputs" / "reviews" / "checkpoint")
     monkeypatch.chdir(tmp_path)
     exec(compile(snippet, "README.md", "exec"), {})
-    assert capsys.readouterr().out.count("'label'") == 2
+    assert re.search(r"tensor\(\[\[ ?-?\d", capsys.readouterr().out)
 
 
 def test_any_fine_tuned_folder_can_be_calibrated(root, tmp_path):

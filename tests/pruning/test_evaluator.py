@@ -87,7 +87,9 @@ def test_how_sure_a_model_is_of_the_same_answers_costs_it_nothing(session):
 @pytest.mark.parametrize("settles", [False, True])
 def test_only_an_evaluator_that_may_settles_what_a_task_leaves_open(session, settles):
     chosen, whole = [], session.task_type
-    open_kind = SimpleNamespace(settles=True, settle=lambda *_: chosen.append(1), predictions=whole.predictions)
+    open_kind = SimpleNamespace(
+        tunes_threshold=True, tune_threshold=lambda *_: chosen.append(1), predictions=whole.predictions
+    )
     evaluator_of(session, open_kind, settles=settles).evaluate(session.model)
     assert bool(chosen) == settles
 

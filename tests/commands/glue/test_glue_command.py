@@ -106,7 +106,7 @@ def test_every_command_has_its_own_run_folder(root):
 def test_its_own_log_goes_on_after_the_commands(root):
     text = (root / "out" / "glue" / "glue.log").read_text()
     assert "task 2 of 2: sst2" in text
-    assert "wrote glue.md, glue.csv, glue.tex and glue.json" in text
+    assert "wrote glue.json, glue.csv, glue.md and glue.tex" in text
     assert "layer ACC" not in text
     assert logging.getLogger("latadj").handlers == []
 

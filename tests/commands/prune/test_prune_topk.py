@@ -75,7 +75,7 @@ def test_a_model_with_hard_attention_is_not_pruned_again(root, hard, tmp_path):
 
 
 def test_a_run_killed_after_the_choice_goes_on_with_it(root, hard, tmp_path, monkeypatch):
-    with killed(monkeypatch, lambda state: state.hard is not None):
+    with killed(monkeypatch, lambda state: state.topk is not None):
         pruned(root, tmp_path / "out")
     found = pruned(root, tmp_path / "out", "resume=true")
     assert found["hard_trials"] == hard["hard_trials"]
