@@ -35,11 +35,6 @@ def times(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}x"
 
 
-def speed(measured: Measured | None) -> str:
-    """A measured speedup as it is written; nothing for None."""
-    return times(measured.speedup if measured else None)
-
-
 def between(measured: Measured | None) -> str:
     """Its 95% interval."""
     return f"{measured.ci[0]:.2f}–{measured.ci[1]:.2f}" if measured else ""

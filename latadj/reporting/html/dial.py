@@ -1,20 +1,25 @@
 """Sections about the dial: requested and measured speedups, what it cost, where contribution lies, who is kept."""
 
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 
 from latadj.reporting.html.charts import Series, line_chart
-from latadj.reporting.html.components import Section, between, minus, speed, spread, times
+from latadj.reporting.html.components import Section, html_table, spread
 from latadj.reporting.html.heat_maps import contribution_map, heat_map
 from latadj.reporting.html.page import missing, note, table
 from latadj.reporting.html.positions import Position, Results
 from latadj.reporting.html.sources import Sources
+from latadj.reporting.results.sweep import CONTROLS
+from latadj.reporting.table import Column, Table, speedup
+from latadj.reporting.tables.sweep import FLOPS, PREDICTED, SPEEDUP
 
 MOST_ROWS = 12
 # Where the worst perplexity is so many times the full model's, a linear axis would flatten what matters.
 LOGARITHMIC_FROM = 3.0
+PROMPTS = "The plain model runs under transformers' own attention; one prompt at a time."
 BASELINES = (
     "Three baselines, all the same full weights through transformers' own attention: bucketed, batches of like length "
     "with next to no padding; batch_padded, in data order, padded to the longest of each batch; max_padded, every text "
@@ -29,19 +34,14 @@ def dial(sources: Sources, results: Results | None) -> Section:
         return Section("dial", title, _predicted(sources))
     intro = f"Marked in {'the time of this device' if results.target == 'latency' else 'FLOPs'}."
     if results.unreachable:
-        left = ", ".join(f"{speedup:g}x" for speedup in results.unreachable)
+        left = ", ".join(f"{at:g}x" for at in results.unreachable)
         intro += f" Out of reach here: {left}; the dial ends at {results.reach or 0:.2f}x."
-    head, numbers = ["speedup", "predicted", "measured", "95%", "off by", "FLOPs"], set(range(6))
-    rows = [
-        [
-            *(position.name, times(position.predicted), speed(position.measured)),
-            *(between(position.measured), _off(position), times(position.flops)),
-        ]
-        for position in results.positions
-    ]
+    columns = [SPEEDUP, PREDICTED]
+    if results.marked:
+        own = results.tables.own_columns(results.sweep)
+        columns += [*own, Column("off by", lambda row: own[0].get(row) / row.speedup - 1, "{:+.1%}")]
+    shown = html_table(Table("", [*columns, FLOPS], results.rows))
     if not results.marked:
-        rows = [[row[0], row[1], row[5]] for row in rows]
-        shown = table(["speedup", "predicted", "FLOPs"], rows, numbers={0, 1, 2})
         return Section("dial", title, note(intro) + shown + missing("The clock was left out.", "latadj sweep"))
     series = [_measured(results.positions)]
     requested = [position.speedup for position in results.positions]
@@ -62,7 +62,7 @@ def dial(sources: Sources, results: Results | None) -> Section:
     )
     if results.target == "flops":
         intro += " Measured is time all the same, so it need not follow the diagonal."
-    return Section("dial", title, note(intro) + chart + table(head, rows, numbers=numbers))
+    return Section("dial", title, note(intro) + chart + shown)
 
 
 def _measured(positions: list[Position]) -> Series:
@@ -76,21 +76,17 @@ def _measured(positions: list[Position]) -> Series:
     )
 
 
-def _off(position: Position) -> str:
-    return "" if position.measured is None else minus(f"{position.measured.speedup / position.speedup - 1:+.1%}")
-
-
 def _predicted(sources: Sources) -> Markup:
     """What calibration predicted, where nothing was swept."""
     if sources.calibrate is None:
         return missing("The dial was not swept.", "latadj sweep")
-    rows = [
-        [f"{one['speedup']:g}x", times(one["predicted"]), times(one["flops_speedup"])]
-        for one in sources.calibrate["profiles"]
+    columns = [
+        Column("speedup", itemgetter("speedup"), "{:g}x"),
+        speedup("predicted", itemgetter("predicted")),
+        speedup("FLOPs", itemgetter("flops_speedup")),
     ]
-    return table(["speedup", "predicted", "FLOPs"], rows, numbers={0, 1, 2}) + missing(
-        "Nothing was measured yet.", "latadj sweep"
-    )
+    shown = html_table(Table("", columns, sources.calibrate["profiles"]))
+    return shown + missing("Nothing was measured yet.", "latadj sweep")
 
 
 def cost(results: Results | None) -> Section:
@@ -98,33 +94,19 @@ def cost(results: Results | None) -> Section:
     title = "The frontier: quality against speed"
     if results is None or not results.positions:
         return Section("frontier", title, missing("The dial was not swept.", "latadj sweep"))
-    metric = results.metric.replace("_", " ")
-    controls = [name for name in ("recent", "random") if all(name in one.controls for one in results.positions)]
-    head = ["speedup", metric, "95%", results.loss_name, "95%", *controls]
-    agree = any(position.agreement is not None for position in results.positions)
-    head += ["same prediction"] if agree else []
-    rows = [_quality_row(position, results, controls, agree) for position in results.positions]
-    shown = table(head, rows, numbers=set(range(len(head))), caption=f"Quality on {results.examples} test examples")
+    controls = [name for name in CONTROLS if all(name in one.controls for one in results.positions)]
+    columns = [SPEEDUP, *results.tables.quality_columns(results.sweep)]
+    shown = html_table(Table(f"Quality on {results.examples} test examples", columns, results.rows))
     better = "Increases" if results.generates else "Drops"
     intro = f"{better} count from the better full model, with a paired bootstrap 95% interval."
     if controls:
         intro += " Controls keep as many tokens at the same places, chosen by another score."
     body = _frontier(results, controls) + shown + note(intro)
     if results.timed:
-        body += _clock(results)
+        caption = "Time to first token, decoding and cache" if results.generates else "Time over the full model"
+        clock = Table(caption, [SPEEDUP, *results.tables.clock_columns(results.sweep)], results.rows)
+        body += html_table(clock) + note(PROMPTS if results.generates else BASELINES)
     return Section("frontier", title, body)
-
-
-def _quality_row(position: Position, results: Results, controls: list[str], agree: bool) -> list[str]:
-    low, high = position.quality_ci
-    found = [
-        *(position.name, results.quality(position.quality), f"{results.quality(low, 1)}–{results.quality(high, 1)}"),
-        *(results.loss(position.loss), " to ".join(results.loss(value) for value in position.loss_ci)),
-        *(results.quality(position.controls[name]) for name in controls),
-    ]
-    if agree:
-        found.append("" if position.agreement is None else f"{position.agreement:.1%}")
-    return found
 
 
 def _frontier(results: Results, controls: list[str]) -> Markup:
@@ -157,24 +139,6 @@ def _frontier(results: Results, controls: list[str]) -> Markup:
         logarithmic=results.generates and worst > LOGARITHMIC_FROM * results.full,
         caption=f"Across: {over}. The numbers at the points are the dial's speedups.",
     )
-
-
-def _clock(results: Results) -> Markup:
-    """What the clock showed over each baseline."""
-    over = "vs plain" if results.generates else "vs bucketed"
-    more = [name for name in dict.fromkeys(key for one in results.positions for key in one.more) if name != over]
-    head = ["speedup", over, "95%", *more]
-    rows = [
-        [
-            *(one.name, speed(one.over_full), between(one.over_full)),
-            *(one.more.get(name, "") for name in more),
-        ]
-        for one in results.positions
-    ]
-    intro = "The plain model runs under transformers' own attention; one prompt at a time." if results.generates else ""
-    caption = "Time to first token, decoding and cache" if results.generates else "Time over the full model"
-    shown = table(head, rows, numbers=set(range(len(head))), caption=caption)
-    return shown + note(intro or BASELINES)
 
 
 def contribution(sources: Sources) -> Section:

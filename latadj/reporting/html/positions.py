@@ -6,6 +6,8 @@ from typing import Any
 from latadj.reporting.html.components import minus
 from latadj.reporting.results.generation import GenerationRow, GenerationSweep
 from latadj.reporting.results.sweep import OWN, Measured, Row, Sweep
+from latadj.reporting.tables import generation
+from latadj.reporting.tables import sweep as classification
 
 
 @dataclass(frozen=True)
@@ -26,11 +28,9 @@ class Position:
     flops: float
     keep: list[float]
     controls: dict[str, float] = field(default_factory=dict)
-    agreement: float | None = None
     predicted: float | None = None
     measured: Measured | None = None
     over_full: Measured | None = None
-    more: dict[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -45,6 +45,7 @@ class Results:
     full_name : what ``Position.over_full`` is counted from, in words
     """
 
+    sweep: Sweep | GenerationSweep
     model: str
     task: str
     metric: str
@@ -60,6 +61,16 @@ class Results:
     target: str
     reach: float | None
     unreachable: list[float]
+
+    @property
+    def rows(self) -> list[Any]:
+        """Its rows by rising speedup."""
+        return sorted(self.sweep.rows, key=lambda row: row.speedup)
+
+    @property
+    def tables(self) -> Any:
+        """Module that declares its columns."""
+        return generation if self.generates else classification
 
     @property
     def timed(self) -> bool:
@@ -90,7 +101,7 @@ def results_of(sweep: Sweep | GenerationSweep) -> Results:
     common: dict[str, Any] = {
         name: getattr(sweep, name)
         for name in ("model", "task", "metric", "environment", "config", "target", "reach", "unreachable")
-    }
+    } | {"sweep": sweep}
     if isinstance(sweep, GenerationSweep):
         return Results(
             **common,
@@ -115,7 +126,6 @@ def results_of(sweep: Sweep | GenerationSweep) -> Results:
 
 
 def _classified(row: Row) -> Position:
-    clock = {f"vs {name}": f"{found.speedup:.2f}x" for name, found in row.measured.items() if name != OWN}
     return Position(
         speedup=row.speedup,
         quality=row.metric,
@@ -125,11 +135,9 @@ def _classified(row: Row) -> Position:
         flops=row.flops_speedup,
         keep=row.keep,
         controls=row.controls,
-        agreement=row.agreement,
         predicted=row.predicted,
         measured=row.measured.get(OWN),
         over_full=row.measured.get("bucketed"),
-        more={**clock, **{f"{name} ms": f"{value:.1f}" for name, value in row.latency_ms.items()}},
     )
 
 
@@ -137,12 +145,6 @@ def _generated(row: GenerationRow) -> Position:
     def measured(value: float | None, ci: tuple[float, float] | None) -> Measured | None:
         return None if value is None or ci is None else Measured(value, ci)
 
-    parts = {
-        "first token ms": (row.ttft_ms, "{:.1f}"),
-        "tokens/s": (row.decode_tokens_per_s, "{:.1f}"),
-        "decoding vs plain": (row.decode_speedup, "{:.2f}x"),
-        "cache": (row.cache_bytes_ratio, "{:.0%}"),
-    }
     return Position(
         speedup=row.speedup,
         quality=row.metric,
@@ -155,5 +157,4 @@ def _generated(row: GenerationRow) -> Position:
         predicted=row.predicted,
         measured=measured(row.ttft_own, row.ttft_own_ci),
         over_full=measured(row.ttft_speedup, row.ttft_ci),
-        more={name: form.format(value) for name, (value, form) in parts.items() if value is not None},
     )

@@ -1,38 +1,37 @@
 """Sweeps of generation tasks."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from latadj.reporting.results.generation import GenerationSweep
 from latadj.reporting.results.sweep import CONTROLS
 from latadj.reporting.table import Column, Document, Table, entry, interval, speedup
 from latadj.reporting.tables.environment import measured_on, out_of_reach, warning
+from latadj.reporting.tables.sweep import FLOPS, PREDICTED, SPEEDUP
 
 
 def document(sweep: GenerationSweep) -> Document:
     """All columns in one table."""
-    columns = [_speedup(), *_quality(sweep), *_first_token(sweep), *_decoding(sweep), *_csv_only()]
+    columns = [SPEEDUP, *quality_columns(sweep), *_prefill(sweep), *_decoding(sweep), *_csv_only()]
     return Document([Table(_title(sweep), columns, sweep.rows, " ".join(_notes(sweep)))])
 
 
 def terminal(sweep: GenerationSweep) -> Document:
     """What it costs in quality, then what the clock shows, each in a table that eighty characters hold."""
-    parts = {_title(sweep): _quality(sweep)}
+    parts = {_title(sweep): quality_columns(sweep)}
     if sweep.timed:
-        parts["Time to first token, one prompt at a time"] = _first_token(sweep)
+        parts["Time to first token, one prompt at a time"] = _prefill(sweep)
         parts["Decoding after that prompt"] = _decoding(sweep)
     else:
-        parts["Cost of the prefill"] = _first_token(sweep)
-    tables = [Table(title, [_speedup(), *columns], sweep.rows) for title, columns in parts.items()]
+        parts["Cost of the prefill"] = _prefill(sweep)
+    tables = [Table(title, [SPEEDUP, *columns], sweep.rows) for title, columns in parts.items()]
     tables[-1].note = " ".join(_notes(sweep))
     return Document(tables)
 
 
-def _speedup() -> Column:
-    return Column("speedup", lambda row: row.speedup, "{:g}x", key="speedup")
-
-
-def _quality(sweep: GenerationSweep) -> list[Column]:
+def quality_columns(sweep: GenerationSweep) -> list[Column]:
+    """Perplexity and its increase with their intervals, and the controls."""
     shown = {name for row in sweep.rows for name in row.controls}
     return [
         Column("perplexity", lambda row: row.metric, "{:.2f}", key="metric"),
@@ -43,17 +42,31 @@ def _quality(sweep: GenerationSweep) -> list[Column]:
     ]
 
 
+def own_columns(sweep: GenerationSweep) -> list[Column]:
+    """Time to first token over the dial's own speedup 1."""
+    return [
+        speedup("vs 1x", lambda row: row.ttft_own, key="ttft_own", shown=sweep.timed),
+        interval("ttft_own", lambda row: row.ttft_own_ci, shown=sweep.timed, priority=0),
+    ]
+
+
+def clock_columns(sweep: GenerationSweep) -> list[Column]:
+    """Time to first token over the plain model, then decoding and cache."""
+    return [*_first_token(sweep), *_decoding(sweep)]
+
+
 def _first_token(sweep: GenerationSweep) -> list[Column]:
     timed = sweep.timed
     return [
-        speedup("FLOPs", lambda row: row.flops_speedup, key="flops_speedup"),
-        speedup("predicted", lambda row: row.predicted, key="predicted", shown=timed),
         Column("TTFT ms", lambda row: row.ttft_ms, "{:.1f}", key="ttft_ms", shown=timed),
         speedup("vs plain", lambda row: row.ttft_speedup, key="ttft_speedup", shown=timed),
         interval("ttft", lambda row: row.ttft_ci, shown=timed, priority=0),
-        speedup("vs 1x", lambda row: row.ttft_own, key="ttft_own", shown=timed),
-        interval("ttft_own", lambda row: row.ttft_own_ci, shown=timed, priority=0),
     ]
+
+
+def _prefill(sweep: GenerationSweep) -> list[Column]:
+    predicted = replace(PREDICTED, shown=sweep.timed, priority=0)
+    return [FLOPS, predicted, *_first_token(sweep), *own_columns(sweep)]
 
 
 def _decoding(sweep: GenerationSweep) -> list[Column]:

@@ -1,6 +1,7 @@
 """Sweeps of classifiers, taggers and readers."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from latadj.reporting.results.sweep import BASELINES, CONTROLS, OWN, Measured, Row, Sweep
 from latadj.reporting.table import Column, Document, Table, entry, interval, speedup
@@ -49,8 +50,13 @@ def measured_columns(name: str, baseline: str, *, shown: bool = True, priority: 
     ]
 
 
+SPEEDUP = Column("speedup", lambda row: row.speedup, "{:g}x", key="speedup")
+PREDICTED = speedup("predicted", lambda row: row.predicted, key="predicted", priority=1)
+FLOPS = speedup("FLOPs", lambda row: row.flops_speedup, key="flops_speedup")
+
+
 def quality_columns(sweep: Sweep) -> list[Column]:
-    """Metric and drop with their intervals, and the controls."""
+    """Metric and drop with their intervals, the controls and the agreement."""
     controls = [name for name in CONTROLS if any(name in row.controls for row in sweep.rows)]
     return [
         Column(sweep.metric, lambda row: row.metric, "{:.2f}", 100, key="metric"),
@@ -58,26 +64,38 @@ def quality_columns(sweep: Sweep) -> list[Column]:
         Column("drop, points", lambda row: row.drop, "{:+.2f}", 100, key="drop"),
         interval("drop", lambda row: row.drop_ci, "{:+.2f}", " to ", scale=100),
         *(Column(name, entry("controls", name), "{:.2f}", 100) for name in controls),
+        Column("agree", lambda row: row.agreement, "{:.1f}%", 100, key="agreement", priority=1),
     ]
 
 
-def _columns(sweep: Sweep) -> list[Column]:
+def own_columns(sweep: Sweep) -> list[Column]:
+    """Measured over the dial's own speedup 1."""
+    return measured_columns("measured", OWN, shown=any(OWN in row.measured for row in sweep.rows))
+
+
+def clock_columns(sweep: Sweep) -> list[Column]:
+    """Measured over each baseline, and milliseconds a batch."""
     timed = any(row.measured for row in sweep.rows)
-    own = any(OWN in row.measured for row in sweep.rows)  # timed against the dial's own speedup 1
     padded = [name for name in BASELINES if name != HEADLINE]
     return [
-        Column("speedup", lambda row: row.speedup, "{:g}x", key="speedup"),
-        Column("profile", lambda row: row.profile_type, key="profile_type", shown=False),
-        *quality_columns(sweep),
-        Column("agree", lambda row: row.agreement, "{:.1f}%", 100, key="agreement", priority=1),
-        speedup("FLOPs", lambda row: row.flops_speedup, key="flops_speedup"),
-        Column("keep", lambda row: " ".join(f"{ratio:.4f}" for ratio in row.keep), key="keep", shown=False),
-        speedup("predicted", lambda row: row.predicted, key="predicted", shown=own, priority=1),
-        *measured_columns("measured", OWN, shown=own),
         *measured_columns(f"vs {HEADLINE}", HEADLINE, shown=timed),
         *(column for name in padded for column in measured_columns(f"vs {name}", name, shown=timed, priority=2)),
         Column("p50 ms", entry("latency_ms", "p50"), "{:.1f}", key="latency_p50_ms", shown=timed),
         Column("p95 ms", entry("latency_ms", "p95"), "{:.1f}", key="latency_p95_ms", shown=timed, priority=2),
+    ]
+
+
+def _columns(sweep: Sweep) -> list[Column]:
+    own = own_columns(sweep)
+    return [
+        SPEEDUP,
+        Column("profile", lambda row: row.profile_type, key="profile_type", shown=False),
+        *quality_columns(sweep),
+        FLOPS,
+        Column("keep", lambda row: " ".join(f"{ratio:.4f}" for ratio in row.keep), key="keep", shown=False),
+        replace(PREDICTED, shown=own[0].shown),
+        *own,
+        *clock_columns(sweep),
     ]
 
 
