@@ -37,8 +37,8 @@ OLDEST_VERSION := 3.10
 OLDEST_PYTHON ?= $(shell PYENV_VERSION=$(OLDEST_VERSION) python$(OLDEST_VERSION) -c 'import sys; print(sys.executable)' \
   2>/dev/null || echo $(PYTHON))
 OLDEST_TESTS := tests/elimination/test_exactness.py tests/elimination/test_runtimes.py tests/elimination/test_generate.py \
-  tests/checkpoints tests/config/test_options.py tests/commands/test_pipeline.py tests/test_help.py \
-  tests/test_private_apis.py tests/test_dependency_bounds.py
+  tests/checkpoints/test_checkpoint.py tests/checkpoints/test_migration.py tests/config/test_options.py \
+  tests/commands/test_pipeline.py tests/test_help.py tests/test_private_apis.py tests/test_dependency_bounds.py
 
 $(OLDEST)/.ready: pyproject.toml constraints-oldest.txt requirements-offline.txt
 	test -x $(OLDEST)/bin/python || $(OLDEST_PYTHON) -m venv $(OLDEST)
