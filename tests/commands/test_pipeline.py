@@ -77,7 +77,8 @@ def test_sweep_json_holds_what_it_promises(sweep):
             assert found["ci"][0] <= found["speedup"] <= found["ci"][1]
         assert row["latency_ms"]["p50"] <= row["latency_ms"]["p95"]
     assert sweep["rows"][0]["agreement"] == 1.0
-    assert sweep["environment"]["packages"]["torch"] == torch.__version__
+    # The metadata of a package may lack the build, as in 2.8.0+cu128.
+    assert torch.__version__.startswith(sweep["environment"]["packages"]["torch"])
     assert set(sweep["environment"]["quiet"]) == {"busy_elsewhere", "steal", "spread", "noisy", "warning"}
     assert sweep["config"]["task"]["name"] == "sst2"
 
