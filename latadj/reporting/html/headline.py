@@ -101,8 +101,8 @@ def _moved(results: Results, one: Position) -> str:
 
 def named(sources: Sources) -> dict[str, Any]:
     """The result that says which model and task a folder without a sweep is about."""
-    compared = vars(sources.compare) if sources.compare else None
-    return sources.evaluation or compared or sources.calibrate or sources.finetune or sources.prune or {}
+    compared, pruned = (vars(result) if result else None for result in (sources.compare, sources.prune))
+    return sources.evaluation or compared or sources.calibrate or sources.finetune or pruned or {}
 
 
 def _without_sweep(sources: Sources) -> Markup:

@@ -56,8 +56,6 @@ class Results:
     examples: int
     positions: list[Position]
     full_name: str
-    environment: dict[str, Any]
-    config: dict[str, Any]
     target: str
     reach: float | None
     unreachable: list[float]
@@ -99,8 +97,7 @@ class Results:
 def results_of(sweep: Sweep | GenerationSweep) -> Results:
     """A sweep's numbers, whichever kind it is."""
     common: dict[str, Any] = {
-        name: getattr(sweep, name)
-        for name in ("model", "task", "metric", "environment", "config", "target", "reach", "unreachable")
+        name: getattr(sweep, name) for name in ("model", "task", "metric", "target", "reach", "unreachable")
     } | {"sweep": sweep}
     if isinstance(sweep, GenerationSweep):
         return Results(

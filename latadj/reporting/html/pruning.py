@@ -5,11 +5,10 @@ from markupsafe import Markup
 from latadj.reporting.html.components import Section, html_table
 from latadj.reporting.html.page import note
 from latadj.reporting.html.sources import Sources
-from latadj.reporting.results.pruning import PairedComparison, PrunedModel, Size
+from latadj.reporting.results.pruning import PairedComparison
 from latadj.reporting.table import Column, Table, speedup
 from latadj.reporting.tables import comparison
 from latadj.reporting.tables.pruning import structure_table
-from latadj.utils.serialization import structure
 
 
 def left(sources: Sources) -> Section | None:
@@ -17,8 +16,8 @@ def left(sources: Sources) -> Section | None:
     result = sources.prune
     if result is None:
         return None
-    models, full = structure(list[PrunedModel], result["frontier"]), structure(Size, result["full"])
-    share = f"{result['config']['prune']['confidence']:.0%}"
+    models, full, candidates = result.frontier, result.full, result.candidates
+    share = f"{result.config['prune']['confidence']:.0%}"
     columns = [
         Column("model", lambda model: "pruned" if model.budget is None else f"{model.budget:g}", left=True),
         speedup("parameters", lambda model: model.size.parameters / full.parameters),
@@ -29,11 +28,11 @@ def left(sources: Sources) -> Section | None:
         Column("confirmed difference", lambda model: model.confirmed.difference, "{:+.2f}", 100),
         Column(share, lambda model: model.confirmed.difference_ci, "{:+.2f}", 100, between=" to "),
     ]
-    metric = result["metric"].replace("_", " ")
+    metric = result.metric.replace("_", " ")
     worth = Table(f"Against the full model: shares, and {metric} on validation text", columns, models)
     layers = structure_table(models, "What is left of each layer")
-    removed = [candidate for candidate in result["candidates"] if not candidate["kept"]]
-    text = f"{len(removed)} of {len(result['candidates'])} candidates went, judged by {result['objective']}."
+    removed = [candidate for candidate in candidates if not candidate["kept"]]
+    text = f"{len(removed)} of {len(candidates)} candidates went, judged by {result.objective}."
     return Section("pruning", "Pruning: what is left", html_table(worth) + html_table(layers) + note(text))
 
 

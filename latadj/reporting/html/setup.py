@@ -93,7 +93,7 @@ def origin(sources: Sources) -> Section:
         "calibrate": sources.calibrate or {},
         "eval": sources.evaluation or {},
         "finetune": sources.finetune or {},
-        "prune": sources.prune or {},
+        "prune": vars(sources.prune) if sources.prune else {},
         "compare": vars(sources.compare) if sources.compare else {},
     }
     rows = []

@@ -3,6 +3,8 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -41,7 +43,7 @@ class Sources:
     calibrate: dict[str, Any] | None = None
     evaluation: dict[str, Any] | None = None
     finetune: dict[str, Any] | None = None
-    prune: dict[str, Any] | None = None
+    prune: PruneResult | None = None
     compare: Comparison | None = None
     changed: list[Changed] | None = None
     read: list[str] = field(default_factory=list)
@@ -60,10 +62,12 @@ class Sources:
             raise ValueError(f"folder {folder}: no such folder; name a run's with folder=FOLDER, or give model=, task=")
         found = cls(folder)
         found.sweep = found._result("sweep", _sweep)
-        found.calibrate = found._result("calibrate", _with("layer_acc", "by_rank", "profiles", "dial", "reach"))
+        found.calibrate = found._result(
+            "calibrate", _with("layer_acc", "by_rank", "profiles", "dial.profile_type", "reach")
+        )
         found.evaluation = found._result("eval", _with("metric", "scores", "metric_ci", "speedup"))
         found.finetune = found._result("finetune", _with("validation"))
-        found.prune = found._result("prune", _with("metric", "objective", "candidates", "full", "frontier", "config"))
+        found.prune = found._result("prune", PruneResult.from_json)
         found.compare = found._result("compare", Comparison.from_json)
         if not found.read:
             damage = "".join(f"; {file} {why}" for file, why in found.left_out.items() if why != MISSING)
@@ -115,11 +119,11 @@ MISSING = "is not there"
 
 
 def _with(*keys: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """A result as it is, if it has what the sections show."""
+    """A result as it is, if it has what the sections show; ``dial.profile_type`` is a key inside of ``dial``."""
 
     def typed(data: dict[str, Any]) -> dict[str, Any]:
         for key in keys:
-            data[key]
+            reduce(getitem, key.split("."), data)
         return data
 
     return typed

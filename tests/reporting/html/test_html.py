@@ -143,6 +143,21 @@ def test_a_sweep_with_missing_fields_is_left_out(tmp_path):
     assert "Left out: sweep/sweep.json is damaged, or of another version of latadj" in found
 
 
+@pytest.mark.parametrize(
+    ("file", "data"),
+    [
+        ("calibrate/calibrate.json", {**folders.calibrate(), "dial": {"family": "acc"}}),
+        ("prune/prune.json", {"schema": "latadj.prune/1", "frontier": [{"hard_attention": None}], "full": {}}),
+    ],
+)
+def test_a_result_with_names_of_an_earlier_version_is_left_out(tmp_path, file, data):
+    folder = folders.write(tmp_path / "run", eval=folders.evaluation())
+    (folder / file).parent.mkdir(exist_ok=True)
+    (folder / file).write_text(json.dumps(data))
+    found = seen(html_report(Sources.of(folder)))
+    assert f"Left out: {file} is damaged, or of another version of latadj" in found
+
+
 def test_a_folder_with_nothing_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"nothing to report, there is no sweep/sweep.json, .*; run `latadj sweep`"):
         Sources.of(tmp_path)
