@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from latadj.benchmark.timer import time_interleaved
+from latadj.config import PRECISIONS
 from latadj.devices.cpu_features import packs_bf16, vnni
 from latadj.elimination.architectures import architecture_of, layers_of
 from latadj.elimination.linear_weights import weight_of
-from latadj.kernels.linear import DTYPES, PRECISIONS, KernelSpec, engines
+from latadj.kernels.linear import DTYPES, KernelSpec, engines
 from latadj.kernels.lowering import lower_layer
 
 # Rows at which kernels are compared: one short text, a batch of them, and one of long texts; and most seconds for it.

@@ -13,9 +13,10 @@ from transformers import PreTrainedModel
 from latadj.benchmark.kernel_selection import fastest_kernel
 from latadj.benchmark.timer import time_interleaved
 from latadj.calibration.calibration_set import CalibrationSet
+from latadj.config import PRECISIONS
 from latadj.elimination.attach import at_profile, attached
 from latadj.elimination.profiles import Profile
-from latadj.kernels.linear import PRECISIONS, KernelSpec
+from latadj.kernels.linear import KernelSpec
 from latadj.kernels.lowering import lower
 
 AGREEMENT = 0.995

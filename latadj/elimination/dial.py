@@ -56,9 +56,7 @@ class Dial:
         if self.profile_type not in PROFILE_TYPES:
             raise ValueError(f"profile={self.profile_type}: expected one of {', '.join(PROFILE_TYPES)}")
         if self.profile_type == "searched" and not self.anchors:
-            raise ValueError(
-                "profile_type=searched: this dial holds no searched profiles; calibrate with search.trials > 0"
-            )
+            raise ValueError("profile=searched: this dial holds no searched profiles; calibrate with search.trials > 0")
         if self.reads not in READS:
             raise ValueError(f"reads={self.reads}: expected one of {', '.join(READS)}")
         if len(self.layer_acc) != len(self.shapes):

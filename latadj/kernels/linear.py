@@ -18,7 +18,6 @@ from latadj.elimination.linear_weights import weight_of
 
 # The type of the states beside the linear layers of each precision.
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.float32}
-PRECISIONS = tuple(DTYPES)
 # Run inside the linear layer by the oneDNN kernel, by the name transformers gives the activation's class.
 FUSED_ACTIVATIONS = {"GELUActivation": ("gelu", "none"), "NewGELUActivation": ("gelu", "tanh")}
 # Up to this many rows, oneDNN's int8 spends longer on the call than on the product.

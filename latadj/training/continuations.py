@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from latadj.tasks.encoding.batches import Batch
 from latadj.tasks.outputs.likelihood import padded
-from latadj.training.objective import Batch
 
 # Column of a teacher's final hidden states at the scored positions.
 STATES = "teacher_states"

@@ -10,13 +10,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from latadj.config import AdjustConfig
 from latadj.elimination.attach import at_profile
 from latadj.elimination.dial import Dial
-from latadj.tasks.encoding.batches import rows_of
+from latadj.tasks.encoding.batches import Batch, rows_of
 from latadj.tasks.encoding.collator import POSITION_MASK, TEACHER, Collator
 from latadj.tasks.outputs.logits import Outputs
 from latadj.tasks.outputs.predict import HEAD, predict
 from latadj.tasks.types import TaskType
 from latadj.training.continuations import unwrapped
-from latadj.training.objective import Batch, Loss, TrainingObjective
+from latadj.training.objective import Loss, TrainingObjective
 from latadj.training.profile_sampler import ProfileSampler
 
 

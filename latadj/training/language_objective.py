@@ -11,11 +11,12 @@ from transformers import PreTrainedModel
 from latadj.config import AdjustConfig, TaskConfig
 from latadj.elimination.attach import at_profile, attached
 from latadj.elimination.dial import Dial
+from latadj.tasks.encoding.batches import Batch
 from latadj.tasks.metrics.metric import metric_of
 from latadj.tasks.outputs.likelihood import likelihoods
 from latadj.training.continuations import STATES, Continuations, scored_logits, unwrapped
 from latadj.training.distillation import TeacherHead
-from latadj.training.objective import Batch, Loss, TrainingObjective
+from latadj.training.objective import Loss, TrainingObjective
 from latadj.training.profile_sampler import ProfileSampler
 
 

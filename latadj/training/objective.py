@@ -8,7 +8,8 @@ from typing import Any
 from torch import Tensor
 from transformers import PreTrainedModel
 
-Batch = dict[str, Tensor]
+from latadj.tasks.encoding.batches import Batch
+
 Loss = Callable[[Any, Batch], Tensor]
 
 

@@ -53,7 +53,7 @@ print([m for m in sys.modules if m in ("torch", "transformers") or m.startswith(
 def test_names_of_config_are_those_of_the_code():
     assert set(TASK_CLASSES) == set(TASK_TYPES)
     assert tuple(GLUE) == GLUE_TASKS
-    assert linear.PRECISIONS == PRECISIONS
+    assert tuple(linear.DTYPES) == PRECISIONS
 
 
 @pytest.mark.parametrize(

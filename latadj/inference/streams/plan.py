@@ -175,7 +175,7 @@ def _settings(
         "checkpoint": {file.name: _stamp(file) for file in sorted(Path(config.checkpoint).iterdir()) if file.is_file()},
         "speedup": speedup,
         "deadline_ms": config.deadline_ms,
-        "profile_type": config.profile,
+        "profile": config.profile,
         "dial.target": config.dial.target,
         "device.precision": config.device.precision,
         "window": config.window,
