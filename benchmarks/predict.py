@@ -47,7 +47,7 @@ from latadj.inference.streams.rows import Row
 from latadj.inference.streams.writing import Layout
 from latadj.kernels.linear import DTYPES
 from latadj.kernels.lowering import kernel_of
-from latadj.reporting.tables.throughput import SCHEMA, document
+from latadj.reporting.results.predict_benchmark import SCHEMA, document
 from latadj.utils.console import progress
 from latadj.utils.files import write_json
 

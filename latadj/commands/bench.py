@@ -29,7 +29,6 @@ from latadj.elimination.attach import at_profile, attach
 from latadj.elimination.dial import Dial
 from latadj.elimination.profiles import Profile
 from latadj.kernels.lowering import kernel_of, lower
-from latadj.reporting.output import show, write
 from latadj.reporting.results.bench import REFERENCE, BackendTiming, Bench, Cell, DialPoint, Unreachable, dial_name
 from latadj.tasks.encoding.batches import Batch
 from latadj.utils.console import progress
@@ -106,9 +105,7 @@ def run(stage: Stage) -> Bench:
                 if (cell.batch, cell.length) == tuple(config.memory):
                     cell.memory_mb = _memory(stage, cell)
     bench.environment["quiet"] = asdict(watch.report(_rounds(bench)))
-    written = write(bench, folder)
-    show(bench)
-    log.info("wrote %s to %s", written, folder)
+    bench.report(folder)
     return bench
 
 

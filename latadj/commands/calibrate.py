@@ -43,8 +43,8 @@ from latadj.elimination.dial import Dial
 from latadj.elimination.observation_window import WHOLE
 from latadj.inference.serving import remember
 from latadj.kernels.lowering import lower
-from latadj.reporting.plots.contribution import plot_contribution
-from latadj.reporting.tables import dial as dial_table
+from latadj.reporting.plots import plot_contribution
+from latadj.reporting.table import Document, Table
 from latadj.utils.console import progress
 from latadj.utils.files import write_json
 
@@ -53,6 +53,7 @@ log = logging.getLogger("latadj")
 TEXT_TRIALS, PROMPT_TRIALS = 48, 6
 MOST_TRIED = 8
 SHOWN = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0)
+MOST_COLUMNS = 12  # layers that stand side by side; a terminal has no room for more
 
 
 def prepare(config: CalibrateConfig, checked: CheckpointMetadata | None = None) -> Session:
@@ -132,7 +133,7 @@ def run(session: Session) -> dict[str, Any]:
     else:
         metadata.task = config.task.name
         checkpoint.save(session.model, session.tokenizer, folder, metadata)
-    dial_table.document(timed, shown).print()
+    _document(timed, shown).print()
     log.info("wrote %s and %s", folder / METADATA_FILE, work)
     return result
 
@@ -252,3 +253,32 @@ def profiles(dial: Dial) -> list[dict[str, Any]]:
         costs = {"flops_speedup": dial.speedup_of(profile), "predicted": dial.predicted(profile)}
         shown.append({"speedup": speedup, "keep": list(profile.keep), **costs})
     return shown
+
+
+def _document(dial: Dial, profiles: list[dict[str, Any]]) -> Document:
+    """Layer ACC and profiles: a line each, or a column where a line would not fit.
+
+    Parameters
+    ----------
+    profiles : with ``speedup``, ``keep``, ``flops_speedup`` and ``predicted``
+    """
+    costs = ["FLOPs", *(["predicted"] if dial.target == "latency" else [])]
+    lines = [
+        ["speedup", *(f"layer {layer}" for layer in range(1, dial.layers + 1)), *costs],
+        ["layer ACC", *(f"{value:.2f}" for value in dial.layer_acc), *("" for _ in costs)],
+    ]
+    for profile in profiles:
+        keep = [f"{ratio:.2f}" for ratio in profile["keep"]]
+        if dial.reads == "pooled":
+            keep[-1] = "pooled"
+        times = (profile["flops_speedup"], profile["predicted"])
+        lines.append([f"{profile['speedup']:g}x", *keep, *(f"{value:.2f}x" for value in times[: len(costs)])])
+    if dial.layers > MOST_COLUMNS:
+        lines = [list(column) for column in zip(*lines, strict=True)]
+    title = f"Keep ratios, profile={dial.profile_type}"
+    if dial.shapes[0].causal:
+        title += f"; {dial.window.text()}"
+    end = f"Speedups end at {dial.reach():.2f}x here, where FLOPs are cut {dial.max_flops:g}x."
+    return Document(
+        [Table.of_cells(title, lines[0], lines[1:], left=0)], [end] if dial.reach() < dial.max_speedup else []
+    )

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TextStreamer, set_seed
 from transformers.utils import logging as transformers_logging
 
 from latadj.benchmark.generation_timer import cached_lengths
@@ -20,7 +21,6 @@ from latadj.devices.environment import environment
 from latadj.elimination.attach import attach, is_attached, set_speedup
 from latadj.inference.serving import make_ready
 from latadj.kernels.lowering import kernel_of
-from latadj.reporting.text_stream import ConsoleStreamer
 from latadj.utils.console import console
 from latadj.utils.files import write_json
 
@@ -35,6 +35,30 @@ class Ready:
     tokenizer: PreTrainedTokenizerBase
     ids: torch.Tensor
     most: int
+
+
+class ConsoleStreamer(TextStreamer):
+    """Shows text word by word, and notes when its tokens came.
+
+    text : all that was shown
+    times : ``time.perf_counter`` at every token
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        super().__init__(tokenizer, skip_prompt=True, skip_special_tokens=True)
+        self.text = ""
+        self.times: list[float] = []
+
+    def put(self, value: Tensor) -> None:
+        """Take the prompt, which comes first and is not shown, or a token."""
+        if not self.next_tokens_are_prompt:
+            self.times.append(time.perf_counter())
+        super().put(value)
+
+    def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
+        """Show what is certain by now."""
+        self.text += text
+        console.print(text, end="\n" if stream_end else "", markup=False, highlight=False, soft_wrap=True)
 
 
 def prepare(config: GenerateConfig, prompt: str, checked: CheckpointMetadata | None = None) -> Ready:

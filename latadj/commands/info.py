@@ -14,7 +14,6 @@ from latadj.checkpoints.weight_files import read_headers, shape_of
 from latadj.devices.hardware_key import HardwareKey, likely_cpu
 from latadj.elimination.dial import Dial
 from latadj.elimination.observation_window import WHOLE
-from latadj.reporting.output import show
 from latadj.reporting.results.info import DeviceInfo, DialInfo, Info, Position, PrunedInfo, Served, Shape, Tested
 from latadj.utils.files import read_json
 
@@ -34,7 +33,7 @@ def run(path: Path, as_json: bool = False) -> Info:
     if as_json:
         print(json.dumps(info.to_json(), indent=1, allow_nan=False))
     else:
-        show(info)
+        info.show()
     return info
 
 

@@ -33,7 +33,7 @@ from latadj.inference.streams.rows import Row
 from latadj.inference.streams.writing import Layout
 from latadj.inference.streams.writing import format_of as output_format
 from latadj.kernels.lowering import kernel_of
-from latadj.reporting.tables import predict as tables
+from latadj.reporting.table import Document, Table
 from latadj.tasks.encoding.batches import max_input_length
 from latadj.utils.console import on_stderr, progress
 from latadj.utils.files import write_json
@@ -43,6 +43,7 @@ log = logging.getLogger("latadj")
 BROKEN_SHOWN = 20
 # Tokens of a text where neither the checkpoint nor the user says it.
 MAX_LENGTH = 512
+DEADLINES = {"met by the clock": "met", "predicted to be met, but late": "late", "beyond the largest speedup": "beyond"}
 
 Output = FileOutput | StreamOutput
 
@@ -181,7 +182,7 @@ def run(ready: Ready) -> dict[str, Any]:
         result = _result(ready.engine.model, ready.plan, state, config, resumed, broken)
         write_json(result_path(config), result)
         output.forget()
-        tables.document(result).print()
+        _document(result).print()
         if config.output != STREAM:
             broken_rows = f"; broken rows are in {broken}" if broken else ""
             log.info("wrote %s and %s%s", config.output, result_path(config), broken_rows)
@@ -282,3 +283,23 @@ def _result(
 def _deadline(latency: Any, state: PredictState, config: PredictConfig) -> dict[str, Any]:
     met = state.deadline or Met().to_json()
     return {"ms": config.deadline_ms, "batch_size": state.settings["batch_size"], "measured_at": latency.batch, **met}
+
+
+def _document(result: dict[str, Any]) -> Document:
+    """What ``predict.json`` holds."""
+    rows, deadline = result["rows"], result["deadline"]
+    at = f"at {result['speedup']:g}x" if deadline is None else f"within {deadline['ms']:g} ms a batch"
+    lines = [
+        ["rows read", f"{rows['read']:,}"],
+        ["written", f"{rows['written']:,}"],
+        ["broken, left out", f"{rows['broken']:,}"],
+    ]
+    if result["texts_per_s"] is not None:
+        lines.append(["texts a second", f"{result['texts_per_s']:,.0f}"])
+    if deadline is not None and deadline["batches"]:
+        for name, which in DEADLINES.items():
+            batches, texts = deadline[f"{which}_batches"], deadline[f"{which}_texts"] / deadline["texts"]
+            lines.append([name, f"{batches:,} of {deadline['batches']:,} batches, {texts:.1%} of the texts"])
+        mean = sum(float(speedup) * texts for speedup, texts in deadline["speedups"].items()) / deadline["texts"]
+        lines.append(["mean speedup of a text", f"{mean:.2f}x"])
+    return Document([Table.of_cells(f"{result['input']} {at}", ["", ""], lines, show_header=False)])

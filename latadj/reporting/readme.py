@@ -7,13 +7,13 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
+from latadj.reporting.results import predict_benchmark
 from latadj.reporting.results.base import Result
 from latadj.reporting.results.bench import Bench
-from latadj.reporting.results.comparison import Comparison
+from latadj.reporting.results.comparison import Comparison, markdown_of_task
 from latadj.reporting.results.generation import GenerationSweep
 from latadj.reporting.results.glue import Glue
-from latadj.reporting.results.sweep import Sweep
-from latadj.reporting.tables import bench, comparison, generation, glue, sweep, throughput
+from latadj.reporting.results.sweep import Sweep, seeds
 from latadj.utils.files import write_text
 
 # name -> the line before which, and after which, a block stands
@@ -38,31 +38,31 @@ def blocks(files: Sequence[Path]) -> dict[str, str]:
     comparisons: dict[str, list[Comparison]] = defaultdict(list)
     for path in files:
         data = json.loads(path.read_text(encoding="utf-8"))
-        if data.get("schema") == throughput.SCHEMA:
-            parts["predict"].append(throughput.document(data).markdown())
+        if data.get("schema") == predict_benchmark.SCHEMA:
+            parts["predict"].append(predict_benchmark.document(data).markdown())
             continue
         if data.get("schema") not in RESULTS:
             raise ValueError(f"{path}: schema {data.get('schema')!r}, expected one of {', '.join(RESULTS)}")
         result = RESULTS[data["schema"]].from_json(data)
         if isinstance(result, Bench):
-            parts["bench"].append(bench.overview(result).markdown())
+            parts["bench"].append(result.overview().markdown())
         elif isinstance(result, GenerationSweep):
-            parts["generation"].append(generation.document(result).markdown())
+            parts["generation"].append(result.document().markdown())
         elif isinstance(result, Glue):
-            parts["glue"].append(glue.document(result).markdown())
+            parts["glue"].append(result.document().markdown())
         elif isinstance(result, Comparison):
             comparisons[result.task].append(result)
         elif isinstance(result, Sweep) and result.config.get("prompt"):
-            parts["few-shot"].append(sweep.document(result).markdown())
+            parts["few-shot"].append(result.document().markdown())
         elif isinstance(result, Sweep):
             sweeps["newsgroups" if result.task == "newsgroups" else "results"].append(result)
     for name, group in sweeps.items():
-        parts[name].append(sweep.document(group[0]).markdown())
+        parts[name].append(group[0].document().markdown())
         if len(group) > 1:
-            parts[name].append(sweep.seeds(group).markdown())
+            parts[name].append(seeds(group).markdown())
     if sweeps["results"]:
-        parts["summary"].append(sweep.summary(sweeps["results"][0]).markdown())
-    parts["axformer"] += map(comparison.markdown_of_task, comparisons.values())
+        parts["summary"].append(sweeps["results"][0].summary().markdown())
+    parts["axformer"] += map(markdown_of_task, comparisons.values())
     return {name: "\n".join(texts) for name, texts in parts.items() if texts}
 
 

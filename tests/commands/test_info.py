@@ -22,7 +22,7 @@ from latadj.elimination.cost import LayerShape
 from latadj.elimination.dial import Dial
 from latadj.elimination.latency_model import LatencyModel, Ramp
 from latadj.elimination.profiles import Anchor
-from latadj.reporting.tables.info import some_layers
+from latadj.reporting.results.info import some_layers
 
 HERE = place(torch.device("cpu"))
 PURPOSE = TaskSpec("classification", ["sentence"], ["negative", "positive"], "accuracy", 128, 32)

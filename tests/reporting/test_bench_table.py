@@ -4,10 +4,8 @@ import json
 
 import pytest
 
-from latadj.reporting.output import show
-from latadj.reporting.plots.bench import plot_bench
+from latadj.reporting.plots import plot_bench
 from latadj.reporting.results.bench import BackendTiming, Bench, Cell, DialPoint, Unreachable
-from latadj.reporting.tables.bench import all_cells, document
 from latadj.utils.console import console
 
 
@@ -57,7 +55,7 @@ def test_accuracy_counts_positions_above_one_by_precision():
 
 
 def test_markdown_has_a_row_for_all_that_ran():
-    text = document(bench()).markdown()
+    text = bench().document().markdown()
     head = "| backend | p50 ms | p95 ms | vs sdpa | speedup | predicted | measured | 95% | FLOPs |"
     assert f"{head} peak MB |" in text  # columns for what was counted only
     assert f"{head} joules |" in text
@@ -72,7 +70,7 @@ def test_markdown_has_a_row_for_all_that_ran():
 def test_the_terminal_shows_the_same():
     with console.capture() as capture:
         console.width, before = 140, console.width
-        show(bench())
+        bench().show()
         console.width = before
     shown = capture.get()
     assert "batch 8, length 32" in shown
@@ -81,7 +79,7 @@ def test_the_terminal_shows_the_same():
 
 
 def test_csv_has_unrounded_numbers():
-    found = list(csv.DictReader(io.StringIO(all_cells(bench()).csv())))
+    found = list(csv.DictReader(io.StringIO(bench().csv_table().csv())))
     assert len(found) == 12
     assert [row["contestant"] for row in found[:3]] == ["sdpa_fp32", "onnxruntime_int8", "dial_fp32_1x"]
     assert float(found[3]["p50_ms"]) == 100 / 1.9
@@ -93,8 +91,8 @@ def test_csv_has_unrounded_numbers():
 
 def test_without_the_reference_nothing_is_counted_from_it():
     alone = Cell(1, 16, {}, [point(1, 1.0)])
-    assert "| dial fp32 | 100.0 |  |  | 1x |" in document(Bench([alone], {}, {})).markdown()
-    assert next(csv.DictReader(io.StringIO(all_cells(Bench([alone], {}, {})).csv())))["speedup_over_sdpa_fp32"] == ""
+    assert "| dial fp32 | 100.0 |  |  | 1x |" in Bench([alone], {}, {}).document().markdown()
+    assert next(csv.DictReader(io.StringIO(Bench([alone], {}, {}).csv_table().csv())))["speedup_over_sdpa_fp32"] == ""
 
 
 @pytest.mark.parametrize("cells", [[cell()], [cell(), cell(8, 32)], [Cell(1, 16, {}, [point(1, 1.0)])]])

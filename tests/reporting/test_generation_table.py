@@ -7,10 +7,8 @@ import pytest
 from matplotlib.axes import Axes
 
 from latadj.benchmark.generation_timer import GenerationTimes
-from latadj.reporting.output import show
-from latadj.reporting.plots.sweep import plot_generation
+from latadj.reporting.plots import plot_generation
 from latadj.reporting.results.generation import GenerationRow, GenerationSweep
-from latadj.reporting.tables.generation import document
 
 # Rounds and prompts: the dial at 2 takes half as long as the plain model, and decodes a quarter faster.
 TIMES = GenerationTimes(
@@ -73,13 +71,13 @@ def test_rows_carry_what_the_targets_ask_for():
 
 def test_json_is_the_one_truth():
     again = GenerationSweep.from_json(json.loads(json.dumps(sweep().to_json())))
-    assert document(again).markdown() == document(sweep()).markdown()
+    assert again.document().markdown() == sweep().document().markdown()
     with pytest.raises(ValueError, match="schema 'other'"):
         GenerationSweep.from_json({"schema": "other"})
 
 
 def test_markdown_has_quality_clock_and_controls_in_one_line():
-    text = document(sweep()).markdown()
+    text = sweep().document().markdown()
     assert "| speedup | perplexity | 95% | increase | 95% | recent | random | FLOPs | predicted | TTFT ms | vs" in text
     assert "| 2x | 21.00 | 20.00–22.00 | +5.0% | +4.0% to +6.0% | 21.50 | 42.00 | 2.00x |  | 200.0 | 2.00x |" in text
     assert "| 20.0 | 1.25x | 1.25–1.25 | 50% |" in text
@@ -88,16 +86,16 @@ def test_markdown_has_quality_clock_and_controls_in_one_line():
 
 
 def test_without_the_clock_its_columns_are_left_out(capsys):
-    text = document(sweep(timed=False)).markdown()
+    text = sweep(timed=False).document().markdown()
     assert "| 42.00 | 2.00x |\n" in text
     assert "TTFT" not in text
-    show(sweep(timed=False))
+    sweep(timed=False).show()
     assert "first token" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("timed", [True, False])
 def test_csv_has_unrounded_numbers(timed):
-    found = list(csv.DictReader(io.StringIO(document(sweep(timed)).tables[0].csv())))[1]
+    found = list(csv.DictReader(io.StringIO(sweep(timed).document().tables[0].csv())))[1]
     assert float(found["increase"]) == sweep().rows[1].increase
     assert (float(found["metric_low"]), float(found["recent"]), float(found["over_random"])) == (20.0, 21.5, -0.5)
     assert found["ttft_speedup"] == (str(sweep().rows[1].ttft_speedup) if timed else "")
@@ -117,7 +115,7 @@ def test_the_picture_has_the_controls_as_curves_of_their_own(tmp_path, monkeypat
 
 
 def test_the_terminal_shows_every_column_in_80_characters(capsys):
-    show(sweep())
+    sweep().show()
     shown = capsys.readouterr().out
     assert max(map(len, shown.splitlines())) <= 80
     assert "…" not in shown

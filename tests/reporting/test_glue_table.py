@@ -8,7 +8,6 @@ import pytest
 
 from latadj.reporting.results.glue import Glue, GlueResult
 from latadj.reporting.results.sweep import OWN, Measured, Row
-from latadj.reporting.tables.glue import csv_table, document
 
 
 def row(speedup, scores, timed=True):
@@ -114,22 +113,22 @@ dial at 2x & 30.0 & 78.0/72.0 & 52.5 & 2.40x & 2.00x \\
 
 
 def test_markdown_is_as_papers_print_it():
-    assert document(glue("mrpc", "cola")).markdown().startswith(MARKDOWN)
+    assert glue("mrpc", "cola").document().markdown().startswith(MARKDOWN)
 
 
 def test_latex_is_booktabs_with_every_sign_escaped():
-    text = document(glue("mrpc", "cola")).latex()
+    text = glue("mrpc", "cola").document().latex()
     assert LATEX in text
     assert r"95\%, first score & 38.0 to 43.0" in text
     assert text.startswith(r"% \usepackage{booktabs}")
     assert all(line.startswith("%") for line in text.split(r"\end{table}")[-1].splitlines() if line)
-    assert r"\caption{a\&b\textasciicircum{}2\$ on GLUE}" in document(glue("cola", model="a&b^2$")).latex()
+    assert r"\caption{a\&b\textasciicircum{}2\$ on GLUE}" in glue("cola", model="a&b^2$").document().latex()
 
 
 def test_columns_stand_in_glues_order_whatever_was_asked_for():
-    header = [column.name for column in document(glue(*SCORES)).tables[0].columns]
+    header = [column.name for column in glue(*SCORES).document().tables[0].columns]
     assert header[1:-3] == ["CoLA", "SST-2", "MRPC", "STS-B", "QQP", "MNLI-(m/mm)", "QNLI", "RTE", "WNLI"]
-    cells = document(glue(*SCORES)).tables[0].rows[0]
+    cells = glue(*SCORES).document().tables[0].rows[0]
     assert cells[6] == "80.0/81.0"
 
 
@@ -143,14 +142,14 @@ def test_the_average_counts_each_task_once_and_wnli_never():
         "1": pytest.approx(by_hand),
         "2": pytest.approx(by_hand - 0.1),
     }
-    text = document(full).markdown()
+    text = full.document().markdown()
     assert "were not run" not in text
     assert "WNLI is never in it, as is custom." in text
     assert glue("wnli").average(None) is None
 
 
 def test_an_incomplete_list_says_what_its_average_covers():
-    text = document(glue("sst2", "cola", "wnli")).markdown()
+    text = glue("sst2", "cola", "wnli").document().markdown()
     assert "The average covers CoLA, SST-2, each once with the mean of its scores; MRPC, STS-B, QQP" in text
     assert "QNLI, RTE were not run, so it is not GLUE's own average" in text
 
@@ -158,7 +157,7 @@ def test_an_incomplete_list_says_what_its_average_covers():
 def test_a_speedup_out_of_reach_of_one_task_has_no_average():
     short = result("cola", speedups=(1.0,))
     short.unreachable, short.reach = [2.0], 1.8
-    text = document(glue("sst2", short)).markdown()
+    text = glue("sst2", short).document().markdown()
     assert "| dial at 2x | – | 80.0 | – | – | – |" in text
     assert "CoLA: 2x out of reach on this device, its dial ends at 1.80x." in text
 
@@ -166,13 +165,13 @@ def test_a_speedup_out_of_reach_of_one_task_has_no_average():
 def test_a_run_without_the_clock_or_the_plain_model_leaves_cells_empty():
     bare = result("sst2", timed=False)
     bare.plain_scores = None
-    overview = document(glue(bare)).tables[0]
+    overview = glue(bare).document().tables[0]
     assert overview.rows[0] == ["plain model", "–", "–", "–", "–"]
     assert overview.rows[2] == ["dial at 2x", "80.0", "80.0", "2.40x", "–"]
 
 
 def test_csv_has_unrounded_numbers_and_as_many_cells_in_each_row():
-    rows = list(csv.reader(io.StringIO(csv_table(glue("mnli", "mrpc", "sst2")).csv())))
+    rows = list(csv.reader(io.StringIO(glue("mnli", "mrpc", "sst2").csv_table().csv())))
     assert {len(row) for row in rows} == {len(rows[0])}
     plain, _, two = [dict(zip(rows[0][:-4], row[:-4], strict=True)) for row in rows[1:]]
     assert plain["MNLI-(m/mm) accuracy mismatched"] == "0.81"
@@ -186,7 +185,7 @@ def test_csv_has_unrounded_numbers_and_as_many_cells_in_each_row():
 def test_what_to_beware_of_stands_under_the_tables():
     noisy = glue(result("sst2", warning="other processes used 37% of the cores"))
     noisy.config["task"] = {"max_train": 200, "max_test": 100}
-    text = document(noisy).markdown()
+    text = noisy.document().markdown()
     assert "Warning, SST-2: other processes used 37% of the cores." in text
     assert "At most 200 training examples a task, so these are not GLUE's own numbers." in text
 

@@ -3,7 +3,6 @@
 from rich.console import Console
 
 from latadj.reporting import table
-from latadj.reporting.output import show
 from latadj.reporting.results.pruning import LayerLeft, PairedComparison, PrunedModel, PruneResult, Size
 
 
@@ -19,7 +18,7 @@ def result() -> PruneResult:
 
 def test_all_columns_of_a_frontier_are_whole_on_eighty_characters(monkeypatch, capsys):
     monkeypatch.setattr(table, "console", Console(width=80))
-    show(result())
+    result().show()
     shown = capsys.readouterr().out
     assert "…" not in shown
     for cell in ("budget", "0.54", "0.44", "1.82x", "85.49", "+0.57 (-1.34 to +2.49)"):

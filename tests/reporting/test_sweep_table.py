@@ -6,10 +6,8 @@ import pytest
 from rich.console import Console
 
 from latadj.reporting import table
-from latadj.reporting.output import show
-from latadj.reporting.plots.sweep import plot_sweep
-from latadj.reporting.results.sweep import OWN, Measured, Row, Sweep
-from latadj.reporting.tables.sweep import document, seeds
+from latadj.reporting.plots import plot_sweep
+from latadj.reporting.results.sweep import OWN, Measured, Row, Sweep, seeds
 
 
 def row(speedup, metric, timed=True):
@@ -50,7 +48,7 @@ def sweep(seed=0, timed=True):
 
 
 def test_markdown_names_baselines_and_signs_drops():
-    text = document(sweep()).markdown()
+    text = sweep().document().markdown()
     assert "| vs bucketed | 95% | vs batch_padded | vs max_padded |" in text
     assert (
         "| 2x | 87.50 | 86.5–88.5 | +2.50 | +1.50 to +3.50 | 95.0% | 2.00x | 2.00x | 2.00–3.00 | 3.00x | 8.00x |"
@@ -61,19 +59,19 @@ def test_markdown_names_baselines_and_signs_drops():
 
 def test_a_noisy_machine_is_named_under_the_table():
     noisy = sweep()
-    assert "Warning" not in document(noisy).markdown()
+    assert "Warning" not in noisy.document().markdown()
     noisy.environment["quiet"] = {"warning": None}
-    assert "Warning" not in document(noisy).markdown()
+    assert "Warning" not in noisy.document().markdown()
     noisy.environment["quiet"] = {"warning": "other processes used 37% of the cores"}
-    assert document(noisy).markdown().rstrip().endswith("Warning: other processes used 37% of the cores.")
+    assert noisy.document().markdown().rstrip().endswith("Warning: other processes used 37% of the cores.")
 
 
 def test_a_sweep_without_the_clock_has_no_columns_for_it():
-    assert "bucketed" not in document(sweep(timed=False)).markdown().splitlines()[2]
+    assert "bucketed" not in sweep(timed=False).document().markdown().splitlines()[2]
 
 
 def test_csv_has_unrounded_numbers():
-    found = list(csv.DictReader(io.StringIO(document(sweep()).tables[0].csv())))
+    found = list(csv.DictReader(io.StringIO(sweep().document().tables[0].csv())))
     assert float(found[1]["drop"]) == sweep().rows[1].drop
     assert float(found[1]["max_padded"]) == 8.0
 
@@ -95,7 +93,7 @@ def test_a_dial_that_ends_before_anothers_has_a_gap():
 
 def test_json_is_the_one_truth():
     again = Sweep.from_json(json.loads(json.dumps(sweep().to_json())))
-    assert document(again).markdown() == document(sweep()).markdown()
+    assert again.document().markdown() == sweep().document().markdown()
     with pytest.raises(ValueError, match="schema 'other'"):
         Sweep.from_json({"schema": "other"})
 
@@ -113,7 +111,7 @@ def test_a_terminal_is_told_what_it_holds_and_nothing_is_cut_off(monkeypatch, wi
     found = sweep()
     for each in found.rows:
         each.measured[OWN] = Measured(each.speedup, (each.speedup, each.speedup))
-    show(found)
+    found.show()
     text = told.file.getvalue()
     assert "…" not in text
     assert all(name in text for name in ("speedup", "accuracy", "drop, points", "measured", "vs bucketed", "p50 ms"))

@@ -1,6 +1,6 @@
 """Tables of predict's throughput and memory."""
 
-from latadj.reporting.tables.throughput import document
+from latadj.reporting.results.predict_benchmark import document
 
 WHERE = {"processor": "toy", "threads": 2, "precision": "fp32"}
 

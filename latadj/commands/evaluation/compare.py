@@ -21,7 +21,6 @@ from latadj.elimination.attach import attached, topk_attention_of
 from latadj.elimination.cost import flops, full_flops
 from latadj.elimination.profiles import Profile
 from latadj.kernels.lowering import kernel_of
-from latadj.reporting.output import show, write
 from latadj.reporting.results.comparison import REFERENCE, Comparison, ModelRow, Tried
 from latadj.reporting.results.sweep import Measured
 from latadj.tasks.encoding.batches import Batch, protected_counts, rows_of
@@ -43,9 +42,7 @@ def run(comparing: ComparisonSession) -> Comparison:
     if config.measure.batches > 0:
         _time(comparing, comparison, rows)
     folder = Path(config.folder) / "compare"
-    written = write(comparison, folder)
-    show(comparison)
-    log.info("wrote %s to %s", written, folder)
+    comparison.report(folder)
     return comparison
 
 

@@ -1,6 +1,7 @@
 """latadj eval: one position of the dial: metric, latency one by one, and predictions."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,9 @@ from latadj.commands.evaluation.timing import time_latency, time_prompts
 from latadj.config import EvalConfig
 from latadj.devices.environment import environment
 from latadj.elimination.attach import set_speedup
-from latadj.inference.region_survival import survivors_by_region
+from latadj.inference.region_survival import RegionShares, survivors_by_region
 from latadj.kernels.lowering import kernel_of
-from latadj.reporting.evaluation import print_evaluation
+from latadj.reporting.table import Column, Document, Table
 from latadj.tasks.metrics.intervals import score
 from latadj.utils.files import atomic_write, write_json
 
@@ -52,7 +53,7 @@ def run(session: Session) -> dict[str, Any]:
     evaluate = _continuations if session.task_type.scores_continuations else _examples
     result = evaluate(session, folder)
     write_json(folder / "eval.json", result)
-    print_evaluation(result)
+    _document(result).print()
     log.info("wrote eval.json and predictions.csv to %s", folder)
     return result
 
@@ -123,3 +124,52 @@ def _continuations(session: Session, folder: Path) -> dict[str, Any]:
         "ttft_percentiles_ms": percentiles_ms(times.first_token[row.name], (50, 95, 99)),
         **{name: getattr(sweep, name) for name in clock},
     }
+
+
+def _document(result: dict[str, Any]) -> Document:
+    """What ``eval.json`` holds, for the terminal."""
+    generates, metric_scale = "ttft_own" in result, 1 if "ttft_own" in result else 100
+    rows: list[tuple[str, str, str]] = []
+
+    def add(name: str, value: str, ci: Sequence[float] | None = None, form: str = ".2f") -> None:
+        rows.append((name, value, "" if ci is None else f"{ci[0]:{form}} to {ci[1]:{form}}"))
+
+    for split, scores in result["scores"].items():
+        for name, value in scores.items():
+            ends = [metric_scale * end for end in result["metric_ci"][split]] if name == result["metric"] else None
+            add(f"{name} ({split})", f"{metric_scale * value:.2f}", ends)
+    for name, value in result.get("thresholds", {}).items():
+        add(f"{name}, by validation", f"{value:.3f}")
+    if generates:
+        add("increase, over the full model", f"{result['increase']:+.1%}", result["increase_ci"], "+.1%")
+    add("requested speedup", f"{result['speedup']:.2f}x, in {result['target']}")
+    if result["predicted"] is not None:
+        add("predicted, over 1x", f"{result['predicted']:.2f}x")
+    if generates:
+        add("first token, over 1x", f"{result['ttft_own']:.2f}x", result["ttft_own_ci"])
+        add("first token, over the plain model", f"{result['ttft_speedup']:.2f}x", result["ttft_ci"])
+        for name, value in result["ttft_percentiles_ms"].items():
+            add(f"first token {name}", f"{value:.1f} ms")
+        add("decoding", f"{result['decode_tokens_per_s']:.1f} tokens/s")
+        add("decoding, over the plain model", f"{result['decode_speedup']:.2f}x", result["decode_ci"])
+        add("cache, of the plain model's", f"{result['cache_bytes_ratio']:.0%}")
+    else:
+        add("measured, over 1x", f"{result['measured']:.2f}x", result["measured_ci"])
+        for name, value in result["latency_ms"].items():
+            add(f"latency {name}, batch 1", f"{value:.1f} ms")
+        size = result["config"]["task"]["batch_size"]
+        add(f"throughput, batch {size}", f"{result['throughput_per_s']:.0f}/s")
+    add("FLOPs, over the plain model", f"{result['flops_speedup']:.2f}x")
+    title = f"{result['model']} on {result['task']} at {result['speedup']:g}x"
+    tables = [Table.of_cells(title, ["", "value", "95%"], rows)]
+    if result.get("regions"):
+        tables.append(region_table(RegionShares(**result["regions"])))
+    return Document(tables)
+
+
+def region_table(regions: RegionShares) -> Table:
+    """A row for each layer, a column for each region: percent of its tokens that leave the layer."""
+    columns = [Column("layer", lambda layer: layer + 1)]
+    for name, tokens in regions.tokens.items():
+        columns.append(Column(f"{name} ({tokens:.0f})", regions.shares[name].__getitem__, "{:.1f}%", 100))
+    return Table("survivors by region (tokens)", columns, range(len(next(iter(regions.shares.values())))))

@@ -19,7 +19,6 @@ from latadj.commands.evaluation.timing import time_batches, time_prompts
 from latadj.config import SweepConfig
 from latadj.config.speedups import shown_speedups
 from latadj.elimination.attach import dial_of
-from latadj.reporting.output import show, write
 from latadj.reporting.results.comparison import Comparison
 from latadj.reporting.results.generation import GenerationSweep
 from latadj.reporting.results.sweep import Sweep
@@ -71,9 +70,7 @@ def run(session: Session | compared.ComparisonSession) -> Sweep | GenerationSwee
         if measure.batches > 0:
             time_batches(examples, sweep)
         predictions.write(folder / "predictions.csv")
-    written = write(sweep, folder)
-    show(sweep)
-    log.info("wrote %s to %s", written, folder)
+    sweep.report(folder)
     return sweep
 
 

@@ -15,7 +15,6 @@ from latadj.config import CommandConfig, FinetuneConfig, GlueConfig, RunConfig, 
 from latadj.config.glue_options import STAGES
 from latadj.devices import select as device
 from latadj.devices.environment import environment
-from latadj.reporting.output import show, write
 from latadj.reporting.results.glue import Glue, GlueResult
 from latadj.reporting.results.sweep import Sweep
 from latadj.tasks.data.classification import load_splits
@@ -140,7 +139,7 @@ def run(plan: GlueRun) -> Glue:
             continue
         log.info("task %d of %d: %s", number, len(plan.tasks), task.name)
         _run_task(plan, task)
-        write(_collect(plan), folder)
+        _collect(plan).write(folder)
     glue = _collect(plan)
     submitted: dict[float, dict[str, str]] = {speedup: {} for speedup in config.submission_speedups()}
     for task in plan.tasks if submitted else ():
@@ -155,9 +154,7 @@ def run(plan: GlueRun) -> Glue:
         left = [file for file in FILES if file not in texts]
         also = f"; GLUE's server wants {', '.join(left)} too" if left else ""
         log.info("wrote %s with %s%s", folder / name, ", ".join(texts) or "nothing", also)
-    written = write(glue, folder)
-    show(glue)
-    log.info("wrote %s to %s", written, folder)
+    glue.report(folder)
     return glue
 
 

@@ -21,7 +21,6 @@ from latadj.pruning.budgets import LatencyBudget, LatencyFeatures, ParameterBudg
 from latadj.pruning.evaluator import PruningEvaluator
 from latadj.pruning.size import parameters
 from latadj.pruning.units import check_units, units_of
-from latadj.reporting.output import show, write
 from latadj.reporting.results.pruning import PruneResult
 
 log = logging.getLogger("latadj")
@@ -99,10 +98,8 @@ def run(pruning: Pruning) -> PruneResult:
         environment=environment(model.session.device, ", ".join(_precisions(model))),
         config=as_dict(config),
     )
-    written = write(result, work)
+    result.report(work)
     state.clean(work)
-    show(result)
-    log.info("wrote %s to %s", written, work)
     return result
 
 

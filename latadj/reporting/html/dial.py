@@ -12,9 +12,8 @@ from latadj.reporting.html.heat_maps import contribution_map, heat_map
 from latadj.reporting.html.page import missing, note, table
 from latadj.reporting.html.positions import Position, Results
 from latadj.reporting.html.sources import Sources
-from latadj.reporting.results.sweep import CONTROLS
+from latadj.reporting.results.sweep import CONTROLS, FLOPS, PREDICTED, SPEEDUP
 from latadj.reporting.table import Column, Table, speedup
-from latadj.reporting.tables.sweep import FLOPS, PREDICTED, SPEEDUP
 
 MOST_ROWS = 12
 # Where the worst perplexity is so many times the full model's, a linear axis would flatten what matters.
@@ -38,7 +37,7 @@ def dial(sources: Sources, results: Results | None) -> Section:
         intro += f" Out of reach here: {left}; the dial ends at {results.reach or 0:.2f}x."
     columns = [SPEEDUP, PREDICTED]
     if results.marked:
-        own = results.tables.own_columns(results.sweep)
+        own = results.sweep.own_columns()
         columns += [*own, Column("off by", lambda row: own[0].get(row) / row.speedup - 1, "{:+.1%}")]
     shown = html_table(Table("", [*columns, FLOPS], results.rows))
     if not results.marked:
@@ -95,7 +94,7 @@ def cost(results: Results | None) -> Section:
     if results is None or not results.positions:
         return Section("frontier", title, missing("The dial was not swept.", "latadj sweep"))
     controls = [name for name in CONTROLS if all(name in one.controls for one in results.positions)]
-    columns = [SPEEDUP, *results.tables.quality_columns(results.sweep)]
+    columns = [SPEEDUP, *results.sweep.quality_columns()]
     shown = html_table(Table(f"Quality on {results.examples} test examples", columns, results.rows))
     better = "Increases" if results.generates else "Drops"
     intro = f"{better} count from the better full model, with a paired bootstrap 95% interval."
@@ -104,7 +103,7 @@ def cost(results: Results | None) -> Section:
     body = _frontier(results, controls) + shown + note(intro)
     if results.timed:
         caption = "Time to first token, decoding and cache" if results.generates else "Time over the full model"
-        clock = Table(caption, [SPEEDUP, *results.tables.clock_columns(results.sweep)], results.rows)
+        clock = Table(caption, [SPEEDUP, *results.sweep.clock_columns()], results.rows)
         body += html_table(clock) + note(PROMPTS if results.generates else BASELINES)
     return Section("frontier", title, body)
 

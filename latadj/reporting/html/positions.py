@@ -6,8 +6,6 @@ from typing import Any
 from latadj.reporting.html.components import minus
 from latadj.reporting.results.generation import GenerationRow, GenerationSweep
 from latadj.reporting.results.sweep import OWN, Measured, Row, Sweep
-from latadj.reporting.tables import generation
-from latadj.reporting.tables import sweep as classification
 
 
 @dataclass(frozen=True)
@@ -64,11 +62,6 @@ class Results:
     def rows(self) -> list[Any]:
         """Its rows by rising speedup."""
         return sorted(self.sweep.rows, key=lambda row: row.speedup)
-
-    @property
-    def tables(self) -> Any:
-        """Module that declares its columns."""
-        return generation if self.generates else classification
 
     @property
     def timed(self) -> bool:

@@ -5,10 +5,8 @@ from markupsafe import Markup
 from latadj.reporting.html.components import Section, html_table
 from latadj.reporting.html.page import note
 from latadj.reporting.html.sources import Sources
-from latadj.reporting.results.pruning import PairedComparison
+from latadj.reporting.results.pruning import PairedComparison, structure_table
 from latadj.reporting.table import Column, Table, speedup
-from latadj.reporting.tables import comparison
-from latadj.reporting.tables.pruning import structure_table
 
 
 def left(sources: Sources) -> Section | None:
@@ -45,6 +43,6 @@ def compared(sources: Sources) -> Section | None:
     result = sources.compare
     if result is None:
         return None
-    shown = Table("On the test split", comparison.columns(result), result.models)
-    notes = Markup().join(map(note, comparison.notes(result)))
+    shown = Table("On the test split", result.columns(), result.models)
+    notes = Markup().join(map(note, result.notes()))
     return Section("compared", "Compared: models in every precision", html_table(shown) + notes)

@@ -12,9 +12,8 @@ from helpers.command_line import run
 from safetensors.torch import load_file
 
 from latadj.commands.evaluation.compared_models import candidates_of
-from latadj.reporting.plots.comparison import MARKERS
-from latadj.reporting.results.comparison import REFERENCE, Comparison
-from latadj.reporting.tables.comparison import document, markdown_of_task
+from latadj.reporting.plots import MARKERS
+from latadj.reporting.results.comparison import REFERENCE, Comparison, markdown_of_task
 
 LEARN = ["plain.epochs=16", "plain.patience=16", "adjust.epochs=4", "model.learning_rate=2e-3", "plain.warmup=0"]
 PRUNE = ["prune.groups=2", "prune.examples=64", "prune.gradient_examples=64", "prune.recover_epochs=0"]
@@ -278,11 +277,11 @@ def test_a_comparison_that_cannot_be_is_refused(root, tmp_path, models, option, 
 
 def test_a_row_says_whether_attention_is_hard(compared):
     comparison = Comparison.from_json(compared)
-    assert "Selective hard attention" not in document(comparison).markdown()
+    assert "Selective hard attention" not in comparison.document().markdown()
     for row in comparison.models[2:4]:
         row.topk_attention = [None, 0.5, 3, None]
     line = "Selective hard attention in pruned: layer 2: 50% of the keys, layer 3: 3 keys."
-    assert document(comparison).markdown().count(line) == 1
+    assert comparison.document().markdown().count(line) == 1
 
 
 def test_a_table_says_whose_dial_is_marked_in_flops(compared):
@@ -291,9 +290,9 @@ def test_a_table_says_whose_dial_is_marked_in_flops(compared):
         row.target, row.speedup = None, 1.0
     dial, other, *_ = [row for row in comparison.models if "dial" in row.name]
     dial.target, other.target, dial.speedup, other.speedup = "flops", "latency", 2.0, 2.0
-    assert f"'at' is counted in FLOPs for {dial.key}, and in measured time" in document(comparison).markdown()
+    assert f"'at' is counted in FLOPs for {dial.key}, and in measured time" in comparison.document().markdown()
     dial.speedup = 1.0
-    assert "counted in FLOPs" not in document(comparison).markdown()
+    assert "counted in FLOPs" not in comparison.document().markdown()
 
 
 def test_as_many_models_as_the_recipe_compares_have_markers_of_their_own():
@@ -306,8 +305,8 @@ def test_seeds_stand_side_by_side_under_the_first_table(compared):
     for row in second.models:
         row.drop += 0.02
     page = markdown_of_task([first, second])
-    assert document(first).markdown() in page
-    table = page.removeprefix(document(first).markdown())
+    assert first.document().markdown() in page
+    table = page.removeprefix(first.document().markdown())
     assert "| model | seed 0 | seed 1 | mean |" in table
     (line,) = [line for line in table.splitlines() if line.startswith("| pruned |")]
     (row,) = [row for row in first.models if row.key == "pruned fp32"]
@@ -315,7 +314,7 @@ def test_seeds_stand_side_by_side_under_the_first_table(compared):
     made_up = f"({row.over_plain.speedup:.2f}x, {share:.2f})"
     drops = [f"{100 * row.drop + extra:+.2f}" for extra in (0, 2, 1)]
     assert line == "| pruned | " + " | ".join(f"{drop} {made_up}" for drop in drops) + " |"
-    assert markdown_of_task([first]) == document(first).markdown()
+    assert markdown_of_task([first]) == first.document().markdown()
     second.models = [row for row in second.models if row.name != "pruned"]
     (line,) = [one for one in markdown_of_task([first, second]).splitlines() if one.startswith("| pruned | +")]
     assert line == f"| pruned | {drops[0]} {made_up} | – | {drops[0]} {made_up} |"

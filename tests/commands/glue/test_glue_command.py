@@ -17,7 +17,6 @@ from latadj.cli import app
 from latadj.commands import calibrate
 from latadj.commands.glue import nested
 from latadj.reporting.results.glue import Glue
-from latadj.reporting.tables.glue import csv_table, document
 
 STAGES = ["finetune", "calibrate", "sweep"]
 FAST = ["plain.epochs=1", "adjust.epochs=1", "search.trials=0", "calibration.examples=16", "clock.rounds=0"]
@@ -138,9 +137,9 @@ def test_options_reach_the_commands(root):
 def test_tables_are_made_of_the_json(root, glue):
     again = Glue.from_json(glue)
     out = root / "out"
-    assert (out / "glue.md").read_text() == document(again).markdown()
-    assert (out / "glue.tex").read_text() == document(again).latex()
-    assert (out / "glue.csv").read_text() == csv_table(again).csv()
+    assert (out / "glue.md").read_text() == again.document().markdown()
+    assert (out / "glue.tex").read_text() == again.document().latex()
+    assert (out / "glue.csv").read_text() == again.csv_table().csv()
     with (out / "glue.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["speedup"] for row in rows] == ["plain", "1.0", "2.0"]

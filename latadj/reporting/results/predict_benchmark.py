@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from latadj.reporting.results.base import measured_on, warning
 from latadj.reporting.table import Column, Document, Table, speedup
-from latadj.reporting.tables.environment import measured_on, warning
 
 SCHEMA = "latadj.predict-benchmark/1"
 

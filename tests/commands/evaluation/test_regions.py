@@ -1,8 +1,8 @@
 import pytest
 from rich.console import Console
 
+from latadj.commands.evaluation.evaluate import region_table
 from latadj.inference.region_survival import region_shares
-from latadj.reporting.tables.regions import table
 
 SHORT = [{"name": "shots", "start": 0, "stop": 4}, {"name": "query", "start": 4, "stop": 6}]
 LONG = [
@@ -35,7 +35,7 @@ def test_tokens_are_those_of_the_prompts_that_have_the_region():
 def test_the_table_has_a_line_for_each_layer():
     console = Console(width=100)
     with console.capture() as capture:
-        console.print(table(region_shares(SURVIVORS, [SHORT, LONG]), "survivors").fitted(100))
+        console.print(region_table(region_shares(SURVIVORS, [SHORT, LONG])).fitted(100))
     text = capture.get()
     assert "shots (5)" in text
     (second,) = [line for line in text.splitlines() if line.strip().startswith("2 ")]

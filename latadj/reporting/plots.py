@@ -1,0 +1,288 @@
+"""Pictures of results, drawn with matplotlib into PNG files."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from latadj.calibration.acc import Contribution
+from latadj.reporting.results.bench import Bench, Cell
+from latadj.reporting.results.comparison import Comparison
+from latadj.reporting.results.generation import GenerationSweep
+from latadj.reporting.results.pruning import PruneResult
+from latadj.reporting.results.sweep import Sweep
+from latadj.utils.files import atomic_write
+
+BLUE, GREY, ORANGE, GREEN = "#1f6fb4", "#6b6b6b", "#d9730d", "#2e8b57"
+
+
+def new_figure(width: float = 8, height: float = 4.8, **options: Any) -> Figure:
+    """An empty figure; it belongs to no window system."""
+    return Figure(figsize=(width, height), dpi=150, **options)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure, whole or not at all."""
+    if figure.get_layout_engine() is None:
+        figure.tight_layout()
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary)
+
+
+def error_bars(values: Any, low: Any, high: Any) -> np.ndarray:
+    """(2, points) lengths of error bars: below and above."""
+    x = np.atleast_1d(values)
+    return np.clip(np.array([x - np.atleast_1d(low), np.atleast_1d(high) - x]), 0, None)
+
+
+# Hue says who runs it, dashes that it has no dial; the dial keeps blue, as in the other pictures.
+LINES: dict[str, tuple[str, Any]] = {
+    "sdpa_fp32": (GREY, "-"),
+    "sdpa_bf16": (GREY, ":"),
+    "torch_compile_fp32": ("#8e44ad", "--"),
+    "onnxruntime_fp32": (ORANGE, "--"),
+    "onnxruntime_int8": (ORANGE, ":"),
+    "openvino_fp32": (GREEN, "--"),
+}
+DIAL = {"fp32": (BLUE, "o"), "bf16": ("#0b3c66", "s")}
+RUNTIME = "onnxruntime"
+
+
+def plot_bench(bench: Bench, path: Path) -> None:
+    """One panel a cell: the dial's milliseconds against the requested speedup, every backend a level to pass."""
+    cells = sorted(bench.cells, key=lambda cell: (cell.batch, cell.length))
+    grid = len({cell.batch for cell in cells}), len({cell.length for cell in cells})
+    if grid[0] * grid[1] != len(cells):  # not every length at every batch size: just side by side
+        grid = math.ceil(len(cells) / 3), min(3, len(cells))
+    figure = new_figure(max(3.3 * grid[1], 7.5), 2.9 * grid[0] + 1.3, layout="constrained")
+    panels = figure.subplots(*grid, squeeze=False).flat
+    drawn: dict[str, Any] = {}
+    for panel, cell in zip(panels, cells, strict=False):
+        drawn |= _draw(panel, cell)
+    for panel in panels[len(cells) :]:
+        panel.set_visible(False)
+    figure.supxlabel("requested speedup of the dial", fontsize=10)
+    figure.supylabel("milliseconds a batch, median (log)", fontsize=10)
+    columns = 3 if grid[1] < 4 else 5
+    figure.legend(drawn.values(), drawn.keys(), loc="outside upper center", ncols=columns, frameon=False, fontsize=9)
+    save(figure, path)
+
+
+def _draw(panel: Any, cell: Cell) -> dict[str, Any]:
+    drawn: dict[str, Any] = {}
+    for name, found in cell.contestants.items():
+        colour, dashes = LINES.get(name, ("#a0a0a0", "-."))
+        drawn[name] = panel.axhline(found.p50_ms, color=colour, linestyle=dashes, linewidth=1.5)
+    for precision in dict.fromkeys(point.precision for point in cell.dial):
+        points = sorted((p for p in cell.dial if p.precision == precision), key=lambda point: point.asked)
+        colour, marker = DIAL.get(precision, (BLUE, "^"))
+        x, y = [point.asked for point in points], [point.p50_ms for point in points]
+        drawn[f"dial {precision}"] = panel.plot(x, y, marker=marker, color=colour, linewidth=2, markersize=5)[0]
+    panel.set_yscale("log")
+    speedups = sorted({point.asked for point in cell.dial}) or [1.0]
+    speedups = speedups if len(speedups) <= 8 else [speedup for speedup in speedups if speedup == int(speedup)]
+    panel.set_xticks(speedups, [f"{speedup:g}x" for speedup in speedups])
+    panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    panel.yaxis.set_minor_formatter(NullFormatter())
+    low, high = panel.get_ylim()
+    for name, found in cell.contestants.items():
+        if name.startswith(RUNTIME):  # below two of its levels the shades add up
+            shade = panel.axhspan(low, found.p50_ms, color=LINES[RUNTIME + "_fp32"][0], alpha=0.07, linewidth=0)
+            drawn["faster than ONNX Runtime"] = shade
+    panel.set_ylim(low, high)
+    panel.set_title(cell.title, loc="left", fontsize=10)
+    panel.tick_params(labelsize=8)
+    panel.grid(axis="y", alpha=0.2)
+    return drawn
+
+
+# Colour says the precision, the marker which model.
+COLOURS = {"fp32": BLUE, "bf16": GREEN, "int8": ORANGE}
+MARKERS = "osD^vP*X<>hpd8"
+
+
+def plot_comparison(comparison: Comparison, path: Path) -> None:
+    """Points lost against speedup, a marker a model and a colour a precision, with both intervals; up is better."""
+    rows = comparison.models
+    timed = all(row.measured_speedup is not None for row in rows)
+    figure = new_figure()
+    axes = figure.subplots()
+    names = list(dict.fromkeys(row.name for row in rows))
+    markers = {name: MARKERS[place % len(MARKERS)] for place, name in enumerate(names)}
+    for row in rows:
+        x, y = (row.measured_speedup if timed else row.flops_speedup) or np.nan, 100 * row.drop
+        across = error_bars(x, *row.ci) if timed and row.ci else None
+        up = error_bars(y, 100 * row.drop_ci[0], 100 * row.drop_ci[1])
+        look: dict[str, Any] = {"color": COLOURS[row.precision], "elinewidth": 1, "capsize": 2, "alpha": 0.9}
+        axes.errorbar(x, y, xerr=across, yerr=up, fmt=markers[row.name], markersize=8, markeredgecolor="white", **look)
+        if row.speedup > 1:
+            axes.annotate(f"{row.speedup:g}x", (x, y), textcoords="offset points", xytext=(7, 5), fontsize=8)
+    axes.axhline(0, color=GREY, linewidth=1)
+    axes.axhline(comparison.max_drop, color=GREY, linewidth=1, linestyle="--")
+    axes.invert_yaxis()
+    axes.set_xlabel(
+        f"measured speedup over {names[0]} in fp32 by transformers, length-sorted batches"
+        if timed
+        else "FLOPs speedup without padding"
+    )
+    axes.set_ylabel(f"{comparison.metric.replace('_', ' ')}: points lost (up is better)")
+    axes.set_title(
+        f"{comparison.model} on {comparison.task}; labels: the dial's speedup; dashed: {comparison.max_drop:g} points",
+        loc="left",
+        fontsize=10,
+    )
+    axes.grid(alpha=0.25)
+    blank: dict[str, Any] = {"linestyle": "", "markersize": 8}
+    shapes = [Line2D([], [], marker=markers[name], color="#444444", label=name, **blank) for name in names]
+    used = [precision for precision in COLOURS if any(row.precision == precision for row in rows)]
+    colours = [Line2D([], [], marker="s", color=COLOURS[name], label=name, **blank) for name in used]
+    # Outside, since points may lie anywhere.
+    axes.legend(handles=[*shapes, *colours], frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1))
+    save(figure, path)
+
+
+CONTROLS = {"recent": (ORANGE, "s--"), "random": (GREEN, "^:")}
+# Where the worst perplexity is so many times the best, a linear axis would flatten the curve that matters.
+LOGARITHMIC_FROM = 3.0
+Interval = tuple[float, float]
+
+
+def plot_sweep(sweep: Sweep, path: Path) -> None:
+    """Metric against measured speedup, with both intervals and the full model's line."""
+    rows = sorted(sweep.rows, key=lambda row: row.speedup)
+    timed = all(row.measured for row in rows)
+    full = max(sweep.baseline_metric, sweep.plain_metric or -np.inf)
+    figure, axes, _ = _curve(
+        sweep,
+        x=[row.measured["bucketed"].speedup if timed else row.flops_speedup for row in rows],
+        x_cis=[row.measured["bucketed"].ci for row in rows] if timed else None,
+        y=[100 * row.metric for row in rows],
+        y_cis=[(100 * row.metric_ci[0], 100 * row.metric_ci[1]) for row in rows],
+        band="95% interval",
+    )
+    axes.axhline(100 * full, color=GREY, linestyle="--", linewidth=1, label=f"full model {100 * full:.1f}")
+    _annotate(axes, [f"{row.speedup:g}x" for row in rows], below=False)
+    axes.set_xlabel(
+        "measured speedup over the full model in length-sorted batches" if timed else "FLOPs speedup without padding"
+    )
+    axes.set_ylabel(f"{sweep.metric.replace('_', ' ')} × 100")
+    axes.legend(frameon=False, loc="lower left")
+    save(figure, path)
+
+
+def plot_generation(sweep: GenerationSweep, path: Path) -> None:
+    """Perplexity against measured speedup of the first token, with intervals, the plain model and the controls."""
+    rows = sorted(sweep.rows, key=lambda row: row.speedup)
+    x = [row.flops_speedup if row.ttft_speedup is None else row.ttft_speedup for row in rows]
+    figure, axes, worst = _curve(
+        sweep,
+        x=x,
+        x_cis=[row.ttft_ci or (at, at) for row, at in zip(rows, x, strict=True)],
+        y=[row.metric for row in rows],
+        y_cis=[row.metric_ci for row in rows],
+        band="95% interval over documents",
+    )
+    for name, (colour, look) in CONTROLS.items():
+        points = [(at, row.controls[name]) for row, at in zip(rows, x, strict=True) if name in row.controls]
+        if points:
+            axes.plot(*zip(*points, strict=True), look, color=colour, markersize=4, label=f"score={name}, same cost")
+    full = sweep.full_metric
+    axes.axhline(full, color=GREY, linestyle="--", linewidth=1, label=f"full model {full:.2f}")
+    _annotate(axes, [row.name for row in rows], below=True)
+    if max([worst, *(value for row in rows for value in row.controls.values())]) > LOGARITHMIC_FROM * full:
+        axes.set_yscale("log", subs=(2, 3, 5))
+        for set_formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+            set_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.set_xlabel(
+        "measured speedup of the time to first token over the plain model" if sweep.timed else "FLOPs speedup"
+    )
+    axes.set_ylabel("perplexity of the continuation, lower is better")
+    axes.legend(frameon=False, loc="upper left")
+    save(figure, path)
+
+
+def _curve(
+    sweep: Sweep | GenerationSweep,
+    *,
+    x: Sequence[float],
+    x_cis: Sequence[Interval] | None,
+    y: Sequence[float],
+    y_cis: Sequence[Interval],
+    band: str,
+) -> tuple[Any, Any, float]:
+    """A figure with the dial's curve; its axes, and the largest end of an interval."""
+    figure = new_figure()
+    axes = figure.subplots()
+    low, high = np.array(y_cis).T
+    axes.fill_between(x, low, high, color=BLUE, alpha=0.15, linewidth=0, label=band)
+    across = None if x_cis is None else error_bars(np.array(x), *np.array(x_cis).T)
+    axes.errorbar(x, y, xerr=across, fmt="o-", color=BLUE, capsize=3, label="one checkpoint, dial turned")
+    axes.set_title(f"{sweep.model} on {sweep.task}: labels are the dial's speedup", loc="left", fontsize=11)
+    axes.grid(alpha=0.25)
+    return figure, axes, float(high.max())
+
+
+def _annotate(axes: Any, names: Sequence[str], *, below: bool) -> None:
+    """Write the dial's speedup at each point of the curve."""
+    points = axes.containers[0].lines[0].get_xydata()
+    for name, point in zip(names, points, strict=True):
+        axes.annotate(name, point, textcoords="offset points", xytext=(5, -12 if below else 6), fontsize=9)
+
+
+GONE = "#e6e6e6"
+
+
+def plot_structure(result: PruneResult, path: Path) -> None:
+    """Picture of each model: a square for each head of each layer and a bar for its neurons, blue where they stay."""
+    models = result.frontier
+    layers = len(models[0].layers)
+    most = max(layer.of_heads for layer in models[0].layers)
+    bar = max(most * 0.6, 4.0)
+    figure = new_figure(1.2 + 5.2 * len(models), 1.6 + 0.42 * layers)
+    panels = figure.subplots(1, len(models), squeeze=False)
+    for model, axes in zip(models, panels[0], strict=True):
+        for place, layer in enumerate(model.layers):
+            for head in range(layer.of_heads):
+                colour = BLUE if head in layer.heads else GONE
+                axes.add_patch(Rectangle((head + 0.08, place + 0.12), 0.84, 0.76, color=colour))
+            start, share = most + 1.0, layer.neurons / layer.of_neurons
+            axes.add_patch(Rectangle((start, place + 0.12), bar, 0.76, color=GONE))
+            axes.add_patch(Rectangle((start, place + 0.12), bar * share, 0.76, color=BLUE))
+            axes.text(start + bar + 0.2, place + 0.5, str(layer.neurons), va="center", fontsize=8, color=GREY)
+        axes.set_xlim(0, most + bar + 3.2)
+        axes.set_ylim(0, layers)
+        axes.set_yticks([place + 0.5 for place in range(layers)], [f"layer {place + 1}" for place in range(layers)])
+        axes.set_xticks([most / 2, most + 1 + bar / 2], ["attention heads", "feed-forward neurons"])
+        axes.tick_params(length=0)
+        for side in axes.spines.values():
+            side.set_visible(False)
+        axes.set_title("what stays" if model.budget is None else f"budget {model.budget:g}", loc="left", fontsize=10)
+    figure.suptitle(f"{result.model} on {result.task}: blue stays", x=0.02, ha="left", fontsize=11)
+    save(figure, path)
+
+
+def plot_contribution(contribution: Contribution, path: Path, title: str) -> None:
+    """Heat map: ACC of tokens from strongest to weakest in each layer, layer ACC beside it."""
+    shares = contribution.by_rank
+    layers, ranks = shares.shape
+    figure = new_figure(height=1.6 + 0.42 * layers)
+    axes = figure.subplots()
+    image = axes.imshow(np.log2(np.clip(shares, 1 / 16, 16)), aspect="auto", cmap="viridis", vmin=-4, vmax=4)
+    for layer, value in enumerate(contribution.layer_acc):
+        axes.plot([value * ranks - 0.5] * 2, [layer - 0.5, layer + 0.5], color="white", linewidth=2)
+        axes.text(ranks + 0.3, layer, f"{value:.2f}", va="center", fontsize=9)
+    axes.set_yticks(range(layers), [f"layer {layer}" for layer in range(1, layers + 1)])
+    axes.set_xticks(np.linspace(-0.5, ranks - 0.5, 5), ["strongest", "25%", "50%", "75%", "weakest"])
+    axes.set_xlabel("tokens by Attention Context Contribution; white: layer ACC, at right in numbers")
+    axes.set_title(title, loc="left", fontsize=11)
+    bar = figure.colorbar(image, ax=axes, pad=0.09, ticks=[-4, -2, 0, 2, 4])
+    bar.ax.set_yticklabels(["1/16", "1/4", "1", "4", "16"])
+    bar.set_label("times an equal share")
+    save(figure, path)

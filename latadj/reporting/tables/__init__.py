@@ -1,1 +1,0 @@
-"""Which tables each kind of result is shown in."""
