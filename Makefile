@@ -141,7 +141,6 @@ reproduce-axformer: $(READY) ## Prune the built-in default and give it a dial, a
 	$(call DIALLED,$(AX)/pruned-dial)
 	$(BIN)/latadj sweep $(AX) experiment=axformer $(call ROW,hard,hard/pruned) $(call ROW,small,small/pruned-0.5) \
 	  $(call ROW,smaller,small/pruned-0.31) $(call ROW,fast,fast/pruned-1.8) $(call ROW,faster,fast/pruned-2.5)
-	test $(TASK)-$(SEED) != rotten_tomatoes-0 || cp $(AXFORMER)/compare/comparison.json outputs/reproduce-axformer/
 
 bench-predict: $(READY) ## Throughput and memory of `latadj predict`, on what `make reproduce` made: about 40 minutes
 	$(BIN)/python benchmarks/predict.py --checkpoint $(FOLDER)/checkpoint --json outputs/predict/throughput.json
