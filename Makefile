@@ -55,14 +55,14 @@ mutants: $(READY) ## Put 56 small faults into the package, one at a time: do the
 	$(BIN)/python tests/mutation/check.py
 
 lint: $(READY) ## ruff check, ruff format --check, mypy, and the layers that imports may cross
-	$(BIN)/ruff check latadj tests benchmarks
-	$(BIN)/ruff format --check latadj tests benchmarks
+	$(BIN)/ruff check latadj tests benchmarks docs
+	$(BIN)/ruff format --check latadj tests benchmarks docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 format: $(READY) ## Let ruff mend what it can
-	$(BIN)/ruff check --fix latadj tests benchmarks
-	$(BIN)/ruff format latadj tests benchmarks
+	$(BIN)/ruff check --fix latadj tests benchmarks docs
+	$(BIN)/ruff format latadj tests benchmarks docs
 
 docs: $(READY) ## Build the documentation site into outputs/docs; warnings are errors
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs outputs/docs

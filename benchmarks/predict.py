@@ -152,7 +152,10 @@ def throughput(options: argparse.Namespace) -> dict[str, Any]:
     with NoiseMonitor() as watch, progress("chunks", 1) as steps:
         samples = time_interleaved(
             {name: [partial(run, chunk) for chunk in chunks] for name, run in variants.items()},
-            **{"rounds": 1, "warmup": 0, "device": device, "advance": steps.advance},
+            rounds=1,
+            warmup=0,
+            device=device,
+            advance=steps.advance,
         )
     seconds = {name: times[0][:, None] for name, times in samples.items()}  # a chunk is a round of its own
     first = f"predict, {options.speedups[0]:g}x"
