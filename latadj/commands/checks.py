@@ -3,13 +3,13 @@
 from pathlib import Path
 
 from latadj.checkpoints.metadata import CheckpointMetadata, check
+from latadj.checkpoints.replaceable import check_replaceable
 from latadj.commands.common.dial_checks import dial_to_explain, dial_to_generate, uses_pretrained
 from latadj.commands.common.task_checks import require_examples
 from latadj.commands.common.teacher_checks import check_teacher, teacher_of
 from latadj.config import CalibrateConfig, ExplainConfig, FinetuneConfig, GenerateConfig, PredictConfig
 from latadj.inference.streams.plan import check_plan
 from latadj.utils import hub
-from latadj.utils.files import check_replaceable
 
 
 def check_finetune(config: FinetuneConfig) -> None:

@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -93,34 +93,12 @@ def _set_aside(folder: Path) -> list[Path]:
     return [path for path in folder.parent.glob(f".{glob.escape(folder.name)}-*") if ours.fullmatch(path.name)]
 
 
-def check_replaceable(option: str, folder: str, keep: Sequence[Path]) -> None:
-    """Refuse a folder that :func:`write_folder` would put a model in place of, and something would be lost.
-
-    Parameters
-    ----------
-    option : that names the folder
-    keep : paths that must not be in it
-
-    Raises
-    ------
-    ValueError
-        if one of them is, or the folder holds something else than a model.
-    """
-    target = Path(folder).resolve()
-    inside = next((path.resolve() for path in keep if path.resolve().is_relative_to(target)), None)
-    if inside is not None:
-        raise ValueError(
-            f"{option}={folder}: {inside} is in this folder, and a model takes the place of all that was there; give "
-            "it a folder of its own"
-        )
-    if target.is_dir() and any(target.iterdir()) and not (target / "config.json").is_file():
-        raise ValueError(
-            f"{option}={folder}: this folder holds something else than a model, which would be lost; name another"
-        )
-
-
 def write_folder(folder: Path, fill: Callable[[Path], None]) -> None:
-    """Fill a new folder aside and put it in place of ``folder``; a failure leaves the old one as it was."""
+    """Fill a new folder aside and put it in place of ``folder``; a failure leaves the old one as it was.
+
+    A symbolic link stays one: what it leads to is replaced.
+    """
+    folder = folder.resolve()
     folder.parent.mkdir(parents=True, exist_ok=True)
     recover_folder(folder)
     for leftover in _set_aside(folder):  # of a run that was killed

@@ -210,8 +210,11 @@ def test_a_folder_that_holds_something_else_is_not_replaced_by_fine_tuning(root,
     (tmp_path / "out" / "plain" / "keep.txt").write_text("mine")
     common = [*toy.overrides(root), "plain.epochs=1", "adjustable=false"]
     for options, message in (
-        ([f"folder={tmp_path / 'new'}", f"checkpoint={tmp_path / 'notes'}"], "notes: this folder holds something else"),
-        ([f"folder={tmp_path / 'out'}"], "out/plain: this folder holds something else than a model"),
+        (
+            [f"folder={tmp_path / 'new'}", f"checkpoint={tmp_path / 'notes'}"],
+            "notes: this folder holds keep.txt",
+        ),
+        ([f"folder={tmp_path / 'out'}"], "out/plain: this folder holds keep.txt, which is no part"),
         ([f"folder={tmp_path / 'new'}", f"checkpoint={tmp_path}"], "and a model takes the place of all that was there"),
     ):
         assert message in refused(tmp_path, "finetune", *common, *options)

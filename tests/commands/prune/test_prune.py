@@ -290,8 +290,14 @@ def test_a_folder_that_holds_something_else_is_not_replaced(root, tmp_path):
     shutil.copytree(root / "out" / "plain", teacher)
     lost = "is in this folder, and a model takes the place of all that was there"
     for options, message in (
-        ([f"output={tmp_path / 'notes'}"], "this folder holds something else than a model, which would be lost"),
-        ([f"output={tmp_path / 'small'}", *size], "small-0.5: this folder holds something else than a model"),
+        (
+            [f"output={tmp_path / 'notes'}"],
+            "this folder holds keep.txt, which is no part of a saved model and would be lost",
+        ),
+        (
+            [f"output={tmp_path / 'small'}", *size],
+            "small-0.5: this folder holds keep.txt",
+        ),
         ([f"output={root / 'out'}"], lost),
         ([f"output={tmp_path}"], lost),
         ([f"output={tmp_path / 'run' / 'prune'}"], lost),

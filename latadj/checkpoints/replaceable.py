@@ -1,0 +1,68 @@
+"""Which folders a model may take the place of: those that hold nothing but a saved model."""
+
+from collections.abc import Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+
+# What `save_pretrained` of models and tokenizers writes, and what we add to it.
+MODEL_FILES = (
+    "config.json",
+    "generation_config.json",
+    "latadj.json",
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "chat_template.jinja",
+)
+MODEL_FOLDERS = ("additional_chat_templates",)
+
+
+def check_replaceable(option: str, folder: str, keep: Sequence[Path]) -> None:
+    """Refuse a folder that a saved model would take the place of, and something would be lost.
+
+    Parameters
+    ----------
+    option : that names the folder
+    keep : paths that must not be in it
+
+    Raises
+    ------
+    ValueError
+        if one of them is, or the folder holds something else than a model.
+    """
+    target = Path(folder).resolve()
+    inside = next((path.resolve() for path in keep if path.resolve().is_relative_to(target)), None)
+    if inside is not None:
+        raise ValueError(
+            f"{option}={folder}: {inside} is in this folder, and a model takes the place of all that was there; give "
+            "it a folder of its own"
+        )
+    if target.exists() and not target.is_dir():
+        raise ValueError(f"{option}={folder}: this is a file, and a model is saved as a folder; name another")
+    if (other := _no_model_file(target)) is not None:
+        raise ValueError(
+            f"{option}={folder}: this folder holds {other.name}, which is no part of a saved model and would be lost; "
+            "name another folder, or move it away"
+        )
+
+
+def _no_model_file(folder: Path) -> Path | None:
+    """The first entry of a folder that is no file of a saved model; None if all are, or there is no folder."""
+    if not folder.is_dir():
+        return None
+    return next((entry for entry in sorted(folder.iterdir()) if not _of_a_model(entry)), None)
+
+
+def _of_a_model(entry: Path) -> bool:
+    if entry.is_dir():
+        return entry.name in MODEL_FOLDERS
+    return any(fnmatch(entry.name, name) for name in MODEL_FILES)
