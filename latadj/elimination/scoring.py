@@ -78,9 +78,11 @@ def raise_window(
     ends = torch.from_numpy(prompts).to(scores.device)[:, None]
     share = kept_counts(np.array(window.recent_ratio), leaving, at_least=0)
     recent = places >= ends - torch.from_numpy(share).to(scores.device)[:, None]
-    # The nearer, the higher: where there are fewer places than protected ones, the last of them stay.
+    # Where there are fewer places than protected ones, the first sinks and the last of the recent stay. No two are
+    # equal, or the width of the batch would break the tie.
     by_place = torch.where(recent, RECENT * (1 + places / entering), scores)
-    by_place[:, : window.sink_tokens] = SINK
+    sinks = min(window.sink_tokens, entering)
+    by_place[:, :sinks] = SINK * (2 - places[:sinks] / max(sinks, 1))
     torch.maximum(scores, by_place, out=scores)
     scores.masked_fill_(places >= ends - 1, torch.inf)
 

@@ -102,6 +102,32 @@ def test_the_protected_stay_and_no_continuation_is_eliminated(architecture, batc
             assert int(stayed[row, :PROMPT].sum()) == places
 
 
+@pytest.mark.parametrize("keep", [0.37, 0.14, 0.02])
+@torch.no_grad()
+def test_a_short_prompt_has_the_same_survivors_alone_and_in_a_batch(architecture, keep):
+    """With fewer places than sinks, the first sinks stay, whatever the width of the batch."""
+    model = attach(tiny(architecture, "language"))
+    window, profile = ObservationWindow(sink_tokens=4, recent_ratio=0.3), Profile((keep,) * 4)
+    batch = batch_of([40, 7, 20, 5], side="left")
+    with at_profile(model, profile, window=window):
+        together = model(**batch, logits_to_keep=1, use_cache=False).logits
+        for row, length in enumerate([40, 7, 20, 5]):
+            own = {name: tensor[row : row + 1, -length:] for name, tensor in batch.items()}
+            assert near([model(**own, logits_to_keep=1, use_cache=False).logits], [together[row : row + 1]])
+
+
+@pytest.mark.parametrize("head", ["language", "classifier"])
+@torch.no_grad()
+def test_what_is_no_number_is_not_hidden(architecture, head):
+    model = tiny(architecture, head)
+    batch = batch_of([9, 9])
+    model.get_input_embeddings().weight[batch["input_ids"][0, 3]] = torch.nan
+    attach(model)
+    with at_profile(model, Profile((0.5, 0.3, 0.2, 0.2))):
+        logits = model(**batch, **({"logits_to_keep": 1} if head == "language" else {})).logits
+    assert logits[0].isnan().any()
+
+
 def test_a_position_that_more_queries_see_is_divided_by_as_many(architecture):
     """With attention alone as the score and equal attention for all, every position has the same share."""
     model = tiny(architecture, "language")
