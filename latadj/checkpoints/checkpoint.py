@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoTokenizer,
+    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     set_seed,
@@ -129,10 +130,7 @@ def _pretrained(
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Model and tokenizer; with ``fresh``, the config options of a new head, the head may be a new one."""
     options = {"local_files_only": local, "trust_remote_code": trust_remote_code}
-    try:
-        config = AutoConfig.from_pretrained(path, **options, **(fresh or {}))
-    except (OSError, ValueError, KeyError) as error:
-        raise _unloadable(path, error) from error
+    config = _config(path, **options, **(fresh or {}))
     saved = saved_head(config)
     head = head or saved or natural_head(config)
     auto = auto_class(config, head)
@@ -170,8 +168,31 @@ def _pretrained(
     return model, tokenizer
 
 
+def _config(path: str, **options: Any) -> PretrainedConfig:
+    try:
+        return AutoConfig.from_pretrained(path, **options)
+    except (OSError, ValueError, KeyError) as error:
+        raise _unloadable(path, error) from error
+
+
+def head_of(folder: Path | str) -> str | None:
+    """The head that a saved model has, one of ``latadj.checkpoints.model_class.HEADS``, or None for another.
+
+    Raises
+    ------
+    ValueError
+        if the folder holds no model that can be loaded.
+    """
+    return saved_head(_config(str(folder), local_files_only=True, trust_remote_code=False))
+
+
 def _unloadable(path: str, error: Exception) -> ValueError:
     reason = str(error).strip().split("\n")[0]
+    if "trust_remote_code" in str(error):
+        return ValueError(
+            f"the model in {path} brings code of its own, which is not run: take a model of an architecture that "
+            "transformers knows, or, if you trust the code, fine-tune with model.trust_remote_code=true"
+        )
     return ValueError(f"the model in {path} cannot be loaded, it may be cut short: {reason}")
 
 
@@ -196,6 +217,7 @@ def random_model(config: ModelConfig, seed: int) -> PreTrainedModel:
             raise ValueError(
                 f"model.path={path}: this model is pruned, and one with random weights is whole: name the full model"
             )
-        shape = AutoConfig.from_pretrained(path, local_files_only=local)
+        shape = _config(path, local_files_only=local, trust_remote_code=config.trust_remote_code)
     set_seed(seed)
-    return auto_class(shape, natural_head(shape)).from_config(shape, dtype=torch.float32).eval()
+    auto = auto_class(shape, natural_head(shape))
+    return auto.from_config(shape, dtype=torch.float32, trust_remote_code=config.trust_remote_code).eval()

@@ -48,7 +48,7 @@ def _key(path: Path, size: int, _: int) -> str:
 
 def _convert(path: Path, folder: Path) -> None:
     log.info("converting %s, once: about 20 s for 100 MB; it will be found in %s", path.name, folder)
-    where = {"gguf_file": path.name, "local_files_only": True}
+    where = {"gguf_file": path.name, "local_files_only": True, "trust_remote_code": False}
     try:
         config = AutoConfig.from_pretrained(path.parent, **where)
         auto = auto_class(config, GENERATION)
@@ -64,7 +64,7 @@ def _convert(path: Path, folder: Path) -> None:
     # A model that came out of GGUF counts as quantised and cannot be saved, though its weights are fp32 by now.
     config = loaded.config
     del config.quantization_config
-    model = auto.from_config(config, dtype=torch.float32)
+    model = auto.from_config(config, dtype=torch.float32, trust_remote_code=False)
     model.load_state_dict(loaded.state_dict())
     model.generation_config = loaded.generation_config
 

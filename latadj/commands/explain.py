@@ -6,12 +6,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 from transformers.utils import logging as transformers_logging
 
 from latadj.checkpoints import checkpoint
 from latadj.checkpoints.metadata import CheckpointMetadata
-from latadj.checkpoints.model_class import label_names, saved_head
+from latadj.checkpoints.model_class import label_names
 from latadj.commands.common.dial_checks import GENERATES, dial_to_explain
 from latadj.commands.common.session import as_dict
 from latadj.config import GENERATION, ExplainConfig
@@ -70,7 +70,7 @@ def prepare(
     where, wanted = device.choose(config.device), config.speedup
     metadata = checked or dial_to_explain(config)
     _check_texts(texts, metadata)
-    if saved_head(AutoConfig.from_pretrained(config.checkpoint, local_files_only=True)) == GENERATION:
+    if checkpoint.head_of(config.checkpoint) == GENERATION:
         raise ValueError(f"checkpoint {config.checkpoint} {GENERATES}")
     model, tokenizer = checkpoint.load(config.checkpoint, head="classification", metadata=metadata)
     model.eval().to(where)

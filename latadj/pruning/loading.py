@@ -39,7 +39,7 @@ def load_pruned(
     """
     # Shapes alone: whole layers of random numbers would take more memory than the pruned model, and time to draw.
     with init_empty_weights(include_buffers=False):
-        model: PreTrainedModel = auto.from_config(config, dtype=torch.float32)
+        model: PreTrainedModel = auto.from_config(config, dtype=torch.float32, trust_remote_code=False)
     apply(model, structure)
     if model.can_generate() and (folder / GENERATION_CONFIG_NAME).is_file():
         model.generation_config = GenerationConfig.from_pretrained(folder)
