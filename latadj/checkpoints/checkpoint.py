@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from torch import nn
 from transformers import (
     AutoConfig,
     AutoTokenizer,
@@ -38,7 +39,14 @@ def save(
     """Save a model, its tokenizer, its dial, its pruning map and its top-k attention as one folder, or not at all.
 
     A model that nothing is attached to has the top-k attention that ``metadata`` names.
+
+    Raises
+    ------
+    ValueError
+        if a weight is not finite; what was in the folder stays.
     """
+    if broken := _not_finite(model):
+        raise ValueError(f"{folder} is not written: {_named(broken)} not finite, so the training went wrong")
     topk = topk_attention_of(model) if is_attached(model) else metadata.topk_attention
     metadata = replace(metadata, pruning=structure_of(model), topk_attention=topk)
 
@@ -164,8 +172,26 @@ def _pretrained(
             f"the model in {path} has no head for {head} with {model.config.num_labels} outputs, and plain.epochs=0 "
             "trains none: name a fine-tuned model with model.path=FOLDER, or leave plain.epochs=0 out"
         )
+    # Of embeddings most pages are never read, and a look would bring them into memory.
+    if broken := _not_finite(model, but=model.get_input_embeddings()):
+        raise ValueError(f"the model in {path} cannot be used: {_named(broken)} not finite")
     prepare_tokenizer(tokenizer, model.config, head)
     return model, tokenizer
+
+
+def _not_finite(model: PreTrainedModel, but: nn.Module | None = None) -> list[str]:
+    """Names of the weights that hold NaN or infinity, apart from those of ``but``."""
+    skipped = set() if but is None else {id(weight) for weight in but.parameters()}
+    return [
+        name
+        for name, weight in model.named_parameters()
+        if id(weight) not in skipped and not bool(weight.detach().isfinite().all())
+    ]
+
+
+def _named(weights: list[str]) -> str:
+    more = f" and {len(weights) - 1} other weights are" if len(weights) > 1 else " is"
+    return f"{weights[0]}{more}"
 
 
 def _config(path: str, **options: Any) -> PretrainedConfig:

@@ -74,6 +74,16 @@ class LatadjTrainer(Trainer):
                 return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
             return self.objective.loss(model, inputs)
 
+    def training_step(self, *args: Any, **kwargs: Any) -> Any:
+        loss = super().training_step(*args, **kwargs)
+        # On a GPU a look at each loss would make the host wait for it.
+        if (loss.device.type == "cpu" or self.state.global_step % 10 == 0) and not bool(loss.isfinite()):
+            raise ValueError(
+                f"the training loss is {loss.item()} after {self.state.global_step} steps: the learning rate "
+                f"{self.args.learning_rate:g} may be too large, or a text or label is broken; try a tenth of it"
+            )
+        return loss
+
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:

@@ -15,6 +15,7 @@ from transformers import (
 )
 
 from latadj.checkpoints import checkpoint
+from latadj.checkpoints.metadata import CheckpointMetadata
 from latadj.config import ModelConfig
 from latadj.config.compose import compose, typed
 
@@ -124,3 +125,18 @@ def test_a_size_chooses_path_and_shape():
     config = typed("bench", compose("bench", ["model=flan_t5", "model.size=large"])).model
     assert config.path == "google/flan-t5-large"
     assert (config.shape["d_model"], config.shape["num_layers"], config.shape["num_heads"]) == (1024, 24, 16)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_neither_saved_nor_loaded(tmp_path, value):
+    good = toy.write_model(tmp_path / "model")
+    model, tokenizer = checkpoint.load(good)
+    before = (good / "model.safetensors").read_bytes()
+    with torch.no_grad():
+        model.classifier.weight[0, 0] = value
+    with pytest.raises(ValueError, match=r"is not written: classifier\.weight is not finite"):
+        checkpoint.save(model, tokenizer, good, CheckpointMetadata())
+    assert (good / "model.safetensors").read_bytes() == before
+    model.save_pretrained(good)
+    with pytest.raises(ValueError, match=r"model cannot be used: classifier\.weight is not finite"):
+        checkpoint.load(good)

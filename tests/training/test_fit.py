@@ -67,6 +67,11 @@ def test_a_training_that_ends_while_it_gains_says_so(tmp_path, caplog, scores, s
     assert said in caplog.text if said else "of what was wrong" not in caplog.text
 
 
+def test_a_training_whose_loss_is_no_number_stops(tmp_path):
+    with pytest.raises(ValueError, match=r"the training loss is (nan|inf) after \d+ steps: the learning rate 1e\+30"):
+        trained(tiny_bert(), tmp_path, lambda _: 0.5, epochs=2, learning_rate=1e30, ema_decay=0.0)
+
+
 def test_a_gain_counts_by_what_was_wrong():
     assert last_gain([0.5, 0.9, 0.8, 0.95], greater_is_better=True) == pytest.approx(0.5)
     assert last_gain([40.0, 20.0, 30.0, 15.0], greater_is_better=False) == pytest.approx(0.25)
