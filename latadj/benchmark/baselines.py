@@ -7,8 +7,6 @@ from transformers import PreTrainedTokenizerBase
 
 from latadj.tasks.encoding.batches import Batch, bucketed, pad
 
-BASELINES = ("bucketed", "batch_padded", "max_padded")
-
 
 def batches_of(
     rows: list[dict[str, Any]],

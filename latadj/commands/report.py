@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from latadj.config import ReportConfig
-from latadj.reporting.html import Sources, html_report
+from latadj.reporting.html.report import html_report
+from latadj.reporting.html.sources import Sources
 from latadj.utils.files import write_text
 
 log = logging.getLogger("latadj")

@@ -14,9 +14,8 @@ from transformers import AutoModelForSequenceClassification, pipeline
 from typer.testing import CliRunner
 
 import latadj
-from latadj.benchmark.baselines import BASELINES
 from latadj.cli import app
-from latadj.reporting.results.sweep import OWN
+from latadj.reporting.results.sweep import BASELINES, OWN
 
 
 def run(*arguments):

@@ -7,7 +7,7 @@ import pytest
 from matplotlib.axes import Axes
 
 from latadj.benchmark.generation_timer import GenerationTimes
-from latadj.reporting.plots import plot_generation
+from latadj.reporting.plots import plot_sweep
 from latadj.reporting.results.generation import GenerationRow, GenerationSweep
 
 # Rounds and prompts: the dial at 2 takes half as long as the plain model, and decodes a quarter faster.
@@ -107,7 +107,7 @@ def test_the_picture_has_the_controls_as_curves_of_their_own(tmp_path, monkeypat
     drawn = []
     monkeypatch.setattr(Axes, "plot", lambda axes, x, y, *look, **options: drawn.append((options["label"], x, y)))
     found = sweep(timed)
-    plot_generation(found, tmp_path / "sweep.png")
+    plot_sweep(found, tmp_path / "sweep.png")
     assert [label for label, _, _ in drawn] == ["score=recent, same cost", "score=random, same cost"]
     expected = [row.ttft_speedup if timed else row.flops_speedup for row in found.rows]
     assert drawn[0][1:] == (tuple(expected), (20.5, 21.5))

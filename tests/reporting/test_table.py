@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 import pytest
 
-from latadj.benchmark import baselines
-from latadj.reporting.results.sweep import BASELINES
 from latadj.reporting.table import Column, Document, Table, interval, speedup
 from latadj.utils.console import console
 
@@ -62,7 +60,3 @@ def test_a_narrow_terminal_leaves_out_what_can_be_missed(monkeypatch, width, nam
     assert [name for name in ("value", "95%", "not in CSV") if name in shown] == names
     assert "[red]" in shown  # no markup
     assert "…" not in shown
-
-
-def test_a_table_names_the_baselines_that_are_timed():
-    assert BASELINES == baselines.BASELINES

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from latadj.benchmark.baselines import BASELINES
 from latadj.benchmark.generation_timer import GenerationTimes, ModelVariant, time_generation
 from latadj.benchmark.noise import NoiseMonitor
 from latadj.benchmark.timer import percentiles_ms, speedup, time_interleaved
@@ -22,7 +21,7 @@ from latadj.config import EvalConfig, SweepConfig
 from latadj.elimination.attach import at_speedup
 from latadj.reporting.results.generation import OWN as GENERATION_OWN
 from latadj.reporting.results.generation import PLAIN, GenerationSweep
-from latadj.reporting.results.sweep import OWN, Measured, Sweep
+from latadj.reporting.results.sweep import BASELINES, OWN, Measured, Sweep
 from latadj.tasks.encoding.batches import Batch, bucketed_batches, pad
 from latadj.utils.console import progress
 

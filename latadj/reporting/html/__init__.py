@@ -1,6 +1,1 @@
-"""`latadj report`: a run's folder as one HTML page."""
-
-from latadj.reporting.html.build import html_report
-from latadj.reporting.html.sources import Sources
-
-__all__ = ["Sources", "html_report"]
+"""Pages: of `latadj report`, and of `latadj explain --html`."""

@@ -6,45 +6,47 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from latadj.reporting.html.charts import Series, line_chart
-from latadj.reporting.html.components import Section, html_table, spread
-from latadj.reporting.html.heat_maps import contribution_map, heat_map
-from latadj.reporting.html.page import missing, note, table
-from latadj.reporting.html.positions import Position, Results
+from latadj.reporting.html.charts import Series, contribution_map, heat_map, line_chart
+from latadj.reporting.html.page import Section, html_table, missing, note, spread, table
 from latadj.reporting.html.sources import Sources
-from latadj.reporting.results.sweep import CONTROLS, FLOPS, PREDICTED, SPEEDUP
+from latadj.reporting.results.base import out_of_reach
+from latadj.reporting.results.generation import LOGARITHMIC_FROM, GenerationSweep
+from latadj.reporting.results.sweep import CONTROLS, FLOPS, PREDICTED, SPEEDUP, DialSweep, Sweep
 from latadj.reporting.table import Column, Table, speedup
 
 MOST_ROWS = 12
-# Where the worst perplexity is so many times the full model's, a linear axis would flatten what matters.
-LOGARITHMIC_FROM = 3.0
-PROMPTS = "The plain model runs under transformers' own attention; one prompt at a time."
-BASELINES = (
+ABOUT_PLAIN = "The plain model runs under transformers' own attention; one prompt at a time."
+ABOUT_BASELINES = (
     "Three baselines, all the same full weights through transformers' own attention: bucketed, batches of like length "
     "with next to no padding; batch_padded, in data order, padded to the longest of each batch; max_padded, every text "
     "padded to the task's longest. The first is the honest one."
 )
 
 
-def dial(sources: Sources, results: Results | None) -> Section:
+def dial(sources: Sources) -> Section:
     """Requested, predicted and measured speedups."""
     title = "The dial: requested, predicted, measured"
-    if results is None or not results.positions:
+    sweep = sources.sweep
+    if sweep is None:
         return Section("dial", title, _predicted(sources))
-    intro = f"Marked in {'the time of this device' if results.target == 'latency' else 'FLOPs'}."
-    if results.unreachable:
-        left = ", ".join(f"{at:g}x" for at in results.unreachable)
-        intro += f" Out of reach here: {left}; the dial ends at {results.reach or 0:.2f}x."
-    columns = [SPEEDUP, PREDICTED]
-    if results.marked:
-        own = results.sweep.own_columns()
+    intro = " ".join(
+        [
+            f"Marked in {'the time of this device' if sweep.target == 'latency' else 'FLOPs'}.",
+            *out_of_reach(sweep.unreachable, sweep.reach),
+        ]
+    )
+    columns, marked = [SPEEDUP, PREDICTED], all(row.over_own for row in sweep.rows)
+    if marked:
+        own = sweep.own_columns()
         columns += [*own, Column("off by", lambda row: own[0].get(row) / row.speedup - 1, "{:+.1%}")]
-    shown = html_table(Table("", [*columns, FLOPS], results.rows))
-    if not results.marked:
+    shown = html_table(Table("", [*columns, FLOPS], sweep.rows))
+    if not marked:
         return Section("dial", title, note(intro) + shown + missing("The clock was left out.", "latadj sweep"))
-    series = [_measured(results.positions)]
-    requested = [position.speedup for position in results.positions]
-    predicted = [position.predicted for position in results.positions]
+    requested = [row.speedup for row in sweep.rows]
+    predicted = [row.predicted for row in sweep.rows]
+    measured = [row.over_own for row in sweep.rows if row.over_own is not None]
+    low, high = zip(*(one.ci for one in measured), strict=True)
+    series = [Series("measured", requested, [one.speedup for one in measured], low, high)]
     as_requested = all(
         value is not None and abs(value / at - 1) < 0.01 for value, at in zip(predicted, requested, strict=True)
     )
@@ -59,20 +61,9 @@ def dial(sources: Sources, results: Results | None) -> Section:
         caption=f"Dotted: exactly the requested speedup{', as was predicted' if as_requested else ''}. "
         "Band: 95% interval over rounds.",
     )
-    if results.target == "flops":
+    if sweep.target == "flops":
         intro += " Measured is time all the same, so it need not follow the diagonal."
     return Section("dial", title, note(intro) + chart + shown)
-
-
-def _measured(positions: list[Position]) -> Series:
-    found = [position.measured for position in positions if position.measured is not None]
-    return Series(
-        "measured",
-        [position.speedup for position in positions],
-        [one.speedup for one in found],
-        [one.ci[0] for one in found],
-        [one.ci[1] for one in found],
-    )
 
 
 def _predicted(sources: Sources) -> Markup:
@@ -88,54 +79,52 @@ def _predicted(sources: Sources) -> Markup:
     return shown + missing("Nothing was measured yet.", "latadj sweep")
 
 
-def cost(results: Results | None) -> Section:
+def cost(sweep: Sweep | GenerationSweep | None) -> Section:
     """The frontier, and the tables behind it."""
     title = "The frontier: quality against speed"
-    if results is None or not results.positions:
+    if sweep is None:
         return Section("frontier", title, missing("The dial was not swept.", "latadj sweep"))
-    controls = [name for name in CONTROLS if all(name in one.controls for one in results.positions)]
-    columns = [SPEEDUP, *results.sweep.quality_columns()]
-    shown = html_table(Table(f"Quality on {results.examples} test examples", columns, results.rows))
-    better = "Increases" if results.generates else "Drops"
+    controls = [name for name in CONTROLS if all(name in row.controls for row in sweep.rows)]
+    columns = [SPEEDUP, *sweep.quality_columns()]
+    shown = html_table(Table(f"Quality on {sweep.test_examples} test examples", columns, sweep.rows))
+    better = "Drops" if sweep.greater_is_better else "Increases"
     intro = f"{better} count from the better full model, with a paired bootstrap 95% interval."
     if controls:
         intro += " Controls keep as many tokens at the same places, chosen by another score."
-    body = _frontier(results, controls) + shown + note(intro)
-    if results.timed:
-        caption = "Time to first token, decoding and cache" if results.generates else "Time over the full model"
-        clock = Table(caption, [SPEEDUP, *results.sweep.clock_columns()], results.rows)
-        body += html_table(clock) + note(PROMPTS if results.generates else BASELINES)
+    body = _frontier(sweep, controls) + shown + note(intro)
+    if sweep.timed:
+        caption = "Time over the full model" if sweep.greater_is_better else "Time to first token, decoding and cache"
+        clock = Table(caption, [SPEEDUP, *sweep.clock_columns()], sweep.rows)
+        body += html_table(clock) + note(ABOUT_BASELINES if sweep.greater_is_better else ABOUT_PLAIN)
     return Section("frontier", title, body)
 
 
-def _frontier(results: Results, controls: list[str]) -> Markup:
-    scale = 1.0 if results.generates else 100.0
-    metric = results.metric.replace("_", " ")
-
-    x = [one.over_full.speedup if results.timed and one.over_full else one.flops for one in results.positions]
-    shown = [scale * one.quality for one in results.positions]
+def _frontier(sweep: DialSweep, controls: list[str]) -> Markup:
+    scale, metric = 100.0 if sweep.greater_is_better else 1.0, sweep.metric.replace("_", " ")
+    rows, timed = sweep.rows, sweep.timed
+    x = [row.over_full.speedup if timed else row.flops_speedup for row in rows]
     curve = Series(
         "this checkpoint, with 95% intervals",
         x,
-        shown,
-        low=[scale * one.quality_ci[0] for one in results.positions],
-        high=[scale * one.quality_ci[1] for one in results.positions],
-        x_cis=[one.over_full.ci if results.timed and one.over_full else None for one in results.positions],
-        labels=[one.name for one in results.positions],
+        [scale * row.metric for row in rows],
+        low=[scale * row.metric_ci[0] for row in rows],
+        high=[scale * row.metric_ci[1] for row in rows],
+        x_cis=[row.over_full.ci if timed else None for row in rows],
+        labels=[row.name for row in rows],
     )
     others = [
-        Series(f"score={name}, same cost", x, [scale * one.controls[name] for one in results.positions], dashed=True)
+        Series(f"score={name}, same cost", x, [scale * row.controls[name] for row in rows], dashed=True)
         for name in controls
     ]
     worst = max(value for series in (curve, *others) for value in series.y if value is not None)
-    over = f"speedup over the {results.full_name}" if results.timed else "FLOPs speedup over the full model"
+    over = f"speedup over the {sweep.FULL}" if timed else "FLOPs speedup over the full model"
     return line_chart(
         [curve, *others],
         title=f"{metric} against speedup",
-        x_label="times the full model's speed" if results.timed else "FLOPs speedup",
-        y_label=metric if results.generates else f"{metric} × 100",
-        baseline=(scale * results.full, f"full model {results.quality(results.full)}"),
-        logarithmic=results.generates and worst > LOGARITHMIC_FROM * results.full,
+        x_label="times the full model's speed" if timed else "FLOPs speedup",
+        y_label=f"{metric} × 100" if sweep.greater_is_better else metric,
+        baseline=(scale * sweep.full_metric, f"full model {sweep.percent(sweep.full_metric)}"),
+        logarithmic=not sweep.greater_is_better and worst > LOGARITHMIC_FROM * sweep.full_metric,
         caption=f"Across: {over}. The numbers at the points are the dial's speedups.",
     )
 
@@ -166,13 +155,13 @@ def contribution(sources: Sources) -> Section:
     return Section("acc", title, note(intro) + shown)
 
 
-def kept(sources: Sources, results: Results | None) -> Section:
+def kept(sources: Sources) -> Section:
     """Keep ratios of each layer at each speedup."""
     title = "Who is kept, layer by layer"
     rows: dict[str, list[float]] = {}
     whose = "of the test texts' tokens"
-    if results is not None:
-        rows = {position.name: position.keep for position in results.positions}
+    if sources.sweep is not None:
+        rows = {row.name: row.keep for row in sources.sweep.rows}
     elif sources.calibrate is not None:
         rows = {f"{one['speedup']:g}x": one["keep"] for one in sources.calibrate["profiles"]}
         whose = "of a text's tokens that the profile asks for"

@@ -5,8 +5,7 @@ from markupsafe import Markup
 
 from latadj.reporting.html.changed import GAINED, LOST, MOST, OTHER, counts, worst
 from latadj.reporting.html.charts import Series, line_chart
-from latadj.reporting.html.components import Section, spread
-from latadj.reporting.html.page import missing, note, render, table
+from latadj.reporting.html.page import Section, missing, note, render, spread, table
 from latadj.reporting.html.sources import PREDICTIONS, Sources
 from latadj.reporting.results.generation import PLAIN, GenerationSweep
 from latadj.reporting.results.sweep import Sweep

@@ -2,11 +2,14 @@
 
 import json
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
+
+from latadj.reporting.table import Table
 
 _HERE = Path(__file__).parent
 MOST_CHARACTERS = 700  # of an example
@@ -134,3 +137,46 @@ def _closed(source: str, element: str) -> str:
     if f"</{element}" in source.lower():
         raise ValueError(f"this {element} would end its own element: write </{element} another way")
     return source
+
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page; ``name`` is its anchor."""
+
+    name: str
+    title: str
+    body: Markup
+
+
+def html_table(shown: Table, most: int = 3) -> Markup:
+    """A table of a result, its title as the caption, without columns of a priority above ``most``."""
+    columns = [column for column in shown.shown if column.priority <= most]
+    rows = [[column.text(row) if column.left else minus(column.text(row)) for column in columns] for row in shown.rows]
+    numbers = [place for place, column in enumerate(columns) if not column.left]
+    return table([column.name for column in columns], rows, numbers=numbers, caption=shown.title)
+
+
+def minus(text: str) -> str:
+    """A number with a minus sign instead of a hyphen."""
+    return text.replace("-", "−")
+
+
+def spread(items: Sequence[Item], most: int) -> list[Item]:
+    """At most so many items, spread evenly, the first and the last among them."""
+    if len(items) <= most:
+        return list(items)
+    return [items[round(place * (len(items) - 1) / (most - 1))] for place in range(most)]
+
+
+def flat(config: dict[str, Any], before: str = "") -> dict[str, str]:
+    """A nested config as ``task.name`` -> value."""
+    found: dict[str, str] = {}
+    for key, value in config.items():
+        if isinstance(value, dict) and value:
+            found |= flat(value, f"{before}{key}.")
+        else:
+            found[f"{before}{key}"] = "null" if value is None else str(value)
+    return found

@@ -2,8 +2,7 @@
 
 from markupsafe import Markup
 
-from latadj.reporting.html.components import Section, html_table
-from latadj.reporting.html.page import note
+from latadj.reporting.html.page import Section, html_table, note
 from latadj.reporting.html.sources import Sources
 from latadj.reporting.results.pruning import PairedComparison, structure_table
 from latadj.reporting.table import Column, Table, speedup

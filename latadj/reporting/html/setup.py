@@ -5,9 +5,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from latadj.reporting.html.components import Section, flat
-from latadj.reporting.html.headline import environment_of
-from latadj.reporting.html.page import details, facts, note, table
+from latadj.reporting.html.page import Section, details, facts, flat, note, table
 from latadj.reporting.html.sources import FILES, MISSING, Sources
 
 
@@ -33,7 +31,7 @@ def evaluation(sources: Sources) -> Section | None:
     found = sources.evaluation
     if found is None:
         return None
-    generates = found["schema"].endswith("generation/1")
+    generates = sources.generates
     pairs: dict[str, str] = {}
     for split, scores in found["scores"].items():
         for name, value in scores.items():
@@ -61,7 +59,7 @@ def _two(values: list[float]) -> list[str]:
 
 def environment(sources: Sources) -> Section:
     """The machine, and whether it was quiet."""
-    where = environment_of(sources)
+    where = sources.environment
     precision = f"{where.get('precision')}{', by ' + str(where['kernel']) if 'kernel' in where else ''}"
     pairs = {
         "processor": where.get("processor"),

@@ -79,6 +79,22 @@ class Sources:
             found.changed = found._take(PREDICTIONS, _changed)
         return found
 
+    @property
+    def named(self) -> dict[str, Any]:
+        """The result that says which model and task the folder is about; empty where none does."""
+        swept, compared, pruned = (vars(one) if one else None for one in (self.sweep, self.compare, self.prune))
+        return swept or self.evaluation or compared or self.calibrate or self.finetune or pruned or {}
+
+    @property
+    def generates(self) -> bool:
+        """Whether `latadj eval` scored a language model, by its perplexity."""
+        return self.evaluation is not None and self.evaluation["schema"].startswith("latadj.eval.generation/")
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """Where the headline's numbers were measured."""
+        return self.named.get("environment") or {}
+
     def _result(self, command: str, typed: Callable[[dict[str, Any]], Read]) -> Read | None:
         file, schemas = FILES[command]
 
@@ -130,7 +146,10 @@ def _with(*keys: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
 
 
 def _sweep(data: dict[str, Any]) -> Sweep | GenerationSweep:
-    return GenerationSweep.from_json(data) if data["schema"] == GenerationSweep.SCHEMA else Sweep.from_json(data)
+    sweep = GenerationSweep.from_json(data) if data["schema"] == GenerationSweep.SCHEMA else Sweep.from_json(data)
+    if not sweep.rows:
+        raise ValueError("no rows")
+    return sweep
 
 
 def _changed(path: Path) -> list[Changed]:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from latadj.reporting.results.base import Result, measured_on, out_of_reach, warning
-from latadj.reporting.results.sweep import CONTROLS, FLOPS, PREDICTED, SPEEDUP
+from latadj.reporting.results.base import measured_on, out_of_reach, warning
+from latadj.reporting.results.sweep import CONTROLS, FLOPS, PREDICTED, SPEEDUP, DialRow, DialSweep, Measured
 from latadj.reporting.table import Column, Document, Table, entry, interval, speedup
 
 if TYPE_CHECKING:  # a report is made of files, without torch
@@ -15,38 +15,27 @@ if TYPE_CHECKING:  # a report is made of files, without torch
 
 # What is timed, beside the speedups: transformers' own forward, and the dial's own speedup 1.
 PLAIN, OWN = "plain", "1x"
+# Where the worst perplexity is so many times the full model's, a linear axis would flatten what matters.
+LOGARITHMIC_FROM = 3.0
 
 Interval = tuple[float, float]
 
 
-@dataclass
-class GenerationRow:
-    """One position of the dial. What the clock shows is None where it was left out.
+@dataclass(kw_only=True)
+class GenerationRow(DialRow):
+    """One position of the dial of a language model. What the clock shows is None where it was left out.
 
-    keep : share of the prompt's tokens that leave each layer, over the test prompts
-    profile : keep ratios that the dial asked for
     metric : perplexity of the continuations
     increase : of perplexity over the better full model's; 0.05 = 5% more
-    controls : perplexity by each control's score at the same profile, hence the same cost
     over_controls : increase of perplexity over each control's; below 0 = better than it
-    predicted : what the latency model predicts over the dial's speedup 1; None where the dial is marked in FLOPs
     ttft_speedup : time to first token over the plain model's, one prompt at a time; ``ttft_ms`` is its median
     ttft_own : the same over the dial's own speedup 1
     decode_speedup : of decoding steps after that prompt, over the plain model's
     cache_bytes : keys and values after the prefill of a prompt, and their share of the plain model's
     """
 
-    speedup: float
-    keep: list[float]
-    profile: list[float]
-    profile_type: str
-    metric: float
-    metric_ci: Interval
     increase: float
     increase_ci: Interval
-    flops_speedup: float
-    predicted: float | None = None
-    controls: dict[str, float] = field(default_factory=dict)
     controls_ci: dict[str, Interval] = field(default_factory=dict)
     over_controls: dict[str, float] = field(default_factory=dict)
     over_controls_ci: dict[str, Interval] = field(default_factory=dict)
@@ -62,9 +51,19 @@ class GenerationRow:
     cache_bytes_ratio: float | None = None
 
     @property
-    def name(self) -> str:
-        """Its name in the raw samples, such as ``2x``."""
-        return f"{self.speedup:g}x"
+    def loss(self) -> tuple[float, Interval]:
+        """What is lost against the better full model, with its interval; positive = worse."""
+        return self.increase, self.increase_ci
+
+    @property
+    def over_own(self) -> Measured | None:
+        """Time to first token over the dial's own speedup 1."""
+        return None if self.ttft_own is None or self.ttft_own_ci is None else Measured(self.ttft_own, self.ttft_own_ci)
+
+    @property
+    def over_full(self) -> Measured | None:
+        """Time to first token over the plain model."""
+        return None if self.ttft_speedup is None or self.ttft_ci is None else Measured(self.ttft_speedup, self.ttft_ci)
 
     def clock(self, times: "GenerationTimes", seed: int) -> None:
         """Fill in what the clock showed; ``PLAIN`` and ``OWN`` are among what was timed."""
@@ -83,53 +82,30 @@ class GenerationRow:
         self.cache_bytes_ratio = sum(bytes_of[self.name]) / sum(bytes_of[PLAIN])
 
 
-@dataclass
-class GenerationSweep(Result):
+@dataclass(kw_only=True)
+class GenerationSweep(DialSweep):
     """Everything `latadj sweep` found on a generation task.
 
-    baseline_metric : perplexity of the checkpoint at speedup 1
-    plain_metric : of the plain fine-tuned model; where that is not kept, of the checkpoint as transformers runs it
+    plain_metric : where the plain fine-tuned model is not kept, of the checkpoint as transformers runs it
     test_examples, documents : how many prompts were scored, and out of how many documents
     prompt_length, continuation_length : mean tokens of the test examples
     plain_ttft_ms, plain_tokens_per_s, plain_cache_bytes : of the checkpoint as transformers runs it
-    target, unreachable, reach : as in ``Sweep``
     samples_s : raw seconds, ``ttft`` or ``decode`` -> variant -> rounds -> prompts
     """
 
     SCHEMA: ClassVar[str] = "latadj.sweep.generation/1"
-    FILE = "sweep"
-    FORMATS = ("csv", "md")
-    PLOT = "plot_generation"
+    FULL = "time to first token of the plain model"
 
-    model: str
-    task: str
-    metric: str
-    baseline_metric: float
+    greater_is_better: bool = False
     plain_metric: float
-    test_examples: int
     documents: int
     prompt_length: float
     continuation_length: float
     rows: list[GenerationRow]
-    environment: dict[str, Any]
-    config: dict[str, Any]
-    greater_is_better: bool = False
-    target: str = "flops"
-    unreachable: list[float] = field(default_factory=list)
-    reach: float | None = None
     plain_ttft_ms: float | None = None
     plain_tokens_per_s: float | None = None
     plain_cache_bytes: float | None = None
     samples_s: dict[str, dict[str, list[list[float]]]] = field(default_factory=dict)
-
-    @property
-    def timed(self) -> bool:
-        return self.plain_ttft_ms is not None
-
-    @property
-    def full_metric(self) -> float:
-        """Perplexity that increases count from: the better of the two full models'."""
-        return min(self.baseline_metric, self.plain_metric)
 
     def clock(self, times: "GenerationTimes", seed: int) -> None:
         """Fill in what the clock showed of the plain model and of every row."""

@@ -12,8 +12,9 @@ if TYPE_CHECKING:  # a report is made of files, without torch
 
 # What `measured` is counted from, besides the baselines: the dial's own speedup 1, in the same precision.
 OWN = "dial_1"
-# Names of ``benchmark.baselines``, which needs torch where a table does not.
+# How the full model is fed by those that ``benchmark.baselines`` makes batches for; the first is the honest one.
 BASELINES = ("bucketed", "batch_padded", "max_padded")
+HEADLINE = BASELINES[0]
 # Scores that any other has to beat at the same cost.
 CONTROLS = ("recent", "random")
 
@@ -30,18 +31,14 @@ class Measured:
         return cls(interval.median, (interval.low, interval.high))
 
 
-@dataclass
-class Row:
-    """One position of the dial.
+@dataclass(kw_only=True)
+class DialRow:
+    """One position of the dial, however its quality is measured.
 
-    keep : share of tokens that leave each layer, over the test texts (a trimmed last layer keeps one)
+    keep : share of tokens that leave each layer, over the test texts or prompts (a trimmed last layer keeps one)
     profile : keep ratios that the dial asked for
-    drop : metric points lost against the better full model; 0.01 = one point, positive = worse
-    controls : metric by each control's score at the same profile, hence the same cost; decoders only
+    controls : metric by each control's score at the same profile, hence the same cost
     predicted : what the latency model predicts over the dial's speedup 1; None where the dial is marked in FLOPs
-    measured : over each baseline, and over ``OWN``
-    thresholds : what validation examples decided at this speedup, such as a threshold of no answer
-    agreement : share of examples with the full model's prediction; for a regression, correlation with it
     """
 
     speedup: float
@@ -50,36 +47,66 @@ class Row:
     profile_type: str
     metric: float
     metric_ci: tuple[float, float]
+    flops_speedup: float
+    controls: dict[str, float] = field(default_factory=dict)
+    predicted: float | None = None
+
+    @property
+    def name(self) -> str:
+        """Its name in the raw samples, such as ``2x``."""
+        return f"{self.speedup:g}x"
+
+
+@dataclass(kw_only=True)
+class Row(DialRow):
+    """One position of the dial of a classifier, a tagger or a reader.
+
+    drop : metric points lost against the better full model; 0.01 = one point, positive = worse
+    measured : over each baseline, and over ``OWN``
+    thresholds : what validation examples decided at this speedup, such as a threshold of no answer
+    agreement : share of examples with the full model's prediction; for a regression, correlation with it
+    """
+
     scores: dict[str, dict[str, float]]
     drop: float
     drop_ci: tuple[float, float]
     agreement: float
-    flops_speedup: float
-    controls: dict[str, float] = field(default_factory=dict)
-    predicted: float | None = None
     measured: dict[str, Measured] = field(default_factory=dict)
     latency_ms: dict[str, float] = field(default_factory=dict)
     thresholds: dict[str, float] = field(default_factory=dict)
 
+    @property
+    def loss(self) -> tuple[float, tuple[float, float]]:
+        """What is lost against the better full model, with its interval; positive = worse."""
+        return self.drop, self.drop_ci
 
-@dataclass
-class Sweep(Result):
-    """Everything `latadj sweep` found.
+    @property
+    def over_own(self) -> Measured | None:
+        """Measured over the dial's own speedup 1."""
+        return self.measured.get(OWN)
+
+    @property
+    def over_full(self) -> Measured | None:
+        """Measured over the full model."""
+        return self.measured.get(HEADLINE)
+
+
+@dataclass(kw_only=True)
+class DialSweep(Result):
+    """What sweeps of all tasks have in common.
+
+    A row is a :class:`DialRow` with ``loss``, ``over_own`` and ``over_full``.
 
     baseline_metric : the checkpoint at speedup 1
     plain_metric : the plain fine-tuned model, None where it is not kept
-    plain_scores : all of its scores, as in a row; None where it is not kept
     target : what the dial was marked in, ``latency`` or ``flops``
     unreachable, reach : speedups asked for that this device does not reach, and the largest that it does
-    samples_s : raw seconds of every timed batch, variant -> rounds -> batches
-    batch_lengths, batch_texts : tokens of the longest text, and number of texts, in every timed batch, by baseline;
-        speedups run the bucketed ones
     """
 
-    SCHEMA: ClassVar[str] = "latadj.sweep/1"
     FILE = "sweep"
     FORMATS = ("csv", "md")
     PLOT = "plot_sweep"
+    FULL: ClassVar[str]  # what the rows' ``over_full`` counts from
 
     model: str
     task: str
@@ -88,12 +115,47 @@ class Sweep(Result):
     baseline_metric: float
     plain_metric: float | None
     test_examples: int
-    rows: list[Row]
+    rows: Sequence[Any]
     environment: dict[str, Any]
     config: dict[str, Any]
     target: str = "flops"
     unreachable: list[float] = field(default_factory=list)
     reach: float | None = None
+
+    def __post_init__(self) -> None:
+        self.rows = sorted(self.rows, key=lambda row: row.speedup)
+
+    @property
+    def full_metric(self) -> float:
+        """The metric that losses count from: the better of the two full models'."""
+        full = [self.baseline_metric, *([] if self.plain_metric is None else [self.plain_metric])]
+        return max(full) if self.greater_is_better else min(full)
+
+    @property
+    def timed(self) -> bool:
+        """Whether all rows were timed against the full model."""
+        return all(row.over_full for row in self.rows)
+
+    def percent(self, value: float) -> str:
+        """A value of the metric as it is written: percent without the sign, or a perplexity."""
+        return f"{100 * value if self.greater_is_better else value:.2f}"
+
+
+@dataclass(kw_only=True)
+class Sweep(DialSweep):
+    """Everything `latadj sweep` found on a task with labels.
+
+    plain_scores : all scores of the plain model, as in a row; None where it is not kept
+    samples_s : raw seconds of every timed batch, variant -> rounds -> batches
+    batch_lengths, batch_texts : tokens of the longest text, and number of texts, in every timed batch, by baseline;
+        speedups run the bucketed ones
+    """
+
+    SCHEMA: ClassVar[str] = "latadj.sweep/1"
+    FULL = "full model in length-sorted batches"
+
+    greater_is_better: bool = True
+    rows: list[Row]
     samples_s: dict[str, list[list[float]]] = field(default_factory=dict)
     plain_scores: dict[str, dict[str, float]] | None = None
     batch_lengths: dict[str, list[int]] = field(default_factory=dict)
@@ -136,9 +198,6 @@ class Sweep(Result):
             Column("p50 ms", entry("latency_ms", "p50"), "{:.1f}", key="latency_p50_ms", shown=timed),
             Column("p95 ms", entry("latency_ms", "p95"), "{:.1f}", key="latency_p95_ms", shown=timed, priority=2),
         ]
-
-
-HEADLINE = "bucketed"
 
 
 def seeds(sweeps: Sequence[Sweep]) -> Table:

@@ -13,9 +13,10 @@ from helpers import run_folders as folders
 
 from latadj.commands.evaluation.predictions_file import SweepPredictions
 from latadj.config import TaskConfig
-from latadj.reporting.html import Sources, html_report
 from latadj.reporting.html.changed import GAINED, LOST, OTHER, changed, counts, worst
-from latadj.reporting.html.components import flat, spread
+from latadj.reporting.html.page import flat, spread
+from latadj.reporting.html.report import html_report
+from latadj.reporting.html.sources import Sources
 
 FULL = {
     "sweep": folders.sweep(),
@@ -68,7 +69,7 @@ def test_the_page_says_what_matters_first(tmp_path):
         "Full model 80.40 accuracy; plain model 80.40, this checkpoint at 1x 80.00",
         "Within 1 point 1x loses 0.40 points, 2.04x over the full model",
         "Dial off by 2.0%",
-        "Out of reach here: 5x; the dial ends at 3.60x.",
+        "Out of reach on this device: 5x; the dial ends at 3.60x.",
         "plain accuracy 0.8123; 9 s",
         "accuracy, test 76.54 (95%: 74.0 to 79.0)",
         "throughput 321 texts a second",
@@ -93,7 +94,7 @@ def test_the_page_says_what_matters_first(tmp_path):
         ({"sweep": folders.generation()}, "Perplexity is then 21.00, 4.0% above the better full model's 19.90", None),
         ({"sweep": folders.generation(timed=False)}, "it needs 50% of the full model's FLOPs", "tokens/s"),
         ({"sweep": folders.generation()}, "Within 5% 2x perplexity 4.0% higher, 2.60x over the full model", None),
-        ({"sweep": replace(folders.sweep(), rows=[])}, "The dial was not swept", None),
+        ({"sweep": replace(folders.sweep(), rows=[]), "eval": folders.evaluation()}, "The dial was not swept", None),
         ({"sweep": LUCKY}, "Within 1 point none 2x is nearest: loses 0.10 points", None),
         ({"sweep": replace(folders.sweep(), plain_metric=None)}, "plain model not kept", None),
         ({"sweep": replace(folders.sweep(), rows=[folders.row(1.0)])}, "Asked for 1x, it is 2.04 times", None),

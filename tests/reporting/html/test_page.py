@@ -7,8 +7,7 @@ import pytest
 from helpers.browser import Browser
 from markupsafe import Markup
 
-from latadj.reporting.html.charts import Series, line_chart
-from latadj.reporting.html.heat_maps import heat_map
+from latadj.reporting.html.charts import Series, heat_map, line_chart
 from latadj.reporting.html.page import facts, island, page, table, text
 
 NASTY = "</script><script>window.broken=1</script><!-- <b>&amp;\u2028\u2029\"' 🦆"
