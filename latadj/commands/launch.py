@@ -1,6 +1,7 @@
 """How a command is composed by Hydra and launched in its run folder."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -9,6 +10,7 @@ from omegaconf import DictConfig
 from latadj.commands.table import COMMANDS
 from latadj.config import RunConfig
 from latadj.config.compose import completed, compose, compose_mode, hydra_for, typed
+from latadj.utils.locks import only_writer
 
 Prepared = TypeVar("Prepared")
 Result = TypeVar("Result")
@@ -91,16 +93,30 @@ def launch(
         result = None
         if multirun:
             folders: list[str] = []
-            instance.multirun(
-                command, lambda cfg: guarded(lambda: run(prepare(_in_own_folder(command, cfg, folders)))), overrides
-            )
+
+            def job(composed: DictConfig) -> Result:
+                config = _in_own_folder(command, composed, folders)
+                prepared = prepare(config)
+                with _alone(command, config):
+                    return run(prepared)
+
+            instance.multirun(command, lambda composed: guarded(lambda: job(composed)), overrides)
         else:
             composed = instance.compose_config(config_name=command, overrides=overrides, **compose_mode())
-            prepared = prepare(typed(command, composed))
-            result = instance.run(command, lambda cfg: guarded(lambda: run(prepared)), overrides).return_value
+            config = typed(command, composed)
+            prepared = prepare(config)
+            with _alone(command, config):
+                result = instance.run(command, lambda cfg: guarded(lambda: run(prepared)), overrides).return_value
         if failures:
             raise failures[0]
         return result
+
+
+def _alone(command: str, config: RunConfig) -> AbstractContextManager[None]:
+    """Hold the run folder, unless the command may run beside others of the same folder."""
+    if not COMMANDS[command].alone:
+        return nullcontext()
+    return only_writer(Path(config.folder) / ".lock", f"folder={config.folder}")
 
 
 def _in_own_folder(command: str, composed: DictConfig, folders: list[str]) -> RunConfig:

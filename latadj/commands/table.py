@@ -14,11 +14,13 @@ class Command:
     module : with ``prepare`` and ``run``; it imports torch, so it is imported when the command runs
     checks : ``module:function``, which gets the typed config and refuses, without torch, what cannot work;
         what it returns goes to ``prepare`` as ``checked``
+    alone : whether it is to be the only run that writes in its ``folder``
     """
 
     help: str
     module: str
     checks: str | None = None
+    alone: bool = True
 
     def load(self) -> Any:
         """The command's module."""
@@ -68,12 +70,14 @@ COMMANDS: dict[str, Command] = {
         "Label a stream of texts: latadj predict speedup=3 input=texts.txt, or deadline_ms=20 for a speedup a batch.",
         "predict",
         "checks:check_predict",
+        alone=False,
     ),
     "bench": Command("The dial against other runtimes, over batch sizes and lengths, with random weights.", "bench"),
     "generate": Command(
         'Continue a prompt at one speedup: latadj generate "Once upon a time" speedup=3.',
         "generate",
         "checks:check_generate",
+        alone=False,
     ),
     "glue": Command(
         "Fine-tune, calibrate and sweep GLUE's tasks, and write its table: latadj glue tasks=[sst2,cola].",
@@ -84,6 +88,9 @@ COMMANDS: dict[str, Command] = {
         'Show which words survive to which layer: latadj explain "a fine film" speedup=3.',
         "explain",
         "checks:check_explain",
+        alone=False,
     ),
-    "report": Command("One HTML page of all that a run's folder holds: latadj report folder=FOLDER.", "report"),
+    "report": Command(
+        "One HTML page of all that a run's folder holds: latadj report folder=FOLDER.", "report", alone=False
+    ),
 }

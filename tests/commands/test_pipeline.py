@@ -47,7 +47,15 @@ def sweep(root):
 
 def test_all_runs_share_one_folder(root):
     out = root / "out"
-    assert {path.name for path in out.iterdir()} == {"plain", "checkpoint", "finetune", "calibrate", "sweep", "eval"}
+    assert {path.name for path in out.iterdir()} == {
+        ".lock",
+        "plain",
+        "checkpoint",
+        "finetune",
+        "calibrate",
+        "sweep",
+        "eval",
+    }
     for command in ("finetune", "calibrate", "sweep", "eval"):
         assert (out / command / ".hydra" / "config.yaml").is_file()
         assert (out / command / f"{command}.log").is_file()
