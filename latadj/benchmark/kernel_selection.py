@@ -14,7 +14,7 @@ from latadj.benchmark.timer import time_interleaved
 from latadj.config import PRECISIONS
 from latadj.devices.cpu_features import packs_bf16, vnni
 from latadj.elimination.architectures import architecture_of, layers_of
-from latadj.elimination.linear_weights import weight_of
+from latadj.elimination.architectures.base import weight_of
 from latadj.kernels.linear import DTYPES, KernelSpec, engines
 from latadj.kernels.lowering import lower_layer
 
@@ -65,7 +65,7 @@ def fastest_kernel(model: PreTrainedModel, precision: str, device: torch.device)
     # Of all layers: of the first a pruned model may have nothing left.
     largest = max(layers_of(model), key=lambda layer: sum(part.numel() for part in layer.parameters()))
     layer = copy.deepcopy(largest).eval()  # the model's own stays as it is
-    width, heads = weight_of(attrgetter(architecture.prunable_paths(layer).output)(layer)).shape
+    width, heads = weight_of(attrgetter(architecture.paths(layer).output)(layer)).shape
     generator = torch.Generator().manual_seed(0)
     rows = [
         tuple(torch.randn(count, size, generator=generator).to(DTYPES[precision]) for size in (heads, width))

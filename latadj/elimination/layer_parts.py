@@ -1,6 +1,6 @@
 """The parts in which one layer runs, by the layer's own modules or by kernels that are registered on it."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -14,6 +14,7 @@ class LayerParts(Protocol):
     A kernel library implements it, and puts it on a layer by :func:`register_parts`.
     """
 
+    @abstractmethod
     def qkv(self, rows: Tensor, query_rows: Tensor | None) -> tuple[Tensor, ...]:
         """Project to queries, keys and values, with the norm that stands before them, if one does.
 
@@ -24,34 +25,24 @@ class LayerParts(Protocol):
 
         Returns
         -------
-        (tokens, features) each; the queries (batch, features) where ``query_rows`` are given, unless one map computes
-        all three
+        (tokens, features) each; the queries (batch, features) where ``query_rows`` are given and the query layer stands
+        apart
         """
 
+    @abstractmethod
     def project(self, context: Tensor, residual: Tensor) -> Tensor:
         """Output map of the attention block, its residual and norm: two (rows, width) to one."""
 
+    @abstractmethod
     def feed_forward(self, attended: Tensor) -> Tensor:
         """Feed-forward block with its residual and norm: (rows, width) to the same."""
 
 
-class OwnParts(ABC):
-    """The parts of a layer by its own modules: :class:`LayerParts` of a layer that nothing is registered on."""
+class OwnParts(LayerParts):
+    """The parts of a layer by its own modules, where nothing is registered on it."""
 
     def __init__(self, layer: Any) -> None:
         self.layer = layer
-
-    @abstractmethod
-    def qkv(self, rows: Tensor, query_rows: Tensor | None) -> tuple[Tensor, ...]:
-        """See :meth:`LayerParts.qkv`."""
-
-    @abstractmethod
-    def project(self, context: Tensor, residual: Tensor) -> Tensor:
-        """See :meth:`LayerParts.project`."""
-
-    @abstractmethod
-    def feed_forward(self, attended: Tensor) -> Tensor:
-        """See :meth:`LayerParts.feed_forward`."""
 
 
 def register_parts(layer: Any, parts: LayerParts) -> None:

@@ -1,4 +1,4 @@
-"""What is left of a pruned model's layers, and where a layer keeps what can be pruned. Needs no torch."""
+"""Where a layer keeps its modules, and what is left of a pruned model's layers. Needs no torch."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -104,27 +104,23 @@ def ranges(numbers: Iterable[int]) -> list[list[int]]:
 
 
 @dataclass(frozen=True)
-class PrunablePaths:
-    """Where a layer keeps what can be pruned: paths of submodules below the layer.
+class LayerPaths:
+    """Where a layer keeps its linear layers and what stands between them: paths of submodules below the layer.
 
-    block : the attention module
-    states : linear layers whose outputs are heads: queries, keys and values, or one for all
-    per_head : outputs that a head has in each of them
-    pieces : how many such layers lie side by side in each of ``states``
-    output : the linear layer whose inputs are heads
-    head_inputs : inputs that a head has in it
-    inner : linear layers whose outputs are feed-forward neurons
+    states : linear layers of queries, keys and values, or one for all three
+    output : the linear layer after attention, whose inputs are heads
+    inner : linear layers whose outputs are feed-forward neurons: one, or gate and up layer
+    activation : after ``inner``, on the gate if there is one
     outer : the linear layer whose inputs are feed-forward neurons
+    norms : the norms of the attention block and of the feed-forward block
     """
 
-    block: str
     states: tuple[str, ...]
-    per_head: tuple[int, ...]
     output: str
-    head_inputs: int
     inner: tuple[str, ...]
+    activation: str
     outer: str
-    pieces: int = 1
+    norms: tuple[str, str]
 
 
 def layer_structure_of(module: Any) -> LayerStructure | None:

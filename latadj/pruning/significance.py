@@ -31,9 +31,9 @@ class Significance:
         """Add the gradients that the weights hold now."""
         architecture = architecture_of(model)
         for index, (layer, structure) in enumerate(zip(layers_of(model), remaining_structure(model), strict=True)):
-            paths = architecture.prunable_paths(layer)
+            paths = architecture.paths(layer)
             for path, remaining, size, sums in (
-                (paths.output, structure.heads, paths.head_inputs, self.heads[index]),
+                (paths.output, structure.heads, architecture.head_widths(layer)[0], self.heads[index]),
                 (paths.outer, structure.neurons, 1, self.neurons[index]),
             ):
                 linear = attrgetter(path)(layer)

@@ -16,16 +16,15 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from latadj.elimination.architectures import Architecture, architecture_of, layers_of
+from latadj.elimination.architectures.base import weight_of
 from latadj.elimination.architectures.pruned_forward import shadow
 from latadj.elimination.layer_parts import registered_parts
 from latadj.elimination.layer_structure import (
     STRUCTURE,
     LayerStructure,
     ModelStructure,
-    PrunablePaths,
     layer_structure_of,
 )
-from latadj.elimination.linear_weights import weight_of
 
 if TYPE_CHECKING:
     from latadj.pruning.units import PruningUnit
@@ -55,9 +54,9 @@ def remaining_structure(model: PreTrainedModel) -> list[LayerStructure]:
 
 def whole_structure(architecture: Architecture, layer: Any) -> LayerStructure:
     """The structure of a layer that was not pruned."""
-    paths = architecture.prunable_paths(layer)
+    paths = architecture.paths(layer)
     output, outer = (weight_of(attrgetter(path)(layer)) for path in (paths.output, paths.outer))
-    return LayerStructure.whole(output.shape[1] // paths.head_inputs, outer.shape[1])
+    return LayerStructure.whole(output.shape[1] // architecture.head_widths(layer)[0], outer.shape[1])
 
 
 def remove(model: PreTrainedModel, units: Sequence["PruningUnit"]) -> None:
@@ -124,14 +123,14 @@ def _slice_layer(
     architecture: Architecture, layer: Any, before: LayerStructure, after: LayerStructure
 ) -> Callable[[], None]:
     """Slice one layer to its new structure; returns what undoes it."""
-    paths, recorded = architecture.prunable_paths(layer), layer_structure_of(layer)
-    block = attrgetter(paths.block)(layer)
+    paths, widths = architecture.paths(layer), architecture.head_widths(layer)
+    block, recorded = architecture.attention_block(layer), layer_structure_of(layer)
     sliced: dict[str, nn.Module] = {}
     if after.heads != before.heads:
         kept = [before.heads.index(head) for head in after.heads]
-        for path, rows in zip(paths.states, state_rows(paths, kept, len(before.heads)), strict=True):
+        for path, rows in zip(paths.states, state_rows(widths, kept, len(before.heads)), strict=True):
             sliced[path] = _sliced(layer, path, rows, outputs=True)
-        sliced[paths.output] = _sliced(layer, paths.output, head_rows(kept, paths.head_inputs), outputs=False)
+        sliced[paths.output] = _sliced(layer, paths.output, head_rows(kept, widths[0]), outputs=False)
     if after.neurons != before.neurons:
         index_of = {neuron: index for index, neuron in enumerate(before.neurons)}
         neurons = torch.tensor([index_of[neuron] for neuron in after.neurons], dtype=torch.long)
@@ -159,12 +158,10 @@ def head_rows(heads: Sequence[int], size: int) -> Tensor:
     return (torch.tensor(heads, dtype=torch.long)[:, None] * size + torch.arange(size)).flatten()
 
 
-def state_rows(paths: PrunablePaths, heads: Sequence[int], of: int) -> list[Tensor]:
-    """Outputs of some heads, of so many, in each of a layer's query, key and value maps."""
-    return [
-        torch.cat([head_rows(heads, size) + piece * of * size for piece in range(paths.pieces)])
-        for size in paths.per_head
-    ]
+def state_rows(widths: Sequence[int], heads: Sequence[int], of: int) -> list[Tensor]:
+    """Outputs of some heads, of so many, in each of a layer's query, key and value maps, or in one for all three."""
+    pieces = range(3 if len(widths) == 1 else 1)
+    return [torch.cat([head_rows(heads, size) + piece * of * size for piece in pieces]) for size in widths]
 
 
 def _sliced(layer: nn.Module, path: str, index: Tensor, *, outputs: bool) -> nn.Linear | Conv1D:

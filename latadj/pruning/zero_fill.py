@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from latadj.elimination.architectures import architecture_of, layers_of
+from latadj.elimination.architectures.base import weight_of
 from latadj.elimination.attach import is_attached, topk_attention_of
-from latadj.elimination.linear_weights import weight_of
 from latadj.pruning.surgery import head_rows, remaining_structure, state_rows
 
 
@@ -39,10 +39,10 @@ def zero_fill_pruned(model: PreTrainedModel) -> PreTrainedModel:
     unpruned = {name: weight for name, weight in model.state_dict().items() if shapes.get(name) == weight.shape}
     whole.load_state_dict(unpruned, strict=False)
     for layer, source, structure in zip(layers_of(whole), layers_of(model), structures, strict=True):
-        paths = architecture.prunable_paths(layer)
-        for path, rows in zip(paths.states, state_rows(paths, structure.heads, structure.of_heads), strict=True):
+        paths, widths = architecture.paths(layer), architecture.head_widths(layer)
+        for path, rows in zip(paths.states, state_rows(widths, structure.heads, structure.of_heads), strict=True):
             _fill(layer, source, path, rows, outputs=True)
-        _fill(layer, source, paths.output, head_rows(structure.heads, paths.head_inputs), outputs=False)
+        _fill(layer, source, paths.output, head_rows(structure.heads, widths[0]), outputs=False)
         neurons = torch.tensor(structure.neurons, dtype=torch.long)
         for path in paths.inner:
             _fill(layer, source, path, neurons, outputs=True)

@@ -26,11 +26,11 @@ def zeroed(model, units):
     """Set to zero what units add to a model's hidden states."""
     for unit in units:
         layer = layers_of(model)[unit.layer]
-        anatomy = architecture_of(model).prunable_paths(layer)
-        whole = attrgetter(anatomy.output if unit.block == "attention" else anatomy.outer)(layer)
+        paths, width = architecture_of(model).paths(layer), architecture_of(model).head_widths(layer)[0]
+        whole = attrgetter(paths.output if unit.block == "attention" else paths.outer)(layer)
         weight = whole.weight.T if isinstance(whole, Conv1D) else whole.weight
         if unit.kind == "head":
-            weight[:, unit.index * anatomy.head_inputs : (unit.index + 1) * anatomy.head_inputs] = 0
+            weight[:, unit.index * width : (unit.index + 1) * width] = 0
         elif unit.kind == "neurons":
             weight[:, list(unit.neurons)] = 0
         else:

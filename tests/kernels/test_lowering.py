@@ -77,6 +77,18 @@ def test_a_lowered_model_computes_what_the_model_computes(spec, case, profile):
             assert_alike(said(case, lowered, batch), said(case, model, batch), spec, near)
 
 
+@pytest.mark.parametrize("architecture", ["bert", "distilbert", "gpt2", "llama", "qwen3"])
+@pytest.mark.parametrize("lengths", [[12], LENGTHS], ids=["one text", "of many lengths"])
+def test_a_model_lowered_for_all_positions_may_be_read_at_the_pooled_one(architecture, lengths):
+    case = Case(architecture, "classifier")
+    model, batch = case.make(), case.batch(lengths)
+    lowered = attach(lower(copy.deepcopy(model), EXACT[0], reads="all"), reads="pooled")
+    attach(model)
+    for profile in (FULL, CUT):
+        with at_profile(model, profile), at_profile(lowered, profile):
+            assert torch.allclose(logits(lowered, batch), logits(model, batch), atol=5e-5)
+
+
 def test_without_elimination_transformers_own_forward_runs_the_lowered_layers(spec, case):
     batch = case.batch(LENGTHS, width=30)
     model = case.make()

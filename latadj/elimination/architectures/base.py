@@ -8,15 +8,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from inspect import signature
+from operator import attrgetter
 from typing import Any
 
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from latadj.elimination.architectures.pruned_forward import no_output
 from latadj.elimination.cost import ALL, POOLED, LayerShape
 from latadj.elimination.layer_parts import LayerParts, OwnParts, registered_parts
-from latadj.elimination.layer_structure import PrunablePaths, attends
+from latadj.elimination.layer_structure import LayerPaths, attends
 from latadj.elimination.survivors import Survivors
 
 
@@ -30,6 +32,18 @@ class Architecture(ABC):
     own_parts: type[OwnParts]
     # Whether a token sees only those before it; the pooled position is then the last one, else the first.
     causal = False
+    # Whether the norms stand after each block and its residual, or before the block.
+    post_norm = False
+    # Where the base keeps its layers, and a layer its attention module and its linear layers.
+    layer_list: str
+    block: str
+    layer_paths: LayerPaths
+    # Where the attention module keeps the size of a head and the dropout of the probabilities.
+    head_size: str
+    attention_dropout: str
+    # Where the base and each layer keep the dropouts of the hidden state.
+    base_dropouts: tuple[str, ...] = ()
+    layer_dropouts: tuple[str, ...] = ()
 
     def check(self, model: PreTrainedModel) -> None:  # noqa: B027 most have nothing to refuse
         """Refuse a model of the architecture whose layers run otherwise, with a ``ValueError``."""
@@ -42,16 +56,27 @@ class Architecture(ABC):
         """Modules around the base whose forward must hand something on, each with a function that makes theirs."""
         return iter(())
 
-    @abstractmethod
     def layers(self, base: Any) -> Sequence[Any]:
         """The transformer layers of a base, in order."""
+        return attrgetter(self.layer_list)(base)
+
+    def attention_block(self, layer: Any) -> Any:
+        """The attention module of a layer."""
+        return attrgetter(self.block)(layer)
+
+    def paths(self, layer: Any) -> LayerPaths:
+        """Where a layer keeps its linear layers, activation and norms."""
+        return self.layer_paths
+
+    def head_widths(self, layer: Any) -> tuple[int, ...]:
+        """Outputs that a head has in each of ``paths(layer).states``; it has as many inputs to the output layer."""
+        return (getattr(self.attention_block(layer), self.head_size),) * len(self.paths(layer).states)
 
     def parts(self, layer: Any) -> LayerParts:
         """What runs before and after a layer's attention: what is registered on the layer, or its own modules."""
         registered = registered_parts(layer)
         return self.own_parts(layer) if registered is None else registered
 
-    @abstractmethod
     def states(
         self,
         layer: Any,
@@ -73,10 +98,28 @@ class Architecture(ABC):
         -------
         (batch, heads, queries, head_dim), and twice (batch, key heads, keys, head_dim)
         """
+        query, key, value = qkv
+        if not pooled:
+            query = alive.frame(query)
+        elif len(query) == alive.batch:
+            query = query[:, None]
+        else:  # one linear layer computes all three, so the queries of all tokens are there
+            query = alive.pooled(query, last=self.causal)[:, None]
+        size = getattr(self.attention_block(layer), self.head_size)
+        query, key = split_heads(query, size), split_heads(alive.frame(key), size)
+        query, key = self.rotate(layer, query, key, alive, arguments, pooled)
+        return query, key, split_heads(alive.frame(value), size)
 
-    @abstractmethod
+    def rotate(
+        self, layer: Any, query: Tensor, key: Tensor, alive: Survivors, arguments: Mapping[str, Any], pooled: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Queries and keys by heads, with rotary positions if the architecture has them; see :meth:`states`."""
+        return query, key
+
     def attention(self, layer: Any) -> tuple[float, float]:
         """Scale of the attention products, and dropout of the probabilities (0 outside training)."""
+        block = self.attention_block(layer)
+        return block.scaling, attrgetter(self.attention_dropout)(block) if block.training else 0.0
 
     def bias(self, layer: Any, length: int, arguments: Mapping[str, Any]) -> Tensor | None:
         """What is added to the attention products: (1, heads, n_0, n_0), or None."""
@@ -94,13 +137,24 @@ class Architecture(ABC):
         """The pass in which tokens are eliminated, over (batch, n) token ids without padding."""
         return model(input_ids=input_ids)
 
-    @abstractmethod
     def shape(self, layer: Any) -> LayerShape:
         """Number of weights of the layer's linear layers."""
+        paths = self.paths(layer)
 
-    @abstractmethod
-    def prunable_paths(self, layer: Any) -> PrunablePaths:
-        """Where the layer keeps its heads and neurons."""
+        def weights(*names: str) -> int:
+            return sum(weight_of(attrgetter(name)(layer)).numel() for name in names)
+
+        first, *others = paths.states
+        share = 1 if others else 3  # one layer computes queries, keys and values
+        query = weights(first) // share
+        return LayerShape(
+            query=query,
+            key_value=weights(*others) if others else 2 * query,
+            output=weights(paths.output),
+            feed_forward=weights(*paths.inner, paths.outer),
+            attention=len(weight_of(attrgetter(first)(layer))) // share,
+            causal=self.causal,
+        )
 
     @abstractmethod
     def resize(self, layer: Any, heads: int) -> None:
@@ -110,17 +164,32 @@ class Architecture(ABC):
         """What its attention module runs, a plain function, where a pruned layer's cannot run as it is; else None."""
         return None if attends(layer) else no_output
 
-    @abstractmethod
     def hidden_dropouts(self, model: PreTrainedModel) -> Iterator[nn.Dropout]:
         """The dropouts of the hidden state; those of attention probabilities are not among them."""
+        base = self.base(model)
+        for module, names in (
+            (base, self.base_dropouts),
+            *((layer, self.layer_dropouts) for layer in self.layers(base)),
+        ):
+            yield from (attrgetter(name)(module) for name in names)
 
-    @abstractmethod
     def drop_attention(self, layer: Any, share: float) -> float:
         """Set the dropout of the layer's attention probabilities, and say what it was."""
+        owner, _, name = f"{self.block}.{self.attention_dropout}".rpartition(".")
+        module = attrgetter(owner)(layer)
+        before = float(getattr(module, name))
+        setattr(module, name, share)
+        return before
 
     def reads(self, model: PreTrainedModel) -> str:
         """Where the model's head reads: one of ``POOLED``, ``ALL``, ``SURVIVORS``."""
         return POOLED if type(model).__name__.endswith(self.pooled_heads) else ALL
+
+
+def weight_of(module: nn.Linear | Conv1D) -> Tensor:
+    """Weight of a linear module, (out, in); GPT-2 keeps it the other way round."""
+    weight = module.weight.detach()
+    return weight.T if isinstance(module, Conv1D) else weight
 
 
 def split_heads(states: Tensor, size: int) -> Tensor:

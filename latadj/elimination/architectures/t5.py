@@ -1,6 +1,6 @@
 """T5: elimination acts in the encoder, and the decoder's cross-attention reads the survivors only."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import wraps
 from typing import Any
 
@@ -8,19 +8,18 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from latadj.elimination.architectures.base import Architecture, parameters, split_heads
+from latadj.elimination.architectures.base import Architecture, parameters
 from latadj.elimination.architectures.pruned_forward import own_bias
-from latadj.elimination.cost import ALL, SURVIVORS, LayerShape
+from latadj.elimination.cost import ALL, SURVIVORS
 from latadj.elimination.layer_parts import OwnParts
-from latadj.elimination.layer_structure import PrunablePaths, attends, layer_structure_of
-from latadj.elimination.survivors import Survivors
+from latadj.elimination.layer_structure import LayerPaths, attends, layer_structure_of
 
 # Field of the encoder's output that says which of its tokens are real; `generate` repeats it with the others.
 REAL = "survivors_mask"
 
 
 class T5Parts(OwnParts):
-    """A layer of T5's encoder in parts; its head reads more than one position, so every token needs a context."""
+    """A layer of T5's encoder in parts; its head reads more than one position, so every token needs a query."""
 
     def qkv(self, rows: Tensor, query_rows: Tensor | None) -> tuple[Tensor, ...]:
         block, normed = self.layer.layer[0].SelfAttention, self.layer.layer[0].layer_norm(rows)
@@ -40,6 +39,10 @@ class T5(Architecture):
     model_types = ("t5",)
     own_parts = T5Parts
     pooled_heads = ()
+    layer_list = "block"
+    block = "layer.0.SelfAttention"
+    head_size = "key_value_proj_dim"
+    attention_dropout = "dropout"
 
     def base(self, model: PreTrainedModel) -> Any:
         inner = getattr(model, "transformer", model)  # a classifier keeps the two stacks in there
@@ -52,30 +55,6 @@ class T5(Architecture):
 
     def prefill(self, model: PreTrainedModel, input_ids: Tensor) -> Any:
         return self.base(model)(input_ids=input_ids)
-
-    def layers(self, base: Any) -> Sequence[Any]:
-        return base.block
-
-    def states(
-        self,
-        layer: Any,
-        qkv: tuple[Tensor, ...],
-        alive: Survivors,
-        arguments: Mapping[str, Any],
-        pooled: bool = False,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        size = layer.layer[0].SelfAttention.key_value_proj_dim
-        query, key, value = (split_heads(alive.frame(part), size) for part in qkv)
-        return query, key, value
-
-    def attention(self, layer: Any) -> tuple[float, float]:
-        block = layer.layer[0].SelfAttention
-        return block.scaling, block.dropout if block.training else 0.0
-
-    def drop_attention(self, layer: Any, share: float) -> float:
-        attention = layer.layer[0].SelfAttention
-        before, attention.dropout = attention.dropout, share
-        return float(before)
 
     def bias(self, layer: Any, length: int, arguments: Mapping[str, Any]) -> Tensor | None:
         if arguments.get("position_bias") is not None:  # the first layer's, which all share
@@ -95,30 +74,16 @@ class T5(Architecture):
             output[REAL] = state.leaving_mask()
         return output
 
-    def shape(self, layer: Any) -> LayerShape:
-        block = layer.layer[0].SelfAttention
-        return LayerShape(
-            query=block.q.weight.numel(),
-            key_value=block.k.weight.numel() + block.v.weight.numel(),
-            output=block.o.weight.numel(),
-            feed_forward=sum(
-                weight.numel() for weight in layer.layer[-1].DenseReluDense.parameters() if weight.ndim == 2
-            ),
-            attention=block.inner_dim,
-        )
-
-    def prunable_paths(self, layer: Any) -> PrunablePaths:
-        size = layer.layer[0].SelfAttention.key_value_proj_dim
-        block, dense = "layer.0.SelfAttention", f"layer.{len(layer.layer) - 1}.DenseReluDense"
-        gated = hasattr(layer.layer[-1].DenseReluDense, "wi_0")
-        return PrunablePaths(
-            block=block,
-            states=(f"{block}.q", f"{block}.k", f"{block}.v"),
-            per_head=(size, size, size),
-            output=f"{block}.o",
-            head_inputs=size,
+    def paths(self, layer: Any) -> LayerPaths:
+        last = f"layer.{len(layer.layer) - 1}"  # after cross-attention in the decoder
+        dense, gated = f"{last}.DenseReluDense", hasattr(layer.layer[-1].DenseReluDense, "wi_0")
+        return LayerPaths(
+            states=(f"{self.block}.q", f"{self.block}.k", f"{self.block}.v"),
+            output=f"{self.block}.o",
             inner=(f"{dense}.wi_0", f"{dense}.wi_1") if gated else (f"{dense}.wi",),
+            activation=f"{dense}.act",
             outer=f"{dense}.wo",
+            norms=("layer.0.layer_norm", f"{last}.layer_norm"),
         )
 
     def pruned_forward(self, layer: Any) -> Any:
