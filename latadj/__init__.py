@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from latadj.elimination.attach import at_speedup, attach, detach, set_speedup
     from latadj.elimination.dial import Dial
     from latadj.elimination.profiles import Profile
-    from latadj.elimination.topk.setting import TopKAttention
+    from latadj.elimination.topk_setting import TopKAttention
     from latadj.inference.load import load
 
 # Torch takes seconds to import, and `latadj --help` needs none of it.
@@ -25,7 +25,7 @@ _WHERE = {
     "set_speedup": "latadj.elimination.attach",
     "at_speedup": "latadj.elimination.attach",
     "Dial": "latadj.elimination.dial",
-    "TopKAttention": "latadj.elimination.topk.setting",
+    "TopKAttention": "latadj.elimination.topk_setting",
     "Profile": "latadj.elimination.profiles",
 }
 

@@ -15,7 +15,7 @@ from latadj.config import TaskConfig
 from latadj.elimination.dial import Dial
 from latadj.elimination.latency_model import LatencyModel
 from latadj.elimination.layer_structure import ModelStructure
-from latadj.elimination.topk.setting import TopKAttention
+from latadj.elimination.topk_setting import TopKAttention
 from latadj.utils.files import read_json, recover_folder, write_json
 from latadj.utils.serialization import register, require_all, structure, unstructure
 

@@ -4,27 +4,30 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from latadj.elimination.architectures import architecture_of
-from latadj.elimination.attachment import (
+from latadj.elimination.base_forward import base_forward
+from latadj.elimination.cost import READS
+from latadj.elimination.dial import Dial
+from latadj.elimination.layer_forward import layer_forward
+from latadj.elimination.observation_window import WHOLE, ObservationWindow
+from latadj.elimination.patching import (
     MARK,
     Elimination,
-    Setting,
+    EliminationOptions,
+    HiddenStateCache,
+    ScoreObserver,
+    SurvivorObserver,
     elimination_of,
     override_forward,
     overriding,
     restore_forward,
 )
-from latadj.elimination.base_forward import base_forward
-from latadj.elimination.cost import READS
-from latadj.elimination.dial import Dial
-from latadj.elimination.forward import layer_forward
-from latadj.elimination.forward_state import EliminationOptions, ScoreObserver, SurvivorObserver
-from latadj.elimination.observation_window import ObservationWindow
 from latadj.elimination.profiles import Profile
 from latadj.elimination.scores import SCORES
-from latadj.elimination.topk.setting import TopKAttention
+from latadj.elimination.topk_setting import TopKAttention
 
 
 def attach(
@@ -73,10 +76,11 @@ def attach(
         topk = attached(model).topk if is_attached(model) else TopKAttention.full(len(layers))
     _check_topk(topk, len(layers))
     profile = dial.profile(speedup) if dial else Profile.full(len(layers))
-    options = EliminationOptions(SCORES[dial.score], dial.window) if dial else EliminationOptions(SCORES["acc"])
+    score, window = (dial.score, dial.window) if dial else ("acc", WHOLE)
+    options = EliminationOptions(profile, SCORES[score], window)
     if is_attached(model):
         detach(model)
-    setattr(base, MARK, Elimination(architecture, dial, reads, Setting(profile, options), topk))
+    setattr(base, MARK, Elimination(architecture, dial, reads, options, topk))
     override_forward(base, base_forward)
     for head, forward in architecture.heads(model):
         override_forward(head, forward(type(head).forward))
@@ -211,7 +215,7 @@ def at_profile(
     score_observer : called with the scores of every layer of every pass
     survivor_observer : called with the survivors of every layer of every pass
 
-    Tokens that :func:`latadj.elimination.batch_context.protecting` names around the block are protected inside it.
+    Tokens that :func:`latadj.elimination.attach.protecting` names around the block are protected inside it.
     """
     elimination = attached(model)
     if len(profile.keep) != len(elimination.default.profile.keep):
@@ -222,14 +226,58 @@ def at_profile(
         raise ValueError(f"score={score}: expected one of {', '.join(SCORES)}")
     if prompt is not None and not elimination.architecture.causal:
         raise ValueError("prompt=: only a decoder has a continuation after its prompt")
-    defaults = elimination.default.options
-    options = EliminationOptions(
-        SCORES[score] if score else defaults.score,
-        window or defaults.window,
-        score_observer,
-        survivor_observer,
-        None if prompt is None else tuple(int(length) for length in prompt),
-        elimination.setting().options.protect,
-    )
-    with overriding(elimination, Setting(profile, options)):
+    defaults = elimination.default
+    with overriding(
+        elimination,
+        profile=profile,
+        score=SCORES[score] if score else defaults.score,
+        window=window or defaults.window,
+        score_observer=score_observer,
+        survivor_observer=survivor_observer,
+        prompt=None if prompt is None else tuple(int(length) for length in prompt),
+        hidden_states=None,
+    ):
+        yield model
+
+
+@contextmanager
+def protecting(model: PreTrainedModel, protect: Tensor | None) -> Iterator[PreTrainedModel]:
+    """Never eliminate some tokens of a batch inside a ``with`` block, for this thread alone.
+
+    A layer keeps at least as many tokens of a sequence as it has protected ones (the pooled position among
+    them), so a text of protected ones costs what it costs without elimination. What :func:`at_speedup` and
+    :func:`at_profile` set, around the block or inside it, holds.
+
+    Parameters
+    ----------
+    protect : (batch, n_0) True on tokens that stay, padding where the batch has it; None protects none
+
+    Raises
+    ------
+    ValueError
+        if nothing is attached; and in the pass, if the mask does not fit the batch.
+    """
+    with overriding(attached(model), protect=protect):
+        yield model
+
+
+@contextmanager
+def starting_at(model: PreTrainedModel, cache: HiddenStateCache) -> Iterator[PreTrainedModel]:
+    """Note what enters a layer, or start a pass with what was noted, inside a ``with`` block, for this thread alone.
+
+    For one batch without elimination that runs again after upper layers were changed.
+
+    Parameters
+    ----------
+    cache : of this very batch
+
+    Raises
+    ------
+    ValueError
+        if nothing is attached, or the model eliminates.
+    """
+    elimination = attached(model)
+    if elimination.options().profile.eliminates:
+        raise ValueError("a pass that eliminates starts with the first layer: who is alive is decided on its way")
+    with overriding(elimination, hidden_states=cache):
         yield model

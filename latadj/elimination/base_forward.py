@@ -4,29 +4,28 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from latadj.elimination.architectures.base import parameters
+from latadj.elimination.architectures.base import eager, parameter_names
 from latadj.elimination.architectures.decoders import LAST
-from latadj.elimination.arguments import mask_of, refuse_probabilities
-from latadj.elimination.attachment import MARK, Elimination, Setting, previous_forward
 from latadj.elimination.cache import Decoding, can_shorten, is_filled, is_short, require_shortenable
 from latadj.elimination.cost import ALL, POOLED
-from latadj.elimination.eager import eager
-from latadj.elimination.forward import STATE
 from latadj.elimination.forward_state import ForwardState
+from latadj.elimination.layer_forward import STATE
 from latadj.elimination.layer_structure import attends, held
-from latadj.elimination.topk.setting import TopKAttention
+from latadj.elimination.patching import MARK, Elimination, EliminationOptions, previous_forward
+from latadj.elimination.topk_setting import TopKAttention
 
 
 @eager
 def base_forward(base: Any, *args: Any, **kwargs: Any) -> Any:
     """Forward of a base model: opens the pass's state and hands it to the layers with the other arguments."""
     elimination: Elimination = getattr(base, MARK)
-    architecture, setting, selects = elimination.architecture, elimination.setting(), elimination.topk.selects
+    architecture, options, selects = elimination.architecture, elimination.options(), elimination.topk.selects
     last = kwargs.pop(LAST, None)
     forward = previous_forward(base)
-    arguments = {**dict(zip(parameters(type(base).forward), args, strict=False)), **kwargs}
+    arguments = {**dict(zip(parameter_names(type(base).forward), args, strict=False)), **kwargs}
     inputs = arguments.get("input_ids") if arguments.get("input_ids") is not None else arguments.get("inputs_embeds")
     if inputs is None:
         return forward(*args, **kwargs)  # transformers says what is missing
@@ -39,10 +38,9 @@ def base_forward(base: Any, *args: Any, **kwargs: Any) -> Any:
             kwargs[STATE] = (_decoding(base, arguments, inputs, elimination.topk), architecture)
         return forward(*args, **kwargs)
     if last is not None and last > 1:
-        setting = _before_last(setting, last, arguments, inputs)
-    options = setting.options
-    reads = _reads(elimination, setting, last)
-    plain = not setting.profile.eliminates and not selects and options.hidden_states is None
+        options = _before_last(options, last, arguments, inputs)
+    reads = _reads(elimination, options, last)
+    plain = not options.profile.eliminates and not selects and options.hidden_states is None
     if reads != POOLED and plain and options.score_observer is None:
         return forward(*args, **kwargs)
     if plain and architecture.causal and not can_shorten(past):
@@ -56,7 +54,7 @@ def base_forward(base: Any, *args: Any, **kwargs: Any) -> Any:
             "(tokenizer.padding_side='left')"
         )
     state = ForwardState(
-        keep=held(setting.profile.keep, [attends(layer) for layer in architecture.layers(base)]),
+        keep=held(options.profile.keep, [attends(layer) for layer in architecture.layers(base)]),
         mask=mask,
         shape=(inputs.shape[0], inputs.shape[1]),
         device=inputs.device,
@@ -70,31 +68,27 @@ def base_forward(base: Any, *args: Any, **kwargs: Any) -> Any:
     return architecture.finish(forward(*args, **kwargs, **{STATE: (state, architecture)}), state)
 
 
-def _before_last(setting: Setting, last: int, arguments: Mapping[str, Any], inputs: Tensor) -> Setting:
-    """The setting of a pass of which several last positions are read: what stands before them is the prompt.
+def _before_last(
+    options: EliminationOptions, last: int, arguments: Mapping[str, Any], inputs: Tensor
+) -> EliminationOptions:
+    """The options of a pass of which several last positions are read: what stands before them is the prompt.
 
     So candidates that follow a prompt, as in assisted generation, are never eliminated.
     """
-    if setting.options.prompt is not None or not setting.profile.eliminates:
-        return setting
+    if options.prompt is not None or not options.profile.eliminates:
+        return options
     mask = mask_of(arguments, inputs)
     if mask is not None and not bool(mask[:, -last:].all()):
-        return setting
+        return options
     lengths = [inputs.shape[1]] * len(inputs) if mask is None else mask.sum(dim=1).tolist()
     prompt = tuple(int(length) - last + 1 for length in lengths)
-    return replace(setting, options=replace(setting.options, prompt=prompt)) if min(prompt) > 0 else setting
+    return replace(options, prompt=prompt) if min(prompt) > 0 else options
 
 
-def _reads(elimination: Elimination, setting: Setting, last: int | None) -> str:
+def _reads(elimination: Elimination, options: EliminationOptions, last: int | None) -> str:
     """Where this pass is read: a language model's head says so each time, other heads always read the same."""
-    if (
-        elimination.architecture.causal
-        and elimination.reads == POOLED
-        and last not in (0, 1)
-        and setting.options.prompt is None
-    ):
-        return ALL
-    return elimination.reads
+    at_last = elimination.reads == POOLED and elimination.architecture.causal
+    return ALL if at_last and last not in (0, 1) and options.prompt is None else elimination.reads
 
 
 def _decoding(base: Any, arguments: Mapping[str, Any], inputs: Tensor, topk: TopKAttention) -> Decoding:
@@ -106,3 +100,31 @@ def _decoding(base: Any, arguments: Mapping[str, Any], inputs: Tensor, topk: Top
         base.dtype,
         topk,
     )
+
+
+def mask_of(arguments: Mapping[str, Any], inputs: Tensor) -> Tensor | None:
+    """(batch, length) True on real tokens; None if all are.
+
+    Raises
+    ------
+    ValueError
+        if the mask that was given has other dimensions.
+    """
+    mask = arguments.get("attention_mask")
+    if mask is not None and mask.ndim != 2:
+        raise ValueError(f"attention_mask of {mask.ndim} dimensions: elimination needs (batch, length), or none")
+    return None if mask is None else mask.to(device=inputs.device, dtype=torch.bool)
+
+
+def refuse_probabilities(base: Any, arguments: Mapping[str, Any]) -> None:
+    """Refuse a pass that is to hand over attention probabilities.
+
+    Raises
+    ------
+    ValueError
+    """
+    if arguments.get("output_attentions") or base.config.output_attentions:
+        raise ValueError(
+            "output_attentions=True: elimination does not keep attention probabilities; "
+            "at_profile(..., score_observer=) gives the score of each token"
+        )

@@ -1,78 +1,21 @@
 """State of one forward pass: who is alive in each layer, and how the survivors are chosen."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from latadj.elimination.cost import POOLED, schedule
-from latadj.elimination.observation_window import WHOLE, ObservationWindow
-from latadj.elimination.scores import Score, shares
-from latadj.elimination.scoring import (
-    protected_marks,
-    raise_window,
-    smoothed,
-    visible_to_all,
-    visible_to_window,
-    window_columns,
-)
+from latadj.elimination.cost import POOLED, kept_counts, schedule
+from latadj.elimination.observation_window import ObservationWindow
+from latadj.elimination.patching import EliminationOptions
+from latadj.elimination.scores import shares
 from latadj.elimination.survivors import Survivors
-from latadj.elimination.topk.setting import TopKAttention
+from latadj.elimination.topk_setting import TopKAttention
 
-# Called as observer(layer, scores, real, lengths) for every layer of an observed pass.
-ScoreObserver = Callable[[int, Tensor, Tensor | None, Tensor], None]
-# Called as observer(layer, survivors) with those that leave every layer.
-SurvivorObserver = Callable[[int, Survivors], None]
-
-
-@dataclass
-class HiddenStateCache:
-    """What enters a layer in one batch: noted by a first pass, and where later ones start.
-
-    A pass that starts there gives the same, bit by bit, as long as nothing below the layer has changed.
-
-    layer : counted from 0
-    hidden : as the layer before it gave it; None before the first pass
-    """
-
-    layer: int
-    hidden: Tensor | None = None
-
-    def skips(self, layer: int) -> bool:
-        """Whether a layer need not run."""
-        return self.hidden is not None and layer < self.layer
-
-    def enter(self, layer: int, hidden: Tensor) -> Tensor:
-        """What a layer is to read in the place of ``hidden``."""
-        if layer != self.layer:
-            return hidden
-        if self.hidden is None:
-            self.hidden = hidden
-        return self.hidden
-
-
-@dataclass(frozen=True)
-class EliminationOptions:
-    """How a pass eliminates, besides how many.
-
-    score : ranks tokens
-    window : whose attention is scored, and who is protected; decoders only
-    score_observer : called with the scores of every layer
-    survivor_observer : called with the survivors of every layer
-    prompt : prompt tokens of each sequence, where a continuation that is never eliminated follows; None: all are
-    protect : (batch, n_0) True on tokens that a task never lets go; None: it names none
-    hidden_states : where the pass starts, or is to be started from later; None: with the first layer
-    """
-
-    score: Score
-    window: ObservationWindow = WHOLE
-    score_observer: ScoreObserver | None = None
-    survivor_observer: SurvivorObserver | None = None
-    prompt: tuple[int, ...] | None = None
-    protect: Tensor | None = None
-    hidden_states: HiddenStateCache | None = None
+# Above every score: the most recent and the sinks, which give way to each other only where places are few.
+RECENT, SINK = 1e30, 2e30
 
 
 class ForwardState:
@@ -228,3 +171,103 @@ def _entering(mask: Tensor | None, batch: int, length: int, device: torch.device
         if int(counts.min(initial=length)) < length:
             return Survivors(counts, mask.flatten().nonzero().squeeze(1), length, device)
     return Survivors(np.full(batch, length, dtype=np.int64), None, length, device)
+
+
+def window_columns(window: ObservationWindow, entering: Survivors, prompts: np.ndarray) -> Tensor:
+    """(batch, window) columns of the frame in which each prompt's observation window stands, -1 before its start.
+
+    Parameters
+    ----------
+    prompts : (batch,) tokens of each prompt that enter the layer
+    """
+    size = min(window.window_size or entering.width, int(prompts.max(initial=1)))
+    columns = np.maximum(prompts[:, None] - np.arange(size, 0, -1), -1)
+    return torch.from_numpy(columns).to(entering.device)
+
+
+def visible_to_all(entering: Survivors) -> Tensor | None:
+    """(batch, width) how many real queries see each token of an encoder, 0 on fillers; None where all see all."""
+    if entering.real is None:
+        return None
+    return entering.real * torch.from_numpy(entering.counts).to(entering.device)[:, None]
+
+
+def visible_to_window(entering: Survivors, prompts: np.ndarray, size: int) -> Tensor:
+    """(batch, width) how many queries of a decoder's observation window see each token, 0 on fillers.
+
+    Parameters
+    ----------
+    prompts : (batch,) tokens of each prompt that enter the layer
+    size : queries in the window
+    """
+    # Of queries that follow each other, those at a key or after it.
+    places = torch.arange(entering.width, device=entering.device)
+    ends = torch.from_numpy(prompts).to(entering.device)[:, None]
+    visible = (ends - places.maximum(ends - size)).clamp(min=0)
+    return visible if entering.real is None else visible * entering.real
+
+
+def smoothed(scores: Tensor, real: Tensor | None, width: int) -> Tensor:
+    """Each score's mean with its neighbours': (batch, keys) to the same.
+
+    Parameters
+    ----------
+    real : (batch, keys) True on real tokens, which alone are averaged; None if all are
+    width : neighbours, the token itself among them; odd
+    """
+    present = torch.ones_like(scores) if real is None else real.to(scores.dtype)
+
+    def pooled(values: Tensor) -> Tensor:
+        return functional.avg_pool1d(values[:, None], width, stride=1, padding=width // 2)[:, 0]
+
+    return pooled(scores * present) / pooled(present).clamp(min=1e-20)
+
+
+def raise_window(
+    scores: Tensor, window: ObservationWindow, entering: int, prompts: np.ndarray, leaving: np.ndarray
+) -> None:
+    """Raise the scores of a decoder's sinks, most recent tokens and last prompt token above all others, in place.
+
+    Parameters
+    ----------
+    scores : (batch, width)
+    entering : width, of the frame
+    prompts, leaving : (batch,) tokens of each prompt that enter and leave the layer
+    """
+    places = torch.arange(entering, device=scores.device)
+    ends = torch.from_numpy(prompts).to(scores.device)[:, None]
+    share = kept_counts(np.array(window.recent_ratio), leaving, at_least=0)
+    recent = places >= ends - torch.from_numpy(share).to(scores.device)[:, None]
+    # Where there are fewer places than protected ones, the first sinks and the last of the recent stay. No two are
+    # equal, or the width of the batch would break the tie.
+    by_place = torch.where(recent, RECENT * (1 + places / entering), scores)
+    sinks = min(window.sink_tokens, entering)
+    by_place[:, :sinks] = SINK * (2 - places[:sinks] / max(sinks, 1))
+    torch.maximum(scores, by_place, out=scores)
+    scores.masked_fill_(places >= ends - 1, torch.inf)
+
+
+def protected_marks(
+    protect: Tensor | None, shape: tuple[int, int], entering: Survivors, prompts: np.ndarray, causal: bool
+) -> tuple[Tensor | None, np.ndarray | int]:
+    """The marks of those that a task protects, (batch, n_0, 1), and how many each sequence has of them.
+
+    The pooled position counts as one of them, so that it never takes the place of another; what follows a prompt
+    does not, since it has places of its own.
+
+    Raises
+    ------
+    ValueError
+        if the marks do not fit the batch.
+    """
+    if protect is None:
+        return None, 0
+    if tuple(protect.shape) != shape:
+        raise ValueError(f"protect= of shape {tuple(protect.shape)}: expected a mark for each of {shape} tokens")
+    marks = protect.to(device=entering.device, dtype=torch.bool)[..., None]
+    frame = entering.at_origin(marks)[..., 0]
+    places = torch.arange(entering.width, device=entering.device)
+    ends = torch.from_numpy(prompts).to(entering.device)[:, None]
+    pooled = places == ends - 1 if causal else places == 0
+    counts = ((frame | pooled) & (places < ends)).sum(dim=1)
+    return marks, np.asarray(counts.tolist(), dtype=np.int64)

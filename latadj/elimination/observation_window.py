@@ -1,6 +1,6 @@
 """Whose attention decides, in a decoder, which tokens of a prompt stay."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,8 @@ class ObservationWindow:
             raise ValueError(f"kernel_size={self.kernel_size}: expected an odd number of neighbours, 1 for none")
 
     def text(self) -> str:
-        """Itself in a few words."""
-        queries = f"last {self.window_size}" if self.window_size else "all"
-        recent = f"{100 * self.recent_ratio:.0f}% recent"
-        return f"{queries} asked, {self.sink_tokens} sinks, {recent}, smooth {self.kernel_size}"
+        """Its fields, by the names of the options."""
+        return ", ".join(f"{name}={value:g}" for name, value in asdict(self).items())
 
 
 # Every token is a query, and only the last prompt token is protected.

@@ -14,7 +14,7 @@ from transformers.pytorch_utils import Conv1D
 
 from latadj.devices.cpu_features import vnni
 from latadj.elimination.architectures.base import weight_of
-from latadj.elimination.kernel_rows import kernel_rows
+from latadj.elimination.attention import kernel_rows
 
 # The type of the states beside the linear layers of each precision.
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.float32}

@@ -11,8 +11,8 @@ from datasets import Dataset
 from scipy import optimize
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from latadj.elimination.batch_context import starting_at
-from latadj.elimination.forward_state import HiddenStateCache
+from latadj.elimination.attach import starting_at
+from latadj.elimination.patching import HiddenStateCache
 from latadj.pruning.acceptance import ScoredPredictions
 from latadj.tasks.encoding.batches import Batch, bucketed, position_mask
 from latadj.tasks.encoding.collator import Collator

@@ -1,13 +1,13 @@
 """Greedy choice of the layers with top-k attention: from the upper layers down, only where it does not hurt.
 
-Top-k attention makes no pass cheaper (see ``latadj.elimination.topk.setting``); it is chosen for its quality alone.
+Top-k attention makes no pass cheaper (see ``latadj.elimination.topk_setting``); it is chosen for its quality alone.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from latadj.elimination.topk.setting import TopKAttention, check_topk
+from latadj.elimination.topk_setting import TopKAttention, check_topk
 
 T = TypeVar("T")
 

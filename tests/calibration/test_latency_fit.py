@@ -147,7 +147,7 @@ def test_all_families_are_measured_at_a_few_lengths_that_stand_for_many(model, m
     seen = set()
 
     def time_nothing(model, run, device):
-        seen.add((run.args[-1].shape, attached(model).setting().profile))
+        seen.add((run.args[-1].shape, attached(model).options().profile))
         return np.ones(5)
 
     monkeypatch.setattr("latadj.calibration.latency_fit.time_layers", time_nothing)

@@ -11,7 +11,7 @@ import latadj
 from latadj.checkpoints.metadata import read_metadata, write_metadata
 from latadj.checkpoints.migration import SCHEMA, migrated
 from latadj.elimination.observation_window import ObservationWindow
-from latadj.elimination.topk.setting import TopKAttention
+from latadj.elimination.topk_setting import TopKAttention
 
 OLD = Path(__file__).parent / "version_1"
 TEXTS = ["the film is very good", "a long story about awful music and people"]

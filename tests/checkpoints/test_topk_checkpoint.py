@@ -12,7 +12,7 @@ from latadj.checkpoints import checkpoint
 from latadj.checkpoints.metadata import CheckpointMetadata, read_metadata, write_metadata
 from latadj.cli import app
 from latadj.elimination.attach import attach, detach, topk_attention_of
-from latadj.elimination.topk.setting import TopKAttention
+from latadj.elimination.topk_setting import TopKAttention
 from latadj.pruning import PruningUnit, remove
 
 HARD = TopKAttention((None, 0.25, None, 3))

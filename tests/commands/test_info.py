@@ -177,7 +177,7 @@ def test_a_decoder_has_its_window(tmp_path):
     data = json.loads((folder / "latadj.json").read_text())
     data["dial"]["window"] = {"window_size": 8, "sink_tokens": 4, "recent_ratio": 0.5, "kernel_size": 3}
     (folder / "latadj.json").write_text(json.dumps(data))
-    assert info_json(folder)["dial"]["window"] == "last 8 asked, 4 sinks, 50% recent, smooth 3"
+    assert info_json(folder)["dial"]["window"] == "window_size=8, sink_tokens=4, recent_ratio=0.5, kernel_size=3"
 
 
 def test_half_precision_and_shards_are_counted(tmp_path):

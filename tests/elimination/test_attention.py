@@ -5,9 +5,8 @@ import torch
 from helpers.tiny_models import ARCHITECTURES, tiny
 
 from latadj.elimination import attention as attention_module
-from latadj.elimination import causal_attention
 from latadj.elimination.architectures import architecture_of, layers_of
-from latadj.elimination.attention import attention, received_from
+from latadj.elimination.attention import MANY_ROWS, attention, kernel_rows, received_from
 
 
 def states(padded):
@@ -107,8 +106,8 @@ WINDOWS = {"the last": [[8]] * 3, "some": [[6, 7, 8], [-1, 0, 1], [2, 3, 5]], "a
 @pytest.mark.parametrize("groups", [2, 4])
 def test_a_causal_query_attends_to_those_before_it(monkeypatch, groups, window, sizes, dtype, near, learns):
     block, workspace = sizes
-    monkeypatch.setitem(causal_attention.BLOCK, dtype, block)
-    monkeypatch.setattr(causal_attention, "BLOCK_WORKSPACE", workspace)
+    monkeypatch.setitem(attention_module.BLOCK, dtype, block)
+    monkeypatch.setattr(attention_module, "BLOCK_WORKSPACE", workspace)
     query, key = causal_states(groups)
     value, window = torch.randn(3, groups, 9, 8), torch.tensor(window)
     with torch.set_grad_enabled(learns):
@@ -146,3 +145,13 @@ def test_the_dropout_of_probabilities_can_be_set_in_every_architecture(model_typ
         assert architecture.attention(layer)[1] == 0.25
     model.eval()
     assert {architecture.attention(layer)[1] for layer in layers_of(model)} == {0.0}
+
+
+def test_kernels_meet_few_numbers_of_rows_and_compute_few_too_many():
+    counts = range(1, 5000)
+    assert all(count <= kernel_rows(count) <= count * 1.25 for count in counts)
+    assert all(kernel_rows(count) <= count * 17 / 16 for count in counts if count > 256)
+    assert all(kernel_rows(kernel_rows(count)) == kernel_rows(count) for count in counts)
+    rounded = {1: 1, MANY_ROWS: MANY_ROWS, 65: 80, 300: 304, 700: 704, 768: 768, 4001: 4096}
+    assert {count: kernel_rows(count) for count in rounded} == rounded
+    assert len({kernel_rows(count) for count in counts}) < 200

@@ -9,8 +9,7 @@ from conftest import use_checkpointing
 from helpers.masked_reference import masked, survivors_of
 from helpers.tiny_models import ARCHITECTURES, CUT, DECODERS, LENGTHS, Case, dial_for, near
 
-from latadj.elimination.attach import at_profile, at_speedup, attach, attached, detach
-from latadj.elimination.batch_context import protecting
+from latadj.elimination.attach import at_profile, at_speedup, attach, attached, detach, protecting
 from latadj.elimination.cost import ALL, POOLED, flops_speedup, schedule
 from latadj.elimination.dial import Dial
 from latadj.elimination.profiles import Profile
@@ -139,7 +138,7 @@ def test_threads_with_batches_of_their_own_do_not_meet():
     for number in range(2):
         assert len(found[number]) == 20
         assert all(near(one, expected[number]) for one in found[number])
-    assert attached(model).setting().options.protect is None
+    assert attached(model).options().protect is None
 
 
 def test_gradient_checkpointing_gives_the_same_gradients():

@@ -5,7 +5,7 @@ import torch
 from helpers.kernel_support import needs
 from transformers.pytorch_utils import Conv1D
 
-from latadj.elimination.kernel_rows import MANY_ROWS
+from latadj.elimination.attention import MANY_ROWS
 from latadj.kernels.fused_linear import QKVLinear
 from latadj.kernels.linear import FEW_ROWS, KernelSpec
 

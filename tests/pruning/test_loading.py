@@ -16,7 +16,7 @@ from latadj.checkpoints.weight_files import weight_files
 from latadj.config import ModelConfig
 from latadj.elimination.attach import attach, detach
 from latadj.elimination.layer_structure import LayerStructure, ModelStructure
-from latadj.elimination.topk.setting import TopKAttention
+from latadj.elimination.topk_setting import TopKAttention
 from latadj.pruning import Significance, remove, structure_of, units_of, zero_fill_pruned
 from latadj.pruning.loading import load_pruned
 

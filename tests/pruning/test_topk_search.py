@@ -2,7 +2,7 @@
 
 import pytest
 
-from latadj.elimination.topk.setting import TopKAttention
+from latadj.elimination.topk_setting import TopKAttention
 from latadj.pruning.topk_search import choose_topk_attention
 
 

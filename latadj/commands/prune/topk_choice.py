@@ -8,7 +8,7 @@ import numpy as np
 
 from latadj.commands.prune.pruning_model import PruningModel
 from latadj.elimination.attach import set_topk_attention
-from latadj.elimination.topk.setting import TopK, TopKAttention
+from latadj.elimination.topk_setting import TopK, TopKAttention
 from latadj.pruning.acceptance import AcceptanceCriterion, Evaluation
 from latadj.pruning.surgery import remaining_structure
 from latadj.pruning.topk_search import TopKTrial, choose_topk_attention

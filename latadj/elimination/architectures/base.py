@@ -5,12 +5,13 @@ the layer's own submodules; no modelling code is repeated.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from inspect import signature
 from operator import attrgetter
-from typing import Any
+from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
@@ -198,6 +199,16 @@ def split_heads(states: Tensor, size: int) -> Tensor:
 
 
 @cache
-def parameters(forward: Any) -> tuple[str, ...]:
+def parameter_names(forward: Any) -> tuple[str, ...]:
     """Names of a method's parameters, without ``self``."""
     return tuple(signature(forward).parameters)[1:]
+
+
+F = TypeVar("F", bound=Callable[..., object])
+_WHY = "elimination runs eagerly: leave fullgraph=True out, or detach the model first"
+
+
+def eager(function: F) -> F:
+    """Run a function outside any graph; a model compiled with ``fullgraph=True`` says why it cannot be."""
+    disabled: F = torch.compiler.disable(function, reason=_WHY)  # type: ignore[no-untyped-call]
+    return disabled

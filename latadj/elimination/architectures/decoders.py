@@ -8,9 +8,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from latadj.elimination.architectures.base import Architecture, parameters
+from latadj.elimination.architectures.base import Architecture, eager, parameter_names
 from latadj.elimination.cost import POOLED
-from latadj.elimination.eager import eager
 
 # Argument in which a head tells its base how many of the last columns are read; 0: the last real one of each text.
 LAST = "latadj_last"
@@ -53,7 +52,7 @@ def _telling(forward: Any) -> Any:
 
 def _always_last(forward: Any) -> Any:
     """A classifier's forward: it reads one position of each text."""
-    names = parameters(forward)
+    names = parameter_names(forward)
 
     @wraps(forward)
     def reading(model: Any, *args: Any, **kwargs: Any) -> Any:

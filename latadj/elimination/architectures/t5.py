@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from latadj.elimination.architectures.base import Architecture, parameters
+from latadj.elimination.architectures.base import Architecture, parameter_names
 from latadj.elimination.architectures.pruned_forward import own_bias
 from latadj.elimination.cost import ALL, SURVIVORS
 from latadj.elimination.layer_parts import OwnParts
@@ -117,7 +117,7 @@ def _with_own_bias(block: Any, hidden_states: Tensor, *args: Any, **kwargs: Any)
 
 def _reading_survivors(forward: Any) -> Any:
     """The forward of encoder and decoder that runs the encoder first, and hands on which of its outputs are real."""
-    names = parameters(forward)
+    names = parameter_names(forward)
 
     @wraps(forward)  # `generate` looks at the signature
     def reading(model: Any, *args: Any, **kwargs: Any) -> Any:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from latadj.elimination.topk.setting import TopK, TopKAttention
+from latadj.elimination.topk_setting import TopK, TopKAttention
 from latadj.reporting.results.base import Result, measured_on, warning
 from latadj.reporting.results.sweep import Measured
 from latadj.reporting.table import Column, Document, Table, entry, interval, speedup

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from rich.console import Console
 
 from latadj.config import GENERATION
-from latadj.elimination.topk.setting import TopK, TopKAttention
+from latadj.elimination.topk_setting import TopK, TopKAttention
 from latadj.reporting.results.base import Result
 from latadj.reporting.table import Column, Document, Table, speedup
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from latadj.elimination.topk.setting import TopK, TopKAttention
+from latadj.elimination.topk_setting import TopK, TopKAttention
 from latadj.reporting.results.base import Result
 from latadj.reporting.table import Column, Document, Table, speedup
 from latadj.utils.serialization import unstructure

@@ -9,8 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedModel
 
-from latadj.elimination.attach import is_attached
-from latadj.elimination.batch_context import protecting
+from latadj.elimination.attach import is_attached, protecting
 from latadj.tasks.encoding.batches import PROTECTED, Batch
 from latadj.tasks.outputs.logits import IGNORED, Positions, divergences
 

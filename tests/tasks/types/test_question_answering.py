@@ -10,8 +10,7 @@ from helpers.tiny_models import tiny
 from transformers import BertTokenizerFast
 
 from latadj.config import FilesConfig, HubConfig, TaskConfig
-from latadj.elimination.attach import at_profile, attach
-from latadj.elimination.batch_context import protecting
+from latadj.elimination.attach import at_profile, attach, protecting
 from latadj.elimination.profiles import Profile
 from latadj.tasks.data.squad import load_questions
 from latadj.tasks.encoding.batches import MODEL_INPUTS, PROTECTED, pad, position_mask, protected_counts, rows_of

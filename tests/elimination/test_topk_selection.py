@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from latadj.elimination import topk_attention as selection
 from latadj.elimination.attention import attention
-from latadj.elimination.topk import attention as selection
-from latadj.elimination.topk.attention import least_by_numpy, least_by_topk, topk_attention, weaker_keys
+from latadj.elimination.topk_attention import least_by_numpy, least_by_topk, topk_attention, weaker_keys
 
 
 def states(groups=2, keys=9):

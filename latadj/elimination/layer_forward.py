@@ -8,19 +8,17 @@ import numpy as np
 from torch import Tensor
 
 from latadj.elimination.architectures import Architecture
-from latadj.elimination.architectures.base import parameters
+from latadj.elimination.architectures.base import parameter_names
 from latadj.elimination.architectures.pruned_forward import own_bias
-from latadj.elimination.attachment import MARK, previous_forward
 from latadj.elimination.attention import attention
-from latadj.elimination.cache import Decoding
+from latadj.elimination.cache import Decoding, at_positions, cache_nobody, cache_states
 from latadj.elimination.cost import ALL
 from latadj.elimination.forward_state import ForwardState
 from latadj.elimination.layer_parts import LayerParts
 from latadj.elimination.layer_structure import attends
-from latadj.elimination.prefill import at_positions, cache_nobody, cache_states
+from latadj.elimination.patching import MARK, previous_forward
 from latadj.elimination.survivors import Survivors
-from latadj.elimination.topk.attention import topk_attention
-from latadj.elimination.topk.decoding import decoding_step
+from latadj.elimination.topk_attention import decoding_step, topk_attention
 
 # Argument in which a base hands the state of its pass, and its architecture, to the layers.
 STATE = "elimination"
@@ -37,7 +35,7 @@ def layer_forward(layer: Any, hidden: Tensor, *args: Any, **kwargs: Any) -> Any:
     if kwargs.get(STATE) is None:
         return previous_forward(layer)(hidden, *args, **kwargs)
     state, architecture = kwargs.pop(STATE)
-    arguments = {**dict(zip(parameters(type(layer).forward)[1:], args, strict=False)), **kwargs}
+    arguments = {**dict(zip(parameter_names(type(layer).forward)[1:], args, strict=False)), **kwargs}
     index = getattr(layer, MARK)
     if isinstance(state, Decoding):
         if state.topk.layers[index] is not None and attends(layer):

@@ -21,7 +21,7 @@ from latadj.elimination.attach import (
     topk_attention_of,
 )
 from latadj.elimination.cost import SURVIVORS
-from latadj.elimination.topk.setting import TopKAttention
+from latadj.elimination.topk_setting import TopKAttention
 from latadj.kernels.linear import KernelSpec
 from latadj.kernels.lowering import lower
 from latadj.pruning import PruningUnit, remove

@@ -1,1 +1,0 @@
-"""Top-k attention: each query attends to its top-k keys."""
