@@ -122,8 +122,6 @@ class CheckpointMetadata:
 
 
 # These have a JSON form of their own.
-register(Dial, Dial.from_json, Dial.to_json)
-register(LatencyModel, LatencyModel.from_json, LatencyModel.to_json)
 register(ModelStructure, ModelStructure.from_json, ModelStructure.to_json)
 register(TopKAttention, TopKAttention.from_json, TopKAttention.to_json)
 require_all(Serving)

@@ -47,6 +47,7 @@ from latadj.reporting.plots import plot_contribution
 from latadj.reporting.table import Document, Table
 from latadj.utils.console import progress
 from latadj.utils.files import write_json
+from latadj.utils.serialization import unstructure
 
 log = logging.getLogger("latadj")
 # Default number of profiles tried for each speedup, and examples that prompts are compared on: long ones are slow.
@@ -112,7 +113,7 @@ def run(session: Session) -> dict[str, Any]:
         "layer_acc": list(dial.layer_acc),
         "by_rank": None if contribution is None else contribution.by_rank.tolist(),
         "tried": [asdict(trial) for trial in tried],
-        "dial": dial.to_json(),
+        "dial": unstructure(dial),
         "device": None if measured is None else {"place": place(session.device), **asdict(measured)},
         "reach": timed.reach(),
         "profiles": shown,

@@ -2,9 +2,8 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from latadj.elimination.layer_structure import held
 from latadj.elimination.observation_window import WHOLE, ObservationWindow
 from latadj.elimination.profiles import PROFILE_TYPES, SMALLEST_RATIO, Anchor, Profile, in_steps
 from latadj.elimination.scores import SCORES
+from latadj.utils.serialization import omit
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Dial:
     every : eliminate in every so many layers only, further each time: fewer small steps for the same FLOPs
     window : whose attention is scored, and who is protected; decoders only
     protected : mean number of tokens of a sequence that a task never lets go
-    latency : how long a device takes; not part of the dial's JSON form, since devices differ
+    latency : how long a device takes; not part of the dial's JSON form
     """
 
     layer_acc: tuple[float, ...]
@@ -133,35 +133,9 @@ class Dial:
             )
         return _solve(self, float(speedup))
 
-    def to_json(self) -> dict[str, Any]:
-        return {key: value for key, value in asdict(self).items() if key != "latency"}
 
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "Dial":
-        """Inverse of :meth:`to_json`.
-
-        Raises
-        ------
-        ValueError
-            if a field is missing, unknown or of the wrong kind.
-        """
-        try:
-            fields = dict(data)
-            fields["layer_acc"] = tuple(float(value) for value in data["layer_acc"])
-            fields["lengths"] = tuple(int(value) for value in data["lengths"])
-            fields["max_speedup"] = float(data["max_speedup"])
-            fields["protected"] = int(data.get("protected", cls.protected))
-            fields["every"] = int(data.get("every", cls.every))
-            fields["max_flops"] = float(data.get("max_flops", cls.max_flops))
-            fields["window"] = ObservationWindow(**data.get("window", {}))
-            fields["shapes"] = tuple(LayerShape(**shape) for shape in data["shapes"])
-            fields["anchors"] = tuple(
-                Anchor(float(anchor["speedup"]), Profile(tuple(anchor["keep"])).keep)
-                for anchor in data.get("anchors", ())
-            )
-            return cls(**fields)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"not a dial: {error}") from error
+# Devices differ, so a checkpoint keeps a latency model for each of them beside the dial.
+omit(Dial, "latency")
 
 
 def profile_at(dial: Dial, strength: float) -> Profile:

@@ -6,8 +6,7 @@ piecewise linear function that never falls. Needs no torch, so that a dial can b
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -110,31 +109,3 @@ class LatencyModel:
         enters, leaves = self.scales[layer] if self.scales else (1.0, 1.0)
         chosen = np.where(n_out < n_in, self.choosing(n_in), 0.0)
         return enters * self.entering(n_in) + chosen + leaves * self.leaving(n_out)
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "LatencyModel":
-        """Inverse of :meth:`to_json`.
-
-        Raises
-        ------
-        ValueError
-            if a field is missing or of the wrong kind.
-        """
-        try:
-            ramps = {
-                part: Ramp(
-                    float(data[part]["base"]),
-                    tuple(float(knot) for knot in data[part]["knots"]),
-                    tuple(float(rise) for rise in data[part]["rises"]),
-                )
-                for part in PARTS
-            }
-            scales = tuple((float(enters), float(leaves)) for enters, leaves in data.get("scales", ()))
-            least, largest = data.get("lengths") or (None, None)
-            lengths = None if least is None or largest is None else (int(least), int(largest))
-            return cls(int(data["batch"]), error=float(data["error"]), scales=scales, lengths=lengths, **ramps)
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"not a device model: {error}") from error

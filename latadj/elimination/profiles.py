@@ -50,10 +50,13 @@ class Profile:
 
 @dataclass(frozen=True)
 class Anchor:
-    """A profile that a search found for one speedup."""
+    """A profile that a search found for one speedup: its keep ratios, with the errors of :class:`Profile`."""
 
     speedup: float
     keep: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        Profile(self.keep)
 
 
 # (strength, layer ACC of each layer, searched profiles) -> (layers,) keep ratios; strength 0 keeps all, more strength

@@ -5,7 +5,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar
 
 from cattrs import BaseValidationError, Converter, transform_error
-from cattrs.gen import make_dict_structure_fn
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 from cattrs.strategies import configure_union_passthrough
 
 T = TypeVar("T")
@@ -48,6 +48,14 @@ def register(cls: type[T], structured: Callable[[Any], T], unstructured: Callabl
     """
     _converter.register_structure_hook(cls, lambda data, _: structured(data))
     _converter.register_unstructure_hook(cls, unstructured)
+
+
+def omit(cls: type[Any], *names: str) -> None:
+    """Leave fields that have a default out of the JSON form of a class."""
+    left_out = {name: override(omit=True) for name in names}
+    structured = make_dict_structure_fn(cls, _converter, _cattrs_forbid_extra_keys=True, **left_out)
+    _converter.register_structure_hook(cls, structured)
+    _converter.register_unstructure_hook(cls, make_dict_unstructure_fn(cls, _converter, **left_out))
 
 
 def require_all(cls: type[Any]) -> None:

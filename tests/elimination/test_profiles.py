@@ -10,6 +10,7 @@ from latadj.elimination.architectures import layer_shapes
 from latadj.elimination.cost import ALL, POOLED, LayerShape, flops, flops_speedup, full_flops, schedule
 from latadj.elimination.dial import Dial
 from latadj.elimination.profiles import Anchor, Profile
+from latadj.utils.serialization import structure, unstructure
 
 SHAPE = LayerShape(query=16, key_value=32, output=16, feed_forward=128, attention=4)
 LENGTHS = (5, 9, 14, 30)
@@ -116,7 +117,7 @@ def test_a_profile_that_cannot_be_is_refused(keep):
 
 def test_a_dial_survives_json():
     found = dial(profile_type="searched")
-    assert Dial.from_json(json.loads(json.dumps(found.to_json()))) == found
+    assert structure(Dial, json.loads(json.dumps(unstructure(found)))) == found
 
 
 @pytest.mark.parametrize(
@@ -124,4 +125,4 @@ def test_a_dial_survives_json():
 )
 def test_damaged_json_is_refused(change):
     with pytest.raises(ValueError):
-        Dial.from_json({**dial().to_json(), **change})
+        structure(Dial, {**unstructure(dial()), **change})

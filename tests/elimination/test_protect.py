@@ -13,6 +13,7 @@ from latadj.elimination.attach import at_profile, at_speedup, attach, attached, 
 from latadj.elimination.cost import ALL, POOLED, flops_speedup, schedule
 from latadj.elimination.dial import Dial
 from latadj.elimination.profiles import Profile
+from latadj.utils.serialization import structure, unstructure
 
 HARSH = Profile((0.3, 0.2, 0.1, 0.05))
 
@@ -188,5 +189,5 @@ def test_a_dial_counts_the_protected():
         assert flops_speedup(bound.shapes, profile.keep, lengths, ALL, 6) == pytest.approx(speedup, rel=0.02)
         assert sum(profile.keep) < sum(free.profile(speedup).keep)
     assert bound.reach() < free.reach()
-    assert Dial.from_json(bound.to_json()) == bound
+    assert structure(Dial, unstructure(bound)) == bound
     assert Dial.from_json({key: value for key, value in free.to_json().items() if key != "protected"}) == free
