@@ -14,8 +14,7 @@ import numpy as np
 import torch
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedModel
 
-from latadj.benchmark.layer_timer import time_layers
-from latadj.benchmark.timer import speedup, time_interleaved
+from latadj.benchmark.timer import speedup, time_interleaved, time_layers
 from latadj.config import DeviceConfig
 from latadj.devices.select import choose
 from latadj.elimination.attach import at_profile, attach

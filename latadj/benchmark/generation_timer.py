@@ -36,7 +36,7 @@ class Started:
 
 @dataclass
 class GenerationTimes:
-    """What the clock showed, by name of the contestant.
+    """What the clock showed, by name of the variant.
 
     first_token, decoding : (rounds, prompts) seconds until the first token, and of ``steps`` steps after it
     cache_bytes : (prompts,) bytes of keys and values after the prefill
@@ -48,13 +48,13 @@ class GenerationTimes:
     cache_bytes: dict[str, list[int]] = field(default_factory=dict)
 
     def tokens_per_s(self, name: str) -> float:
-        """Tokens that a contestant decodes in a second: the median over rounds."""
+        """Tokens that a variant decodes in a second: the median over rounds."""
         seconds = self.decoding[name]
         return self.steps * seconds.shape[1] / float(np.median(seconds.sum(axis=1)))
 
 
 def time_generation(
-    contestants: Mapping[str, ModelVariant],
+    variants: Mapping[str, ModelVariant],
     prompts: Sequence[Sequence[int]],
     *,
     steps: int,
@@ -64,7 +64,7 @@ def time_generation(
     seed: int = 0,
     advance: Callable[[], object] = lambda: None,
 ) -> GenerationTimes:
-    """Time every contestant on the same prompts, one prompt at a time, in turns.
+    """Time every variant on the same prompts, one prompt at a time, in turns.
 
     A decoding starts each time from a cache that a prefill has just left, which is not timed with it; only one
     cache is held at a time.
@@ -77,23 +77,23 @@ def time_generation(
     advance : called ``2 * (rounds + warmup)`` times
     """
     ids = [torch.tensor([list(prompt)], device=device) for prompt in prompts]
-    found: dict[str, list[int]] = {name: [0] * len(ids) for name in contestants}
+    found: dict[str, list[int]] = {name: [0] * len(ids) for name in variants}
 
-    def first(contestant: ModelVariant, prompt: Tensor) -> Started:
-        with contestant.turned():
-            return prefill(contestant.model, prompt)
+    def first(variant: ModelVariant, prompt: Tensor) -> Started:
+        with variant.turned():
+            return prefill(variant.model, prompt)
 
     def decoding(name: str, place: int) -> Prepared:
-        contestant = contestants[name]
+        variant = variants[name]
 
         def prepare() -> Started:
-            started = first(contestant, ids[place])
+            started = first(variant, ids[place])
             found[name][place] = cache_bytes(started.cache)
             return started
 
         def run(started: Started) -> list[int]:
-            with contestant.turned():
-                return decode(contestant.model, started, steps)
+            with variant.turned():
+                return decode(variant.model, started, steps)
 
         return Prepared(prepare, run)
 
@@ -101,10 +101,10 @@ def time_generation(
         return time_interleaved(pieces, rounds=rounds, warmup=warmup, device=device, seed=seed, advance=advance)
 
     firsts = {
-        name: [lambda prompt=prompt, contestant=contestant: first(contestant, prompt) for prompt in ids]
-        for name, contestant in contestants.items()
+        name: [lambda prompt=prompt, variant=variant: first(variant, prompt) for prompt in ids]
+        for name, variant in variants.items()
     }
-    rest = {name: [decoding(name, place) for place in range(len(ids))] for name in contestants}
+    rest = {name: [decoding(name, place) for place in range(len(ids))] for name in variants}
     return GenerationTimes(steps, turns(firsts), turns(rest), found)
 
 

@@ -1,7 +1,7 @@
 """Memory that a piece of work needs at its peak.
 
-An allocator keeps what it was given: what an earlier contestant freed, a later one may use again without growing.
-Comparing contestants is fair in separate processes; within one, call :func:`release` before each (as
+An allocator keeps what it was given: what an earlier variant freed, a later one may use again without growing.
+Comparing variants is fair in separate processes; within one, call :func:`release` before each (as
 :func:`peak_memory` does) and read the figures as those of the whole process, its libraries and models included.
 """
 
@@ -15,6 +15,14 @@ from typing import Any, TypeVar
 
 import psutil
 import torch
+from transformers import PreTrainedModel
+
+from latadj.config import DeviceConfig
+from latadj.devices.select import choose
+from latadj.elimination.attach import at_profile, attach
+from latadj.elimination.profiles import Profile
+from latadj.kernels.linear import KernelSpec
+from latadj.kernels.lowering import lower
 
 Result = TypeVar("Result")
 CLEAR_PEAK = "5"  # man proc_pid_clear_refs: resets the peak resident size to the current one
@@ -90,3 +98,53 @@ def _peak() -> int | None:
     except OSError:
         return None
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), None)
+
+
+def footprint(
+    make: Callable[[], PreTrainedModel],
+    device: DeviceConfig,
+    shape: tuple[int, int],
+    route: KernelSpec | None = None,
+    profile: Profile | None = None,
+) -> float | None:
+    """Peak of the process while a model serves batches of one shape.
+
+    Parameters
+    ----------
+    make : makes the plain model; can be pickled
+    shape : (batch, length)
+    route, profile : how it is lowered and cut; without a route it is the plain model, as transformers runs it
+
+    Returns
+    -------
+    MB of a process (libraries, weights and all), of the device's memory on CUDA; None where it cannot be read
+    """
+    return in_own_process(_serve, make, device, shape, route, profile)
+
+
+def _serve(
+    make: Callable[[], PreTrainedModel],
+    device: DeviceConfig,
+    shape: tuple[int, int],
+    route: KernelSpec | None,
+    profile: Profile | None,
+) -> float | None:
+    where = choose(device)
+    model = make().to(where)
+    if route is not None:
+        lower(attach(model), route)
+    # A head that reads the last token that is no padding would otherwise be cut to the first one.
+    filler = 2 if model.config.pad_token_id == 1 else 1
+    ids = torch.full(shape, filler, device=where)
+
+    def work() -> None:
+        with torch.inference_mode():
+            for _ in range(2):
+                model(input_ids=ids)
+
+    if profile is None:
+        found = peak_memory(work, where)
+    else:
+        with at_profile(model, profile):
+            found = peak_memory(work, where)
+    return None if found is None else found / 2**20

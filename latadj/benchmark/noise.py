@@ -24,7 +24,7 @@ class NoiseReport:
 
     busy_elsewhere : share of the cores open to this process that other processes kept busy
     steal : share of them that the hypervisor gave to other machines
-    spread : how far rounds of the same work lie apart: interquartile range over median, of the middle contestant;
+    spread : how far rounds of the same work lie apart: interquartile range over median, of the middle variant;
         None where fewer than three rounds were measured
     noisy : whether one of these is too large to trust the clock
     warning : one line that says so
@@ -108,7 +108,7 @@ def judge(busy_elsewhere: float, steal: float, spread: float | None, long_enough
 
 
 def spread_of(samples: Mapping[str, Any]) -> float | None:
-    """Interquartile range of a contestant's rounds over their median: that of the middle contestant.
+    """Interquartile range of a variant's rounds over their median: that of the middle variant.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Times contestants in turn on the same work, so that a machine's moods hit all of them alike."""
+"""Times variants in turn on the same work, so that a machine's moods hit all of them alike."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
+from transformers import PreTrainedModel
 
-from latadj.benchmark.stopwatch import stopwatch
+from latadj.elimination.architectures import layers_of
 
 FEWEST_ROUNDS = 3  # fewer say nothing about the spread
 STEADY_ROUNDS, STEADY = 3, 0.05
@@ -36,7 +38,7 @@ class Interval:
 
 
 def time_interleaved(
-    contestants: Mapping[str, Work],
+    variants: Mapping[str, Work],
     *,
     rounds: int,
     warmup: int,
@@ -46,20 +48,20 @@ def time_interleaved(
     budget_s: float | None = None,
     settle: bool = False,
 ) -> dict[str, np.ndarray]:
-    """Time every piece of work of every contestant, round by round.
+    """Time every piece of work of every variant, round by round.
 
-    Within a round the contestants alternate piece by piece, in an order drawn anew for each piece, so that none
+    Within a round the variants alternate piece by piece, in an order drawn anew for each piece, so that none
     always runs in the wake of the same other.
 
     Parameters
     ----------
-    contestants : name -> pieces of work (a batch each), the same number for all; of a ``Prepared`` piece only
+    variants : name -> pieces of work (a batch each), the same number for all; of a ``Prepared`` piece only
         its ``run`` is timed
     rounds : rounds that count, at most
-    warmup : rounds before them that do not, at most; warming up ends once every contestant is steady
+    warmup : rounds before them that do not, at most; warming up ends once every variant is steady
     advance : called after each round, and at the end for each round that was spared
     budget_s : seconds for all of it; the round that exceeds them is the last, but ``FEWEST_ROUNDS`` count anyway
-    settle : run each piece once untimed before it is timed, so that what another contestant left running (the
+    settle : run each piece once untimed before it is timed, so that what another variant left running (the
         spinning threads of another runtime's pool, say) has come to rest; takes twice as long
 
     Returns
@@ -69,12 +71,12 @@ def time_interleaved(
     Raises
     ------
     ValueError
-        if contestants have different numbers of pieces.
+        if variants have different numbers of pieces.
     """
-    names = list(contestants)
-    pieces = {len(work) for work in contestants.values()}
+    names = list(variants)
+    pieces = {len(work) for work in variants.values()}
     if len(pieces) != 1:
-        raise ValueError(f"contestants need the same number of pieces of work, got {sorted(pieces)}")
+        raise ValueError(f"variants need the same number of pieces of work, got {sorted(pieces)}")
     count = pieces.pop()
     watch, order = stopwatch(device), np.random.default_rng(seed)
     start = time.perf_counter()
@@ -83,7 +85,7 @@ def time_interleaved(
         seconds = np.zeros((len(names), count))
         for piece in range(count):
             for place in order.permutation(len(names)):
-                work = contestants[names[place]][piece]
+                work = variants[names[place]][piece]
                 if settle:
                     _ready(work)()
                 seconds[place, piece] = watch.time(_ready(work))
@@ -111,7 +113,7 @@ def _ready(work: Callable[[], object] | Prepared) -> Callable[[], object]:
 
 
 def _steady(rounds: Sequence[np.ndarray]) -> bool:
-    """Whether each contestant's last rounds took the same time, give or take ``STEADY``; each (contestants, pieces)."""
+    """Whether each variant's last rounds took the same time, give or take ``STEADY``; each (variants, pieces)."""
     if len(rounds) < STEADY_ROUNDS:
         return False
     sums = np.array(rounds[-STEADY_ROUNDS:]).sum(axis=2)
@@ -139,3 +141,93 @@ def speedup(baseline: np.ndarray, ours: np.ndarray, seed: int = 0) -> Interval:
 def percentiles_ms(seconds: np.ndarray, which: Sequence[int] = (50, 95)) -> dict[str, float]:
     """Percentiles in milliseconds by name, ``p50`` and so on."""
     return {f"p{q}": float(np.percentile(seconds, q) * 1000) for q in which}
+
+
+class Stopwatch:
+    """Wall-clock seconds, with the device's queue empty before and after."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
+    def time(self, work: Callable[[], object]) -> float:
+        """Seconds that ``work`` takes."""
+        self.wait()
+        start = time.perf_counter()
+        work()
+        self.wait()
+        return time.perf_counter() - start
+
+    def wait(self) -> None:
+        """Return once the device has done all it was given."""
+        if self.device.type == "mps":
+            torch.mps.synchronize()
+
+
+class EventStopwatch(Stopwatch):
+    """Seconds between two events on a CUDA device's own clock.
+
+    The events lie on PyTorch's current stream: work on another stream (another runtime's, say) has to wait for it
+    before it returns, or its end is missed.
+
+    Parameters
+    ----------
+    cuda : ``torch.cuda``, or what stands for it
+    """
+
+    def __init__(self, device: torch.device, cuda: Any = torch.cuda) -> None:
+        super().__init__(device)
+        self._cuda = cuda
+
+    def time(self, work: Callable[[], object]) -> float:
+        """Seconds that ``work`` takes, launching it included: the first event passes an empty queue at once."""
+        start, end = (self._cuda.Event(enable_timing=True) for _ in range(2))
+        # Without a stream, an event goes to the device that is current, which need not be this one.
+        stream = self._cuda.current_stream(self.device)
+        self.wait()
+        start.record(stream)
+        work()
+        end.record(stream)
+        self.wait()
+        return float(start.elapsed_time(end)) / 1000
+
+    def wait(self) -> None:
+        self._cuda.synchronize(self.device)
+
+
+def stopwatch(device: torch.device) -> Stopwatch:
+    """The stopwatch that suits a device."""
+    return EventStopwatch(device) if device.type == "cuda" else Stopwatch(device)
+
+
+def time_layers(model: PreTrainedModel, run: Callable[[], object], device: torch.device) -> np.ndarray:
+    """Seconds of one pass, layer by layer.
+
+    Parameters
+    ----------
+    run : runs the model once
+
+    Returns
+    -------
+    (layers + 1,) seconds of each layer, and last the rest of the pass: embeddings, head and calls
+    """
+    layers = layers_of(model)
+    watch = stopwatch(device)
+    entered: list[float] = []
+    left: list[float] = []
+
+    def mark(times: list[float]) -> Callable[..., None]:
+        def hook(module: nn.Module, *args: Any) -> None:
+            watch.wait()  # layer by layer a GPU never runs ahead, so its short layers look longer than they are
+            times.append(time.perf_counter())
+
+        return hook
+
+    hooks = [layer.register_forward_pre_hook(mark(entered)) for layer in layers]
+    hooks += [layer.register_forward_hook(mark(left)) for layer in layers]
+    try:
+        total = watch.time(run)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    each = np.array(left) - np.array(entered)
+    return np.append(each, total - each.sum())

@@ -11,7 +11,7 @@ import torch
 from scipy.optimize import nnls
 from transformers import PreTrainedModel
 
-from latadj.benchmark.layer_timer import time_layers
+from latadj.benchmark.timer import time_layers
 from latadj.elimination.attach import at_profile, attached
 from latadj.elimination.cost import POOLED, schedule
 from latadj.elimination.dial import Dial

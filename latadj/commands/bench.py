@@ -13,10 +13,10 @@ import torch
 from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from latadj.benchmark.backends.runtimes import Forward, build, missing
+from latadj.benchmark.backends import Forward, build, missing
 from latadj.benchmark.energy import joules
-from latadj.benchmark.footprint import footprint
 from latadj.benchmark.kernel_selection import fastest_kernel
+from latadj.benchmark.memory import footprint
 from latadj.benchmark.noise import NoiseMonitor
 from latadj.benchmark.timer import percentiles_ms, speedup, time_interleaved, time_once
 from latadj.calibration.latency_fit import measure
@@ -35,7 +35,7 @@ from latadj.utils.console import progress
 from latadj.utils.files import write_json
 
 log = logging.getLogger("latadj")
-# Passes longer than this need no second run to settle: what another contestant leaves behind is short.
+# Passes longer than this need no second run to settle: what another one leaves behind is short.
 LONG_S = 0.25
 
 
@@ -43,7 +43,7 @@ LONG_S = 0.25
 class Stage:
     """All that takes part.
 
-    peers : name -> forward
+    backends : name -> forward
     dials : precision -> lowered model with elimination attached
     profiles : (batch, length, name of a dial position) -> the profile that was run there
     """
@@ -51,16 +51,16 @@ class Stage:
     config: BenchConfig
     device: torch.device
     plain: PreTrainedModel
-    peers: dict[str, Forward]
+    backends: dict[str, Forward]
     dials: dict[str, PreTrainedModel]
     profiles: dict[tuple[int, int, str], Profile] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
 
 def prepare(config: BenchConfig) -> Stage:
-    """Make the model and its dials; peers are made when the run folder is there."""
+    """Make the model and its dials; backends are made when the run folder is there."""
     where = device.choose(config.device)
-    for name in config.contestants:
+    for name in config.backends:
         missing(name)  # refuses a name that is none
     transformers_logging.set_verbosity_error()
     plain = checkpoint.random_model(config.model, config.seed).to(where)
@@ -90,7 +90,7 @@ def run(stage: Stage) -> Bench:
     """
     config = stage.config
     folder = Path(config.folder)
-    _make_peers(stage, folder / "peers")
+    _make_backends(stage, folder / "backends")
     kernels = {precision: kernel_of(model).kernel for precision, model in stage.dials.items()}
     where = {**environment(stage.device, ", ".join(config.precisions)), "kernels": kernels}
     bench = Bench([], where, asdict(config), stage.warnings)
@@ -109,9 +109,9 @@ def run(stage: Stage) -> Bench:
     return bench
 
 
-def _make_peers(stage: Stage, folder: Path) -> None:
-    """Build the contestants that are installed and run on this device; say which are left out."""
-    for name in stage.config.contestants:
+def _make_backends(stage: Stage, folder: Path) -> None:
+    """Build the backends that are installed and run on this device; say which are left out."""
+    for name in stage.config.backends:
         lacks = missing(name)
         if lacks is None and stage.device.type != "cpu":
             lacks = f"{name} is measured on CPUs only"
@@ -120,28 +120,28 @@ def _make_peers(stage: Stage, folder: Path) -> None:
             stage.warnings.append(lacks)
             continue
         log.info("building %s", name)
-        stage.peers[name] = build(name, stage.plain, folder, torch.get_num_threads())
+        stage.backends[name] = build(name, stage.plain, folder, torch.get_num_threads())
 
 
 def _cell(stage: Stage, batch: int, length: int) -> Cell:
-    """Solve each precision's dial for one shape, then time it in turns with every contestant."""
+    """Solve each precision's dial for one shape, then time it in turns with every backend."""
     config = stage.config
     generator = torch.Generator().manual_seed(config.seed)
     ids = torch.randint(0, stage.plain.config.vocab_size, (batch, length), generator=generator)
     inputs = {"input_ids": ids.to(stage.device), "attention_mask": torch.ones_like(ids).to(stage.device)}
-    work: dict[str, Callable[[], object]] = {name: partial(peer, inputs) for name, peer in stage.peers.items()}
+    work: dict[str, Callable[[], object]] = {name: partial(forward, inputs) for name, forward in stage.backends.items()}
     wanted = sorted({1.0, *config.speedup})
     points: list[tuple[str, float, Dial, Profile]] = []
     unreachable = []
     for precision, model in stage.dials.items():
         dial = _dial(stage, model, batch, length, max(wanted))
-        for asked in wanted:
-            if not dial.reaches(asked):
-                unreachable.append(Unreachable(precision, asked, dial.reach()))
+        for target in wanted:
+            if not dial.reaches(target):
+                unreachable.append(Unreachable(precision, target, dial.reach()))
                 continue
-            points.append((precision, asked, dial, dial.profile(asked)))
-            stage.profiles[batch, length, dial_name(precision, asked)] = points[-1][3]
-            work[dial_name(precision, asked)] = partial(_pass, model, points[-1][3], inputs)
+            points.append((precision, target, dial, dial.profile(target)))
+            stage.profiles[batch, length, dial_name(precision, target)] = points[-1][3]
+            work[dial_name(precision, target)] = partial(_pass, model, points[-1][3], inputs)
     first = {name: _seconds(one, stage.device) for name, one in work.items()}
     seconds = time_interleaved(
         {name: [one] for name, one in work.items()},
@@ -154,19 +154,19 @@ def _cell(stage: Stage, batch: int, length: int) -> Cell:
     )
     times = {name: percentiles_ms(found) for name, found in seconds.items()}
     dials = []
-    for precision, asked, dial, profile in points:
-        own, name = dial_name(precision, 1.0), dial_name(precision, asked)
+    for precision, target, dial, profile in points:
+        own, name = dial_name(precision, 1.0), dial_name(precision, target)
         ratio = speedup(seconds[own], seconds[name], config.seed)
         flops = dial.speedup_of(profile) / dial.speedup_of(Profile.full(dial.layers))
         interval = (ratio.low, ratio.high)
         dials.append(
-            DialPoint(precision, asked, dial.predicted(profile), ratio.median, interval, flops, times[name]["p50"])
+            DialPoint(precision, target, dial.predicted(profile), ratio.median, interval, flops, times[name]["p50"])
         )
     spent = _energy(stage, work)
     return Cell(
         batch,
         length,
-        contestants={name: BackendTiming(times[name]["p50"], times[name]["p95"]) for name in stage.peers},
+        backends={name: BackendTiming(times[name]["p50"], times[name]["p95"]) for name in stage.backends},
         dial=dials,
         unreachable=unreachable,
         samples_s={name: found[:, 0].tolist() for name, found in seconds.items()},
@@ -207,7 +207,7 @@ def _pass(model: PreTrainedModel, profile: Profile, inputs: Batch) -> object:
 
 
 def _seconds(work: Callable[[], object], where: torch.device) -> float:
-    """About how long a contestant takes; where that is short, not counting its first call."""
+    """About how long a variant takes; where that is short, not counting its first call."""
     first = time_once(work, where)
     return first if first > LONG_S else time_once(work, where)
 
@@ -226,7 +226,7 @@ def _memory(stage: Stage, cell: Cell) -> dict[str, float]:
 
 
 def _energy(stage: Stage, work: Mapping[str, Callable[[], object]]) -> dict[str, float]:
-    """Joules of each contestant; empty where the machine has no counter, or Zeus is not installed."""
+    """Joules of each variant; empty where the machine has no counter, or Zeus is not installed."""
     found: dict[str, float] = {}
     for name, one in work.items():
         spent = joules(one, repeats=3, device=stage.device)
@@ -237,7 +237,7 @@ def _energy(stage: Stage, work: Mapping[str, Callable[[], object]]) -> dict[str,
 
 
 def _rounds(bench: Bench) -> dict[str, Any]:
-    """Every contestant's rounds in every cell, as the check for quiet wants them."""
+    """Every variant's rounds in every cell, as the noise report wants them."""
     return {
         f"{cell.title} {name}": [[second] for second in samples]
         for cell in bench.cells

@@ -23,6 +23,7 @@ RENAMED = {
     "adjust.skew": "adjust.speedup_sampling_power",
     "prune.confirm": "prune.holdout_fraction",
     "prune.loss_rise": "prune.max_loss_increase",
+    "contestants": "backends",
     "hard_attention": "topk_attention",
     "hard_attention.k": "topk_attention.k",
     "task.kind": "task.type",

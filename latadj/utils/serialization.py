@@ -52,7 +52,7 @@ def register(cls: type[T], structured: Callable[[Any], T], unstructured: Callabl
 
 def omit(cls: type[Any], *names: str) -> None:
     """Leave fields that have a default out of the JSON form of a class."""
-    left_out = {name: override(omit=True) for name in names}
+    left_out: dict[str, Any] = {name: override(omit=True) for name in names}
     structured = make_dict_structure_fn(cls, _converter, _cattrs_forbid_extra_keys=True, **left_out)
     _converter.register_structure_hook(cls, structured)
     _converter.register_unstructure_hook(cls, make_dict_unstructure_fn(cls, _converter, **left_out))

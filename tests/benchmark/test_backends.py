@@ -4,13 +4,13 @@ import torch
 from conftest import batch_of, tiny_bert
 from torch._dynamo.utils import counters
 
-from latadj.benchmark.backends import runtimes as peers
-from latadj.benchmark.backends.runtimes import PEERS, build, missing
+from latadj.benchmark import backends
+from latadj.benchmark.backends import BACKENDS, build, missing
 
 LOOSE = {"sdpa_bf16", "onnxruntime_int8"}
 
 
-def batch(*lengths, inputs=peers.INPUTS):
+def batch(*lengths, inputs=backends.INPUTS):
     found = {name: tensor for name, tensor in batch_of(list(lengths)).items() if name in inputs}
     if "token_type_ids" in inputs:
         found["token_type_ids"] = (torch.arange(max(lengths)) >= 3).long().expand(len(lengths), -1).contiguous()
@@ -29,24 +29,24 @@ def model():
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    return tmp_path_factory.mktemp("peers")
+    return tmp_path_factory.mktemp("backends")
 
 
 def need(name):
-    for module in PEERS[name].modules:
+    for module in BACKENDS[name].modules:
         pytest.importorskip(module)
     if reason := missing(name):
         pytest.skip(reason)
 
 
-@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize("name", BACKENDS)
 def test_a_peer_agrees_with_the_plain_model(name, model, exported):
     need(name)
     before = plain(model, batch(5, 9))
     forward = build(name, model, exported, 1)
     counters.clear()
     padded, single = (5, 12, 9, 3), (7,)
-    for lengths in [padded] if PEERS[name].compiles else [padded, single]:  # compiling another graph takes its time
+    for lengths in [padded] if BACKENDS[name].compiles else [padded, single]:  # compiling another graph takes its time
         expected, found = plain(model, batch(*lengths)), np.asarray(forward(batch(*lengths)))
         assert found.dtype == np.float32
         assert found.shape == expected.shape
@@ -56,7 +56,7 @@ def test_a_peer_agrees_with_the_plain_model(name, model, exported):
         else:
             assert np.abs(found - expected).max() < 1e-4
     assert np.array_equal(plain(model, batch(5, 9)), before)  # left as it was
-    if PEERS[name].compiles and torch.backends.mkldnn.is_available():
+    if BACKENDS[name].compiles and torch.backends.mkldnn.is_available():
         packed = counters["inductor"]["mkldnn_linear_weight_pack_matcher_count"]
         assert packed == sum(isinstance(module, torch.nn.Linear) for module in model.modules())
 
@@ -64,7 +64,7 @@ def test_a_peer_agrees_with_the_plain_model(name, model, exported):
 @pytest.mark.parametrize("name", ["sdpa_fp32", "onnxruntime_fp32"])
 def test_segments_are_fed_where_batches_have_them(name, model, exported):
     need(name)
-    inputs = (*peers.INPUTS, "token_type_ids")
+    inputs = (*backends.INPUTS, "token_type_ids")
     forward = build(name, model, exported, 1, inputs=inputs)
     given = batch(9, 6, inputs=inputs)
     assert np.abs(np.asarray(forward(given)) - plain(model, given)).max() < 1e-4
@@ -89,21 +89,21 @@ def test_runtimes_share_one_export_and_never_anothers(model, exported):
 def test_sdpa_is_what_runs_whatever_the_model_came_with():
     eager = tiny_bert(layers=2, attn_implementation="eager")
     assert eager.config._attn_implementation == "eager"
-    twin = peers.with_attention(eager, "sdpa")
+    twin = backends.with_attention(eager, "sdpa")
     assert twin.config._attn_implementation == "sdpa"
     assert eager.config._attn_implementation == "eager"
     assert twin.classifier.weight is eager.classifier.weight
 
 
 def test_what_is_missing_is_said(monkeypatch, model, tmp_path):
-    monkeypatch.setattr(peers, "find_spec", lambda module: None)
+    monkeypatch.setattr(backends, "find_spec", lambda module: None)
     assert missing("sdpa_fp32") is None
-    assert missing("openvino_fp32") == "openvino_fp32 needs onnx, onnxscript, openvino: pip install 'latadj[peers]'"
+    assert missing("openvino_fp32") == "openvino_fp32 needs onnx, onnxscript, openvino: pip install 'latadj[backends]'"
     with pytest.raises(ValueError, match="pip install"):
         build("openvino_fp32", model, tmp_path, 1)
     monkeypatch.setenv("CXX", "no-such-compiler")
     assert "C++ compiler" in missing("torch_compile_fp32")
-    with pytest.raises(ValueError, match="peer 'tflite': expected one of sdpa_fp32"):
+    with pytest.raises(ValueError, match="backend 'tflite': expected one of sdpa_fp32"):
         missing("tflite")
 
 

@@ -59,10 +59,8 @@ def test_contestants_are_timed_in_their_context_on_every_prompt(model):
         turned.append("out")
 
     steps = []
-    contestants = {"plain": ModelVariant(model), "2x": ModelVariant(model, at_two)}
-    times = time_generation(
-        contestants, PROMPTS, steps=3, rounds=3, warmup=1, device=CPU, advance=lambda: steps.append(1)
-    )
+    variants = {"plain": ModelVariant(model), "2x": ModelVariant(model, at_two)}
+    times = time_generation(variants, PROMPTS, steps=3, rounds=3, warmup=1, device=CPU, advance=lambda: steps.append(1))
     for seconds in (times.first_token, times.decoding):
         assert {name: values.shape for name, values in seconds.items()} == {"plain": (3, 2), "2x": (3, 2)}
         assert all((values > 0).all() for values in seconds.values())

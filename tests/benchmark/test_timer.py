@@ -2,8 +2,16 @@ import numpy as np
 import pytest
 import torch
 
-from latadj.benchmark.stopwatch import EventStopwatch, Stopwatch, stopwatch
-from latadj.benchmark.timer import Prepared, percentiles_ms, speedup, time_interleaved, time_once
+from latadj.benchmark.timer import (
+    EventStopwatch,
+    Prepared,
+    Stopwatch,
+    percentiles_ms,
+    speedup,
+    stopwatch,
+    time_interleaved,
+    time_once,
+)
 
 CPU = torch.device("cpu")
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import batch_of, tiny_bert
 
-from latadj.benchmark.layer_timer import time_layers
+from latadj.benchmark.timer import time_layers
 from latadj.calibration.latency_fit import Pass, fit, measure
 from latadj.elimination.architectures import layer_shapes
 from latadj.elimination.attach import at_profile, attach, attached

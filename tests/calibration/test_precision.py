@@ -43,12 +43,12 @@ def clock(seconds):
     """``time_interleaved`` that gives these seconds, whatever is run; notes who took part."""
     seen = []
 
-    def time_interleaved(contestants, **options):
-        seen.append(list(contestants))
-        for work in contestants.values():
+    def time_interleaved(variants, **options):
+        seen.append(list(variants))
+        for work in variants.values():
             for piece in work:
                 piece()
-        return {name: np.full((3, len(work)), seconds[name]) for name, work in contestants.items()}
+        return {name: np.full((3, len(work)), seconds[name]) for name, work in variants.items()}
 
     time_interleaved.seen = seen
     return time_interleaved

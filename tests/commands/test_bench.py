@@ -8,7 +8,7 @@ import torch
 from typer.testing import CliRunner
 
 import latadj.commands.bench
-from latadj.benchmark.backends import runtimes as peers
+from latadj.benchmark import backends
 from latadj.benchmark.kernel_selection import kernels
 from latadj.cli import app
 from latadj.devices.affinity import affinity
@@ -21,7 +21,7 @@ SHAPE = (
 )
 TINY = [
     SHAPE,
-    *("device.name=cpu", "device.threads=1", "precisions=[fp32]", "contestants=[sdpa_fp32]"),
+    *("device.name=cpu", "device.threads=1", "precisions=[fp32]", "backends=[sdpa_fp32]"),
     *("batch=[1,2]", "length=[8,16]", "speedup=[1,1.05,1000]"),
     *("clock.rounds=2", "measure.repeats=4", "measure.warmup=1"),
 ]
@@ -52,36 +52,36 @@ def bench(folder):
 
 
 def test_there_is_a_cell_for_each_shape(bench):
-    assert bench["schema"] == "latadj.bench/1"
+    assert bench["schema"] == "latadj.bench/2"
     assert [(cell["batch"], cell["length"]) for cell in bench["cells"]] == [(1, 8), (1, 16), (2, 8), (2, 16)]
 
 
 def test_every_cell_holds_what_the_schema_promises(bench):
     for cell in bench["cells"]:
-        assert set(cell["contestants"]) == {"sdpa_fp32"}
-        assert 0 < cell["contestants"]["sdpa_fp32"]["p50_ms"] <= cell["contestants"]["sdpa_fp32"]["p95_ms"]
+        assert set(cell["backends"]) == {"sdpa_fp32"}
+        assert 0 < cell["backends"]["sdpa_fp32"]["p50_ms"] <= cell["backends"]["sdpa_fp32"]["p95_ms"]
         first = cell["dial"][0]
-        assert set(first) == {"precision", "asked", "predicted", "measured", "ci", "flops_speedup", "p50_ms"}
+        assert set(first) == {"precision", "speedup", "predicted", "measured", "ci", "flops_speedup", "p50_ms"}
         assert first | {"p50_ms": 0} == {
-            **{"precision": "fp32", "asked": 1.0, "predicted": 1.0, "measured": 1.0, "ci": [1.0, 1.0]},
+            **{"precision": "fp32", "speedup": 1.0, "predicted": 1.0, "measured": 1.0, "ci": [1.0, 1.0]},
             **{"flops_speedup": 1.0, "p50_ms": 0},
         }
         for point in cell["dial"]:
             assert point["ci"][0] <= point["measured"] <= point["ci"][1]
-            assert point["predicted"] >= point["asked"] * (1 - 1e-3)
+            assert point["predicted"] >= point["speedup"] * (1 - 1e-3)
             assert point["flops_speedup"] >= 1.0
-        names = {"sdpa_fp32", *(f"dial_fp32_{point['asked']:g}x" for point in cell["dial"])}
+        names = {"sdpa_fp32", *(f"dial_fp32_{point['speedup']:g}x" for point in cell["dial"])}
         assert set(cell["samples_s"]) == names
         assert {len(samples) for samples in cell["samples_s"].values()} == {4}
 
 
 def test_a_speedup_that_the_device_does_not_reach_is_named_with_the_largest_there_is(bench):
     for cell in bench["cells"]:
-        asked = [point["asked"] for point in cell["dial"]]
-        beyond = {left["asked"]: left for left in cell["unreachable"]}
-        assert sorted([*asked, *beyond]) == [1.0, 1.05, 1000.0]
+        speedups = [point["speedup"] for point in cell["dial"]]
+        beyond = {left["speedup"]: left for left in cell["unreachable"]}
+        assert sorted([*speedups, *beyond]) == [1.0, 1.05, 1000.0]
         assert beyond[1000.0]["precision"] == "fp32"
-        assert all(left["maximum"] < asked for asked, left in beyond.items())
+        assert all(left["maximum"] < speedup for speedup, left in beyond.items())
 
 
 def test_environment_and_config_are_those_of_the_run(bench):
@@ -99,36 +99,36 @@ def test_tables_and_picture_come_from_the_same_cells(folder, bench):
     assert json.loads(json.dumps(Bench.from_json(bench).to_json())) == bench
     with (folder / "bench.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == sum(len(cell["contestants"]) + len(cell["dial"]) for cell in bench["cells"])
-    assert float(rows[0]["p50_ms"]) == bench["cells"][0]["contestants"]["sdpa_fp32"]["p50_ms"]
+    assert len(rows) == sum(len(cell["backends"]) + len(cell["dial"]) for cell in bench["cells"])
+    assert float(rows[0]["p50_ms"]) == bench["cells"][0]["backends"]["sdpa_fp32"]["p50_ms"]
     assert "dial fp32" in (folder / "bench.md").read_text()
     assert (folder / "bench.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_peers_that_are_not_installed_are_left_out_and_named(tmp_path, monkeypatch):
-    found = peers.find_spec
-    monkeypatch.setattr(peers, "find_spec", lambda module: None if module == "openvino" else found(module))
-    options = ["batch=[1]", "length=[8]", "speedup=1", "contestants=[openvino_fp32,sdpa_fp32]"]
+    found = backends.find_spec
+    monkeypatch.setattr(backends, "find_spec", lambda module: None if module == "openvino" else found(module))
+    options = ["batch=[1]", "length=[8]", "speedup=1", "backends=[openvino_fp32,sdpa_fp32]"]
     assert run(*TINY, *options, f"folder={tmp_path}").exit_code == 0
     bench = json.loads((tmp_path / "bench.json").read_text())
-    assert set(bench["cells"][0]["contestants"]) == {"sdpa_fp32"}
+    assert set(bench["cells"][0]["backends"]) == {"sdpa_fp32"}
     (warning,) = bench["warnings"]
     assert warning.startswith("openvino_fp32 needs ")
-    assert "openvino: pip install 'latadj[peers]'" in warning
+    assert "openvino: pip install 'latadj[backends]'" in warning
     assert warning in (tmp_path / "bench.md").read_text()
 
 
 def test_precisions_have_a_dial_each_and_need_no_contestants(tmp_path):
-    options = ["batch=[1]", "length=[8]", "speedup=1", "contestants=[]", "precisions=[fp32,bf16]"]
+    options = ["batch=[1]", "length=[8]", "speedup=1", "backends=[]", "precisions=[fp32,bf16]"]
     assert run(*TINY, *options, f"folder={tmp_path}").exit_code == 0
     bench = json.loads((tmp_path / "bench.json").read_text())
     assert [point["precision"] for point in bench["cells"][0]["dial"]] == ["fp32", "bf16"]
     assert set(bench["environment"]["kernels"]) == {"fp32", "bf16"}
-    assert bench["cells"][0]["contestants"] == {}
+    assert bench["cells"][0]["backends"] == {}
 
 
 def test_peak_memory_is_measured_at_the_shape_that_is_named(tmp_path):
-    options = ["batch=[1]", "length=[8,16]", "speedup=1", "contestants=[]", "memory=[1,16]"]
+    options = ["batch=[1]", "length=[8,16]", "speedup=1", "backends=[]", "memory=[1,16]"]
     assert run(*TINY, *options, f"folder={tmp_path}").exit_code == 0
     short, long = json.loads((tmp_path / "bench.json").read_text())["cells"]
     assert short["memory_mb"] == {}
@@ -145,7 +145,7 @@ def test_peak_memory_is_measured_at_the_shape_that_is_named(tmp_path):
         ("memory=[8]", "memory=[8]: expected [batch, length], each at least 1, or null"),
         ("precisions=[fp8]", "precisions=['fp8']: expected some of fp32, bf16, int8"),
         ("precisions=[]", "precisions=[]: expected some of fp32, bf16, int8"),
-        ("contestants=[tflite]", "peer 'tflite': expected one of sdpa_fp32, sdpa_bf16"),
+        ("backends=[tflite]", "backend 'tflite': expected one of sdpa_fp32, sdpa_bf16"),
         ("speedup=0.5", "speedup=0.5: expected a number >= 1"),
         ("every=0", "every=0: expected at least 1"),
         ("clock.rounds=0", "clock.rounds=0: expected at least 2"),

@@ -3,7 +3,7 @@ import shlex
 import pytest
 from omegaconf.errors import OmegaConfBaseException
 
-from latadj.benchmark.backends.runtimes import PEERS
+from latadj.benchmark.backends import BACKENDS
 from latadj.config import SCHEMAS, CommandConfig
 from latadj.config.compose import compose, conf_dir, package_file, typed
 from latadj.config.speedups import parse_speedups
@@ -76,7 +76,7 @@ def test_bench_composes_with_its_defaults_without_a_task():
     config = typed("bench", compose("bench", []))
     assert (config.model.name, config.model.weights, config.device.name) == ("bert", "random", "auto")
     assert (config.folder, config.precisions) == ("outputs/bench", ["fp32", "int8"])
-    assert set(config.contestants) == set(PEERS)
+    assert set(config.backends) == set(BACKENDS)
     assert not hasattr(config, "task")
 
 

@@ -56,7 +56,7 @@ def row(speedup: float, **other: Any) -> Row:
 
 def sweep(**other: Any) -> Sweep:
     seconds = [[0.01 * (place + 1) for place in range(5)]] * 3
-    contestants = ("bucketed", "batch_padded", "max_padded", *(f"{speedup:g}x" for speedup in SPEEDUPS))
+    variants = ("bucketed", "batch_padded", "max_padded", *(f"{speedup:g}x" for speedup in SPEEDUPS))
     found = Sweep(
         model="minilm",
         task="films",
@@ -71,7 +71,7 @@ def sweep(**other: Any) -> Sweep:
         target="latency",
         unreachable=[5.0],
         reach=3.6,
-        samples_s=dict.fromkeys(contestants, seconds),
+        samples_s=dict.fromkeys(variants, seconds),
         batch_lengths={"bucketed": [8, 12, 20, 31, 40]},
         batch_texts={"bucketed": [4, 4, 4, 4, 1]},
     )

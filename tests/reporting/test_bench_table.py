@@ -9,16 +9,16 @@ from latadj.reporting.results.bench import BackendTiming, Bench, Cell, DialPoint
 from latadj.utils.console import console
 
 
-def point(asked, measured, precision="fp32", base=100.0):
+def point(speedup, measured, precision="fp32", base=100.0):
     ci = (measured - 0.1, measured + 0.1)
-    return DialPoint(precision, asked, asked * 1.02, measured, ci, asked * 1.1, base / measured)
+    return DialPoint(precision, speedup, speedup * 1.02, measured, ci, speedup * 1.1, base / measured)
 
 
 def cell(batch=1, length=128, **parts):
     return Cell(
         batch=batch,
         length=length,
-        contestants={"sdpa_fp32": BackendTiming(100.0, 110.0), "onnxruntime_int8": BackendTiming(40.0, 44.0)},
+        backends={"sdpa_fp32": BackendTiming(100.0, 110.0), "onnxruntime_int8": BackendTiming(40.0, 44.0)},
         dial=[point(1, 1.0), point(2, 1.9), point(4, 3.0), point(2, 2.1, "bf16", 50.0)],
         **parts,
     )
@@ -34,9 +34,9 @@ def bench():
 
 def test_json_is_the_one_truth():
     data = json.loads(json.dumps(bench().to_json()))
-    assert data["schema"] == "latadj.bench/1"
+    assert data["schema"] == "latadj.bench/2"
     assert set(data["cells"][0]["dial"][0]) == {
-        *("precision", "asked", "predicted", "measured", "ci", "flops_speedup", "p50_ms")
+        *("precision", "speedup", "predicted", "measured", "ci", "flops_speedup", "p50_ms")
     }
     assert Bench.from_json(data) == bench()
     with pytest.raises(ValueError, match=r"schema 'latadj\.sweep/1': expected 'latadj\.bench/1'"):
@@ -81,11 +81,11 @@ def test_the_terminal_shows_the_same():
 def test_csv_has_unrounded_numbers():
     found = list(csv.DictReader(io.StringIO(bench().csv_table().csv())))
     assert len(found) == 12
-    assert [row["contestant"] for row in found[:3]] == ["sdpa_fp32", "onnxruntime_int8", "dial_fp32_1x"]
+    assert [row["variant"] for row in found[:3]] == ["sdpa_fp32", "onnxruntime_int8", "dial_fp32_1x"]
     assert float(found[3]["p50_ms"]) == 100 / 1.9
     assert float(found[3]["speedup_over_sdpa_fp32"]) == pytest.approx(1.9)
     assert float(found[3]["measured_high"]) == pytest.approx(2.0)
-    assert found[0]["asked"] == found[6]["memory_mb"] == ""
+    assert found[0]["speedup"] == found[6]["memory_mb"] == ""
     assert float(found[6]["joules"]) == 2.5
 
 

@@ -10,7 +10,7 @@ import torch
 from datasets import Dataset
 from transformers import PreTrainedModel
 
-from latadj.benchmark.footprint import footprint
+from latadj.benchmark.memory import footprint
 from latadj.benchmark.timer import percentiles_ms, speedup
 from latadj.checkpoints import checkpoint
 from latadj.commands.common.session import as_dict

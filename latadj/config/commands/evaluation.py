@@ -72,7 +72,7 @@ class BenchConfig(RunConfig):
     length: list[int] = option([32, 128, 512], "tokens a sequence")
     speedup: list[float] = speedups_option([1.0, 1.5, 2.0, 3.0, 4.0])
     precisions: list[str] = option(["fp32", "int8"], "number formats of the dial")
-    contestants: list[str] = option([], "runtimes to compare with; those that are not installed are left out")
+    backends: list[str] = option([], "runtimes to compare with; those that are not installed are left out")
     every: int = option(3, "eliminate in every n-th layer only, more at a time", at_least(1))
     max_flops: float = option(20.0, "no profile goes beyond this FLOPs speedup; random weights lose no quality")
     memory: list[int] | None = option(None, "[batch,length] at which peak memory is measured; null: not at all")

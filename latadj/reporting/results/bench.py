@@ -25,13 +25,14 @@ class BackendTiming:
 class DialPoint:
     """One position of the dial.
 
-    predicted : speedup that the latency model predicted
+    speedup : that the dial was set to
+    predicted : that the latency model predicted
     measured : time of the same precision at dial 1 over the time here, with its 95% interval ``ci``
     flops_speedup : the same ratio in FLOPs
     """
 
     precision: str
-    asked: float
+    speedup: float
     predicted: float
     measured: float
     ci: tuple[float, float]
@@ -41,17 +42,17 @@ class DialPoint:
     @property
     def name(self) -> str:
         """Its key in ``samples_s``, ``memory_mb`` and ``joules``, such as ``dial_fp32_2x``."""
-        return dial_name(self.precision, self.asked)
+        return dial_name(self.precision, self.speedup)
 
     @property
     def error(self) -> float:
         """How far the measured speedup lies from the one asked for, as a share of it; always positive."""
-        return abs(self.measured / self.asked - 1)
+        return abs(self.measured / self.speedup - 1)
 
 
-def dial_name(precision: str, asked: float) -> str:
+def dial_name(precision: str, speedup: float) -> str:
     """Name of a position of a precision's dial, such as ``dial_fp32_2x``."""
-    return f"dial_{precision}_{asked:g}x"
+    return f"dial_{precision}_{speedup:g}x"
 
 
 @dataclass
@@ -59,7 +60,7 @@ class Unreachable:
     """A position that the dial does not reach on this device, and how far it does reach."""
 
     precision: str
-    asked: float
+    speedup: float
     maximum: float
 
 
@@ -73,7 +74,7 @@ class Cell:
 
     batch: int
     length: int
-    contestants: dict[str, BackendTiming]
+    backends: dict[str, BackendTiming]
     dial: list[DialPoint]
     unreachable: list[Unreachable] = field(default_factory=list)
     samples_s: dict[str, list[float]] = field(default_factory=dict)
@@ -86,14 +87,14 @@ class Cell:
 
     def p95_ms(self, name: str) -> float | None:
         """95th percentile of a backend or of a dial position; None for a position without samples."""
-        if name in self.contestants:
-            return self.contestants[name].p95_ms
+        if name in self.backends:
+            return self.backends[name].p95_ms
         samples = self.samples_s.get(name)
         return float(np.percentile(samples, 95) * 1000) if samples else None
 
     def over_reference(self, p50_ms: float) -> float | None:
         """Speedup over the plain fp32 model; None where that did not run."""
-        reference = self.contestants.get(REFERENCE)
+        reference = self.backends.get(REFERENCE)
         return reference.p50_ms / p50_ms if reference else None
 
 
@@ -112,7 +113,7 @@ class Accuracy:
 class Bench(Result):
     """Everything `latadj bench` found."""
 
-    SCHEMA: ClassVar[str] = "latadj.bench/1"
+    SCHEMA: ClassVar[str] = "latadj.bench/2"
     FILE = "bench"
     FORMATS = ("csv", "md")
     PLOT = "plot_bench"
@@ -124,12 +125,12 @@ class Bench(Result):
 
     def accuracy(self) -> list[Accuracy]:
         """One entry a precision that has positions above 1; at 1 nothing is asked for."""
-        turned = [(cell, point) for cell in self.cells for point in cell.dial if point.asked > 1]
+        turned = [(cell, point) for cell in self.cells for point in cell.dial if point.speedup > 1]
         found = []
         for precision in dict.fromkeys(point.precision for _, point in turned):
             mine = [(cell, point) for cell, point in turned if point.precision == precision]
             cell, worst = max(mine, key=lambda entry: entry[1].error)
-            where = f"{worst.asked:g}x at {cell.title}"
+            where = f"{worst.speedup:g}x at {cell.title}"
             found.append(Accuracy(precision, len(mine), median(point.error for _, point in mine), worst.error, where))
         return found
 
@@ -146,8 +147,8 @@ class Bench(Result):
 
     def overview(self) -> Document:
         """A row for each cell: median milliseconds of the backends and of the dial."""
-        points = {(point.precision, point.asked): point.name for cell in self.cells for point in cell.dial}
-        backends = dict.fromkeys(name for cell in self.cells for name in cell.contestants)
+        points = {(point.precision, point.speedup): point.name for cell in self.cells for point in cell.dial}
+        backends = dict.fromkeys(name for cell in self.cells for name in cell.backends)
         names = [*backends, *(points[key] for key in sorted(points))]
 
         def p50_ms(name: str) -> Callable[[Cell], float | None]:
@@ -173,7 +174,7 @@ class Entry:
 
 def entries(cell: Cell) -> Iterator[Entry]:
     """All that ran, backends first."""
-    for name, timing in cell.contestants.items():
+    for name, timing in cell.backends.items():
         yield Entry(cell, name, timing.p50_ms)
     for point in cell.dial:
         yield Entry(cell, point.name, point.p50_ms, point)
@@ -189,7 +190,7 @@ def _columns(cells: list[Cell]) -> list[Column]:
     return [
         Column("batch", lambda entry: entry.cell.batch, key="batch", shown=False),
         Column("length", lambda entry: entry.cell.length, key="length", shown=False),
-        Column("name", lambda entry: entry.name, key="contestant", shown=False),
+        Column("name", lambda entry: entry.name, key="variant", shown=False),
         Column("backend", lambda entry: f"dial {entry.point.precision}" if entry.point else entry.name, left=True),
         Column("p50 ms", lambda entry: entry.p50_ms, _digits, key="p50_ms"),
         Column("p95 ms", lambda entry: entry.cell.p95_ms(entry.name), _digits, key="p95_ms", priority=2),
@@ -199,7 +200,7 @@ def _columns(cells: list[Cell]) -> list[Column]:
             key=f"speedup_over_{REFERENCE}",
         ),
         Column("precision", of_point("precision"), key="precision", shown=False),
-        Column("speedup", of_point("asked"), "{:g}x", key="asked"),
+        Column("speedup", of_point("speedup"), "{:g}x", key="speedup"),
         speedup("predicted", of_point("predicted"), key="predicted", priority=1),
         speedup("measured", of_point("measured"), key="measured"),
         interval("measured", of_point("ci")),
@@ -210,7 +211,7 @@ def _columns(cells: list[Cell]) -> list[Column]:
 
 
 def _note(cell: Cell) -> str:
-    beyond = [f"{at.precision} {at.asked:g}x (at most {at.maximum:.2f}x)" for at in cell.unreachable]
+    beyond = [f"{at.precision} {at.speedup:g}x (at most {at.maximum:.2f}x)" for at in cell.unreachable]
     return f"Out of reach on this device: {', '.join(beyond)}." if beyond else ""
 
 

@@ -1,0 +1,295 @@
+"""What a user would take instead of latadj: the same classifier in other runtimes, each set up at its strongest."""
+
+import copy
+import hashlib
+import itertools
+import logging
+import os
+import shlex
+import shutil
+import sys
+import sysconfig
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from latadj.devices.cpu_features import vnni
+from latadj.tasks.encoding.batches import MODEL_INPUTS, Batch
+from latadj.utils.files import write_folder
+
+Forward = Callable[[Batch], object]
+INPUTS = ("input_ids", "attention_mask")
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One alternative.
+
+    make : (model, inputs, folder, threads) -> forward
+    modules : what it imports beyond latadj's own requirements
+    in_torch : runs on torch's own threads
+    compiles : needs a C++ compiler
+    """
+
+    make: Callable[[PreTrainedModel, Sequence[str], Path, int], Forward]
+    modules: tuple[str, ...] = ()
+    in_torch: bool = False
+    compiles: bool = False
+
+
+def missing(name: str) -> str | None:
+    """What to install before :func:`build` can make this backend, in one line; None if nothing.
+
+    Raises
+    ------
+    ValueError
+        if there is no such backend.
+    """
+    backend = _backend(name)
+    absent = [module for module in backend.modules if find_spec(module) is None]
+    if absent:
+        return f"{name} needs {', '.join(absent)}: pip install 'latadj[backends]'"
+    if backend.compiles and not _can_compile():
+        return f"{name} needs a C++ compiler and Python's headers: install g++ (or set CXX) and python3-dev"
+    return None
+
+
+def build(name: str, model: PreTrainedModel, folder: Path, threads: int, *, inputs: Sequence[str] = INPUTS) -> Forward:
+    """Make a backend's forward: batch in, logits of (batch, labels) on the host out.
+
+    Parameters
+    ----------
+    model : plain classifier in fp32 on the CPU, in eval mode and detached; it is left as it is
+    folder : for exported files; the next backend, or the next call, finds them there
+    threads : that it may use; torch's own backends take torch's setting, which has to be the same
+    inputs : what its batches have, since a graph is made for certain inputs
+
+    Raises
+    ------
+    ValueError
+        if the backend is unknown, lacks something, or the model or the threads are not as above; the forward raises it for
+        a batch with other inputs.
+    """
+    if lacks := missing(name):
+        raise ValueError(lacks)
+    if model.device.type != "cpu" or model.dtype != torch.float32 or model.training:
+        raise ValueError(
+            f"{name}: got a model in {model.dtype} on {model.device}, {'training' if model.training else 'eval'} mode; "
+            "backends are made from one in fp32 on the CPU, in eval mode"
+        )
+    backend = BACKENDS[name]
+    if backend.in_torch and torch.get_num_threads() != threads:
+        raise ValueError(f"threads={threads}: torch uses {torch.get_num_threads()}; call torch.set_num_threads first")
+    forward = backend.make(model, inputs, folder, threads)
+
+    def checked(batch: Batch) -> object:
+        tensors = {key: value for key, value in batch.items() if key in MODEL_INPUTS}
+        if set(tensors) != set(inputs):
+            raise ValueError(f"{name}: a batch with {', '.join(tensors)}, but it was built for {', '.join(inputs)}")
+        return forward(tensors)
+
+    return checked
+
+
+def _sdpa_fp32(model: PreTrainedModel, inputs: Sequence[str], folder: Path, threads: int) -> Forward:
+    return _in_torch(with_attention(model, "sdpa"))
+
+
+def _sdpa_bf16(model: PreTrainedModel, inputs: Sequence[str], folder: Path, threads: int) -> Forward:
+    twin = copy.deepcopy(model)
+    twin.set_attn_implementation("sdpa")
+    return _in_torch(twin.to(torch.bfloat16))
+
+
+def _torch_compile(model: PreTrainedModel, inputs: Sequence[str], folder: Path, threads: int) -> Forward:
+    from torch._inductor import config
+
+    # Dynamic, for more than the fewer compilations: with a fixed batch size inductor packs the frozen weights for MKL,
+    # with a dynamic one for oneDNN, which was twice as fast on an AMD processor.
+    run = _in_torch(torch.compile(with_attention(model, "sdpa"), dynamic=True))
+
+    def forward(batch: Batch) -> object:
+        # Around each call and not as an option of torch.compile: dynamo looks at the setting too, to make the weights
+        # constants, and does so again whenever a batch needs another graph.
+        with config.patch(freezing=True):
+            return run(batch)
+
+    return forward
+
+
+def _onnxruntime_fp32(model: PreTrainedModel, inputs: Sequence[str], folder: Path, threads: int) -> Forward:
+    return _in_onnxruntime(fp32_graph(model, inputs, folder), threads)
+
+
+def _onnxruntime_int8(model: PreTrainedModel, inputs: Sequence[str], folder: Path, threads: int) -> Forward:
+    return _in_onnxruntime(int8_graph(model, inputs, folder), threads)
+
+
+def _openvino(model: PreTrainedModel, inputs: Sequence[str], folder: Path, threads: int) -> Forward:
+    import openvino
+
+    settings = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": threads,
+        # By default it takes bf16 where the processor has it.
+        "INFERENCE_PRECISION_HINT": "f32",
+    }
+    compiled = openvino.Core().compile_model(fp32_graph(model, inputs, folder), "CPU", settings)
+    return lambda batch: compiled({name: tensor.numpy() for name, tensor in batch.items()})[OUTPUT]
+
+
+def _in_torch(model: Callable[..., Any]) -> Forward:
+    def forward(batch: Batch) -> object:
+        with torch.inference_mode():
+            return model(**batch).logits.float()
+
+    return forward
+
+
+def _in_onnxruntime(path: Path, threads: int) -> Forward:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    # Its threads wait for work by spinning, which makes a run fast, but they go on for a million pauses after it (40 ms
+    # on an AMD EPYC, up to 500 ms elsewhere) and would slow down the variant whose turn comes next. This ends it
+    # with the run; allow_spinning=0 would end it within the run too and make ONNX Runtime look slower than it is.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return lambda batch: session.run([OUTPUT], {name: tensor.numpy() for name, tensor in batch.items()})[0]
+
+
+def _can_compile() -> bool:
+    usual = {"win32": "cl", "darwin": "clang++"}.get(sys.platform, "g++")
+    compiler = shlex.split(os.environ.get("CXX") or usual)[0]
+    return shutil.which(compiler) is not None and Path(sysconfig.get_path("include"), "Python.h").is_file()
+
+
+def _backend(name: str) -> Backend:
+    if name not in BACKENDS:
+        raise ValueError(f"backend {name!r}: expected one of {', '.join(BACKENDS)}")
+    return BACKENDS[name]
+
+
+_EXPORT = ("onnx", "onnxscript")
+BACKENDS: dict[str, Backend] = {
+    "sdpa_fp32": Backend(_sdpa_fp32, in_torch=True),
+    "sdpa_bf16": Backend(_sdpa_bf16, in_torch=True),
+    "torch_compile_fp32": Backend(_torch_compile, in_torch=True, compiles=True),
+    "onnxruntime_fp32": Backend(_onnxruntime_fp32, (*_EXPORT, "onnxruntime")),
+    "onnxruntime_int8": Backend(_onnxruntime_int8, (*_EXPORT, "onnxruntime")),
+    "openvino_fp32": Backend(_openvino, (*_EXPORT, "openvino")),
+}
+
+
+FILE = "model.onnx"
+OUTPUT = "logits"
+
+
+class _Logits(torch.nn.Module):
+    """A classifier as a graph: inputs by position, bare logits out."""
+
+    def __init__(self, model: PreTrainedModel, inputs: Sequence[str]) -> None:
+        super().__init__()
+        self.model, self.inputs = model, tuple(inputs)
+
+    def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
+        return self.model(**dict(zip(self.inputs, tensors, strict=True))).logits
+
+
+def with_attention(model: PreTrainedModel, name: str) -> PreTrainedModel:
+    """The model under another attention implementation: a copy that shares its weights."""
+    weights = {id(tensor): tensor for tensor in itertools.chain(model.parameters(), model.buffers())}
+    twin = copy.deepcopy(model, weights)
+    twin.set_attn_implementation(name)
+    return twin
+
+
+def fp32_graph(model: PreTrainedModel, inputs: Sequence[str], folder: Path) -> Path:
+    """The model's ONNX file under ``folder``, exported unless these very weights are there already.
+
+    Parameters
+    ----------
+    inputs : names of the graph's inputs, each (batch, length) of int64; its output is ``logits``
+    """
+    target = folder / f"fp32-{_fingerprint(model, inputs)}"
+    if not target.exists():
+        write_folder(target, lambda temporary: _export(model, inputs, temporary / FILE))
+    return target / FILE
+
+
+def int8_graph(model: PreTrainedModel, inputs: Sequence[str], folder: Path) -> Path:
+    """The same graph with int8 weights, its activations quantized as it runs (ONNX Runtime's dynamic quantization).
+
+    Where the processor has no VNNI, weights are unsigned: sums with signed ones overflow there.
+    """
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    source = fp32_graph(model, inputs, folder)
+    target = folder / source.parent.name.replace("fp32", "int8" if vnni() else "uint8")
+
+    def fill(temporary: Path) -> None:
+        # By path rather than as a loaded model: half a gigabyte less at the peak for BERT-base.
+        with _quiet():
+            kind = QuantType.QInt8 if vnni() else QuantType.QUInt8
+            quantize_dynamic(source, temporary / FILE, weight_type=kind)
+
+    if not target.exists():
+        write_folder(target, fill)
+    return target / FILE
+
+
+def _export(model: PreTrainedModel, inputs: Sequence[str], path: Path) -> None:
+    import onnx
+
+    # The eager formula gives the smallest graph: sdpa's adds a guard against rows that see nothing, and runtimes find
+    # their own fused attention in either.
+    graph = _Logits(with_attention(model, "eager"), inputs).eval()
+    example = tuple(torch.ones(2, 8, dtype=torch.long) for _ in inputs)
+    sizes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length")}
+    with torch.no_grad(), _quiet():
+        # The TorchScript exporter (dynamo=False) is as fast to run, but takes three times the weights in memory.
+        torch.onnx.export(
+            graph,
+            example,
+            path,
+            input_names=list(inputs),
+            output_names=[OUTPUT],
+            dynamo=True,
+            dynamic_shapes=(tuple(sizes for _ in inputs),),  # one entry, since forward takes *tensors
+            external_data=True,
+            verbose=False,
+        )
+    # The exporter's shapes of transposed weights contradict ONNX's own inference, on which quantization then stops.
+    written = onnx.load(path, load_external_data=False)
+    del written.graph.value_info[:]
+    onnx.save(written, path)
+
+
+def _fingerprint(model: PreTrainedModel, inputs: Sequence[str]) -> str:
+    """Name of what is exported, so that a folder used for another model cannot hand out the wrong graph."""
+    digest = hashlib.blake2b(digest_size=8)
+    digest.update(" ".join([type(model).__name__, *inputs, model.config.to_json_string()]).encode())
+    for tensor in itertools.chain(model.parameters(), model.buffers()):
+        digest.update(tensor.detach().contiguous().numpy())
+    return digest.hexdigest()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence exporters that warn of what no user of latadj can act on."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

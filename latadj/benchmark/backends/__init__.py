@@ -1,1 +1,0 @@
-"""What a user could take instead: the same model in other runtimes."""
