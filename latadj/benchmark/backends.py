@@ -74,8 +74,8 @@ def build(name: str, model: PreTrainedModel, folder: Path, threads: int, *, inpu
     Raises
     ------
     ValueError
-        if the backend is unknown, lacks something, or the model or the threads are not as above; the forward raises it for
-        a batch with other inputs.
+        if the backend is unknown, lacks something, or the model or the threads are not as above; the forward raises it
+        for a batch with other inputs.
     """
     if lacks := missing(name):
         raise ValueError(lacks)

@@ -83,11 +83,11 @@ def _spend(monitor: Any, work: Callable[[], object]) -> float:
     try:
         work()
     finally:
-        found = monitor.end_window("latadj")
+        measured = monitor.end_window("latadj")
     # `psys` counts the whole board, the packages included.
-    packages = {index: spent for index, spent in (found.cpu_energy or {}).items() if _zone(index) != "psys"}
-    memory = found.dram_energy or {}
-    return float(sum(found.gpu_energy.values()) + sum(packages.values()) + sum(memory.values()))
+    packages = {index: spent for index, spent in (measured.cpu_energy or {}).items() if _zone(index) != "psys"}
+    memory = measured.dram_energy or {}
+    return float(sum(measured.gpu_energy.values()) + sum(packages.values()) + sum(memory.values()))
 
 
 def _wait_for_helpers(most_s: float = 30, step_s: float = 0.5) -> None:

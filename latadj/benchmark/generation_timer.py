@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from transformers import Cache, EncoderDecoderCache, PreTrainedModel
 
-from latadj.benchmark.timer import Prepared, time_interleaved
+from latadj.benchmark.timer import PreparedWork, time_interleaved
 
 
 @dataclass(frozen=True)
-class ModelVariant:
+class TimedModel:
     """A model, and the context in which it runs, such as ``lambda: at_speedup(model, 2)``."""
 
     model: PreTrainedModel
@@ -22,7 +22,7 @@ class ModelVariant:
 
 
 @dataclass
-class Started:
+class Prefilled:
     """A generation after its prefill: the first token, and what the next step needs.
 
     token : (1, 1) the likeliest first token
@@ -54,7 +54,7 @@ class GenerationTimes:
 
 
 def time_generation(
-    variants: Mapping[str, ModelVariant],
+    variants: Mapping[str, TimedModel],
     prompts: Sequence[Sequence[int]],
     *,
     steps: int,
@@ -77,25 +77,25 @@ def time_generation(
     advance : called ``2 * (rounds + warmup)`` times
     """
     ids = [torch.tensor([list(prompt)], device=device) for prompt in prompts]
-    found: dict[str, list[int]] = {name: [0] * len(ids) for name in variants}
+    sizes: dict[str, list[int]] = {name: [0] * len(ids) for name in variants}
 
-    def first(variant: ModelVariant, prompt: Tensor) -> Started:
+    def first(variant: TimedModel, prompt: Tensor) -> Prefilled:
         with variant.turned():
             return prefill(variant.model, prompt)
 
-    def decoding(name: str, place: int) -> Prepared:
+    def decoding(name: str, place: int) -> PreparedWork:
         variant = variants[name]
 
-        def prepare() -> Started:
+        def prepare() -> Prefilled:
             started = first(variant, ids[place])
-            found[name][place] = cache_bytes(started.cache)
+            sizes[name][place] = cache_bytes(started.cache)
             return started
 
-        def run(started: Started) -> list[int]:
+        def run(started: Prefilled) -> list[int]:
             with variant.turned():
                 return decode(variant.model, started, steps)
 
-        return Prepared(prepare, run)
+        return PreparedWork(prepare, run)
 
     def turns(pieces: Mapping[str, Sequence[Any]]) -> dict[str, np.ndarray]:
         return time_interleaved(pieces, rounds=rounds, warmup=warmup, device=device, seed=seed, advance=advance)
@@ -105,11 +105,11 @@ def time_generation(
         for name, variant in variants.items()
     }
     rest = {name: [decoding(name, place) for place in range(len(ids))] for name in variants}
-    return GenerationTimes(steps, turns(firsts), turns(rest), found)
+    return GenerationTimes(steps, turns(firsts), turns(rest), sizes)
 
 
 @torch.inference_mode()
-def prefill(model: PreTrainedModel, prompt: Tensor) -> Started:
+def prefill(model: PreTrainedModel, prompt: Tensor) -> Prefilled:
     """Read a prompt up to its first token, which is on the host when this returns.
 
     Of an encoder-decoder that is the encoder and the decoder's first step.
@@ -124,11 +124,11 @@ def prefill(model: PreTrainedModel, prompt: Tensor) -> Started:
     else:
         output = model(input_ids=prompt, use_cache=True, logits_to_keep=1)
     encoded = getattr(output, "encoder_last_hidden_state", None)
-    return Started(_likeliest(output.logits), output.past_key_values, encoded)
+    return Prefilled(_likeliest(output.logits), output.past_key_values, encoded)
 
 
 @torch.inference_mode()
-def decode(model: PreTrainedModel, started: Started, steps: int) -> list[int]:
+def decode(model: PreTrainedModel, started: Prefilled, steps: int) -> list[int]:
     """The first token and ``steps`` more, greedily; the cache of ``started`` grows by as many."""
     token, tokens = started.token, [int(started.token)]
     for _ in range(steps):

@@ -36,31 +36,31 @@ def kernels(precision: str, device: torch.device) -> list[str]:
         raise ValueError(f"precision={precision}: expected one of {', '.join(PRECISIONS)}, auto")
     packs = device.type == "cpu" and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     if precision == "int8":
-        found: list[str] = [name for name in ("x86", "fbgemm") if name in engines()]
-        if not found and "qnnpack" in engines():  # where another is there it is the slowest by far
-            found = ["qnnpack"]
+        available: list[str] = [name for name in ("x86", "fbgemm") if name in engines()]
+        if not available and "qnnpack" in engines():  # where another is there it is the slowest by far
+            available = ["qnnpack"]
         if device.type != "cpu":
             raise ValueError(f"device.precision=int8 runs on CPUs, not on {device.type}: take fp32 or bf16")
-        if not found:
+        if not available:
             raise ValueError("device.precision=int8 needs an engine that this PyTorch lacks: take fp32 or bf16")
         # oneDNN multiplies full 8-bit numbers, which only VNNI adds without overflow.
-        return ["onednn", *found] if packs and vnni() else found
+        return ["onednn", *available] if packs and vnni() else available
     return ["plain", "onednn"] if packs and (precision == "fp32" or packs_bf16()) else ["plain"]
 
 
 def fastest_kernel(model: PreTrainedModel, precision: str, device: torch.device) -> KernelSpec:
     """The fastest kernel for a precision, measured on the model's largest layer without its attention products.
 
-    A map by itself would not do: an engine that runs activations apart, in another number format, may be as fast on
-    maps alone and half as fast in a model. A packed fp32 kernel counts only if it equals the plain one to ``EQUAL``.
+    A linear layer by itself would not do: an engine that runs activations apart, in another number format, may be as
+    fast on it and half as fast in a model. A packed fp32 kernel counts only if it equals the plain one to ``EQUAL``.
 
     Parameters
     ----------
     model : in fp32, not lowered
     """
-    routes = [KernelSpec(precision, name) for name in kernels(precision, device)]
-    if len(routes) == 1:
-        return routes[0]
+    specs = [KernelSpec(precision, name) for name in kernels(precision, device)]
+    if len(specs) == 1:
+        return specs[0]
     architecture = architecture_of(model)
     # Of all layers: of the first a pruned model may have nothing left.
     largest = max(layers_of(model), key=lambda layer: sum(part.numel() for part in layer.parameters()))
@@ -78,20 +78,20 @@ def fastest_kernel(model: PreTrainedModel, precision: str, device: torch.device)
             return parts.feed_forward(parts.project(context, residual))
 
     layers: dict[KernelSpec, nn.Module] = {}
-    for route in routes:
-        layers[route] = copy.deepcopy(layer).to(DTYPES[precision])  # lowering frees the weights it was given
-        lower_layer(architecture, layers[route], route, trims=False)
+    for spec in specs:
+        layers[spec] = copy.deepcopy(layer).to(DTYPES[precision])  # lowering frees the weights it was given
+        lower_layer(architecture, layers[spec], spec, trims=False)
     if precision == "fp32":
         exact = [run(layer, *part) for part in rows]
         layers = {
-            route: lowered
-            for route, lowered in layers.items()
+            spec: lowered
+            for spec, lowered in layers.items()
             if all(
                 torch.allclose(run(lowered, *part), want, atol=EQUAL) for part, want in zip(rows, exact, strict=True)
             )
         }
     work: dict[str, Any] = {
-        route.kernel: [partial(run, lowered, *part) for part in rows] for route, lowered in layers.items()
+        spec.kernel: [partial(run, lowered, *part) for part in rows] for spec, lowered in layers.items()
     }
     seconds = time_interleaved(work, rounds=9, warmup=3, device=device, budget_s=BUDGET_S, settle=True)
     best = min(work, key=lambda name: float(np.log(np.median(seconds[name], axis=0)).sum()))

@@ -10,6 +10,7 @@ import gc
 import multiprocessing
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -58,11 +59,11 @@ def in_own_process(function: Callable[..., Result], *arguments: Any) -> Result:
     """What a module's function returns in a fresh process, where nobody else's memory lies about."""
     context = multiprocessing.get_context("spawn")
     with context.Pool(1) as pool:
-        found = pool.apply(function, arguments)
+        result = pool.apply(function, arguments)
         # Left to itself a pool kills its process, which then leaves semaphores of its libraries behind.
         pool.close()
         pool.join()
-        return found
+        return result
 
 
 def release() -> None:
@@ -104,7 +105,7 @@ def footprint(
     make: Callable[[], PreTrainedModel],
     device: DeviceConfig,
     shape: tuple[int, int],
-    route: KernelSpec | None = None,
+    spec: KernelSpec | None = None,
     profile: Profile | None = None,
 ) -> float | None:
     """Peak of the process while a model serves batches of one shape.
@@ -113,26 +114,26 @@ def footprint(
     ----------
     make : makes the plain model; can be pickled
     shape : (batch, length)
-    route, profile : how it is lowered and cut; without a route it is the plain model, as transformers runs it
+    spec, profile : how it is lowered and cut; without a spec it is the plain model, as transformers runs it
 
     Returns
     -------
     MB of a process (libraries, weights and all), of the device's memory on CUDA; None where it cannot be read
     """
-    return in_own_process(_serve, make, device, shape, route, profile)
+    return in_own_process(_serve, make, device, shape, spec, profile)
 
 
 def _serve(
     make: Callable[[], PreTrainedModel],
     device: DeviceConfig,
     shape: tuple[int, int],
-    route: KernelSpec | None,
+    spec: KernelSpec | None,
     profile: Profile | None,
 ) -> float | None:
     where = choose(device)
     model = make().to(where)
-    if route is not None:
-        lower(attach(model), route)
+    if spec is not None:
+        lower(attach(model), spec)
     # A head that reads the last token that is no padding would otherwise be cut to the first one.
     filler = 2 if model.config.pad_token_id == 1 else 1
     ids = torch.full(shape, filler, device=where)
@@ -142,9 +143,6 @@ def _serve(
             for _ in range(2):
                 model(input_ids=ids)
 
-    if profile is None:
-        found = peak_memory(work, where)
-    else:
-        with at_profile(model, profile):
-            found = peak_memory(work, where)
-    return None if found is None else found / 2**20
+    with nullcontext() if profile is None else at_profile(model, profile):
+        peak = peak_memory(work, where)
+    return None if peak is None else peak / 2**20

@@ -15,7 +15,7 @@ log = logging.getLogger("latadj")
 BUSY_ELSEWHERE = 0.10
 STEAL = 0.02
 SPREAD = 0.10
-SHORTEST_S = 0.5  # the kernel counts in ticks of 10 ms: shares of less time than this are not judged
+SHORTEST_S = 0.5  # the kernel counts in ticks of 10 ms: shares of less time than this do not count
 
 
 @dataclass
@@ -66,7 +66,7 @@ class NoiseMonitor:
         self._end = _read(self._cores)
 
     def report(self, samples: Mapping[str, Any] | None = None) -> NoiseReport:
-        """Judge the time between enter and exit, and log the warning if there is one.
+        """What happened between enter and exit; logs the warning if there is one.
 
         Parameters
         ----------
@@ -78,23 +78,23 @@ class NoiseMonitor:
             before the context was left.
         """
         if self._start is None or self._end is None:
-            raise RuntimeError("Watch.report() comes after its `with` block")
+            raise RuntimeError("NoiseMonitor.report() comes after its `with` block")
         seconds = self._end.clock - self._start.clock
         everything = max(seconds * len(self._cores), 1e-9)
         busy, steal = self._end.busy - self._start.busy, self._end.steal - self._start.steal
         others = busy - (self._end.ours - self._start.ours)
-        found = judge(
+        result = noise_report(
             busy_elsewhere=min(max(others / everything, 0.0), 1.0),
             steal=min(max(steal / everything, 0.0), 1.0),
             spread=spread_of(samples or {}),
             long_enough=seconds >= SHORTEST_S,
         )
-        if found.warning:
-            log.warning("%s", found.warning)
-        return found
+        if result.warning:
+            log.warning("%s", result.warning)
+        return result
 
 
-def judge(busy_elsewhere: float, steal: float, spread: float | None, long_enough: bool = True) -> NoiseReport:
+def noise_report(busy_elsewhere: float, steal: float, spread: float | None, long_enough: bool = True) -> NoiseReport:
     """Say what was wrong, in one line; CPU shares count only if ``long_enough``."""
     reasons = []
     if long_enough and busy_elsewhere > BUSY_ELSEWHERE:

@@ -18,14 +18,14 @@ STEADY_ROUNDS, STEADY = 3, 0.05
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedWork:
     """A piece of work that uses up what it works on: ``prepare`` makes that anew each time, untimed, for ``run``."""
 
     prepare: Callable[[], Any]
     run: Callable[[Any], object]
 
 
-Work = Sequence[Callable[[], object] | Prepared]
+Work = Sequence[Callable[[], object] | PreparedWork]
 
 
 @dataclass
@@ -55,7 +55,7 @@ def time_interleaved(
 
     Parameters
     ----------
-    variants : name -> pieces of work (a batch each), the same number for all; of a ``Prepared`` piece only
+    variants : name -> pieces of work (a batch each), the same number for all; of a ``PreparedWork`` piece only
         its ``run`` is timed
     rounds : rounds that count, at most
     warmup : rounds before them that do not, at most; warming up ends once every variant is steady
@@ -87,8 +87,8 @@ def time_interleaved(
             for place in order.permutation(len(names)):
                 work = variants[names[place]][piece]
                 if settle:
-                    _ready(work)()
-                seconds[place, piece] = watch.time(_ready(work))
+                    _runnable(work)()
+                seconds[place, piece] = watch.time(_runnable(work))
         advance()
         return seconds
 
@@ -107,9 +107,9 @@ def time_interleaved(
     return {name: seconds[:, place] for place, name in enumerate(names)}
 
 
-def _ready(work: Callable[[], object] | Prepared) -> Callable[[], object]:
+def _runnable(work: Callable[[], object] | PreparedWork) -> Callable[[], object]:
     """A piece of work that can be run at once."""
-    return partial(work.run, work.prepare()) if isinstance(work, Prepared) else work
+    return partial(work.run, work.prepare()) if isinstance(work, PreparedWork) else work
 
 
 def _steady(rounds: Sequence[np.ndarray]) -> bool:

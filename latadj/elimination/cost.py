@@ -112,6 +112,11 @@ def full_flops(shapes: Sequence[LayerShape], lengths: np.ndarray) -> np.ndarray:
     return flops(shapes, [1.0] * len(shapes), lengths, reads=ALL)
 
 
+def mean_flops(shapes: Sequence[LayerShape], lengths: np.ndarray, reads: str) -> float:
+    """FLOPs of the mean text where nothing is eliminated; parameters as in :func:`flops`."""
+    return float(np.mean(flops(shapes, [1.0] * len(shapes), lengths, reads)))
+
+
 def flops_speedup(
     shapes: Sequence[LayerShape],
     keep: Sequence[float],

@@ -10,9 +10,9 @@ from transformers import PreTrainedModel
 
 from latadj.elimination.architectures import layer_shapes
 from latadj.elimination.attach import attached
+from latadj.elimination.cost import mean_flops
 from latadj.pruning.search import Cost
-from latadj.pruning.size import mean_flops, parameters
-from latadj.pruning.surgery import remaining_structure
+from latadj.pruning.surgery import parameter_count, remaining_structure
 from latadj.pruning.units import BLOCKS, PruningUnit
 
 
@@ -26,11 +26,11 @@ class ParameterBudget:
     """
 
     def __init__(self, model: PreTrainedModel, costs: Mapping[PruningUnit, Cost]) -> None:
-        self.model, self.total = model, float(parameters(model))
+        self.model, self.total = model, float(parameter_count(model))
         self.savings = {unit: float(cost.parameters) for unit, cost in costs.items()}
 
     def remaining(self) -> float:
-        return float(parameters(self.model))
+        return float(parameter_count(self.model))
 
     def allowed(self, target: float) -> float:
         return target * self.total

@@ -28,6 +28,9 @@ from latadj.elimination.layer_structure import (
 
 if TYPE_CHECKING:
     from latadj.pruning.units import PruningUnit
+import copy
+
+from latadj.elimination.attach import is_attached, topk_attention_of
 
 
 def structure_of(model: PreTrainedModel) -> ModelStructure | None:
@@ -57,6 +60,14 @@ def whole_structure(architecture: Architecture, layer: Any) -> LayerStructure:
     paths = architecture.paths(layer)
     output, outer = (weight_of(attrgetter(path)(layer)) for path in (paths.output, paths.outer))
     return LayerStructure.whole(output.shape[1] // architecture.head_widths(layer)[0], outer.shape[1])
+
+
+def parameter_count(model: PreTrainedModel) -> int:
+    """Parameters outside the embeddings, and outside an output layer that shares theirs."""
+    embeddings = {
+        id(weight) for module in model.modules() if isinstance(module, nn.Embedding) for weight in module.parameters()
+    }
+    return sum(weight.numel() for weight in model.parameters() if id(weight) not in embeddings)
 
 
 def remove(model: PreTrainedModel, units: Sequence["PruningUnit"]) -> None:
@@ -187,3 +198,54 @@ def _sliced(layer: nn.Module, path: str, index: Tensor, *, outputs: bool) -> nn.
     if bias is not None:
         result.bias = nn.Parameter(bias, trains)
     return result.train(linear.training)
+
+
+@torch.no_grad()
+def zero_fill_pruned(model: PreTrainedModel) -> PreTrainedModel:
+    """A whole model that computes what a pruned one computes: what was removed is there again, as zeros.
+
+    It loads in plain transformers and any other program, and is as large and as slow as before pruning.
+
+    Raises
+    ------
+    ValueError
+        if the architecture is unknown, the model was lowered for serving, or it has top-k attention, which no other
+        program has.
+    """
+    if is_attached(model) and (topk := topk_attention_of(model)) is not None:
+        raise ValueError(
+            f"zero_fill_pruned: this model has top-k attention ({topk.text()}), which plain transformers does not "
+            "compute; prune without topk_attention.k"
+        )
+    structures = remaining_structure(model)
+    architecture = architecture_of(model)
+    whole = type(model)(copy.deepcopy(model.config)).to(model.dtype).to(model.device).eval()
+    if model.can_generate():
+        whole.generation_config = copy.deepcopy(model.generation_config)
+    shapes = {name: weight.shape for name, weight in whole.state_dict().items()}
+    unpruned = {name: weight for name, weight in model.state_dict().items() if shapes.get(name) == weight.shape}
+    whole.load_state_dict(unpruned, strict=False)
+    for layer, source, structure in zip(layers_of(whole), layers_of(model), structures, strict=True):
+        paths, widths = architecture.paths(layer), architecture.head_widths(layer)
+        for path, rows in zip(paths.states, state_rows(widths, structure.heads, structure.of_heads), strict=True):
+            _fill(layer, source, path, rows, outputs=True)
+        _fill(layer, source, paths.output, head_rows(structure.heads, widths[0]), outputs=False)
+        neurons = torch.tensor(structure.neurons, dtype=torch.long)
+        for path in paths.inner:
+            _fill(layer, source, path, neurons, outputs=True)
+        _fill(layer, source, paths.outer, neurons, outputs=False)
+    return whole
+
+
+def _fill(layer: nn.Module, source: nn.Module, path: str, index: Tensor, *, outputs: bool) -> None:
+    """Copy the weights of a pruned linear map to their places in a whole one; all others become zero."""
+    target, pruned = attrgetter(path)(layer), attrgetter(path)(source)
+    weight_of(target).zero_()
+    if target.bias is not None:
+        target.bias.zero_()
+    if not len(index):
+        return
+    where = (index,) if outputs else (slice(None), index)
+    weight_of(target)[where] = weight_of(pruned)
+    if target.bias is not None:
+        target.bias[index if outputs else slice(None)] = pruned.bias

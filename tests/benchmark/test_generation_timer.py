@@ -7,7 +7,7 @@ from helpers.tiny_language_models import LANGUAGE_MODELS, rows_of_lengths
 
 from latadj.benchmark.generation_timer import (
     GenerationTimes,
-    ModelVariant,
+    TimedModel,
     cache_bytes,
     cached_lengths,
     decode,
@@ -59,7 +59,7 @@ def test_contestants_are_timed_in_their_context_on_every_prompt(model):
         turned.append("out")
 
     steps = []
-    variants = {"plain": ModelVariant(model), "2x": ModelVariant(model, at_two)}
+    variants = {"plain": TimedModel(model), "2x": TimedModel(model, at_two)}
     times = time_generation(variants, PROMPTS, steps=3, rounds=3, warmup=1, device=CPU, advance=lambda: steps.append(1))
     for seconds in (times.first_token, times.decoding):
         assert {name: values.shape for name, values in seconds.items()} == {"plain": (3, 2), "2x": (3, 2)}
@@ -79,7 +79,7 @@ def test_every_decoding_starts_from_the_cache_as_a_prefill_left_it(model, monkey
         return decode(model, started, steps)
 
     monkeypatch.setattr("latadj.benchmark.generation_timer.decode", watched)
-    time_generation({"plain": ModelVariant(model)}, PROMPTS[:1], steps=4, rounds=3, warmup=0, device=CPU)
+    time_generation({"plain": TimedModel(model)}, PROMPTS[:1], steps=4, rounds=3, warmup=0, device=CPU)
     assert len(seen) == 3
     assert len(set(seen)) == 1
 

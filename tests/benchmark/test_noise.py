@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from latadj.benchmark import noise as quiet
-from latadj.benchmark.noise import NoiseMonitor, judge, spread_of
+from latadj.benchmark.noise import NoiseMonitor, noise_report, spread_of
 
 Cpu = namedtuple("Cpu", "user nice system idle iowait irq softirq steal")
 IDLE = Cpu(0, 0, 0, 0, 0, 0, 0, 0)
@@ -86,7 +86,7 @@ def test_spread_is_that_of_the_middle_contestant_over_whole_rounds():
 
 
 def test_several_reasons_make_one_line():
-    found = judge(busy_elsewhere=0.2, steal=0.05, spread=0.3)
+    found = noise_report(busy_elsewhere=0.2, steal=0.05, spread=0.3)
     assert found.warning.count(" and ") == 2
     assert "\n" not in found.warning
 

@@ -4,7 +4,7 @@ import torch
 
 from latadj.benchmark.timer import (
     EventStopwatch,
-    Prepared,
+    PreparedWork,
     Stopwatch,
     percentiles_ms,
     speedup,
@@ -125,7 +125,7 @@ def test_what_is_prepared_is_made_afresh_each_time_and_not_timed(fake, settle):
         used.append(len(fresh))
         fresh.append("used")
 
-    seconds = time_interleaved({"a": [Prepared(prepare, run)] * 2}, rounds=3, warmup=1, device=CPU, settle=settle)
+    seconds = time_interleaved({"a": [PreparedWork(prepare, run)] * 2}, rounds=3, warmup=1, device=CPU, settle=settle)
     assert seconds["a"].tolist() == [[3, 3]] * 3
     assert used == [0] * len(made)
     assert len(made) == (16 if settle else 8)

@@ -14,7 +14,7 @@ from latadj.elimination.layer_structure import held
 from latadj.elimination.profiles import Profile
 from latadj.kernels.linear import KernelSpec
 from latadj.kernels.lowering import lower
-from latadj.pruning import PruningUnit, parameters, remove, structure_of, units_of, without, zero_fill_pruned
+from latadj.pruning import PruningUnit, parameter_count, remove, structure_of, units_of, without, zero_fill_pruned
 
 
 def pair(case, units):
@@ -48,12 +48,12 @@ def test_transformers_own_forward_runs_it_too(case, units):
 
 def test_what_is_removed_leaves_the_weights(classifier):
     model = classifier.make()
-    before = parameters(model)
+    before = parameter_count(model)
     each = {id(weight) for weight in model.parameters()}
     remove(model, SOME)
     last = layers_of(model)[3]
     matrices = [weight for weight in last.parameters() if weight.ndim == 2 and weight.shape[0] > 4]
-    assert parameters(model) < 0.7 * before
+    assert parameter_count(model) < 0.7 * before
     assert sum(weight.numel() for weight in matrices) < 300  # T5's first layer holds a bias table, the last nothing
     assert len(each & {id(weight) for weight in model.parameters()}) > 0
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from latadj.benchmark.generation_timer import GenerationTimes, ModelVariant, time_generation
+from latadj.benchmark.generation_timer import GenerationTimes, TimedModel, time_generation
 from latadj.benchmark.noise import NoiseMonitor
 from latadj.benchmark.timer import percentiles_ms, speedup, time_interleaved
 from latadj.commands.common.served_model import plain_model
@@ -67,9 +67,9 @@ def time_prompts(
     session, encoded = scorer.session, scorer.encoded
     config, model = session.config, session.model
     chosen = np.random.default_rng(config.seed).permutation(len(encoded))[:prompts]
-    variants = {PLAIN: ModelVariant(scorer.plain), GENERATION_OWN: ModelVariant(model, partial(at_speedup, model, 1.0))}
+    variants = {PLAIN: TimedModel(scorer.plain), GENERATION_OWN: TimedModel(model, partial(at_speedup, model, 1.0))}
     for row in sweep.rows:
-        variants[row.name] = ModelVariant(model, partial(at_speedup, model, row.speedup))
+        variants[row.name] = TimedModel(model, partial(at_speedup, model, row.speedup))
     with NoiseMonitor() as monitor, progress("clock", 2 * (rounds + warmup)) as steps:
         times = time_generation(
             variants,

@@ -31,7 +31,7 @@ from latadj.elimination.dial import Dial
 from latadj.elimination.profiles import Profile
 from latadj.inference.serving import make_ready
 from latadj.kernels.lowering import kernel_of
-from latadj.pruning import parameters
+from latadj.pruning import parameter_count
 from latadj.reporting.results.comparison import Tried
 from latadj.tasks.outputs.predict import predict
 
@@ -161,7 +161,7 @@ def _lowered(config: SweepConfig, source: ComparedModel, session: Session, preci
     model = session.model
     size = Size(
         layer_shapes(model),
-        parameters(model),
+        parameter_count(model),
         sum(parameter.numel() for parameter in model.parameters()),
         read_headers(source.folder).bytes,
     )

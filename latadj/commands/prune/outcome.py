@@ -13,8 +13,7 @@ from latadj.config import PruneConfig
 from latadj.elimination.attach import topk_attention_of
 from latadj.pruning.acceptance import AcceptanceCriterion, Evaluation
 from latadj.pruning.evaluator import PruningEvaluator
-from latadj.pruning.size import parameters
-from latadj.pruning.surgery import remaining_structure
+from latadj.pruning.surgery import parameter_count, remaining_structure
 from latadj.reporting.results.pruning import LayerLeft, PairedComparison, PrunedModel, Size
 
 log = logging.getLogger("latadj")
@@ -104,4 +103,4 @@ def _metadata(
 def size_of(model: PruningModel, folder: Path) -> Size:
     """Size of the model as it stands, whose weights are in a folder."""
     every = sum(weight.numel() for weight in model.transformer.parameters())
-    return Size(parameters(model.transformer), every, model.flops(), read_headers(folder).bytes)
+    return Size(parameter_count(model.transformer), every, model.flops(), read_headers(folder).bytes)

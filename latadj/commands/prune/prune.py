@@ -19,7 +19,7 @@ from latadj.devices.environment import environment
 from latadj.pruning.acceptance import AcceptanceCriterion
 from latadj.pruning.budgets import LatencyBudget, LatencyFeatures, ParameterBudget
 from latadj.pruning.evaluator import PruningEvaluator
-from latadj.pruning.size import parameters
+from latadj.pruning.surgery import parameter_count
 from latadj.pruning.units import check_units, units_of
 from latadj.reporting.results.pruning import PruneResult
 
@@ -141,9 +141,9 @@ def _refuse_out_of_reach(pruning: Pruning) -> None:
     ValueError
     """
     config, model, times = pruning.config, pruning.model, pruning.state.time_model
-    size = parameters(model.transformer)
+    size = parameter_count(model.transformer)
     with model.without(model.units):
-        least = parameters(model.transformer) / size
+        least = parameter_count(model.transformer) / size
         fastest = None
         if times is not None:
             features = LatencyFeatures.of(model.transformer, model.evaluator.lengths)

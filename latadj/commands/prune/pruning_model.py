@@ -19,13 +19,12 @@ from latadj.config import PruneConfig
 from latadj.devices.select import trains_in_bf16
 from latadj.elimination.architectures import layer_shapes
 from latadj.elimination.attach import attached
+from latadj.elimination.cost import mean_flops
 from latadj.pruning.acceptance import ScoredPredictions
 from latadj.pruning.evaluator import PruningEvaluator
 from latadj.pruning.search import Cost
-from latadj.pruning.significance import Significance
-from latadj.pruning.size import mean_flops, parameters
-from latadj.pruning.surgery import remaining_structure, remove, without
-from latadj.pruning.units import PruningUnit
+from latadj.pruning.surgery import parameter_count, remaining_structure, remove, without
+from latadj.pruning.units import PruningUnit, Significance
 from latadj.tasks.data.splits import split_by_hash
 from latadj.tasks.encoding.batches import Batch
 from latadj.tasks.encoding.collator import Collator
@@ -188,13 +187,13 @@ class PruningModel:
     def measure_costs(self) -> None:
         """Fill in what each unit costs; units of one layer that have the same size are measured once."""
         model = self.transformer
-        flops, size = self.flops(), parameters(model)
+        flops, size = self.flops(), parameter_count(model)
         known: dict[tuple[str, int, int], Cost] = {}
         for unit in self.units:
             key = (unit.kind, unit.layer, len(unit.neurons))
             if key not in known:
                 with without(model, [unit]):
-                    known[key] = Cost(flops - self.flops(), size - parameters(model))
+                    known[key] = Cost(flops - self.flops(), size - parameter_count(model))
             self.costs[unit] = known[key]
 
     def prepare_distillation(self) -> None:

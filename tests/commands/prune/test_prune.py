@@ -15,7 +15,7 @@ from latadj.checkpoints import checkpoint
 from latadj.checkpoints.metadata import read_metadata
 from latadj.commands.prune.pruning_model import PruningModel
 from latadj.pruning import remove, structure_of, units_of
-from latadj.pruning.size import parameters
+from latadj.pruning.surgery import parameter_count
 from latadj.tasks.encoding.batches import pad
 from latadj.training import fit
 
@@ -89,8 +89,8 @@ def test_what_was_removed_is_gone_from_the_saved_weights(root, accurate):
     full, tokenizer = latadj.load(root / "out" / "plain")
     ours, _ = latadj.load(root / "accurate" / "pruned")
     sizes = accurate["sizes"]
-    assert parameters(full) == sizes["full"]["parameters"]
-    assert parameters(ours) == sizes["pruned"]["parameters"] < sizes["full"]["parameters"]
+    assert parameter_count(full) == sizes["full"]["parameters"]
+    assert parameter_count(ours) == sizes["pruned"]["parameters"] < sizes["full"]["parameters"]
     assert sizes["pruned"]["flops"] < sizes["full"]["flops"]
     file = root / "accurate" / "pruned" / "model.safetensors"
     assert file.stat().st_size == sizes["pruned"]["file_bytes"] < sizes["full"]["file_bytes"]

@@ -15,7 +15,7 @@ from helpers.tiny_models import tiny
 
 import latadj
 from latadj.pruning import structure_of
-from latadj.pruning.size import parameters
+from latadj.pruning.surgery import parameter_count
 
 QUICK = ["prune.groups=2", "prune.examples=32", "prune.gradient_examples=16", "prune.step=0.2", "prune.step_epochs=0"]
 HALF = [*QUICK, "prune.objective=size", "prune.budget=0.5", "prune.recover_epochs=0"]
@@ -60,9 +60,9 @@ def test_every_family_is_pruned_down_to_a_budget(root):
     found = result(root / "out")
     full, _ = latadj.load(root / "model")
     model, _ = latadj.load(root / "out" / "pruned")
-    assert parameters(full) == found["full"]["parameters"]
-    assert parameters(model) == found["frontier"][0]["size"]["parameters"]
-    assert parameters(model) <= found["frontier"][0]["budget"] * parameters(full)
+    assert parameter_count(full) == found["full"]["parameters"]
+    assert parameter_count(model) == found["frontier"][0]["size"]["parameters"]
+    assert parameter_count(model) <= found["frontier"][0]["budget"] * parameter_count(full)
     assert structure_of(model) is not None
 
 

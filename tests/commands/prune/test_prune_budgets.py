@@ -10,7 +10,7 @@ from latadj.benchmark.timer import Interval
 from latadj.commands.prune.speed import Clock
 from latadj.elimination.attach import attach
 from latadj.pruning.budgets import LatencyBudget, LatencyFeatures, TimeModel
-from latadj.pruning.size import parameters
+from latadj.pruning.surgery import parameter_count
 from latadj.training import fit
 
 
@@ -35,7 +35,7 @@ def test_one_run_makes_a_model_of_each_budget(root, small):
     for model in small["frontier"]:
         assert model["size"]["parameters"] <= model["budget"] * full
         ours, _ = latadj.load(root / "small" / f"pruned-{model['budget']:g}")
-        assert parameters(ours) == model["size"]["parameters"]
+        assert parameter_count(ours) == model["size"]["parameters"]
         assert model["recovered"]
     assert {record["step"] for record in small["candidates"]} >= {1, 2}
 
