@@ -10,8 +10,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from latadj.config import SCHEMAS, RunConfig
-from latadj.config.glue_options import opened
-from latadj.config.options import read_shorthand
+from latadj.config.commands.glue import opened
+from latadj.config.fields import read_shorthand
 from latadj.config.renamed import dotted, keys_of, refuse_old_keys
 
 

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from latadj.config.commands import SCHEMAS
 from latadj.config.compose import compose, conf_dir
-from latadj.config.options import Section, section_of, shown
+from latadj.config.fields import Section, section_of, shown
 
 COMMANDS: tuple[str, ...] = tuple(SCHEMAS)
 GROUPS = ("model", "device", "task", "prompt", "experiment")

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any
 
-from latadj.config.options import shown
+from latadj.config.fields import shown
 
 
 def parse_speedups(value: Any) -> list[float]:

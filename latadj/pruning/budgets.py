@@ -23,6 +23,8 @@ class ParameterBudget:
     ----------
     model : the full model, which is pruned later
     costs : of all of its units
+
+    ``savings`` says what the full model saves without each unit alone, ``total`` what the full model costs.
     """
 
     def __init__(self, model: PreTrainedModel, costs: Mapping[PruningUnit, Cost]) -> None:
@@ -30,12 +32,15 @@ class ParameterBudget:
         self.savings = {unit: float(cost.parameters) for unit, cost in costs.items()}
 
     def remaining(self) -> float:
+        """What the model costs as it stands."""
         return float(parameter_count(self.model))
 
     def allowed(self, target: float) -> float:
+        """What it may cost at a target."""
         return target * self.total
 
     def met(self, target: float) -> bool:
+        """Whether the model as it stands meets a target; called once ``remaining`` says that it should."""
         return self.remaining() <= self.allowed(target)
 
 
@@ -152,3 +157,7 @@ class LatencyBudget:
         # Measurements scatter, so a model that missed narrowly has at least a little more to go.
         self.correction = min(self.remaining() * measured, 0.99 * self.correction)
         return False
+
+
+# Both count heads and neurons alike, so that those of several units add up.
+Budget = ParameterBudget | LatencyBudget

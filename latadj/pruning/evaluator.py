@@ -65,7 +65,7 @@ class PruningEvaluator:
     outputs : how a model's outputs are read
     autocast : type in which models run; None: their own
     sample : number of rows that ``loss`` uses, drawn by ``seed``; None: all
-    settles : whether to choose on these texts what ``task_type.tune_threshold`` chooses; else it stays as it is
+    tunes_threshold : whether to choose on these texts what ``task_type.tune_threshold`` chooses; else it stays as it is
     """
 
     def __init__(
@@ -81,10 +81,11 @@ class PruningEvaluator:
         autocast: torch.dtype | None = None,
         sample: int | None = None,
         seed: int = 0,
-        settles: bool = True,
+        tunes_threshold: bool = True,
     ) -> None:
         self.task_type, self.examples, self.encoded = task_type, examples, encoded
-        self.outputs, self.autocast, self.settles = outputs, autocast, settles and task_type.tunes_threshold
+        self.outputs, self.autocast = outputs, autocast
+        self.tunes_threshold = tunes_threshold and task_type.tunes_threshold
         rows = encoded.to_list()
         self.lengths = np.array([len(row["input_ids"]) for row in rows])
         drawn = np.sort(np.random.default_rng(seed).permutation(len(rows))[:sample])
@@ -125,7 +126,7 @@ class PruningEvaluator:
             logits = self.outputs.per_example(batch.logits.cpu(), batch.positions)
             by_row.update((int(index), row.numpy()) for index, row in zip(batch.index, logits, strict=True))
         outputs = self.outputs.stack([by_row[index] for index in range(len(losses))])
-        if self.settles:
+        if self.tunes_threshold:
             self.task_type.tune_threshold(outputs, self.encoded, self.examples)
         return ScoredPredictions(self.task_type.predictions(outputs, self.encoded, self.examples), losses)
 

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from latadj.pruning.acceptance import AcceptanceCriterion, Evaluation
+from latadj.pruning.budgets import Budget
 from latadj.pruning.search import (
     Candidate,
     PrunableModel,
@@ -17,36 +18,6 @@ from latadj.pruning.units import BLOCKS, PruningUnit
 
 # A step takes at least this share of the full model's cost, so that pruning comes to an end.
 LEAST_STEP = 1e-3
-
-
-class Budget(Protocol):
-    """How cost is counted, in parameters or time.
-
-    savings : what the full model saves without each unit alone; heads and neurons add up
-    total : what the full model costs
-    """
-
-    @property
-    def savings(self) -> Mapping[PruningUnit, float]: ...
-
-    @property
-    def total(self) -> float: ...
-
-    def remaining(self) -> float:
-        """What the model costs as it stands."""
-
-    def allowed(self, target: float) -> float:
-        """What it may cost at a target."""
-
-    def met(self, target: float) -> bool:
-        """Whether the model as it stands meets a target; called once ``remaining`` says that it should."""
-
-
-class RecoverableModel(PrunableModel, Protocol):
-    """A model that is fine-tuned between steps."""
-
-    def recover(self, step: int, *, last: bool) -> None:
-        """Fine-tune the model as it stands; ``last``: a target is met, so that it may take longer."""
 
 
 @dataclass
@@ -74,7 +45,7 @@ class GradualState(SearchState):
 
 
 def prune_gradually(
-    model: RecoverableModel,
+    model: PrunableModel,
     criterion: AcceptanceCriterion,
     budget: Budget,
     targets: Sequence[float],
@@ -134,7 +105,7 @@ def prune_gradually(
 
 
 def _decide(
-    model: RecoverableModel, budget: Budget, target: float, removed: set[PruningUnit], share: float
+    model: PrunableModel, budget: Budget, target: float, removed: set[PruningUnit], share: float
 ) -> PendingStep | None:
     """Remove the units of the next step; None where there are none and yet the target is not met."""
     excess = budget.remaining() - budget.allowed(target)
@@ -151,7 +122,7 @@ def _decide(
     return None
 
 
-def _loss_increases(model: RecoverableModel, removed: set[PruningUnit]) -> dict[PruningUnit, float]:
+def _loss_increases(model: PrunableModel, removed: set[PruningUnit]) -> dict[PruningUnit, float]:
     """How far the loss rises without each unit that can be removed; half of the heads and neurons are skipped."""
     present = [unit for unit in model.units if _members_left(unit, model.units, removed) is not None]
     before = model.loss()

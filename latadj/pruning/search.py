@@ -95,7 +95,7 @@ class SearchState:
 
 
 class PrunableModel(Protocol):
-    """A model from which units are removed, and the texts that it is evaluated on.
+    """A model from which units are removed and that is fine-tuned, and the texts that it is evaluated on.
 
     units : all that can be removed
     costs : what each of them costs in the full model
@@ -118,6 +118,9 @@ class PrunableModel(Protocol):
 
     def loss(self) -> float:
         """Mean loss on a sample of the texts, which takes a fraction of the time."""
+
+    def recover(self, step: int, *, last: bool) -> None:
+        """Fine-tune the model as it stands; ``last``: a target is met, so that it may take longer."""
 
     def significance(self) -> Mapping[PruningUnit, float]:
         """How much each remaining head and group of neurons matters, by gradients on training text."""

@@ -11,7 +11,7 @@ import pytest
 import latadj.config
 from latadj.config import GLUE_TASKS, PRECISIONS, SCHEMAS, TASK_TYPES
 from latadj.config.compose import compose, typed
-from latadj.config.options import section_of
+from latadj.config.fields import section_of
 from latadj.kernels import linear
 from latadj.tasks.glue import GLUE
 from latadj.tasks.types import TASK_CLASSES

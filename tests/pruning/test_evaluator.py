@@ -84,14 +84,14 @@ def test_how_sure_a_model_is_of_the_same_answers_costs_it_nothing(session):
     assert evaluator.loss(session.model) == pytest.approx(before.loss, abs=1e-4)
 
 
-@pytest.mark.parametrize("settles", [False, True])
-def test_only_an_evaluator_that_may_settles_what_a_task_leaves_open(session, settles):
+@pytest.mark.parametrize("tunes", [False, True])
+def test_only_an_evaluator_that_may_tunes_a_threshold(session, tunes):
     chosen, whole = [], session.task_type
     open_kind = SimpleNamespace(
         tunes_threshold=True, tune_threshold=lambda *_: chosen.append(1), predictions=whole.predictions
     )
-    evaluator_of(session, open_kind, settles=settles).evaluate(session.model)
-    assert bool(chosen) == settles
+    evaluator_of(session, open_kind, tunes_threshold=tunes).evaluate(session.model)
+    assert bool(chosen) == tunes
 
 
 @pytest.mark.parametrize("autocast", [None, torch.bfloat16], ids=["fp32", "bf16"])

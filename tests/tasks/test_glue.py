@@ -4,8 +4,8 @@ import pytest
 
 from latadj.commands.glue.stages import stage_overrides
 from latadj.config import HubConfig, TaskConfig
+from latadj.config.commands.glue import opened
 from latadj.config.compose import compose, typed
-from latadj.config.glue_options import opened
 from latadj.tasks.data import glue_tests
 from latadj.tasks.data.glue_tests import read_test
 from latadj.tasks.glue import FILES, GLUE, average, submission_text

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from latadj.commands.common.session import Session, as_dict
 from latadj.config import EvalConfig, SweepConfig
-from latadj.config.options import as_list
+from latadj.config.fields import as_list
 from latadj.devices.environment import environment
 from latadj.elimination.attach import at_profile, dial_of
 from latadj.elimination.cost import flops_speedup, schedule

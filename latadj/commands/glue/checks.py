@@ -4,8 +4,8 @@ from pathlib import Path
 
 from latadj.commands.glue.stages import stage_overrides
 from latadj.config import CalibrateConfig, GlueConfig
+from latadj.config.commands.glue import STAGES
 from latadj.config.compose import compose, typed
-from latadj.config.glue_options import STAGES
 from latadj.config.speedups import shown_speedups
 from latadj.tasks.glue import GLUE, HUB
 from latadj.utils import hub

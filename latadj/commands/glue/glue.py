@@ -12,7 +12,7 @@ from latadj.commands.common.session import as_dict
 from latadj.commands.glue import submission as glue_submission
 from latadj.commands.glue.stages import stage_overrides
 from latadj.config import CommandConfig, FinetuneConfig, GlueConfig, RunConfig, SweepConfig
-from latadj.config.glue_options import STAGES
+from latadj.config.commands.glue import STAGES
 from latadj.devices import select as device
 from latadj.devices.environment import environment
 from latadj.reporting.results.glue import Glue, GlueResult

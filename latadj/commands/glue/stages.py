@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from latadj.config import GlueConfig
-from latadj.config.glue_options import STAGES
+from latadj.config.commands.glue import STAGES
 from latadj.tasks.glue import GLUE
 
 

@@ -70,7 +70,7 @@ def split_validation(session: Session) -> list[Dataset]:
 
 @dataclass
 class PruningModel:
-    """A session's model under pruning; implements `latadj.pruning.gradual.RecoverableModel`.
+    """A session's model under pruning; implements `latadj.pruning.search.PrunableModel`.
 
     evaluator : on the texts that the search uses
     holdout : on the texts that the search never sees
@@ -104,7 +104,7 @@ class PruningModel:
             session,
             evaluator(used, encoded, autocast=session.training_dtype, sample=sample, seed=config.seed),
             # The hold-out chooses nothing, and evaluates a model as it is saved.
-            evaluator(held_out, session.encoded(held_out), settles=False),
+            evaluator(held_out, session.encoded(held_out), tunes_threshold=False),
             work,
         )
 

@@ -16,8 +16,8 @@ from latadj.commands.prune.topk_choice import choose_topk, set_chosen_topk
 from latadj.config import PruneConfig
 from latadj.elimination.attach import topk_attention_of
 from latadj.pruning.acceptance import AcceptanceCriterion, Evaluation
-from latadj.pruning.budgets import LatencyBudget
-from latadj.pruning.gradual import Budget, prune_gradually
+from latadj.pruning.budgets import Budget, LatencyBudget
+from latadj.pruning.gradual import prune_gradually
 from latadj.pruning.search import search
 from latadj.utils.console import progress
 

@@ -5,11 +5,11 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from latadj.config.options import Section, one_of, option, section
-from latadj.config.sections.dial import DialConfig, WorkloadConfig
-from latadj.config.sections.model import DeviceConfig, ModelConfig
-from latadj.config.sections.prompt import PromptConfig
-from latadj.config.sections.task import GENERATION, TaskConfig
+from latadj.config.fields import Section, one_of, option, section
+from latadj.config.options.dial import DialConfig, WorkloadConfig
+from latadj.config.options.model import DeviceConfig, ModelConfig
+from latadj.config.options.prompt import PromptConfig
+from latadj.config.options.task import GENERATION, TaskConfig
 from latadj.config.speedups import one_speedup, parse_speedups
 from latadj.elimination.profiles import PROFILE_TYPES
 

@@ -11,15 +11,15 @@ from latadj.config.commands.base import (
     speedups_option,
     workload_section,
 )
-from latadj.config.options import at_least, option, section, shown
-from latadj.config.sections.dial import BenchClockConfig, DialConfig, WorkloadConfig
-from latadj.config.sections.measurement import (
+from latadj.config.fields import at_least, option, section, shown
+from latadj.config.options.dial import BenchClockConfig, DialConfig, WorkloadConfig
+from latadj.config.options.measurement import (
     BenchMeasureConfig,
     CompareConfig,
     EvalMeasureConfig,
     SweepMeasureConfig,
 )
-from latadj.config.sections.model import PRECISIONS, DeviceConfig
+from latadj.config.options.model import PRECISIONS, DeviceConfig
 from latadj.config.speedups import shown_speedups
 
 

@@ -6,8 +6,8 @@ from typing import Any
 from omegaconf import MISSING
 
 from latadj.config.commands.base import CommandConfig, dial_section, profile_option, speedup_option
-from latadj.config.options import POSITIVE, at_least, one_of, option
-from latadj.config.sections.dial import DialConfig
+from latadj.config.fields import POSITIVE, at_least, one_of, option
+from latadj.config.options.dial import DialConfig
 from latadj.config.speedups import one_speedup
 
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from omegaconf import MISSING
 
 from latadj.config.commands.base import CommandConfig, workload_section
-from latadj.config.options import option, section
-from latadj.config.sections.dial import CalibrationConfig, ClockConfig, SearchConfig, WorkloadConfig
-from latadj.config.sections.pruning import PruneOptions, TopKAttentionOptions
-from latadj.config.sections.training import AdjustConfig, RecoverConfig, StageConfig
+from latadj.config.fields import option, section
+from latadj.config.options.dial import CalibrationConfig, ClockConfig, SearchConfig, WorkloadConfig
+from latadj.config.options.pruning import PruneOptions, TopKAttentionOptions
+from latadj.config.options.training import AdjustConfig, RecoverConfig, StageConfig
 
 
 @dataclass

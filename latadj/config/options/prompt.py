@@ -5,8 +5,8 @@ from string import Formatter
 
 from omegaconf import MISSING
 
-from latadj.config.options import Section, at_least, option
-from latadj.config.sections.task import TaskConfig
+from latadj.config.fields import Section, at_least, option
+from latadj.config.options.task import TaskConfig
 
 ABOUT_TASK = ("description", "answer", "label_words")
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from latadj.config.options import Section, one_of, option
+from latadj.config.fields import Section, one_of, option
 
 PRECISIONS = ("fp32", "bf16", "int8")
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from latadj.config.options import FRACTION, NONE_OR_MORE, Rule, Section, as_list, at_least, one_of, option, shown
+from latadj.config.fields import FRACTION, NONE_OR_MORE, Rule, Section, as_list, at_least, one_of, option, shown
 from latadj.elimination.topk_setting import check_topk
 
 # What a budget is, by objective, and what it may be.

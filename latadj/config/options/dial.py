@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from latadj.config.options import Rule, Section, at_least, one_of, option
+from latadj.config.fields import Rule, Section, at_least, one_of, option
 from latadj.elimination.profiles import PROFILE_TYPES
 from latadj.elimination.scores import SCORES
 

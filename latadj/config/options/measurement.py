@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from omegaconf import MISSING
 
-from latadj.config.options import Rule, Section, at_least, option, shown
-from latadj.config.sections.model import PRECISIONS
+from latadj.config.fields import Rule, Section, at_least, option, shown
+from latadj.config.options.model import PRECISIONS
 from latadj.config.speedups import parse_speedups, shown_speedups
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from latadj.config.options import Section, as_list, at_least, one_of, option
+from latadj.config.fields import Section, as_list, at_least, one_of, option
 
 # A task of running text: a language model is scored on continuations. It is the name of its head, too.
 GENERATION = "generation"

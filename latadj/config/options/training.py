@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from latadj.config.options import NONE_OR_MORE, NOT_NEGATIVE, POSITIVE, SHARE, Rule, Section, at_least, option
+from latadj.config.fields import NONE_OR_MORE, NOT_NEGATIVE, POSITIVE, SHARE, Rule, Section, at_least, option
 from latadj.elimination.profiles import PROFILE_TYPES
 
 ADJUSTABLE = tuple(name for name in PROFILE_TYPES if name != "searched")
