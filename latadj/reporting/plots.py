@@ -75,23 +75,23 @@ def plot_bench(bench: Bench, path: Path) -> None:
 
 def _draw(panel: Any, cell: Cell) -> dict[str, Any]:
     drawn: dict[str, Any] = {}
-    for name, found in cell.contestants.items():
+    for name, found in cell.backends.items():
         colour, dashes = LINES.get(name, ("#a0a0a0", "-."))
         drawn[name] = panel.axhline(found.p50_ms, color=colour, linestyle=dashes, linewidth=1.5)
     for precision in dict.fromkeys(point.precision for point in cell.dial):
-        points = sorted((p for p in cell.dial if p.precision == precision), key=lambda point: point.asked)
+        points = sorted((p for p in cell.dial if p.precision == precision), key=lambda point: point.speedup)
         colour, marker = DIAL.get(precision, (BLUE, "^"))
-        x, y = [point.asked for point in points], [point.p50_ms for point in points]
+        x, y = [point.speedup for point in points], [point.p50_ms for point in points]
         drawn[f"dial {precision}"] = panel.plot(x, y, marker=marker, color=colour, linewidth=2, markersize=5)[0]
     panel.set_yscale("log")
-    speedups = sorted({point.asked for point in cell.dial}) or [1.0]
+    speedups = sorted({point.speedup for point in cell.dial}) or [1.0]
     speedups = speedups if len(speedups) <= 8 else [speedup for speedup in speedups if speedup == int(speedup)]
     panel.set_xticks(speedups, [f"{speedup:g}x" for speedup in speedups])
     panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     panel.yaxis.set_minor_formatter(NullFormatter())
     low, high = panel.get_ylim()
-    for name, found in cell.contestants.items():
+    for name, found in cell.backends.items():
         if name.startswith(RUNTIME):  # below two of its levels the shades add up
             shade = panel.axhspan(low, found.p50_ms, color=LINES[RUNTIME + "_fp32"][0], alpha=0.07, linewidth=0)
             drawn["faster than ONNX Runtime"] = shade

@@ -49,7 +49,7 @@ def test_a_layer_that_holds_fewer_word_vectors_counts_fewer():
     assert cache_bytes(started.cache) == whole * (7 + 7 + 3) // 21
 
 
-def test_contestants_are_timed_in_their_context_on_every_prompt(model):
+def test_variants_are_timed_in_their_context_on_every_prompt(model):
     turned = []
 
     @contextmanager

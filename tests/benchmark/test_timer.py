@@ -39,7 +39,7 @@ def fake(monkeypatch):
     return fake
 
 
-def test_contestants_take_turns_piece_by_piece():
+def test_variants_take_turns_piece_by_piece():
     order = []
     work = {name: [lambda n=name, i=i: order.append((n, i)) for i in range(2)] for name in "ab"}
     seconds = time_interleaved(work, rounds=2, warmup=1, device=CPU)
@@ -51,7 +51,7 @@ def test_contestants_take_turns_piece_by_piece():
     assert {order[start][0] for start in range(0, 12, 2)} == {"a", "b"}  # neither always goes first
 
 
-def test_contestants_with_different_work_are_refused():
+def test_variants_with_different_work_are_refused():
     with pytest.raises(ValueError, match="same number of pieces"):
         time_interleaved({"a": [print], "b": []}, rounds=1, warmup=0, device=CPU)
 

@@ -118,7 +118,7 @@ def test_peers_that_are_not_installed_are_left_out_and_named(tmp_path, monkeypat
     assert warning in (tmp_path / "bench.md").read_text()
 
 
-def test_precisions_have_a_dial_each_and_need_no_contestants(tmp_path):
+def test_precisions_have_a_dial_each_and_need_no_backends(tmp_path):
     options = ["batch=[1]", "length=[8]", "speedup=1", "backends=[]", "precisions=[fp32,bf16]"]
     assert run(*TINY, *options, f"folder={tmp_path}").exit_code == 0
     bench = json.loads((tmp_path / "bench.json").read_text())

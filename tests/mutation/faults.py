@@ -60,7 +60,12 @@ FAULTS = (
     ),
     Fault("the pooled token of an encoder may go", "scores[:, 0] = torch.inf", "scores[:, 0] = 0.0", ELIMINATION),
     Fault("the last prompt token may go", "places >= ends - 1, torch.inf", "places >= ends, torch.inf", ELIMINATION),
-    Fault("one sink too few", "[:, : window.sink_tokens] = SINK", "[:, : window.sink_tokens - 1] = SINK", ELIMINATION),
+    Fault(
+        "one sink too few",
+        "sinks = min(window.sink_tokens, entering)",
+        "sinks = min(window.sink_tokens - 1, entering)",
+        ELIMINATION,
+    ),
     Fault(
         "a continuation is eliminated",
         "self._prompts[layer + 1] + self._after",
@@ -174,7 +179,7 @@ FAULTS = (
         BENCHMARK,
     ),
     Fault("a 90% interval", "np.median(draws, axis=1), [2.5, 97.5]", "np.median(draws, axis=1), [5, 95]", BENCHMARK),
-    Fault("preparing is timed", "watch.time(_ready(work))", "watch.time(lambda: _ready(work)())", BENCHMARK),
+    Fault("preparing is timed", "watch.time(_runnable(work))", "watch.time(lambda: _runnable(work)())", BENCHMARK),
     Fault(
         "our own work counts as noise",
         "others = busy - (self._end.ours - self._start.ours)",
