@@ -16,7 +16,7 @@ from transformers import BertConfig, BertForSequenceClassification, PreTrainedMo
 
 from latadj.benchmark.timer import speedup, time_interleaved, time_layers
 from latadj.config import DeviceConfig
-from latadj.devices.select import choose
+from latadj.devices.device import choose
 from latadj.elimination.attach import at_profile, attach
 from latadj.elimination.profiles import Profile
 from latadj.kernels import fused_linear, linear

@@ -38,8 +38,8 @@ from latadj.checkpoints import checkpoint
 from latadj.checkpoints.metadata import read_metadata
 from latadj.config import DeviceConfig
 from latadj.config.compose import package_file
+from latadj.devices.device import choose
 from latadj.devices.environment import environment
-from latadj.devices.select import choose
 from latadj.elimination.attach import at_speedup, attached, detach
 from latadj.inference.load import load
 from latadj.inference.streams.engine import Engine

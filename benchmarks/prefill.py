@@ -19,7 +19,7 @@ from latadj.benchmark.kernel_selection import fastest_kernel
 from latadj.benchmark.timer import speedup, time_interleaved
 from latadj.checkpoints.checkpoint import random_model
 from latadj.config import DeviceConfig, ModelConfig
-from latadj.devices.select import choose
+from latadj.devices.device import choose
 from latadj.elimination.architectures import architecture_of, layer_shapes
 from latadj.elimination.attach import at_speedup, attach
 from latadj.elimination.dial import Dial

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from latadj.devices.cpu_features import vnni
+from latadj.devices.device import vnni
 from latadj.tasks.encoding.batches import MODEL_INPUTS, Batch
 from latadj.utils.files import write_folder
 

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from latadj.benchmark.timer import time_interleaved
 from latadj.config import PRECISIONS
-from latadj.devices.cpu_features import packs_bf16, vnni
+from latadj.devices.device import packs_bf16, vnni
 from latadj.elimination.architectures import architecture_of, layers_of
 from latadj.elimination.architectures.base import weight_of
 from latadj.kernels.linear import DTYPES, KernelSpec, engines

@@ -19,7 +19,7 @@ import torch
 from transformers import PreTrainedModel
 
 from latadj.config import DeviceConfig
-from latadj.devices.select import choose
+from latadj.devices.device import choose
 from latadj.elimination.attach import at_profile, attach
 from latadj.elimination.profiles import Profile
 from latadj.kernels.linear import KernelSpec

@@ -85,7 +85,7 @@ class CheckpointMetadata:
     task : name of the task that the model was fine-tuned for; None if latadj does not know
     dial : None until `latadj calibrate`
     notes : where the numbers come from (calibration set, seed, versions)
-    devices : name of a device, see ``latadj.devices.select.place`` -> what was measured there
+    devices : name of a device, see ``latadj.devices.device.place`` -> what was measured there
     task_spec : what the task asks of the model; None if latadj does not know
     pruning : what is left of each layer; None if nothing was removed
     topk_attention : to how many keys the queries of each layer attend; None if to all

@@ -22,7 +22,7 @@ from latadj.benchmark.timer import percentiles_ms, speedup, time_interleaved, ti
 from latadj.calibration.latency_fit import measure
 from latadj.checkpoints import checkpoint
 from latadj.config import BenchConfig
-from latadj.devices import select as device
+from latadj.devices import device
 from latadj.devices.environment import environment
 from latadj.elimination.architectures import layer_shapes
 from latadj.elimination.attach import at_profile, attach

@@ -36,8 +36,8 @@ from latadj.checkpoints.metadata import (
 from latadj.commands.common.dial_checks import check_protection, uses_pretrained
 from latadj.commands.common.session import Session, as_dict, open_checkpoint, open_pretrained
 from latadj.config import CalibrateConfig
+from latadj.devices.device import place
 from latadj.devices.environment import environment
-from latadj.devices.select import place
 from latadj.elimination.attach import attach, attached
 from latadj.elimination.dial import Dial
 from latadj.elimination.observation_window import WHOLE

@@ -15,7 +15,7 @@ from latadj.checkpoints.model_class import label_names
 from latadj.commands.common.dial_checks import GENERATES, dial_to_explain
 from latadj.commands.common.session import as_dict
 from latadj.config import GENERATION, ExplainConfig
-from latadj.devices import select as device
+from latadj.devices import device
 from latadj.devices.environment import environment
 from latadj.elimination.attach import dial_of
 from latadj.elimination.dial import Dial

@@ -16,7 +16,7 @@ from latadj.checkpoints.metadata import CheckpointMetadata
 from latadj.commands.common.dial_checks import dial_to_generate
 from latadj.commands.common.session import as_dict
 from latadj.config import GENERATION, GenerateConfig
-from latadj.devices import select as device
+from latadj.devices import device
 from latadj.devices.environment import environment
 from latadj.elimination.attach import attach, is_attached, set_speedup
 from latadj.inference.serving import make_ready

@@ -83,7 +83,7 @@ def _here(sidecar: CheckpointMetadata) -> HardwareKey:
     if likely is not None and not gpus and (likely in known or not any(map(likely.but_for_threads, known))):
         return likely
     from latadj.config import DeviceConfig
-    from latadj.devices import select as device
+    from latadj.devices import device
 
     found = HardwareKey.of(device.place(device.choose(DeviceConfig())))
     assert found is not None

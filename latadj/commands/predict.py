@@ -19,9 +19,9 @@ from latadj.checkpoints.metadata import CheckpointMetadata, Device
 from latadj.checkpoints.model_class import label_names
 from latadj.commands.common.session import as_dict
 from latadj.config import PredictConfig
-from latadj.devices import select as device
+from latadj.devices import device
+from latadj.devices.device import place
 from latadj.devices.environment import environment
-from latadj.devices.select import place
 from latadj.elimination.attach import attached, dial_of, set_speedup
 from latadj.inference.serving import make_ready
 from latadj.inference.streams.deadline import Deadline, Met

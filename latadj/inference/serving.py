@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 
 from latadj.benchmark.kernel_selection import fastest_kernel, kernels
 from latadj.checkpoints.metadata import CheckpointMetadata, Device, Serving
-from latadj.devices.select import place
+from latadj.devices.device import place
 from latadj.elimination.attach import attach, attached
 from latadj.elimination.dial import Dial
 from latadj.elimination.latency_model import LatencyModel

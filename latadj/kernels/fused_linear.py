@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from latadj.devices.cpu_features import computes_bf16
+from latadj.devices.device import computes_bf16
 from latadj.kernels.linear import KernelSpec, LoweredLinear, outputs_of
 
 # From this many rows, attention beside int8 layers runs in bf16; with fewer, fp32's fused kernel is faster.

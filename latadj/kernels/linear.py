@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from latadj.devices.cpu_features import vnni
+from latadj.devices.device import vnni
 from latadj.elimination.architectures.base import weight_of
 from latadj.elimination.attention import kernel_rows
 

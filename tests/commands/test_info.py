@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 
 from latadj.checkpoints.metadata import CheckpointMetadata, Device, Serving, TaskSpec, write_metadata
 from latadj.cli import app
+from latadj.devices.device import place
 from latadj.devices.hardware_key import HardwareKey
-from latadj.devices.select import place
 from latadj.elimination.cost import LayerShape
 from latadj.elimination.dial import Dial
 from latadj.elimination.latency_model import LatencyModel, Ramp

@@ -17,7 +17,7 @@ from latadj.checkpoints.metadata import CheckpointMetadata, Device, Serving, rea
 from latadj.cli import app
 from latadj.commands import calibrate
 from latadj.devices.affinity import affinity, pin
-from latadj.devices.select import place
+from latadj.devices.device import place
 from latadj.elimination.architectures import layer_shapes
 from latadj.elimination.attach import at_speedup, dial_of
 from latadj.elimination.dial import Dial

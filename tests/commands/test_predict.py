@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from latadj.checkpoints import checkpoint
 from latadj.checkpoints.metadata import CheckpointMetadata, Device, Serving, TaskSpec, read_metadata, write_metadata
 from latadj.cli import app
-from latadj.devices.select import place
+from latadj.devices.device import place
 from latadj.elimination.architectures import architecture_of, layer_shapes
 from latadj.elimination.dial import Dial
 from latadj.elimination.latency_model import LatencyModel, Ramp

@@ -7,8 +7,8 @@ from conftest import tiny_bert
 
 from latadj.checkpoints.metadata import CheckpointMetadata, Device, Serving, TaskSpec, read_metadata, write_metadata
 from latadj.config import DeviceConfig, TaskConfig
-from latadj.devices import select as device
-from latadj.devices.select import place
+from latadj.devices import device
+from latadj.devices.device import place
 from latadj.elimination.architectures import layer_shapes
 from latadj.elimination.attach import attach, dial_of
 from latadj.elimination.dial import Dial

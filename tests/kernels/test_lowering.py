@@ -9,7 +9,7 @@ from conftest import batch_of, tiny_bert
 from helpers.kernel_support import needs
 from helpers.tiny_models import CUT, DECODERS, FULL, LENGTHS, Case, dial_for
 
-from latadj.devices.cpu_features import vnni
+from latadj.devices.device import vnni
 from latadj.elimination.attach import at_profile, at_speedup, attach, detach
 from latadj.kernels.fused_linear import LinearModule
 from latadj.kernels.linear import KernelSpec, PlainLinear

@@ -9,7 +9,7 @@ from latadj.checkpoints.weight_files import fingerprint
 from latadj.commands.common.session import as_dict
 from latadj.commands.common.teacher_checks import teacher_of
 from latadj.config import RunConfig
-from latadj.devices.select import choose, trains_in_bf16
+from latadj.devices.device import choose, trains_in_bf16
 from latadj.tasks.data.splits import Splits
 
 

@@ -17,7 +17,7 @@ from latadj.calibration.calibration_set import CalibrationSet, ClassificationSet
 from latadj.checkpoints import checkpoint
 from latadj.checkpoints.metadata import CheckpointMetadata, check, labels_of
 from latadj.config import CalibrateConfig, CommandConfig, PruneConfig, RunConfig, TaskConfig
-from latadj.devices import select as device
+from latadj.devices import device
 from latadj.elimination.attach import attach
 from latadj.tasks.data.splits import Splits
 from latadj.tasks.encoding.batches import max_input_length, rows_of, token_limit

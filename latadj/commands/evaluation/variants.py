@@ -23,7 +23,7 @@ from latadj.commands.evaluation.compared_models import (
     warn_of_other_runs,
 )
 from latadj.config import SweepConfig
-from latadj.devices.select import computes_in_bf16, keep_kernels
+from latadj.devices.device import computes_in_bf16, keep_kernels
 from latadj.elimination.architectures import layer_shapes
 from latadj.elimination.attach import as_plain, at_profile, attached
 from latadj.elimination.cost import LayerShape

@@ -13,7 +13,7 @@ from latadj.commands.glue import submission as glue_submission
 from latadj.commands.glue.stages import stage_overrides
 from latadj.config import CommandConfig, FinetuneConfig, GlueConfig, RunConfig, SweepConfig
 from latadj.config.commands.glue import STAGES
-from latadj.devices import select as device
+from latadj.devices import device
 from latadj.devices.environment import environment
 from latadj.reporting.results.glue import Glue, GlueResult
 from latadj.reporting.results.sweep import Sweep

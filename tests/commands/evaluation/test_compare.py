@@ -212,7 +212,7 @@ def test_a_table_says_whose_validation_drops_are_flattered(root, compared):
 
 
 def test_a_precision_that_the_device_does_not_offer_is_left_out(root, tmp_path, monkeypatch):
-    monkeypatch.setattr("latadj.devices.select.computes_bf16", lambda: False)
+    monkeypatch.setattr("latadj.devices.device.computes_bf16", lambda: False)
     models = [f"+compare.models.{name}={{checkpoint:{root / 'out' / name}}}" for name in ("plain", "pruned")]
     given = [*toy.overrides(root), *models, f"folder={tmp_path}", "compare.precisions=[fp32,bf16]"]
     other = json.loads((root / "out" / "prune" / "prune.json").read_text())
