@@ -119,13 +119,13 @@ def glue(
     cfg: Cfg = False,
 ) -> None:
     """Run GLUE's tasks."""
-    given = [*(overrides or []), *(["submission=true"] if submission else [])]
+    chosen = [*(overrides or []), *(["submission=true"] if submission else [])]
     with _one_line_errors("glue"):
         if cfg:
-            return _show("glue", given)
+            return _show("glue", chosen)
         from latadj.commands.glue import nested
 
-        return _launch("glue", given, multirun, stages=nested.Stages())
+        return _launch("glue", chosen, multirun, stages=nested.Stages())
 
 
 def explain(

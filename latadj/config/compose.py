@@ -48,15 +48,15 @@ def choose(key: str, value: str, choices: dict[str, Any]) -> Any:
     return choices.get(value, choices.get("default"))
 
 
-def word_dropout_copies(kind: str, metric: str, text: Any) -> int:
+def word_dropout_copies(task_type: str, metric: str, text: Any) -> int:
     """Copies of each training text with words left out that teach best, where a task says no more than this.
 
-    One where a text has a class of its own, judged by accuracy or F1, as feelings and subjects are: what a few words
+    One where a text has a class of its own, scored by accuracy or F1, as feelings and subjects are: what a few words
     are gone from is still about the same. None where words are gone from one of two texts that are compared, from a
     sentence that is to be grammatical (CoLA's Matthews correlation), or from what a number is asked for.
     """
     one = isinstance(text, str) or len(text) == 1
-    return int(kind == "classification" and metric in ("accuracy", "f1") and one)
+    return int(task_type == "classification" and metric in ("accuracy", "f1") and one)
 
 
 def conf_dir() -> Path:

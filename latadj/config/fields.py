@@ -108,7 +108,7 @@ def section_of(hint: Any) -> type[Section] | None:
     """The section that a field's annotation names: ``S``, ``S | None`` or ``dict[str, S]``."""
     if isinstance(hint, type) and issubclass(hint, Section):
         return hint
-    return next((found for found in map(section_of, get_args(hint)) if found), None)
+    return next(filter(None, map(section_of, get_args(hint))), None)
 
 
 def read_shorthand(schema: type[Section], values: DictConfig) -> list[str]:

@@ -190,7 +190,7 @@ def twice():
         ("squad", lambda: quiz.articles(60, seed=0), "task.doc_stride=30", "holds 23 tokens of context, which must be"),
         ("squad", lambda: quiz.articles(60, seed=0), "task.metric=accuracy", "expected one of squad_f1, squad_v2_f1"),
         ("squad", lambda: quiz.articles(60, seed=0), "task.n_best=0", "task.n_best=0: expected at least 1"),
-        ("squad", lambda: quiz.articles(60, seed=0), "prompt=zero_shot", "is of kind question_answering"),
+        ("squad", lambda: quiz.articles(60, seed=0), "prompt=zero_shot", "is of type question_answering"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing_behind(root, tmp_path, task, data, option, message):

@@ -186,7 +186,7 @@ CLOCK = LatencyModel(
 
 @pytest.fixture(scope="module")
 def marked(root):
-    """The checkpoint with a device model that was written by hand, so that nothing depends on this machine."""
+    """The checkpoint with a latency model that was written by hand, so that nothing depends on this machine."""
     folder = shutil.copytree(root / "out" / "checkpoint", root / "marked" / "checkpoint")
     serving = {"fp32": Serving("plain", (CLOCK,))}
     if has_int8():

@@ -355,7 +355,7 @@ def test_a_tokenizer_that_changed_is_not_gone_on_with(root, tmp_path):
 
 @pytest.fixture(scope="module")
 def marked(root):
-    """The checkpoint with a device model that was written by hand."""
+    """The checkpoint with a latency model that was written by hand."""
     folder = shutil.copytree(root / "checkpoint", root / "marked")
     sidecar = read_metadata(folder)
     sidecar.devices = {place(CPU): Device(serving={"fp32": Serving("plain", (CLOCK,))})}

@@ -115,7 +115,7 @@ def test_a_checkpoint_can_be_tested_without_training_sentences(root, tmp_path):
         ("task.metric=accuracy", "task.metric=accuracy: expected one of entity_f1"),
         ("task.text=[a,b]", "expected one column, the list of a sentence's words"),
         ("task.labels=[O,B-PER]", "in its training sentences: expected O, B-PER"),
-        ("prompt=zero_shot", "a prompt asks for the class of a text; task=conll2003 is of kind token_classification"),
+        ("prompt=zero_shot", "a prompt asks for the class of a text; task=conll2003 is of type token_classification"),
     ],
 )
 def test_wrong_options_are_refused_in_one_line(root, option, message, tmp_path):

@@ -76,7 +76,7 @@ class BenchConfig(RunConfig):
     every: int = option(3, "eliminate in every n-th layer only, more at a time", at_least(1))
     max_flops: float = option(20.0, "no profile goes beyond this FLOPs speedup; random weights lose no quality")
     memory: list[int] | None = option(None, "[batch,length] at which peak memory is measured; null: not at all")
-    clock: BenchClockConfig = section(BenchClockConfig, "how long the device model of each cell is measured")
+    clock: BenchClockConfig = section(BenchClockConfig, "how long the latency model of each cell is measured")
     measure: BenchMeasureConfig = section(BenchMeasureConfig, "what is timed")
 
     def problems(self) -> list[str]:

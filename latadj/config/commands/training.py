@@ -53,7 +53,7 @@ class PruneConfig(CommandConfig):
 
     output: str = option(MISSING, "folder of the pruned model; with budgets -BUDGET follows its name")
     resume: bool = option(False, "continue after a kill")
-    prune: PruneOptions = section(PruneOptions, "what is pruned, and by which judgement")
+    prune: PruneOptions = section(PruneOptions, "what is pruned, and by which criterion")
     topk_attention: TopKAttentionOptions = section(TopKAttentionOptions, "top-k attention, by accuracy; saves no time")
     recover: RecoverConfig = section(RecoverConfig, "fine-tuning of the pruned model by a teacher")
 

@@ -63,7 +63,7 @@ class WorkloadConfig(Section):
 
 @dataclass
 class ClockConfig(Section):
-    """How long the device model is measured."""
+    """How long the latency model is measured."""
 
     rounds: int = option(
         7,

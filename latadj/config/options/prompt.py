@@ -32,7 +32,7 @@ class PromptConfig(Section):
         """What is wrong with it for a task, one line each; labels yet to be found in data are passed over."""
         if task.type != "classification" and not task.scores_continuations:
             return [
-                f"prompt={self.name}: a prompt asks for the class of a text; task={task.name} is of kind {task.type}"
+                f"prompt={self.name}: a prompt asks for the class of a text; task={task.name} is of type {task.type}"
             ]
         if task.type != "classification" or task.labels == []:
             return [f"prompt={self.name}: task={task.name} has no labels to answer with; take a classification task"]

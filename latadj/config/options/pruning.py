@@ -1,4 +1,4 @@
-"""What `latadj prune` may take out of a model, and how it is judged."""
+"""What `latadj prune` may take out of a model, and by which criterion."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ TOLERANCE = Rule(
 
 @dataclass
 class PruneOptions(Section):
-    """What is pruned, and by which judgement."""
+    """What is pruned, and by which criterion."""
 
     objective: str = option(
         "accuracy", "accuracy: prune all that does not hurt; size, speed: down to prune.budget", one_of(*OBJECTIVES)
@@ -64,22 +64,22 @@ class PruneOptions(Section):
         ValueError
             if one is no number, or not what the objective takes.
         """
-        objective, given = self.objective, self.budget
+        objective, budget = self.objective, self.budget
         if objective == "accuracy":
-            if given is not None:
-                raise ValueError(f"budget={given}: prune.objective=accuracy takes none; take size or speed with it")
+            if budget is not None:
+                raise ValueError(f"budget={budget}: prune.objective=accuracy takes none; take size or speed with it")
             return []
         expected = BUDGETS[objective]
-        if given is None:
+        if budget is None:
             raise ValueError(f"objective={objective} needs prune.budget=: {expected}, or a list of them")
         try:
-            budgets = [float("nan" if isinstance(value, bool) else value) for value in as_list(given)]
+            budgets = [float("nan" if isinstance(value, bool) else value) for value in as_list(budget)]
         except (TypeError, ValueError):
             budgets = []
         low, high = (0.0, 1.0) if objective == "size" else (1.0, float("inf"))
         each_once = len({f"{value:g}" for value in budgets}) == len(budgets)  # as they name the folders of models
         if not budgets or not all(low < value < high for value in budgets) or not each_once:
-            raise ValueError(f"budget={shown(given)}: expected {expected}, or a list of them, each once")
+            raise ValueError(f"budget={shown(budget)}: expected {expected}, or a list of them, each once")
         return sorted(budgets, reverse=objective == "size")
 
     def problems(self) -> list[str]:
@@ -114,15 +114,15 @@ class TopKAttentionOptions(Section):
         ValueError
             if one is neither, or all of them.
         """
-        values, given = as_list(self.k), f"k={shown(self.k)}"
+        values, written = as_list(self.k), f"k={shown(self.k)}"
         if values is None:
             return []
         if not values or len(set(map(str, values))) < len(values):
-            raise ValueError(f"{given}: expected numbers of keys, or their shares, each once")
+            raise ValueError(f"{written}: expected numbers of keys, or their shares, each once")
         for value in values:
-            check_topk(value, given)
+            check_topk(value, written)
             if isinstance(value, float) and value == 1:
-                raise ValueError(f"{given}, k=1.0: all keys are no selection; expected a share below 1")
+                raise ValueError(f"{written}, k=1.0: all keys are no selection; expected a share below 1")
         return list(values)
 
     def problems(self) -> list[str]:
@@ -133,7 +133,7 @@ class TopKAttentionOptions(Section):
         if self.k is None or objective == "accuracy":
             return []
         return [
-            f"k={shown(self.k)}: prune.objective={objective} chooses no hard attention, "
+            f"k={shown(self.k)}: prune.objective={objective} chooses no top-k attention, "
             "which saves nothing; take accuracy with it"
         ]
 

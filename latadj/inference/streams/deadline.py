@@ -65,7 +65,7 @@ class Met:
 class Deadline:
     """Turns a model's dial for each batch.
 
-    The device model knows batches of one size and one length. A batch of other sizes and lengths is predicted as the
+    The latency model knows batches of one size and one length. A batch of other sizes and lengths is predicted as the
     mean over its lengths; of that, what a batch of one-word texts takes is fixed and the rest goes by the number of
     texts.
 

@@ -131,7 +131,7 @@ def test_the_plain_model_keeps_it_as_transformers_has_none(root, hard):
         (["topk_attention.k=[8,8]"], "topk_attention.k=[8,8]: expected numbers of keys, or their shares, each once"),
         (
             ["prune.objective=size", "prune.budget=0.5"],
-            "topk_attention.k=[0.75,0.5,3]: prune.objective=size chooses no hard attention, which saves nothing",
+            "topk_attention.k=[0.75,0.5,3]: prune.objective=size chooses no top-k attention, which saves nothing",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""The smallest speedup that meets a deadline, by a device model that was written by hand."""
+"""The smallest speedup that meets a deadline, by a latency model that was written by hand."""
 
 import numpy as np
 import pytest
