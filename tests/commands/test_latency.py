@@ -24,6 +24,7 @@ from latadj.elimination.dial import Dial
 from latadj.elimination.latency_model import LatencyModel, Ramp
 from latadj.kernels.lowering import kernel_of
 from latadj.reporting.results.sweep import OWN
+from latadj.utils.serialization import unstructure
 
 CPU = torch.device("cpu")
 BATCH = 16
@@ -115,7 +116,7 @@ def test_another_precision_joins_what_is_known_and_the_dial_stays(calibrated, ro
     assert found["device"]["place"] == place(CPU)
     assert found["device"]["serving"] == json.loads(json.dumps({"int8": asdict(serving["int8"])}))
     assert found["by_rank"] is None
-    assert found["dial"] == json.loads(json.dumps(first.dial.to_json()))
+    assert found["dial"] == json.loads(json.dumps(unstructure(first.dial)))
     assert found["profiles"][0] | {"flops_speedup": 0} == {
         **{"speedup": 1.0, "keep": [1.0] * 4, "flops_speedup": 0, "predicted": 1.0}
     }

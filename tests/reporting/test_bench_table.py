@@ -39,7 +39,7 @@ def test_json_is_the_one_truth():
         *("precision", "speedup", "predicted", "measured", "ci", "flops_speedup", "p50_ms")
     }
     assert Bench.from_json(data) == bench()
-    with pytest.raises(ValueError, match=r"schema 'latadj\.sweep/1': expected 'latadj\.bench/1'"):
+    with pytest.raises(ValueError, match=r"schema 'latadj\.sweep/1': expected 'latadj\.bench/2'"):
         Bench.from_json({"schema": "latadj.sweep/1"})
 
 
