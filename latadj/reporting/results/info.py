@@ -72,7 +72,7 @@ class DialInfo:
 
 @dataclass
 class Served:
-    """One precision on one device, at one batch size; ``error`` is the latency model's on passes left out of its fit."""
+    """One precision on one device and batch size; ``error`` is the latency model's on passes left out of its fit."""
 
     precision: str
     kernel: str
