@@ -11,6 +11,7 @@ import pytest
 import torch
 from helpers import toy_project as toy
 from helpers.browser import Browser
+from helpers.compositions import compose_once
 from helpers.tiny_models import ARCHITECTURES, CASES, Case, batch_of, tiny
 from transformers import PreTrainedModel
 
@@ -21,6 +22,7 @@ from latadj.config.compose import compose, typed
 __all__ = ["batch_of", "tiny_bert", "use_checkpointing"]
 
 torch.set_num_threads(1)
+compose_once()
 
 
 def tiny_bert(layers: int = 4, **options: object) -> PreTrainedModel:
