@@ -12,7 +12,7 @@ import torch
 from helpers import toy_project as toy
 from helpers.browser import Browser
 from helpers.compositions import compose_once
-from helpers.tiny_models import ARCHITECTURES, CASES, Case, batch_of, tiny
+from helpers.tiny_models import ARCHITECTURES, REPRESENTATIVES, Case, batch_of, tiny
 from transformers import PreTrainedModel
 
 from latadj.commands.common.session import Session
@@ -43,9 +43,9 @@ def session(tmp_path: Path) -> Session:
     return prepare(typed("finetune", compose("finetune", toy.overrides(tmp_path))))
 
 
-@pytest.fixture(params=CASES, ids=str)
+@pytest.fixture(params=REPRESENTATIVES, ids=str)
 def case(request: pytest.FixtureRequest) -> Case:
-    """Every architecture with every head."""
+    """Every architecture once, every head with encoders and with decoders."""
     return request.param
 
 

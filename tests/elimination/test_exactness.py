@@ -6,12 +6,18 @@ import pytest
 import torch
 from conftest import use_checkpointing
 from helpers.masked_reference import masked, survivors_of
-from helpers.tiny_models import CUT, DECODERS, FULL, LENGTHS, dial_for, near
+from helpers.tiny_models import CASES, CUT, DECODERS, FULL, LENGTHS, Case, dial_for, near
 
 from latadj.elimination.architectures import layers_of
 from latadj.elimination.attach import at_profile, at_speedup, attach, attached, detach, is_attached
 from latadj.elimination.cost import SURVIVORS
 from latadj.elimination.profiles import Profile
+
+
+@pytest.fixture(params=CASES, ids=str)
+def case(request: pytest.FixtureRequest) -> Case:
+    """Every architecture with every head."""
+    return request.param
 
 
 @torch.no_grad()
