@@ -78,23 +78,32 @@ def test_bench_composes_with_its_defaults_without_a_task():
     assert (config.folder, config.precisions) == ("outputs/bench", ["fp32", "int8"])
     assert set(config.backends) == set(BACKENDS)
     assert not hasattr(config, "task")
+    config = typed("bench", compose("bench", ["model=llama", "device=cpu"]))
+    assert (config.model.name, config.device.name) == ("llama", "cpu")
 
 
-@pytest.mark.parametrize(
-    ("command", "choice"),
-    [
-        (command, f"{group}={name}")
-        for command in SCHEMAS
-        for group, names in GROUPS.items()
-        for name in names
-        if group in ("model", "device") or command in (ON_THE_DEFAULT_TASK if group == "prompt" else WITH_TASK)
-    ],
-)
-def test_every_yaml_composes_in_every_command(command, choice):
-    config = typed(command, compose(command, [choice]))
+@pytest.mark.parametrize("choice", [f"{group}={name}" for group, names in GROUPS.items() for name in names])
+def test_every_yaml_composes(choice):
+    config = typed("sweep", compose("sweep", [choice]))
     group, name = choice.split("=")
     if group != "experiment":
         assert getattr(config, group).name == name
+
+
+@pytest.mark.parametrize(
+    ("task", "task_type"),
+    [
+        ("text_regression", "classification"),
+        ("token_classification", "token_classification"),
+        ("squad", "question_answering"),
+        ("text", "generation"),
+    ],
+)
+@pytest.mark.parametrize("command", WITH_TASK)
+def test_every_command_composes_with_every_type_of_task(command, task, task_type):
+    config = typed(command, compose(command, [f"task={task}", "model=llama", "device=cpu", "experiment=quick"]))
+    assert (config.task.name, config.task.type) == (task, task_type)
+    assert (config.model.name, config.device.name) == ("llama", "cpu")
 
 
 @pytest.mark.parametrize("path", sorted(conf_dir().rglob("*.yaml")), ids=lambda path: path.stem)
