@@ -77,10 +77,7 @@ def _plain(name: str) -> Callable[..., None]:
 
     def command(overrides: Overrides = None, multirun: Multirun = False, cfg: Cfg = False) -> None:
         with _one_line_errors(name):
-            if cfg:
-                _show(name, overrides or [])
-            else:
-                _launch(name, overrides or [], multirun)
+            _launch(name, overrides or [], multirun, cfg)
 
     return command
 
@@ -105,9 +102,7 @@ def generate(
         if cfg and not arguments:
             return _show("generate", [])
         prompt, overrides = launch.prompt_and_overrides(arguments or [], file)
-        if cfg:
-            return _show("generate", overrides)
-        return _launch("generate", overrides, False, prompt=prompt)
+        return _launch("generate", overrides, False, cfg, prompt=prompt)
 
 
 def glue(
@@ -121,11 +116,9 @@ def glue(
     """Run GLUE's tasks."""
     chosen = [*(overrides or []), *(["submission=true"] if submission else [])]
     with _one_line_errors("glue"):
-        if cfg:
-            return _show("glue", chosen)
         from latadj.commands.glue import nested
 
-        return _launch("glue", chosen, multirun, stages=nested.Stages())
+        _launch("glue", chosen, multirun, cfg, stages=nested.Stages())
 
 
 def explain(
@@ -158,7 +151,7 @@ def explain(
         if second is not None:
             raise ValueError(f"{second!r} is a second text: put one text into quotes, and that of a pair after --text2")
         texts = [first] if text2 is None else [first, text2]
-        return _launch("explain", overrides, False, texts=texts, html=html)
+        return _launch("explain", overrides, False, False, texts=texts, html=html)
 
 
 # Commands that take more than overrides.
@@ -198,18 +191,21 @@ def _show(command: str, overrides: list[str]) -> None:
     typer.echo(OmegaConf.to_yaml(composed), nl=False)
 
 
-def _launch(command: str, overrides: list[str], multirun: bool, **given: Any) -> None:
-    """Run a command; ``given`` goes to its ``prepare`` beside the config."""
+def _launch(command: str, overrides: list[str], multirun: bool, cfg: bool, **options: Any) -> None:
+    """Run a command, or print its config; ``options`` go to its ``prepare`` beside the config."""
+    if cfg:
+        _show(command, overrides)
+        return
     from latadj.commands import launch
     from latadj.devices import affinity
 
     if not multirun:
         config, checked = launch.check_early(command, overrides)
-        given |= {} if checked is None else {"checked": checked}
+        options |= {} if checked is None else {"checked": checked}
         if config.device.cpus:  # before torch is imported: its threads go where the process may
             affinity.pin(config.device.cpus)
     work = COMMANDS[command].load()
-    launch.launch(command, overrides, partial(work.prepare, **given), work.run, multirun)
+    launch.launch(command, overrides, partial(work.prepare, **options), work.run, multirun)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from latadj.config.fields import Section, one_of, option, section
-from latadj.config.options.dial import DialConfig, WorkloadConfig
+from latadj.config.options.dial import DialConfig
 from latadj.config.options.model import DeviceConfig, ModelConfig
 from latadj.config.options.prompt import PromptConfig
 from latadj.config.options.task import GENERATION, TaskConfig
@@ -54,6 +54,15 @@ class CommandConfig(RunConfig):
         return [] if self.prompt is None else self.prompt.problems_for(self.task)
 
 
+@dataclass
+class DialedConfig(CommandConfig):
+    """What every command has that runs a model at a speedup of its dial."""
+
+    speedup: Any = option(1.0, "speedup to run at, from 1 to the dial's end")
+    profile: str | None = option(None, "profile type; null: the dial's own", one_of(*PROFILE_TYPES))
+    dial: DialConfig = section(DialConfig, "what a speedup means")
+
+
 def speedups_option(default: list[float]) -> Any:
     """Speedups to run at, one after the other."""
     return option(default, "speedups: 3, 1..5, 1..5:0.5 or [1,1.5,2]", parse=parse_speedups, type="speedups")
@@ -62,18 +71,3 @@ def speedups_option(default: list[float]) -> Any:
 def speedup_option(default: float, command: str) -> Any:
     """The speedup to run at."""
     return option(default, "speedup to run at, from 1 to the dial's end", parse=one_speedup(command))
-
-
-def profile_option() -> Any:
-    """The profile type to run at."""
-    return option(None, "profile type; null: the dial's own", one_of(*PROFILE_TYPES))
-
-
-def dial_section() -> Any:
-    """What a speedup means."""
-    return section(DialConfig, "what a speedup means")
-
-
-def workload_section() -> Any:
-    """The batches that a latency dial is solved for."""
-    return section(WorkloadConfig, "the batches that the latency dial is solved for")

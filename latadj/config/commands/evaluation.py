@@ -2,17 +2,9 @@
 
 from dataclasses import dataclass
 
-from latadj.config.commands.base import (
-    CommandConfig,
-    RunConfig,
-    dial_section,
-    profile_option,
-    speedup_option,
-    speedups_option,
-    workload_section,
-)
+from latadj.config.commands.base import CommandConfig, DialedConfig, RunConfig, speedup_option, speedups_option
 from latadj.config.fields import at_least, option, section, shown
-from latadj.config.options.dial import BenchClockConfig, DialConfig, WorkloadConfig
+from latadj.config.options.dial import WORKLOAD, BenchClockConfig, WorkloadConfig
 from latadj.config.options.measurement import (
     BenchMeasureConfig,
     CompareConfig,
@@ -24,14 +16,12 @@ from latadj.config.speedups import shown_speedups
 
 
 @dataclass
-class SweepConfig(CommandConfig):
+class SweepConfig(DialedConfig):
     """`latadj sweep`."""
 
     speedup: list[float] = speedups_option([1.0, 2.0, 3.0, 4.0, 5.0])
-    profile: str | None = profile_option()
     compare: CompareConfig = section(CompareConfig, "several models in one table, as in experiment=axformer")
-    dial: DialConfig = dial_section()
-    workload: WorkloadConfig = workload_section()
+    workload: WorkloadConfig = section(WorkloadConfig, WORKLOAD)
     measure: SweepMeasureConfig = section(SweepMeasureConfig, "what is timed")
 
     def problems(self) -> list[str]:
@@ -54,13 +44,11 @@ class SweepConfig(CommandConfig):
 
 
 @dataclass
-class EvalConfig(CommandConfig):
+class EvalConfig(DialedConfig):
     """`latadj eval`."""
 
     speedup: float = speedup_option(1.0, "eval")
-    profile: str | None = profile_option()
-    dial: DialConfig = dial_section()
-    workload: WorkloadConfig = workload_section()
+    workload: WorkloadConfig = section(WorkloadConfig, WORKLOAD)
     measure: EvalMeasureConfig = section(EvalMeasureConfig, "what is timed")
 
 

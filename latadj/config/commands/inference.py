@@ -5,14 +5,13 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from latadj.config.commands.base import CommandConfig, dial_section, profile_option, speedup_option
+from latadj.config.commands.base import DialedConfig, speedup_option
 from latadj.config.fields import POSITIVE, at_least, one_of, option
-from latadj.config.options.dial import DialConfig
 from latadj.config.speedups import one_speedup
 
 
 @dataclass
-class PredictConfig(CommandConfig):
+class PredictConfig(DialedConfig):
     """`latadj predict`; its model and task say where the checkpoint is, which says what it is for."""
 
     input: str | None = option(None, "file to read, or - for standard input")
@@ -34,8 +33,6 @@ class PredictConfig(CommandConfig):
     deadline_ms: float | None = option(
         None, "milliseconds a batch may take: each runs at the smallest speedup predicted to keep it", POSITIVE
     )
-    profile: str | None = profile_option()
-    dial: DialConfig = dial_section()
     window: int = option(8192, "rows that are held in memory and sorted by length together", at_least(1))
     batch_size: int | None = option(None, "texts a batch; null: as fine-tuned", at_least(1))
     max_length: int | None = option(
@@ -58,12 +55,10 @@ class PredictConfig(CommandConfig):
 
 
 @dataclass
-class GenerateConfig(CommandConfig):
+class GenerateConfig(DialedConfig):
     """`latadj generate`; of its task only the name counts, which says where the dial is."""
 
     speedup: float = speedup_option(1.0, "generate")
-    profile: str | None = profile_option()
-    dial: DialConfig = dial_section()
     max_new_tokens: int = option(128, "most tokens to generate, as far as the model's context goes", at_least(1))
     temperature: float = option(0.0, "0: the likeliest token each time; above 0 tokens are sampled", at_least(0))
     chat: bool | None = option(None, "put the prompt into the tokenizer's chat template; null: if it has one")
@@ -73,10 +68,8 @@ class GenerateConfig(CommandConfig):
 
 
 @dataclass
-class ExplainConfig(CommandConfig):
+class ExplainConfig(DialedConfig):
     """`latadj explain`; of its task only the name counts, which says where the checkpoint is."""
 
     speedup: float = speedup_option(2.0, "explain")
-    profile: str | None = profile_option()
-    dial: DialConfig = dial_section()
     step: float = option(0.25, "step of the slider of --html, in speedup", at_least(0.01))

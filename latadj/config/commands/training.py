@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from omegaconf import MISSING
 
-from latadj.config.commands.base import CommandConfig, workload_section
+from latadj.config.commands.base import CommandConfig
 from latadj.config.fields import option, section
-from latadj.config.options.dial import CalibrationConfig, ClockConfig, SearchConfig, WorkloadConfig
+from latadj.config.options.dial import WORKLOAD, CalibrationConfig, ClockConfig, SearchConfig, WorkloadConfig
 from latadj.config.options.pruning import PruneOptions, TopKAttentionOptions
 from latadj.config.options.training import AdjustConfig, RecoverConfig, StageConfig
 
@@ -43,7 +43,7 @@ class CalibrateConfig(CommandConfig):
 
     calibration: CalibrationConfig = section(CalibrationConfig, "how tokens are scored, and which dial comes of it")
     search: SearchConfig = section(SearchConfig, "the search for profiles")
-    workload: WorkloadConfig = workload_section()
+    workload: WorkloadConfig = section(WorkloadConfig, WORKLOAD)
     clock: ClockConfig = section(ClockConfig, "how long this device is measured")
 
 

@@ -49,6 +49,9 @@ class DialConfig(Section):
     )
 
 
+WORKLOAD = "the batches that the latency dial is solved for"
+
+
 @dataclass
 class WorkloadConfig(Section):
     """The batches that the latency dial is solved for."""
