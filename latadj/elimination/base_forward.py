@@ -15,7 +15,6 @@ from latadj.elimination.forward_state import ForwardState
 from latadj.elimination.layer_forward import STATE
 from latadj.elimination.layer_structure import attends, held
 from latadj.elimination.patching import MARK, Elimination, EliminationOptions, previous_forward
-from latadj.elimination.topk_setting import TopKAttention
 
 
 @eager
@@ -35,7 +34,9 @@ def base_forward(base: Any, *args: Any, **kwargs: Any) -> Any:
             refuse_probabilities(base, arguments)
             require_shortenable(past, selects)
         if is_short(past) or selects:
-            kwargs[STATE] = (_decoding(base, arguments, inputs, elimination.topk), architecture)
+            mask, implementation = mask_of(arguments, inputs), base.config._attn_implementation
+            step = Decoding(past, mask, inputs.shape[1], implementation, base.dtype, elimination.topk)
+            kwargs[STATE] = (step, architecture)
         return forward(*args, **kwargs)
     if last is not None and last > 1:
         options = _before_last(options, last, arguments, inputs)
@@ -89,17 +90,6 @@ def _reads(elimination: Elimination, options: EliminationOptions, last: int | No
     """Where this pass is read: a language model's head says so each time, other heads always read the same."""
     at_last = elimination.reads == POOLED and elimination.architecture.causal
     return ALL if at_last and last not in (0, 1) and options.prompt is None else elimination.reads
-
-
-def _decoding(base: Any, arguments: Mapping[str, Any], inputs: Tensor, topk: TopKAttention) -> Decoding:
-    return Decoding(
-        arguments["past_key_values"],
-        mask_of(arguments, inputs),
-        inputs.shape[1],
-        base.config._attn_implementation,
-        base.dtype,
-        topk,
-    )
 
 
 def mask_of(arguments: Mapping[str, Any], inputs: Tensor) -> Tensor | None:

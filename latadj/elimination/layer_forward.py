@@ -1,6 +1,7 @@
 """What runs instead of a layer's forward: attend, choose who survives, feed forward."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -42,7 +43,8 @@ def layer_forward(layer: Any, hidden: Tensor, *args: Any, **kwargs: Any) -> Any:
             return architecture.result(decoding_step(layer, index, state, architecture, arguments, hidden), None)
         arguments["attention_mask"] = state.mask(index, arguments.get("attention_mask"))
         return previous_forward(layer)(hidden, **arguments)
-    run = partial(_all_positions if state.reads == ALL else _survivors_only, layer, state, architecture, arguments)
+    one = _LayerPass(layer, index, state, architecture, architecture.parts(layer), arguments)
+    run = one.all_positions if state.reads == ALL else one.survivors_only
     bias = architecture.bias(layer, state.entering[0].length, arguments)
     if (cache := state.options.hidden_states) is not None:
         if cache.skips(index):
@@ -55,113 +57,98 @@ def layer_forward(layer: Any, hidden: Tensor, *args: Any, **kwargs: Any) -> Any:
     return architecture.result(run(hidden, bias), bias)
 
 
-def _survivors_only(
-    layer: Any,
-    state: ForwardState,
-    architecture: Architecture,
-    arguments: Mapping[str, Any],
-    hidden: Tensor,
-    bias: Tensor | None,
-) -> Tensor:
-    """One layer whose output holds the survivors only."""
-    index: int = getattr(layer, MARK)
-    entering, trims, parts = state.entering[index], state.trims(index), architecture.parts(layer)
-    rows = hidden.flatten(0, -2)
-    if index == 0 and entering.origin is not None:
-        rows = rows.index_select(0, entering.origin)
-    residual = entering.pooled(rows, last=state.causal) if trims else rows
+@dataclass(frozen=True)
+class _LayerPass:
+    """One layer in one pass; ``arguments`` are the layer's own, by name."""
 
-    query_rows = residual if trims else None
-    context, scores = _attend(layer, parts, state, architecture, arguments, rows, query_rows, bias)
+    layer: Any
+    index: int
+    state: ForwardState
+    architecture: Architecture
+    parts: LayerParts
+    arguments: Mapping[str, Any]
 
-    leaving = entering
-    if trims and state.causal:
-        leaving = entering.chosen(entering.ends, np.ones_like(entering.counts))
-    elif state.eliminates(index):
-        leaving, survivors = state.choose(index, scores)
-        context, residual = context.index_select(0, survivors), residual.index_select(0, survivors)
-    state.leave(index, leaving)
+    def survivors_only(self, hidden: Tensor, bias: Tensor | None) -> Tensor:
+        """The layer where its output holds the survivors only."""
+        index, state, parts = self.index, self.state, self.parts
+        entering, trims = state.entering[index], state.trims(index)
+        rows = hidden.flatten(0, -2)
+        if index == 0 and entering.origin is not None:
+            rows = rows.index_select(0, entering.origin)
+        residual = entering.pooled(rows, last=state.causal) if trims else rows
 
-    rows = parts.feed_forward(parts.project(context, residual))
-    if index == state.layers - 1 and state.causal:
-        return at_positions(rows, leaving)
-    if trims:
-        return rows[:, None]
-    return rows if leaving.ragged and index < state.layers - 1 else leaving.frame(rows)
+        context, scores = self._attend(rows, residual if trims else None, bias)
 
+        leaving = entering
+        if trims and state.causal:
+            leaving = entering.chosen(entering.ends, np.ones_like(entering.counts))
+        elif state.eliminates(index):
+            leaving, survivors = state.choose(index, scores)
+            context, residual = context.index_select(0, survivors), residual.index_select(0, survivors)
+        state.leave(index, leaving)
 
-def _all_positions(
-    layer: Any,
-    state: ForwardState,
-    architecture: Architecture,
-    arguments: Mapping[str, Any],
-    hidden: Tensor,
-    bias: Tensor | None,
-) -> Tensor:
-    """One layer whose output has every position: the eliminated keep the state in which they were eliminated."""
-    index: int = getattr(layer, MARK)
-    entering, parts = state.entering[index], architecture.parts(layer)
-    everyone = hidden.flatten(0, 1)
-    rows = everyone if entering.origin is None else everyone.index_select(0, entering.origin)
+        rows = parts.feed_forward(parts.project(context, residual))
+        if index == state.layers - 1 and state.causal:
+            return at_positions(rows, leaving)
+        if trims:
+            return rows[:, None]
+        return rows if leaving.ragged and index < state.layers - 1 else leaving.frame(rows)
 
-    context, scores = _attend(layer, parts, state, architecture, arguments, rows, None, bias)
-    attended = parts.project(context, rows)
+    def all_positions(self, hidden: Tensor, bias: Tensor | None) -> Tensor:
+        """The layer where its output has every position: the eliminated keep the state they were eliminated in."""
+        index, state, parts = self.index, self.state, self.parts
+        entering = state.entering[index]
+        everyone = hidden.flatten(0, 1)
+        rows = everyone if entering.origin is None else everyone.index_select(0, entering.origin)
 
-    leaving = entering
-    if state.eliminates(index):
-        everyone = _put_back(everyone, entering, attended)
-        leaving, survivors = state.choose(index, scores)
-        attended = attended.index_select(0, survivors)
-    state.leave(index, leaving)
+        context, scores = self._attend(rows, None, bias)
+        attended = parts.project(context, rows)
 
-    return _put_back(everyone, leaving, parts.feed_forward(attended)).view_as(hidden)
+        leaving = entering
+        if state.eliminates(index):
+            everyone = _put_back(everyone, entering, attended)
+            leaving, survivors = state.choose(index, scores)
+            attended = attended.index_select(0, survivors)
+        state.leave(index, leaving)
 
+        return _put_back(everyone, leaving, parts.feed_forward(attended)).view_as(hidden)
 
-def _attend(
-    layer: Any,
-    parts: LayerParts,
-    state: ForwardState,
-    architecture: Architecture,
-    arguments: Mapping[str, Any],
-    rows: Tensor,
-    query_rows: Tensor | None,
-    bias: Tensor | None,
-) -> tuple[Tensor, Tensor | None]:
-    """Contexts of those that enter a layer, and their scores where somebody needs them.
+    def _attend(self, rows: Tensor, query_rows: Tensor | None, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Contexts of those that enter the layer, and their scores where somebody needs them.
 
-    Returns
-    -------
-    (rows, features), or (batch, features) of ``query_rows``; no features where the attention block was removed
-    (batch, width) scores, or None
-    """
-    index: int = getattr(layer, MARK)
-    entering, past = state.entering[index], arguments.get("past_key_values")
-    if not attends(layer):
+        Returns
+        -------
+        (rows, features), or (batch, features) of ``query_rows``; no features where the attention block was removed
+        (batch, width) scores, or None
+        """
+        layer, index, state, architecture = self.layer, self.index, self.state, self.architecture
+        entering, past, pooled = state.entering[index], self.arguments.get("past_key_values"), query_rows is not None
+        if not attends(layer):
+            if past is not None:
+                cache_nobody(past, index, entering, rows, state.after)
+            return rows.new_empty(len(rows if query_rows is None else query_rows), 0), None
+        qkv = self.parts.qkv(rows, query_rows)
+        query, key, value = architecture.states(layer, qkv, entering, self.arguments, pooled)
         if past is not None:
-            cache_nobody(past, index, entering, rows, state.after)
-        return rows.new_empty(len(rows if query_rows is None else query_rows), 0), None
-    pooled = query_rows is not None
-    query, key, value = architecture.states(layer, parts.qkv(rows, query_rows), entering, arguments, pooled)
-    if past is not None:
-        # Beside int8 products attention may run in bf16; decoding goes on in the model's own type.
-        cache_states(past, index, entering, key.to(rows.dtype), value.to(rows.dtype), state.after)
-    scale, dropout = architecture.attention(layer)
-    bias, k, scored = own_bias(layer, bias), state.topk.layers[index], state.wants_scores(index)
-    window = state.window_columns(index) if scored else None
-    context, received = (attention if k is None else partial(topk_attention, k))(
-        query,
-        key,
-        value,
-        entering.real,
-        scale=scale,
-        dropout=dropout,
-        causal=state.causal and not pooled,
-        bias=None if bias is None else entering.between(bias, query.dtype),
-        observe=scored,
-        window=window,
-    )
-    scores = None if received is None else state.score(index, window, received, value)
-    return context[:, 0] if pooled else entering.rows(context), scores
+            # Beside int8 products attention may run in bf16; decoding goes on in the model's own type.
+            cache_states(past, index, entering, key.to(rows.dtype), value.to(rows.dtype), state.after)
+        scale, dropout = architecture.attention(layer)
+        bias, k, scored = own_bias(layer, bias), state.topk.layers[index], state.wants_scores(index)
+        window = state.window_columns(index) if scored else None
+        context, received = (attention if k is None else partial(topk_attention, k))(
+            query,
+            key,
+            value,
+            entering.real,
+            scale=scale,
+            dropout=dropout,
+            causal=state.causal and not pooled,
+            bias=None if bias is None else entering.between(bias, query.dtype),
+            observe=scored,
+            window=window,
+        )
+        scores = None if received is None else state.score(index, window, received, value)
+        return context[:, 0] if pooled else entering.rows(context), scores
 
 
 def _put_back(everyone: Tensor, alive: Survivors, rows: Tensor) -> Tensor:
