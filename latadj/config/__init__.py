@@ -1,6 +1,5 @@
 """The typed configuration of every command: one dataclass each, filled from `conf/` by Hydra."""
 
-from latadj.config.commands import SCHEMAS
 from latadj.config.commands.base import CommandConfig, RunConfig
 from latadj.config.commands.evaluation import BenchConfig, EvalConfig, ReportConfig, SweepConfig
 from latadj.config.commands.glue import GLUE_TASKS, GlueConfig
@@ -45,3 +44,17 @@ __all__ = [
     "SweepMeasureConfig",
     "TaskConfig",
 ]
+
+SCHEMAS: dict[str, type[RunConfig]] = {
+    "finetune": FinetuneConfig,
+    "calibrate": CalibrateConfig,
+    "sweep": SweepConfig,
+    "eval": EvalConfig,
+    "generate": GenerateConfig,
+    "explain": ExplainConfig,
+    "predict": PredictConfig,
+    "bench": BenchConfig,
+    "glue": GlueConfig,
+    "report": ReportConfig,
+    "prune": PruneConfig,
+}

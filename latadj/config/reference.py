@@ -11,7 +11,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 
-from latadj.config.commands import SCHEMAS
+from latadj.config import SCHEMAS
 from latadj.config.compose import compose, conf_dir
 from latadj.config.fields import Section, section_of, shown
 

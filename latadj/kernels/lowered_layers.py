@@ -23,9 +23,10 @@ class AddNorm:
 
 @dataclass
 class PostNormLayer:
-    """The parts of a lowered layer with the norm after each block: :class:`~latadj.elimination.layer_parts.LayerParts`.
+    """The parts of a lowered layer with the norm after each block.
 
-    Fifteen module calls a layer are a tenth of a pass over one short text; these are plain calls.
+    They are :class:`~latadj.elimination.architectures.base.LayerParts`. Fifteen module calls a layer are a tenth of a
+    pass over one short text; these are plain calls.
     """
 
     qkv: QKVLinear

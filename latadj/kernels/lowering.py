@@ -14,10 +14,10 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from latadj.elimination.architectures import Architecture, architecture_of
+from latadj.elimination.architectures.base import register_parts
 from latadj.elimination.architectures.llama import STATE_NORMS
 from latadj.elimination.architectures.t5 import T5
 from latadj.elimination.cost import POOLED
-from latadj.elimination.layer_parts import register_parts
 from latadj.elimination.layer_structure import LayerPaths
 from latadj.kernels.fused_linear import LinearModule, QKVLinear, linear_modules
 from latadj.kernels.linear import DTYPES, KernelSpec, LoweredLinear, outputs_of

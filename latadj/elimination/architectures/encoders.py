@@ -5,10 +5,9 @@ from typing import Any
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from latadj.elimination.architectures.base import Architecture
+from latadj.elimination.architectures.base import Architecture, OwnParts
 from latadj.elimination.architectures.pruned_forward import no_context
 from latadj.elimination.cost import ALL
-from latadj.elimination.layer_parts import OwnParts
 from latadj.elimination.layer_structure import LayerPaths, attends
 
 # Endings of the head classes that read the first position, in all of these.
