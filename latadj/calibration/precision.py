@@ -30,7 +30,7 @@ class Trial:
     ms : median milliseconds a batch
     """
 
-    route: KernelSpec
+    spec: KernelSpec
     agreement: float
     ms: float
 
@@ -55,13 +55,13 @@ def compare(
     full = Profile.full(len(attached(model).default.profile.keep))
     work: dict[str, list[Any]] = {}
     outputs: dict[str, Any] = {}
-    routes = {}
+    specs = {}
     for precision in precisions:
         try:
-            routes[precision] = fastest_kernel(model, precision, device)
+            specs[precision] = fastest_kernel(model, precision, device)
         except ValueError:  # int8 does not run everywhere
             continue
-        lowered = lower(copy.deepcopy(model), routes[precision])
+        lowered = lower(copy.deepcopy(model), specs[precision])
         with at_profile(lowered, full):
             outputs[precision] = examples.outputs(lowered)
 
@@ -73,11 +73,11 @@ def compare(
     seconds = time_interleaved(work, rounds=5, warmup=1, device=device, seed=seed)
     return {
         name: Trial(
-            routes[name],
+            specs[name],
             examples.agreement(outputs[name], outputs["fp32"]),
             float(np.median(seconds[name]) * 1000),
         )
-        for name in routes
+        for name in specs
     }
 
 

@@ -70,14 +70,14 @@ def prepare(config: BenchConfig) -> Stage:
     stage = Stage(config, where, plain, {}, {})
     for precision in config.precisions:
         try:
-            route = fastest_kernel(plain, precision, where)
+            spec = fastest_kernel(plain, precision, where)
         except ValueError as error:  # this device has no kernel for it
             if precision == config.precisions[-1] and not stage.dials:
                 raise
             log.warning("%s", error)
             stage.warnings.append(str(error))
             continue
-        stage.dials[precision] = lower(attach(copy.deepcopy(plain)), route)
+        stage.dials[precision] = lower(attach(copy.deepcopy(plain)), spec)
     return stage
 
 

@@ -206,7 +206,7 @@ def measure_device(session: Session, dial: Dial) -> Device:
         device.trials = {name: {"agreement": trial.agreement, "ms": trial.ms} for name, trial in trials.items()}
         shown = ", ".join(f"{name} {t.ms:.1f} ms, {100 * t.agreement:.1f}% agree" for name, t in trials.items())
         log.info("device.precision=auto takes %s (%s)", precision, shown)
-        kernel = trials[precision].route
+        kernel = trials[precision].spec
     else:
         kernel = fastest_kernel(session.model, precision, session.device)
     lowered = lower(copy.deepcopy(session.model), kernel, dial.reads)

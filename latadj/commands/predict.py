@@ -125,7 +125,7 @@ def _serve(model: PreTrainedModel, plan: Plan, config: PredictConfig, state: Pre
         )
     if config.deadline_ms is not None:
         _require_clock(plan.metadata, config, here)
-    route = make_ready(
+    spec = make_ready(
         model,
         plan.metadata,
         plan.dial,
@@ -135,9 +135,9 @@ def _serve(model: PreTrainedModel, plan: Plan, config: PredictConfig, state: Pre
         batch=plan.batch_size,
         kernel=state.route.get("kernel"),
     )
-    state.route = {"place": here, "precision": route.precision, "kernel": route.kernel}
+    state.route = {"place": here, "precision": spec.precision, "kernel": spec.kernel}
     if config.deadline_ms is not None and dial_of(model).latency is None:
-        raise ValueError(needs_clock(config, plan.metadata, f"another kernel than {route.kernel}"))
+        raise ValueError(needs_clock(config, plan.metadata, f"another kernel than {spec.kernel}"))
     if plan.dial is not None and plan.speedup is not None:
         set_speedup(model, plan.speedup)
 
@@ -256,7 +256,7 @@ def _refuse_or_report(window: Window, reader: Reader, output: Output, config: Pr
 def _result(
     model: PreTrainedModel, plan: Plan, state: PredictState, config: PredictConfig, resumed: bool, broken: Path | None
 ) -> dict[str, Any]:
-    dial, speedup, route = attached(model).dial, plan.speedup, kernel_of(model)
+    dial, speedup, spec = attached(model).dial, plan.speedup, kernel_of(model)
     profile = dial.profile(speedup) if dial is not None and speedup is not None else None
     return {
         "schema": "latadj.predict/1",
@@ -275,7 +275,7 @@ def _result(
         "predicted": dial.predicted(profile) if dial and profile and dial.latency else None,
         "deadline": _deadline(dial_of(model).latency, state, config) if config.deadline_ms is not None else None,
         "settings": plan.settings,
-        "environment": {**environment(model.device, route.precision), "kernel": route.kernel},
+        "environment": {**environment(model.device, spec.precision), "kernel": spec.kernel},
         "config": as_dict(config),
     }
 

@@ -59,7 +59,7 @@ def kernel_for(
 def dial_for(
     dial: Dial,
     metadata: CheckpointMetadata,
-    route: KernelSpec,
+    spec: KernelSpec,
     device: torch.device,
     batch: int | None,
     lengths: Sequence[int] | None,
@@ -70,9 +70,9 @@ def dial_for(
     ----------
     batch, lengths : the workload; None are the batch that was measured and the lengths of the calibration set
     """
-    served = metadata.devices.get(place(device), Device()).serving.get(route.precision)
+    served = metadata.devices.get(place(device), Device()).serving.get(spec.precision)
     expected = lengths or dial.lengths
-    latency = served.model(batch, expected) if served and served.kernel == route.kernel else None
+    latency = served.model(batch, expected) if served and served.kernel == spec.kernel else None
     if latency is None:
         return None
     if batch and not 0.5 <= latency.batch / batch <= 2:
@@ -118,21 +118,21 @@ def make_ready(
     -------
     the kernel that serves it
     """
-    route = kernel_for(model, metadata, precision, device, kernel)
-    lower(model, route, attached(model).reads)
+    spec = kernel_for(model, metadata, precision, device, kernel)
+    lower(model, spec, attached(model).reads)
     if dial is None:
-        return route
+        return spec
     if target == "latency":
-        timed = dial_for(dial, metadata, route, device, batch, [length] if length else None)
+        timed = dial_for(dial, metadata, spec, device, batch, [length] if length else None)
         if timed is None:
             log.warning(
                 "the dial is marked in FLOPs: this device (%s, %s) was not calibrated; `latadj calibrate "
                 "calibration.device_only=true device.precision=%s` (same options) takes a minute or two",
-                *(place(device), route.precision, route.precision),
+                *(place(device), spec.precision, spec.precision),
             )
         dial = timed or dial
     attach(model, dial)
-    return route
+    return spec
 
 
 def remember(metadata: CheckpointMetadata, device: torch.device, measured: Device) -> CheckpointMetadata:

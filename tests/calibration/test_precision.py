@@ -76,9 +76,9 @@ def test_a_pruned_model_is_asked_about_a_layer_that_it_has(monkeypatch):
     needs("fp32", "plain", "onednn")
     seen, pack = [], KernelSpec.pack
 
-    def noted(route, *maps, **options):
+    def noted(spec, *maps, **options):
         seen.append(maps[0].weight.numel())
-        return pack(route, *maps, **options)
+        return pack(spec, *maps, **options)
 
     monkeypatch.setattr(KernelSpec, "pack", noted)
     model = tiny("bert")
@@ -107,9 +107,9 @@ def test_an_fp32_kernel_that_computes_something_else_is_not_taken(monkeypatch):
     needs("fp32", "onednn")
     pack = KernelSpec.pack
 
-    def wrong(route, *maps, **options):
-        packed = pack(route, *maps, **options)
-        return (lambda rows: packed(rows) + 1e-3) if route.kernel == "onednn" else packed
+    def wrong(spec, *maps, **options):
+        packed = pack(spec, *maps, **options)
+        return (lambda rows: packed(rows) + 1e-3) if spec.kernel == "onednn" else packed
 
     monkeypatch.setattr(KernelSpec, "pack", wrong)
     turns = clock({"plain": 2.0, "onednn": 1.0})
@@ -174,8 +174,8 @@ def test_only_one_kernel_needs_no_clock(monkeypatch):
     ],
 )
 def test_the_fastest_precision_that_agrees_is_taken(bf16, int8, expected):
-    route = KernelSpec("fp32", "plain")
-    trials = {"fp32": Trial(route, 1.0, 10.0), "bf16": Trial(route, *bf16), "int8": Trial(route, *int8)}
+    spec = KernelSpec("fp32", "plain")
+    trials = {"fp32": Trial(spec, 1.0, 10.0), "bf16": Trial(spec, *bf16), "int8": Trial(spec, *int8)}
     assert fastest_that_agrees(trials) == expected
 
 
@@ -198,7 +198,7 @@ def test_precisions_are_compared_on_the_same_texts_and_the_model_is_left_as_it_i
     assert {name: trial.ms for name, trial in trials.items()} == {name: 1000 * value for name, value in times.items()}
     assert trials["fp32"].agreement == 1.0
     assert all(0.8 <= trial.agreement <= 1.0 for trial in trials.values())
-    assert all(trial.route.precision == name for name, trial in trials.items())
+    assert all(trial.spec.precision == name for name, trial in trials.items())
     assert not is_lowered(model)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 

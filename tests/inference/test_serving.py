@@ -148,9 +148,9 @@ def test_auto_has_to_be_calibrated(model, known):
 
 def test_the_dial_is_marked_for_the_workload(model):
     known = sidecar(serving={"fp32": served("plain", 1, 32)})
-    route = KernelSpec("fp32", "plain")
-    assert dial_for(dial(model), known, route, CPU, None, None) == dial(model).on(latency(1))
-    assert dial_for(dial(model), known, route, CPU, 30, [12]) == dial(model).on(latency(32), (12,))
+    spec = KernelSpec("fp32", "plain")
+    assert dial_for(dial(model), known, spec, CPU, None, None) == dial(model).on(latency(1))
+    assert dial_for(dial(model), known, spec, CPU, 30, [12]) == dial(model).on(latency(32), (12,))
     assert dial_for(dial(model), known, KernelSpec("fp32", "onednn"), CPU, None, None) is None
     assert dial_for(dial(model), known, KernelSpec("int8", "x86"), CPU, None, None) is None
 
@@ -172,8 +172,8 @@ def test_a_batch_far_from_the_measured_one_is_warned_of(model, caplog, batch, wa
 )
 def test_a_model_made_ready_is_lowered_and_its_dial_marked(monkeypatch, caplog, model, known, target, marked, warns):
     monkeypatch.setattr(serving, "fastest_kernel", lambda model, precision, device: KernelSpec(precision, "plain"))
-    route = make_ready(model, known, dial(model), CPU, precision="fp32", target=target)
-    assert route == kernel_of(model) == KernelSpec("fp32", "plain")
+    spec = make_ready(model, known, dial(model), CPU, precision="fp32", target=target)
+    assert spec == kernel_of(model) == KernelSpec("fp32", "plain")
     assert dial_of(model).target == marked
     assert ("the dial is marked in FLOPs: this device" in caplog.text) == warns
 

@@ -120,7 +120,7 @@ def test_a_copy_is_pruned_on_its_own(case):
 
 @pytest.mark.parametrize("profile", [FULL, CUT], ids=["full", "cut"])
 @pytest.mark.parametrize(
-    ("route", "at_least"),
+    ("spec", "at_least"),
     [
         (KernelSpec("fp32", "plain"), 0.99999),
         (KernelSpec("fp32", "onednn"), 0.99999),
@@ -128,12 +128,12 @@ def test_a_copy_is_pruned_on_its_own(case):
     ],
     ids=["plain", "onednn", "bf16"],
 )
-def test_a_pruned_model_can_be_lowered(case, route, at_least, profile):
-    needs(route.precision, route.kernel)
+def test_a_pruned_model_can_be_lowered(case, spec, at_least, profile):
+    needs(spec.precision, spec.kernel)
     model = attach(case.make())
     remove(model, SOME)
     batch = case.batch(LENGTHS)
-    lowered = lower(copy.deepcopy(model), route)
+    lowered = lower(copy.deepcopy(model), spec)
     with torch.no_grad(), at_profile(model, profile), at_profile(lowered, profile):
         pair = [torch.cat([said.flatten() for said in case.outputs(one, batch)]).float() for one in (lowered, model)]
     assert torch.corrcoef(torch.stack(pair))[0, 1] > at_least
