@@ -12,39 +12,6 @@ from latadj.config.options.prompt import PromptConfig
 from latadj.config.options.task import GENERATION, TASK_TYPES, FilesConfig, HubConfig, TaskConfig
 from latadj.config.options.training import AdjustConfig, DistillationConfig, StageConfig
 
-__all__ = [
-    "GENERATION",
-    "GLUE_TASKS",
-    "PRECISIONS",
-    "SCHEMAS",
-    "TASK_TYPES",
-    "AdjustConfig",
-    "BenchConfig",
-    "CalibrateConfig",
-    "CalibrationConfig",
-    "CommandConfig",
-    "DeviceConfig",
-    "DistillationConfig",
-    "EvalConfig",
-    "EvalMeasureConfig",
-    "ExplainConfig",
-    "FilesConfig",
-    "FinetuneConfig",
-    "GenerateConfig",
-    "GlueConfig",
-    "HubConfig",
-    "ModelConfig",
-    "PredictConfig",
-    "PromptConfig",
-    "PruneConfig",
-    "ReportConfig",
-    "RunConfig",
-    "StageConfig",
-    "SweepConfig",
-    "SweepMeasureConfig",
-    "TaskConfig",
-]
-
 SCHEMAS: dict[str, type[RunConfig]] = {
     "finetune": FinetuneConfig,
     "calibrate": CalibrateConfig,
