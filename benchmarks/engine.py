@@ -19,7 +19,7 @@ from latadj.config import DeviceConfig
 from latadj.devices.device import choose
 from latadj.elimination.attach import at_profile, attach
 from latadj.elimination.profiles import Profile
-from latadj.kernels import fused_linear, linear
+from latadj.kernels import linear, lowered_layers
 from latadj.kernels.linear import KernelSpec
 from latadj.kernels.lowering import lower
 
@@ -89,7 +89,7 @@ def main() -> None:
         compare(
             f"bf16 attention, int8, {shape}",
             int8,
-            under(fused_linear, "BF16_ATTENTION_FROM", 10**9, int8),
+            under(lowered_layers, "BF16_ATTENTION_FROM", 10**9, int8),
             rounds,
             options.budget,
         )

@@ -1,13 +1,113 @@
-"""The parts of a lowered layer as plain calls, with the norms after its blocks or before them."""
+"""What stands in a lowered model: the parts of its layers as plain calls, and modules for transformers' own forward."""
 
+import threading
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
-from latadj.kernels.fused_linear import QKVLinear
-from latadj.kernels.linear import LoweredLinear
+from latadj.devices.device import computes_bf16
+from latadj.kernels.linear import KernelSpec, LoweredLinear, outputs_of
+
+# From this many rows, attention beside int8 layers runs in bf16; with fewer, fp32's fused kernel is faster.
+BF16_ATTENTION_FROM = 96
+
+
+class QKVLinear:
+    """Query, key and value layers of an attention block, run as one; the query apart where only some rows need it.
+
+    Parameters
+    ----------
+    modules : query, key and value layer, or one that is all three
+    """
+
+    def __init__(self, spec: KernelSpec, *modules: nn.Linear | Conv1D, separate_query: bool = False) -> None:
+        self.query = spec.pack(modules[0]) if separate_query else None
+        together = modules[1:] if separate_query else modules
+        self.together, self.sizes = spec.pack(*together), outputs_of(*together)
+        self.casts = spec.precision == "int8" and computes_bf16()
+
+    def __call__(self, rows: Tensor, query_rows: Tensor | None) -> tuple[Tensor, ...]:
+        """Queries of ``query_rows`` (None: of ``rows``), keys and values."""
+        dtype = torch.bfloat16 if self.casts and len(rows) >= BF16_ATTENTION_FROM else None
+        states = torch.split(self.together(rows, dtype), self.sizes, dim=-1)
+        return (
+            states if self.query is None else (self.query(rows if query_rows is None else query_rows, dtype), *states)
+        )
+
+    def modules(self) -> list[nn.Module]:
+        """A module each for query, key and value, as transformers' own forward calls them."""
+        modules = linear_modules(self.together, self.sizes)
+        return modules if self.query is None else [LinearModule(self.query), *modules]
+
+
+class LinearModule(nn.Module):
+    """A linear layer as the module that transformers' own forward calls."""
+
+    # T5 looks at the type of a weight, where there is one.
+    weight = None
+
+    def __init__(self, linear: LoweredLinear) -> None:
+        super().__init__()
+        self.linear = linear
+
+    def forward(self, states: Tensor) -> Tensor:
+        return _run(self.linear, states)
+
+
+class FusedLinearOutput(nn.Module):
+    """One of the layers that run as one, as the module that transformers' own forward calls."""
+
+    def __init__(self, shared: "FusedLinear", index: int) -> None:
+        super().__init__()
+        self.shared, self.index = shared, index
+
+    def forward(self, states: Tensor) -> Tensor:
+        return self.shared(states, self.index)
+
+
+class FusedLinear:
+    """Runs what several modules became once where they are called with the same input one after the other.
+
+    The outputs of those that are still to be called wait in the calling thread, so threads and copies of a model share
+    it.
+    """
+
+    def __init__(self, linear: LoweredLinear, sizes: list[int]) -> None:
+        self.linear, self.sizes = linear, sizes
+        self._waiting = threading.local()
+
+    def __call__(self, states: Tensor, index: int) -> Tensor:
+        waiting = self._waiting.__dict__
+        if waiting.get("states") is not states or index not in waiting["outputs"]:
+            outputs = torch.split(_run(self.linear, states), self.sizes, dim=-1)
+            waiting.update(states=states, outputs=dict(enumerate(outputs)))
+        output: Tensor = waiting["outputs"].pop(index)
+        if not waiting["outputs"]:
+            waiting.clear()
+        return output
+
+    def __deepcopy__(self, memo: Any) -> "FusedLinear":
+        return self
+
+
+def linear_modules(linear: LoweredLinear, sizes: list[int]) -> list[nn.Module]:
+    """A module for each of the layers that were packed as one.
+
+    Parameters
+    ----------
+    sizes : outputs of each
+    """
+    if len(sizes) == 1:
+        return [LinearModule(linear)]
+    shared = FusedLinear(linear, sizes)
+    return [FusedLinearOutput(shared, index) for index in range(len(sizes))]
+
+
+def _run(linear: LoweredLinear, states: Tensor) -> Tensor:
+    return linear(states.flatten(0, -2)).view(*states.shape[:-1], -1)
 
 
 class AddNorm:

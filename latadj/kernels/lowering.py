@@ -19,9 +19,8 @@ from latadj.elimination.architectures.llama import STATE_NORMS
 from latadj.elimination.architectures.t5 import T5
 from latadj.elimination.cost import POOLED
 from latadj.elimination.layer_structure import LayerPaths
-from latadj.kernels.fused_linear import LinearModule, QKVLinear, linear_modules
 from latadj.kernels.linear import DTYPES, KernelSpec, LoweredLinear, outputs_of
-from latadj.kernels.lowered_layers import AddNorm, PostNormLayer, PreNormLayer
+from latadj.kernels.lowered_layers import AddNorm, LinearModule, PostNormLayer, PreNormLayer, QKVLinear, linear_modules
 
 MARK = "_latadj_kernel"
 # Names of the norm after all layers.

@@ -6,8 +6,8 @@ from helpers.kernel_support import needs
 from transformers.pytorch_utils import Conv1D
 
 from latadj.elimination.attention import MANY_ROWS
-from latadj.kernels.fused_linear import QKVLinear
 from latadj.kernels.linear import FEW_ROWS, KernelSpec
+from latadj.kernels.lowered_layers import QKVLinear
 
 EXACT = [KernelSpec("fp32", "plain"), KernelSpec("fp32", "onednn")]
 BF16 = [KernelSpec("bf16", "plain"), KernelSpec("bf16", "onednn")]

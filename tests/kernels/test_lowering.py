@@ -11,8 +11,8 @@ from helpers.tiny_models import CUT, DECODERS, FULL, LENGTHS, Case, dial_for
 
 from latadj.devices.device import vnni
 from latadj.elimination.attach import at_profile, at_speedup, attach, detach
-from latadj.kernels.fused_linear import LinearModule
 from latadj.kernels.linear import KernelSpec, PlainLinear
+from latadj.kernels.lowered_layers import LinearModule
 from latadj.kernels.lowering import is_lowered, kernel_of, lower
 
 EXACT = [KernelSpec("fp32", "plain"), KernelSpec("fp32", "onednn")]
@@ -153,7 +153,7 @@ def test_elimination_can_be_attached_after_lowering(spec):
 
 @pytest.mark.parametrize("spec", INT8, indirect=True, ids=name)
 def test_long_texts_attend_in_bf16_beside_int8_and_stay_near(monkeypatch, spec):
-    monkeypatch.setattr("latadj.kernels.fused_linear.BF16_ATTENTION_FROM", 10)
+    monkeypatch.setattr("latadj.kernels.lowered_layers.BF16_ATTENTION_FROM", 10)
     model = attach(tiny_bert())
     exact = logits(model, BATCHES["padded right"])
     lower(model, spec)
