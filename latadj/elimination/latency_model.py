@@ -12,9 +12,6 @@ import numpy as np
 
 from latadj.elimination.cost import POOLED, LayerShape, schedule
 
-# What the time of a pass is made of.
-PARTS = ("entering", "choosing", "leaving", "last", "outside")
-
 
 @dataclass(frozen=True)
 class Ramp:
