@@ -1,5 +1,6 @@
 """How a field of a config is declared: its default, one line of help, what a value may be, and how it is read."""
 
+import math
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, field, fields
@@ -89,11 +90,22 @@ class Section:
         problems = []
         for declared in fields(self):
             value, rule = getattr(self, declared.name), declared.metadata.get("rule")
-            if rule is not None and value is not None and not rule.holds(value):
+            if not _finite(value):
+                problems.append(f"{declared.name}={shown(value)}: expected a finite number")
+            elif rule is not None and value is not None and not rule.holds(value):
                 problems.append(f"{declared.name}={value}: expected {rule.text}")
             for key, inner in _sections(declared.name, value):
                 problems += [f"{key}.{problem}" for problem in inner.problems()]
         return problems
+
+
+def _finite(value: Any) -> bool:
+    """Whether no number in a value is NaN or infinite; sections look after their own."""
+    if isinstance(value, dict):
+        return all(map(_finite, value.values()))
+    if isinstance(value, (list, tuple)):
+        return all(map(_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _sections(key: str, value: Any) -> Iterator[tuple[str, Section]]:

@@ -7,6 +7,8 @@ from typing import Any
 
 # Where a pruned layer and its attention module keep what is left of the layer.
 STRUCTURE = "_latadj_structure"
+# Far more than a layer has had so far: a file that says more is damaged, and would be expanded into all memory.
+MOST = 2**20
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ class ModelStructure:
             layers = tuple(
                 LayerStructure(
                     tuple(int(head) for head in layer["heads"]),
-                    tuple(neuron for start, stop in layer["neurons"] for neuron in range(start, stop)),
+                    _numbers(layer["neurons"], int(layer["of_neurons"])),
                     int(layer["of_heads"]),
                     int(layer["of_neurons"]),
                 )
@@ -90,6 +92,16 @@ class ModelStructure:
                         f"not a pruning map: {what} of layer {number + 1} are not rising numbers below {before}"
                     )
         return cls(layers)
+
+
+def _numbers(pairs: Iterable[Sequence[int]], below: int) -> tuple[int, ...]:
+    """Inverse of :func:`ranges`, which makes no number that could not be one of ``below``."""
+    numbers: list[int] = []
+    for start, stop in pairs:
+        if not 0 <= start < stop <= min(below, MOST) or len(numbers) > below:
+            raise ValueError(f"[{start}, {stop}) is no part of {below} neurons")
+        numbers += range(start, stop)
+    return tuple(numbers)
 
 
 def ranges(numbers: Iterable[int]) -> list[list[int]]:

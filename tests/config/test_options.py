@@ -100,3 +100,27 @@ def test_what_cannot_be_read_is_refused_with_all_else(command, overrides, messag
     with pytest.raises(ValueError) as refusal:
         typed(command, compose(command, overrides))
     assert message in str(refusal.value)
+
+
+@pytest.mark.parametrize("value", ["inf", "-inf", "nan"])
+@pytest.mark.parametrize(
+    ("command", "key"),
+    [
+        ("predict", "deadline_ms"),
+        ("calibrate", "calibration.max_speedup"),
+        ("calibrate", "calibration.max_flops"),
+        ("calibrate", "clock.budget_s"),
+        ("calibrate", "search.speedups"),
+        ("finetune", "plain.epochs"),
+        ("finetune", "adjust.dropout"),
+    ],
+)
+def test_a_number_that_is_not_finite_is_refused_at_once(command, key, value):
+    written = f"[2,{value}]" if key == "search.speedups" else value
+    with pytest.raises(ValueError, match=f"{key}=.*expected a finite number"):
+        typed(command, compose(command, [f"{key}={written}"]))
+
+
+def test_a_dropout_above_1_is_refused_at_once():
+    with pytest.raises(ValueError, match=r"adjust\.dropout=2\.0: expected a share from 0 to below 1"):
+        typed("finetune", compose("finetune", ["adjust.dropout=2"]))

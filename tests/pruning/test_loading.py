@@ -131,8 +131,11 @@ def test_a_model_with_hard_attention_cannot_be_made_whole_for_others():
         (lambda layers: layers[0].update(heads=[2, 1]), "heads of layer 1"),
         (lambda layers: layers[1].pop("neurons"), "not a pruning map"),
         (lambda layers: layers[0].update(neurons=[[0, 7]]), "by its pruning map it should have"),
+        (lambda layers: layers[0].update(neurons=[[0, 10**9]]), r"\[0, 1000000000\) is no part of"),
+        (lambda layers: layers[0].update(neurons=[[0, 10**9]], of_neurons=10**9), r"\[0, 1000000000\) is no part of"),
+        (lambda layers: layers[0].update(neurons=[[0, 8]] * 10**5), "is no part of|rising numbers"),
     ],
-    ids=["layers", "heads", "order", "missing", "weights"],
+    ids=["layers", "heads", "order", "missing", "weights", "memory", "memory of as many", "memory again and again"],
 )
 def test_a_pruning_map_that_does_not_fit_is_one_clear_line(tmp_path, change, message):
     checkpoint.save(pruned(Case("bert", "classifier")), tokenizer(), tmp_path / "model", CheckpointMetadata())

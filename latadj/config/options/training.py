@@ -7,7 +7,7 @@ from latadj.config.fields import NONE_OR_MORE, NOT_NEGATIVE, POSITIVE, SHARE, Ru
 from latadj.elimination.profiles import PROFILE_TYPES
 
 ADJUSTABLE = tuple(name for name in PROFILE_TYPES if name != "searched")
-DROPOUT = Rule("a share from 0 to 1, or null", lambda value: 0 <= value < 1)
+DROPOUT = Rule("a share from 0 to below 1", lambda value: 0 <= value < 1)
 WARMUP = Rule("a share of the steps, from 0 to 1", lambda value: 0 <= value <= 1)
 PATIENCE = Rule("at least 1 validation without a better metric", lambda value: value >= 1)
 DECAY = Rule("a share from 0 (no mean) to below 1, such as 0.99", lambda value: 0 <= value < 1)
@@ -88,7 +88,7 @@ class AdjustConfig(DistillationConfig):
     )
     max_speedup: float = option(5.0, "largest speedup that is drawn, from 1.1 to calibration.max_speedup")
     speedup_sampling_power: float = option(1.5, "above 1 draws small speedups more often; 1: all alike")
-    dropout: float = option(0.0, "dropout of the hidden state")
+    dropout: float = option(0.0, "dropout of the hidden state", DROPOUT)
     profiles: list[str] = option(["geometric", "acc"], "profile types, one drawn for each batch", PROFILES)
 
 
