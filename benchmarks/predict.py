@@ -41,7 +41,7 @@ from latadj.config.compose import package_file
 from latadj.devices.device import choose
 from latadj.devices.environment import environment
 from latadj.elimination.attach import at_speedup, attached, detach
-from latadj.inference.load import load
+from latadj.inference.serving import load
 from latadj.inference.streams.engine import Engine
 from latadj.inference.streams.rows import Row
 from latadj.inference.streams.writing import Layout

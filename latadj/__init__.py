@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from latadj.elimination.dial import Dial
     from latadj.elimination.profiles import Profile
     from latadj.elimination.topk_setting import TopKAttention
-    from latadj.inference.load import load
+    from latadj.inference.serving import load
 
 # Torch takes seconds to import, and `latadj --help` needs none of it.
 _WHERE = {
-    "load": "latadj.inference.load",
+    "load": "latadj.inference.serving",
     "attach": "latadj.elimination.attach",
     "detach": "latadj.elimination.attach",
     "set_speedup": "latadj.elimination.attach",

@@ -1,8 +1,9 @@
 """The training examples that a calibration runs: texts to classify, or prompts to continue."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -14,16 +15,28 @@ from latadj.tasks.outputs.likelihood import continuation_logits, rows_to_score
 from latadj.tasks.outputs.logits import Outputs, divergences
 from latadj.tasks.outputs.predict import HEAD, as_tensors, predict
 
+Examples = TypeVar("Examples", bound="CalibrationSet")
 
+
+@dataclass(kw_only=True)
 class CalibrationSet(ABC):
     """Examples of one kind, and how two models' outputs on them are compared.
 
+    rows : encoded examples
+    autocast : type in which the model runs; None: its own
     lengths : (examples,) real tokens of what is eliminated in
     protected : mean number of tokens of an example that its task never eliminates
     """
 
-    lengths: np.ndarray
-    protected: int = 0
+    rows: list[dict[str, Any]]
+    batch_size: int
+    autocast: torch.dtype | None = None
+    lengths: np.ndarray = field(init=False)
+    protected: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.lengths = np.array([len(row["input_ids"]) for row in self.rows])
+        self.protected = round(float(np.mean(protected_counts(self.rows))))
 
     @abstractmethod
     def outputs(self, model: PreTrainedModel) -> Any:
@@ -37,38 +50,30 @@ class CalibrationSet(ABC):
     def agreement(self, outputs: Any, full: Any) -> float:
         """Share of the full model's decisions that another model makes as well."""
 
-    @abstractmethod
     def passes(self, model: PreTrainedModel, batch_size: int, most: int) -> list[Callable[[], object]]:
         """At most so many passes over batches of like length, for a clock."""
+        buckets = bucketed(self.rows, batch_size)
+        spread = np.unique(np.linspace(0, len(buckets) - 1, most).astype(int))
+        return [self._pass(model, [self.rows[row] for row in buckets[place]]) for place in spread]
 
     @abstractmethod
-    def first(self, most: int) -> "CalibrationSet":
+    def _pass(self, model: PreTrainedModel, rows: list[dict[str, Any]]) -> Callable[[], object]:
+        """A pass over one batch."""
+
+    def first(self: Examples, most: int) -> Examples:
         """The first so many examples."""
+        return replace(self, rows=self.rows[:most])
 
 
+@dataclass(kw_only=True)
 class ClassificationSet(CalibrationSet):
     """Texts, or tokens of them, that a head or the label words of a prompt classify (or give a number).
 
-    Parameters
-    ----------
-    rows : encoded examples
     reader : how the outputs of a batch are read
-    autocast : type in which the model runs; None: its own
     """
 
-    def __init__(
-        self,
-        rows: list[dict[str, Any]],
-        tokenizer: PreTrainedTokenizerBase,
-        *,
-        reader: Outputs = HEAD,
-        batch_size: int = 64,
-        autocast: torch.dtype | None = None,
-    ) -> None:
-        self.rows, self.tokenizer, self.reader = rows, tokenizer, reader
-        self.batch_size, self.autocast = batch_size, autocast
-        self.lengths = np.array([len(row["input_ids"]) for row in rows])
-        self.protected = round(float(np.mean(protected_counts(rows))))
+    tokenizer: PreTrainedTokenizerBase
+    reader: Outputs = HEAD
 
     def outputs(self, model: PreTrainedModel) -> Any:
         """What `latadj.tasks.outputs.predict.predict` gives."""
@@ -88,37 +93,17 @@ class ClassificationSet(CalibrationSet):
     def agreement(self, outputs: Any, full: Any) -> float:
         return self.reader.agreement(outputs, full)
 
-    def passes(self, model: PreTrainedModel, batch_size: int, most: int) -> list[Callable[[], object]]:
-        def run(index: np.ndarray) -> Callable[[], object]:
-            batch = pad([self.rows[place] for place in index], self.tokenizer)
-            return lambda: self.reader(model, {name: part.to(model.device) for name, part in batch.items()}).cpu()
-
-        return [run(index) for index in _spread(bucketed(self.rows, batch_size), most)]
-
-    def first(self, most: int) -> "ClassificationSet":
-        return ClassificationSet(
-            self.rows[:most],
-            self.tokenizer,
-            reader=self.reader,
-            batch_size=self.batch_size,
-            autocast=self.autocast,
-        )
+    def _pass(self, model: PreTrainedModel, rows: list[dict[str, Any]]) -> Callable[[], object]:
+        batch = pad(rows, self.tokenizer)
+        return lambda: self.reader(model, {name: part.to(model.device) for name, part in batch.items()}).cpu()
 
 
 class ContinuationSet(CalibrationSet):
-    """Prompts whose continuations a language model predicts more or less well.
+    """Prompts (``input_ids``) whose continuations (``continuation``) a language model predicts more or less well."""
 
-    Parameters
-    ----------
-    rows : with ``input_ids`` (the prompt) and ``continuation``
-    autocast : type in which the model runs; None: its own
-    """
-
-    def __init__(
-        self, rows: Sequence[dict[str, Any]], *, batch_size: int = 4, autocast: torch.dtype | None = None
-    ) -> None:
-        self.rows, self.batch_size, self.autocast = rows_to_score(rows), batch_size, autocast
-        self.lengths = np.array([len(row["input_ids"]) for row in self.rows])
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        rows_to_score(self.rows)
 
     def outputs(self, model: PreTrainedModel) -> list[Tensor]:
         """For each example the (tokens, vocabulary) log-probabilities of its continuation, in half precision."""
@@ -136,16 +121,5 @@ class ContinuationSet(CalibrationSet):
         same = [one.argmax(-1) == other.argmax(-1) for one, other in zip(outputs, full, strict=True)]
         return float(torch.cat(same).float().mean())
 
-    def passes(self, model: PreTrainedModel, batch_size: int, most: int) -> list[Callable[[], object]]:
-        def run(index: np.ndarray) -> Callable[[], object]:
-            rows = [self.rows[place] for place in index]
-            return lambda: list(continuation_logits(model, rows, batch_size=batch_size))
-
-        return [run(index) for index in _spread(bucketed(self.rows, batch_size), most)]
-
-    def first(self, most: int) -> "ContinuationSet":
-        return ContinuationSet(self.rows[:most], batch_size=self.batch_size, autocast=self.autocast)
-
-
-def _spread(buckets: list[np.ndarray], most: int) -> list[np.ndarray]:
-    return [buckets[place] for place in np.unique(np.linspace(0, len(buckets) - 1, most).astype(int))]
+    def _pass(self, model: PreTrainedModel, rows: list[dict[str, Any]]) -> Callable[[], object]:
+        return lambda: list(continuation_logits(model, rows, batch_size=len(rows)))

@@ -23,7 +23,7 @@ AGREEMENT = 0.995
 
 
 @dataclass(frozen=True)
-class Trial:
+class PrecisionTrial:
     """How one precision did on the calibration set.
 
     agreement : share of examples with fp32's prediction (of a regression: correlation with it)
@@ -43,7 +43,7 @@ def compare(
     batch_size: int,
     precisions: Sequence[str] = PRECISIONS,
     seed: int = 0,
-) -> dict[str, Trial]:
+) -> dict[str, PrecisionTrial]:
     """Each precision's agreement with fp32 and its time, at speedup 1, on the calibration set.
 
     Parameters
@@ -72,7 +72,7 @@ def compare(
         work[precision] = [partial(run, one) for one in examples.passes(lowered, batch_size, 4)]
     seconds = time_interleaved(work, rounds=5, warmup=1, device=device, seed=seed)
     return {
-        name: Trial(
+        name: PrecisionTrial(
             specs[name],
             examples.agreement(outputs[name], outputs["fp32"]),
             float(np.median(seconds[name]) * 1000),
@@ -81,7 +81,7 @@ def compare(
     }
 
 
-def fastest_that_agrees(trials: dict[str, Trial]) -> str:
+def fastest_that_agrees(trials: dict[str, PrecisionTrial]) -> str:
     """The fastest precision whose predictions agree with fp32's on at least ``AGREEMENT`` of the calibration set."""
     agreeing = [name for name, trial in trials.items() if trial.agreement >= AGREEMENT]
     return min(agreeing, key=lambda name: trials[name].ms)

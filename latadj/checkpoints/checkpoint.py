@@ -63,7 +63,7 @@ def load(
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load a saved model in fp32, to be trained, measured or saved, with its dial attached at speedup 1, in FLOPs.
 
-    `latadj.inference.load.load` makes it ready to serve.
+    `latadj.inference.serving.load` makes it ready to serve.
 
     Parameters
     ----------

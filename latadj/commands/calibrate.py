@@ -9,18 +9,18 @@ from typing import Any
 
 from latadj.benchmark.kernel_selection import fastest_kernel, kernels
 from latadj.benchmark.noise import NoiseMonitor
-from latadj.calibration.acc import (
+from latadj.calibration.calibration_set import CalibrationSet
+from latadj.calibration.latency_fit import measure
+from latadj.calibration.make_dial import (
     PLAIN_PROFILE_TYPES,
     Contribution,
-    Trial,
+    WindowTrial,
     add_search,
     choose_window,
     make_dial,
     measure_contribution,
     windows_to_try,
 )
-from latadj.calibration.calibration_set import CalibrationSet
-from latadj.calibration.latency_fit import measure
 from latadj.calibration.precision import compare, fastest_that_agrees
 from latadj.checkpoints import checkpoint
 from latadj.checkpoints.metadata import (
@@ -92,7 +92,7 @@ def run(session: Session) -> dict[str, Any]:
         autocast=session.training_dtype,  # ranking needs no more, and it is a long search
     )
     folder, work = Path(config.checkpoint), Path(config.folder) / "calibrate"
-    contribution, tried = None, list[Trial]()
+    contribution, tried = None, list[WindowTrial]()
     if calibration.device_only:
         dial = session.metadata.dial
         assert dial is not None
@@ -139,7 +139,7 @@ def run(session: Session) -> dict[str, Any]:
     return result
 
 
-def _acc_dial(session: Session, examples: CalibrationSet) -> tuple[Dial, Contribution, list[Trial]]:
+def _acc_dial(session: Session, examples: CalibrationSet) -> tuple[Dial, Contribution, list[WindowTrial]]:
     """The dial that ACC gives, in FLOPs, the ACC behind it, and what was tried for a decoder's window."""
     config = session.config
     assert isinstance(config, CalibrateConfig)
@@ -147,7 +147,7 @@ def _acc_dial(session: Session, examples: CalibrationSet) -> tuple[Dial, Contrib
     windows = windows_to_try(calibration) if attached(model).architecture.causal else [WHOLE]
     contribution = measure_contribution(model, examples, score=calibration.score, window=windows[0])
     dial = make_dial(model, contribution, calibration, windows[0])
-    tried: list[Trial] = []
+    tried: list[WindowTrial] = []
     if len(windows) > 1:
         with progress("window", len(PLAIN_PROFILE_TYPES) * len(windows)) as steps:
             dial, tried = choose_window(

@@ -19,8 +19,7 @@ from latadj.devices import device
 from latadj.devices.environment import environment
 from latadj.elimination.attach import dial_of
 from latadj.elimination.dial import Dial
-from latadj.inference.explain import Text, encode_text, pooled_column, read
-from latadj.inference.explanation import Explanation
+from latadj.inference.explain import Explanation, Text, encode_text, pooled_column, read
 from latadj.inference.serving import make_ready
 from latadj.kernels.lowering import kernel_of
 from latadj.reporting.explain import print_explanation
@@ -114,11 +113,11 @@ def run(ready: Ready) -> dict[str, Any]:
         pooled=pooled,
         target=dial_of(model).target,
         readings=tuple(readings),
-        asked=ready.speedups.index(config.speedup),
+        selected=ready.speedups.index(config.speedup),
     )
     print_explanation(explanation)
     result = {
-        "schema": "latadj.explain/1",
+        "schema": "latadj.explain/2",
         **asdict(explanation),
         "environment": environment(model.device, kernel_of(model).precision),
         "config": as_dict(config),

@@ -9,7 +9,7 @@ from typing import Any
 from datasets import Dataset
 from transformers import set_seed
 
-from latadj.calibration.acc import make_dial, measure_contribution, windows_to_try
+from latadj.calibration.make_dial import make_dial, measure_contribution, windows_to_try
 from latadj.checkpoints import checkpoint
 from latadj.checkpoints.metadata import CheckpointMetadata, read_metadata
 from latadj.commands.common.finetune_state import FinetuneState
@@ -29,10 +29,9 @@ from latadj.elimination.architectures import architecture_of
 from latadj.elimination.attach import as_plain, attach, attached
 from latadj.elimination.dial import Dial
 from latadj.elimination.observation_window import WHOLE
-from latadj.training.distillation import cache_teacher_states
 from latadj.training.fit import fit
 from latadj.training.head_objective import AdjustableLoss, head_objective
-from latadj.training.language_objective import AdjustableLanguageLoss, language_objective
+from latadj.training.language_objective import AdjustableLanguageLoss, cache_teacher_states, language_objective
 from latadj.training.objective import Loss, TrainingObjective
 from latadj.utils.console import progress
 from latadj.utils.files import write_json

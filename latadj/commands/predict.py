@@ -24,14 +24,12 @@ from latadj.devices.device import place
 from latadj.devices.environment import environment
 from latadj.elimination.attach import attached, dial_of, set_speedup
 from latadj.inference.serving import make_ready
-from latadj.inference.streams.deadline import Deadline, Met
+from latadj.inference.streams.deadline import Deadline, DeadlineCounts
 from latadj.inference.streams.engine import Engine
 from latadj.inference.streams.plan import Plan, make_plan, needs_clock, result_path
 from latadj.inference.streams.reading import STREAM, Reader, Window, windows
-from latadj.inference.streams.resume import FileOutput, Paths, PredictState, StreamOutput
 from latadj.inference.streams.rows import Row
-from latadj.inference.streams.writing import Layout
-from latadj.inference.streams.writing import format_of as output_format
+from latadj.inference.streams.writing import FileOutput, Layout, Paths, PredictState, StreamOutput, output_format
 from latadj.kernels.lowering import kernel_of
 from latadj.reporting.table import Document, Table
 from latadj.tasks.encoding.batches import max_input_length
@@ -89,7 +87,7 @@ def prepare(config: PredictConfig, checked: CheckpointMetadata | None = None) ->
     )
     engine = Engine(model, tokenizer, limit, plan.batch_size, regression=not layout.labels)
     if config.deadline_ms is not None:
-        engine.around = Deadline(model, config.deadline_ms / 1000, limit, Met(**state.deadline))
+        engine.around = Deadline(model, config.deadline_ms / 1000, limit, DeadlineCounts(**state.deadline))
     return Ready(config, plan, engine, layout, state)
 
 
@@ -118,9 +116,9 @@ def _serve(model: PreTrainedModel, plan: Plan, config: PredictConfig, state: Pre
         if that is another device, the speedup is out of its reach, or it was not measured and a deadline is given.
     """
     here = place(model.device)
-    if state.route and state.route["place"] != here:
+    if state.serving and state.serving["place"] != here:
         raise ValueError(
-            f"resume=true: this run began on {state.route['place']}, and this is {here}: go on there, or "
+            f"resume=true: this run began on {state.serving['place']}, and this is {here}: go on there, or "
             "overwrite=true starts anew"
         )
     if config.deadline_ms is not None:
@@ -130,12 +128,12 @@ def _serve(model: PreTrainedModel, plan: Plan, config: PredictConfig, state: Pre
         plan.metadata,
         plan.dial,
         model.device,
-        precision=state.route.get("precision", config.device.precision),
+        precision=state.serving.get("precision", config.device.precision),
         target=config.dial.target,
         batch=plan.batch_size,
-        kernel=state.route.get("kernel"),
+        kernel=state.serving.get("kernel"),
     )
-    state.route = {"place": here, "precision": spec.precision, "kernel": spec.kernel}
+    state.serving = {"place": here, "precision": spec.precision, "kernel": spec.kernel}
     if config.deadline_ms is not None and dial_of(model).latency is None:
         raise ValueError(needs_clock(config, plan.metadata, f"another kernel than {spec.kernel}"))
     if plan.dial is not None and plan.speedup is not None:
@@ -281,7 +279,7 @@ def _result(
 
 
 def _deadline(latency: Any, state: PredictState, config: PredictConfig) -> dict[str, Any]:
-    met = state.deadline or Met().to_json()
+    met = state.deadline or DeadlineCounts().to_json()
     return {"ms": config.deadline_ms, "batch_size": state.settings["batch_size"], "measured_at": latency.batch, **met}
 
 

@@ -3,7 +3,7 @@
 from rich.padding import Padding
 from rich.text import Text
 
-from latadj.inference.explanation import Explanation, Reading, Word
+from latadj.inference.explain import Explanation, Reading, Word
 from latadj.utils.console import console
 
 BAR = 20
@@ -13,7 +13,7 @@ GONE = "·"
 
 def print_explanation(found: Explanation) -> None:
     """Print the answer, then the text as it leaves each layer at the speedup asked for."""
-    reading, plain = found.readings[found.asked], not console.is_terminal
+    reading, plain = found.readings[found.selected], not console.is_terminal
     console.print(headline(found, reading), soft_wrap=plain)
     for layer in range(found.layers):
         console.print()
@@ -31,10 +31,10 @@ def headline(found: Explanation, reading: Reading) -> Text:
     line = Text()
     line.append(f"{reading.speedup:g}x", style="bold")
     line.append(f" of {found.model}" + (f" on {found.task}" if found.task else "") + ": ")
-    line.append(printable(found.said(reading)), style="bold" if found.agrees(reading) else "bold red")
+    line.append(printable(found.answer_text(reading)), style="bold" if found.agrees(reading) else "bold red")
     first = found.readings[0]
     if reading.speedup != first.speedup:
-        line.append(f"; at 1x {printable(found.said(first))}")
+        line.append(f"; at 1x {printable(found.answer_text(first))}")
     line.append(f" ({reading.flops_speedup:.2f}x fewer FLOPs on this text)", style="dim")
     return line
 

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from latadj.calibration.acc import Contribution
+from latadj.calibration.make_dial import Contribution
 from latadj.reporting.results.bench import Bench, Cell
 from latadj.reporting.results.comparison import Comparison
 from latadj.reporting.results.generation import LOGARITHMIC_FROM

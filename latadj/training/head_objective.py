@@ -15,9 +15,7 @@ from latadj.tasks.encoding.collator import POSITION_MASK, TEACHER, Collator
 from latadj.tasks.outputs.logits import Outputs
 from latadj.tasks.outputs.predict import HEAD, predict
 from latadj.tasks.types import TaskType
-from latadj.training.continuations import unwrapped
-from latadj.training.objective import Loss, TrainingObjective
-from latadj.training.profile_sampler import ProfileSampler
+from latadj.training.objective import Loss, ProfileSampler, TrainingObjective, unwrapped
 
 
 def head_objective(

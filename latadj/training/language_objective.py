@@ -1,23 +1,119 @@
-"""Training of language models on the continuations of prompts, with the full model and with profiles."""
+"""Training of language models on the continuations of prompts: batches, distillation and the loss."""
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 
 from latadj.config import AdjustConfig, TaskConfig
 from latadj.elimination.attach import at_profile, attached
 from latadj.elimination.dial import Dial
-from latadj.tasks.encoding.batches import Batch
+from latadj.tasks.encoding.batches import Batch, bucketed
 from latadj.tasks.metrics.metric import metric_of
-from latadj.tasks.outputs.likelihood import likelihoods
-from latadj.training.continuations import STATES, Continuations, scored_logits, unwrapped
-from latadj.training.distillation import TeacherHead
-from latadj.training.objective import Loss, TrainingObjective
-from latadj.training.profile_sampler import ProfileSampler
+from latadj.tasks.outputs.likelihood import likelihoods, padded
+from latadj.training.objective import Loss, ProfileSampler, TrainingObjective, unwrapped
+
+# Column of a teacher's final hidden states at the scored positions.
+STATES = "teacher_states"
+
+
+class Continuations:
+    """Collates prompts and continuations.
+
+    A decoder reads both, prompts padded on the left and continuations on the right, so that the scored positions are
+    the same columns of every row. The encoder of an encoder-decoder reads the prompts, its decoder the continuations.
+
+    Columns of a batch: ``input_ids`` and ``attention_mask`` of what is read, ``prompt`` (batch,) tokens of each
+    prompt, ``continuation`` (batch, longest) token ids, ``scored`` (batch, longest) True where there is one, and
+    ``STATES`` (batch, longest, width) of the teacher where the rows have them.
+    """
+
+    def __init__(self, encoder_decoder: bool) -> None:
+        self.encoder_decoder = encoder_decoder
+
+    def __call__(self, rows: list[dict[str, Any]]) -> Batch:
+        cpu = torch.device("cpu")
+        read, mask = padded([row["input_ids"] for row in rows], cpu, left=not self.encoder_decoder)
+        continuation, scored = padded([row["continuation"] for row in rows], cpu, left=False)
+        batch = {"prompt": mask.sum(dim=1), "continuation": continuation, "scored": scored.bool()}
+        if not self.encoder_decoder:
+            # Nothing that is scored comes after the last token of a continuation, so it need not be read.
+            read = torch.cat([read, continuation[:, :-1]], dim=1)
+            mask = torch.cat([mask, scored[:, 1:]], dim=1)
+        batch |= {"input_ids": read, "attention_mask": mask}
+        if STATES in rows[0]:
+            batch[STATES] = torch.nn.utils.rnn.pad_sequence([row[STATES] for row in rows], batch_first=True)
+        return batch
+
+
+def scored_logits(model: Any, batch: Batch) -> Tensor:
+    """Logits of every scored position, (scored, vocabulary) in float32; the head computes no other."""
+    mask, scored = batch["attention_mask"], batch["scored"]
+    # Without a mask most devices have a faster kernel.
+    extra = {} if bool(mask.all()) else {"attention_mask": mask}
+    inner = unwrapped(model)
+    if inner.config.is_encoder_decoder:
+        decoder_input_ids = inner.prepare_decoder_input_ids_from_labels(labels=batch["continuation"])
+        logits = model(
+            input_ids=batch["input_ids"], decoder_input_ids=decoder_input_ids, use_cache=False, **extra
+        ).logits
+    else:
+        if extra:
+            extra["position_ids"] = (mask.cumsum(dim=1) - 1).clamp(min=0)
+        columns = scored.shape[1]
+        logits = model(input_ids=batch["input_ids"], use_cache=False, logits_to_keep=columns, **extra).logits
+    return logits[scored].float()
+
+
+@torch.no_grad()
+def cache_teacher_states(
+    model: PreTrainedModel,
+    rows: Sequence[dict[str, Any]],
+    *,
+    batch_size: int,
+    autocast: torch.dtype | None = None,
+    advance: Callable[[int], None] = lambda examples: None,
+) -> tuple[nn.Module, list[dict[str, Any]]]:
+    """A frozen copy of a teacher's head, and rows with its final hidden states at every token of their continuations.
+
+    So the teacher is run once, not in every step. The copy does not change when the model is trained on.
+
+    Parameters
+    ----------
+    model : as it is now, without elimination
+    rows : with ``input_ids`` (the prompt) and ``continuation``
+    autocast : type in which the model runs and the states are kept; None: its own
+    advance : called after every batch with its number of examples
+
+    Returns
+    -------
+    the head, and copies of the rows, in their order, with the column ``STATES``: (tokens, width) on the CPU
+    """
+    head = model.get_output_embeddings()
+    collate = Continuations(model.config.is_encoder_decoder)
+    kept: dict[int, Tensor] = {}
+    captured: list[Tensor] = []
+    was_training = model.training
+    model.eval()
+    hook = head.register_forward_pre_hook(lambda module, arguments: captured.append(arguments[0]))
+    try:
+        for index in bucketed(rows, batch_size):
+            batch = {name: tensor.to(model.device) for name, tensor in collate([rows[row] for row in index]).items()}
+            with torch.autocast(model.device.type, dtype=autocast, enabled=autocast is not None):
+                scored_logits(model, batch)
+            states = captured.pop().to("cpu", dtype=autocast or model.dtype)
+            for row, hidden, scored in zip(index, states, batch["scored"].cpu(), strict=True):
+                kept[int(row)] = hidden[scored].clone()
+            advance(len(index))
+    finally:
+        hook.remove()
+        model.train(was_training)
+    frozen = copy.deepcopy(head).requires_grad_(False).to(autocast)
+    return frozen, [{**row, STATES: kept[place]} for place, row in enumerate(rows)]
 
 
 def language_objective(
@@ -64,13 +160,15 @@ class AdjustableLanguageLoss(ProfileSampler):
     prompt is eliminated by the attached dial's score and window; its continuation is not.
     """
 
-    def __init__(self, dial: Dial, config: AdjustConfig, teacher: TeacherHead) -> None:
+    def __init__(self, dial: Dial, config: AdjustConfig, teacher_head: nn.Module) -> None:
         super().__init__(dial, config)
-        self.teacher = teacher
+        self.teacher_head = teacher_head
 
     def __call__(self, model: Any, batch: Batch) -> Tensor:
         inner, scored = unwrapped(model), batch["scored"]
-        targets, teacher = batch["continuation"][scored], self.teacher.distributions(batch[STATES][scored])
+        targets = batch["continuation"][scored]
+        with torch.no_grad():
+            teacher = self.teacher_head(batch[STATES][scored]).float().log_softmax(-1)
         prompt = batch["prompt"].tolist() if attached(inner).architecture.causal else None
         total = teacher.new_zeros(())
         for profile in self.passes():

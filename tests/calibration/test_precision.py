@@ -13,7 +13,7 @@ from latadj.benchmark.kernel_selection import fastest_kernel, kernels
 from latadj.calibration import calibration_set as module
 from latadj.calibration import precision
 from latadj.calibration.calibration_set import ClassificationSet
-from latadj.calibration.precision import Trial, compare, fastest_that_agrees
+from latadj.calibration.precision import PrecisionTrial, compare, fastest_that_agrees
 from latadj.elimination.architectures import layers_of
 from latadj.elimination.attach import attach
 from latadj.kernels.linear import KernelSpec
@@ -31,7 +31,7 @@ class Tokenizer:
 
 
 def asked(*count):
-    return ClassificationSet(rows(*count), Tokenizer, batch_size=4)
+    return ClassificationSet(rows=rows(*count), tokenizer=Tokenizer, batch_size=4)
 
 
 def rows(count=24):
@@ -175,7 +175,11 @@ def test_only_one_kernel_needs_no_clock(monkeypatch):
 )
 def test_the_fastest_precision_that_agrees_is_taken(bf16, int8, expected):
     spec = KernelSpec("fp32", "plain")
-    trials = {"fp32": Trial(spec, 1.0, 10.0), "bf16": Trial(spec, *bf16), "int8": Trial(spec, *int8)}
+    trials = {
+        "fp32": PrecisionTrial(spec, 1.0, 10.0),
+        "bf16": PrecisionTrial(spec, *bf16),
+        "int8": PrecisionTrial(spec, *int8),
+    }
     assert fastest_that_agrees(trials) == expected
 
 
@@ -208,7 +212,11 @@ def test_a_precision_whose_answers_differ_agrees_less(monkeypatch):
     answers = iter([np.eye(3)[[0, 1, 2, 0]], np.eye(3)[[0, 1, 2, 1]]])
     monkeypatch.setattr(module, "predict", lambda *_, **__: next(answers))
     trials = compare(
-        model_of(), ClassificationSet(rows(4), Tokenizer, batch_size=4), CPU, batch_size=4, precisions=("fp32", "bf16")
+        model_of(),
+        ClassificationSet(rows=rows(4), tokenizer=Tokenizer, batch_size=4),
+        CPU,
+        batch_size=4,
+        precisions=("fp32", "bf16"),
     )
     assert [trial.agreement for trial in trials.values()] == [1.0, 0.75]
 
@@ -218,7 +226,11 @@ def test_of_a_regression_agreement_is_correlation(monkeypatch):
     answers = iter([np.array([[1.0], [2.0], [3.0]]), np.array([[1.0], [2.0], [5.0]])])
     monkeypatch.setattr(module, "predict", lambda *_, **__: next(answers))
     trials = compare(
-        model_of(), ClassificationSet(rows(3), Tokenizer, batch_size=4), CPU, batch_size=4, precisions=("fp32", "bf16")
+        model_of(),
+        ClassificationSet(rows=rows(3), tokenizer=Tokenizer, batch_size=4),
+        CPU,
+        batch_size=4,
+        precisions=("fp32", "bf16"),
     )
     assert trials["fp32"].agreement == 1.0
     assert trials["bf16"].agreement == pytest.approx(np.corrcoef([1, 2, 3], [1, 2, 5])[0, 1])

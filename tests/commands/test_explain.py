@@ -79,11 +79,11 @@ def test_the_result_is_what_the_library_gives(whole, library, folder):
     _, result, _ = whole
     model, text = library
     assert (result["schema"], result["task"], result["tokens"], result["pooled"]) == (
-        *("latadj.explain/1", "mine", text.tokens, 0),
+        *("latadj.explain/2", "mine", text.tokens, 0),
     )
     speedups = [reading["speedup"] for reading in result["readings"]]
     assert speedups == [1 + number / 4 for number in range(13)]
-    assert speedups[result["asked"]] == 3
+    assert speedups[result["selected"]] == 3
     for found in result["readings"]:
         expected = read(model, text, found["speedup"])
         assert tuple(found["depth"]) == expected.depth
@@ -97,7 +97,7 @@ def test_the_result_is_what_the_library_gives(whole, library, folder):
 def test_without_styles_the_eliminated_are_dots(whole):
     shown, result, _ = whole
     head, *layers = shown.split("\n\n")
-    reading = result["readings"][result["asked"]]
+    reading = result["readings"][result["selected"]]
     best = int(np.argmax(reading["outputs"]))
     assert f"3x of minilm on mine: {LABELS[best]} {100 * reading['outputs'][best]:.1f}%; at 1x" in head
     assert len(layers) == 4

@@ -10,8 +10,7 @@ from transformers import BertTokenizerFast, PreTrainedTokenizerFast
 from latadj.elimination.attach import at_profile, at_speedup, attach
 from latadj.elimination.cost import schedule
 from latadj.elimination.profiles import Profile
-from latadj.inference.explain import encode_text, pooled_column, read
-from latadj.inference.explanation import depth_of
+from latadj.inference.explain import depth_of, encode_text, pooled_column, read
 
 LONG = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
 

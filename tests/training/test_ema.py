@@ -8,7 +8,7 @@ from helpers.short_training import trained
 from safetensors.torch import load_file
 from torch import nn
 
-from latadj.training.ema import EVERY, FILE, EMACallback
+from latadj.training.callbacks import EMA_FILE, EVERY, EMACallback
 
 
 def model_at(value):
@@ -93,7 +93,7 @@ def test_training_validates_and_keeps_the_mean(tmp_path, model):
     saved = tmp_path / "checkpoint-32"
     kept = model.classifier.weight
     assert torch.equal(kept, judged[-1])
-    assert torch.equal(kept, load_file(saved / FILE)["classifier.weight"])
+    assert torch.equal(kept, load_file(saved / EMA_FILE)["classifier.weight"])
     assert not torch.equal(kept, load_file(saved / "model.safetensors")["classifier.weight"])
 
 

@@ -17,8 +17,8 @@ from latadj.elimination.cost import LayerShape
 from latadj.elimination.dial import Dial
 from latadj.tasks.encoding.collator import TEACHER
 from latadj.tasks.outputs.logits import Outputs
+from latadj.training.callbacks import last_complete_checkpoint
 from latadj.training.head_objective import AdjustableLoss
-from latadj.training.trainer_checkpoints import last_complete_checkpoint
 
 SHAPE = LayerShape(32 * 32, 2 * 32 * 32, 32 * 32, 2 * 32 * 64, 32)
 

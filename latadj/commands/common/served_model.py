@@ -8,8 +8,7 @@ from transformers import PreTrainedModel
 from latadj.checkpoints.metadata import CheckpointMetadata, read_metadata
 from latadj.commands.common.session import Session, open_checkpoint
 from latadj.config import EvalConfig, SweepConfig
-from latadj.inference.load import load_plain
-from latadj.inference.serving import make_ready
+from latadj.inference.serving import load_plain, make_ready
 from latadj.kernels.lowering import kernel_of
 
 log = logging.getLogger("latadj")

@@ -125,13 +125,13 @@ class Session:
         if self.task_type.scores_continuations:
             encoded = self.encoded(train).shuffle(seed=self.config.seed)
             rows = encoded.select(range(min(count, len(encoded)))).to_list()
-            return ContinuationSet(rows, batch_size=self.config.task.batch_size, autocast=autocast)
+            return ContinuationSet(rows=rows, batch_size=self.config.task.batch_size, autocast=autocast)
         rows = rows_of(self.encoded(train.select(range(min(count, len(train))))))
         if examples is None and not self.generates:
             rows = rows[: enough([len(row["input_ids"]) for row in rows])]
         return ClassificationSet(
-            rows,
-            self.tokenizer,
+            rows=rows,
+            tokenizer=self.tokenizer,
             reader=self.outputs,
             batch_size=PROMPTS_AT_ONCE if self.generates else TEXTS_AT_ONCE,
             autocast=autocast,

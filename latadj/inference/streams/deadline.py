@@ -11,15 +11,12 @@ import numpy as np
 from transformers import PreTrainedModel
 
 from latadj.elimination.attach import at_profile, dial_of
-from latadj.elimination.dial import Dial
-from latadj.elimination.latency_model import LatencyModel
-from latadj.elimination.profiles import Profile
 
-POSITIONS = 33  # speedups that are tried, from 1 to the dial's reach, each a little larger than the one before
+SPEEDUPS_TRIED = 33  # speedups that are tried, from 1 to the dial's reach, each a little larger than the one before
 
 
 @dataclass
-class Met:
+class DeadlineCounts:
     """How many batches and texts a deadline was met for.
 
     met : by the clock
@@ -77,14 +74,17 @@ class Deadline:
     met : what an interrupted run counted
     """
 
-    def __init__(self, model: PreTrainedModel, seconds: float, longest: int, met: Met | None = None) -> None:
+    def __init__(self, model: PreTrainedModel, seconds: float, longest: int, met: DeadlineCounts | None = None) -> None:
         dial = dial_of(model)
         if dial.latency is None:
             raise ValueError("a deadline needs a dial that is marked in latency")
-        self.model, self.seconds, self.met = model, seconds, met or Met()
-        self.speedups = positions(dial)
+        self.model, self.seconds, self.met = model, seconds, met or DeadlineCounts()
+        reach = dial.reach()
+        self.speedups = np.geomspace(1.0, reach, SPEEDUPS_TRIED).tolist() if reach > 1.0 else [1.0]
         self.profiles = [dial.profile(speedup) for speedup in self.speedups]
-        self._table = table(dial.latency, self.profiles, longest, dial.reads)
+        # Seconds of a batch of the measured size, for texts of 1 to `longest` tokens.
+        lengths = np.arange(1, longest + 1)
+        self._table = np.array([dial.latency.seconds(profile.keep, lengths, dial.reads) for profile in self.profiles])
         self._batch = dial.latency.batch
 
     def predicted(self, lengths: Sequence[int]) -> np.ndarray:
@@ -104,14 +104,3 @@ class Deadline:
             yield
         took = time.perf_counter() - start
         self.met.count(len(lengths), self.speedups[place], float(predicted[place]), took, self.seconds)
-
-
-def positions(dial: Dial) -> list[float]:
-    """Speedups from 1 to what the dial reaches."""
-    return [float(speedup) for speedup in np.geomspace(1.0, dial.reach(), POSITIONS)] if dial.reach() > 1.0 else [1.0]
-
-
-def table(latency: LatencyModel, profiles: Sequence[Profile], longest: int, reads: str) -> np.ndarray:
-    """Seconds of the measured batch size: (profiles, longest), for texts of 1 to ``longest`` tokens."""
-    lengths = np.arange(1, longest + 1)
-    return np.array([latency.seconds(profile.keep, lengths, reads) for profile in profiles])

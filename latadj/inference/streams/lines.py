@@ -8,8 +8,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
-from latadj.inference.streams.columns import require_column, text_columns
-from latadj.inference.streams.rows import Position, Row, checked
+from latadj.inference.streams.rows import ColumnOptions, Row, StreamPosition, checked
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # Of a table's field. Where a quote is never closed, this much is read before that is noticed.
@@ -26,16 +25,16 @@ class Lines:
 
     def next(self) -> bytes:
         """The next line with its end; nothing at the end of the stream."""
-        found = self._held.popleft() if self._held else self.stream.readline()
+        line = self._held.popleft() if self._held else self.stream.readline()
         first = self.offset == 0
-        self.offset += len(found)
-        self.line += bool(found)
-        return found.removeprefix(BYTE_ORDER_MARK) if first else found
+        self.offset += len(line)
+        self.line += bool(line)
+        return line.removeprefix(BYTE_ORDER_MARK) if first else line
 
     def peek(self, most: int) -> list[bytes]:
         """The next lines, at most so many, which ``next`` gives again."""
-        while len(self._held) < most and (found := self.stream.readline()):
-            self._held.append(found)
+        while len(self._held) < most and (line := self.stream.readline()):
+            self._held.append(line)
         first = self.offset == 0
         held = list(self._held)[:most]
         return [line.removeprefix(BYTE_ORDER_MARK) if first and not at else line for at, line in enumerate(held)]
@@ -62,28 +61,28 @@ class LineReader:
 
     columns: tuple[str, ...]
 
-    def __init__(self, stream: BinaryIO, name: str) -> None:
-        self.lines, self.name, self.row = Lines(stream), name, 0
+    def __init__(self, stream: BinaryIO, name: str, options: ColumnOptions) -> None:
+        self.lines, self.name, self.options, self.row = Lines(stream), name, options, 0
 
     @property
-    def position(self) -> Position:
-        return Position(self.row, self.lines.line, self.lines.offset)
+    def position(self) -> StreamPosition:
+        return StreamPosition(self.row, self.lines.line, self.lines.offset)
 
     @property
     def total(self) -> int | None:
         """Bytes of the file; None where nobody knows."""
         try:
-            found = os.fstat(self.lines.stream.fileno())
+            status = os.fstat(self.lines.stream.fileno())
         except (OSError, ValueError):  # no file of the system
             return None
-        return found.st_size if stat.S_ISREG(found.st_mode) else None
+        return status.st_size if stat.S_ISREG(status.st_mode) else None
 
     @property
     def done(self) -> int:
         """Bytes that were read."""
         return self.lines.offset
 
-    def seek(self, position: Position) -> None:
+    def seek(self, position: StreamPosition) -> None:
         """Go on where an earlier reader stood."""
         if position.offset:
             self.lines.seek(position.line, position.offset)
@@ -101,17 +100,15 @@ class LineReader:
 class TextReader(LineReader):
     """A text a line."""
 
-    def __init__(
-        self, stream: BinaryIO, name: str, text: Sequence[str], trained: Sequence[str], key: str | None
-    ) -> None:
-        super().__init__(stream, name)
-        if text or key:
-            option = f"text={text[0]}" if text else f"id={key}"
+    def __init__(self, stream: BinaryIO, name: str, options: ColumnOptions) -> None:
+        super().__init__(stream, name, options)
+        if options.text or options.key:
+            option = f"text={options.text[0]}" if options.text else f"id={options.key}"
             raise ValueError(f"{option}: {name} is read as plain text, which has no columns; say format=csv or jsonl")
-        if len(trained) > 1:
+        if len(options.trained) > 1:
             raise ValueError(
-                f"{name}: the model reads {len(trained)} texts at a time ({', '.join(trained)}), and plain text has "
-                "one a line: give CSV, TSV, JSONL or Parquet"
+                f"{name}: the model reads {len(options.trained)} texts at a time ({', '.join(options.trained)}), and "
+                "plain text has one a line: give CSV, TSV, JSONL or Parquet"
             )
         self.columns = ("the line",)
 
@@ -127,36 +124,28 @@ class TextReader(LineReader):
 class JsonReader(LineReader):
     """A JSON object a line."""
 
-    def __init__(
-        self, stream: BinaryIO, name: str, text: Sequence[str], trained: Sequence[str], key: str | None
-    ) -> None:
-        super().__init__(stream, name)
-        self.key = key
+    def __init__(self, stream: BinaryIO, name: str, options: ColumnOptions) -> None:
+        super().__init__(stream, name, options)
         first = self.lines.peek(LINES_TO_LEARN_FROM)
-        objects = [found for found in map(_json_object, first) if isinstance(found, dict)]
+        objects = [parsed for parsed in map(_json_object, first) if isinstance(parsed, dict)]
         if first and not objects:
             raise ValueError(
                 f"{name}: none of its first {len(first)} lines is a JSON object; is it of another format=?"
             )
-        there = list(dict.fromkeys(name for found in objects for name in found))
-        texts = list(
-            dict.fromkeys(name for found in objects for name, value in found.items() if isinstance(value, str))
-        )
-        known = set(text or trained) <= set(there)
+        cells = [(name, isinstance(value, str)) for row in objects for name, value in row.items()]
+        columns, textual = ([*dict.fromkeys(n for n, text in cells if text or every)] for every in (True, False))
         # An empty file has no columns, and no row that could miss them.
-        self.columns = text_columns(text, trained, there if known or text else texts, name) if first else tuple(text)
-        if first:
-            require_column(key, there, name)
+        self.columns = options.text_columns(columns, name, textual) if first else tuple(options.text)
 
     def rows(self) -> Iterator[Row]:
         while line := self.lines.next():
             self.row += 1
-            found = _json_object(line)
-            if isinstance(found, str):
-                yield Row(self.row, broken=found)
+            parsed = _json_object(line)
+            if isinstance(parsed, str):
+                yield Row(self.row, broken=parsed)
             else:
-                key = None if self.key is None else found.get(self.key)
-                yield checked(self.row, [found.get(column) for column in self.columns], self.columns, key)
+                key = None if self.options.key is None else parsed.get(self.options.key)
+                yield checked(self.row, [parsed.get(column) for column in self.columns], self.columns, key)
 
 
 class TableReader(LineReader):
@@ -166,10 +155,8 @@ class TableReader(LineReader):
     quoting. There a field never goes on in the next line.
     """
 
-    def __init__(
-        self, stream: BinaryIO, name: str, text: Sequence[str], trained: Sequence[str], key: str | None, *, tabs: bool
-    ) -> None:
-        super().__init__(stream, name)
+    def __init__(self, stream: BinaryIO, name: str, options: ColumnOptions, *, tabs: bool) -> None:
+        super().__init__(stream, name, options)
         csv.field_size_limit(LONGEST_FIELD)
         self._tabs = tabs
         self._undecoded: str | None = None
@@ -183,10 +170,9 @@ class TableReader(LineReader):
         if self._undecoded:
             raise ValueError(f"{name}: its header is {self._undecoded}")
         self.width = len(header)
-        self.columns = text_columns(text, trained, header, name)
-        require_column(key, header, name)
+        self.columns = options.text_columns(header, name)
         self._places = [header.index(column) for column in self.columns]
-        self._key = None if key is None else header.index(key)
+        self._key = None if options.key is None else header.index(options.key)
 
     def rows(self) -> Iterator[Row]:
         return self._rows_between_tabs() if self._tabs else self._rows_between_commas()
@@ -254,12 +240,12 @@ class TableReader(LineReader):
 def _json_object(line: bytes) -> dict[str, Any] | str:
     """The object on a line, or what is wrong with it."""
     try:
-        found = json.loads(line.decode())
+        value = json.loads(line.decode())
     except UnicodeDecodeError as error:
         return _not_utf8(error)
     except (ValueError, RecursionError) as error:  # a number may have too many digits for an int
         return "empty" if not line.strip() else f"not JSON: {error}"
-    return found if isinstance(found, dict) else f"JSON, but no object: {type(found).__name__}"
+    return value if isinstance(value, dict) else f"JSON, but no object: {type(value).__name__}"
 
 
 def _not_utf8(error: UnicodeDecodeError) -> str:

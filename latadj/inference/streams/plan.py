@@ -7,9 +7,8 @@ from typing import Any
 from latadj.checkpoints.metadata import CheckpointMetadata, check
 from latadj.config import PredictConfig
 from latadj.elimination.dial import Dial
-from latadj.inference.streams.reading import STREAM, Reader, format_of, open_reader
-from latadj.inference.streams.resume import Paths, PredictState, state_to_resume
-from latadj.inference.streams.writing import format_of as output_format
+from latadj.inference.streams.reading import STREAM, Reader, input_format, open_reader
+from latadj.inference.streams.writing import Paths, PredictState, output_format, state_to_resume
 from latadj.utils.files import read_json
 
 BATCH_SIZE = 32  # where nobody says it
@@ -69,7 +68,7 @@ def make_plan(config: PredictConfig, metadata: CheckpointMetadata | None = None,
         raise ValueError("no input: give a file, as in `latadj predict input=texts.txt`, or input=- for standard input")
     if config.prompt is not None:
         raise ValueError("prompt=: predict asks a model's classification head, which takes no prompt")
-    kind = format_of(config.input, config.format)
+    kind = input_format(config.input, config.format)
     output_format(config.output)
     _check_output(config)
     metadata = check(Path(config.checkpoint)) if metadata is None else metadata

@@ -1,14 +1,13 @@
-"""Opens an input of any format, and cuts it into windows."""
+"""Opens an input of any format, Parquet files among them, and cuts it into windows."""
 
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from latadj.inference.streams.lines import JsonReader, LineReader, TableReader, TextReader
-from latadj.inference.streams.parquet import ParquetReader
-from latadj.inference.streams.rows import Position, Row
+from latadj.inference.streams.rows import ColumnOptions, Row, StreamPosition, checked
 
 STREAM = "-"  # standard input, or output
 SUFFIXES = {
@@ -18,6 +17,97 @@ SUFFIXES = {
 FORMATS = ("text", "csv", "tsv", "jsonl", "parquet")
 # Long documents fill a window before its rows are counted.
 WINDOW_CHARACTERS = 2**23
+ROWS_AT_ONCE = 1024
+BUFFER = 2**20  # bytes of a column that are read ahead; without it a row group's whole column is
+
+
+class ParquetReader:
+    """Rows of a Parquet file.
+
+    columns : the text columns that are read
+    """
+
+    def __init__(self, path: Path, options: ColumnOptions) -> None:
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        self.name, self.row = str(path), 0
+        try:
+            self._file = parquet.ParquetFile(path, buffer_size=BUFFER, pre_buffer=False)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise ValueError(f"{path}: this is no Parquet file: {str(error).splitlines()[0]}") from error
+        schema = self._file.schema_arrow
+        textual = [field.name for field in schema if _is_text(field.type)]
+        self.columns, self.key = options.text_columns(schema.names, self.name, textual), options.key
+        for column in self.columns:
+            if column not in textual:
+                raise ValueError(f"{path}: column {column!r} holds {schema.field(column).type}, not text")
+
+    @property
+    def total(self) -> int:
+        """Rows of the file."""
+        return int(self._file.metadata.num_rows)
+
+    @property
+    def done(self) -> int:
+        """Rows that were read."""
+        return self.row
+
+    @property
+    def position(self) -> StreamPosition:
+        return StreamPosition(self.row)
+
+    def seek(self, position: StreamPosition) -> None:
+        """Go on where an earlier reader stood."""
+        self.row = position.row
+
+    def rows(self) -> Iterator[Row]:
+        """The rows from here on, broken ones too."""
+        wanted = list(dict.fromkeys([*self.columns, *([self.key] if self.key else [])]))
+        before = 0
+        for group in range(self._file.num_row_groups):
+            count = self._file.metadata.row_group(group).num_rows
+            if before + count > self.row:
+                yield from self._group(group, wanted, before)
+            before += count
+
+    def _group(self, group: int, wanted: list[str], before: int) -> Iterator[Row]:
+        for batch in self._file.iter_batches(ROWS_AT_ONCE, row_groups=[group], columns=wanted):
+            skip = min(max(self.row - before, 0), len(batch))
+            before += len(batch)
+            if skip == len(batch):
+                continue
+            try:
+                values: dict[str, list[Any]] = batch.slice(skip).to_pydict()
+            except UnicodeDecodeError:
+                values = {name: [_value(one) for one in batch.slice(skip)[name]] for name in wanted}
+            keys = values[self.key] if self.key else [None] * (len(batch) - skip)
+            for key, *texts in zip(keys, *(values[column] for column in self.columns), strict=True):
+                self.row += 1
+                if any(isinstance(text, UnicodeDecodeError) for text in texts):
+                    yield Row(self.row, broken="not UTF-8")
+                    continue
+                yield checked(self.row, texts, self.columns, key)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _value(one: Any) -> Any:
+    """A value of a column; the error, where it is no text though its column says so."""
+    try:
+        return one.as_py()
+    except UnicodeDecodeError as error:
+        return error
+
+
+def _is_text(kind: Any) -> bool:
+    from pyarrow import types
+
+    kind = kind.value_type if types.is_dictionary(kind) else kind
+    return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))
+
 
 Reader = LineReader | ParquetReader
 
@@ -31,10 +121,10 @@ class Window:
 
     rows: list[Row] = field(default_factory=list)
     broken: list[Row] = field(default_factory=list)
-    end: Position = field(default_factory=Position)
+    end: StreamPosition = field(default_factory=StreamPosition)
 
 
-def format_of(name: str, chosen: str | None) -> str:
+def input_format(name: str, chosen: str | None) -> str:
     """The format of an input: what was chosen, or what its suffix says; of standard input plain text.
 
     Raises
@@ -65,37 +155,35 @@ def open_reader(
     ----------
     name : path, or ``-`` for standard input
     chosen : its format; None: by its suffix
-    text, trained, key : as in :func:`latadj.inference.streams.columns.text_columns`, and the column of ``id=``
+    text, trained, key : as in :class:`~latadj.inference.streams.rows.ColumnOptions`
 
     Raises
     ------
     ValueError
         if it is missing or of another format, or a column is.
     """
-    kind = format_of(name, chosen)
+    file_format, options = input_format(name, chosen), ColumnOptions(text, trained, key)
     if name == STREAM:
-        return _line_reader(kind, sys.stdin.buffer, "standard input", text, trained, key)
+        return _line_reader(file_format, sys.stdin.buffer, "standard input", options)
     path = Path(name)
     if not path.is_file():
         raise ValueError(f"input={name}: " + ("this is a folder, not a file" if path.is_dir() else "no such file"))
-    if kind == "parquet":
-        return ParquetReader(path, text, trained, key)
+    if file_format == "parquet":
+        return ParquetReader(path, options)
     stream = path.open("rb", buffering=2**18)
     try:
-        return _line_reader(kind, stream, name, text, trained, key)
+        return _line_reader(file_format, stream, name, options)
     except ValueError:
         stream.close()
         raise
 
 
-def _line_reader(
-    kind: str, stream: BinaryIO, name: str, text: Sequence[str], trained: Sequence[str], key: str | None
-) -> LineReader:
-    if kind == "text":
-        return TextReader(stream, name, text, trained, key)
-    if kind == "jsonl":
-        return JsonReader(stream, name, text, trained, key)
-    return TableReader(stream, name, text, trained, key, tabs=kind == "tsv")
+def _line_reader(file_format: str, stream: BinaryIO, name: str, options: ColumnOptions) -> LineReader:
+    if file_format == "text":
+        return TextReader(stream, name, options)
+    if file_format == "jsonl":
+        return JsonReader(stream, name, options)
+    return TableReader(stream, name, options, tabs=file_format == "tsv")
 
 
 def windows(reader: Reader, size: int) -> Iterator[Window]:

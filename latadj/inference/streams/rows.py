@@ -1,4 +1,4 @@
-"""One row of an input, and where a reader stands in it."""
+"""One row of an input, the columns that hold its text, and where a reader stands in it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Position:
+class StreamPosition:
     """How much of an input lies behind a reader: rows, and for files of lines also lines and bytes."""
 
     row: int = 0
@@ -61,3 +61,62 @@ def _problem(value: Any) -> str | None:
         except UnicodeEncodeError:
             return "holds half a character (a lone surrogate)"
     return None
+
+
+@dataclass(frozen=True)
+class ColumnOptions:
+    """What a user and a checkpoint say of an input's columns.
+
+    text : ``text=``; empty: find them
+    trained : those of the task that the model was fine-tuned for; empty where nobody knows
+    key : ``id=``
+    """
+
+    text: Sequence[str] = ()
+    trained: Sequence[str] = ()
+    key: str | None = None
+
+    def text_columns(self, columns: Sequence[str], name: str, textual: Sequence[str] | None = None) -> tuple[str, ...]:
+        """The columns that hold the text.
+
+        Parameters
+        ----------
+        columns : of the input
+        name : of the input, for messages
+        textual : those of ``columns`` that can hold a text; None: any
+
+        Raises
+        ------
+        ValueError
+            if one is missing, there are too many or too few, or none can be guessed.
+        """
+        if self.key is not None and self.key not in columns:
+            raise ValueError(f"id={self.key}: {name} has no such column; there are {_listed(columns)}")
+        needed = len(self.trained) or None
+        if self.text:
+            missing = [column for column in self.text if column not in columns]
+            if missing:
+                raise ValueError(f"{name}: column {missing[0]!r} is missing; there are {_listed(columns)}")
+            if needed and len(self.text) != needed:
+                raise ValueError(
+                    f"text={_bracketed(self.text)}: this model reads {needed} text column{'s' * (needed > 1)} "
+                    f"({', '.join(self.trained)}), not {len(self.text)}"
+                )
+            return tuple(self.text)
+        if self.trained and all(column in columns for column in self.trained):
+            return tuple(self.trained)
+        possible = textual if self.trained and textual is not None else columns
+        if needed in (None, 1) and len(possible) == 1:
+            return tuple(possible)
+        example = _bracketed(["COLUMN"] * (needed or 1))
+        was = f"; the model was fine-tuned on {', '.join(self.trained)}" if self.trained else ""
+        raise ValueError(f"{name}: which column holds the text? There are {_listed(possible)}{was}: say text={example}")
+
+
+def _listed(columns: Sequence[str]) -> str:
+    more = f" and {len(columns) - 12} more" if len(columns) > 12 else ""
+    return (", ".join(map(str, columns[:12])) or "none") + more
+
+
+def _bracketed(columns: Sequence[str]) -> str:
+    return columns[0] if len(columns) == 1 else "[" + ",".join(columns) + "]"

@@ -1,22 +1,32 @@
-"""Predictions as CSV or JSON lines."""
+"""Predictions as CSV or JSON lines, in an output that survives being killed at any moment.
+
+Beside ``predictions.csv`` grow ``predictions.csv.part`` and ``predictions.csv.broken.csv.part``. After each window both
+are synced to the disk, and only then ``predictions.csv.state.json`` says how long they are and where the reader
+stands. A run that goes on cuts off what was written after that, so no row is lost and none is there twice. In the end
+the parts are renamed.
+"""
 
 import csv
 import io
 import json
 import math
+import os
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 
-from latadj.inference.streams.rows import Row
+from latadj.inference.streams.rows import Row, StreamPosition
+from latadj.utils.run_state import RunState, remove_matching
 
 SUFFIXES = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+RESTART = "overwrite=true starts anew"
 
 
-def format_of(output: str) -> str:
+def output_format(output: str) -> str:
     """The format of an output by its suffix; of standard output CSV.
 
     Raises
@@ -109,3 +119,183 @@ def _csv(rows: Sequence[Sequence[Any]]) -> bytes:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue().encode(errors="backslashreplace")
+
+
+@dataclass
+class PredictState(RunState):
+    """How far a run has come.
+
+    settings : what its output depends on
+    serving : ``place``, ``precision`` and ``kernel`` that it ran on
+    position : where the reader stands
+    bytes : of the output and of the list of broken rows
+    counts : rows ``read``, ``written``, ``broken``
+    seconds : of reading, predicting and writing, over all the runs
+    deadline : what :class:`latadj.inference.streams.deadline.DeadlineCounts` counted; empty without a deadline
+    complete : whether nothing is left but the renaming
+    """
+
+    SCHEMA: ClassVar[str] = "latadj.predict-state/2"
+    LABEL: ClassVar[str] = "record of an interrupted run"
+    DAMAGED: ClassVar[str] = "not the {label} ({error})"
+    RESTART: ClassVar[str] = RESTART
+
+    serving: dict[str, str] = field(default_factory=dict)
+    position: StreamPosition = field(default_factory=StreamPosition)
+    bytes: tuple[int, int] = (0, 0)
+    counts: dict[str, int] = field(default_factory=lambda: {"read": 0, "written": 0, "broken": 0})
+    seconds: float = 0.0
+    deadline: dict[str, Any] = field(default_factory=dict)
+    complete: bool = False
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "PredictState":
+        output, broken = data.pop("bytes")
+        return cls(**{**data, "position": StreamPosition(**data["position"]), "bytes": (int(output), int(broken))})
+
+
+class Paths:
+    """The files of one output."""
+
+    def __init__(self, final: Path) -> None:
+        self.final, self.part = final, Path(f"{final}.part")
+        self.broken, self.broken_part = Path(f"{final}.broken.csv"), Path(f"{final}.broken.csv.part")
+        self.state = Path(f"{final}.state.json")
+
+
+def state_to_resume(paths: Paths, settings: dict[str, Any], *, resume: bool, overwrite: bool) -> PredictState | None:
+    """The state to resume from; None: the run is new.
+
+    Raises
+    ------
+    ValueError
+        if there is an output that may not be overwritten, or an interrupted run with other settings.
+    """
+    if resume and overwrite:
+        raise ValueError("resume=true with overwrite=true: the one goes on, the other starts anew; give one of them")
+    if overwrite:
+        return None
+    if not paths.state.exists():
+        if paths.final.exists():
+            raise ValueError(f"output={paths.final} exists already: give another name, or overwrite=true")
+        return None
+    state = PredictState.read(paths.state)
+    if not resume:
+        behind = f"a run was interrupted after {state.counts['read']} rows"
+        raise ValueError(f"output={paths.final}: {behind}: resume=true goes on, {RESTART}")
+    if changed := state.changed(settings):
+        what = "; ".join(f"{name} was {state.settings.get(name)} and is {settings[name]}" for name in changed)
+        raise ValueError(f"resume=true: {what}; go on with what the first rows were made with, or {RESTART}")
+    return state
+
+
+class FileOutput:
+    """Predictions that grow in a part file.
+
+    Parameters
+    ----------
+    state : where the run begins or goes on; :meth:`commit` keeps it up to date
+    resumable : whether it can be gone on with; the rows of standard input can not be read again
+    """
+
+    def __init__(self, paths: Paths, layout: Layout, state: PredictState, *, resumable: bool) -> None:
+        self.paths, self.layout, self.state, self.resumable = paths, layout, state, resumable
+        paths.final.parent.mkdir(parents=True, exist_ok=True)
+        self._files: tuple[BinaryIO, BinaryIO] | None = None
+        if state.complete:
+            return
+        remove_matching(paths.final.parent, f".{paths.state.stem}-*")  # of a run that was killed
+        begins = not any(state.bytes)
+        if begins:
+            paths.state.unlink(missing_ok=True)  # of a run that is overwritten: its parts go next
+        self._files = (_opened(paths.part, state.bytes[0]), _opened(paths.broken_part, state.bytes[1]))
+        if begins:
+            self._write(layout.header(), broken_header())
+
+    def commit(self, data: bytes, broken: Sequence[Row]) -> None:
+        """Add a window's rows; ``state`` says all but how many bytes that makes."""
+        self._write(data, broken_rows(broken))
+
+    def _write(self, *parts: bytes) -> None:
+        assert self._files is not None
+        for file, part in zip(self._files, parts, strict=True):
+            file.write(part)
+            file.flush()
+            os.fsync(file.fileno())
+        self.state.bytes = (self._files[0].tell(), self._files[1].tell())
+        self._remember()
+
+    def _remember(self) -> None:
+        if self.resumable:
+            self.state.write(self.paths.state)
+
+    def finish(self) -> Path | None:
+        """Rename the parts; returns the list of broken rows, if there are any. :meth:`forget` comes last."""
+        if not self.state.complete:
+            self.close()
+            self.state.complete = True
+            self._remember()
+        broken = bool(self.state.counts["broken"])
+        if not broken:
+            self.paths.broken_part.unlink(missing_ok=True)
+            self.paths.broken.unlink(missing_ok=True)  # of an output that was overwritten
+        for part, final in ((self.paths.broken_part, self.paths.broken), (self.paths.part, self.paths.final)):
+            if part.exists():
+                part.replace(final)
+        return self.paths.broken if broken else None
+
+    def forget(self) -> None:
+        """Remove the state of a run that is finished."""
+        self.paths.state.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Close the parts, which stay."""
+        for file in self._files or ():
+            file.close()
+
+
+def _opened(path: Path, size: int) -> BinaryIO:
+    """A part file, cut to ``size`` bytes, open for writing behind them.
+
+    Raises
+    ------
+    ValueError
+        if it is shorter: somebody else changed it.
+    """
+    file = path.open("r+b" if size else "wb")
+    if file.seek(0, os.SEEK_END) < size:
+        file.close()
+        raise ValueError(f"{path} is shorter than the run left it, so it can not be gone on with; {RESTART}")
+    file.truncate(size)
+    file.seek(size)
+    return file
+
+
+class StreamOutput:
+    """Predictions on standard output."""
+
+    def __init__(self, layout: Layout, state: PredictState) -> None:
+        self.state = state
+        self._write(layout.header())
+
+    def commit(self, data: bytes, broken: Sequence[Row]) -> None:
+        """Write a window's rows; broken ones are in the log."""
+        self._write(data)
+
+    def _write(self, data: bytes) -> None:
+        try:
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+        except BrokenPipeError as error:
+            # What is left in the buffer has nowhere to go when Python ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise ValueError("output=-: who read standard output has closed it") from error
+
+    def finish(self) -> None:
+        """All is written."""
+
+    def forget(self) -> None:
+        """There is no state."""
+
+    def close(self) -> None:
+        """Standard output stays open."""

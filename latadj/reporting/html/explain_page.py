@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from latadj.inference.explanation import Explanation
+from latadj.inference.explain import Explanation
 from latadj.reporting.explain import pooled_name, pooled_word
 from latadj.reporting.html.page import page, render, static
 
@@ -15,7 +15,7 @@ def explain_page(found: Explanation) -> str:
         task=found.task,
         meaning="this device's time" if found.target == "latency" else "FLOPs",
         last=len(found.readings) - 1,
-        asked=found.asked,
+        selected=found.selected,
     )
     return page(
         f"What {found.model} reads",
@@ -35,7 +35,7 @@ def page_data(found: Explanation) -> dict[str, Any]:
         "tokens": found.tokens,
         "entering": found.words_read,
         "cut": found.cut,
-        "asked": found.asked,
+        "selected": found.selected,
         "pooled": None if pooled is None else found.words.index(pooled),
         "trimmed": None if found.pooled is None else pooled_name(found),
         "words": [

@@ -9,7 +9,7 @@ from helpers.tiny_models import batch_of, dial_for
 from latadj.elimination.attach import attach, attached
 from latadj.elimination.latency_model import LatencyModel, Ramp
 from latadj.inference.streams import deadline
-from latadj.inference.streams.deadline import Deadline, Met
+from latadj.inference.streams.deadline import Deadline, DeadlineCounts
 
 LINE = (1.0, 64.0)
 NONE = Ramp(0.0, LINE, (0.0,))
@@ -116,7 +116,7 @@ def test_counting_goes_on_after_an_interruption(model, clock):
     first = Deadline(model, 1.0, 64)
     with first([20] * 8):
         pass
-    second = Deadline(model, 1.0, 64, Met(**first.met.to_json()))
+    second = Deadline(model, 1.0, 64, DeadlineCounts(**first.met.to_json()))
     with second([20] * 3):
         pass
     assert (second.met.batches, second.met.texts, second.met.speedups) == (2, 11, {"1.00": 11})

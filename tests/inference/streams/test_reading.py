@@ -10,8 +10,8 @@ import pytest
 from pyarrow import parquet
 
 from latadj.config import FilesConfig, TaskConfig
-from latadj.inference.streams.reading import format_of, open_reader, windows
-from latadj.inference.streams.rows import Position, Row
+from latadj.inference.streams.reading import input_format, open_reader, windows
+from latadj.inference.streams.rows import Row, StreamPosition
 from latadj.tasks.data.files import TABLES
 from latadj.tasks.data.sources import read_file
 
@@ -203,7 +203,7 @@ def test_a_column_of_numbers_is_no_text(tmp_path):
     ],
 )
 def test_formats_go_by_the_suffix_or_what_is_said(name, chosen, expected):
-    assert format_of(name, chosen) == expected
+    assert input_format(name, chosen) == expected
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_formats_go_by_the_suffix_or_what_is_said(name, chosen, expected):
 )
 def test_other_formats_are_refused(name, chosen, message):
     with pytest.raises(ValueError, match=message):
-        format_of(name, chosen)
+        input_format(name, chosen)
 
 
 def test_missing_inputs_and_folders_are_refused(tmp_path):
@@ -265,7 +265,7 @@ def test_windows_are_cut_alike_wherever_a_reader_begins(tmp_path, kind, size):
     assert whole[-1].end.row == 40
     for behind in range(len(whole)):
         reader = opened()
-        reader.seek(whole[behind - 1].end if behind else Position())
+        reader.seek(whole[behind - 1].end if behind else StreamPosition())
         assert list(windows(reader, size)) == whole[behind:]
 
 

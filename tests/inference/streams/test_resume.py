@@ -11,8 +11,7 @@ import pytest
 from latadj.commands.predict import _stream
 from latadj.config import PredictConfig
 from latadj.inference.streams.reading import open_reader
-from latadj.inference.streams.resume import FileOutput, Paths, PredictState, state_to_resume
-from latadj.inference.streams.writing import Layout
+from latadj.inference.streams.writing import FileOutput, Layout, Paths, PredictState, state_to_resume
 
 WINDOW = 4
 SETTINGS = {"input": "texts", "speedup": 2.0}

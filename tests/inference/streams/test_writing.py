@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from latadj.inference.streams.rows import Row
-from latadj.inference.streams.writing import Layout, broken_header, broken_rows, format_of
+from latadj.inference.streams.writing import Layout, broken_header, broken_rows, output_format
 
 ROWS = [Row(1, ("a",), key="x,1"), Row(3, ("b",), key=7)]
 OUTPUTS = np.array([[0.25, 0.75], [1.0, 2e-9]], dtype=np.float32)
@@ -50,12 +50,12 @@ def test_broken_rows_are_listed_with_their_reason():
 
 @pytest.mark.parametrize(("output", "kind"), [("-", "csv"), ("a/b.CSV", "csv"), ("b.jsonl", "jsonl")])
 def test_formats_go_by_the_suffix(output, kind):
-    assert format_of(output) == kind
+    assert output_format(output) == kind
 
 
 def test_another_suffix_is_refused():
     with pytest.raises(ValueError, match=r"output=a.xlsx: expected a name that ends in .csv, .jsonl"):
-        format_of("a.xlsx")
+        output_format("a.xlsx")
 
 
 def test_ids_that_json_cannot_hold_do_not_stop_a_run():

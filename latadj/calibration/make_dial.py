@@ -1,4 +1,4 @@
-"""From a fine-tuned model and text to a dial: layer ACC, profile types, search."""
+"""Makes a dial from a fine-tuned model and text: the mean ACC of each layer, the profile type, searched profiles."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -45,7 +45,7 @@ class Contribution:
 
 
 @dataclass
-class Trial:
+class WindowTrial:
     """One choice of profile type and window, and the divergence of its outputs from the full model's."""
 
     profile_type: str
@@ -140,7 +140,7 @@ def choose_window(
     *,
     speedup: float = 2.0,
     advance: Callable[[str], None] = lambda note: None,
-) -> tuple[Dial, list[Trial]]:
+) -> tuple[Dial, list[WindowTrial]]:
     """The dial with the window and the plain profile type whose outputs stay closest to the full model's.
 
     Parameters
@@ -161,7 +161,7 @@ def choose_window(
         for window in windows:
             tried = replace(dial, profile_type=profile_type, window=window)
             cut = _outputs(model, examples, tried.profile(min(speedup, tried.reach())), tried)
-            trials.append(Trial(profile_type, window, examples.divergence(full, cut)))
+            trials.append(WindowTrial(profile_type, window, examples.divergence(full, cut)))
             advance(f"{profile_type} {window.text()} divergence {trials[-1].divergence:.4f}")
     trials.sort(key=lambda trial: trial.divergence)
     return replace(dial, profile_type=trials[0].profile_type, window=trials[0].window), trials
