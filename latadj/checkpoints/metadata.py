@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from latadj.checkpoints.migration import SCHEMA, migrated
 from latadj.config import TaskConfig
 from latadj.elimination.dial import Dial
 from latadj.elimination.latency_model import LatencyModel
@@ -21,6 +20,9 @@ from latadj.utils.serialization import register, require_all, structure, unstruc
 
 METADATA_FILE = "latadj.json"
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+SCHEMA = "latadj.checkpoint/2"
+SCHEMA_1 = "latadj.checkpoint/1"
+_WINDOW = {"queries": "window_size", "sinks": "sink_tokens", "recent": "recent_ratio", "smooth": "kernel_size"}
 
 
 @dataclass
@@ -204,3 +206,26 @@ def labels_of(folder: Path, metadata: CheckpointMetadata) -> list[str] | None:
     if not names or all(re.fullmatch(r"LABEL_\d+", name) for name in names.values()):
         return None
     return [names[number] for number in sorted(names)]
+
+
+def migrated(data: dict[str, Any]) -> dict[str, Any]:
+    """Metadata with the names of :data:`SCHEMA`; those that have them already are returned as they are.
+
+    Parameters
+    ----------
+    data : what ``latadj.json`` holds, of :data:`SCHEMA` or :data:`SCHEMA_1`
+    """
+    if data.get("schema") != SCHEMA_1:
+        return data
+    current = _renamed(data, {"purpose": "task_spec", "hard_attention": "topk_attention"}) | {"schema": SCHEMA}
+    if current.get("task_spec"):
+        current["task_spec"] = _renamed(current["task_spec"], {"kind": "type"})
+    if current.get("dial"):
+        current["dial"] = _renamed(current["dial"], {"family": "profile_type"})
+        if "window" in current["dial"]:
+            current["dial"]["window"] = _renamed(current["dial"]["window"], _WINDOW)
+    return current
+
+
+def _renamed(data: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
+    return {names.get(key, key): value for key, value in data.items()}

@@ -94,12 +94,12 @@ def fingerprint(folder: Path) -> str:
     ValueError
         if the index of several files is damaged.
     """
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for path in filter(Path.is_file, weight_files(folder)):
         size = path.stat().st_size
-        found.update(f"{path.name} {size} ".encode())
+        digest.update(f"{path.name} {size} ".encode())
         with path.open("rb") as file:
             for place in range(PIECES):
                 file.seek(size * place // PIECES)
-                found.update(file.read(PIECE))
-    return found.hexdigest()[:16]
+                digest.update(file.read(PIECE))
+    return digest.hexdigest()[:16]

@@ -172,7 +172,7 @@ def words_of(texts: Sequence[str], encoding: BatchEncoding, tokenizer: PreTraine
     """
     belongs, offsets = encoding.sequence_ids(0), encoding["offset_mapping"]
     names = tokenizer.convert_ids_to_tokens(encoding["input_ids"])
-    found = [
+    placed = [
         (float(column), Word(names[column], " ", (column,), special=True))
         for column, part in enumerate(belongs)
         if part is None
@@ -190,8 +190,8 @@ def words_of(texts: Sequence[str], encoding: BatchEncoding, tokenizer: PreTraine
             place = float(pieces[0]) if pieces else place + 1e-6
             own.append((place, Word(match[0], text[end : match.start()], pieces, part=part)))
             end = match.end()
-        found += _with_the_rest(own, columns[free:])
-    words = [word for _, word in sorted(found, key=lambda pair: pair[0])]
+        placed += _with_the_rest(own, columns[free:])
+    words = [word for _, word in sorted(placed, key=lambda pair: pair[0])]
     return [
         replace(word, gap=word.gap or " ") if before.special or before.part != word.part else word
         for before, word in zip([Word("", "", ()), *words], words, strict=False)
@@ -256,13 +256,13 @@ def _contributions(
 ) -> tuple[tuple[float, ...], ...]:
     """For each layer the share of each word's pieces in its ACC."""
     # A pass of its own: an observed one computes the last layer whole, and so rounds otherwise than one that serves.
-    found: list[tuple[float, ...]] = []
+    shares: list[tuple[float, ...]] = []
 
     def observe(layer: int, scores: Tensor, real: Tensor | None, lengths: Tensor) -> None:
         entering = sorted(alive[layer - 1]) if layer else range(text.tokens)
         share = dict(zip(entering, scores[0].tolist(), strict=True))
-        found.append(tuple(sum(share.get(piece, 0.0) for piece in word.pieces) for word in text.words))
+        shares.append(tuple(sum(share.get(piece, 0.0) for piece in word.pieces) for word in text.words))
 
     with torch.inference_mode(), at_profile(model, profile, score_observer=observe):
         model(**inputs)
-    return tuple(found)
+    return tuple(shares)

@@ -98,12 +98,12 @@ def survivors_by_region(
     from_end = not model.config.is_encoder_decoder or tokenizer.padding_side == "left"
     seen: list[list[np.ndarray]] = [[] for _ in range(layers)]
 
-    def witness(layer: int, leaving: Survivors) -> None:
+    def observe(layer: int, leaving: Survivors) -> None:
         seen[layer] += [columns - from_end * leaving.length for columns in leaving.places()]
 
     # A pass that eliminates nothing and is not observed may be transformers' own, which has no observer.
     observer = None if profile.eliminates else lambda *_: None
-    with at_profile(model, profile, score=score, score_observer=observer, survivor_observer=witness):
+    with at_profile(model, profile, score=score, score_observer=observer, survivor_observer=observe):
         predict(model, tokenizer, rows, outputs=outputs.raw(), batch_size=batch_size)
     order = np.concatenate(bucketed(rows, batch_size))
     lengths = [len(rows[index]["input_ids"]) for index in order]

@@ -14,8 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from latadj.elimination.attach import starting_at
 from latadj.elimination.patching import HiddenStateCache
 from latadj.pruning.acceptance import ScoredPredictions
-from latadj.tasks.encoding.batches import Batch, bucketed, position_mask
-from latadj.tasks.encoding.collator import Collator
+from latadj.tasks.encoding.batches import Batch, Collator, bucketed, position_mask
 from latadj.tasks.outputs.logits import Outputs
 from latadj.tasks.types import TaskType
 
@@ -89,7 +88,7 @@ class PruningEvaluator:
         rows = encoded.to_list()
         self.lengths = np.array([len(row["input_ids"]) for row in rows])
         drawn = np.sort(np.random.default_rng(seed).permutation(len(rows))[:sample])
-        collate = Collator(tokenizer, outputs)
+        collate = Collator(tokenizer, outputs.targets)
 
         def batches(indices: np.ndarray) -> list[_EvaluationBatch]:
             result = []

@@ -1,6 +1,12 @@
-"""GLUE's tasks as papers and its server know them: columns, the average, and the files of a submission."""
+"""GLUE's tasks as papers and its server know them: columns, the average, test examples, and files of a submission."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+
+from latadj.config import FilesConfig, TaskConfig
+from latadj.tasks.data.files import read_file, read_hub, require_columns
 
 
 @dataclass(frozen=True)
@@ -95,14 +101,14 @@ def scores_of(name: str, scores: dict[str, dict[str, float]]) -> list[float]:
     return [splits[split][metric] for split, metric in GLUE[name].scores if split < len(splits)]
 
 
-def average(found: dict[str, list[float]]) -> float | None:
+def average(scores: dict[str, list[float]]) -> float | None:
     """GLUE's average: each task counts once, with the mean of its scores; None where no counted task is there.
 
     Parameters
     ----------
-    found : task -> its scores
+    scores : task -> its scores
     """
-    means = [sum(scores) / len(scores) for name, scores in found.items() if GLUE[name].counted]
+    means = [sum(values) / len(values) for name, values in scores.items() if GLUE[name].counted]
     return sum(means) / len(means) if means else None
 
 
@@ -123,3 +129,42 @@ def submission_text(name: str, index: list[int], predictions: list[float], label
             shown = labels[int(prediction)] if task.named else str(int(prediction))
         lines.append(f"{number}\t{shown}")
     return "\n".join(lines) + "\n"
+
+
+def official_file(task: TaskConfig, part: Part) -> Path | None:
+    """The official test file of a part in ``task.data_dir``; None if it is not there."""
+    if not task.data_dir:
+        return None
+    return next((path for name in part.names if (path := Path(task.data_dir) / name).is_file()), None)
+
+
+def read_test(task: TaskConfig, part: Part) -> pd.DataFrame | None:
+    """The unlabelled examples of a part: ``task.text`` and ``index``, the server's number of each.
+
+    Returns
+    -------
+    None where they are not on hand
+
+    Raises
+    ------
+    ValueError
+        if the file or the hub's data set is there and cannot be read.
+    """
+    if task.data_dir:
+        path = official_file(task, part)
+        if path is None:
+            return None
+        frame = read_file(path, FilesConfig(format="tsv"), task)
+        columns = dict(zip(part.columns, task.text, strict=True))
+        require_columns(frame, columns, str(path))
+        number = next((column for column in ("index", "id") if column in frame.columns), None)
+        index = range(len(frame)) if number is None else frame[number].astype(int)
+        texts = frame[list(columns)].rename(columns=columns)
+    else:
+        if task.hub is None:
+            return None
+        source = replace(task.hub, name=part.hub_name or task.hub.name)
+        frame = read_hub(source, [part.split], [*task.text, "idx"])[part.split]
+        texts, index = frame[task.text], frame["idx"].astype(int)
+    texts = texts.fillna("").astype(str).apply(lambda column: column.str.strip())
+    return texts.assign(index=list(index))

@@ -10,8 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from latadj.config import AdjustConfig
 from latadj.elimination.attach import at_profile
 from latadj.elimination.dial import Dial
-from latadj.tasks.encoding.batches import Batch, rows_of
-from latadj.tasks.encoding.collator import POSITION_MASK, TEACHER, Collator
+from latadj.tasks.encoding.batches import POSITION_MASK, TEACHER, Batch, Collator, rows_of
 from latadj.tasks.outputs.logits import Outputs
 from latadj.tasks.outputs.predict import HEAD, predict
 from latadj.tasks.types import TaskType
@@ -46,7 +45,7 @@ def head_objective(
 
     if loss is None and not outputs.own_loss:
         loss = TaskLoss(outputs)
-    return TrainingObjective(task_type.task.metric, score, Collator(tokenizer, outputs), loss)
+    return TrainingObjective(task_type.task.metric, score, Collator(tokenizer, outputs.targets), loss)
 
 
 class TaskLoss:

@@ -8,8 +8,7 @@ import pytest
 import torch
 
 import latadj
-from latadj.checkpoints.metadata import read_metadata, write_metadata
-from latadj.checkpoints.migration import SCHEMA, migrated
+from latadj.checkpoints.metadata import SCHEMA, migrated, read_metadata, write_metadata
 from latadj.elimination.observation_window import ObservationWindow
 from latadj.elimination.topk_setting import TopKAttention
 

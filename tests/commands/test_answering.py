@@ -10,8 +10,7 @@ from typer.testing import CliRunner
 import latadj
 from latadj.cli import app
 from latadj.config import TaskConfig
-from latadj.tasks.metrics.no_answer_threshold import best_threshold
-from latadj.tasks.metrics.squad import AnswerScores
+from latadj.tasks.metrics.squad import AnswerScores, best_threshold
 from latadj.tasks.outputs.predict import predict
 from latadj.tasks.types.question_answering import QuestionAnswering
 

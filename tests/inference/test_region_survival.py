@@ -7,7 +7,7 @@ from latadj.elimination.attach import attach
 from latadj.elimination.profiles import Profile
 from latadj.inference.region_survival import survivors_by_region
 from latadj.tasks.outputs.logits import LabelWords
-from latadj.tasks.prompts.prompt import Prompts
+from latadj.tasks.prompts import Prompts
 
 TASK = TaskConfig(name="toy", text=["text"], labels=["no", "yes"], max_length=20)
 TRAIN = Dataset.from_list([{"text": "a good film", "label": number % 2} for number in range(4)])

@@ -6,9 +6,8 @@ from latadj.commands.glue.stages import stage_overrides
 from latadj.config import HubConfig, TaskConfig
 from latadj.config.commands.glue import opened
 from latadj.config.compose import compose, typed
-from latadj.tasks.data import glue_tests
-from latadj.tasks.data.glue_tests import read_test
-from latadj.tasks.glue import FILES, GLUE, average, submission_text
+from latadj.tasks import glue
+from latadj.tasks.glue import FILES, GLUE, average, read_test, submission_text
 
 OFFICIAL = {
     # file, header, a row
@@ -70,7 +69,7 @@ def test_the_hub_has_a_test_split_and_the_diagnostics_under_another_name(monkeyp
         asked.append((source.name, splits, columns))
         raise ValueError("no hub here")
 
-    monkeypatch.setattr(glue_tests, "read_hub", answered)
+    monkeypatch.setattr(glue, "read_hub", answered)
     for part in GLUE["mnli"].parts:
         with pytest.raises(ValueError, match="no hub"):
             read_test(task_of("mnli"), part)

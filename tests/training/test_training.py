@@ -15,7 +15,7 @@ from latadj.config import AdjustConfig
 from latadj.elimination.attach import attach
 from latadj.elimination.cost import LayerShape
 from latadj.elimination.dial import Dial
-from latadj.tasks.encoding.collator import TEACHER
+from latadj.tasks.encoding.batches import TEACHER
 from latadj.tasks.outputs.logits import Outputs
 from latadj.training.callbacks import last_complete_checkpoint
 from latadj.training.head_objective import AdjustableLoss

@@ -23,8 +23,8 @@ from latadj.tasks.data.splits import Splits
 from latadj.tasks.encoding.batches import max_input_length, rows_of, token_limit
 from latadj.tasks.outputs.logits import LabelWords, Outputs
 from latadj.tasks.outputs.predict import predict
-from latadj.tasks.prompts.prompt import Prompts
-from latadj.tasks.types import TaskType, load_splits, task_type_of
+from latadj.tasks.prompts import Prompts
+from latadj.tasks.types import TaskType, task_type_of
 from latadj.tasks.types.classification import Classification
 
 log = logging.getLogger("latadj")
@@ -175,9 +175,9 @@ def with_examples(config: Config, known: list[str] | None = None, *, train: bool
 
     Parameters
     ----------
-    known, train : as in `latadj.tasks.types.load_splits`
+    known, train : as in `latadj.tasks.types.base.TaskType.load`
     """
-    splits = load_splits(config.task, known, train=train)
+    splits = task_type_of(config.task).load(known, train=train)
     labels = config.task.labels if splits.labels is None else splits.labels
     task = replace(config.task, labels=labels or [])
     task_type_of(task).check()

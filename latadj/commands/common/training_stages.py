@@ -15,8 +15,7 @@ from latadj.commands.common.session import Session
 from latadj.commands.common.teacher_checks import teacher_of
 from latadj.config import DistillationConfig, StageConfig
 from latadj.elimination.architectures import architecture_of, layers_of
-from latadj.tasks.encoding.batches import max_input_length
-from latadj.tasks.encoding.collator import TEACHER
+from latadj.tasks.encoding.batches import TEACHER, max_input_length
 from latadj.tasks.outputs.predict import predict
 from latadj.training.word_dropout import with_word_dropout
 

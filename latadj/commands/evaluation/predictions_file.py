@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 from datasets import Dataset
+from scipy.special import softmax
 
 from latadj.config import TaskConfig
-from latadj.tasks.outputs.predictions import probabilities
 from latadj.utils.files import atomic_write
 
 
@@ -49,7 +49,7 @@ class SweepPredictions:
         for speedup, outputs in sorted(self.outputs.items()):
             if names:
                 frame[f"prediction_{speedup:g}x"] = [names[place] for place in outputs.argmax(axis=1)]
-                frame[f"probability_{speedup:g}x"] = probabilities(outputs).max(axis=1).round(6)
+                frame[f"probability_{speedup:g}x"] = softmax(outputs, axis=-1).max(axis=1).round(6)
             else:
                 frame[f"prediction_{speedup:g}x"] = outputs[:, 0]
         with atomic_write(path) as temporary:

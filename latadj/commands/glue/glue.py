@@ -17,7 +17,7 @@ from latadj.devices import device
 from latadj.devices.environment import environment
 from latadj.reporting.results.glue import Glue, GlueResult
 from latadj.reporting.results.sweep import Sweep
-from latadj.tasks.data.classification import load_splits
+from latadj.tasks.data.classification import load_labelled_texts
 from latadj.tasks.glue import FILES
 from latadj.utils.files import read_json
 from latadj.utils.run_state import RunState
@@ -110,7 +110,7 @@ def prepare(config: GlueConfig, stages: Stages) -> GlueRun:
         tasks.append(task)
         try:
             if not task.finished:
-                splits = load_splits(configs["finetune"].task)
+                splits = load_labelled_texts(configs["finetune"].task)
                 parts = {"train": splits.train, "validation": splits.validation, **splits.tests}
                 task.state.examples = {part: len(examples) for part, examples in parts.items()}
         except (ValueError, OSError) as error:

@@ -11,10 +11,9 @@ from latadj.commands.common.dial_checks import require_dial
 from latadj.commands.common.served_model import open_served
 from latadj.config import SweepConfig, TaskConfig
 from latadj.elimination.attach import at_speedup, dial_of
-from latadj.tasks.data.glue_tests import official_file, read_test
-from latadj.tasks.glue import GLUE, submission_text
+from latadj.tasks.glue import GLUE, official_file, read_test, submission_text
+from latadj.tasks.outputs.logits import decisions
 from latadj.tasks.outputs.predict import predict
-from latadj.tasks.outputs.predictions import predictions_of
 from latadj.utils.files import atomic_write
 
 log = logging.getLogger("latadj")
@@ -51,7 +50,7 @@ def answers(name: str, config: SweepConfig, speedups: Sequence[float]) -> dict[f
         for file, frame in tests.items():
             with at_speedup(session.model, speedup):
                 logits = predict(session.model, session.tokenizer, encoded[file], outputs=session.outputs)
-            predictions = predictions_of(logits, not config.task.labels).tolist()
+            predictions = decisions(logits, not config.task.labels).tolist()
             texts[f"{file}.tsv"] = submission_text(name, frame["index"].tolist(), predictions, config.task.labels or [])
     return found
 

@@ -26,8 +26,7 @@ from latadj.pruning.search import Cost
 from latadj.pruning.surgery import parameter_count, remaining_structure, remove, without
 from latadj.pruning.units import PruningUnit, Significance
 from latadj.tasks.data.splits import split_by_hash
-from latadj.tasks.encoding.batches import Batch
-from latadj.tasks.encoding.collator import Collator
+from latadj.tasks.encoding.batches import Batch, Collator
 from latadj.training.fit import fit
 from latadj.training.head_objective import DistilledLoss, head_objective
 
@@ -164,7 +163,7 @@ class PruningModel:
         if not count:
             rows = rows[: enough([len(row["input_ids"]) for row in rows])]
         rows.sort(key=lambda row: len(row["input_ids"]))
-        collate = Collator(session.tokenizer, session.outputs)
+        collate = Collator(session.tokenizer, session.outputs.targets)
         chunks = [rows[start : start + GRADIENT_BATCH] for start in range(0, len(rows), GRADIENT_BATCH)]
         return [
             (len(chunk), {name: tensor.to(session.device) for name, tensor in collate(chunk).items()})

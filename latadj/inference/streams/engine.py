@@ -5,11 +5,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import softmax
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from latadj.tasks.encoding.batches import tokenize
 from latadj.tasks.outputs.predict import Around, predict, unchanged
-from latadj.tasks.outputs.predictions import probabilities
 
 
 @dataclass
@@ -44,7 +44,7 @@ class Engine:
         """
         rows = tokenize(texts, self.tokenizer, self.limit)
         outputs = predict(self.model, self.tokenizer, rows, batch_size=self.batch_size, around=self._ticking)
-        return outputs if self.regression else probabilities(outputs)
+        return outputs if self.regression else softmax(outputs, axis=-1)
 
     @contextmanager
     def _ticking(self, lengths: Sequence[int]) -> Iterator[None]:

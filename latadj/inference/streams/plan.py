@@ -145,9 +145,9 @@ def _going_on(config: PredictConfig, settings: dict[str, Any]) -> tuple[PredictS
         return None, None
     paths = Paths(Path(config.output))
     if config.resume and paths.final.exists() and not paths.state.exists():
-        found = _result(config)
-        if (found.get("output"), found.get("settings")) == (config.output, settings):
-            return None, found
+        result = _result(config)
+        if (result.get("output"), result.get("settings")) == (config.output, settings):
+            return None, result
     return state_to_resume(paths, settings, resume=config.resume, overwrite=config.overwrite), None
 
 
@@ -158,8 +158,8 @@ def result_path(config: PredictConfig) -> Path:
 
 def _result(config: PredictConfig) -> dict[str, Any]:
     path = result_path(config)
-    found = read_json(path, "result", "make it with overwrite=true") if path.exists() else {}
-    return found if isinstance(found, dict) else {}
+    result = read_json(path, "result", "make it with overwrite=true") if path.exists() else {}
+    return result if isinstance(result, dict) else {}
 
 
 def _settings(
@@ -187,5 +187,5 @@ def _settings(
 
 def _stamp(file: Path) -> str:
     """What tells a file from another, or from what it was before: path, size and time of the last change."""
-    found = file.stat()
-    return f"{file.resolve()} ({found.st_size} bytes, changed at {found.st_mtime_ns / 1e9:.6f})"
+    status = file.stat()
+    return f"{file.resolve()} ({status.st_size} bytes, changed at {status.st_mtime_ns / 1e9:.6f})"

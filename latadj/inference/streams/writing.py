@@ -91,13 +91,13 @@ class Layout:
     def _object(self, row: Row, output: np.ndarray, best: int) -> dict[str, Any]:
         # JSON has no infinity and no NaN.
         key = str(row.key) if isinstance(row.key, float) and not math.isfinite(row.key) else row.key
-        found: dict[str, Any] = {"row": row.number, **({"id": key} if self.keyed else {})}
+        fields: dict[str, Any] = {"row": row.number, **({"id": key} if self.keyed else {})}
         if not self.labels:
-            return found | {"value": float(_short(output[0]))}
-        found |= {"label": self.labels[best], "probability": float(_short(output[best]))}
+            return fields | {"value": float(_short(output[0]))}
+        fields |= {"label": self.labels[best], "probability": float(_short(output[best]))}
         if self.every:
-            found["probabilities"] = {name: float(_short(one)) for name, one in zip(self.labels, output, strict=True)}
-        return found
+            fields["probabilities"] = {name: float(_short(one)) for name, one in zip(self.labels, output, strict=True)}
+        return fields
 
 
 def broken_header() -> bytes:

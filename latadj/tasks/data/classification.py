@@ -8,11 +8,9 @@ from pathlib import Path
 import pandas as pd
 
 from latadj.config import FilesConfig, HubConfig, TaskConfig
-from latadj.tasks.data.files import TABLES, data_files, format_of
+from latadj.tasks.data.files import TABLES, data_files, format_of, hub_splits, read_file, read_hub, task_files
 from latadj.tasks.data.labels import clean, found_labels, numbered, report_gaps
-from latadj.tasks.data.sources import hub_splits, read_file, read_hub, task_files
-from latadj.tasks.data.split_frames import SplitFrames
-from latadj.tasks.data.splits import Splits
+from latadj.tasks.data.splits import SplitFrames, Splits
 
 log = logging.getLogger("latadj")
 # Names of the three splits in a column of the user's.
@@ -21,7 +19,7 @@ CALLED |= {"dev": "validation", "test": "test"}
 SPLIT = "split_column"
 
 
-def load_splits(task: TaskConfig, known: Sequence[str] | None = None, *, train: bool = True) -> Splits:
+def load_labelled_texts(task: TaskConfig, known: Sequence[str] | None = None, *, train: bool = True) -> Splits:
     """Examples of a task, from ``task.data_files``, ``task.data_dir``, an installed package or the hub.
 
     Parameters

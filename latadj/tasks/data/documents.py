@@ -8,10 +8,19 @@ from pathlib import Path
 import pandas as pd
 
 from latadj.config import FilesConfig, TaskConfig
-from latadj.tasks.data.files import NAMES, TEXTS, data_files, format_of
-from latadj.tasks.data.sources import hub_splits, place, read_file, read_hub, require_folder
-from latadj.tasks.data.split_frames import validation_limit
-from latadj.tasks.data.splits import Splits, as_dataset, shares_of, split_by_hash, take
+from latadj.tasks.data.files import (
+    NAMES,
+    TEXTS,
+    DataFiles,
+    data_files,
+    format_of,
+    hub_splits,
+    read_file,
+    read_hub,
+    require_folder,
+    task_files,
+)
+from latadj.tasks.data.splits import SplitFrames, Splits, as_dataset, shares_of, split_by_hash, take, validation_limit
 
 log = logging.getLogger("latadj")
 # WikiText writes its headings with one pair of equals signs for each level; an article's title has one.
@@ -33,11 +42,10 @@ def load_texts(task: TaskConfig) -> Splits:
     ValueError
         if files or columns are missing, or a split is empty.
     """
-    parts = {
-        name: pd.concat([_documents(table, task, lines) for table, lines in tables], ignore_index=True)
-        for name, tables in _tables(task).items()
-    }
-    parts = _fill(parts, task)
+    frames = _read(task)
+    tests = pd.concat(list(frames.tests.values()), ignore_index=True) if frames.tests else None
+    named = {"train": frames.train, "validation": frames.validation, "test": tests}
+    parts = _fill({name: part for name, part in named.items() if part is not None}, task)
     limits = {"train": task.max_train, "validation": validation_limit(task), "test": task.max_test}
     datasets, number = {}, 0
     for name in NAMES:
@@ -52,83 +60,69 @@ def load_texts(task: TaskConfig) -> Splits:
     return Splits(datasets["train"], datasets["validation"], {"test": datasets["test"]})
 
 
-def _tables(task: TaskConfig) -> dict[str, list[tuple[pd.DataFrame, bool]]]:
-    """Tables of each split that has some, each with whether its rows are lines of a text file."""
-    columns = {column: column for column in _columns(task)}
+def _read(task: TaskConfig) -> SplitFrames:
+    """The documents of each split that has some."""
+    names = [*task.text, *([task.group] if task.group else [])]
     if task.data_files is not None:
-        tables: dict[str, list[tuple[pd.DataFrame, bool]]] = {}
-        by_split = data_files(task.data_files, TEXTS)
-        tests = [path for paths in by_split.tests.values() for path in paths]
-        for name, paths in {"train": by_split.train, "validation": by_split.validation, "test": tests}.items():
-            for path in paths:
-                kind = format_of(path, TEXTS)
-                files = FilesConfig(format=kind, columns={"text": "text"} if kind == "text" else columns)
-                tables.setdefault(name, []).append((_named(read_file(path, files, task), task, kind), kind == "text"))
-        return tables
-    if task.files is not None and (task.data_dir or task.hub is None):
-        lines = task.files.format == "text"
-        return {
-            name: [(_named(read_file(path, task.files, task), task, task.files.format), lines) for path in paths]
-            for name, paths in _task_files(task, task.files).items()
-        }
-    if task.hub is not None:
-        source = task.hub
-        named = {"train": [source.train], "validation": [source.validation or ""], "test": source.test or []}
-        names = {name: [split for split in splits if split] for name, splits in named.items()}
-        frames = read_hub(source, hub_splits(source), _columns(task))
-        return {
-            name: [(_named(frames[split], task, "hub"), False) for split in splits]
-            for name, splits in names.items()
-            if splits
-        }
+
+        def read(path: Path) -> pd.DataFrame:
+            file_format = format_of(path, TEXTS)
+            columns = ["text"] if file_format == "text" else names
+            files = FilesConfig(format=file_format, columns={column: column for column in columns})
+            return _documents(read_file(path, files, task), task, lines=file_format == "text")
+
+        return SplitFrames.read(data_files(task.data_files, TEXTS), read)
+    files, source = task.files, task.hub
+    if files is not None and (task.data_dir or source is None):
+        lines = files.format == "text"
+        return SplitFrames.read(
+            _task_files(task, files), lambda path: _documents(read_file(path, files, task), task, lines=lines)
+        )
+    if source is not None:
+        tables = read_hub(source, hub_splits(source), names)
+        return SplitFrames.of_hub(
+            source, {name: _documents(table, task, lines=False) for name, table in tables.items()}
+        )
     raise ValueError(f"task {task.name} names no text: give a {', '.join(TEXTS)} file with task.data_files=FILE")
 
 
-def _columns(task: TaskConfig) -> list[str]:
-    return [*task.text, *([task.group] if task.group else [])]
+def _task_files(task: TaskConfig, files: FilesConfig) -> DataFiles:
+    """The files of each split that are there; names may be patterns in ``task.data_dir``."""
+    if files.all or not task.data_dir:
+        return task_files(task, files, suffix=True)
+    require_folder(task)
+    folder = Path(task.data_dir)
+    names = (files.train, files.validation, *files.test)
+    train, validation, *tests = (sorted(folder.glob(name)) if name else [] for name in names)
+    if not (train or validation or any(tests)):
+        expected = ", ".join(filter(None, names))
+        raise ValueError(f"task.data_dir={folder}: none of {expected} is there; task {task.name} needs one of them")
+    return DataFiles(train, validation, dict(zip(files.test, tests, strict=True)))
 
 
-def _named(table: pd.DataFrame, task: TaskConfig, kind: str) -> pd.DataFrame:
-    """The table's text, and the group of each row where the task has groups, as columns of these names."""
-    named = pd.DataFrame({"text": table["text" if kind == "text" else task.text[0]].fillna("").astype(str)})
+def _documents(table: pd.DataFrame, task: TaskConfig, *, lines: bool) -> pd.DataFrame:
+    """The documents in a table, one a row, none of them empty, with their group where the task has groups.
+
+    Parameters
+    ----------
+    lines : whether the rows are lines of a text file
+    """
+    documents = pd.DataFrame({"text": table["text" if lines else task.text[0]].fillna("").astype(str)})
     if task.group:
         if task.group not in table:
             raise ValueError(
                 f"task.group={task.group}: there is no such column; there are {', '.join(map(str, table))}"
             )
-        named["group"] = table[task.group].fillna("").astype(str).str.strip()
-    return named
-
-
-def _task_files(task: TaskConfig, files: FilesConfig) -> dict[str, list[Path]]:
-    """The files of each split that are there; names may be patterns in ``task.data_dir``."""
-    require_folder(task)
-    if files.all:
-        return {"train": [place(files.all, task)]}
-    named: dict[str, list[str | None]]
-    named = {"train": [files.train], "validation": [files.validation], "test": [*files.test]}
-    patterns = {split: [name for name in names if name] for split, names in named.items()}
-    if not task.data_dir:
-        return {split: [Path(name) for name in names] for split, names in patterns.items() if names}
-    folder = Path(task.data_dir)
-    paths = {split: [path for name in names for path in sorted(folder.glob(name))] for split, names in patterns.items()}
-    if not any(paths.values()):
-        expected = ", ".join(name for names in patterns.values() for name in names)
-        raise ValueError(f"task.data_dir={folder}: none of {expected} is there; task {task.name} needs one of them")
-    return {split: files for split, files in paths.items() if files}
-
-
-def _documents(table: pd.DataFrame, task: TaskConfig, lines: bool) -> pd.DataFrame:
-    """The documents in a table, one a row, none of them empty."""
-    kind = task.documents if task.documents != "auto" else "block" if lines else "row"
-    if kind != "row":
+        documents["group"] = table[task.group].fillna("").astype(str).str.strip()
+    unit = task.documents if task.documents != "auto" else "block" if lines else "row"
+    if unit != "row":
         if task.group:
-            raise ValueError(f"task.group={task.group}: documents are rows then, not task.documents={kind}")
-        rows = table["text"].str.rstrip("\n").tolist()
-        texts = _articles(rows) if kind == "heading" else _blocks(rows, task.block_words)
-        table = pd.DataFrame({"text": texts}, dtype=str)
-    table = table.assign(text=table["text"].str.strip())
-    return table[table["text"] != ""].drop_duplicates(subset="text")
+            raise ValueError(f"task.group={task.group}: documents are rows then, not task.documents={unit}")
+        rows = documents["text"].str.rstrip("\n").tolist()
+        texts = _articles(rows) if unit == "heading" else _blocks(rows, task.block_words)
+        documents = pd.DataFrame({"text": texts}, dtype=str)
+    documents = documents.assign(text=documents["text"].str.strip())
+    return documents[documents["text"] != ""].drop_duplicates(subset="text")
 
 
 def _articles(rows: Sequence[str]) -> list[str]:

@@ -134,10 +134,10 @@ def numbered(frame: pd.DataFrame, task: TaskConfig, labels: Sequence[str], split
     by_number = task.labels is not None and not any(re.fullmatch(r"-?\d+(\.\d+)?", name) for name in names)
     if by_number:
         names = {str(number): number for number in range(len(labels))} | names
-    found = frame["label"].map(names)
-    wrong = frame["label"][found.isna()]
+    numbers = frame["label"].map(names)
+    wrong = frame["label"][numbers.isna()]
     if wrong.empty:
-        return frame.assign(label=found.astype(int))
+        return frame.assign(label=numbers.astype(int))
     if task.labels is None:
         raise ValueError(_unseen(wrong, task, labels, split))
     expected = f"one of {', '.join(labels)}" + (f" or 0 to {len(labels) - 1}" if by_number else "")

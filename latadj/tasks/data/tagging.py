@@ -9,10 +9,17 @@ import numpy as np
 import pandas as pd
 
 from latadj.config import FilesConfig, TaskConfig
-from latadj.tasks.data.files import TABLES, data_files, format_of
-from latadj.tasks.data.sources import hub_splits, read_file, read_hub, require_columns, task_files
-from latadj.tasks.data.split_frames import SplitFrames
-from latadj.tasks.data.splits import Splits
+from latadj.tasks.data.files import (
+    TABLES,
+    data_files,
+    format_of,
+    hub_splits,
+    read_file,
+    read_hub,
+    require_columns,
+    task_files,
+)
+from latadj.tasks.data.splits import SplitFrames, Splits
 from latadj.tasks.metrics.entities import OUTSIDE
 
 log = logging.getLogger("latadj")

@@ -1,4 +1,4 @@
-"""Text to token ids, and token ids to batches."""
+"""Text to token ids, and token ids to batches, to predict or to train on."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -16,6 +16,10 @@ MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 POSITIONS = "positions"
 # Column of the first token that is never eliminated, and of the one after the last; in a batch, a mask.
 PROTECTED = "protected"
+# Columns of a teacher's logits, and in a batch of the tokens that they are of.
+TEACHER, POSITION_MASK = "teacher_logits", "position_mask"
+# What labels are padded with, and no loss counts.
+IGNORED = -100
 # Few enough that what a tokenizer keeps of each text besides its ids takes little memory.
 TOKENIZER_BATCH = 1024
 
@@ -73,7 +77,7 @@ def pad(rows: Sequence[dict[str, Any]], tokenizer: PreTrainedTokenizerBase, leng
     The result of ``tokenizer.pad`` in a tenth of its time, which counts for short batches at a high speedup. With
     padding on the left it adds ``position_ids`` that count from the first real token, since a decoder with absolute
     positions, such as GPT-2, would otherwise compute something else for a text in a batch than for the text alone.
-    Rows with ``PROTECTED`` tokens give a mask of that name, which ``latadj.tasks.outputs.spans.Spans`` removes again.
+    Rows with ``PROTECTED`` tokens give a mask of that name, which ``SpanOutputs`` removes again.
     """
     lengths = np.array([len(row["input_ids"]) for row in rows])
     width = max(int(lengths.max()), length or 0)
@@ -124,3 +128,37 @@ def bucketed_batches(
     """Batches of like length with the indices of their rows."""
     for index in bucketed(rows, batch_size):
         yield index, pad([rows[i] for i in index], tokenizer)
+
+
+class Collator:
+    """Collates rows of a training set; columns that neither the model nor the loss reads are left out.
+
+    targets : columns that the loss reads
+
+    A target is a number for each row, or a list with one for each token, which is padded with ``IGNORED``.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, targets: Sequence[str]) -> None:
+        self.tokenizer, self.targets = tokenizer, targets
+
+    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        batch: dict[str, Any] = pad(rows, self.tokenizer)
+        real = batch["attention_mask"].bool()
+        for name in self.targets:
+            batch[name] = _target([row[name] for row in rows], real)
+        if TEACHER in rows[0]:
+            positions = position_mask(rows, batch)
+            if positions is None:
+                batch[TEACHER] = torch.tensor([row[TEACHER] for row in rows])
+            else:
+                batch[POSITION_MASK] = positions
+                batch[TEACHER] = [torch.tensor(row[TEACHER]) for row in rows]
+        return batch
+
+
+def _target(values: list[Any], real: torch.Tensor) -> torch.Tensor:
+    if not isinstance(values[0], list):
+        return torch.tensor(values)
+    padded = torch.full(real.shape, IGNORED)
+    padded[real] = torch.tensor([value for row in values for value in row])
+    return padded

@@ -8,28 +8,17 @@ from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
-class Cut:
+class WindowLimits:
     """How long texts are cut into windows, all in tokens.
 
     max_length : of a window, its question and special tokens among them
     doc_stride : by how many tokens of the context neighbouring windows overlap
     max_query_length : of a question; the rest of it is left out
-
-    Raises
-    ------
-    ValueError
-        if a number is out of range.
     """
 
-    max_length: int = 384
-    doc_stride: int = 128
-    max_query_length: int = 64
-
-    def __post_init__(self) -> None:
-        if self.max_query_length < 1:
-            raise ValueError(f"max_query_length={self.max_query_length}: expected at least 1 token")
-        if self.doc_stride < 0:
-            raise ValueError(f"doc_stride={self.doc_stride}: expected at least 0 tokens")
+    max_length: int
+    doc_stride: int
+    max_query_length: int
 
     def check(self, tokenizer: PreTrainedTokenizerBase) -> None:
         """Refuse windows in which a context would not move on, and tokenizers that do not know where a token stood.
@@ -54,7 +43,7 @@ class Cut:
 
 
 @dataclass(frozen=True)
-class Window:
+class ContextWindow:
     """A part of a context behind its question, as a model is given it; places are tokens of it, without padding.
 
     example : the question's place in its table
@@ -80,8 +69,8 @@ def windows_of(
     contexts: Sequence[str],
     answers: Sequence[tuple[int, int] | None],
     tokenizer: PreTrainedTokenizerBase,
-    cut: Cut,
-) -> list[Window]:
+    limits: WindowLimits,
+) -> list[ContextWindow]:
     """Windows of a batch of questions, those of one question behind each other.
 
     The question stands first whatever side is padded on, since a decoder's context must see it.
@@ -93,20 +82,20 @@ def windows_of(
     Raises
     ------
     ValueError
-        if ``cut`` does not fit the tokenizer.
+        if ``limits`` do not fit the tokenizer.
     """
-    cut.check(tokenizer)
+    limits.check(tokenizer)
     encoded = tokenizer(
-        _shortened(questions, tokenizer, cut.max_query_length),
+        _shortened(questions, tokenizer, limits.max_query_length),
         list(contexts),
         truncation="only_second",
-        max_length=cut.max_length,
-        stride=cut.doc_stride,
+        max_length=limits.max_length,
+        stride=limits.doc_stride,
         return_overflowing_tokens=True,
         return_offsets_mapping=True,
         padding=False,
     )
-    found = []
+    windows = []
     names = [name for name in encoded if name in tokenizer.model_input_names]
     for place, example in enumerate(encoded["overflow_to_sample_mapping"]):
         inputs = {name: encoded[name][place] for name in names}
@@ -116,8 +105,8 @@ def windows_of(
         question, context = _span(part == 0), _span((part == 1) & (np.arange(len(part)) != null))
         offsets = np.asarray(encoded["offset_mapping"][place], dtype=np.int64)[slice(*context)].reshape(-1, 2)
         start, end = _answer_at(answers[example], offsets, context[0], null)
-        found.append(Window(example, inputs, question, context, offsets, null, start, end))
-    return found
+        windows.append(ContextWindow(example, inputs, question, context, offsets, null, start, end))
+    return windows
 
 
 def _shortened(questions: Sequence[str], tokenizer: PreTrainedTokenizerBase, most: int) -> list[str]:
@@ -155,8 +144,7 @@ def _answer_at(answer: tuple[int, int] | None, offsets: np.ndarray, first: int, 
 
 def first_answers(texts: Sequence[Sequence[str]], starts: Sequence[Sequence[int]]) -> list[tuple[int, int] | None]:
     """The answer to learn of each question: its first that stands in the context, as characters; None without any."""
-    found: list[tuple[int, int] | None] = []
-    for answers, places in zip(texts, starts, strict=True):
-        standing = [(place, place + len(text)) for text, place in zip(answers, places, strict=True) if place >= 0]
-        found.append(standing[0] if standing else None)
-    return found
+    return [
+        next(((start, start + len(text)) for text, start in zip(*answers, strict=True) if start >= 0), None)
+        for answers in zip(texts, starts, strict=True)
+    ]

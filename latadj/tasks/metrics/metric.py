@@ -22,12 +22,12 @@ class _Metric(evaluate.Metric):
     A class counts per example once, and ``aggregate`` makes scores of any choice of these counts, so that resampling
     for an interval only has to add up.
 
-    kind : type of the tasks that it scores
+    task_type : type of the tasks that it scores
     value_type : ``int64`` for classes, ``float64`` for a regression
     inputs : description of the predictions and references
     """
 
-    kind = "classification"
+    task_type = "classification"
     value_type = "int64"
     inputs = "predictions, references: one number for each example"
     greater_is_better = True
@@ -119,7 +119,7 @@ class PearsonSpearman(_Metric):
 class Perplexity(_Metric):
     """Exponential of the mean negative log-likelihood of a token."""
 
-    kind = GENERATION
+    task_type = GENERATION
     value_type = "float64"
     inputs = "predictions: sums of negative log-likelihoods in nats; references: numbers of tokens"
     greater_is_better = False
@@ -133,7 +133,7 @@ class Perplexity(_Metric):
 class EntityF1(_Metric):
     """F1 of whole entities, and precision, recall and the accuracy of words, as `conlleval` and seqeval count."""
 
-    kind = "token_classification"
+    task_type = "token_classification"
     headline, strict = "entity_f1", False
     inputs = "predictions, references: a list of tags for each sentence"
 
@@ -175,7 +175,7 @@ class TagAccuracy(EntityF1):
 class SquadF1(_Metric):
     """F1 of answers' words, and exact match, as SQuAD 1.1 defines them."""
 
-    kind = "question_answering"
+    task_type = "question_answering"
     headline, no_answer = "squad_f1", False
     inputs = "predictions: a text for each question; references: a list of right texts, none: no answer"
 
@@ -256,7 +256,7 @@ def check_metric(task: TaskConfig) -> None:
         possible = [
             name
             for name, metric in METRICS.items()
-            if (metric.kind, metric.value_type) == ("classification", value_type)
+            if (metric.task_type, metric.value_type) == ("classification", value_type)
         ]
         what = f"task {task.name} has classes" if task.labels else f"task {task.name} has no labels, it is a regression"
         raise ValueError(f"task.metric={task.metric}: {what}: expected one of {', '.join(possible)}")

@@ -13,28 +13,6 @@ _PAIRS = 1 << 22
 
 
 @dataclass(frozen=True)
-class SpanLimits:
-    """SpanLimits of the spans that are considered.
-
-    n_best : spans of a question that are kept
-    max_answer_length : tokens of a span
-
-    Raises
-    ------
-    ValueError
-        if one is below 1.
-    """
-
-    n_best: int = 20
-    max_answer_length: int = 30
-
-    def __post_init__(self) -> None:
-        for name in ("n_best", "max_answer_length"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)}: expected at least 1")
-
-
-@dataclass(frozen=True)
 class BestSpans:
     """The best spans of every question, and how its lack of an answer scores; a score is a sum of two logits.
 
@@ -106,7 +84,9 @@ def best_spans(
     offsets: Sequence[np.ndarray],
     question: np.ndarray,
     questions: int,
-    limits: SpanLimits,
+    *,
+    n_best: int = 20,
+    max_answer_length: int = 30,
 ) -> BestSpans:
     """The best of all spans that end at or after their start and are not too long, over a question's windows.
 
@@ -116,8 +96,10 @@ def best_spans(
     nulls : (windows,) sum of the logits at the position that means "no answer here"
     offsets : for each window (tokens of its context, 2) the characters of each token
     question : (windows,) whose window it is, from 0 to ``questions``
+    n_best : spans of a question that are kept
+    max_answer_length : tokens of a span
     """
-    windows, begin, end, score = _of_windows(starts, ends, offsets, limits)
+    windows, begin, end, score = _of_windows(starts, ends, offsets, n_best, max_answer_length)
     question = np.asarray(question, dtype=np.int64)
     null = np.full(questions, np.inf)
     np.minimum.at(null, question, np.asarray(nulls, dtype=np.float64))
@@ -130,40 +112,44 @@ def best_spans(
     places.sort()
     number, begin, end, score = number[places], begin[places], end[places], score[places]
     rank = np.arange(len(number)) - np.searchsorted(number, number)
-    best = rank < limits.n_best
+    best = rank < n_best
     number = number[best]
     first = np.searchsorted(number, np.arange(questions + 1))
     return BestSpans(number, begin[best], end[best], score[best], first, null)
 
 
 def _of_windows(
-    starts: Sequence[np.ndarray], ends: Sequence[np.ndarray], offsets: Sequence[np.ndarray], limits: SpanLimits
+    starts: Sequence[np.ndarray],
+    ends: Sequence[np.ndarray],
+    offsets: Sequence[np.ndarray],
+    n_best: int,
+    max_answer_length: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Window, first character, last and score of each window's own best spans."""
     lengths = np.array([len(logits) for logits in starts], dtype=np.int64)
     order = np.argsort(lengths, kind="stable")
     order = order[lengths[order] > 0]
-    found: list[tuple[np.ndarray, ...]] = [
+    best_of_chunks: list[tuple[np.ndarray, ...]] = [
         (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
     ]
     while len(order):
         # Of like length, so that little is computed beside what is there.
         longest = int(lengths[order[-1]])
-        reach = min(limits.max_answer_length, longest)
+        reach = min(max_answer_length, longest)
         chunk = order[-max(_PAIRS // (longest * reach), 1) :]
         order = order[: -len(chunk)]
         from_here = _padded([np.asarray(starts[window], np.float32) for window in chunk], longest, -np.inf)
         to_there = _padded([np.asarray(ends[window], np.float32) for window in chunk], longest + reach - 1, -np.inf)
         pairs = (from_here[:, :, None] + sliding_window_view(to_there, reach, axis=1)).reshape(len(chunk), -1)
-        most = min(limits.n_best, pairs.shape[1])
+        most = min(n_best, pairs.shape[1])
         best = np.argpartition(pairs, -most, axis=1)[:, -most:]
         scores = np.take_along_axis(pairs, best, axis=1)
         row, place = np.nonzero(np.isfinite(scores))
         token, further = np.divmod(best[row, place], reach)
         characters = _padded([np.asarray(offsets[window], np.int64) for window in chunk], longest, 0)
         begin, end = characters[row, token, 0], characters[row, token + further, 1]
-        found.append((chunk[row], begin, end, scores[row, place].astype(np.float64)))
-    windows, begin, end, score = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        best_of_chunks.append((chunk[row], begin, end, scores[row, place].astype(np.float64)))
+    windows, begin, end, score = (np.concatenate(parts) for parts in zip(*best_of_chunks, strict=True))
     return windows, begin, end, score
 
 

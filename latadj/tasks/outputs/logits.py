@@ -1,7 +1,8 @@
-"""How a model's answer to a batch is read, and compared: the logits of its head, or the scores of label words."""
+"""How a model's outputs for a batch are read, trained and compared: logits of its head, or scores of label words."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,31 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedModel
 
-from latadj.tasks.encoding.batches import Batch
-from latadj.tasks.outputs.predictions import agreement, predictions_of
+from latadj.elimination.attach import is_attached
+from latadj.elimination.attach import protecting
+from latadj.tasks.encoding.batches import IGNORED, PROTECTED, Batch
 
-# What `Positions` pads labels with, and no loss counts.
-IGNORED = -100
+# What a token is to the answer that is learnt, in the column ``labels``: one of many, its first, its last, or both.
+CANDIDATE, START, END = 0, 1, 2
+
+
+def decisions(logits: np.ndarray, regression: bool) -> np.ndarray:
+    """(examples, outputs) logits to (examples,) class numbers, or values for a regression."""
+    return logits[:, 0].astype(np.float64) if regression else logits.argmax(axis=-1)
+
+
+def agreement(ours: np.ndarray, full: np.ndarray, regression: bool) -> float:
+    """Share of examples with the full model's prediction; of a regression, correlation with it.
+
+    Parameters
+    ----------
+    ours, full : (examples,) predictions
+    """
+    if not regression:
+        return float(np.mean(ours == full))
+    if np.array_equal(ours, full):
+        return 1.0
+    return 0.0 if np.ptp(ours) == 0 or np.ptp(full) == 0 else float(np.corrcoef(ours, full)[0, 1])
 
 
 class Outputs:
@@ -42,12 +63,12 @@ class Outputs:
         """The same without ``prior``: what a call gives, and so what training sees."""
         return self
 
-    def per_example(self, outputs: Tensor, asked: Tensor | None) -> Sequence[Tensor] | Tensor:
+    def per_example(self, outputs: Tensor, positions: Tensor | None) -> Sequence[Tensor] | Tensor:
         """The outputs of a call, row by row.
 
         Parameters
         ----------
-        asked : as `latadj.tasks.encoding.batches.position_mask` gives it for the batch
+        positions : as `latadj.tasks.encoding.batches.position_mask` gives it for the batch
         """
         return outputs
 
@@ -62,39 +83,35 @@ class Outputs:
             return functional.mse_loss(outputs.squeeze(-1), labels.float())
         return functional.cross_entropy(outputs, labels)
 
-    def divergence(self, found: Any, wanted: Any) -> Tensor:
+    def divergence(self, outputs: Any, target: Any) -> Tensor:
         """How far answers are from others, a scalar, 0 where they are the same.
 
-        The mean Kullback-Leibler divergence of ``found`` from ``wanted`` in nats; of a regression the squared error.
+        The mean Kullback-Leibler divergence of ``outputs`` from ``target`` in nats; of a regression the squared error.
 
         Parameters
         ----------
-        found, wanted : as ``per_example`` gives them
+        outputs, target : as ``per_example`` gives them
         """
-        if wanted.shape[-1] == 1:
-            return functional.mse_loss(found, wanted)
-        return divergences(wanted, found).mean()
+        if target.shape[-1] == 1:
+            return functional.mse_loss(outputs, target)
+        return divergences(target, outputs).mean()
 
     def agreement(self, ours: Any, full: Any) -> float:
         """Share of the decisions in ``full`` that are made in ``ours`` too; both as ``stack`` gives them."""
         regression = full.shape[-1] == 1
-        return agreement(predictions_of(ours, regression), predictions_of(full, regression), regression)
+        return agreement(decisions(ours, regression), decisions(full, regression), regression)
 
 
-class Positions(Outputs):
-    """The logits of a head that says something of every token, at the tokens that are asked about.
+class TokenOutputs(Outputs):
+    """The logits of a head that says something of every token, at the tokens that are read.
 
-    Answers are a list, for each row of (positions, outputs).
+    A call gives (batch, length, outputs); answers are a list, for each row of (positions, outputs).
     """
 
-    def __call__(self, model: PreTrainedModel, batch: Batch) -> Tensor:
-        """(batch, length, outputs) of one forward pass."""
-        return model(**batch).logits
-
-    def per_example(self, outputs: Tensor, asked: Tensor | None) -> list[Tensor]:
-        if asked is None:
-            raise TypeError("a head that reads every token needs rows that name the positions asked about")
-        return [row[real] for row, real in zip(outputs, asked, strict=True)]
+    def per_example(self, outputs: Tensor, positions: Tensor | None) -> list[Tensor]:
+        if positions is None:
+            raise TypeError("a head that reads every token needs rows that name the positions that are read")
+        return [row[real] for row, real in zip(outputs, positions, strict=True)]
 
     def stack(self, rows: list[np.ndarray]) -> list[np.ndarray]:
         return rows
@@ -103,9 +120,9 @@ class Positions(Outputs):
         """Cross-entropy over all tokens that have a label; (batch, length) ``labels``."""
         return functional.cross_entropy(outputs.flatten(0, 1), targets["labels"].flatten(), ignore_index=IGNORED)
 
-    def divergence(self, found: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
+    def divergence(self, outputs: Sequence[Tensor], target: Sequence[Tensor]) -> Tensor:
         """Mean Kullback-Leibler divergence over all positions."""
-        return divergences(torch.cat(list(wanted)), torch.cat(list(found))).mean()
+        return divergences(torch.cat(list(target)), torch.cat(list(outputs))).mean()
 
     def agreement(self, ours: Sequence[np.ndarray], full: Sequence[np.ndarray]) -> float:
         return super().agreement(np.concatenate(list(ours)), np.concatenate(list(full)))
@@ -134,70 +151,65 @@ class LabelWords(Outputs):
 
     def __call__(self, model: PreTrainedModel, batch: Batch) -> Tensor:
         """(batch, labels) scores; padding may stand on either side."""
-        prompt = _Encoded(model, batch) if model.config.is_encoder_decoder else _Prefilled(model, batch)
-        first = prompt.logits[:, -1].float().log_softmax(-1)
+        logits, continued = (_encoded if model.config.is_encoder_decoder else _prefilled)(model, batch)
+        first = logits[:, -1].float().log_softmax(-1)
         scores = []
         for tokens in self.tokens:
             score = first[:, tokens[0]]
             if len(tokens) > 1:
-                given = torch.tensor(tokens[:-1], device=first.device).expand(len(first), -1)
-                wanted = torch.tensor(tokens[1:], device=first.device).expand(len(first), -1)
-                later = prompt.go_on(given).float().log_softmax(-1)
-                score = score + later.gather(-1, wanted[..., None]).sum((1, 2))
+                inputs = torch.tensor(tokens[:-1], device=first.device).expand(len(first), -1)
+                targets = torch.tensor(tokens[1:], device=first.device).expand(len(first), -1)
+                later = continued(inputs).float().log_softmax(-1)
+                score = score + later.gather(-1, targets[..., None]).sum((1, 2))
             scores.append(score / len(tokens))
         return torch.stack(scores, dim=1)
 
 
-class _Prefilled:
-    """A decoder that has read the prompts of a batch."""
+# (batch, tokens) that follow a prompt to the (batch, tokens, vocabulary) logits after each of them.
+Continued = Callable[[Tensor], Tensor]
 
-    def __init__(self, model: PreTrainedModel, batch: Batch) -> None:
-        # Left padding, so that the last position is every prompt's last token.
-        order = batch["attention_mask"].argsort(dim=1, stable=True)
-        self.model, self.mask = model, batch["attention_mask"].gather(1, order)
-        output = model(
-            input_ids=batch["input_ids"].gather(1, order),
-            attention_mask=self.mask,
-            position_ids=(self.mask.cumsum(1) - 1).clamp(min=0),
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        self.logits, self.cache = output.logits, output.past_key_values
 
-    def go_on(self, given: Tensor) -> Tensor:
-        """(batch, given, vocabulary) logits after each of the (batch, given) tokens that follow the prompts."""
-        steps = torch.arange(given.shape[1], device=given.device)
-        return self.model(
-            input_ids=given,
-            attention_mask=torch.cat([self.mask, torch.ones_like(given)], dim=1),
-            position_ids=self.mask.sum(1, keepdim=True) + steps,
-            past_key_values=_copied(self.cache),
+def _prefilled(model: PreTrainedModel, batch: Batch) -> tuple[Tensor, Continued]:
+    """A decoder's logits after the prompts of a batch, and how it goes on from there."""
+    # Left padding, so that the last position is every prompt's last token.
+    order = batch["attention_mask"].argsort(dim=1, stable=True)
+    mask = batch["attention_mask"].gather(1, order)
+    prompt = model(
+        input_ids=batch["input_ids"].gather(1, order),
+        attention_mask=mask,
+        position_ids=(mask.cumsum(1) - 1).clamp(min=0),
+        use_cache=True,
+        logits_to_keep=1,
+    )
+
+    def continued(tokens: Tensor) -> Tensor:
+        return model(
+            input_ids=tokens,
+            attention_mask=torch.cat([mask, torch.ones_like(tokens)], dim=1),
+            position_ids=mask.sum(1, keepdim=True) + torch.arange(tokens.shape[1], device=tokens.device),
+            past_key_values=_copied(prompt.past_key_values),
             use_cache=True,
         ).logits
 
+    return prompt.logits, continued
 
-class _Encoded:
-    """An encoder-decoder whose encoder has read the prompts of a batch, and whose decoder has started."""
 
-    def __init__(self, model: PreTrainedModel, batch: Batch) -> None:
-        self.model, self.mask = model, batch["attention_mask"]
-        self.encoded = model.get_encoder()(input_ids=batch["input_ids"], attention_mask=self.mask)
-        start = torch.full_like(batch["input_ids"][:, :1], model.config.decoder_start_token_id)
-        output = self._decode(start, None)
-        self.logits, self.cache = output.logits, output.past_key_values
+def _encoded(model: PreTrainedModel, batch: Batch) -> tuple[Tensor, Continued]:
+    """The same of an encoder-decoder whose encoder reads the prompts, and whose decoder has started."""
+    mask = batch["attention_mask"]
+    encoded = model.get_encoder()(input_ids=batch["input_ids"], attention_mask=mask)
 
-    def go_on(self, given: Tensor) -> Tensor:
-        """(batch, given, vocabulary) logits after each of the (batch, given) tokens that the decoder wrote."""
-        return self._decode(given, _copied(self.cache)).logits
-
-    def _decode(self, tokens: Tensor, cache: Any) -> Any:
-        return self.model(
-            encoder_outputs=self.encoded,
-            attention_mask=self.mask,
+    def decode(tokens: Tensor, cache: Any) -> Any:
+        return model(
+            encoder_outputs=encoded,
+            attention_mask=mask,
             decoder_input_ids=tokens,
             past_key_values=cache,
             use_cache=True,
         )
+
+    start = decode(torch.full_like(batch["input_ids"][:, :1], model.config.decoder_start_token_id), None)
+    return start.logits, lambda tokens: decode(tokens, _copied(start.past_key_values)).logits
 
 
 def _copied(cache: Any) -> Any:
@@ -216,3 +228,43 @@ def divergences(full: Tensor, cut: Tensor) -> Tensor:
     """Kullback-Leibler divergence of each row's distribution from the full model's: two (n, classes) logits to (n,)."""
     student, teacher = cut.float().log_softmax(-1), full.float().log_softmax(-1)
     return functional.kl_div(student, teacher, reduction="none", log_target=True).sum(-1)
+
+
+class SpanOutputs(TokenOutputs):
+    """The logits of a question answering head, at the tokens of the context and at that which means "no answer".
+
+    Answers are a list, for each row of (positions, 2): start and end. Softmax is over these positions alone: neither
+    the question nor padding is ever an answer. Tokens that a batch marks as protected are not eliminated.
+    """
+
+    own_loss = False
+
+    def __call__(self, model: PreTrainedModel, batch: Batch) -> Tensor:
+        """(batch, length, 2) of one forward pass."""
+        inputs = dict(batch)
+        marks = inputs.pop(PROTECTED, None)
+        inner = getattr(model, "module", model)
+        with protecting(inner, marks) if marks is not None and is_attached(inner) else nullcontext():
+            output = model(**inputs)
+        return torch.stack([output.start_logits, output.end_logits], dim=-1)
+
+    def loss(self, outputs: Tensor, targets: Batch) -> Tensor:
+        """Mean cross-entropy of start and end; (batch, length) ``labels``, ``IGNORED`` where no answer can be."""
+        labels = targets["labels"]
+        candidate = labels != IGNORED
+        logits = outputs.masked_fill(~candidate[..., None], -torch.inf)
+        losses = [
+            functional.cross_entropy(logits[..., side], (candidate & (labels & bit > 0)).int().argmax(dim=1))
+            for side, bit in enumerate((START, END))
+        ]
+        return torch.stack(losses).mean()
+
+    def divergence(self, outputs: Sequence[Tensor], target: Sequence[Tensor]) -> Tensor:
+        """Mean Kullback-Leibler divergence of the distributions of start and end."""
+        rows = [divergences(theirs.T, ours.T).mean() for ours, theirs in zip(outputs, target, strict=True)]
+        return torch.stack(rows).mean()
+
+    def agreement(self, ours: Sequence[np.ndarray], full: Sequence[np.ndarray]) -> float:
+        """Share of the rows that start and end at the same tokens."""
+        same = [(one.argmax(axis=0) == other.argmax(axis=0)).all() for one, other in zip(ours, full, strict=True)]
+        return float(np.mean(same))

@@ -35,7 +35,7 @@ def predict(
 
     Parameters
     ----------
-    encoded : what ``tasks.encode.encode``, ``Prompts.encode`` or ``rows_of`` made
+    encoded : what ``TaskType.encode``, ``Prompts.encode`` or ``rows_of`` made
     outputs : how an answer is read; the logits of the model's head when left out
     autocast : run under autocast in this type; None runs in the model's own
     around : makes of the lengths of each batch's examples the context that it runs in
@@ -50,14 +50,14 @@ def predict(
     model.eval()
 
     def run(rows: list[dict[str, Any]]) -> Any:
-        found: dict[int, np.ndarray] = {}
+        answers: dict[int, np.ndarray] = {}
         for index, batch in bucketed_batches(rows, tokenizer, batch_size):
             on_device = {name: tensor.to(device) for name, tensor in batch.items()}
             with around([len(rows[place]["input_ids"]) for place in index]):
-                said = outputs(model, on_device).float().cpu()
-            answers = outputs.per_example(said, position_mask([rows[place] for place in index], batch))
-            found.update((place, answer.numpy()) for place, answer in zip(index, answers, strict=True))
-        return outputs.stack([found[place] for place in range(len(rows))])
+                logits = outputs(model, on_device).float().cpu()
+            own = outputs.per_example(logits, position_mask([rows[place] for place in index], batch))
+            answers.update((place, answer.numpy()) for place, answer in zip(index, own, strict=True))
+        return outputs.stack([answers[place] for place in range(len(rows))])
 
     with torch.inference_mode(), torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
         answers = run(rows)

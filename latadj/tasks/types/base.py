@@ -48,7 +48,7 @@ class TaskType(ABC):
         ------
         ValueError
         """
-        possible = [name for name, metric in METRICS.items() if metric.kind == self.name]
+        possible = [name for name, metric in METRICS.items() if metric.task_type == self.name]
         if self.task.metric not in possible:
             raise ValueError(f"task.metric={self.task.metric}: expected one of {', '.join(possible)}")
 
@@ -88,12 +88,15 @@ class TaskType(ABC):
         """Outputs that the head has at each position it reads; None: the vocabulary."""
 
     @abstractmethod
-    def load(self, known: Sequence[str] | None, *, train: bool) -> Splits:
+    def load(self, known: Sequence[str] | None = None, *, train: bool = True) -> Splits:
         """The task's examples, and the labels that they have.
+
+        They come from ``task.data_files``, ``task.data_dir``, an installed package or the hub.
 
         Parameters
         ----------
-        known, train : as in `latadj.tasks.types.load_splits`
+        known : the labels that a checkpoint was made for; they count where the task leaves its labels to the data
+        train : whether training examples are needed; else a file of tests is enough
 
         Raises
         ------

@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from datasets import Dataset
+from scipy.special import softmax
 from transformers import PreTrainedTokenizerBase
 
-from latadj.tasks.data.classification import load_splits
+from latadj.tasks.data.classification import load_labelled_texts
 from latadj.tasks.data.splits import Splits
 from latadj.tasks.encoding.batches import encode
 from latadj.tasks.metrics.metric import check_metric
-from latadj.tasks.outputs.predictions import agreement, predictions_of, probabilities
+from latadj.tasks.outputs.logits import agreement, decisions
 from latadj.tasks.types.base import TaskType
 
 
@@ -35,8 +36,8 @@ class Classification(TaskType):
         if self.task.labels is not None:
             check_metric(self.task)
 
-    def load(self, known: Sequence[str] | None, *, train: bool) -> Splits:
-        return load_splits(self.task, known, train=train)
+    def load(self, known: Sequence[str] | None = None, *, train: bool = True) -> Splits:
+        return load_labelled_texts(self.task, known, train=train)
 
     def encode(self, examples: Dataset, tokenizer: PreTrainedTokenizerBase, limit: int) -> Dataset:
         return encode(examples, tokenizer, self.task, limit)
@@ -45,7 +46,7 @@ class Classification(TaskType):
         return np.asarray(examples["label"])
 
     def predictions(self, answers: np.ndarray, encoded: Dataset, examples: Dataset) -> np.ndarray:
-        return predictions_of(answers, self.regression)
+        return decisions(answers, self.regression)
 
     def agreement(self, predictions: np.ndarray, full: np.ndarray) -> float:
         return agreement(predictions, full, self.regression)
@@ -55,6 +56,6 @@ class Classification(TaskType):
         names = self.task.labels
         frame["prediction"] = [names[int(value)] for value in predictions] if names else predictions
         if names:
-            frame["confidence"] = probabilities(answers).max(axis=1)
+            frame["confidence"] = softmax(answers, axis=-1).max(axis=1)
             frame["label"] = [names[value] for value in frame["label"]]
         return frame

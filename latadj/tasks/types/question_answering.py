@@ -9,15 +9,13 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from latadj.config import TaskConfig
+from latadj.tasks.data.questions import load_questions
 from latadj.tasks.data.splits import Splits
-from latadj.tasks.data.squad import load_questions
-from latadj.tasks.encoding.batches import POSITIONS, PROTECTED
-from latadj.tasks.encoding.question_windows import Cut, Window, first_answers, windows_of
-from latadj.tasks.metrics.no_answer_threshold import best_threshold
-from latadj.tasks.metrics.squad import AnswerScores
-from latadj.tasks.outputs import answer_spans as decode
-from latadj.tasks.outputs.logits import IGNORED
-from latadj.tasks.outputs.spans import CANDIDATE, END, START, Spans
+from latadj.tasks.encoding.batches import IGNORED, POSITIONS, PROTECTED
+from latadj.tasks.encoding.question_windows import ContextWindow, WindowLimits, first_answers, windows_of
+from latadj.tasks.metrics.squad import AnswerScores, best_threshold
+from latadj.tasks.outputs.answer_spans import BestSpans, best_spans
+from latadj.tasks.outputs.logits import CANDIDATE, END, START, SpanOutputs
 from latadj.tasks.types.base import TaskType
 
 # The metric of tasks in which a question may have no answer.
@@ -36,7 +34,7 @@ class QuestionAnswering(TaskType):
     """
 
     name = "question_answering"
-    outputs = Spans()
+    outputs = SpanOutputs()
 
     def __init__(self, task: TaskConfig) -> None:
         super().__init__(task)
@@ -59,27 +57,27 @@ class QuestionAnswering(TaskType):
     def width(self) -> int:
         return 2
 
-    def load(self, known: Sequence[str] | None, *, train: bool) -> Splits:
+    def load(self, known: Sequence[str] | None = None, *, train: bool = True) -> Splits:
         validation = train or self.tunes_threshold
         return load_questions(self.task, no_answer=self.no_answer, train=train, validation=validation)
 
     def check_fit(self, tokenizer: PreTrainedTokenizerBase, limit: int) -> None:
-        self._cut(limit).check(tokenizer)
+        self._window_limits(limit).check(tokenizer)
 
-    def _cut(self, limit: int) -> Cut:
-        return Cut(limit, self.task.doc_stride, self.task.max_query_length)
+    def _window_limits(self, limit: int) -> WindowLimits:
+        return WindowLimits(limit, self.task.doc_stride, self.task.max_query_length)
 
     def encode(self, examples: Dataset, tokenizer: PreTrainedTokenizerBase, limit: int) -> Dataset:
         """Rows as in :class:`TaskType`, the windows of one question after each other.
 
         Columns besides: ``example`` (the question's place), ``offsets`` (from which character of the context to which
         each of its tokens goes, one after the other) and ``null`` (which of the positions means "no answer"); what
-        ``labels`` mean is in ``latadj.tasks.outputs.spans``.
+        ``labels`` mean is in ``latadj.tasks.outputs.logits``.
         """
 
         def some(rows: dict[str, list[Any]], places: list[int]) -> dict[str, list[Any]]:
             answers = first_answers(rows["texts"], rows["starts"])
-            windows = windows_of(rows["question"], rows["context"], answers, tokenizer, self._cut(limit))
+            windows = windows_of(rows["question"], rows["context"], answers, tokenizer, self._window_limits(limit))
             encoded = [self._row(window, places[window.example]) for window in windows]
             return {name: [row[name] for row in encoded] for name in encoded[0]}
 
@@ -91,7 +89,7 @@ class QuestionAnswering(TaskType):
             load_from_cache_file=False,
         )
 
-    def _row(self, window: Window, example: int) -> dict[str, Any]:
+    def _row(self, window: ContextWindow, example: int) -> dict[str, Any]:
         length = len(window.inputs["input_ids"])
         positions = sorted([window.null, *range(*window.context)])
         labels = np.full(length, IGNORED)
@@ -116,17 +114,18 @@ class QuestionAnswering(TaskType):
         """The answer to each question, "" for none."""
         return self._spans(answers, encoded, examples).answers(examples["context"], self.threshold)
 
-    def _spans(self, answers: Sequence[np.ndarray], encoded: Dataset, examples: Dataset) -> decode.BestSpans:
+    def _spans(self, answers: Sequence[np.ndarray], encoded: Dataset, examples: Dataset) -> BestSpans:
         places = encoded["null"]
         contexts = [np.delete(answer, null, axis=0) for answer, null in zip(answers, places, strict=True)]
-        return decode.best_spans(
+        return best_spans(
             [context[:, 0] for context in contexts],
             [context[:, 1] for context in contexts],
             np.array([answer[null].sum() for answer, null in zip(answers, places, strict=True)]),
             [np.asarray(offsets, dtype=np.int64).reshape(-1, 2) for offsets in encoded["offsets"]],
             np.asarray(encoded["example"]),
             len(examples),
-            decode.SpanLimits(self.task.n_best, self.task.max_answer_length),
+            n_best=self.task.n_best,
+            max_answer_length=self.task.max_answer_length,
         )
 
     def tune_threshold(self, answers: Sequence[np.ndarray], encoded: Dataset, examples: Dataset) -> None:

@@ -11,9 +11,9 @@ from transformers import PreTrainedTokenizerBase
 
 from latadj.tasks.data.splits import Splits
 from latadj.tasks.data.tagging import load_tagged
-from latadj.tasks.encoding.batches import MODEL_INPUTS, POSITIONS
+from latadj.tasks.encoding.batches import IGNORED, MODEL_INPUTS, POSITIONS
 from latadj.tasks.metrics.entities import OUTSIDE, require_entities, scheme_of
-from latadj.tasks.outputs.logits import IGNORED, Positions
+from latadj.tasks.outputs.logits import TokenOutputs
 from latadj.tasks.types.base import TaskType
 
 OVERLAP = 0.25  # of neighbouring windows, as a share of their tokens
@@ -27,13 +27,13 @@ class TokenClassification(TaskType):
     """
 
     name = "token_classification"
-    outputs = Positions()
+    outputs = TokenOutputs()
 
     @property
     def width(self) -> int:
         return len(self.task.labels or ())
 
-    def load(self, known: Sequence[str] | None, *, train: bool) -> Splits:
+    def load(self, known: Sequence[str] | None = None, *, train: bool = True) -> Splits:
         splits = load_tagged(self.task, known, train=train)
         if self.task.metric != "tag_accuracy":
             require_entities(splits.labels or [], self.task.metric)

@@ -15,7 +15,7 @@ from latadj.commands.common.teacher_checks import check_teacher
 from latadj.commands.common.training_stages import attention_dropped, distillation_rows
 from latadj.commands.finetune import prepare
 from latadj.elimination.architectures import architecture_of, layers_of
-from latadj.tasks.encoding.collator import TEACHER
+from latadj.tasks.encoding.batches import TEACHER
 from latadj.training.fit import total_steps
 
 

@@ -12,8 +12,7 @@ from pyarrow import parquet
 from latadj.config import FilesConfig, TaskConfig
 from latadj.inference.streams.reading import input_format, open_reader, windows
 from latadj.inference.streams.rows import Row, StreamPosition
-from latadj.tasks.data.files import TABLES
-from latadj.tasks.data.sources import read_file
+from latadj.tasks.data.files import TABLES, read_file
 
 PAIRS = [("a b", "c"), ("d, e", 'f "g"'), ("h\ni", "j\tk"), ("löwe", "☃")]
 

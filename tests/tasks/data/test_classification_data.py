@@ -2,7 +2,7 @@ import pytest
 
 from latadj.config import FilesConfig, TaskConfig
 from latadj.config.compose import compose, typed
-from latadj.tasks.data.classification import load_splits
+from latadj.tasks.data.classification import load_labelled_texts
 
 LINES = [f"sentence number {number}\t{number % 2}" for number in range(200)]
 
@@ -18,7 +18,7 @@ def task(folder, train, dev=("good\t1", "bad\t0"), **options):
 
 def builtin(name, **options):
     config = typed("finetune", compose("finetune", [f"task={name}", *(f"task.{k}={v}" for k, v in options.items())]))
-    return load_splits(config.task)
+    return load_labelled_texts(config.task)
 
 
 def texts(dataset):
@@ -46,18 +46,18 @@ def test_data_dir_goes_before_the_package(name, tmp_path):
 
 
 def test_a_split_does_not_depend_on_the_order_of_the_file(tmp_path):
-    first = load_splits(task(tmp_path, LINES))
-    second = load_splits(task(tmp_path, LINES[::-1]))
+    first = load_labelled_texts(task(tmp_path, LINES))
+    second = load_labelled_texts(task(tmp_path, LINES[::-1]))
     assert set(first.validation["sentence"]) == set(second.validation["sentence"])
 
 
 def test_equal_texts_stay_in_one_split(tmp_path):
-    splits = load_splits(task(tmp_path, LINES * 3))
+    splits = load_labelled_texts(task(tmp_path, LINES * 3))
     assert not set(splits.train["sentence"]) & set(splits.validation["sentence"])
 
 
 def test_a_quote_is_a_plain_character(tmp_path):
-    splits = load_splits(task(tmp_path, ['"a quote that never ends\t1', "another\t0", *LINES]))
+    splits = load_labelled_texts(task(tmp_path, ['"a quote that never ends\t1', "another\t0", *LINES]))
     assert '"a quote that never ends' in {*splits.train["sentence"], *splits.validation["sentence"]}
     assert len(splits.train) + len(splits.validation) == 202
 
@@ -66,7 +66,7 @@ def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path):
     config = task(tmp_path, LINES)
     path = tmp_path / "train.tsv"
     path.write_text("\ufeff" + path.read_text(), encoding="utf-8")
-    assert len(load_splits(config).train) > 0
+    assert len(load_labelled_texts(config).train) > 0
 
 
 def test_files_without_header_are_read_by_column_number(tmp_path):
@@ -74,17 +74,17 @@ def test_files_without_header_are_read_by_column_number(tmp_path):
     config = task(tmp_path, [], files=files)
     for name in ("train.tsv", "dev.tsv"):
         (tmp_path / name).write_text("".join(f"x\t{i % 2}\t\ttext {i}\n" for i in range(100)))
-    splits = load_splits(config)
+    splits = load_labelled_texts(config)
     assert splits.train[0]["sentence"].startswith("text ")
 
 
 def test_labels_may_be_names(tmp_path):
-    splits = load_splits(task(tmp_path, [f"{i}\t{['no', 'yes'][i % 2]}" for i in range(100)]))
+    splits = load_labelled_texts(task(tmp_path, [f"{i}\t{['no', 'yes'][i % 2]}" for i in range(100)]))
     assert set(splits.train["label"]) == {0, 1}
 
 
 def test_a_regression_has_floats_and_leaves_out_what_has_no_label(tmp_path):
-    splits = load_splits(task(tmp_path, [f"{i}\t{i / 10}" for i in range(50)] + ["none\t"], labels=[]))
+    splits = load_labelled_texts(task(tmp_path, [f"{i}\t{i / 10}" for i in range(50)] + ["none\t"], labels=[]))
     assert all(isinstance(label, float) for label in splits.train["label"])
     assert "none" not in splits.train["sentence"]
 
@@ -100,23 +100,23 @@ def test_a_regression_has_floats_and_leaves_out_what_has_no_label(tmp_path):
 )
 def test_bad_examples_are_refused(tmp_path, train, message):
     with pytest.raises(ValueError, match=message):
-        load_splits(task(tmp_path, train))
+        load_labelled_texts(task(tmp_path, train))
 
 
 def test_a_missing_column_says_which_there_are(tmp_path):
     config = task(tmp_path, LINES)
     config.files.columns = {"sentence": "text", "label": "label"}
     with pytest.raises(ValueError, match="column 'text' is missing; there are sentence, label"):
-        load_splits(config)
+        load_labelled_texts(config)
 
 
 def test_a_missing_file_is_named(tmp_path):
     config = task(tmp_path, LINES)
     (tmp_path / "dev.tsv").unlink()
     with pytest.raises(ValueError, match=r"dev.tsv: no such file; task toy needs it"):
-        load_splits(config)
+        load_labelled_texts(config)
 
 
 def test_max_train_and_max_test_take_fewer(tmp_path):
-    splits = load_splits(task(tmp_path, LINES, dev=LINES, max_train=20, max_test=7))
+    splits = load_labelled_texts(task(tmp_path, LINES, dev=LINES, max_train=20, max_test=7))
     assert (len(splits.train), len(splits.validation), len(splits.tests["dev"])) == (20, 5, 7)

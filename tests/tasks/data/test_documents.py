@@ -6,8 +6,9 @@ from datasets import load_dataset
 
 from latadj.config import FilesConfig, HubConfig, TaskConfig
 from latadj.config.compose import compose, typed
-from latadj.tasks.data import sources
-from latadj.tasks.types import load_splits
+from latadj.tasks.data import files
+from latadj.tasks.data.classification import load_labelled_texts
+from latadj.tasks.data.documents import load_texts
 
 SHARES = {"train": 0.5, "validation": 0.2, "test": 0.3}
 STORIES = [f"Story number {number} is about the number {number}." for number in range(60)]
@@ -37,8 +38,8 @@ def write(path, rows):
 
 def test_no_speaker_of_the_speeches_is_in_two_splits():
     config = configured("speeches")
-    splits = load_splits(config)
-    table = sources.read_file(sources.place(config.files.all, config), config.files, config)
+    splits = load_texts(config)
+    table = files.read_file(files.place(config.files.all, config), config.files, config)
     speaker = dict(zip(table["text"].str.strip(), table["speaker"], strict=True))
     speakers = [{speaker[text] for text in split} for split in texts(splits)]
     assert sum(map(len, speakers)) == len(set().union(*speakers))
@@ -46,7 +47,7 @@ def test_no_speaker_of_the_speeches_is_in_two_splits():
 
 
 def test_documents_are_numbered_through_all_splits():
-    splits = load_splits(configured("speeches"))
+    splits = load_texts(configured("speeches"))
     numbers = [*splits.train["document"], *splits.validation["document"], *splits.tests["test"]["document"]]
     assert numbers == list(range(189))
 
@@ -54,29 +55,29 @@ def test_documents_are_numbered_through_all_splits():
 @pytest.mark.parametrize("suffix", [".txt", ".jsonl", ".parquet"])
 def test_one_file_of_any_format_is_split_by_its_documents(tmp_path, suffix):
     path = write(tmp_path / f"stories{suffix}", STORIES)
-    found = texts(load_splits(task(data_files=path, documents="row")))
+    found = texts(load_texts(task(data_files=path, documents="row")))
     assert set.union(*found) == set(STORIES)
     assert sum(map(len, found)) == 60
     reversed_ = write(tmp_path / f"reversed{suffix}", STORIES[::-1])
-    assert texts(load_splits(task(data_files=reversed_, documents="row"))) == found
+    assert texts(load_texts(task(data_files=reversed_, documents="row"))) == found
 
 
 def test_several_files_are_read_as_one(tmp_path):
     paths = [write(tmp_path / "a.txt", STORIES[:40]), write(tmp_path / "b.jsonl", STORIES[40:])]
-    found = texts(load_splits(task(data_files=paths, documents="row")))
+    found = texts(load_texts(task(data_files=paths, documents="row")))
     assert set.union(*found) == set(STORIES)
 
 
 def test_each_split_may_have_its_own_file(tmp_path):
     parts = {"train": STORIES[:30], "validation": STORIES[30:40], "test": STORIES[40:]}
     paths = {name: write(tmp_path / f"{name}.txt", rows) for name, rows in parts.items()}
-    assert texts(load_splits(task(data_files=paths, documents="row"))) == [set(rows) for rows in parts.values()]
+    assert texts(load_texts(task(data_files=paths, documents="row"))) == [set(rows) for rows in parts.values()]
 
 
 def test_a_split_without_a_file_is_cut_out_of_the_first_one_and_said(tmp_path, caplog):
     paths = {"validation": write(tmp_path / "a.txt", STORIES[:40]), "test": write(tmp_path / "b.txt", STORIES[40:])}
     with caplog.at_level("INFO", logger="latadj"):
-        train, validation, test = texts(load_splits(task(data_files=paths, documents="row")))
+        train, validation, test = texts(load_texts(task(data_files=paths, documents="row")))
     assert train | validation == set(STORIES[:40])
     assert train and validation
     assert test == set(STORIES[40:])
@@ -85,13 +86,13 @@ def test_a_split_without_a_file_is_cut_out_of_the_first_one_and_said(tmp_path, c
 
 def test_a_text_file_is_cut_into_blocks_of_lines(tmp_path):
     path = write(tmp_path / "stories.txt", STORIES)  # 8 words a line
-    found = set.union(*texts(load_splits(task(data_files=path, block_words=17))))
+    found = set.union(*texts(load_texts(task(data_files=path, block_words=17))))
     assert found == {"\n".join(STORIES[start : start + 3]) for start in range(0, 60, 3)}
 
 
 def test_groups_stay_together(tmp_path):
     path = write(tmp_path / "stories.jsonl", STORIES)
-    found = texts(load_splits(task(data_files=path, group="by")))
+    found = texts(load_texts(task(data_files=path, group="by")))
     ends = [{text[-3:] for text in split} for split in found]
     assert sum(map(len, ends)) == len(set.union(*ends))
 
@@ -101,19 +102,19 @@ def test_articles_are_what_stands_between_titles(tmp_path):
     for number in range(40):
         lines += ["", f" = Article {number} = ", "", f" Text {number} . ", " = = Section = = ", " x = 2 ", f" {number}"]
     write(tmp_path / "wiki.valid.raw.txt", lines)
-    found = set.union(*texts(load_splits(configured("wikitext", f"task.data_dir={tmp_path}"))))
+    found = set.union(*texts(load_texts(configured("wikitext", f"task.data_dir={tmp_path}"))))
     assert len(found) == 40
     assert "= Article 7 = \n\n Text 7 . \n = = Section = = \n x = 2 \n 7" in found
 
 
 def test_equal_documents_count_once(tmp_path):
     path = write(tmp_path / "stories.txt", STORIES * 3)
-    assert sum(map(len, texts(load_splits(task(data_files=path, documents="row"))))) == 60
+    assert sum(map(len, texts(load_texts(task(data_files=path, documents="row"))))) == 60
 
 
 def test_max_train_and_max_test_count_documents(tmp_path):
     path = write(tmp_path / "stories.txt", STORIES)
-    found = texts(load_splits(task(data_files=path, documents="row", max_train=8, max_test=5)))
+    found = texts(load_texts(task(data_files=path, documents="row", max_train=8, max_test=5)))
     assert [len(split) for split in found] == [8, 2, 5]
 
 
@@ -128,10 +129,10 @@ def test_a_hub_data_set_gives_its_own_three_splits(tmp_path, monkeypatch):
         "datasets.load_dataset",
         lambda path, name, revision, **_: load_dataset(str(tmp_path / "tables"), name, cache_dir=str(tmp_path / "c")),
     )
-    assert texts(load_splits(asked)) == [set(STORIES[:30]), set(STORIES[30:40]), set(STORIES[40:])]
+    assert texts(load_texts(asked)) == [set(STORIES[:30]), set(STORIES[30:40]), set(STORIES[40:])]
     asked.hub.test = ["extra"]
     with pytest.raises(ValueError, match="has no split 'extra'; there are train, validation, test"):
-        load_splits(asked)
+        load_texts(asked)
 
 
 @pytest.mark.parametrize(
@@ -172,14 +173,14 @@ def test_bad_text_is_refused_in_one_line(tmp_path, options, message):
         return value.replace("{}", str(tmp_path)) if isinstance(value, str) else value
 
     with pytest.raises(ValueError, match=message) as error:
-        load_splits(task(**{name: filled(value) for name, value in options.items()}))
+        load_texts(task(**{name: filled(value) for name, value in options.items()}))
     assert "\n" not in str(error.value)
 
 
 def test_a_hub_that_is_not_there_names_the_built_in_text(monkeypatch, tmp_path):
     monkeypatch.setattr("latadj.utils.hub.reachable", lambda: False)
     with pytest.raises(ValueError, match=r"task.data_dir=FOLDER.*running text: task=speeches"):
-        load_splits(task(hub=HubConfig(path=str(tmp_path / "none"))))
+        load_texts(task(hub=HubConfig(path=str(tmp_path / "none"))))
 
 
 def test_jsonl_serves_classification_too(tmp_path):
@@ -187,6 +188,6 @@ def test_jsonl_serves_classification_too(tmp_path):
     (tmp_path / "all.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     files = FilesConfig(format="jsonl", all=str(tmp_path / "all.jsonl"), columns={"sentence": "body", "label": "mark"})
     config = TaskConfig(name="toy", text=["sentence"], labels=["no", "yes"], files=files, split=SHARES)
-    splits = load_splits(config)
+    splits = load_labelled_texts(config)
     assert set(splits.train["label"]) == {0, 1}
     assert len(splits.train) + len(splits.validation) + len(splits.tests["test"]) == 80

@@ -8,7 +8,7 @@ from datasets import ClassLabel, Dataset, load_dataset
 
 from latadj.config import TaskConfig
 from latadj.config.compose import compose, typed
-from latadj.tasks.data.classification import load_splits
+from latadj.tasks.data.classification import load_labelled_texts
 
 TEXTS = [f"review number {number}" for number in range(120)]
 STARS = [(5, 1, 10)[number % 3] for number in range(120)]
@@ -46,7 +46,7 @@ def test_every_format_gives_the_same_examples(tmp_path, name):
     path = tmp_path / name
     write(tmp_path / name.lower())
     (tmp_path / name.lower()).rename(path)
-    found = load_splits(task(str(path)))
+    found = load_labelled_texts(task(str(path)))
     assert found.labels == ["1", "5", "10"]
     rows = everything(found)
     assert dict(zip(rows["review"], [found.labels[label] for label in rows["label"]], strict=True)) == {
@@ -59,14 +59,14 @@ def test_an_array_of_objects_may_span_lines_or_not(tmp_path):
     for number, indent in enumerate((None, 1)):
         path = tmp_path / f"{number}.json"
         path.write_text(json.dumps(rows, indent=indent))
-        assert len(everything(load_splits(task(str(path))))) == 120
+        assert len(everything(load_labelled_texts(task(str(path))))) == 120
 
 
 @pytest.mark.parametrize("name", ["r.csv", "r.tsv"])
 def test_quotes_hold_separators_and_line_breaks(tmp_path, name):
     odd = ['a "b", c\td', "two\nlines", *TEXTS[2:]]
     path = write(tmp_path / name, TABLE.assign(review=odd))
-    assert set(everything(load_splits(task(path)))["review"]) == set(odd)
+    assert set(everything(load_labelled_texts(task(path)))["review"]) == set(odd)
 
 
 @pytest.mark.parametrize(
@@ -84,14 +84,14 @@ def test_quotes_hold_separators_and_line_breaks(tmp_path, name):
 @pytest.mark.parametrize("name", ["r.csv", "r.jsonl"])
 def test_labels_are_found_and_sorted(tmp_path, name, values, labels):
     path = write(tmp_path / name, TABLE.assign(stars=values * 40))
-    found = load_splits(task(path))
+    found = load_labelled_texts(task(path))
     # CSV has no difference between nothing and the text of nothing.
     assert sorted(found.labels) == sorted(labels) if "-" in values else found.labels == labels
 
 
 def test_labels_that_the_task_names_keep_their_order(tmp_path):
     path = write(tmp_path / "r.csv", TABLE.assign(stars=TABLE["stars"].map(NAMES)))
-    found = load_splits(task(path, "text_classification", "task.labels=[good,fine,bad]"))
+    found = load_labelled_texts(task(path, "text_classification", "task.labels=[good,fine,bad]"))
     rows = everything(found)
     assert found.labels == ["good", "fine", "bad"]
     assert set(rows[rows["label"] == 0]["review"]) == set(TABLE[TABLE["stars"] == 10]["review"])
@@ -101,19 +101,19 @@ def test_a_number_that_is_a_label_is_no_class_number(tmp_path):
     path = write(tmp_path / "r.csv", TABLE.assign(stars=[number % 2 + 1 for number in range(120)]))
     train, test = write(tmp_path / "train.csv", pd.read_csv(path)), write(tmp_path / "t.csv", TABLE.assign(stars=0))
     with pytest.raises(ValueError, match=r"label '0' in its test examples: expected one of 1, 2$"):
-        load_splits(task(f"{{train:{train},test:{test}}}", "text_classification", "task.labels=['1','2']"))
+        load_labelled_texts(task(f"{{train:{train},test:{test}}}", "text_classification", "task.labels=['1','2']"))
 
 
 def test_two_text_columns(tmp_path):
     path = write(tmp_path / "r.csv", TABLE.assign(title=""))
-    found = load_splits(task([f"task.data_files={path}", "task.text=[title,review]", "task.label=stars"]))
+    found = load_labelled_texts(task([f"task.data_files={path}", "task.text=[title,review]", "task.label=stars"]))
     assert set(found.train.column_names) == {"title", "review", "label"}
     assert len(everything(found)) == 120
 
 
 def test_a_regression_reads_numbers(tmp_path):
     path = write(tmp_path / "r.csv", TABLE.assign(stars=[number / 7 for number in range(120)]))
-    found = load_splits(task(path, "text_regression"))
+    found = load_labelled_texts(task(path, "text_regression"))
     rows = everything(found)
     assert found.labels == []
     assert sorted(rows["label"]) == pytest.approx([number / 7 for number in range(120)])
@@ -121,8 +121,8 @@ def test_a_regression_reads_numbers(tmp_path):
 
 def test_one_file_is_split_by_its_texts(tmp_path):
     path = write(tmp_path / "r.csv", pd.concat([TABLE, TABLE]))
-    found = load_splits(task(path))
-    again = load_splits(task(write(tmp_path / "back.csv", TABLE[::-1])))
+    found = load_labelled_texts(task(path))
+    again = load_labelled_texts(task(write(tmp_path / "back.csv", TABLE[::-1])))
     assert [set(split["review"]) for split in (found.train, found.validation, found.tests["test"])] == [
         set(split["review"]) for split in (again.train, again.validation, again.tests["test"])
     ]
@@ -135,26 +135,28 @@ def test_each_split_may_have_its_own_files(tmp_path):
     parts = {"a": TABLE[:60], "b": TABLE[60:80], "v": TABLE[80:90], "near": TABLE[90:100], "far": TABLE[100:]}
     p = {name: write(tmp_path / f"{name}.csv", part) for name, part in parts.items()}
     files = f"{{train:[{p['a']},{p['b']}],validation:{p['v']},test:[{p['near']},{p['far']}]}}"
-    found = load_splits(task(files))
+    found = load_labelled_texts(task(files))
     assert (len(found.train), len(found.validation)) == (80, 10)
     assert {name: len(test) for name, test in found.tests.items()} == {"near": 10, "far": 20}
-    named = load_splits(task(f"{{train:{p['a']},test:{{old:{p['near']},new.1:{p['far']}}}}}"))
+    named = load_labelled_texts(task(f"{{train:{p['a']},test:{{old:{p['near']},new.1:{p['far']}}}}}"))
     assert list(named.tests) == ["old", "new.1"]
     assert len(named.train) + len(named.validation) == 60
-    assert list(load_splits(task(f"{{train:{p['a']},test:{p['far']}}}")).tests) == ["test"]
+    assert list(load_labelled_texts(task(f"{{train:{p['a']},test:{p['far']}}}")).tests) == ["test"]
 
 
 def test_a_pattern_is_all_files_that_fit(tmp_path, monkeypatch):
     for number in range(3):
         write(tmp_path / f"part-{number}.csv", TABLE[number * 40 : number * 40 + 40])
-    assert len(everything(load_splits(task(f"'{tmp_path}/part-*.csv'")))) == 120
+    assert len(everything(load_labelled_texts(task(f"'{tmp_path}/part-*.csv'")))) == 120
     monkeypatch.chdir(tmp_path)
-    assert len(everything(load_splits(task("'part-[01].csv'")))) == 80
+    assert len(everything(load_labelled_texts(task("'part-[01].csv'")))) == 80
 
 
 def test_a_column_may_say_the_split(tmp_path):
     table = TABLE.assign(part=["train"] * 80 + ["Dev"] * 15 + ["test"] * 25)
-    found = load_splits(task(write(tmp_path / "r.parquet", table), "text_classification", "task.split_column=part"))
+    found = load_labelled_texts(
+        task(write(tmp_path / "r.parquet", table), "text_classification", "task.split_column=part")
+    )
     assert [len(found.train), len(found.validation), len(found.tests["test"])] == [80, 15, 25]
 
 
@@ -164,7 +166,7 @@ def test_a_validation_split_of_the_task_is_used(tmp_path):
         part.assign(label=numbers, text=part["review"]).to_json(
             tmp_path / f"{name}.jsonl", orient="records", lines=True
         )
-    found = load_splits(task([f"task.data_dir={tmp_path}"], "sst5"))
+    found = load_labelled_texts(task([f"task.data_dir={tmp_path}"], "sst5"))
     assert [len(found.train), len(found.validation), len(found.tests["test"])] == [60, 15, 45]
     assert found.labels[2] == "neutral"
 
@@ -173,7 +175,7 @@ def test_official_files_number_their_classes_from_one(tmp_path):
     for name in ("train.csv", "test.csv"):
         rows = [f'"{number % 4 + 1}","Title {number}","About ""{name}"" {number}"\n' for number in range(80)]
         (tmp_path / name).write_text("".join(rows))
-    found = load_splits(task([f"task.data_dir={tmp_path}"], "ag_news"))
+    found = load_labelled_texts(task([f"task.data_dir={tmp_path}"], "ag_news"))
     assert found.tests["test"][7] == {"text": 'Title 7 About "test.csv" 7', "label": 3}
     assert found.labels[3] == "Sci/Tech"
 
@@ -205,7 +207,7 @@ ON_HUB = ["task.hub.path=some/reviews", "task.text=review", "task.label=stars"]
 def test_a_hub_data_set_has_its_own_splits_and_names(hub):
     more = rows(count=9, hidden=True)
     hub(train=rows(), validation=rows(start=60, count=20), test=rows(start=80, count=40), unlabelled=more)
-    found = load_splits(task(ON_HUB))
+    found = load_labelled_texts(task(ON_HUB))
     assert found.labels == ["bad", "fine", "good"]
     assert [len(found.train), len(found.validation), len(found.tests["test"])] == [60, 20, 40]
     assert found.train[0] == {"review": "review number 0", "label": 1}
@@ -213,7 +215,7 @@ def test_a_hub_data_set_has_its_own_splits_and_names(hub):
 
 def test_a_hub_data_set_with_train_alone_is_cut(hub):
     hub(train=rows(count=120))
-    found = load_splits(task(ON_HUB))
+    found = load_labelled_texts(task(ON_HUB))
     assert len(everything(found)) == 120
     assert list(found.tests) == ["test"]
 
@@ -221,28 +223,28 @@ def test_a_hub_data_set_with_train_alone_is_cut(hub):
 def test_a_hub_test_split_with_hidden_labels_says_what_to_do(hub):
     hub(train=rows(), validation=rows(start=60, count=20), test=rows(start=80, count=40, hidden=True))
     with pytest.raises(ValueError, match=r"its test split is empty; name splits with labels: .*task.hub.*test="):
-        load_splits(task(ON_HUB))
-    found = load_splits(task([*ON_HUB, "task.hub.test=validation"]))
+        load_labelled_texts(task(ON_HUB))
+    found = load_labelled_texts(task([*ON_HUB, "task.hub.test=validation"]))
     assert len(found.tests["validation"]) == 20
     with pytest.raises(ValueError, match="has no split 'extra'; there are train, validation, test"):
-        load_splits(task([*ON_HUB, "task.hub.train=extra"]))
+        load_labelled_texts(task([*ON_HUB, "task.hub.train=extra"]))
 
 
 def test_known_labels_need_no_training_examples(tmp_path):
     path = write(tmp_path / "new.csv", TABLE[TABLE["stars"] != 5])
-    found = load_splits(task(f"{{test:{path}}}"), ["10", "5", "1"], train=False)
+    found = load_labelled_texts(task(f"{{test:{path}}}"), ["10", "5", "1"], train=False)
     assert (len(found.train), len(found.validation), found.labels) == (0, 0, ["10", "5", "1"])
     assert set(found.tests["test"]["label"]) == {0, 2}
 
 
 def test_a_validation_file_alone_is_nothing_to_evaluate(tmp_path):
     with pytest.raises(ValueError, match="it has no training examples"):
-        load_splits(task(f"{{validation:{write(tmp_path / 'r.csv')}}}"), ["1", "5", "10"], train=False)
+        load_labelled_texts(task(f"{{validation:{write(tmp_path / 'r.csv')}}}"), ["1", "5", "10"], train=False)
 
 
 def test_what_is_left_out_is_counted(tmp_path, caplog):
     table = TABLE.assign(review=[" ", None, *TEXTS[2:]], stars=[*STARS[:-3], None, None, None])
-    load_splits(task(write(tmp_path / "r.jsonl", table)))
+    load_labelled_texts(task(write(tmp_path / "r.jsonl", table)))
     assert "left out 3 of 120 training examples without a label" in caplog.text
     assert "left out 2 of 117 training examples without text" in caplog.text
 
@@ -250,7 +252,7 @@ def test_what_is_left_out_is_counted(tmp_path, caplog):
 def test_gaps_and_leaks_are_said(tmp_path, caplog):
     train = write(tmp_path / "train.csv", pd.concat([TABLE[:60], pd.DataFrame({"review": ["x"], "stars": [7]})]))
     test = write(tmp_path / "test.csv", TABLE[TABLE["stars"] != 5][20:50])
-    load_splits(task(f"{{train:{train},test:{test}}}"))
+    load_labelled_texts(task(f"{{train:{train},test:{test}}}"))
     assert "only one example has the label '7'" in caplog.text
     assert "no test example has the labels '5', '7'" in caplog.text
     assert "18 of 30 test texts stand in training too" in caplog.text
@@ -279,7 +281,7 @@ def test_gaps_and_leaks_are_said(tmp_path, caplog):
 def test_data_that_cannot_be_used_is_one_line(tmp_path, change, options, message):
     path = write(tmp_path / "r.csv", TABLE.assign(**change))
     with pytest.raises(ValueError, match=message) as error:
-        load_splits(task(path, "text_classification", *options))
+        load_labelled_texts(task(path, "text_classification", *options))
     assert "\n" not in str(error.value)
 
 
@@ -287,18 +289,18 @@ def test_a_thousand_classes_are_hardly_classes(tmp_path):
     labels = [f"user {number // 2}" for number in range(2002)]
     path = write(tmp_path / "r.csv", pd.DataFrame({"review": [str(n) for n in range(2002)], "stars": labels}))
     with pytest.raises(ValueError, match=r"task.label=stars: it has 1001 different values, hardly classes: name"):
-        load_splits(task(path))
-    assert len(load_splits(task(path), [f"user {number}" for number in range(1001)]).labels) == 1001
+        load_labelled_texts(task(path))
+    assert len(load_labelled_texts(task(path), [f"user {number}" for number in range(1001)]).labels) == 1001
 
 
 @pytest.mark.parametrize("name", ["r.jsonl", "r.parquet"])
 def test_several_labels_for_one_text_are_refused(tmp_path, name):
     path = write(tmp_path / name, TABLE.assign(stars=[["a", "b"]] * 120))
     with pytest.raises(ValueError, match=r"task.label=stars: .*multi-label\) are not supported, give each example one"):
-        load_splits(task(path))
+        load_labelled_texts(task(path))
     path = write(tmp_path / name, TABLE.assign(review=[["a", "b"]] * 120))
     with pytest.raises(ValueError, match=r"task.text=review: .* holds a list or an object, expected text"):
-        load_splits(task(path))
+        load_labelled_texts(task(path))
 
 
 def test_a_label_that_training_never_had_is_named(tmp_path):
@@ -307,7 +309,7 @@ def test_a_label_that_training_never_had_is_named(tmp_path):
         r"80 test examples have the labels '3', '4', which training never had \(it had the labels '1', '5', '10'\)"
     )
     with pytest.raises(ValueError, match=message):
-        load_splits(task(f"{{train:{train},test:{test}}}"))
+        load_labelled_texts(task(f"{{train:{train},test:{test}}}"))
 
 
 @pytest.mark.parametrize(
@@ -343,7 +345,7 @@ def test_files_that_cannot_be_used_are_one_line(tmp_path, monkeypatch, files, me
     (tmp_path / "latin.csv").write_bytes("review,stars\ndéjà,1\n".encode("latin-1"))
     (tmp_path / "broken.json").write_text('[{"review": "a"')
     with pytest.raises(ValueError, match=message) as error:
-        load_splits(task(files))
+        load_labelled_texts(task(files))
     assert "\n" not in str(error.value)
 
 
@@ -360,17 +362,19 @@ def test_files_that_cannot_be_used_are_one_line(tmp_path, monkeypatch, files, me
 )
 def test_a_task_without_data_says_what_to_give(name, options, message):
     with pytest.raises(ValueError, match=message):
-        load_splits(task(options, name))
+        load_labelled_texts(task(options, name))
 
 
 def test_a_test_may_not_be_called_like_a_path():
     with pytest.raises(ValueError, match="a test called 'a/b': expected letters"):
-        load_splits(TaskConfig(name="mine", text=["t"], data_files={"train": "a.csv", "test": {"a/b": "a.csv"}}))
+        load_labelled_texts(
+            TaskConfig(name="mine", text=["t"], data_files={"train": "a.csv", "test": {"a/b": "a.csv"}})
+        )
 
 
 def test_a_class_that_the_split_left_out_of_training_is_said(tmp_path, caplog):
     stars = ["a", "b", "once", *["a", "b", "a"] * 39]  # the hash of the third text puts it into test
-    found = load_splits(task(write(tmp_path / "r.csv", TABLE.assign(stars=stars))))
+    found = load_labelled_texts(task(write(tmp_path / "r.csv", TABLE.assign(stars=stars))))
     assert (found.labels, 2 in found.tests["test"]["label"]) == (["a", "b", "once"], True)
     assert "no training example has the label 'once'" in caplog.text
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from latadj.tasks.data.squad_files import COLUMNS, answer_start, from_hub, read_questions, refuse_twice
+from latadj.tasks.data.questions import COLUMNS, answer_start, from_hub, read_questions, refuse_twice
 
 CONTEXT = "The Broncos beat the Panthers. The Broncos won."
 

@@ -5,7 +5,7 @@ from tokenizers.models import WordLevel
 from transformers import GPT2Config, PreTrainedTokenizerFast, T5Config
 
 from latadj.config import TaskConfig
-from latadj.tasks.encoding.continuation_windows import context_length, cut
+from latadj.tasks.types.text import context_length, cut
 
 BOS, EOS = 0, 1
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from latadj.tasks.metrics.metric import METRICS, metric_of
-from latadj.tasks.outputs.predictions import predictions_of
+from latadj.tasks.outputs.logits import decisions
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_perplexity_is_of_a_token_and_less_is_better():
 
 
 @pytest.mark.parametrize(
-    "name", [name for name, metric in METRICS.items() if metric.kind in ("classification", "generation")]
+    "name", [name for name, metric in METRICS.items() if metric.task_type in ("classification", "generation")]
 )
 def test_constant_predictions_score_and_do_not_fail(name):
     found = metric_of(name).compute(predictions=[0, 0, 0, 0], references=[0, 1, 0, 1])
@@ -62,5 +62,5 @@ def test_an_unknown_metric_names_those_there_are():
 
 def test_predictions_are_classes_or_values():
     logits = np.array([[0.1, 0.9], [2.0, -1.0]])
-    assert predictions_of(logits, regression=False).tolist() == [1, 0]
-    assert predictions_of(logits[:, :1], regression=True).tolist() == [0.1, 2.0]
+    assert decisions(logits, regression=False).tolist() == [1, 0]
+    assert decisions(logits[:, :1], regression=True).tolist() == [0.1, 2.0]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from latadj.tasks.metrics.no_answer_threshold import best_threshold
+from latadj.tasks.metrics.squad import best_threshold
 
 
 def best(odds, answered, silent):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from latadj.tasks.outputs.answer_spans import SpanLimits, best_spans
+from latadj.tasks.outputs.answer_spans import best_spans
 
 CONTEXT = "one two three four"
 OFFSETS = np.array([[0, 3], [4, 7], [8, 13], [14, 18]])
@@ -18,7 +18,7 @@ def spans(starts, ends, *, nulls=None, offsets=None, question=None, questions=1,
         offsets or [OFFSETS] * len(starts),
         np.zeros(len(starts), dtype=int) if question is None else np.array(question),
         questions,
-        SpanLimits(**limits),
+        **limits,
     )
 
 
@@ -89,9 +89,7 @@ def test_windows_of_several_questions_do_not_mix():
 
 
 def test_a_window_without_context_has_no_span():
-    empty = best_spans(
-        [np.zeros(0)], [np.zeros(0)], np.array([1.0]), [np.zeros((0, 2), int)], np.array([0]), 1, SpanLimits()
-    )
+    empty = best_spans([np.zeros(0)], [np.zeros(0)], np.array([1.0]), [np.zeros((0, 2), int)], np.array([0]), 1)
     assert empty.texts([CONTEXT]) == [""]
     assert empty.odds.tolist() == [np.inf]
 
@@ -111,7 +109,7 @@ def test_all_pairs_are_weighed(seed):
     question = np.sort(rng.integers(0, 5, 12))
     offsets = [(np.arange(size) + 100 * place)[:, None] * 2 + [0, 1] for place, size in enumerate(lengths)]
     found = best_spans(
-        starts, ends, rng.normal(size=12), offsets, question, 5, SpanLimits(n_best=n_best, max_answer_length=longest)
+        starts, ends, rng.normal(size=12), offsets, question, 5, n_best=n_best, max_answer_length=longest
     )
     for number in range(5):
         slow = sorted(
@@ -136,16 +134,10 @@ def test_windows_weighed_in_parts_give_the_same(monkeypatch):
     question = np.arange(20) // 2
 
     def found():
-        return best_spans(logits, logits, np.zeros(20), offsets, question, 10, SpanLimits(n_best=5))
+        return best_spans(logits, logits, np.zeros(20), offsets, question, 10, n_best=5)
 
     whole = found()
     monkeypatch.setattr("latadj.tasks.outputs.answer_spans._PAIRS", 1000)
     parts = found()
     for name in ("question", "begin", "end", "score", "first"):
         assert np.array_equal(getattr(whole, name), getattr(parts, name))
-
-
-@pytest.mark.parametrize("name", ["n_best", "max_answer_length"])
-def test_limits_below_one_are_refused(name):
-    with pytest.raises(ValueError, match=f"{name}=0: expected at least 1"):
-        SpanLimits(**{name: 0})

@@ -4,8 +4,8 @@ import torch
 from helpers import word_tokenizer as words
 from torch.nn import functional
 
-from latadj.tasks.encoding.batches import pad
-from latadj.tasks.outputs.logits import IGNORED, LabelWords, Outputs, Positions
+from latadj.tasks.encoding.batches import IGNORED, pad
+from latadj.tasks.outputs.logits import LabelWords, Outputs, TokenOutputs
 from latadj.tasks.outputs.predict import predict
 
 LABELS = [[11], [12, 13, 14], [12, 20]]
@@ -107,17 +107,17 @@ def test_positions_are_compared_where_they_are_asked_about():
     generator = torch.Generator().manual_seed(0)
     found, wanted = torch.randn(2, 2, 5, 3, generator=generator)
     asked = torch.tensor([[False, True, True, False, False], [True, True, True, True, False]])
-    each = Positions().per_example(found, asked)
+    each = TokenOutputs().per_example(found, asked)
     assert [tuple(part.shape) for part in each] == [(2, 3), (4, 3)]
     log_found, log_wanted = found[asked].log_softmax(-1), wanted[asked].log_softmax(-1)
     expected = functional.kl_div(log_found, log_wanted, log_target=True, reduction="batchmean")
-    torch.testing.assert_close(Positions().divergence(each, Positions().per_example(wanted, asked)), expected)
-    assert Positions().divergence(each, each) == 0
+    torch.testing.assert_close(TokenOutputs().divergence(each, TokenOutputs().per_example(wanted, asked)), expected)
+    assert TokenOutputs().divergence(each, each) == 0
 
 
 def test_the_loss_of_positions_counts_those_with_a_label():
     logits = torch.tensor([[[2.0, 0.0], [0.0, 3.0], [5.0, 5.0]]])
-    found = Positions().loss(logits, {"labels": torch.tensor([[0, 0, IGNORED]])})
+    found = TokenOutputs().loss(logits, {"labels": torch.tensor([[0, 0, IGNORED]])})
     torch.testing.assert_close(
         found, (functional.softplus(torch.tensor(-2.0)) + functional.softplus(torch.tensor(3.0))) / 2
     )
@@ -128,5 +128,5 @@ def test_agreement_is_the_share_of_like_decisions():
     full = ours[:, ::-1].copy()
     full[0] = ours[0]
     assert Outputs().agreement(ours, full) == 0.25
-    assert Positions().agreement([ours[:3], ours[3:]], [full[:3], full[3:]]) == 0.25
+    assert TokenOutputs().agreement([ours[:3], ours[3:]], [full[:3], full[3:]]) == 0.25
     assert Outputs().agreement(ours[:, :1], ours[:, :1]) == 1.0

@@ -4,8 +4,7 @@ from datasets import Dataset
 from helpers import word_tokenizer as words
 
 from latadj.config import PromptConfig, TaskConfig
-from latadj.tasks.prompts.prompt import Prompts
-from latadj.tasks.prompts.shots import draw
+from latadj.tasks.prompts import Prompts, draw
 
 TASK = TaskConfig(
     name="toy",

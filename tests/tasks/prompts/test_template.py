@@ -2,7 +2,7 @@ import pytest
 
 from latadj.config import PromptConfig, TaskConfig
 from latadj.config.compose import compose, typed
-from latadj.tasks.prompts.template import fill
+from latadj.tasks.prompts import fill
 
 PAIR = TaskConfig(name="pair", text=["premise", "claim"], labels=["0", "1"], label_words=["no", "yes"])
 EXAMPLE = {"premise": "It {rains}.", "claim": "It is wet."}

@@ -12,12 +12,19 @@ from transformers import BertTokenizerFast
 from latadj.config import FilesConfig, HubConfig, TaskConfig
 from latadj.elimination.attach import at_profile, attach, protecting
 from latadj.elimination.profiles import Profile
-from latadj.tasks.data.squad import load_questions
-from latadj.tasks.encoding.batches import MODEL_INPUTS, PROTECTED, pad, position_mask, protected_counts, rows_of
-from latadj.tasks.encoding.collator import Collator
-from latadj.tasks.outputs.logits import IGNORED
+from latadj.tasks.data.questions import load_questions
+from latadj.tasks.encoding.batches import (
+    IGNORED,
+    MODEL_INPUTS,
+    PROTECTED,
+    Collator,
+    pad,
+    position_mask,
+    protected_counts,
+    rows_of,
+)
+from latadj.tasks.outputs.logits import SpanOutputs
 from latadj.tasks.outputs.predict import predict
-from latadj.tasks.outputs.spans import Spans
 from latadj.tasks.types.question_answering import QuestionAnswering
 
 HARSH = Profile((0.4, 0.3, 0.2, 0.1))
@@ -102,7 +109,7 @@ def test_the_loss_is_a_softmax_over_the_places_that_may_be_answers(tokenizer, si
     encoded = kind.encode(table(("a b c d", "b c"), ("a b", None)), tokenizer, 12)
     tokenizer.padding_side = side
     try:
-        batch = Collator(tokenizer, Spans())([dict(row) for row in encoded])
+        batch = Collator(tokenizer, SpanOutputs.targets)([dict(row) for row in encoded])
     finally:
         tokenizer.padding_side = "right"
     logits = torch.randn(*batch["input_ids"].shape, 2, generator=torch.Generator().manual_seed(0))
@@ -110,11 +117,11 @@ def test_the_loss_is_a_softmax_over_the_places_that_may_be_answers(tokenizer, si
     one, other = (logits[row][real[row]].log_softmax(0) for row in range(2))
     # Candidates: [CLS] a b c d, from b to c; and [CLS] a b, with none.
     expected = -(one[2, 0] + one[3, 1] + other[0, 0] + other[0, 1]) / 4
-    assert Spans().loss(logits, {"labels": batch["labels"]}) == pytest.approx(float(expected), abs=1e-6)
+    assert SpanOutputs().loss(logits, {"labels": batch["labels"]}) == pytest.approx(float(expected), abs=1e-6)
 
 
 def test_divergence_is_of_where_answers_start_and_end():
-    spans = Spans()
+    spans = SpanOutputs()
     full = [torch.tensor([[1.0, 0.0], [0.0, 2.0], [0.0, 0.0]]), torch.tensor([[0.0, 0.0], [3.0, 1.0]])]
     cut = [torch.zeros(3, 2), torch.tensor([[0.0, 0.0], [3.0, 1.0]])]
     assert spans.divergence(full, full) == pytest.approx(0.0, abs=1e-6)
@@ -148,8 +155,8 @@ def test_the_head_runs_with_the_question_protected(tokenizer, protect):
 def test_a_plain_model_reads_protected_rows_as_any_others(tokenizer):
     rows = rows_of(QuestionAnswering(task(protect_question=True)).encode(table(("a b c", "b")), tokenizer, 12))
     model = tiny("bert", "reader", num_labels=2)
-    (found,) = predict(model, tokenizer, rows, outputs=Spans())
-    (expected,) = predict(attach(model), tokenizer, rows, outputs=Spans())
+    (found,) = predict(model, tokenizer, rows, outputs=SpanOutputs())
+    (expected,) = predict(attach(model), tokenizer, rows, outputs=SpanOutputs())
     assert np.allclose(found, expected, atol=1e-6)
 
 
@@ -244,7 +251,7 @@ def test_the_hubs_splits_are_training_and_a_test(monkeypatch):
         seen.update(path=source.path, splits=splits, columns=columns)
         return {name: frame[[*columns, *optional]] for name, frame in frames.items()}
 
-    monkeypatch.setattr("latadj.tasks.data.squad.read_hub", read)
+    monkeypatch.setattr("latadj.tasks.data.questions.read_hub", read)
     hub = HubConfig(path="rajpurkar/squad", test=["validation"])
     splits = load_questions(task(hub=hub, split={"train": 0.8, "validation": 0.2}), no_answer=False)
     assert seen == {

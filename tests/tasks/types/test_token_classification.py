@@ -14,9 +14,8 @@ from latadj.config import TaskConfig
 from latadj.elimination.architectures import architecture_of
 from latadj.elimination.attach import at_profile, attach
 from latadj.elimination.profiles import Profile
-from latadj.tasks.encoding.batches import rows_of
-from latadj.tasks.encoding.collator import POSITION_MASK, TEACHER, Collator
-from latadj.tasks.outputs.logits import IGNORED, Positions
+from latadj.tasks.encoding.batches import IGNORED, POSITION_MASK, TEACHER, Collator, rows_of
+from latadj.tasks.outputs.logits import TokenOutputs
 from latadj.tasks.outputs.predict import predict
 from latadj.tasks.types import task_type_of
 from latadj.tasks.types.token_classification import _places
@@ -97,7 +96,7 @@ def test_a_byte_level_tokenizer_finds_the_words_and_padding_may_stand_on_either_
     data = examples("Anna lives in Oslo", "late")
     encoded = KIND.encode(data, tokenizer, 64)
     assert [row["words"] for row in encoded] == [[0, 1, 2, 3], [0]]
-    collate = Collator(tokenizer, Positions())
+    collate = Collator(tokenizer, TokenOutputs.targets)
     rows = [{**row, TEACHER: [[0.5] * 7] * len(row["words"])} for row in encoded]
     batch = collate(rows)
     assert batch[POSITION_MASK].sum(dim=1).tolist() == [4, 1]
@@ -139,7 +138,7 @@ def test_heads_that_read_every_token_restore_those_that_were_eliminated(profile_
         rows.append({"input_ids": ids, "attention_mask": [1] * length, "positions": list(range(0, length, 3))})
     tokenizer = words.tokenizer()
     prepare_tokenizer(tokenizer, model.config, kind)
-    outputs = Positions() if head == "tagger" else Spans()
+    outputs = TokenOutputs() if head == "tagger" else Spans()
     full = predict(model, tokenizer, rows, outputs=outputs)
     with at_profile(model, CUT):
         cut = predict(model, tokenizer, rows, outputs=outputs)
@@ -151,7 +150,7 @@ def test_heads_that_read_every_token_restore_those_that_were_eliminated(profile_
         assert len(row["positions"]) < 3 or not np.allclose(ours, whole, atol=1e-3)
 
 
-class Spans(Positions):
+class Spans(TokenOutputs):
     def __call__(self, model, batch):
         found = model(**batch)
         return torch.stack([found.start_logits, found.end_logits], dim=-1)

@@ -1,6 +1,7 @@
-"""Examples of a task as prompts: token ids, and which of them belong to which region of the prompt."""
+"""Examples of a task as prompts: templates, the shots, token ids, and which of them belong to which region."""
 
 import logging
+import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,12 +10,60 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from latadj.config import PromptConfig, TaskConfig
-from latadj.tasks.prompts.shots import draw
-from latadj.tasks.prompts.template import fill, label_words
 
 log = logging.getLogger("latadj")
 REGIONS = ("instruction", "shots", "query")
-SHORTEST_QUERY = 32  # tokens that must be left for the text that is asked about
+SHORTEST_QUERY = 32  # tokens that must be left for the text to classify
+
+
+def label_words(task: TaskConfig) -> list[str]:
+    """The words that stand for a task's labels."""
+    return list(task.label_words or task.labels or [])
+
+
+def fill(template: str, task: TaskConfig, example: Mapping[str, str] | None = None, label: int | None = None) -> str:
+    """A template with its fields filled.
+
+    Parameters
+    ----------
+    example : text columns; None in an instruction
+    label : class number, for the field ``label``
+    """
+    words = label_words(task)
+    values = {
+        "description": task.description,
+        "answer": task.answer,
+        "label_words": " or ".join(words) if len(words) < 3 else f"{', '.join(words[:-1])} or {words[-1]}",
+    }
+    if example is not None:
+        columns = {name: example[name] for name in task.text}
+        values |= {**columns, "input": task.input_template().format_map(columns)}
+    if label is not None:
+        values["label"] = words[label]
+    return template.format_map(values)
+
+
+def draw(train: Dataset, count: int, seed: int) -> Dataset:
+    """Training examples in rounds of one for each label, in an order that the seed decides.
+
+    The first ones of a longer draw are those of a shorter one. A label whose examples are used up is passed over.
+
+    Raises
+    ------
+    ValueError
+        if there are fewer than ``count`` training examples.
+    """
+    if count > len(train):
+        raise ValueError(f"{count} examples to show or to calibrate on, but the training split has {len(train)}")
+    rng = random.Random(seed)
+    labels = np.asarray(train["label"])
+    by_label = {int(label): np.flatnonzero(labels == label).tolist() for label in np.unique(labels)}
+    waiting = {label: rng.sample(places, len(places)) for label, places in by_label.items()}
+    chosen: list[int] = []
+    while len(chosen) < count:
+        left = [label for label, places in waiting.items() if places]
+        chosen += [waiting[label].pop() for label in rng.sample(left, len(left))]
+    return train.select(chosen[:count])
 
 
 class Prompts:
@@ -105,14 +154,14 @@ class Prompts:
     def _cut(self, example: Mapping[str, str], most: int) -> dict[str, str]:
         """The example's texts, the longest of them cut until they have at most ``most`` tokens together."""
         columns = list(self.task.text)
-        found = self.tokenizer(
+        encoded = self.tokenizer(
             [example[name] for name in columns], add_special_tokens=False, return_offsets_mapping=True
         )
-        lengths = [len(ids) for ids in found["input_ids"]]
+        lengths = [len(ids) for ids in encoded["input_ids"]]
         kept = _shares(lengths, most)
         return {
             name: example[name] if keep == length else example[name][: offsets[keep - 1][1] if keep else 0]
-            for name, keep, length, offsets in zip(columns, kept, lengths, found["offset_mapping"], strict=True)
+            for name, keep, length, offsets in zip(columns, kept, lengths, encoded["offset_mapping"], strict=True)
         }
 
     def _answers(self, encoder_decoder: bool) -> list[list[int]]:
@@ -122,13 +171,13 @@ class Prompts:
         # A label word's tokens depend on what stands before it.
         end = fill(self.prompt.query, self.task, dict.fromkeys(self.task.text, ""))
         before = self._ids(end)
-        found = [self._ids(end + ("" if end[-1:].isspace() else " ") + word) for word in words]
-        if not all(ids[: len(before)] == before and len(ids) > len(before) for ids in found):
+        whole = [self._ids(end + ("" if end[-1:].isspace() else " ") + word) for word in words]
+        if not all(ids[: len(before)] == before and len(ids) > len(before) for ids in whole):
             raise ValueError(
                 f"prompt.query ends in {end[-12:]!r}, which runs into one token with a label word: end it before "
                 "the space, such as in 'Answer:'"
             )
-        return [ids[len(before) :] for ids in found]
+        return [ids[len(before) :] for ids in whole]
 
     def _ids(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]

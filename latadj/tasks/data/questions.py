@@ -1,4 +1,4 @@
-"""Reads questions from SQuAD's own JSON, or from tables with the columns that it has on the hub."""
+"""Questions of an extractive question answering task, from SQuAD JSON or tables, in splits without common contexts."""
 
 import json
 import logging
@@ -10,12 +10,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from latadj.tasks.data.sources import require_columns
+from latadj.config import TaskConfig
+from latadj.tasks.data.files import data_files, hub_splits, read_hub, require_columns, task_files
+from latadj.tasks.data.splits import SplitFrames, Splits
 
 log = logging.getLogger("latadj")
 COLUMNS = ("id", "title", "context", "question", "texts", "starts")
 SUFFIXES = {".json": "squad", ".jsonl": "jsonl", ".parquet": "parquet"}
 _HUB = ("id", "context", "question", "answers")
+# Articles from which on a split by article is even enough; of fewer, contexts are split.
+MANY = 20
 
 
 def read_questions(path: Path, *, no_answer: bool) -> pd.DataFrame:
@@ -60,8 +64,8 @@ def from_hub(frame: pd.DataFrame, where: str, *, no_answer: bool) -> pd.DataFram
     require_columns(frame, _HUB, where)
     titles = frame["title"] if "title" in frame else [""] * len(frame)
     rows = []
-    given = zip(frame["id"], titles, frame["context"], frame["question"], frame["answers"], strict=True)
-    for number, (name, title, context, question, answers) in enumerate(given, start=1):
+    records = zip(frame["id"], titles, frame["context"], frame["question"], frame["answers"], strict=True)
+    for number, (name, title, context, question, answers) in enumerate(records, start=1):
         if not isinstance(answers, dict) or not {"text", "answer_start"} <= set(answers):
             raise ValueError(f"{where}: row {number}: expected answers with 'text' and 'answer_start'")
         texts, starts = list(answers["text"]), list(answers["answer_start"])
@@ -115,7 +119,7 @@ def answer_start(context: str, text: str, start: int) -> int:
         return -1
     if start >= 0 and context.startswith(text, start):
         return start
-    places = [found.start() for found in re.finditer(f"(?={re.escape(text)})", context)]
+    places = [match.start() for match in re.finditer(f"(?={re.escape(text)})", context)]
     return min(places, key=lambda place: abs(place - start), default=-1)
 
 
@@ -196,3 +200,74 @@ def _field(holder: Any, name: str, where: str) -> Any:
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().split("\n")[0]
+
+
+def load_questions(task: TaskConfig, *, no_answer: bool, train: bool = True, validation: bool = True) -> Splits:
+    """Questions of a task, from ``task.data_files``, ``task.data_dir`` or the hub.
+
+    What has no file of its own is cut out of training, whole articles (or, of a few articles, whole contexts) at a
+    time, so that no split knows another's contexts.
+
+    Parameters
+    ----------
+    no_answer : whether a question may have none
+    train, validation : whether questions of these splits are needed; else a file of tests is enough
+
+    Returns
+    -------
+    splits of the columns ``COLUMNS``
+
+    Raises
+    ------
+    ValueError
+        if files are missing or damaged, an id stands in them twice, or a split is empty.
+    """
+    frames = _read(task, no_answer)
+    refuse_twice(frames.named())
+    if frames.train is None:
+        if train:
+            raise ValueError(
+                f"task {task.name}: it has no training questions; give some with "
+                "'task.data_files={train:FILE,test:FILE}'"
+            )
+        if validation and frames.validation is None:
+            raise ValueError(
+                f"task {task.name}: it has no validation questions to find a threshold of no answer on: give some with "
+                "'task.data_files={validation:FILE,test:FILE}', or task.null_threshold=NUMBER"
+            )
+    frames = frames.completed(task, lambda frame: frame["title" if frame["title"].nunique() >= MANY else "context"])
+    if frames.train is not None:
+        frames.train = _learnable(frames.train, task)
+    frames = frames.limited(task)
+    frames.refuse_empty(task)
+    return frames.splits([])
+
+
+def _read(task: TaskConfig, no_answer: bool) -> SplitFrames:
+    def read(path: Path) -> pd.DataFrame:
+        return read_questions(path, no_answer=no_answer)
+
+    if task.data_files is not None:
+        return SplitFrames.read(data_files(task.data_files, SUFFIXES), read)
+    if task.files is not None and (task.data_dir or task.hub is None):
+        return SplitFrames.read(task_files(task, task.files), read)
+    if task.hub is not None:
+        source = task.hub
+        tables = read_hub(source, hub_splits(source), ["id", "context", "question", "answers"], optional=["title"])
+        frames = {
+            split: from_hub(table, f"data set {source.path!r}, {split}", no_answer=no_answer)
+            for split, table in tables.items()
+        }
+        return SplitFrames.of_hub(source, frames)
+    raise ValueError(
+        f"task {task.name} names no questions: give a file ({', '.join(SUFFIXES)}) with task.data_files=FILE, or a "
+        "folder of the official files with task.data_dir=FOLDER"
+    )
+
+
+def _learnable(train: pd.DataFrame, task: TaskConfig) -> pd.DataFrame:
+    """Without the questions whose answers stand nowhere in their contexts: they do not teach that there is none."""
+    absent = train["starts"].map(lambda starts: len(starts) > 0 and max(starts) < 0)
+    if absent.any():
+        log.warning("%s: left out %d training questions, whose answer is not in the context", task.name, absent.sum())
+    return train[~absent]

@@ -1,1 +1,0 @@
-"""A classification task as a prompt to a language model."""
