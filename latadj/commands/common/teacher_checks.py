@@ -36,9 +36,9 @@ def check_teacher(config: CommandConfig) -> None:
         metadata = check(folder, config.task)
     except ValueError as error:
         raise ValueError(f"{option}={folder}: {error}") from error
-    labels, pupil_labels = labels_of(folder, metadata) or [], config.task.labels or []
-    if labels and pupil_labels and [name.casefold() for name in labels] != [name.casefold() for name in pupil_labels]:
+    labels, expected = labels_of(folder, metadata) or [], config.task.labels or []
+    if labels and expected and [name.casefold() for name in labels] != [name.casefold() for name in expected]:
         raise ValueError(
-            f"{option}={folder}: its outputs stand for {labels}, those of its pupil for {pupil_labels}: "
+            f"{option}={folder}: its outputs stand for {labels}, those of its student for {expected}: "
             "name a model of the same labels in the same order"
         )

@@ -45,7 +45,7 @@ def teacher(session: Session) -> PreTrainedModel:
     Raises
     ------
     ValueError
-        if it has another tokenizer, a shorter context or other outputs than its pupil.
+        if it has another tokenizer, a shorter context or other outputs than its student.
     """
     named = teacher_of(session.config)
     if named is None:
@@ -54,18 +54,18 @@ def teacher(session: Session) -> PreTrainedModel:
     model, tokenizer = checkpoint.load(folder, head=session.config.head)
     if tokenizer.get_vocab() != session.tokenizer.get_vocab():
         raise ValueError(
-            f"{option}={folder}: its tokens are not those of its pupil; name a model with the same tokenizer"
+            f"{option}={folder}: its tokens are not those of its student; name a model with the same tokenizer"
         )
     width = "vocab_size" if session.generates else "num_labels"
-    outputs, pupil_outputs = (getattr(one.config, width) for one in (model, session.model))
-    if outputs != pupil_outputs:
+    outputs, student_outputs = (getattr(one.config, width) for one in (model, session.model))
+    if outputs != student_outputs:
         raise ValueError(
-            f"{option}={folder}: it has {outputs} outputs, its pupil {pupil_outputs}; name a model of the same task"
+            f"{option}={folder}: it has {outputs} outputs, its student {student_outputs}; name a model of the same task"
         )
     reads = max_input_length(model, tokenizer)
     if reads < session.limit:
         raise ValueError(
-            f"{option}={folder}: it reads {reads} tokens, its pupil up to {session.limit}; name another, "
+            f"{option}={folder}: it reads {reads} tokens, its student up to {session.limit}; name another, "
             f"or set task.max_length={reads}"
         )
     return model.to(session.device)

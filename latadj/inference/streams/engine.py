@@ -1,7 +1,7 @@
 """A classifier that is fed texts, a window of them at a time."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +9,7 @@ from scipy.special import softmax
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from latadj.tasks.encoding.batches import tokenize
-from latadj.tasks.outputs.predict import Around, predict, unchanged
+from latadj.tasks.outputs.predict import Around, predict
 
 
 @dataclass
@@ -28,7 +28,7 @@ class Engine:
     limit: int
     batch_size: int
     regression: bool = False
-    around: Around = unchanged
+    around: Around = nullcontext
     tick: Callable[[int], object] = lambda texts: None
 
     def __call__(self, texts: Sequence[Sequence[str]]) -> np.ndarray:

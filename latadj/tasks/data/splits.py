@@ -133,11 +133,6 @@ class SplitFrames:
             {name: work(frame, name) for name, frame in self.tests.items()},
         )
 
-    @property
-    def missing(self) -> list[str]:
-        """Names of the splits beside training that the source does not have."""
-        return [*(["validation"] if self.validation is None else []), *([] if self.tests else ["test"])]
-
     def completed(self, task: TaskConfig, keys: Callable[[pd.DataFrame], pd.Series]) -> "SplitFrames":
         """With the missing splits, cut out of training by the hash of each row's key.
 
@@ -150,7 +145,7 @@ class SplitFrames:
         ValueError
             if ``task.split`` gives one of them no share.
         """
-        missing = self.missing
+        missing = [*(["validation"] if self.validation is None else []), *([] if self.tests else ["test"])]
         if self.train is None or not missing:
             return self
         parts = split_by_hash(self.train, keys(self.train), shares_of(task.split, ("train", *missing)))

@@ -11,8 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedModel
 
-from latadj.elimination.attach import is_attached
-from latadj.elimination.attach import protecting
+from latadj.elimination.attach import is_attached, protecting
 from latadj.tasks.encoding.batches import IGNORED, PROTECTED, Batch
 
 # What a token is to the answer that is learnt, in the column ``labels``: one of many, its first, its last, or both.

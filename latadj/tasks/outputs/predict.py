@@ -13,12 +13,7 @@ from latadj.tasks.encoding.batches import bucketed_batches, position_mask, rows_
 from latadj.tasks.outputs.logits import Outputs
 
 HEAD = Outputs()
-Around = Callable[[Sequence[int]], AbstractContextManager[None]]
-
-
-def unchanged(lengths: Sequence[int]) -> AbstractContextManager[None]:
-    """What a batch runs in where nothing is done about it."""
-    return nullcontext()
+Around = Callable[[Sequence[int]], AbstractContextManager[Any]]
 
 
 def predict(
@@ -29,7 +24,7 @@ def predict(
     outputs: Outputs = HEAD,
     batch_size: int = 64,
     autocast: torch.dtype | None = None,
-    around: Around = unchanged,
+    around: Around = nullcontext,
 ) -> Any:
     """Outputs of every example, in the examples' order, at the model's present speedup.
 

@@ -134,7 +134,7 @@ def test_a_model_is_not_put_in_the_place_of_what_it_comes_from(tmp_path, other, 
     assert (tmp_path / "out" / "checkpoint" / "model.safetensors").is_file()
 
 
-def test_a_teacher_has_its_pupils_labels_and_tokens(session, other):
+def test_a_teacher_has_its_students_labels_and_tokens(session, other):
     session.config.adjust.teacher = str(other)
     config = json.loads((other / "config.json").read_text())
     config["id2label"] = {"0": "positive", "1": "negative"}
@@ -144,18 +144,18 @@ def test_a_teacher_has_its_pupils_labels_and_tokens(session, other):
     toy.write_model(other, layers=2)
     vocabulary = (other / "vocab.txt").read_text().split("\n")
     BertTokenizerFast(vocab={word: place for place, word in enumerate([*vocabulary, "more"])}).save_pretrained(other)
-    with pytest.raises(ValueError, match="its tokens are not those of its pupil"):
+    with pytest.raises(ValueError, match="its tokens are not those of its student"):
         prepare(session.config)
 
 
-def test_a_teacher_reads_all_that_its_pupil_does(session, other):
+def test_a_teacher_reads_all_that_its_student_does(session, other):
     model = AutoModelForSequenceClassification.from_pretrained(other)
     model.config.max_position_embeddings = 12
     embeddings = model.bert.embeddings.position_embeddings
     embeddings.weight.data = embeddings.weight.data[:12].clone()
     model.save_pretrained(other)
     session.config.adjust.teacher = str(other)
-    with pytest.raises(ValueError, match=r"it reads 12 tokens, its pupil up to \d+; .*max_length=12"):
+    with pytest.raises(ValueError, match=r"it reads 12 tokens, its student up to \d+; .*max_length=12"):
         prepare(session.config)
     session.config.task.max_length = 12
     prepare(session.config)
