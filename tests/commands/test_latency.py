@@ -131,7 +131,8 @@ def test_what_is_calibrated_while_a_search_runs_is_not_lost(root, tmp_path, monk
 
     def meanwhile(*given):
         monkeypatch.undo()
-        done("calibrate", *options, "calibration.device_only=true", "device.precision=int8")
+        elsewhere = f"folder={tmp_path / 'meanwhile'}"  # one run at a time writes in a folder
+        done("calibrate", *options, elsewhere, "calibration.device_only=true", "device.precision=int8")
         return searched(*given)
 
     monkeypatch.setattr(calibrate, "_searched", meanwhile)
