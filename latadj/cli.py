@@ -116,9 +116,7 @@ def glue(
     """Run GLUE's tasks."""
     chosen = [*(overrides or []), *(["submission=true"] if submission else [])]
     with _one_line_errors("glue"):
-        from latadj.commands.glue import nested
-
-        _launch("glue", chosen, multirun, cfg, stages=nested.Stages())
+        _launch("glue", chosen, multirun, cfg)
 
 
 def explain(

@@ -33,7 +33,7 @@ from latadj.checkpoints.metadata import (
     read_metadata,
     write_metadata,
 )
-from latadj.commands.common.dial_checks import check_protection, uses_pretrained
+from latadj.commands.checks import check_protection, uses_pretrained
 from latadj.commands.common.session import Session, as_dict, open_checkpoint, open_pretrained
 from latadj.config import CalibrateConfig
 from latadj.devices.device import place

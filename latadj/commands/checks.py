@@ -1,15 +1,177 @@
-"""What the commands of one module each refuse before torch is imported; the others have checks in their packages."""
+"""What commands refuse before torch is imported; `sweep`, `glue` and `prune` have checks in their packages.
 
+Each returns the metadata that it read, which the command's ``prepare`` takes, so that they are read once.
+"""
+
+from dataclasses import replace
 from pathlib import Path
 
-from latadj.checkpoints.metadata import CheckpointMetadata, check
+from latadj.checkpoints.metadata import CheckpointMetadata, check, labels_of
 from latadj.checkpoints.replaceable import check_replaceable
-from latadj.commands.common.dial_checks import dial_to_explain, dial_to_generate, uses_pretrained
-from latadj.commands.common.task_checks import require_examples
-from latadj.commands.common.teacher_checks import check_teacher, teacher_of
-from latadj.config import CalibrateConfig, ExplainConfig, FinetuneConfig, GenerateConfig, PredictConfig
-from latadj.inference.streams.plan import check_plan
+from latadj.config import (
+    GENERATION,
+    CalibrateConfig,
+    CommandConfig,
+    DistillationConfig,
+    EvalConfig,
+    ExplainConfig,
+    FinetuneConfig,
+    GenerateConfig,
+    PruneConfig,
+    RunConfig,
+    TaskConfig,
+)
+from latadj.elimination.dial import Dial
 from latadj.utils import hub
+
+
+def teacher_of(config: RunConfig) -> tuple[str, Path] | None:
+    """The option that names a command's teacher, and its folder; None if a model is its own teacher."""
+    stage: DistillationConfig
+    if isinstance(config, FinetuneConfig):
+        name, stage = "adjust", config.adjust
+    elif isinstance(config, PruneConfig):
+        name, stage = "recover", config.recover
+    else:
+        return None
+    return None if stage.teacher is None else (f"{name}.teacher", Path(stage.teacher))
+
+
+def check_teacher(config: CommandConfig) -> None:
+    """Refuse a folder that holds no teacher for the command's task; labels are compared once they are known.
+
+    Raises
+    ------
+    ValueError
+        if it is missing, cut short, or its outputs stand for something else.
+    """
+    named = teacher_of(config)
+    if named is None:
+        return
+    option, folder = named
+    if not folder.is_dir():
+        raise ValueError(f"{option}={folder}: no such folder; name a fine-tuned model, or null for the model itself")
+    try:
+        metadata = check(folder, config.task)
+    except ValueError as error:
+        raise ValueError(f"{option}={folder}: {error}") from error
+    labels, student_labels = labels_of(folder, metadata) or [], config.task.labels or []
+    if (
+        labels
+        and student_labels
+        and [name.casefold() for name in labels] != [name.casefold() for name in student_labels]
+    ):
+        raise ValueError(
+            f"{option}={folder}: its outputs stand for {labels}, those of its student for {student_labels}: "
+            "name a model of the same labels in the same order"
+        )
+
+
+def require_examples(task: TaskConfig) -> None:
+    """Refuse a data set of the hub that is neither there nor in the cache.
+
+    Raises
+    ------
+    ValueError
+    """
+    if task.hub and not (task.data_dir or task.data_files):
+        hub.require_data(task.hub.path)
+
+
+# What follows the name of a checkpoint that `latadj explain` cannot show.
+GENERATES = "is a language model, and explain shows what a classifier reads: `latadj generate` counts its survivors"
+
+
+def uses_pretrained(config: CommandConfig) -> bool:
+    """Whether a command takes a language model as it is, since nobody made a checkpoint."""
+    return config.generates and not Path(config.checkpoint).exists()
+
+
+def require_dial(config: CommandConfig, speedups: list[float]) -> CheckpointMetadata:
+    """Metadata of the command's checkpoint, its dial on the profile type of ``profile=``, which reaches ``speedups``.
+
+    Raises
+    ------
+    ValueError
+        if there is no dial, or a speedup is off it.
+    """
+    metadata = check(Path(config.checkpoint), config.task)
+    if metadata.dial is None:
+        raise ValueError(f"checkpoint {config.checkpoint} has no dial: make one with `latadj calibrate` (same options)")
+    check_protection(metadata.dial, config.task)
+    return _on_profile(metadata, metadata.dial, getattr(config, "profile", None), speedups)
+
+
+def _on_profile(
+    metadata: CheckpointMetadata, dial: Dial, profile_type: str | None, speedups: list[float]
+) -> CheckpointMetadata:
+    """The metadata with the dial on a profile type; None: its own. Refuses speedups that are off it."""
+    dial = dial.with_profile_type(profile_type) if profile_type else dial
+    for speedup in speedups:
+        dial.profile(speedup)
+    return replace(metadata, dial=dial)
+
+
+def check_protection(dial: Dial, task: TaskConfig) -> None:
+    """Refuse a dial that was made with the question protected where it is not now, or the other way round.
+
+    Raises
+    ------
+    ValueError
+    """
+    made = dial.protected > 0
+    if task.type == "question_answering" and task.protect_question != made:
+        raise ValueError(
+            f"task.protect_question={str(task.protect_question).lower()}: this checkpoint's dial was made with "
+            f"{str(made).lower()}, and its speedups hold for that only: give the same, or make a dial with "
+            "`latadj calibrate`"
+        )
+
+
+def check_generate(config: GenerateConfig) -> CheckpointMetadata | None:
+    """Metadata of the checkpoint that `latadj generate` runs; None if it runs the pretrained model.
+
+    Raises
+    ------
+    ValueError
+        if a speedup above 1 is given and there is no dial, it is off the dial, or the model is missing.
+    """
+    folder, speedup = Path(config.checkpoint), config.speedup
+    make = f"make one with `latadj calibrate model={config.model.name} task={config.task.name}`"
+    if not folder.is_dir():
+        if speedup != 1.0:
+            raise ValueError(f"speedup={speedup:g} needs a dial, and there is no checkpoint {folder}: {make}")
+        hub.model_source(config.model.path)
+        return None
+    metadata = check(folder)
+    if metadata.dial is not None:
+        return _on_profile(metadata, metadata.dial, config.profile, [speedup])
+    if speedup != 1.0:
+        raise ValueError(f"speedup={speedup:g} needs a dial, and checkpoint {folder} has none: {make}")
+    return metadata
+
+
+def check_explain(config: ExplainConfig) -> CheckpointMetadata:
+    """Metadata of the classifier that `latadj explain` runs, its dial on the profile type of ``profile=``.
+
+    Raises
+    ------
+    ValueError
+        if there is no classifier or no dial, or the speedup is off it.
+    """
+    metadata = check(Path(config.checkpoint))
+    task_type = metadata.task_spec.type if metadata.task_spec else "classification"
+    if task_type == GENERATION:
+        raise ValueError(f"checkpoint {config.checkpoint} {GENERATES}")
+    if task_type != "classification":
+        raise ValueError(
+            f"checkpoint {config.checkpoint} is for {task_type.replace('_', ' ')}, and explain shows what a classifier "
+            "reads"
+        )
+    if metadata.dial is None:
+        make = f"`latadj calibrate checkpoint={config.checkpoint}`"
+        raise ValueError(f"checkpoint {config.checkpoint} has no dial: make one with {make} (same task=)")
+    return _on_profile(metadata, metadata.dial, config.profile, [config.speedup])
 
 
 def check_finetune(config: FinetuneConfig) -> None:
@@ -47,34 +209,13 @@ def check_calibrate(config: CalibrateConfig) -> CheckpointMetadata | None:
     return metadata
 
 
-def check_generate(config: GenerateConfig) -> CheckpointMetadata | None:
-    """Refuse a speedup that the dial does not have, and a model that is missing.
+def check_eval(config: EvalConfig) -> CheckpointMetadata:
+    """Refuse a checkpoint without a dial, a speedup that is off it, or examples that are missing.
 
     Raises
     ------
     ValueError
     """
-    metadata = dial_to_generate(config)
-    if metadata is None:
-        hub.model_source(config.model.path)
+    metadata = require_dial(config, [config.speedup])
+    require_examples(config.task)
     return metadata
-
-
-def check_explain(config: ExplainConfig) -> CheckpointMetadata:
-    """Refuse a checkpoint that is no classifier with a dial, and a speedup off the dial.
-
-    Raises
-    ------
-    ValueError
-    """
-    return dial_to_explain(config)
-
-
-def check_predict(config: PredictConfig) -> CheckpointMetadata:
-    """Refuse what a stream cannot be predicted with.
-
-    Raises
-    ------
-    ValueError
-    """
-    return check_plan(config)

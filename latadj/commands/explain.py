@@ -12,7 +12,7 @@ from transformers.utils import logging as transformers_logging
 from latadj.checkpoints import checkpoint
 from latadj.checkpoints.metadata import CheckpointMetadata
 from latadj.checkpoints.model_class import label_names
-from latadj.commands.common.dial_checks import GENERATES, dial_to_explain
+from latadj.commands.checks import GENERATES, check_explain
 from latadj.commands.common.session import as_dict
 from latadj.config import GENERATION, ExplainConfig
 from latadj.devices import device
@@ -67,7 +67,7 @@ def prepare(
     if html is not None and html.is_dir():
         raise ValueError(f"--html {html}: this is a folder; give the name of a file")
     where, wanted = device.choose(config.device), config.speedup
-    metadata = checked or dial_to_explain(config)
+    metadata = checked or check_explain(config)
     _check_texts(texts, metadata)
     if checkpoint.head_of(config.checkpoint) == GENERATION:
         raise ValueError(f"checkpoint {config.checkpoint} {GENERATES}")

@@ -13,7 +13,7 @@ from transformers.utils import logging as transformers_logging
 from latadj.benchmark.generation_timer import cached_lengths
 from latadj.checkpoints import checkpoint
 from latadj.checkpoints.metadata import CheckpointMetadata
-from latadj.commands.common.dial_checks import dial_to_generate
+from latadj.commands.checks import check_generate
 from latadj.commands.common.session import as_dict
 from latadj.config import GENERATION, GenerateConfig
 from latadj.devices import device
@@ -77,7 +77,7 @@ def prepare(config: GenerateConfig, prompt: str, checked: CheckpointMetadata | N
     transformers_logging.set_verbosity_error()
     set_seed(config.seed)
     where = device.choose(config.device)
-    speedup, metadata = config.speedup, checked or dial_to_generate(config)
+    speedup, metadata = config.speedup, checked or check_generate(config)
     if metadata is None:
         model, tokenizer = checkpoint.load_pretrained(config.model, head=GENERATION)
     else:

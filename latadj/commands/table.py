@@ -12,8 +12,8 @@ class Command:
 
     help : one line of `latadj --help`
     module : with ``prepare`` and ``run``; it imports torch, so it is imported when the command runs
-    checks : ``module:function``, which gets the typed config and refuses, without torch, what cannot work;
-        what it returns goes to ``prepare`` as ``checked``
+    checks : ``module:function`` below ``latadj``, which gets the typed config and refuses what cannot work, without
+        torch; what it returns goes to ``prepare`` as ``checked``
     alone : whether it is to be the only run that writes in its ``folder``
     """
 
@@ -40,54 +40,56 @@ class Command:
         if self.checks is None:
             return None
         module, _, name = self.checks.partition(":")
-        refuse: Callable[[Any], object] = getattr(import_module(f"latadj.commands.{module}"), name)
+        refuse: Callable[[Any], object] = getattr(import_module(f"latadj.{module}"), name)
         return refuse(config)
 
 
 COMMANDS: dict[str, Command] = {
     "finetune": Command(
-        "Fine-tune a model: plain first, then adjustable along the dial.", "finetune", "checks:check_finetune"
+        "Fine-tune a model: plain first, then adjustable along the dial.", "finetune", "commands.checks:check_finetune"
     ),
     "prune": Command(
         "Prune the heads, neurons and blocks of a fine-tuned model that its task does not need.",
         "prune.prune",
-        "prune.checks:check",
+        "commands.prune.checks:check",
     ),
     "calibrate": Command(
-        "Measure ACC on training text and make the dial of a fine-tuned model.", "calibrate", "checks:check_calibrate"
+        "Measure ACC on training text and make the dial of a fine-tuned model.",
+        "calibrate",
+        "commands.checks:check_calibrate",
     ),
     "sweep": Command(
         "Metric and measured speedup along the dial: latadj sweep speedup=1..5.",
         "evaluation.sweep",
-        "evaluation.checks:check_sweep",
+        "commands.evaluation.compared_models:check_sweep",
     ),
     "eval": Command(
         "Metric, latency percentiles and predictions at one speedup: latadj eval speedup=3.",
         "evaluation.evaluate",
-        "evaluation.checks:check_eval",
+        "commands.checks:check_eval",
     ),
     "predict": Command(
         "Label a stream of texts: latadj predict speedup=3 input=texts.txt, or deadline_ms=20 for a speedup a batch.",
         "predict",
-        "checks:check_predict",
+        "inference.streams.plan:check_plan",
         alone=False,
     ),
     "bench": Command("The dial against other runtimes, over batch sizes and lengths, with random weights.", "bench"),
     "generate": Command(
         'Continue a prompt at one speedup: latadj generate "Once upon a time" speedup=3.',
         "generate",
-        "checks:check_generate",
+        "commands.checks:check_generate",
         alone=False,
     ),
     "glue": Command(
         "Fine-tune, calibrate and sweep GLUE's tasks, and write its table: latadj glue tasks=[sst2,cola].",
         "glue.glue",
-        "glue.checks:check",
+        "commands.glue.stages:check",
     ),
     "explain": Command(
         'Show which words survive to which layer: latadj explain "a fine film" speedup=3.',
         "explain",
-        "checks:check_explain",
+        "commands.checks:check_explain",
         alone=False,
     ),
     "report": Command(

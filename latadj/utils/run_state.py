@@ -2,11 +2,12 @@
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from latadj.utils.files import read_json, write_json
+from latadj.utils.serialization import structure, unstructure
 
 T = TypeVar("T", bound="RunState")
 
@@ -52,12 +53,20 @@ class RunState:
 
     @classmethod
     def from_json(cls: type[T], data: dict[str, Any]) -> T:
-        """The state of such fields."""
-        return cls(**data)
+        """The state of such fields, all of which were written.
+
+        Raises
+        ------
+        ValueError
+            naming what is missing or of the wrong kind.
+        """
+        if missing := [field.name for field in fields(cls) if field.name not in data]:
+            raise ValueError(f"{', '.join(missing)} missing")
+        return structure(cls, data)
 
     def to_json(self) -> dict[str, Any]:
         """The fields, and the schema that they are of."""
-        return {"schema": self.SCHEMA, **{name: value for name, value in asdict(self).items() if name[0] != "_"}}
+        return {"schema": self.SCHEMA, **unstructure(self)}
 
     def write(self, path: Path) -> None:
         """Write the state; a kill at any moment leaves the state before it, or this one."""

@@ -13,8 +13,8 @@ from transformers import PreTrainedModel
 from latadj.benchmark.memory import footprint
 from latadj.benchmark.timer import percentiles_ms, speedup
 from latadj.checkpoints import checkpoint
+from latadj.commands.common.served_models import batches_to_time, timed_interleaved
 from latadj.commands.common.session import as_dict
-from latadj.commands.common.timing import batches_to_time, timed_interleaved
 from latadj.commands.evaluation.variants import ComparisonSession, ModelVariant, predictions_of
 from latadj.devices.environment import environment
 from latadj.elimination.attach import attached, topk_attention_of

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from latadj.checkpoints.metadata import CheckpointMetadata, check
-from latadj.commands.common.dial_checks import check_protection
+from latadj.commands.checks import check_protection, require_dial, require_examples
 from latadj.config import SweepConfig
 from latadj.config.speedups import shown_speedups
 from latadj.elimination.dial import Dial
@@ -53,6 +53,18 @@ def models_to_compare(config: SweepConfig) -> list[ComparedModel]:
             + (f"; missing too: {', '.join(missing[1:])}" if missing[1:] else "")
         )
     return [_compared(config, name) for name in config.compare.models]
+
+
+def check_sweep(config: SweepConfig) -> CheckpointMetadata | list[ComparedModel]:
+    """Refuse a checkpoint without the dial that is needed, models that cannot be compared, or missing examples.
+
+    Raises
+    ------
+    ValueError
+    """
+    checked = models_to_compare(config) if config.compare.models else require_dial(config, config.speedup)
+    require_examples(config.task)
+    return checked
 
 
 def warn_of_other_runs(models: Sequence[ComparedModel]) -> None:

@@ -10,11 +10,10 @@ import numpy as np
 
 from latadj.benchmark.timer import percentiles_ms
 from latadj.checkpoints.metadata import CheckpointMetadata
-from latadj.commands.common.dial_checks import require_dial
-from latadj.commands.common.served_model import open_served
+from latadj.commands.checks import require_dial
+from latadj.commands.common.served_models import open_served
 from latadj.commands.common.session import Session, as_dict
-from latadj.commands.evaluation.continuation_scorer import ContinuationScorer
-from latadj.commands.evaluation.example_scorer import ExampleScorer
+from latadj.commands.evaluation.scorers import ContinuationScorer, ExampleScorer
 from latadj.commands.evaluation.sweep import score_dial
 from latadj.commands.evaluation.timing import time_latency, time_prompts
 from latadj.config import EvalConfig

@@ -2,27 +2,31 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from datasets import Dataset
+from scipy.special import softmax
 
 from latadj.checkpoints.metadata import CheckpointMetadata
-from latadj.commands.common.dial_checks import require_dial
-from latadj.commands.common.served_model import open_served
+from latadj.commands.checks import require_dial
+from latadj.commands.common.served_models import open_served
 from latadj.commands.common.session import Session
 from latadj.commands.evaluation import compare
 from latadj.commands.evaluation import variants as compared
 from latadj.commands.evaluation.compared_models import ComparedModel
-from latadj.commands.evaluation.continuation_scorer import ContinuationScorer
-from latadj.commands.evaluation.example_scorer import ExampleScorer
-from latadj.commands.evaluation.predictions_file import SweepPredictions
-from latadj.commands.evaluation.scoring import Answers, AnyRow, AnySweep, Scorer
+from latadj.commands.evaluation.scorers import Answers, AnyRow, AnySweep, ContinuationScorer, ExampleScorer, Scorer
 from latadj.commands.evaluation.timing import time_batches, time_prompts
-from latadj.config import SweepConfig
+from latadj.config import SweepConfig, TaskConfig
 from latadj.config.speedups import shown_speedups
 from latadj.elimination.attach import dial_of
 from latadj.reporting.results.comparison import Comparison
 from latadj.reporting.results.generation import GenerationSweep
 from latadj.reporting.results.sweep import Sweep
 from latadj.utils.console import progress
+from latadj.utils.files import atomic_write
 
 log = logging.getLogger("latadj")
 
@@ -120,3 +124,48 @@ def score_dial(
             rows.append(row)
             steps.advance(note=f"{speedup:g}x {row.metric:.4f}")
     return scorer.sweep(rows, own, plain)
+
+
+@dataclass
+class SweepPredictions:
+    """A model's outputs on one split, by speedup.
+
+    examples : of the headline test split
+    outputs : speedup -> (examples, outputs) logits
+    """
+
+    task: TaskConfig
+    examples: Dataset
+    outputs: dict[float, np.ndarray] = field(default_factory=dict)
+
+    def add(self, speedup: float, outputs: Any) -> None:
+        """Keep the outputs at a speedup if they are one class or one number for each example."""
+        shape = (len(self.examples), len(self.task.labels or []) or 1)
+        if isinstance(outputs, np.ndarray) and outputs.shape == shape:
+            self.outputs[speedup] = outputs
+
+    def write(self, path: Path) -> bool:
+        """One row an example: its texts, ``label``, ``prediction_2x`` and ``probability_2x`` for each speedup.
+
+        A regression has no probabilities. Nothing is written if there are no outputs.
+
+        Returns
+        -------
+        whether there was something to write
+        """
+        if self.task.type != "classification" or not self.outputs:
+            path.unlink(missing_ok=True)  # of an earlier sweep, whose numbers are gone too
+            return False
+        names = self.task.labels
+        frame = self.examples.select_columns([*self.task.text, "label"]).to_pandas()
+        if names:
+            frame["label"] = [names[value] for value in frame["label"]]
+        for speedup, outputs in sorted(self.outputs.items()):
+            if names:
+                frame[f"prediction_{speedup:g}x"] = [names[place] for place in outputs.argmax(axis=1)]
+                frame[f"probability_{speedup:g}x"] = softmax(outputs, axis=-1).max(axis=1).round(6)
+            else:
+                frame[f"prediction_{speedup:g}x"] = outputs[:, 0]
+        with atomic_write(path) as temporary:
+            frame.to_csv(temporary, index=False)
+        return True

@@ -12,11 +12,9 @@ from transformers import PreTrainedModel
 from latadj.benchmark.generation_timer import GenerationTimes, TimedModel, time_generation
 from latadj.benchmark.noise import NoiseMonitor
 from latadj.benchmark.timer import percentiles_ms, speedup, time_interleaved
-from latadj.commands.common.served_model import plain_model
+from latadj.commands.common.served_models import batches_to_time, plain_model, timed_interleaved
 from latadj.commands.common.session import Session
-from latadj.commands.common.timing import batches_to_time, timed_interleaved
-from latadj.commands.evaluation.continuation_scorer import ContinuationScorer
-from latadj.commands.evaluation.example_scorer import ExampleScorer
+from latadj.commands.evaluation.scorers import ContinuationScorer, ExampleScorer
 from latadj.config import EvalConfig, SweepConfig
 from latadj.elimination.attach import at_speedup
 from latadj.reporting.results.generation import OWN as GENERATION_OWN

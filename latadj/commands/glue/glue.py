@@ -4,15 +4,18 @@ import logging
 import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 from latadj.checkpoints.metadata import METADATA_FILE
-from latadj.commands.common.finetune_state import FinetuneState
+from latadj.commands.common.resume import FinetuneState
 from latadj.commands.common.session import as_dict
 from latadj.commands.glue import submission as glue_submission
 from latadj.commands.glue.stages import stage_overrides
-from latadj.config import CommandConfig, FinetuneConfig, GlueConfig, RunConfig, SweepConfig
+from latadj.commands.launch import launch
+from latadj.commands.table import COMMANDS
+from latadj.config import CommandConfig, FinetuneConfig, GlueConfig, SweepConfig
 from latadj.config.commands.glue import STAGES
+from latadj.config.compose import compose, typed
 from latadj.devices import device
 from latadj.devices.environment import environment
 from latadj.reporting.results.glue import Glue, GlueResult
@@ -25,16 +28,6 @@ from latadj.utils.run_state import RunState
 log = logging.getLogger("latadj")
 # Settings that do not change what a command finds, so that it is not done again when they change.
 ASIDE = ("folder", "checkpoint", "experiment", "resume")
-
-
-class Stages(Protocol):
-    """The commands below, as `latadj.commands.glue.nested` runs them."""
-
-    def config(self, command: str, overrides: list[str]) -> RunConfig:
-        """The typed config that overrides compose to."""
-
-    def run(self, command: str, overrides: list[str]) -> Any:
-        """Run a command in its own run folder."""
 
 
 @dataclass
@@ -86,11 +79,10 @@ class GlueRun:
     """What `latadj glue` is about to do."""
 
     config: GlueConfig
-    stages: Stages
     tasks: list[TaskRun]
 
 
-def prepare(config: GlueConfig, stages: Stages) -> GlueRun:
+def prepare(config: GlueConfig) -> GlueRun:
     """Compose every command of every task and read all data that is needed, before anything is trained.
 
     Raises
@@ -103,7 +95,7 @@ def prepare(config: GlueConfig, stages: Stages) -> GlueRun:
     for name in config.tasks:
         configs: dict[str, CommandConfig] = {}
         for command in STAGES:
-            composed = stages.config(command, stage_overrides(config, name, command))
+            composed = typed(command, compose(command, stage_overrides(config, name, command)))
             assert isinstance(composed, CommandConfig)
             configs[command] = composed
         task = _task_run(name, configs, config.resume)
@@ -122,7 +114,7 @@ def prepare(config: GlueConfig, stages: Stages) -> GlueRun:
         left = ", ".join(file for file in FILES if file not in there)
         if left:
             log.warning("submission: no test examples for %s; GLUE's server takes a zip with all files only", left)
-    return GlueRun(config, stages, tasks)
+    return GlueRun(config, tasks)
 
 
 def run(plan: GlueRun) -> Glue:
@@ -197,10 +189,22 @@ def _run_task(plan: GlueRun, task: TaskRun) -> None:
             overrides.append("resume=true")
         task.write()  # without this command and those after it: they are no longer what they were
         start = time.monotonic()
-        plan.stages.run(command, overrides)
+        run_stage(command, overrides)
         task.state.seconds[command] = round(time.monotonic() - start, 1)
         task.state.settings[command] = _settings(task.configs[command])
         task.write()
+
+
+def run_stage(command: str, overrides: list[str]) -> None:
+    """Run a command in a run folder of its own, as if a user had called it."""
+    work, root = COMMANDS[command].load(), logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    try:
+        launch(command, overrides, work.prepare, work.run)
+    finally:
+        # Hydra points the log at the folder of the command that it runs; now it goes where it went before.
+        root.handlers[:] = handlers
+        root.setLevel(level)
 
 
 def _may_resume(config: CommandConfig) -> bool:

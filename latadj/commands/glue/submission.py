@@ -7,8 +7,8 @@ from pathlib import Path
 
 from datasets import Dataset
 
-from latadj.commands.common.dial_checks import require_dial
-from latadj.commands.common.served_model import open_served
+from latadj.commands.checks import require_dial
+from latadj.commands.common.served_models import open_served
 from latadj.config import SweepConfig, TaskConfig
 from latadj.elimination.attach import at_speedup, dial_of
 from latadj.tasks.glue import GLUE, official_file, read_test, submission_text

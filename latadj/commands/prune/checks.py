@@ -4,8 +4,7 @@ from pathlib import Path
 
 from latadj.checkpoints.metadata import check as check_checkpoint
 from latadj.checkpoints.replaceable import check_replaceable
-from latadj.commands.common.task_checks import require_examples
-from latadj.commands.common.teacher_checks import check_teacher, teacher_of
+from latadj.commands.checks import check_teacher, require_examples, teacher_of
 from latadj.config import PruneConfig
 
 

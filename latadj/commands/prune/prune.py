@@ -5,15 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
+from latadj.commands.checks import check_teacher
 from latadj.commands.common.session import as_dict, open_checkpoint
-from latadj.commands.common.teacher_checks import check_teacher
 from latadj.commands.common.training_stages import say_replaced, teacher
 from latadj.commands.prune.checks import check_to_prune, outputs_of
-from latadj.commands.prune.outcome import size_of
 from latadj.commands.prune.pruning_model import PruningModel
 from latadj.commands.prune.speed import Clock
 from latadj.commands.prune.state import PruneState
-from latadj.commands.prune.steps import Pruning, by_accuracy, to_budgets
+from latadj.commands.prune.steps import Pruning, by_accuracy, size_of, to_budgets
 from latadj.config import PruneConfig
 from latadj.devices.environment import environment
 from latadj.pruning.acceptance import AcceptanceCriterion

@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 
 from latadj.benchmark.kernel_selection import fastest_kernel
 from latadj.benchmark.timer import Interval, speedup, time_interleaved
-from latadj.commands.common.timing import batches_to_time
+from latadj.commands.common.served_models import batches_to_time
 from latadj.commands.prune.pruning_model import PruningModel
 from latadj.elimination.attach import as_plain, attach
 from latadj.kernels.linear import KernelSpec

@@ -7,13 +7,13 @@ attention is short and starts anew.
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from transformers import PreTrainedModel
 
-from latadj.commands.common.run_settings import run_settings
+from latadj.commands.common.resume import run_settings
 from latadj.commands.prune.topk_choice import ChosenTopK
 from latadj.config import PruneConfig
 from latadj.pruning.budgets import TimeModel
@@ -23,7 +23,6 @@ from latadj.reporting.results.pruning import PrunedModel
 from latadj.tasks.data.splits import Splits
 from latadj.utils.files import atomic_write, readable_disk_errors, write_json
 from latadj.utils.run_state import RunState, remove_matching
-from latadj.utils.serialization import structure
 
 SETTINGS = ("model", "task", "seed", "checkpoint", "output", "prune", "topk_attention", "recover")
 # Fields that do not change during a run; written once, in a file of their own.
@@ -53,7 +52,9 @@ class PruneState(RunState):
     topk: ChosenTopK | None = None
     models: list[PrunedModel] = field(default_factory=list)
     seconds: float = 0.0
-    _since: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        self._since = time.monotonic()
 
     @classmethod
     def of(cls, config: PruneConfig, splits: Splits) -> "PruneState":
@@ -76,19 +77,6 @@ class PruneState(RunState):
             if not Path(model.folder).is_dir():
                 raise ValueError(f"resume=true: {model.folder}, which this run had saved, is gone; {cls.RESTART}")
         return state
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "PruneState":
-        return cls(
-            data["settings"],
-            structure(list[PruningUnit], data["units"]),
-            None if data["time_model"] is None else structure(TimeModel, data["time_model"]),
-            float(data["correction"]),
-            structure(GradualState, data["progress"]),
-            None if data["topk"] is None else structure(ChosenTopK, data["topk"]),
-            structure(list[PrunedModel], data["models"]),
-            float(data["seconds"]),
-        )
 
     def start(self, work: Path) -> None:
         """Write down what does not change any more, and remove the leftovers of an earlier run."""

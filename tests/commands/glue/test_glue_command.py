@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 import latadj
 from latadj.cli import app
 from latadj.commands import calibrate
-from latadj.commands.glue import nested
+from latadj.commands.glue import glue as command
 from latadj.reporting.results.glue import Glue
 
 STAGES = ["finetune", "calibrate", "sweep"]
@@ -48,13 +48,13 @@ def patch():
 def ran(patch):
     """The commands that were run, as (task, command)."""
     found = []
-    before = nested.Stages.run
+    before = command.run_stage
 
-    def spied(self, command, overrides):
+    def spied(command, overrides):
         found.append((overrides[0].removeprefix("task="), command))
-        return before(self, command, overrides)
+        return before(command, overrides)
 
-    patch.setattr(nested.Stages, "run", spied)
+    patch.setattr(command, "run_stage", spied)
     return found
 
 
@@ -170,11 +170,11 @@ def test_a_change_does_again_what_depends_on_it_only(root, tmp_path, monkeypatch
     shutil.copytree(root / "out", tmp_path / "out")
     started = []
 
-    def interrupted(self, command, overrides):
+    def interrupted(command, overrides):
         started.append((command, "resume=true" in overrides))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(nested.Stages, "run", interrupted)
+    monkeypatch.setattr(command, "run_stage", interrupted)
     given = options(root, "tasks=[sst2]", f"folder={tmp_path}/out", "speedup=[1,2]")
     for change in changes:
         assert run(*given, change).exit_code == 130

@@ -11,7 +11,7 @@ import pytest
 from datasets import Dataset
 from helpers import run_folders as folders
 
-from latadj.commands.evaluation.predictions_file import SweepPredictions
+from latadj.commands.evaluation.sweep import SweepPredictions
 from latadj.config import TaskConfig
 from latadj.reporting.html.changed import GAINED, LOST, OTHER, changed, counts, worst
 from latadj.reporting.html.page import flat, spread

@@ -1,15 +1,41 @@
-"""How far `latadj finetune` has come; `latadj glue` asks too, before it resumes a fine-tuning."""
+"""What a training run needs to be resumed: its settings, and for a fine-tuning the stages that are done."""
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 from uuid import uuid4
 
-from latadj.commands.common.run_settings import run_settings
-from latadj.config import FinetuneConfig
+from latadj.checkpoints.weight_files import fingerprint
+from latadj.commands.checks import teacher_of
+from latadj.commands.common.session import as_dict
+from latadj.config import FinetuneConfig, RunConfig
+from latadj.devices.device import choose, trains_in_bf16
 from latadj.tasks.data.splits import Splits
 from latadj.utils.files import recover_folder
 from latadj.utils.run_state import RunState
+
+
+def run_settings(config: RunConfig, names: Sequence[str], model: Path, splits: Splits | None) -> dict[str, Any]:
+    """The settings of a run, by name, as a JSON file gives them back.
+
+    Parameters
+    ----------
+    names : parts of the config
+    model : folder of the model that the run starts from; left out if it is on the hub
+    splits : the run's examples; None: left out
+    """
+    settings: dict[str, Any] = json.loads(json.dumps({name: as_dict(config)[name] for name in names}))
+    settings["train_precision"] = "bf16" if trains_in_bf16(config.device, choose(config.device)) else "fp32"
+    if (teacher := teacher_of(config)) is not None:
+        settings["teacher"] = fingerprint(teacher[1])
+    if model.is_dir():
+        settings["weights"] = fingerprint(model)
+    if splits is not None:
+        settings["data"] = splits.fingerprint
+    return settings
+
 
 SETTINGS = ("model", "task", "prompt", "seed", "plain")
 # Options of the adjustable stage, which may change until it begins.

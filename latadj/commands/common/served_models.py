@@ -1,15 +1,25 @@
-"""The models of the commands that evaluate: the checkpoint's, ready to serve, and the full ones beside it."""
+"""The models that evaluations run, the full ones beside them, and the batches and the clock to time them with."""
 
 import logging
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import torch
 from transformers import PreTrainedModel
 
+from latadj.benchmark.baselines import batches_of
+from latadj.benchmark.noise import NoiseMonitor
+from latadj.benchmark.timer import Work, time_interleaved
 from latadj.checkpoints.metadata import CheckpointMetadata, read_metadata
 from latadj.commands.common.session import Session, open_checkpoint
-from latadj.config import EvalConfig, SweepConfig
+from latadj.config import EvalConfig, SweepConfig, SweepMeasureConfig
 from latadj.inference.serving import load_plain, make_ready
 from latadj.kernels.lowering import kernel_of
+from latadj.tasks.encoding.batches import Batch
+from latadj.utils.console import progress
 
 log = logging.getLogger("latadj")
 
@@ -58,3 +68,29 @@ def fine_tuned_model(session: Session) -> PreTrainedModel | None:
 def _plain(session: Session, folder: Path, metadata: CheckpointMetadata) -> PreTrainedModel:
     precision = kernel_of(session.model).precision
     return load_plain(folder, head=session.config.head, device=session.device, precision=precision, metadata=metadata)
+
+
+def batches_to_time(session: Session, rows: list[dict[str, Any]], count: int) -> dict[str, list[Batch]]:
+    """So many batches of each baseline, on the session's device."""
+    batches = batches_of(
+        rows,
+        session.tokenizer,
+        batches=count,
+        batch_size=session.config.task.batch_size,
+        max_length=session.limit,
+    )
+    return {
+        name: [{key: tensor.to(session.device) for key, tensor in batch.items()} for batch in part]
+        for name, part in batches.items()
+    }
+
+
+def timed_interleaved(
+    work: Mapping[str, Work], measure: SweepMeasureConfig, device: torch.device
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Seconds of each name's work, (rounds, pieces), and how quiet the machine was."""
+    with NoiseMonitor() as monitor, progress("clock", measure.repeats + measure.warmup) as steps:
+        seconds = time_interleaved(
+            work, rounds=measure.repeats, warmup=measure.warmup, device=device, advance=steps.advance
+        )
+    return seconds, asdict(monitor.report(seconds))

@@ -1,0 +1,296 @@
+"""Scorers of a test split: they run models and make a sweep's rows of their answers."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from latadj.commands.common.served_models import fine_tuned_model, plain_model
+from latadj.commands.common.session import Session, as_dict
+from latadj.config import EvalConfig, SweepConfig
+from latadj.config.fields import as_list
+from latadj.devices.environment import environment
+from latadj.elimination.attach import at_profile, at_speedup, dial_of
+from latadj.elimination.cost import flops_speedup, schedule
+from latadj.elimination.dial import Dial
+from latadj.elimination.observation_window import ObservationWindow
+from latadj.elimination.profiles import Profile
+from latadj.kernels.lowering import kernel_of
+from latadj.reporting.results.generation import GenerationRow, GenerationSweep
+from latadj.reporting.results.sweep import CONTROLS, Row, Sweep
+from latadj.tasks.encoding.batches import protected_counts, rows_of
+from latadj.tasks.metrics.intervals import ScoredPerplexity, score, score_perplexity
+from latadj.tasks.outputs.likelihood import likelihoods, rows_to_score
+from latadj.tasks.outputs.predict import predict
+
+Answers = TypeVar("Answers")
+AnyRow = TypeVar("AnyRow", Row, GenerationRow)
+AnySweep = TypeVar("AnySweep", Sweep, GenerationSweep)
+
+
+class Scorer(ABC, Generic[Answers, AnyRow, AnySweep]):
+    """Runs models on the same test split and makes a sweep's rows of their answers.
+
+    Attributes
+    ----------
+    tests : encoded test splits by name; ``headline`` is the name of the first, which rows are about
+    lengths : (rows,) tokens of the headline split's texts or prompts
+    protected : (rows,) tokens of them that are never eliminated; 0 if there are none
+    """
+
+    lengths: np.ndarray
+    protected: np.ndarray | int = 0
+
+    def __init__(self, session: Session) -> None:
+        self.session, self.task_type = session, session.task_type
+        self.examples = session.splits.tests
+        self.tests = {name: session.encoded(examples) for name, examples in self.examples.items()}
+        self.headline = next(iter(self.tests))
+
+    @property
+    def dial(self) -> Dial:
+        """The session's dial, in this device's time if that was measured."""
+        return dial_of(self.session.model)
+
+    @abstractmethod
+    def score(self, model: PreTrainedModel) -> Answers:
+        """Answers of a model at its present speedup."""
+
+    @abstractmethod
+    def at(self, speedup: float) -> Answers:
+        """Answers of the session's model at a speedup."""
+
+    def control(self, profile: Profile, name: str) -> Answers:
+        """Answers of the session's model at a profile, with a control's score in place of the dial's."""
+        with seeded_profile(self.session, profile, name):
+            return self.score(self.session.model)
+
+    @abstractmethod
+    def full_model(self) -> PreTrainedModel | None:
+        """The plain model that losses count from if it is better than the checkpoint at speedup 1."""
+
+    @abstractmethod
+    def better(self, own: Answers, plain: Answers | None) -> Answers:
+        """The better of the two full models' answers."""
+
+    @abstractmethod
+    def row(self, speedup: float, answers: Answers, own: Answers, best: Answers) -> AnyRow:
+        """One position of the dial, without its clock.
+
+        Parameters
+        ----------
+        own, best : answers at speedup 1, and those of the better full model
+        """
+
+    @abstractmethod
+    def controls(self, profile: Profile) -> tuple[str, ...]:
+        """Scores that the dial's has to beat at a profile."""
+
+    @abstractmethod
+    def add_control(self, row: AnyRow, name: str, answers: Answers, control: Answers) -> None:
+        """Note in a row what a control's score gives at the same profile."""
+
+    @abstractmethod
+    def sweep(self, rows: list[AnyRow], own: Answers, plain: Answers | None) -> AnySweep:
+        """The result, without its clock."""
+
+    def position(self, speedup: float) -> dict[str, Any]:
+        """The fields of a row that say what the dial does at a speedup."""
+        dial = self.dial
+        profile = dial.profile(speedup)
+        counts = schedule(profile.keep, self.lengths, dial.reads, self.protected).sum(axis=1)
+        return {
+            "speedup": speedup,
+            "keep": [float(count / counts[0]) for count in counts[1:]],
+            "profile": list(profile.keep),
+            "profile_type": dial.profile_type,
+            "flops_speedup": flops_speedup(dial.shapes, profile.keep, self.lengths, dial.reads, self.protected),
+            "predicted": dial.predicted(profile) if dial.latency else None,
+        }
+
+    def surroundings(self, rows: list[AnyRow]) -> dict[str, Any]:
+        """The fields of a sweep that do not depend on how its rows are scored."""
+        session, config, dial, served = self.session, self.session.config, self.dial, kernel_of(self.session.model)
+        assert isinstance(config, (SweepConfig, EvalConfig))
+        reached = [row.speedup for row in rows]
+        return {
+            "model": config.model.name,
+            "task": config.task.name,
+            "metric": config.task.metric,
+            "rows": rows,
+            "target": dial.target,
+            "unreachable": [speedup for speedup in as_list(config.speedup) if speedup not in reached],
+            "reach": dial.reach(),
+            "environment": {**environment(session.device, served.precision), "kernel": served.kernel},
+            "config": as_dict(config),
+        }
+
+
+@contextmanager
+def seeded_profile(session: Session, profile: Profile, control: str | None = None) -> Iterator[None]:
+    """The session's model at a profile, inside a ``with`` block, with the dial's own score or a control's."""
+    model = session.model
+    # A control chooses all tokens but the first ones, which no score can do without.
+    window = ObservationWindow(sink_tokens=dial_of(model).window.sink_tokens) if control else None
+    torch.manual_seed(session.config.seed)  # the random control draws
+    with at_profile(model, profile, score=control, window=window):
+        yield
+
+
+@dataclass
+class ExampleAnswers:
+    """A model's answers to every test split, by name.
+
+    outputs : as `latadj.tasks.outputs.predict.predict` gives them
+    thresholds : that the predictions use
+    """
+
+    outputs: dict[str, Any]
+    predictions: dict[str, Any]
+    thresholds: dict[str, float]
+
+
+class ExampleScorer(Scorer[ExampleAnswers, Row, Sweep]):
+    """Scores the answers of a head, or of a prompt's label words, to labelled examples."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self.rows = {name: rows_of(encoded) for name, encoded in self.tests.items()}
+        self.labels = self.task_type.references(self.examples[self.headline])
+        self.lengths = np.array([len(row["input_ids"]) for row in self.rows[self.headline]])
+        self.protected = protected_counts(self.rows[self.headline])
+
+    def score(self, model: PreTrainedModel) -> ExampleAnswers:
+        session = self.session
+        session.tune_threshold(model)
+        outputs = {
+            name: predict(model, session.tokenizer, rows, outputs=session.outputs) for name, rows in self.rows.items()
+        }
+        predictions = {
+            name: self.task_type.predictions(part, self.tests[name], self.examples[name])
+            for name, part in outputs.items()
+        }
+        return ExampleAnswers(outputs, predictions, self.task_type.thresholds)
+
+    def at(self, speedup: float) -> ExampleAnswers:
+        with at_speedup(self.session.model, speedup):
+            return self.score(self.session.model)
+
+    def full_model(self) -> PreTrainedModel | None:
+        return fine_tuned_model(self.session)
+
+    def better(self, own: ExampleAnswers, plain: ExampleAnswers | None) -> ExampleAnswers:
+        return plain if plain is not None and self.metric(plain) > self.metric(own) else own
+
+    def metric(self, answers: ExampleAnswers) -> float:
+        """The task's metric on the headline split."""
+        predictions = answers.predictions[self.headline]
+        return self.task_type.scores(predictions, self.examples[self.headline])[self.task_type.task.metric]
+
+    def scores(self, answers: ExampleAnswers) -> dict[str, dict[str, float]]:
+        """All scores of every test split."""
+        return {name: self.task_type.scores(part, self.examples[name]) for name, part in answers.predictions.items()}
+
+    def row(self, speedup: float, answers: ExampleAnswers, own: ExampleAnswers, best: ExampleAnswers) -> Row:
+        predictions, own_predictions, reference = (one.predictions[self.headline] for one in (answers, own, best))
+        scored = score(self.task_type.task.metric, predictions, reference, self.labels, self.session.config.seed)
+        return Row(
+            **self.position(speedup),
+            metric=scored.metric,
+            metric_ci=scored.metric_ci,
+            scores=self.scores(answers),
+            drop=scored.drop,
+            drop_ci=scored.drop_ci,
+            agreement=self.task_type.agreement(predictions, own_predictions),
+            thresholds=answers.thresholds,
+        )
+
+    def controls(self, profile: Profile) -> tuple[str, ...]:
+        return CONTROLS if self.dial.shapes[0].causal and profile.eliminates else ()
+
+    def add_control(self, row: Row, name: str, answers: ExampleAnswers, control: ExampleAnswers) -> None:
+        row.controls[name] = self.metric(control)
+
+    def sweep(self, rows: list[Row], own: ExampleAnswers, plain: ExampleAnswers | None) -> Sweep:
+        return Sweep(
+            **self.surroundings(rows),
+            greater_is_better=True,
+            baseline_metric=self.metric(own),
+            plain_metric=None if plain is None else self.metric(plain),
+            plain_scores=None if plain is None else self.scores(plain),
+            test_examples=len(self.labels),
+        )
+
+
+class ContinuationScorer(Scorer[np.ndarray, GenerationRow, GenerationSweep]):
+    """Scores continuations of running text.
+
+    Answers are (examples,) negative log-likelihoods in nats. Running text has one test split.
+    """
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self.encoded = self.tests[self.headline]
+        self.rows = rows_to_score(self.encoded)
+        self.tokens = self.task_type.references(self.encoded)
+        self.documents, self.lengths = np.asarray(self.encoded["document"]), np.asarray(self.encoded["length"])
+
+    @cached_property
+    def plain(self) -> PreTrainedModel:
+        """The checkpoint as transformers runs it."""
+        return plain_model(self.session)
+
+    def score(self, model: PreTrainedModel) -> np.ndarray:
+        return likelihoods(model, self.rows, batch_size=self.task_type.task.batch_size).nll
+
+    def at(self, speedup: float) -> np.ndarray:
+        with seeded_profile(self.session, self.dial.profile(speedup)):
+            return self.score(self.session.model)
+
+    def full_model(self) -> PreTrainedModel:
+        return fine_tuned_model(self.session) or self.plain
+
+    def better(self, own: np.ndarray, plain: np.ndarray | None) -> np.ndarray:
+        return own if plain is None or own.sum() <= plain.sum() else plain
+
+    def compare(self, answers: np.ndarray, reference: np.ndarray) -> ScoredPerplexity:
+        """Perplexity, and its increase over a reference's."""
+        return score_perplexity(answers, reference, self.tokens, self.documents, self.session.config.seed)
+
+    def row(self, speedup: float, answers: np.ndarray, own: np.ndarray, best: np.ndarray) -> GenerationRow:
+        scored = self.compare(answers, best)
+        return GenerationRow(
+            **self.position(speedup),
+            metric=scored.metric,
+            metric_ci=scored.metric_ci,
+            increase=scored.increase,
+            increase_ci=scored.increase_ci,
+        )
+
+    def controls(self, profile: Profile) -> tuple[str, ...]:
+        return CONTROLS
+
+    def add_control(self, row: GenerationRow, name: str, answers: np.ndarray, control: np.ndarray) -> None:
+        scored, over = self.compare(control, answers), self.compare(answers, control)
+        row.controls[name], row.controls_ci[name] = scored.metric, scored.metric_ci
+        row.over_controls[name], row.over_controls_ci[name] = over.increase, over.increase_ci
+
+    def sweep(self, rows: list[GenerationRow], own: np.ndarray, plain: np.ndarray | None) -> GenerationSweep:
+        assert plain is not None
+        sweep = GenerationSweep(
+            **self.surroundings(rows),
+            baseline_metric=self.compare(own, own).metric,
+            plain_metric=self.compare(plain, plain).metric,
+            test_examples=len(self.rows),
+            documents=len(np.unique(self.documents)),
+            prompt_length=float(self.lengths.mean()),
+            continuation_length=float(self.tokens.mean()),
+        )
+        sweep.environment["attention"] = self.plain.config._attn_implementation
+        return sweep
