@@ -106,7 +106,7 @@ def run(session: Session) -> dict[str, Any]:
         dial = replace(timed, latency=None, lengths=dial.lengths)
     shown = profiles(timed)
     result = {
-        "schema": "latadj.calibrate/1",
+        "schema": "latadj.calibrate/2",
         "model": config.model.name,
         "task": config.task.name,
         "examples": len(examples.lengths),

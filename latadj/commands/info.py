@@ -40,31 +40,31 @@ def run(path: Path, as_json: bool = False) -> Info:
 def inspect(path: Path) -> Info:
     """What a checkpoint holds, see :func:`run`."""
     folder = _folder(path)
-    sidecar = check(folder)
+    metadata = check(folder)
     config = read_json(folder / "config.json", "transformers model", "copy the folder anew")
     if not isinstance(config, dict) or "model_type" not in config:
         raise ValueError(f"{folder / 'config.json'}: expected a transformers config with a model_type")
     weights = read_headers(folder)
     architectures = config.get("architectures") or [None]
-    here = _here(sidecar)
-    found = Info(
+    here = _here(metadata)
+    info = Info(
         folder=str(folder),
         model=Shape(config["model_type"], architectures[0], *shape_of(config), **asdict(weights)),
-        task=sidecar.task,
-        task_spec=asdict(sidecar.task_spec) if sidecar.task_spec else None,
-        dial=_dial(sidecar, here) if sidecar.dial else None,
-        devices=[_device(name, device, here) for name, device in sidecar.devices.items()],
+        task=metadata.task,
+        task_spec=asdict(metadata.task_spec) if metadata.task_spec else None,
+        dial=_dial(metadata, here) if metadata.dial else None,
+        devices=[_device(name, device, here) for name, device in metadata.devices.items()],
         here=str(here),
-        validation=_stages(sidecar),
-        tested=_tested(folder, sidecar),
-        calibration=dict(sidecar.notes.get("calibration") or {}),
-        run=sidecar.notes.get("run"),
-        seed=sidecar.notes.get("seed"),
-        pruned=_pruned(sidecar),
-        topk_attention=sidecar.topk_attention.to_json() if sidecar.topk_attention else None,
+        validation=_stages(metadata),
+        tested=_tested(folder, metadata),
+        calibration=dict(metadata.notes.get("calibration") or {}),
+        run=metadata.notes.get("run"),
+        seed=metadata.notes.get("seed"),
+        pruned=_pruned(metadata),
+        topk_attention=metadata.topk_attention.to_json() if metadata.topk_attention else None,
     )
-    found.warnings = _warnings(found, sidecar, here)
-    return found
+    info.warnings = _warnings(info, metadata, here)
+    return info
 
 
 def _folder(path: Path) -> Path:
@@ -75,9 +75,9 @@ def _folder(path: Path) -> Path:
     return inside if inside.is_dir() and not (path / "config.json").exists() else path
 
 
-def _here(sidecar: CheckpointMetadata) -> HardwareKey:
+def _here(metadata: CheckpointMetadata) -> HardwareKey:
     """The device that a command would take; torch is asked only where it decides."""
-    known = [place for place in map(HardwareKey.of, sidecar.devices) if place is not None]
+    known = [place for place in map(HardwareKey.of, metadata.devices) if place is not None]
     likely = likely_cpu()
     gpus = any(place.kind != "cpu" for place in known)
     if likely is not None and not gpus and (likely in known or not any(map(likely.but_for_threads, known))):
@@ -85,19 +85,19 @@ def _here(sidecar: CheckpointMetadata) -> HardwareKey:
     from latadj.config import DeviceConfig
     from latadj.devices import device
 
-    found = HardwareKey.of(device.place(device.choose(DeviceConfig())))
-    assert found is not None
-    return found
+    here = HardwareKey.of(device.place(device.choose(DeviceConfig())))
+    assert here is not None
+    return here
 
 
-def _dial(sidecar: CheckpointMetadata, here: HardwareKey) -> DialInfo:
-    dial = sidecar.dial
+def _dial(metadata: CheckpointMetadata, here: HardwareKey) -> DialInfo:
+    dial = metadata.dial
     assert dial is not None
     precision, batch = None, None
-    device = sidecar.devices.get(str(here))
-    if device is not None and (served := _headline(device, sidecar)) is not None:
+    device = metadata.devices.get(str(here))
+    if device is not None and (served := _headline(device, metadata)) is not None:
         precision, serving = served
-        latency = serving.model(sidecar.task_spec.batch_size if sidecar.task_spec else None, dial.lengths)
+        latency = serving.model(metadata.task_spec.batch_size if metadata.task_spec else None, dial.lengths)
         assert latency is not None
         dial, batch = dial.on(latency), latency.batch
     return DialInfo(
@@ -116,7 +116,7 @@ def _dial(sidecar: CheckpointMetadata, here: HardwareKey) -> DialInfo:
     )
 
 
-def _headline(device: Device, sidecar: CheckpointMetadata) -> tuple[str, Serving] | None:
+def _headline(device: Device, metadata: CheckpointMetadata) -> tuple[str, Serving] | None:
     """The precision whose clock is shown: what ``auto`` takes, else fp32, else any that was measured."""
     order = [device.precision, "fp32", *device.serving]
     return next(
@@ -150,42 +150,42 @@ def _device(name: str, device: Device, here: HardwareKey) -> DeviceInfo:
     return DeviceInfo(name, name == str(here), device.precision, device.trials, serving)
 
 
-def _stages(sidecar: CheckpointMetadata) -> dict[str, dict[str, Any]]:
-    stages = sidecar.notes.get("validation") or {}
-    return {str(name): dict(found) for name, found in stages.items() if isinstance(found, dict)}
+def _stages(metadata: CheckpointMetadata) -> dict[str, dict[str, Any]]:
+    stages = metadata.notes.get("validation") or {}
+    return {str(name): dict(metrics) for name, metrics in stages.items() if isinstance(metrics, dict)}
 
 
-def _pruned(sidecar: CheckpointMetadata) -> PrunedInfo | None:
-    if sidecar.pruning is None:
+def _pruned(metadata: CheckpointMetadata) -> PrunedInfo | None:
+    if metadata.pruning is None:
         return None
-    layers = sidecar.pruning.layers
+    layers = metadata.pruning.layers
     return PrunedInfo(
         heads=[len(left.heads) for left in layers],
         of_heads=[left.of_heads for left in layers],
         neurons=[len(left.neurons) for left in layers],
         of_neurons=[left.of_neurons for left in layers],
-        notes=dict(sidecar.notes.get("pruned") or {}),
+        notes=dict(metadata.notes.get("pruned") or {}),
     )
 
 
-def _tested(folder: Path, sidecar: CheckpointMetadata) -> list[Tested]:
+def _tested(folder: Path, metadata: CheckpointMetadata) -> list[Tested]:
     """Test results of the run folder that this checkpoint lies in, if they are of it."""
     weights = max((folder / name).stat().st_mtime for name in WEIGHTS if (folder / name).is_file())
-    found = []
+    results = []
     for path in (folder.parent / "sweep" / "sweep.json", folder.parent / "eval" / "eval.json"):
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
-            if _is_of(data, folder, sidecar):
-                found.append(_scores(data, path, weights))
+            if _is_of(data, folder, metadata):
+                results.append(_scores(data, path, weights))
         except FileNotFoundError:
             continue
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             log.warning("%s is damaged, so it is left out", path)
-    return found
+    return results
 
 
-def _is_of(data: dict[str, Any], folder: Path, sidecar: CheckpointMetadata) -> bool:
-    return data["task"] == sidecar.task and Path(data["config"]["checkpoint"]).name == folder.name
+def _is_of(data: dict[str, Any], folder: Path, metadata: CheckpointMetadata) -> bool:
+    return data["task"] == metadata.task and Path(data["config"]["checkpoint"]).name == folder.name
 
 
 def _scores(data: dict[str, Any], path: Path, weights: float) -> Tested:
@@ -206,15 +206,15 @@ def _first(data: dict[str, Any]) -> float:
     return float(next(iter(data["scores"].values()))[data["metric"]])
 
 
-def _warnings(info: Info, sidecar: CheckpointMetadata, here: HardwareKey) -> list[str]:
-    calibrate = sidecar.calibrate(Path(info.folder))
+def _warnings(info: Info, metadata: CheckpointMetadata, here: HardwareKey) -> list[str]:
+    calibrate = metadata.calibrate(Path(info.folder))
     if info.dial is None:
         return [f"there is no dial, so it runs at speedup 1 only: make one with `{calibrate}`"]
     lines = []
     if not any(device.here for device in info.devices):
         threads = [
             str(place.threads)
-            for place in map(HardwareKey.of, sidecar.devices)
+            for place in map(HardwareKey.of, metadata.devices)
             if place is not None and here.but_for_threads(place) and place.threads is not None
         ]
         device_only = f"`{calibrate} calibration.device_only=true`"

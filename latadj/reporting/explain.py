@@ -11,51 +11,55 @@ BAR = 20
 GONE = "·"
 
 
-def print_explanation(found: Explanation) -> None:
-    """Print the answer, then the text as it leaves each layer at the speedup asked for."""
-    reading, plain = found.readings[found.selected], not console.is_terminal
-    console.print(headline(found, reading), soft_wrap=plain)
-    for layer in range(found.layers):
+def print_explanation(explanation: Explanation) -> None:
+    """Print the answer, then the text as it leaves each layer at the requested speedup."""
+    reading, plain = explanation.readings[explanation.selected], not console.is_terminal
+    console.print(headline(explanation, reading), soft_wrap=plain)
+    for layer in range(explanation.layers):
         console.print()
-        console.print(layer_line(found, reading, layer), soft_wrap=plain)
-        if found.pooled is not None and layer == found.layers - 1:
+        console.print(layer_line(explanation, reading, layer), soft_wrap=plain)
+        if explanation.pooled is not None and layer == explanation.layers - 1:
             continue
-        text = layer_text(found, reading, layer, dots=console.color_system is None)
+        text = layer_text(explanation, reading, layer, dots=console.color_system is None)
         console.print(text if plain else Padding(text, (0, 0, 0, 2)), soft_wrap=plain)
-    if found.cut:
-        console.print(f"\nnot read: the last {found.cut} words, beyond {found.tokens} tokens", highlight=False)
+    if explanation.cut:
+        console.print(
+            f"\nnot read: the last {explanation.cut} words, beyond {explanation.tokens} tokens", highlight=False
+        )
 
 
-def headline(found: Explanation, reading: Reading) -> Text:
+def headline(explanation: Explanation, reading: Reading) -> Text:
     """The answer at a speedup, and beside it the one at speedup 1."""
     line = Text()
     line.append(f"{reading.speedup:g}x", style="bold")
-    line.append(f" of {found.model}" + (f" on {found.task}" if found.task else "") + ": ")
-    line.append(printable(found.answer_text(reading)), style="bold" if found.agrees(reading) else "bold red")
-    first = found.readings[0]
+    line.append(f" of {explanation.model}" + (f" on {explanation.task}" if explanation.task else "") + ": ")
+    line.append(
+        printable(explanation.answer_text(reading)), style="bold" if explanation.agrees(reading) else "bold red"
+    )
+    first = explanation.readings[0]
     if reading.speedup != first.speedup:
-        line.append(f"; at 1x {printable(found.answer_text(first))}")
+        line.append(f"; at 1x {printable(explanation.answer_text(first))}")
     line.append(f" ({reading.flops_speedup:.2f}x fewer FLOPs on this text)", style="dim")
     return line
 
 
-def layer_line(found: Explanation, reading: Reading, layer: int) -> Text:
+def layer_line(explanation: Explanation, reading: Reading, layer: int) -> Text:
     """How much of the text leaves a layer, and what that saves."""
-    line = Text(f"layer {layer + 1:>{len(str(found.layers))}}  ", style="bold")
-    share = reading.left[layer] / found.tokens
-    if found.pooled is not None and layer == found.layers - 1:
-        line.append(f"the head reads {pooled_name(found)} alone", style="not bold")
+    line = Text(f"layer {layer + 1:>{len(str(explanation.layers))}}  ", style="bold")
+    share = reading.left[layer] / explanation.tokens
+    if explanation.pooled is not None and layer == explanation.layers - 1:
+        line.append(f"the head reads {pooled_name(explanation)} alone", style="not bold")
     else:
         full = round(BAR * share)
         line.append("━" * full, style="cyan")
         line.append("━" * (BAR - full) if console.color_system else " " * (BAR - full), style="bright_black dim")
-        words = found.words_left(reading)[layer]
-        line.append(f"  {100 * share:3.0f}% left, {words} of {found.words_read} words", style="not bold")
+        words = explanation.words_left(reading)[layer]
+        line.append(f"  {100 * share:3.0f}% left, {words} of {explanation.words_read} words", style="not bold")
     line.append(f", saves {100 * reading.saved[layer]:.0f}% of its FLOPs", style="dim not bold")
     return line
 
 
-def layer_text(found: Explanation, reading: Reading, layer: int, *, dots: bool) -> Text:
+def layer_text(explanation: Explanation, reading: Reading, layer: int, *, dots: bool) -> Text:
     """The text as it leaves a layer.
 
     What was eliminated before is dim, what this layer eliminates is struck through as well; words of more than twice
@@ -69,7 +73,7 @@ def layer_text(found: Explanation, reading: Reading, layer: int, *, dots: bool) 
     present = [share for share in shares if share > 0]
     strong = 2 * sum(present) / max(len(present), 1)
     text = Text()
-    for word, depth, share in zip(found.words, reading.depth, shares, strict=True):
+    for word, depth, share in zip(explanation.words, reading.depth, shares, strict=True):
         if not word.pieces:
             continue
         if text:
@@ -80,15 +84,15 @@ def layer_text(found: Explanation, reading: Reading, layer: int, *, dots: bool) 
     return text
 
 
-def pooled_name(found: Explanation) -> str:
+def pooled_name(explanation: Explanation) -> str:
     """The position that the head reads."""
-    word = pooled_word(found)
+    word = pooled_word(explanation)
     return printable(word.text) if word is not None and word.special else "the last token"
 
 
-def pooled_word(found: Explanation) -> Word | None:
+def pooled_word(explanation: Explanation) -> Word | None:
     """The word that holds the position that the head reads."""
-    return next((word for word in found.words if found.pooled in word.pieces), None)
+    return next((word for word in explanation.words if explanation.pooled in word.pieces), None)
 
 
 def printable(text: str) -> str:

@@ -66,7 +66,7 @@ def blocks(files: Sequence[Path]) -> dict[str, str]:
     return {name: "\n".join(texts) for name, texts in parts.items() if texts}
 
 
-def with_blocks(pages: Sequence[str], found: dict[str, str]) -> list[str]:
+def with_blocks(pages: Sequence[str], texts: dict[str, str]) -> list[str]:
     """Pages of Markdown with what stands between the marks of each block replaced.
 
     Raises
@@ -75,7 +75,7 @@ def with_blocks(pages: Sequence[str], found: dict[str, str]) -> list[str]:
         if a block has its marks in no page, or in several.
     """
     written = list(pages)
-    for name, block in found.items():
+    for name, block in texts.items():
         start, end = MARKS[name]
         between = re.compile(rf"{re.escape(start)}[^\n]*-->\n(.*?){re.escape(end)}", re.DOTALL)
         homes = [place for place, page in enumerate(written) if between.search(page)]
@@ -91,8 +91,8 @@ def with_blocks(pages: Sequence[str], found: dict[str, str]) -> list[str]:
 def main(arguments: Sequence[str]) -> None:
     """Write the results in the ``.json`` files into the ``.md`` pages."""
     pages = [Path(name) for name in arguments if name.endswith(".md")]
-    found = blocks([Path(name) for name in arguments if name.endswith(".json")])
-    texts = with_blocks([page.read_text(encoding="utf-8") for page in pages], found)
+    made = blocks([Path(name) for name in arguments if name.endswith(".json")])
+    texts = with_blocks([page.read_text(encoding="utf-8") for page in pages], made)
     for page, text in zip(pages, texts, strict=True):
         write_text(page, text)
 

@@ -75,7 +75,7 @@ def swept(tmp_path):
 
 def test_rows_have_perplexity_clock_cache_and_controls(swept, tmp_path):
     _, _, found = swept
-    assert found["schema"] == "latadj.sweep.generation/1"
+    assert found["schema"] == "latadj.sweep.generation/2"
     assert (found["test_examples"], found["documents"]) == (2 * DOCUMENTS, DOCUMENTS)
     assert [row["speedup"] for row in found["rows"]] == [1.0, 1.5, 2.0]
     best = min(found["baseline_metric"], found["plain_metric"])
@@ -134,7 +134,7 @@ def test_eval_gives_one_position_and_every_example(tmp_path):
     session = session_of(EvalConfig(**options(tmp_path, speedup=2, measure=EvalMeasureConfig(prompts=2))))
     evaluate.run(session)
     found = json.loads((tmp_path / "eval" / "eval.json").read_text())
-    assert found["schema"] == "latadj.eval.generation/1"
+    assert found["schema"] == "latadj.eval.generation/2"
     perplexity = found["scores"]["test"]["perplexity"]
     assert found["metric_ci"]["test"][0] <= perplexity <= found["metric_ci"]["test"][1]
     assert found["increase"] == pytest.approx(perplexity / min(found["plain_metric"], found["baseline_metric"]) - 1)

@@ -112,7 +112,7 @@ def test_another_precision_joins_what_is_known_and_the_dial_stays(calibrated, ro
     assert serving["fp32"] == first.devices[place(CPU)].serving["fp32"]
     assert serving["int8"].kernel in kernels("int8", CPU)
     found = read(root / "calibrated" / "calibrate" / "calibrate.json")
-    assert found["schema"] == "latadj.calibrate/1"
+    assert found["schema"] == "latadj.calibrate/2"
     assert found["device"]["place"] == place(CPU)
     assert found["device"]["serving"] == json.loads(json.dumps({"int8": asdict(serving["int8"])}))
     assert found["by_rank"] is None

@@ -68,7 +68,7 @@ def test_the_model_learns_its_task(sweep):
 
 
 def test_sweep_json_holds_what_it_promises(sweep):
-    assert sweep["schema"] == "latadj.sweep/1"
+    assert sweep["schema"] == "latadj.sweep/2"
     assert (sweep["task"], sweep["metric"], sweep["greater_is_better"]) == ("sst2", "accuracy", True)
     assert sweep["plain_metric"] is not None
     assert [row["speedup"] for row in sweep["rows"]] == [1.0, 2.0, 4.0]

@@ -136,7 +136,7 @@ def calibrate(layers: int = 3, by_rank: bool = True) -> dict[str, Any]:
         for speedup in (1.0, 2.0)
     ]
     return {
-        **{"schema": "latadj.calibrate/1", "model": "minilm", "task": "films", "examples": 64, "reach": 3.6},
+        **{"schema": "latadj.calibrate/2", "model": "minilm", "task": "films", "examples": 64, "reach": 3.6},
         **{"layer_acc": [0.9, 0.8, 0.61234][:layers], "by_rank": shares if by_rank else None, "profiles": profiles},
         **{"dial": {"profile_type": "acc"}, "environment": ENVIRONMENT, "config": CONFIG},
     }
@@ -144,7 +144,7 @@ def calibrate(layers: int = 3, by_rank: bool = True) -> dict[str, Any]:
 
 def evaluation() -> dict[str, Any]:
     return {
-        **{"schema": "latadj.eval/1", "model": "minilm", "task": "films", "metric": "accuracy", "speedup": 2.0},
+        **{"schema": "latadj.eval/2", "model": "minilm", "task": "films", "metric": "accuracy", "speedup": 2.0},
         **{"scores": {"test": {"accuracy": 0.7654}}, "metric_ci": {"test": [0.74, 0.79]}, "measured": 2.04},
         **{"measured_ci": [1.9, 2.1], "latency_ms": {"p50": 3.1, "p99": 9.9}, "throughput_per_s": 321.0},
         **{"environment": ENVIRONMENT, "config": CONFIG},

@@ -39,8 +39,8 @@ def test_json_is_the_one_truth():
         *("precision", "speedup", "predicted", "measured", "ci", "flops_speedup", "p50_ms")
     }
     assert Bench.from_json(data) == bench()
-    with pytest.raises(ValueError, match=r"schema 'latadj\.sweep/1': expected 'latadj\.bench/2'"):
-        Bench.from_json({"schema": "latadj.sweep/1"})
+    with pytest.raises(ValueError, match=r"schema 'latadj\.sweep/2': expected 'latadj\.bench/2'"):
+        Bench.from_json({"schema": "latadj.sweep/2"})
 
 
 def test_accuracy_counts_positions_above_one_by_precision():

@@ -57,7 +57,7 @@ def sweep(timed=True):
 
 def test_rows_carry_what_the_targets_ask_for():
     found = json.loads(json.dumps(sweep().to_json()))
-    assert found["schema"] == "latadj.sweep.generation/1"
+    assert found["schema"] == "latadj.sweep.generation/2"
     assert found["greater_is_better"] is False
     asked = found["rows"][1]
     expected = {"ttft_speedup": 2.0, "ttft_ms": 200.0, "decode_tokens_per_s": 20.0, "decode_speedup": 1.25}

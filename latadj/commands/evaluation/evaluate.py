@@ -81,7 +81,7 @@ def _examples(session: Session, folder: Path) -> dict[str, Any]:
         some = encoded.select(range(min(config.measure.examples, len(encoded))))
         regions = asdict(survivors_by_region(session.model, session.tokenizer, some, profile, session.outputs))
     return {
-        "schema": "latadj.eval/1",
+        "schema": "latadj.eval/2",
         "model": config.model.name,
         "task": config.task.name,
         "metric": config.task.metric,
@@ -115,7 +115,7 @@ def _continuations(session: Session, folder: Path) -> dict[str, Any]:
     clock = ("plain_ttft_ms", "plain_tokens_per_s", "plain_cache_bytes", "samples_s", "environment", "config")
     fields = {key: value for key, value in asdict(row).items() if not key.startswith(("metric", "controls", "over_"))}
     return {
-        "schema": "latadj.eval.generation/1",
+        "schema": "latadj.eval.generation/2",
         **{name: getattr(sweep, name) for name in shared},
         **fields,
         "scores": {scorer.headline: {sweep.metric: row.metric}},

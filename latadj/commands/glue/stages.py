@@ -25,10 +25,10 @@ def stage_overrides(config: GlueConfig, task: str, command: str) -> list[str]:
 
 def _leaves(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     """Dotted keys and their values; an empty dictionary says nothing."""
-    found: list[tuple[str, Any]] = []
+    leaves: list[tuple[str, Any]] = []
     for key, value in values.items():
-        found += _leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else [(f"{prefix}{key}", value)]
-    return found
+        leaves += _leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else [(f"{prefix}{key}", value)]
+    return leaves
 
 
 def _written(value: Any) -> str:

@@ -35,15 +35,15 @@ def answers(name: str, config: SweepConfig, speedups: Sequence[float]) -> dict[f
     """
     read = {part.file: read_test(config.task, part) for part in GLUE[name].parts}
     tests = {file: frame for file, frame in read.items() if frame is not None}
-    found: dict[float, dict[str, str]] = {speedup: {} for speedup in speedups}
+    files: dict[float, dict[str, str]] = {speedup: {} for speedup in speedups}
     if not tests:
-        return found
+        return files
     session = open_served(config, require_dial(config, []))
     encoded = {
         file: session.encoded(Dataset.from_pandas(frame[config.task.text].assign(label=0), preserve_index=False))
         for file, frame in tests.items()
     }
-    for speedup, texts in found.items():
+    for speedup, texts in files.items():
         if not dial_of(session.model).reaches(speedup):
             log.warning("submission: %s does not reach %gx on this device and is left out", name, speedup)
             continue
@@ -52,7 +52,7 @@ def answers(name: str, config: SweepConfig, speedups: Sequence[float]) -> dict[f
                 logits = predict(session.model, session.tokenizer, encoded[file], outputs=session.outputs)
             predictions = decisions(logits, not config.task.labels).tolist()
             texts[f"{file}.tsv"] = submission_text(name, frame["index"].tolist(), predictions, config.task.labels or [])
-    return found
+    return files
 
 
 def write_zip(path: Path, texts: Mapping[str, str]) -> None:

@@ -91,7 +91,7 @@ def run(pruning: Pruning) -> PruneResult:
         tolerance=config.prune.tolerance,
         candidates=state.progress.candidates,
         frontier=state.models,
-        hard_trials=state.topk.trials if state.topk else [],
+        topk_trials=state.topk.trials if state.topk else [],
         full=full,
         seconds=round(state.seconds, 1),
         environment=environment(model.session.device, ", ".join(_precisions(model))),

@@ -42,7 +42,7 @@ class PruneState(RunState):
     seconds : of search and recoveries up to the last write, over all processes
     """
 
-    SCHEMA: ClassVar[str] = "latadj.prune-state/1"
+    SCHEMA: ClassVar[str] = "latadj.prune-state/2"
     LABEL: ClassVar[str] = "pruning state"
 
     units: list[PruningUnit] = field(default_factory=list)

@@ -74,8 +74,8 @@ def save_pruned(
     return PrunedModel(
         budget=budget,
         folder=str(folder),
-        judged=_compared(model.evaluator, judged),
-        confirmed=_compared(model.holdout, confirmed),
+        validation=_compared(model.evaluator, judged),
+        holdout=_compared(model.holdout, confirmed),
         size=size_of(model, folder),
         layers=[
             LayerLeft(list(layer.heads), layer.of_heads, len(layer.neurons), layer.of_neurons)

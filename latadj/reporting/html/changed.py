@@ -63,19 +63,19 @@ def changed(frame: pd.DataFrame) -> list[Changed]:
     classes = f"{_PROBABILITY}{speedups[0]}x" in frame
     read = _classified if classes else _regressed
     columns = [name for name in map(str, frame) if name != "label" and not _COLUMN.fullmatch(name)]
-    found = []
+    examples = []
     for record in frame.to_dict("records"):
         row = {str(name): str(value) for name, value in record.items()}
         answers, weight = read(row, speedups)
         if any(answer.kind for answer in answers):
-            found.append(Changed({name: row[name] for name in columns}, row["label"], answers, weight))
-    return sorted(found, key=lambda one: -one.weight)
+            examples.append(Changed({name: row[name] for name in columns}, row["label"], answers, weight))
+    return sorted(examples, key=lambda one: -one.weight)
 
 
-def counts(found: list[Changed]) -> dict[str, dict[str, int]]:
+def counts(examples: list[Changed]) -> dict[str, dict[str, int]]:
     """Speedup -> kind -> how many changed so there."""
     table: dict[str, dict[str, int]] = {}
-    for one in found:
+    for one in examples:
         for answer in one.answers:
             row = table.setdefault(answer.speedup, dict.fromkeys(CHANGES, 0))
             if answer.kind is not None:
@@ -83,9 +83,9 @@ def counts(found: list[Changed]) -> dict[str, dict[str, int]]:
     return table
 
 
-def worst(found: list[Changed], most: int = MOST) -> list[Changed]:
+def worst(examples: list[Changed], most: int = MOST) -> list[Changed]:
     """At most so many, of every kind some, lost ones first and the most confident of each kind first."""
-    parts = {kind: [one for one in found if one.kind == kind] for kind in CHANGES}
+    parts = {kind: [one for one in examples if one.kind == kind] for kind in CHANGES}
     room = {kind: min(len(parts[kind]), round(most * share)) for kind, share in _SHARES.items()}
     for kind in CHANGES:
         room[kind] += min(len(parts[kind]) - room[kind], most - sum(room.values()))

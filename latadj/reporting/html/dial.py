@@ -132,17 +132,17 @@ def _frontier(sweep: DialSweep, controls: list[str]) -> Markup:
 def contribution(sources: Sources) -> Section:
     """ACC by layer and rank."""
     title = "Where contribution lies"
-    found = sources.calibrate
-    if found is None:
+    calibration = sources.calibrate
+    if calibration is None:
         return Section("acc", title, missing("The model was not calibrated in this folder.", "latadj calibrate"))
-    layer_acc = found["layer_acc"]
+    layer_acc = calibration["layer_acc"]
     intro = (
-        f"Attention Context Contribution (ACC) on {found['examples']} training examples. A layer's ACC is the share of "
-        "tokens that still contribute there: the lower, the further the layer can be cut."
+        f"Attention Context Contribution (ACC) on {calibration['examples']} training examples. A layer's ACC is the "
+        "share of tokens that still contribute there: the lower, the further the layer can be cut."
     )
-    if found.get("by_rank"):
+    if calibration.get("by_rank"):
         shown = contribution_map(
-            found["by_rank"],
+            calibration["by_rank"],
             layer_acc,
             title="contribution of tokens by rank in each layer",
             caption="Each row: tokens of a layer from the strongest to the weakest; the darker, the more they "

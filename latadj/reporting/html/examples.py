@@ -27,7 +27,7 @@ def slowest(sources: Sources) -> Section:
         what, intro = "prompt", "Median milliseconds to the first token of each timed prompt."
     else:
         samples, full = sweep.samples_s, "bucketed"
-        lengths, texts = (found.get(full, []) for found in (sweep.batch_lengths, sweep.batch_texts))
+        lengths, texts = (counts.get(full, []) for counts in (sweep.batch_lengths, sweep.batch_texts))
         what, intro = "batch", _percentiles(sweep)
     speedups = spread([f"{speedup:g}x" for speedup in sorted(row.speedup for row in sweep.rows)], MOST_SPEEDUPS)
     milliseconds = {name: 1000 * np.median(np.asarray(samples[name]), axis=0) for name in (full, *speedups)}
@@ -49,12 +49,12 @@ def slowest(sources: Sources) -> Section:
 
 def _percentiles(sweep: Sweep) -> str:
     size = sweep.config.get("task", {}).get("batch_size", "?")
-    found = ", ".join(
+    percentiles = ", ".join(
         f"{row.speedup:g}x {row.latency_ms['p50']:.1f} and {row.latency_ms['p95']:.1f}"
         for row in sorted(sweep.rows, key=lambda row: row.speedup)
         if row.latency_ms
     )
-    return f"Batches of {size} texts of like length. Milliseconds a batch, p50 and p95: {found}."
+    return f"Batches of {size} texts of like length. Milliseconds a batch, p50 and p95: {percentiles}."
 
 
 def _by_length(milliseconds: dict[str, np.ndarray], lengths: list[int], texts: list[int], full: str) -> Markup:
@@ -96,9 +96,9 @@ def changed(sources: Sources) -> Section:
         return Section("changed", title, note("No prediction changed at any speedup."))
     numbers = all(answer.probability is None for answer in sources.changed[0].answers)
     words = NUMBERS if numbers else WORDS
-    found = counts(sources.changed)
-    speedups = [speedup for speedup, row in found.items() if any(row.values())]
-    rows = [[f"{speedup}x", *(str(found[speedup][kind]) for kind in words)] for speedup in speedups]
+    changes = counts(sources.changed)
+    speedups = [speedup for speedup, row in changes.items() if any(row.values())]
+    rows = [[f"{speedup}x", *(str(changes[speedup][kind]) for kind in words)] for speedup in speedups]
     head = ["speedup", *words.values()]
     shown = table(head, rows, numbers=set(range(len(head))), caption="How many changed")
     some = worst(sources.changed)

@@ -7,37 +7,37 @@ from latadj.reporting.explain import pooled_name, pooled_word
 from latadj.reporting.html.page import page, render, static
 
 
-def explain_page(found: Explanation) -> str:
+def explain_page(explanation: Explanation) -> str:
     """The whole page; see :func:`latadj.reporting.html.page.page`."""
     body = render(
         "explain.html",
-        model=found.model,
-        task=found.task,
-        meaning="this device's time" if found.target == "latency" else "FLOPs",
-        last=len(found.readings) - 1,
-        selected=found.selected,
+        model=explanation.model,
+        task=explanation.task,
+        meaning="this device's time" if explanation.target == "latency" else "FLOPs",
+        last=len(explanation.readings) - 1,
+        selected=explanation.selected,
     )
     return page(
-        f"What {found.model} reads",
+        f"What {explanation.model} reads",
         body,
         style=static("explain_page.css"),
         script=static("explain_page.js"),
-        data=page_data(found),
+        data=page_data(explanation),
     )
 
 
-def page_data(found: Explanation) -> dict[str, Any]:
+def page_data(explanation: Explanation) -> dict[str, Any]:
     """What the page's script reads: words once, then for each speedup who leaves which layer, and the answer."""
-    pooled = pooled_word(found)
+    pooled = pooled_word(explanation)
     return {
-        "labels": list(found.labels),
-        "layers": found.layers,
-        "tokens": found.tokens,
-        "entering": found.words_read,
-        "cut": found.cut,
-        "selected": found.selected,
-        "pooled": None if pooled is None else found.words.index(pooled),
-        "trimmed": None if found.pooled is None else pooled_name(found),
+        "labels": list(explanation.labels),
+        "layers": explanation.layers,
+        "tokens": explanation.tokens,
+        "entering": explanation.words_read,
+        "cut": explanation.cut,
+        "selected": explanation.selected,
+        "pooled": None if pooled is None else explanation.words.index(pooled),
+        "trimmed": None if explanation.pooled is None else pooled_name(explanation),
         "words": [
             {
                 "text": word.text,
@@ -45,7 +45,7 @@ def page_data(found: Explanation) -> dict[str, Any]:
                 "special": word.special,
                 "read": bool(word.pieces),
             }
-            for word in found.words
+            for word in explanation.words
         ],
         "readings": [
             {
@@ -54,11 +54,11 @@ def page_data(found: Explanation) -> dict[str, Any]:
                 # In ten-thousandths, which is finer than any eye and half the size.
                 "acc": [[round(10_000 * share) for share in layer] for layer in reading.acc],
                 "left": list(reading.left),
-                "words": found.words_left(reading),
+                "words": explanation.words_left(reading),
                 "saved": [round(saved, 4) for saved in reading.saved],
                 "flops": round(reading.flops_speedup, 3),
                 "outputs": [round(output, 5) for output in reading.outputs],
             }
-            for reading in found.readings
+            for reading in explanation.readings
         ],
     }

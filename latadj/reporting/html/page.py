@@ -173,10 +173,10 @@ def spread(items: Sequence[Item], most: int) -> list[Item]:
 
 def flat(config: dict[str, Any], before: str = "") -> dict[str, str]:
     """A nested config as ``task.name`` -> value."""
-    found: dict[str, str] = {}
+    values: dict[str, str] = {}
     for key, value in config.items():
         if isinstance(value, dict) and value:
-            found |= flat(value, f"{before}{key}.")
+            values |= flat(value, f"{before}{key}.")
         else:
-            found[f"{before}{key}"] = "null" if value is None else str(value)
-    return found
+            values[f"{before}{key}"] = "null" if value is None else str(value)
+    return values

@@ -20,16 +20,16 @@ def left(sources: Sources) -> Section | None:
         speedup("parameters", lambda model: model.size.parameters / full.parameters),
         speedup("FLOPs", lambda model: model.size.flops / full.flops),
         speedup("measured", lambda model: model.measured_speedup),
-        Column("judged by", lambda model: _from_to(model.judged), "{:.2f}", 100, between=" → "),
-        Column("confirmed on", lambda model: _from_to(model.confirmed), "{:.2f}", 100, between=" → "),
-        Column("confirmed difference", lambda model: model.confirmed.difference, "{:+.2f}", 100),
-        Column(share, lambda model: model.confirmed.difference_ci, "{:+.2f}", 100, between=" to "),
+        Column("validation", lambda model: _from_to(model.validation), "{:.2f}", 100, between=" → "),
+        Column("hold-out", lambda model: _from_to(model.holdout), "{:.2f}", 100, between=" → "),
+        Column("hold-out difference", lambda model: model.holdout.difference, "{:+.2f}", 100),
+        Column(share, lambda model: model.holdout.difference_ci, "{:+.2f}", 100, between=" to "),
     ]
     metric = result.metric.replace("_", " ")
     worth = Table(f"Against the full model: shares, and {metric} on validation text", columns, models)
     layers = structure_table(models, "What is left of each layer")
     removed = [candidate for candidate in candidates if not candidate["kept"]]
-    text = f"{len(removed)} of {len(candidates)} candidates went, judged by {result.objective}."
+    text = f"{len(removed)} of {len(candidates)} candidates went, for {result.objective}."
     return Section("pruning", "Pruning: what is left", html_table(worth) + html_table(layers) + note(text))
 
 

@@ -11,45 +11,45 @@ from latadj.reporting.html.sources import FILES, MISSING, Sources
 
 def training(sources: Sources) -> Section | None:
     """Validation metrics of each stage of fine-tuning; None where there are none."""
-    stages = {name: found for name, found in (sources.finetune or {}).get("validation", {}).items() if found}
+    stages = {name: result for name, result in (sources.finetune or {}).get("validation", {}).items() if result}
     if not stages:
         return None
     pairs = {
         name: ", ".join(
             f"{key.removeprefix('eval_').replace('_', ' ')} {value:.4g}"
-            for key, value in found.items()
+            for key, value in result.items()
             if key != "seconds"
         )
-        + (f"; {found['seconds']:.0f} s" if "seconds" in found else "")
-        for name, found in stages.items()
+        + (f"; {result['seconds']:.0f} s" if "seconds" in result else "")
+        for name, result in stages.items()
     }
     return Section("training", "Fine-tuning, on validation examples", facts(pairs))
 
 
 def evaluation(sources: Sources) -> Section | None:
     """What `latadj eval` found at one position; None where it was not run."""
-    found = sources.evaluation
-    if found is None:
+    result = sources.evaluation
+    if result is None:
         return None
     generates = sources.generates
     pairs: dict[str, str] = {}
-    for split, scores in found["scores"].items():
+    for split, scores in result["scores"].items():
         for name, value in scores.items():
-            low, high = found["metric_ci"][split]
+            low, high = result["metric_ci"][split]
             scale = 1.0 if generates else 100.0
-            ci = f" (95%: {scale * low:.1f} to {scale * high:.1f})" if name == found["metric"] else ""
+            ci = f" (95%: {scale * low:.1f} to {scale * high:.1f})" if name == result["metric"] else ""
             pairs[f"{name.replace('_', ' ')}, {split}"] = f"{scale * value:.2f}{ci}"
     if generates:
-        pairs |= _percentiles(found.get("ttft_percentiles_ms"), "first token")
+        pairs |= _percentiles(result.get("ttft_percentiles_ms"), "first token")
     else:
-        pairs["measured, over 1x"] = f"{found['measured']:.2f}x (95%: {' to '.join(_two(found['measured_ci']))})"
-        pairs |= _percentiles(found.get("latency_ms"), "latency of one text")
-        pairs["throughput"] = f"{found['throughput_per_s']:.0f} texts a second"
-    return Section("eval", f"One position: {found['speedup']:g}x", facts(pairs))
+        pairs["measured, over 1x"] = f"{result['measured']:.2f}x (95%: {' to '.join(_two(result['measured_ci']))})"
+        pairs |= _percentiles(result.get("latency_ms"), "latency of one text")
+        pairs["throughput"] = f"{result['throughput_per_s']:.0f} texts a second"
+    return Section("eval", f"One position: {result['speedup']:g}x", facts(pairs))
 
 
-def _percentiles(found: dict[str, float] | None, what: str) -> dict[str, str]:
-    shown = ", ".join(f"{name} {value:.1f} ms" for name, value in (found or {}).items())
+def _percentiles(result: dict[str, float] | None, what: str) -> dict[str, str]:
+    shown = ", ".join(f"{name} {value:.1f} ms" for name, value in (result or {}).items())
     return {what: shown} if shown else {}
 
 
@@ -76,12 +76,14 @@ def environment(sources: Sources) -> Section:
     return Section("environment", "Environment", facts({name: str(value) for name, value in pairs.items() if value}))
 
 
-def _quiet(found: dict[str, Any] | None) -> str | None:
-    if not found:
+def _quiet(result: dict[str, Any] | None) -> str | None:
+    if not result:
         return None
-    apart = "" if found.get("spread") is None else f"; rounds lay {found['spread']:.1%} apart"
-    shares = f"others used {found['busy_elsewhere']:.1%} of the cores, the hypervisor took {found['steal']:.1%}{apart}"
-    return f"{'no: ' if found.get('noisy') else 'yes: '}{shares}"
+    apart = "" if result.get("spread") is None else f"; rounds lay {result['spread']:.1%} apart"
+    shares = (
+        f"others used {result['busy_elsewhere']:.1%} of the cores, the hypervisor took {result['steal']:.1%}{apart}"
+    )
+    return f"{'no: ' if result.get('noisy') else 'yes: '}{shares}"
 
 
 def origin(sources: Sources) -> Section:

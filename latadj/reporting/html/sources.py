@@ -20,8 +20,8 @@ Read = TypeVar("Read")
 # Where each command leaves its result, and the schemas of it that can be shown.
 FILES = {
     "sweep": ("sweep/sweep.json", (Sweep.SCHEMA, GenerationSweep.SCHEMA)),
-    "calibrate": ("calibrate/calibrate.json", ("latadj.calibrate/1",)),
-    "eval": ("eval/eval.json", ("latadj.eval/1", "latadj.eval.generation/1")),
+    "calibrate": ("calibrate/calibrate.json", ("latadj.calibrate/2",)),
+    "eval": ("eval/eval.json", ("latadj.eval/2", "latadj.eval.generation/2")),
     "finetune": ("finetune/finetune.json", ("latadj.finetune/1",)),
     "prune": ("prune/prune.json", (PruneResult.SCHEMA,)),
     "compare": ("compare/comparison.json", (Comparison.SCHEMA,)),
@@ -60,24 +60,24 @@ class Sources:
         """
         if not folder.is_dir():
             raise ValueError(f"folder {folder}: no such folder; name a run's with folder=FOLDER, or give model=, task=")
-        found = cls(folder)
-        found.sweep = found._result("sweep", _sweep)
-        found.calibrate = found._result(
+        sources = cls(folder)
+        sources.sweep = sources._result("sweep", _sweep)
+        sources.calibrate = sources._result(
             "calibrate", _with("layer_acc", "by_rank", "profiles", "dial.profile_type", "reach")
         )
-        found.evaluation = found._result("eval", _with("metric", "scores", "metric_ci", "speedup"))
-        found.finetune = found._result("finetune", _with("validation"))
-        found.prune = found._result("prune", PruneResult.from_json)
-        found.compare = found._result("compare", Comparison.from_json)
-        if not found.read:
-            damage = "".join(f"; {file} {why}" for file, why in found.left_out.items() if why != MISSING)
+        sources.evaluation = sources._result("eval", _with("metric", "scores", "metric_ci", "speedup"))
+        sources.finetune = sources._result("finetune", _with("validation"))
+        sources.prune = sources._result("prune", PruneResult.from_json)
+        sources.compare = sources._result("compare", Comparison.from_json)
+        if not sources.read:
+            damage = "".join(f"; {file} {why}" for file, why in sources.left_out.items() if why != MISSING)
             raise ValueError(
                 f"folder {folder}: nothing to report, there is no {', '.join(file for file, _ in FILES.values())}"
                 f"{damage}; run `latadj sweep` (same options) first"
             )
-        if isinstance(found.sweep, Sweep):
-            found.changed = found._take(PREDICTIONS, _changed)
-        return found
+        if isinstance(sources.sweep, Sweep):
+            sources.changed = sources._take(PREDICTIONS, _changed)
+        return sources
 
     @property
     def named(self) -> dict[str, Any]:
@@ -114,7 +114,7 @@ class Sources:
         """What ``read`` makes of a file; notes it, or why it is left out."""
         path = self.folder / file
         try:
-            found = read(path)
+            content = read(path)
         except FileNotFoundError:
             self.left_out[file] = MISSING
             return None
@@ -128,7 +128,7 @@ class Sources:
             self.left_out[file] = f"is damaged, or of another version of latadj ({type(error).__name__}: {error})"
             return None
         self.read.append(file)
-        return found
+        return content
 
 
 MISSING = "is not there"

@@ -44,7 +44,7 @@ class Result:
             if the schema is another one, or naming the field that is missing or of the wrong kind.
         """
         if data.get("schema") != cls.SCHEMA:
-            raise ValueError(f"schema {data.get('schema')!r}: expected {cls.SCHEMA!r}")
+            raise ValueError(f"schema {data.get('schema')!r}: expected {cls.SCHEMA!r}; make it anew")
         return structure(cls, {key: value for key, value in data.items() if key not in ("schema", *cls.DERIVED)})
 
     def document(self) -> Document:

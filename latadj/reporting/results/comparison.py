@@ -172,7 +172,7 @@ class Comparison(Result):
         """What has to be known to read the table."""
         where, first = self.environment, self.models[0].name
         size = self.config.get("task", {}).get("batch_size", "?")
-        found = [
+        notes = [
             f"Drops count from {first} in fp32, {100 * self.reference['metric']:.2f}, on the same "
             f"{self.test_examples} test examples; FLOPs and measured speedups from it as transformers runs it. "
             f"'own' is measured over {first} by latadj's engine in the same precision.",
@@ -182,19 +182,19 @@ class Comparison(Result):
         whole = self.models[0].parameters
         if pruned := dict.fromkeys(row.name for row in self.models if row.parameters < whole):
             flattered = ", ".join(pruned)
-            found.append(f"Pruning was judged by some of these examples, so that drops on them flatter {flattered}.")
+            notes.append(f"Pruning was judged by some of these examples, so that drops on them flatter {flattered}.")
         if beyond := [row.key for row in self.models if not row.within]:
-            found.append(f"More than that was lost on validation text by {', '.join(beyond)}.")
+            notes.append(f"More than that was lost on validation text by {', '.join(beyond)}.")
         if counted := [row.key for row in self.models if row.target == "flops" and row.speedup > 1]:
-            found.append(
+            notes.append(
                 f"'at' is counted in FLOPs for {', '.join(counted)}, and in measured time for other dials: what is not "
                 "calibrated in a precision, by `latadj calibrate device.precision=`, has no marks in its time."
             )
         hard = {row.name: TopKAttention(tuple(row.topk_attention)) for row in self.models if row.topk_attention}
-        found += [f"Selective hard attention in {name}: {chosen.text()}." for name, chosen in hard.items()]
+        notes += [f"Selective hard attention in {name}: {chosen.text()}." for name, chosen in hard.items()]
         if self.left_out:
-            found.append(f"Left out, since this device does not compute in it: {', '.join(self.left_out)}.")
-        return [*found, measured_on(where, f"batch {size}", "length-sorted"), *warning(where)]
+            notes.append(f"Left out, since this device does not compute in it: {', '.join(self.left_out)}.")
+        return [*notes, measured_on(where, f"batch {size}", "length-sorted"), *warning(where)]
 
 
 def markdown_of_task(comparisons: Sequence[Comparison]) -> str:
@@ -217,10 +217,10 @@ def markdown_of_task(comparisons: Sequence[Comparison]) -> str:
 def _seeds(comparisons: Sequence[Comparison], seeds: Sequence[str]) -> Table:
     models = [{row.name: row for row in one.models if row.precision == "fp32"} for one in comparisons]
     rows = []
-    for name in dict.fromkeys(name for found in models for name in found):
-        found = [one.get(name) for one in models]  # a model may have been compared at some seeds only
-        each = ["–" if row is None else _brief([row], one) for row, one in zip(found, comparisons, strict=True)]
-        rows.append([name, *each, _brief([row for row in found if row is not None], comparisons[0])])
+    for name in dict.fromkeys(name for rows_of_seed in models for name in rows_of_seed):
+        of_seeds = [one.get(name) for one in models]  # a model may have been compared at some seeds only
+        each = ["–" if row is None else _brief([row], one) for row, one in zip(of_seeds, comparisons, strict=True)]
+        rows.append([name, *each, _brief([row for row in of_seeds if row is not None], comparisons[0])])
     title = "Drop in points (own speedup, share of the parameters) in fp32 over seeds of the whole recipe:"
     return Table.of_cells(title, ["model", *seeds, "mean"], rows, heading=False)
 

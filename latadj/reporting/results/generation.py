@@ -93,7 +93,7 @@ class GenerationSweep(DialSweep):
     samples_s : raw seconds, ``ttft`` or ``decode`` -> variant -> rounds -> prompts
     """
 
-    SCHEMA: ClassVar[str] = "latadj.sweep.generation/1"
+    SCHEMA: ClassVar[str] = "latadj.sweep.generation/2"
     FULL = "time to first token of the plain model"
 
     greater_is_better: bool = False

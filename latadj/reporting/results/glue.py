@@ -55,8 +55,8 @@ class GlueResult:
     def scores(self, speedup: float | None) -> list[float] | None:
         """The score or two that GLUE prints, at a speedup, or of the plain model where that is None."""
         row = self.row(speedup)
-        found = self.plain_scores if speedup is None else None if row is None else row.scores
-        return None if found is None else scores_of(self.task, found)
+        scores = self.plain_scores if speedup is None else None if row is None else row.scores
+        return None if scores is None else scores_of(self.task, scores)
 
 
 @dataclass
@@ -67,7 +67,7 @@ class Glue(Result):
     submissions : names of the zips for GLUE's server -> files in each
     """
 
-    SCHEMA: ClassVar[str] = "latadj.glue/1"
+    SCHEMA: ClassVar[str] = "latadj.glue/2"
     DERIVED: ClassVar[tuple[str, ...]] = ("averages",)
     FILE = "glue"
     FORMATS = ("csv", "md", "tex")
@@ -80,30 +80,30 @@ class Glue(Result):
     submissions: dict[str, list[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        order = in_order([found.task for found in self.tasks])
-        self.tasks = sorted(self.tasks, key=lambda found: order.index(found.task))
+        order = in_order([task.task for task in self.tasks])
+        self.tasks = sorted(self.tasks, key=lambda task: order.index(task.task))
 
     @property
     def counted(self) -> list[GlueResult]:
         """The tasks that the average covers."""
-        return [found for found in self.tasks if GLUE[found.task].counted]
+        return [task for task in self.tasks if GLUE[task.task].counted]
 
     def average(self, speedup: float | None) -> float | None:
         """GLUE's average at a speedup, or of the plain model; None unless every task that it covers has scores."""
-        scores = {found.task: found.scores(speedup) for found in self.counted}
-        there = {task: values for task, values in scores.items() if values is not None}
+        scores = {task.task: task.scores(speedup) for task in self.counted}
+        there = {name: values for name, values in scores.items() if values is not None}
         return average(there) if len(there) == len(scores) else None
 
     def mean_flops(self, speedup: float) -> float | None:
         """Geometric mean of the tasks' FLOPs speedups; None unless all have one."""
-        rows = [found.row(speedup) for found in self.tasks]
+        rows = [task.row(speedup) for task in self.tasks]
         return _geometric([None if row is None else row.flops_speedup for row in rows])
 
     def mean_measured(self, speedup: float, baseline: str = OWN) -> float | None:
         """Geometric mean of the tasks' measured speedups over a baseline; None unless all have one."""
-        rows = [found.row(speedup) for found in self.tasks]
-        found = [None if row is None else row.measured.get(baseline) for row in rows]
-        return _geometric([None if one is None else one.speedup for one in found])
+        rows = [task.row(speedup) for task in self.tasks]
+        measured = [None if row is None else row.measured.get(baseline) for row in rows]
+        return _geometric([None if one is None else one.speedup for one in measured])
 
     def to_json(self) -> dict[str, Any]:
         averages = {"plain": self.average(None), **{f"{speedup:g}": self.average(speedup) for speedup in self.speedups}}

@@ -142,7 +142,7 @@ class Info(Result):
     warnings : each a line that says what to do
     """
 
-    SCHEMA: ClassVar[str] = "latadj.info/1"
+    SCHEMA: ClassVar[str] = "latadj.info/2"
     FILE = "info"
 
     folder: str
@@ -191,7 +191,7 @@ def _facts(info: Info) -> list[tuple[str, str]]:
     if model.width:
         shape.insert(1, f"width {model.width}")
     formats = ", ".join(FORMATS.get(name, name) for name in model.formats)
-    found = [
+    facts = [
         ("checkpoint", info.folder),
         ("model", ", ".join([model.architecture or model.type, *shape])),
         ("weights", f"{model.parameters:,} parameters, {formats}, {_size(model.bytes)}"),
@@ -200,49 +200,49 @@ def _facts(info: Info) -> list[tuple[str, str]]:
     if task_spec is not None:
         labels = task_spec["labels"]
         some = ", ".join(labels[:6]) + (f", ... {len(labels)} in all" if len(labels) > 6 else "")
-        found.append(("made for", f"{task_spec['type']} of {' and '.join(task_spec['text'])}"))
+        facts.append(("made for", f"{task_spec['type']} of {' and '.join(task_spec['text'])}"))
         if task_spec["type"] != GENERATION:
-            found.append(("labels", some or "none: a regression"))
-        found.append(("at most", f"{task_spec['max_length']} tokens, {task_spec['batch_size']} texts a batch"))
+            facts.append(("labels", some or "none: a regression"))
+        facts.append(("at most", f"{task_spec['max_length']} tokens, {task_spec['batch_size']} texts a batch"))
     if info.seed is not None or info.run is not None:
-        found.append(("made by", f"seed {info.seed}, run {info.run}"))
+        facts.append(("made by", f"seed {info.seed}, run {info.run}"))
     if info.pruned is not None:
-        found += _pruned_facts(info.pruned)
+        facts += _pruned_facts(info.pruned)
     if info.topk_attention is not None:
-        found.append(("hard attention", TopKAttention.from_json(info.topk_attention).text()))
+        facts.append(("hard attention", TopKAttention.from_json(info.topk_attention).text()))
     if info.dial is not None:
-        found += _dial_facts(info.dial, info.calibration)
-    return found
+        facts += _dial_facts(info.dial, info.calibration)
+    return facts
 
 
 def _pruned_facts(pruned: PrunedInfo) -> list[tuple[str, str]]:
-    notes, found = pruned.notes, []
+    notes, facts = pruned.notes, []
     if "objective" in notes:
         wanted = f"budget {notes['budget']:g}" if notes.get("budget") else f"tolerance {notes.get('tolerance', 0):g}"
-        found.append(("pruned", f"for {notes['objective']}, {wanted}"))
+        facts.append(("pruned", f"for {notes['objective']}, {wanted}"))
     for name, left, of in (("heads", pruned.heads, pruned.of_heads), ("neurons", pruned.neurons, pruned.of_neurons)):
         layers = some_layers(len(left))
         counts = " ".join(str(left[layer - 1]) for layer in layers)
         by_layer = "by layer" if len(layers) == len(left) else f"in layers {_list(layers)}"
         had = f"{min(of)}" if min(of) == max(of) else f"{min(of)} to {max(of)}"
-        found.append((f"{name} left", f"{counts} of {had}, {by_layer}"))
-    return found
+        facts.append((f"{name} left", f"{counts} of {had}, {by_layer}"))
+    return facts
 
 
 def _dial_facts(dial: DialInfo, calibration: dict[str, Any]) -> list[tuple[str, str]]:
     examples = calibration.get("examples")
     searched = f", searched at {_list(dial.searched)}" if dial.searched else ""
     marked = f"in this device's time, {dial.precision}, batch {dial.batch}"
-    found = [
+    facts = [
         ("dial", f"1x to {dial.reach:.2f}x, {marked if dial.target == 'latency' else 'in FLOPs'}"),
         ("profiles", f"profile={dial.profile_type}, score={dial.score}{searched}"),
         ("layer ACC", " ".join(f"{value:.2f}" for value in dial.layer_acc)),
     ]
     if dial.window:
-        found.insert(2, ("window", dial.window))
+        facts.insert(2, ("window", dial.window))
     if examples:
-        found.append(("calibrated", f"on {examples} training examples"))
-    return found
+        facts.append(("calibrated", f"on {examples} training examples"))
+    return facts
 
 
 def _positions(dial: DialInfo) -> Table:

@@ -47,7 +47,7 @@ class Size:
 
     parameters : outside the embeddings
     all_parameters : with them
-    flops : of the mean text that was judged
+    flops : of the mean text that the search used
     file_bytes : of its weights
     """
 
@@ -77,7 +77,7 @@ class PrunedModel:
     """One model that came out.
 
     budget : None where accuracy was the objective
-    judged, confirmed : on the texts that the search judged by, and on those it never saw
+    validation, holdout : on the texts that the search used, and on those it never saw
     topk_attention : for each layer the keys that a query attends to, or their share; None: all in every layer
     recovered : whether the fine-tuning at the end was worth keeping
     measured_speedup, measured_ci : over the full model, where speed was the objective
@@ -85,8 +85,8 @@ class PrunedModel:
 
     budget: float | None
     folder: str
-    judged: PairedComparison
-    confirmed: PairedComparison
+    validation: PairedComparison
+    holdout: PairedComparison
     size: Size
     layers: list[LayerLeft]
     topk_attention: list[TopK] | None
@@ -101,11 +101,11 @@ class PruneResult(Result):
 
     candidates : a ``pruning.search.Candidate`` for every part that was tried
     frontier : the models, the mildest budget first
-    hard_trials : a ``pruning.topk_search.TopKTrial`` for every top-k attention that was tried
+    topk_trials : a ``pruning.topk_search.TopKTrial`` for every top-k attention that was tried
     seconds : of search and recoveries, over all processes that took part
     """
 
-    SCHEMA: ClassVar[str] = "latadj.prune/1"
+    SCHEMA: ClassVar[str] = "latadj.prune/2"
     DERIVED: ClassVar[tuple[str, ...]] = ("confirmation", "sizes")
     FILE = "prune"
     PLOT = "plot_structure"
@@ -117,7 +117,7 @@ class PruneResult(Result):
     tolerance: float
     candidates: list[Any]
     frontier: list[PrunedModel]
-    hard_trials: list[Any]
+    topk_trials: list[Any]
     full: Size
     seconds: float
     environment: dict[str, Any]
@@ -126,7 +126,7 @@ class PruneResult(Result):
     def to_json(self) -> dict[str, Any]:
         """JSON form; ``confirmation`` and ``sizes`` are those of the last model of the frontier, for the reader."""
         last = self.frontier[-1]
-        derived = {"confirmation": last.confirmed, "sizes": {"full": self.full, "pruned": last.size}}
+        derived = {"confirmation": last.holdout, "sizes": {"full": self.full, "pruned": last.size}}
         return {**super().to_json(), **unstructure(derived)}
 
     def document(self) -> Document:
@@ -153,21 +153,21 @@ def structure_table(models: list[PrunedModel], title: str) -> Table:
 def _worth(result: PruneResult) -> Table:
     full = result.frontier[0]
     title = (
-        f"{result.metric} on validation text; full model {100 * full.judged.full_metric:.2f} judged, "
-        f"{100 * full.confirmed.full_metric:.2f} confirmed"
+        f"{result.metric} on validation text; full model {100 * full.validation.full_metric:.2f} search, "
+        f"{100 * full.holdout.full_metric:.2f} hold-out"
     )
 
     def difference(model: PrunedModel) -> str:
-        low, high = (f"{100 * side:+.2f}" for side in model.confirmed.difference_ci)
-        return f"{100 * model.confirmed.difference:+.2f} ({low} to {high})"
+        low, high = (f"{100 * side:+.2f}" for side in model.holdout.difference_ci)
+        return f"{100 * model.holdout.difference:+.2f} ({low} to {high})"
 
     columns = [
         Column("budget", lambda model: "-" if model.budget is None else f"{model.budget:g}"),
         Column("params left", lambda model: model.size.parameters / result.full.parameters, "{:.2f}"),
         Column("FLOPs left", lambda model: model.size.flops / result.full.flops, "{:.2f}"),
         speedup("speedup", lambda model: model.measured_speedup),
-        Column("judged", lambda model: model.judged.metric, "{:.2f}", 100),
-        Column("confirmed", lambda model: model.confirmed.metric, "{:.2f}", 100),
+        Column("search", lambda model: model.validation.metric, "{:.2f}", 100),
+        Column("hold-out", lambda model: model.holdout.metric, "{:.2f}", 100),
         Column("difference", difference),
     ]
     return Table(title, columns, result.frontier)

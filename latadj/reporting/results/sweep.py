@@ -151,7 +151,7 @@ class Sweep(DialSweep):
         speedups run the bucketed ones
     """
 
-    SCHEMA: ClassVar[str] = "latadj.sweep/1"
+    SCHEMA: ClassVar[str] = "latadj.sweep/2"
     FULL = "full model in length-sorted batches"
 
     greater_is_better: bool = True
@@ -204,8 +204,8 @@ def seeds(sweeps: Sequence[Sweep]) -> Table:
     """Several sweeps of the same model and task, a column for each seed: metric and drop at every speedup."""
     by_speedup = [{row.speedup: row for row in sweep.rows} for sweep in sweeps]
     rows = []
-    for at in sorted({at for found in by_speedup for at in found}):
-        each = [found.get(at) for found in by_speedup]  # a dial may end before another seed's
+    for at in sorted({at for rows_of_seed in by_speedup for at in rows_of_seed}):
+        each = [rows_of_seed.get(at) for rows_of_seed in by_speedup]  # a dial may end before another seed's
         drops = [100 * row.drop for row in each if row]
         cells = [f"{100 * row.metric:.2f} ({100 * row.drop:+.2f})" if row else "out of reach" for row in each]
         rows.append([f"{at:g}x", *cells, f"{sum(drops) / len(drops):+.2f}" if len(drops) == len(each) else ""])

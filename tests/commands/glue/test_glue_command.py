@@ -111,7 +111,7 @@ def test_its_own_log_goes_on_after_the_commands(root):
 
 
 def test_the_result_holds_what_the_sweeps_found(root, glue):
-    assert (glue["schema"], glue["model"], glue["speedups"]) == ("latadj.glue/1", "minilm", [1.0, 2.0])
+    assert (glue["schema"], glue["model"], glue["speedups"]) == ("latadj.glue/2", "minilm", [1.0, 2.0])
     assert [task["task"] for task in glue["tasks"]] == ["sst2", "stsb"]
     for task in glue["tasks"]:
         sweep = json.loads((root / "out" / task["task"] / "sweep" / "sweep.json").read_text())

@@ -31,14 +31,14 @@ def accurate(root):
 
 
 def test_prune_json_holds_what_it_promises(accurate):
-    assert accurate["schema"] == "latadj.prune/1"
+    assert accurate["schema"] == "latadj.prune/2"
     assert (accurate["objective"], accurate["tolerance"], accurate["metric"]) == ("accuracy", 0.0, "accuracy")
     named = {"name", "kind", "layer", "cost_flops", "cost_parameters", "metric_before", "metric_after", "kept"}
     assert all(named <= set(record) for record in accurate["candidates"])
     assert all(record["cost_flops"] > 0 and record["cost_parameters"] > 0 for record in accurate["candidates"])
     (model,) = accurate["frontier"]
-    assert accurate["confirmation"] == model["confirmed"]
-    assert model["judged"]["examples"] + model["confirmed"]["examples"] > 100
+    assert accurate["confirmation"] == model["holdout"]
+    assert model["validation"]["examples"] + model["holdout"]["examples"] > 100
     assert accurate["environment"]["packages"]["torch"] == torch.__version__
     assert accurate["config"]["prune"]["groups"] == 2
 
@@ -51,14 +51,15 @@ def test_it_is_said_in_which_precision_models_were_judged_and_confirmed(root, ac
 
 def test_no_removal_takes_the_metric_below_the_full_models(accurate):
     (model,) = accurate["frontier"]
-    assert model["judged"]["full_metric"] > 0.8
+    assert model["validation"]["full_metric"] > 0.8
     out = [record for record in accurate["candidates"] if not record["kept"]]
     assert out
     assert all(record["difference"] >= 0 for record in out)
     assert all(
-        record["difference"] == pytest.approx(record["metric_after"] - model["judged"]["full_metric"]) for record in out
+        record["difference"] == pytest.approx(record["metric_after"] - model["validation"]["full_metric"])
+        for record in out
     )
-    assert model["judged"]["metric"] >= model["judged"]["full_metric"]
+    assert model["validation"]["metric"] >= model["validation"]["full_metric"]
 
 
 @pytest.mark.parametrize("factor", [-1.0, 0.1], ids=["wrong", "unsure"])
@@ -73,16 +74,16 @@ def test_a_recovery_that_only_raises_the_loss_is_undone(root, tmp_path, monkeypa
     monkeypatch.setattr(PruningModel, "recover", spoil)
     (model,) = pruned(root, tmp_path / "spoiled")["frontier"]
     assert not model["recovered"]
-    assert model["judged"] == unchanged["frontier"][0]["judged"]
+    assert model["validation"] == unchanged["frontier"][0]["validation"]
 
 
 def test_a_recovery_that_lowers_the_loss_is_kept(root, accurate, tmp_path):
     unchanged = pruned(root, tmp_path, "prune.recover_epochs=0")
     (model,), (before,) = accurate["frontier"], unchanged["frontier"]
     assert model["recovered"]
-    assert before["judged"]["metric"] >= before["judged"]["full_metric"]
-    assert model["judged"]["loss"] < before["judged"]["loss"]
-    assert model["judged"]["difference_ci"][1] >= 0, "by more than chance below the full model"
+    assert before["validation"]["metric"] >= before["validation"]["full_metric"]
+    assert model["validation"]["loss"] < before["validation"]["loss"]
+    assert model["validation"]["difference_ci"][1] >= 0, "by more than chance below the full model"
 
 
 def test_what_was_removed_is_gone_from_the_saved_weights(root, accurate):
@@ -119,11 +120,11 @@ def test_info_says_what_is_left(root, accurate):
     assert found["heads"] == [len(layer["heads"]) for layer in model["layers"]]
     assert found["neurons"] == [layer["neurons"] for layer in model["layers"]]
     assert (found["of_heads"], found["of_neurons"]) == ([4, 4], [64, 64])
-    assert found["notes"]["confirmed"] == model["confirmed"]["metric"]
+    assert found["notes"]["confirmed"] == model["holdout"]["metric"]
     shown = run("info", folder).stdout
     assert "for accuracy, tolerance 0" in shown
     assert f"{found['heads'][0]} {found['heads'][1]} of 4, by layer" in shown
-    assert f"confirmed {model['confirmed']['metric']:.4g}" in " ".join(shown.split())
+    assert f"confirmed {model['holdout']['metric']:.4g}" in " ".join(shown.split())
 
 
 def test_a_killed_search_goes_on_to_the_same_result_whatever_the_test_texts(root, accurate, tmp_path, monkeypatch):
@@ -206,7 +207,7 @@ def test_a_run_killed_after_a_recovery_does_not_train_it_again(root, tmp_path, m
 def test_a_model_that_other_texts_find_much_worse_is_warned_about(root, tmp_path, accurate):
     ruin = ["prune.objective=size", "prune.budget=0.1", "prune.recover_epochs=0", "prune.step_epochs=0"]
     (model,) = pruned(root, tmp_path, *ruin)["frontier"]
-    assert model["confirmed"]["difference_ci"][1] < 0
+    assert model["holdout"]["difference_ci"][1] < 0
     warning = "the pruned model is clearly worse than prune.tolerance=0 allows on texts that the search never saw"
     assert warning in (tmp_path / "prune" / "prune.log").read_text()
     assert accurate["confirmation"]["difference_ci"][1] >= 0
@@ -236,7 +237,7 @@ def test_a_regression_is_pruned_by_its_correlation(tmp_path):
     found = json.loads((tmp_path / "out" / "prune" / "prune.json").read_text())
     (model,) = found["frontier"]
     assert found["metric"] == "pearson"
-    assert model["judged"]["full_metric"] > 0.8
+    assert model["validation"]["full_metric"] > 0.8
     out = [record for record in found["candidates"] if not record["kept"]]
     assert out
     assert all(record["difference"] >= -0.01 for record in out)

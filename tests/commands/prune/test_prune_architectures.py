@@ -98,9 +98,9 @@ def test_a_tagger_keeps_the_metric_it_is_judged_by(tmp_path):
     found = result(tmp_path / "out")
     (model,) = found["frontier"]
     assert found["metric"] == "entity_f1"
-    assert model["judged"]["metric"] >= model["judged"]["full_metric"] > 0.5
+    assert model["validation"]["metric"] >= model["validation"]["full_metric"] > 0.5
     # Sentences judge, not words.
-    assert model["judged"]["examples"] + model["confirmed"]["examples"] == 50
+    assert model["validation"]["examples"] + model["holdout"]["examples"] == 50
 
 
 def test_a_tagger_judged_in_bf16_goes_on_after_a_kill_to_the_same_records(tmp_path, monkeypatch):
@@ -130,4 +130,4 @@ def test_a_reader_is_judged_by_answers_out_of_whole_contexts(tmp_path):
     (model,) = found["frontier"]
     assert found["metric"] == "squad_f1"
     assert model["size"]["parameters"] <= 0.5 * found["full"]["parameters"]
-    assert model["judged"]["examples"] > 8
+    assert model["validation"]["examples"] > 8

@@ -34,13 +34,13 @@ def hard(root):
 def test_every_layer_that_attends_tries_every_number_of_keys(hard):
     (model,) = hard["frontier"]
     attending = [index for index, layer in reversed(list(enumerate(model["layers"]))) if layer["heads"]]
-    assert [(trial["layer"], trial["k"]) for trial in hard["hard_trials"]] == [
+    assert [(trial["layer"], trial["k"]) for trial in hard["topk_trials"]] == [
         (layer, k) for layer in attending for k in (0.75, 0.5, 3)
     ]
 
 
 def test_what_is_taken_never_lowers_the_metric_and_is_saved(root, hard):
-    taken = [trial for trial in hard["hard_trials"] if trial["kept"]]
+    taken = [trial for trial in hard["topk_trials"] if trial["kept"]]
     assert taken
     assert all(trial["metric_after"] >= trial["metric_before"] for trial in taken)
     (model,) = hard["frontier"]
@@ -50,19 +50,19 @@ def test_what_is_taken_never_lowers_the_metric_and_is_saved(root, hard):
     assert model["topk_attention"] == chosen
     found, _ = latadj.load(root / "hard" / "pruned")
     assert topk_attention_of(found).to_json() == chosen
-    assert model["judged"]["metric"] >= model["judged"]["full_metric"]
+    assert model["validation"]["metric"] >= model["validation"]["full_metric"]
 
 
 def test_the_log_and_the_terminal_say_which(root, hard):
     log = (root / "hard" / "prune" / "prune.log").read_text()
-    assert log.count("attends to") == len(hard["hard_trials"])
+    assert log.count("attends to") == len(hard["topk_trials"])
     assert "hard attention: layer" in log
 
 
 def test_numbers_and_shares_are_tried_from_many_keys_to_few(root, tmp_path):
     found = pruned(root, tmp_path, "topk_attention.k=[0.2,4096,0.9,5]", "prune.recover_epochs=0")
-    last = max(trial["layer"] for trial in found["hard_trials"])
-    assert [trial["k"] for trial in found["hard_trials"] if trial["layer"] == last] == [0.9, 5, 0.2]
+    last = max(trial["layer"] for trial in found["topk_trials"])
+    assert [trial["k"] for trial in found["topk_trials"] if trial["layer"] == last] == [0.9, 5, 0.2]
     log = (tmp_path / "prune" / "prune.log").read_text()
     assert "topk_attention.k=4096 is left out: no text that judges has more than" in log
 
@@ -78,8 +78,8 @@ def test_a_run_killed_after_the_choice_goes_on_with_it(root, hard, tmp_path, mon
     with killed(monkeypatch, lambda state: state.topk is not None):
         pruned(root, tmp_path / "out")
     found = pruned(root, tmp_path / "out", "resume=true")
-    assert found["hard_trials"] == hard["hard_trials"]
-    assert found["frontier"][0]["judged"] == hard["frontier"][0]["judged"]
+    assert found["topk_trials"] == hard["topk_trials"]
+    assert found["frontier"][0]["validation"] == hard["frontier"][0]["validation"]
 
 
 def test_adjustable_fine_tuning_carries_it_along(root, hard):

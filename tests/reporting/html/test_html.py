@@ -148,7 +148,7 @@ def test_a_sweep_with_missing_fields_is_left_out(tmp_path):
     ("file", "data"),
     [
         ("calibrate/calibrate.json", {**folders.calibrate(), "dial": {"family": "acc"}}),
-        ("prune/prune.json", {"schema": "latadj.prune/1", "frontier": [{"hard_attention": None}], "full": {}}),
+        ("prune/prune.json", {"schema": "latadj.prune/2", "frontier": [{"hard_attention": None}], "full": {}}),
     ],
 )
 def test_a_result_with_names_of_an_earlier_version_is_left_out(tmp_path, file, data):
