@@ -1,7 +1,5 @@
 """Tables: declared once by columns, written for a terminal, Markdown, CSV, LaTeX and a web page."""
 
-import csv
-import io
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
@@ -13,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from latadj.utils.console import console
+from latadj.utils.csv_text import csv_text
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -161,12 +160,10 @@ class Table:
 
     def csv(self) -> str:
         """The columns that have a key, numbers unrounded."""
-        out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
         columns = [column for column in self.columns if column.key]
-        writer.writerow([key for column in columns for key in column.keys])
-        writer.writerows([value for column in columns for value in column.values(row)] for row in self.rows)
-        return out.getvalue()
+        keys = [key for column in columns for key in column.keys]
+        rows = [[value for column in columns for value in column.values(row)] for row in self.rows]
+        return csv_text([keys, *rows])
 
     def latex(self) -> str:
         """For a document that loads booktabs."""

@@ -23,7 +23,8 @@ from latadj.inference.region_survival import RegionShares, survivors_by_region
 from latadj.kernels.lowering import kernel_of
 from latadj.reporting.table import Column, Document, Table
 from latadj.tasks.metrics.intervals import score
-from latadj.utils.files import atomic_write, write_json
+from latadj.utils.csv_text import frame_csv
+from latadj.utils.files import write_json, write_text
 
 log = logging.getLogger("latadj")
 ROUNDS, WARMUP = 5, 3
@@ -70,8 +71,7 @@ def _examples(session: Session, folder: Path) -> dict[str, Any]:
         references = task_type.references(examples)
         intervals[name] = score(config.task.metric, predictions, predictions, references, config.seed).metric_ci
         suffix = "" if name == scorer.headline else f"-{name}"
-        with atomic_write(folder / f"predictions{suffix}.csv") as temporary:
-            task_type.table(examples, predictions, outputs).to_csv(temporary, index=False)
+        write_text(folder / f"predictions{suffix}.csv", frame_csv(task_type.table(examples, predictions, outputs)))
         for file, content in task_type.files(outputs, scorer.tests[name], examples).items():
             write_json(folder / f"{file}{suffix}.json", content)
     latency, quiet = time_latency(session, scorer.rows[scorer.headline])
@@ -107,8 +107,7 @@ def _continuations(session: Session, folder: Path) -> dict[str, Any]:
     speedup = config.speedup
     answers: dict[float, np.ndarray] = {}
     sweep = score_dial(scorer, [speedup], controls=False, on_answers=answers.__setitem__)
-    with atomic_write(folder / "predictions.csv") as temporary:
-        scorer.task_type.table(scorer.encoded, answers[speedup], None).to_csv(temporary, index=False)
+    write_text(folder / "predictions.csv", frame_csv(scorer.task_type.table(scorer.encoded, answers[speedup], None)))
     times = time_prompts(scorer, sweep, config.measure.prompts, ROUNDS, WARMUP)
     (row,) = sweep.rows
     shared = ("model", "task", "metric", "greater_is_better", "baseline_metric", "plain_metric", "target")

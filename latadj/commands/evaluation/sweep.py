@@ -26,7 +26,8 @@ from latadj.reporting.results.comparison import Comparison
 from latadj.reporting.results.generation import GenerationSweep
 from latadj.reporting.results.sweep import Sweep
 from latadj.utils.console import progress
-from latadj.utils.files import atomic_write
+from latadj.utils.csv_text import frame_csv
+from latadj.utils.files import write_text
 
 log = logging.getLogger("latadj")
 
@@ -166,6 +167,5 @@ class SweepPredictions:
                 frame[f"probability_{speedup:g}x"] = softmax(outputs, axis=-1).max(axis=1).round(6)
             else:
                 frame[f"prediction_{speedup:g}x"] = outputs[:, 0]
-        with atomic_write(path) as temporary:
-            frame.to_csv(temporary, index=False)
+        write_text(path, frame_csv(frame))
         return True

@@ -6,8 +6,6 @@ stands. A run that goes on cuts off what was written after that, so no row is lo
 the parts are renamed.
 """
 
-import csv
-import io
 import json
 import math
 import os
@@ -20,6 +18,7 @@ from typing import Any, BinaryIO, ClassVar
 import numpy as np
 
 from latadj.inference.streams.rows import Row, StreamPosition
+from latadj.utils.csv_text import csv_text
 from latadj.utils.run_state import RunState, remove_matching
 
 SUFFIXES = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
@@ -116,9 +115,7 @@ def _short(value: float) -> str:
 
 
 def _csv(rows: Sequence[Sequence[Any]]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue().encode(errors="backslashreplace")
+    return csv_text(rows).encode(errors="backslashreplace")
 
 
 @dataclass
