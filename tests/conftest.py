@@ -1,5 +1,6 @@
 """Fixtures of all tests; one thread, so that tests on two cores do not fight."""
 
+import gc
 import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -18,11 +19,20 @@ from transformers import PreTrainedModel
 from latadj.commands.common.session import Session
 from latadj.commands.finetune import prepare
 from latadj.config.compose import compose, typed
+from latadj.tasks.metrics import intervals
 
 __all__ = ["batch_of", "tiny_bert", "use_checkpointing"]
 
 torch.set_num_threads(1)
 compose_once()
+# Bootstraps of 1000 resamples are much of what a search on a toy costs.
+intervals.RESAMPLES = 100
+
+
+def pytest_collection_finish() -> None:
+    """Let the collector pass by all that was imported, which lives as long as this process."""
+    gc.collect()
+    gc.freeze()
 
 
 def tiny_bert(layers: int = 4, **options: object) -> PreTrainedModel:

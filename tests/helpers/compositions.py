@@ -1,26 +1,52 @@
-"""Hydra composes the same overrides once: a command asks for them three times, at 0.15 s of processor time each."""
+"""Hydra reads a YAML file once and composes the same overrides once, where every command would do it three times.
+
+That is most of what a command on a toy costs. Nothing is remembered of files that a test writes.
+"""
 
 import pickle
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from omegaconf import DictConfig
+from hydra._internal.config_repository import ConfigRepository
 
-_compose = ConfigLoaderImpl.load_configuration
-_composed: dict[tuple[object, ...], bytes] = {}
+from latadj.config.compose import conf_dir
+
+Value = TypeVar("Value")
 
 
-def _compose_once(loader: ConfigLoaderImpl, config_name: str, overrides: list[str], **how: Any) -> DictConfig:
+def _once(function: Callable[..., Value], key: Callable[..., tuple[object, ...] | None]) -> Callable[..., Value]:
+    """The function, which gives a copy of what it gave before for the same key, unless that is None."""
+    before: dict[tuple[object, ...], bytes] = {}
+
+    @wraps(function)
+    def wrapped(*given: Any, **options: Any) -> Value:
+        place = key(*given, **options)
+        if place is None:
+            return function(*given, **options)
+        if place not in before:
+            before[place] = pickle.dumps(function(*given, **options))
+        return pickle.loads(before[place])
+
+    return wrapped
+
+
+def _composition(loader: Any, config_name: str, overrides: list[str], **options: Any) -> tuple[object, ...] | None:
     if any("searchpath" in override for override in overrides):
-        return _compose(loader, config_name, overrides, **how)  # files of a test, which it may change
+        return None
     sources = [str(element) for element in loader.config_search_path.get_path()]
-    key = (config_name, *overrides, *sources, *sorted(how.items()), Path.cwd())
-    if key not in _composed:
-        _composed[key] = pickle.dumps(_compose(loader, config_name, overrides, **how))
-    return pickle.loads(_composed[key])
+    return (config_name, *overrides, *sources, *sorted(options.items()), Path.cwd())
+
+
+def _file(repository: Any, config_path: str) -> tuple[object, ...] | None:
+    sources = [(source.scheme(), source.path) for source in repository.get_sources()]
+    written = [path for scheme, path in sources if scheme == "file" and Path(path).resolve() != conf_dir().resolve()]
+    return None if written else (config_path, *sources)
 
 
 def compose_once() -> None:
-    """Let Hydra remember what it composed out of our own YAML files, for all tests of this process."""
-    ConfigLoaderImpl.load_configuration = _compose_once
+    """Let Hydra remember for as long as this process lives."""
+    ConfigLoaderImpl.load_configuration = _once(ConfigLoaderImpl.load_configuration, _composition)
+    ConfigRepository.load_config = _once(ConfigRepository.load_config, _file)
