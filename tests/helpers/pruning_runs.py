@@ -11,8 +11,10 @@ import pytest
 import torch
 from helpers import toy_project as toy
 from helpers.command_line import run
+from helpers.made_once import made_once
 
 import latadj
+from latadj.commands.prune.pruning_model import PruningModel
 from latadj.commands.prune.state import PruneState
 from latadj.training import fit
 
@@ -35,9 +37,17 @@ def write_plain(root: Path) -> Path:
     return root
 
 
-def pruned(root: Path, out: Path, *options: str, expect: int = 0) -> Any:
+def plain_project(factory: pytest.TempPathFactory) -> Path:
+    """A copy of what :func:`write_plain` makes."""
+    return made_once(factory, "plain", write_plain)
+
+
+def pruned(
+    root: Path, out: Path, *options: str, expect: int = 0, recovery: tuple[str, ...] = ("prune.recover_epochs=1",)
+) -> Any:
     """What `latadj prune` says in its result, or, where it is to fail, on the terminal."""
     common = [*toy.overrides(root), f"checkpoint={root / 'out' / 'plain'}", f"folder={out}", SPLIT, *QUICK, EXACT]
+    common += recovery
     result = run("prune", *common, *options, expect=expect)
     if expect:
         return result
@@ -90,4 +100,20 @@ def killed_in(monkeypatch: pytest.MonkeyPatch, training: str, *, step: int) -> I
 
     with monkeypatch.context() as patch, pytest.raises(KilledError):
         patch.setattr(fit.StepProgressCallback, "on_step_end", on_step_end)
+        yield
+
+
+@contextmanager
+def killed_after(monkeypatch: pytest.MonkeyPatch, *, recoveries: int) -> Iterator[None]:
+    """A run inside the block, killed right after so many last recoveries, before its state says that they ended."""
+    whole, ended = PruningModel.recover, []
+
+    def recover(model, step, *, last):
+        whole(model, step, last=last)
+        ended.extend([step] if last else [])
+        if len(ended) == recoveries:
+            raise KilledError
+
+    with monkeypatch.context() as patch, pytest.raises(KilledError):
+        patch.setattr(PruningModel, "recover", recover)
         yield

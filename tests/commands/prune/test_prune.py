@@ -8,7 +8,16 @@ import pytest
 import torch
 from helpers import toy_project as toy
 from helpers.command_line import run
-from helpers.pruning_runs import QUICK, KilledError, killed, killed_in, pruned, same, same_weights, write_plain
+from helpers.pruning_runs import (
+    QUICK,
+    killed,
+    killed_after,
+    killed_in,
+    plain_project,
+    pruned,
+    same,
+    same_weights,
+)
 
 import latadj
 from latadj.checkpoints import checkpoint
@@ -19,15 +28,23 @@ from latadj.pruning.surgery import parameter_count
 from latadj.tasks.encoding.batches import pad
 from latadj.training import fit
 
+# So that a run that is killed in its recovery has a state to go on from.
+OFTEN = ["recover.eval_steps=4"]
+
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    return write_plain(tmp_path_factory.mktemp("pruned"))
+    return plain_project(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
 def accurate(root):
-    return pruned(root, root / "accurate")
+    return pruned(root, root / "accurate", *OFTEN)
+
+
+@pytest.fixture(scope="module")
+def unrecovered(root):
+    return pruned(root, root / "unrecovered", "prune.recover_epochs=0")
 
 
 def test_prune_json_holds_what_it_promises(accurate):
@@ -45,8 +62,8 @@ def test_prune_json_holds_what_it_promises(accurate):
 
 def test_it_is_said_in_which_precision_models_were_judged_and_confirmed(root, accurate, tmp_path):
     assert accurate["environment"]["precision"] == "fp32"
-    found = pruned(root, tmp_path, "device.train_precision=bf16", "prune.recover_epochs=0")
-    assert found["environment"]["precision"] == "bf16 autocast, fp32"
+    options = ["device.train_precision=bf16", "prune.recover_epochs=0", "prune.layers=1"]
+    assert pruned(root, tmp_path, *options)["environment"]["precision"] == "bf16 autocast, fp32"
 
 
 def test_no_removal_takes_the_metric_below_the_full_models(accurate):
@@ -63,23 +80,22 @@ def test_no_removal_takes_the_metric_below_the_full_models(accurate):
 
 
 @pytest.mark.parametrize("factor", [-1.0, 0.1], ids=["wrong", "unsure"])
-def test_a_recovery_that_only_raises_the_loss_is_undone(root, tmp_path, monkeypatch, factor):
+def test_a_recovery_that_only_raises_the_loss_is_undone(root, unrecovered, tmp_path, monkeypatch, factor):
     @torch.no_grad()
     def spoil(model, step, *, last):
         head = model.session.model.classifier
         head.weight.mul_(factor)
         head.bias.mul_(factor)
 
-    unchanged = pruned(root, tmp_path / "unchanged", "prune.recover_epochs=0")
     monkeypatch.setattr(PruningModel, "recover", spoil)
     (model,) = pruned(root, tmp_path / "spoiled")["frontier"]
     assert not model["recovered"]
-    assert model["validation"] == unchanged["frontier"][0]["validation"]
+    assert model["validation"] == unrecovered["frontier"][0]["validation"]
 
 
-def test_a_recovery_that_lowers_the_loss_is_kept(root, accurate, tmp_path):
-    unchanged = pruned(root, tmp_path, "prune.recover_epochs=0")
-    (model,), (before,) = accurate["frontier"], unchanged["frontier"]
+def test_a_recovery_that_lowers_the_loss_is_kept(accurate, unrecovered):
+    (model,), (before,) = accurate["frontier"], unrecovered["frontier"]
+    assert not before["recovered"]
     assert model["recovered"]
     assert before["validation"]["metric"] >= before["validation"]["full_metric"]
     assert model["validation"]["loss"] < before["validation"]["loss"]
@@ -133,33 +149,21 @@ def test_a_killed_search_goes_on_to_the_same_result_whatever_the_test_texts(root
     rows = (data / "dev.tsv").read_text().splitlines()
     (data / "dev.tsv").write_text("\n".join([rows[0], *(row[:-1] + "0" for row in rows[1:9])]) + "\n")
     with killed(monkeypatch, lambda state: len(state.progress.candidates) == 3):
-        pruned(root, tmp_path / "out", f"task.data_dir={data}")
-    found = pruned(root, tmp_path / "out", f"task.data_dir={data}", "resume=true")
+        pruned(root, tmp_path / "out", *OFTEN, f"task.data_dir={data}")
+    found = pruned(root, tmp_path / "out", *OFTEN, f"task.data_dir={data}", "resume=true")
     assert same(found, accurate)
 
 
-@pytest.mark.parametrize(
-    ("options", "recovery", "step", "made"),
-    [
-        ([], "recovery 1", 5, "pruned"),
-        (["prune.objective=size", "prune.budget=[0.6,0.4]", "prune.step=0.2"], "recovery 2", 3, "pruned-0.4"),
-    ],
-    ids=["accuracy", "size"],
-)
-def test_a_run_killed_in_a_recovery_goes_on_to_the_same_weights(
-    root, tmp_path, monkeypatch, options, recovery, step, made
-):
-    often = [*options, "prune.recover_epochs=1", "recover.eval_steps=2"]
-    undisturbed = pruned(root, tmp_path / "undisturbed", *often)
-    with killed_in(monkeypatch, recovery, step=step):
-        pruned(root, tmp_path / "out", *often)
-    assert list((tmp_path / "out" / "prune" / recovery.replace(" ", "-")).glob("checkpoint-*"))
-    assert same(pruned(root, tmp_path / "out", *often, "resume=true"), undisturbed)
-    assert f"{recovery}: going on from" in (tmp_path / "out" / "prune" / "prune.log").read_text()
-    assert same_weights(tmp_path / "out" / made, tmp_path / "undisturbed" / made)
+def test_a_run_killed_in_its_recovery_goes_on_to_the_same_weights(root, accurate, tmp_path, monkeypatch):
+    with killed_in(monkeypatch, "recovery 1", step=5):
+        pruned(root, tmp_path / "out", *OFTEN)
+    assert list((tmp_path / "out" / "prune" / "recovery-1").glob("checkpoint-*"))
+    assert same(pruned(root, tmp_path / "out", *OFTEN, "resume=true"), accurate)
+    assert "recovery 1: going on from" in (tmp_path / "out" / "prune" / "prune.log").read_text()
+    assert same_weights(tmp_path / "out" / "pruned", root / "accurate" / "pruned")
 
 
-def test_after_a_recovery_what_is_left_may_be_searched_again(root, accurate, tmp_path, monkeypatch):
+def test_after_a_recovery_what_is_left_may_be_searched_again(root, tmp_path, monkeypatch):
     options = ["prune.rounds=3", "prune.tolerance=0.02"]
     found = pruned(root, tmp_path / "undisturbed", *options)
     steps = {record["step"] for record in found["candidates"]}
@@ -177,30 +181,16 @@ def test_after_a_recovery_what_is_left_may_be_searched_again(root, accurate, tmp
 
 def test_a_run_killed_after_its_last_recovery_does_not_search_again(root, tmp_path, accurate, monkeypatch):
     with killed(monkeypatch, lambda state: state.progress.step == 1):
-        pruned(root, tmp_path / "out")
+        pruned(root, tmp_path / "out", *OFTEN)
     monkeypatch.setattr("latadj.commands.prune.steps.search", None)
-    assert same(pruned(root, tmp_path / "out", "resume=true"), accurate)
+    assert same(pruned(root, tmp_path / "out", *OFTEN, "resume=true"), accurate)
 
 
-@pytest.mark.parametrize("objective", [[], ["prune.objective=size", "prune.budget=0.6"]], ids=["accuracy", "size"])
-def test_a_run_killed_after_a_recovery_does_not_train_it_again(root, tmp_path, monkeypatch, objective):
-    options = [*objective, "prune.recover_epochs=1"]
-    undisturbed = pruned(root, tmp_path / "undisturbed", *options)
-    recover, learned = PruningModel.recover, []
-
-    def recover_and_be_killed(model, step, *, last):
-        recover(model, step, last=last)
-        if last:
-            raise KilledError
-
-    with monkeypatch.context() as patch, pytest.raises(KilledError):
-        patch.setattr(PruningModel, "recover", recover_and_be_killed)
-        pruned(root, tmp_path / "out", *options)
-    with monkeypatch.context() as patch:
-        patch.setattr(fit.LatadjTrainer, "training_step", lambda *_: learned.append(1))
-        found = pruned(root, tmp_path / "out", *options, "resume=true")
-    assert not learned
-    assert same(found, undisturbed)
+def test_a_run_killed_after_its_recovery_does_not_train_again(root, accurate, tmp_path, monkeypatch):
+    with killed_after(monkeypatch, recoveries=1):
+        pruned(root, tmp_path / "out", *OFTEN)
+    monkeypatch.setattr(fit.LatadjTrainer, "training_step", None)
+    assert same(pruned(root, tmp_path / "out", *OFTEN, "resume=true"), accurate)
     assert not list((tmp_path / "out" / "prune").glob("recovery-*"))
 
 
@@ -233,7 +223,7 @@ def test_a_regression_is_pruned_by_its_correlation(tmp_path):
     ]
     learning = ["plain.epochs=16", "plain.patience=16", "model.learning_rate=2e-3", "plain.warmup=0"]
     run("finetune", *common, "adjustable=false", *learning)
-    run("prune", *common, *QUICK, "prune.tolerance=0.01")
+    run("prune", *common, *QUICK, "prune.tolerance=0.01", "prune.recover_epochs=0")
     found = json.loads((tmp_path / "out" / "prune" / "prune.json").read_text())
     (model,) = found["frontier"]
     assert found["metric"] == "pearson"
@@ -251,7 +241,7 @@ def test_a_run_that_is_done_is_not_done_again(root, accurate, tmp_path):
     plan["settings"]["output"] = str(root / "accurate" / "pruned")
     (tmp_path / "out" / "prune" / "plan.json").write_text(json.dumps(plan))
     before = (root / "accurate" / "pruned" / "model.safetensors").stat().st_mtime_ns
-    found = pruned(root, tmp_path / "out", "resume=true", output)
+    found = pruned(root, tmp_path / "out", *OFTEN, "resume=true", output)
     assert same(found, accurate)
     assert found["seconds"] == accurate["seconds"] > 0
     assert (root / "accurate" / "pruned" / "model.safetensors").stat().st_mtime_ns == before
@@ -267,7 +257,7 @@ def test_a_run_does_not_go_on_with_another_model(root, accurate, tmp_path):
     plan = json.loads((tmp_path / "out" / "prune" / "plan.json").read_text())
     plan["settings"] |= {"checkpoint": str(other), "output": str(tmp_path / "out" / "pruned")}
     (tmp_path / "out" / "prune" / "plan.json").write_text(json.dumps(plan))
-    result = pruned(root, tmp_path / "out", f"checkpoint={other}", "resume=true", expect=2)
+    result = pruned(root, tmp_path / "out", *OFTEN, f"checkpoint={other}", "resume=true", expect=2)
     assert "was started with other settings (weights); give the same ones, or start anew" in result.stderr
 
 
@@ -276,7 +266,7 @@ def test_a_run_does_not_go_on_with_other_examples(root, accurate):
     before = data.read_text()
     data.write_text(before + "a late addition\t1\n")
     try:
-        result = pruned(root, root / "accurate", "resume=true", expect=2)
+        result = pruned(root, root / "accurate", *OFTEN, "resume=true", expect=2)
     finally:
         data.write_text(before)
     assert "was started with other settings (data); give the same ones, or start anew" in result.stderr
@@ -311,24 +301,24 @@ def test_a_folder_that_holds_something_else_is_not_replaced(root, tmp_path):
         assert (notes / "keep.txt").read_text() == "mine"
 
 
-def test_a_model_that_will_be_replaced_is_named_first(root, accurate, tmp_path):
+def test_a_model_that_will_be_replaced_is_named_first(root, accurate, tmp_path, monkeypatch):
     made = shutil.copytree(root / "accurate" / "pruned", tmp_path / "pruned")
-    pruned(root, tmp_path)
+    with killed(monkeypatch, lambda state: True):
+        pruned(root, tmp_path)
     log = (tmp_path / "prune" / "prune.log").read_text()
     assert f"{made} is there already, and this run will replace it" in log
 
 
-def test_a_full_model_that_gives_one_answer_to_all_texts_is_warned_about(root, tmp_path):
+def test_a_full_model_that_gives_one_answer_to_all_texts_is_warned_about(root, accurate, tmp_path):
     plain = shutil.copytree(root / "out" / "plain", tmp_path / "plain")
     model, tokenizer = checkpoint.load(plain)
     with torch.no_grad():
         model.classifier.weight.zero_()
     checkpoint.save(model, tokenizer, plain, read_metadata(plain))
-    pruned(root, tmp_path / "out", f"checkpoint={plain}", "prune.layers=1")
+    pruned(root, tmp_path / "out", f"checkpoint={plain}", "prune.layers=1", "prune.recover_epochs=0")
     log = (tmp_path / "out" / "prune" / "prune.log").read_text()
     assert "the full model gives the same answer to all" in log
-    accurate = (root / "accurate" / "prune" / "prune.log").read_text()
-    assert "the same answer to all" not in accurate
+    assert "the same answer to all" not in (root / "accurate" / "prune" / "prune.log").read_text()
 
 
 def test_a_budgets_folder_is_never_the_checkpoint_itself(root, tmp_path):
@@ -338,19 +328,19 @@ def test_a_budgets_folder_is_never_the_checkpoint_itself(root, tmp_path):
     assert "the checkpoint itself; give the pruned model another folder" in result.stderr
 
 
-@pytest.mark.parametrize("name", ["recover.epochs", "prune.recover_epochs"])
-def test_no_epochs_are_no_recovery_by_either_name(root, tmp_path, monkeypatch, name):
+def test_no_epochs_are_no_recovery_by_the_stages_own_name_too(root, tmp_path, monkeypatch):
     def recover(model, step, *, last):
         raise AssertionError("nothing is to be trained")
 
     monkeypatch.setattr(PruningModel, "recover", recover)
-    assert not pruned(root, tmp_path, f"{name}=0")["frontier"][0]["recovered"]
+    (model,) = pruned(root, tmp_path, "recover.epochs=0", "prune.layers=1", recovery=())["frontier"]
+    assert not model["recovered"]
 
 
 def test_a_run_goes_on_with_the_same_settings_only(root, accurate):
-    result = pruned(root, root / "accurate", "resume=true", "prune.tolerance=0.01", expect=2)
+    result = pruned(root, root / "accurate", *OFTEN, "resume=true", "prune.tolerance=0.01", expect=2)
     assert "was started with other settings (prune); give the same ones, or start anew" in result.stderr
-    result = pruned(root, root / "accurate", "resume=true", "device.train_precision=bf16", expect=2)
+    result = pruned(root, root / "accurate", *OFTEN, "resume=true", "device.train_precision=bf16", expect=2)
     assert "was started with other settings (train_precision)" in result.stderr
 
 
@@ -431,7 +421,7 @@ def test_random_weights_are_no_pruned_model(root, accurate, tmp_path):
 
 
 def test_only_the_layers_that_are_named_lose_parts(root, tmp_path):
-    found = pruned(root, tmp_path / "out", "prune.layers=1")
+    found = pruned(root, tmp_path / "out", "prune.layers=1", "prune.recover_epochs=0")
     assert {record["layer"] for record in found["candidates"]} == {0}
     (model,) = found["frontier"]
     whole = model["layers"][1]

@@ -19,7 +19,7 @@ from latadj.pruning.surgery import parameter_count
 
 QUICK = ["prune.groups=2", "prune.examples=32", "prune.gradient_examples=16", "prune.step=0.2", "prune.step_epochs=0"]
 HALF = [*QUICK, "prune.objective=size", "prune.budget=0.5", "prune.recover_epochs=0"]
-ARCHITECTURES = ("distilbert", "gpt2", "llama", "qwen3", "t5")
+ARCHITECTURES = ("distilbert", "gpt2", "llama", "t5")
 
 
 def result(folder):

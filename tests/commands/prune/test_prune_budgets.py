@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers.pruning_runs import killed, pruned, same, same_weights, write_plain
+from helpers.pruning_runs import killed, killed_after, killed_in, plain_project, pruned, same, same_weights
 from helpers.tiny_models import LENGTHS, Case
 
 import latadj
@@ -16,11 +16,11 @@ from latadj.training import fit
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    return write_plain(tmp_path_factory.mktemp("budgets"))
+    return plain_project(tmp_path_factory)
 
 
-SIZES = ["prune.objective=size", "prune.budget=[0.6,0.4]", "prune.step=0.2", "prune.recover_epochs=1"]
-SPEED = ["prune.objective=speed", "prune.budget=1.5", "prune.step_epochs=0.5", "prune.recover_epochs=1"]
+SIZES = ["prune.objective=size", "prune.budget=[0.6,0.4]", "prune.step=0.2", "recover.eval_steps=2"]
+SPEED = ["prune.objective=speed", "prune.budget=1.5", "prune.step_epochs=0.5"]
 TIMES = TimeModel(0.1, 0.0, 0.0, 0.15, 0.3)
 
 
@@ -54,6 +54,23 @@ def test_shrinking_that_was_killed_goes_on_to_the_same_weights(root, small, tmp_
     assert not list((tmp_path / "out" / "prune").glob("weights-*"))
 
 
+def test_a_run_killed_in_a_recovery_goes_on_to_the_same_weights(root, small, tmp_path, monkeypatch):
+    with killed_in(monkeypatch, "recovery 2", step=3):
+        pruned(root, tmp_path / "out", *SIZES)
+    assert list((tmp_path / "out" / "prune" / "recovery-2").glob("checkpoint-*"))
+    assert same(pruned(root, tmp_path / "out", *SIZES, "resume=true"), small)
+    assert "recovery 2: going on from" in (tmp_path / "out" / "prune" / "prune.log").read_text()
+    assert same_weights(tmp_path / "out" / "pruned-0.4", root / "small" / "pruned-0.4")
+
+
+def test_a_run_killed_after_its_last_recovery_does_not_train_again(root, small, tmp_path, monkeypatch):
+    with killed_after(monkeypatch, recoveries=2):
+        pruned(root, tmp_path / "out", *SIZES)
+    monkeypatch.setattr(fit.LatadjTrainer, "training_step", None)
+    assert same(pruned(root, tmp_path / "out", *SIZES, "resume=true"), small)
+    assert not list((tmp_path / "out" / "prune").glob("recovery-*"))
+
+
 def test_each_recovery_has_all_the_steps_that_it_may(root, tmp_path, monkeypatch):
     whole, found = fit.total_steps, []
     monkeypatch.setattr(fit, "total_steps", lambda *given: found.append(whole(*given)) or found[-1])
@@ -62,8 +79,7 @@ def test_each_recovery_has_all_the_steps_that_it_may(root, tmp_path, monkeypatch
     assert set(found) == {3}
 
 
-@pytest.fixture
-def slower(monkeypatch):
+def measured_a_fifth_slower(monkeypatch):
     """A clock that always says a fifth less than the time model foresees."""
 
     def speedup(clock):
@@ -74,21 +90,36 @@ def slower(monkeypatch):
     monkeypatch.setattr(Clock, "speedup", speedup)
 
 
-def test_pruning_to_a_speedup_that_was_killed_goes_on_by_the_same_times(root, slower, tmp_path, monkeypatch):
-    options = [*SPEED, "prune.budget=[1.3,1.8]", "prune.step=0.15"]
-    undisturbed = pruned(root, tmp_path / "undisturbed", *options)
+@pytest.fixture
+def slower(monkeypatch):
+    measured_a_fifth_slower(monkeypatch)
+
+
+TWICE = [*SPEED, "prune.budget=[1.3,1.8]", "prune.step=0.15"]
+
+
+@pytest.fixture(scope="module")
+def fast(root):
+    with pytest.MonkeyPatch.context() as patch:
+        measured_a_fifth_slower(patch)
+        return pruned(root, root / "fast", *TWICE)
+
+
+def test_pruning_to_a_speedup_that_was_killed_goes_on_by_the_same_times(root, fast, slower, tmp_path, monkeypatch):
     with killed(monkeypatch, lambda state: len(state.models) == 1 and state.correction < 1):
-        pruned(root, tmp_path / "out", *options)
+        pruned(root, tmp_path / "out", *TWICE)
     monkeypatch.setattr(Clock, "fit", None)  # what was measured is not measured again
-    assert same(pruned(root, tmp_path / "out", *options, "resume=true"), undisturbed)
+    assert same(pruned(root, tmp_path / "out", *TWICE, "resume=true"), fast)
 
 
-def test_what_a_clock_said_before_a_kill_holds_after_it(root, slower, tmp_path, monkeypatch):
-    undisturbed = pruned(root, tmp_path / "undisturbed", *SPEED)
-    with killed(monkeypatch, lambda state: state.progress.pending is not None and state.progress.pending.last):
-        pruned(root, tmp_path / "out", *SPEED)
+def test_what_a_clock_said_before_a_kill_holds_after_it(root, fast, slower, tmp_path, monkeypatch):
+    def met(state):
+        return len(state.models) == 1 and state.progress.pending is not None and state.progress.pending.last
+
+    with killed(monkeypatch, met):
+        pruned(root, tmp_path / "out", *TWICE)
     monkeypatch.setattr(LatencyBudget, "met", None)  # the clock is not asked again
-    assert same(pruned(root, tmp_path / "out", *SPEED, "resume=true"), undisturbed)
+    assert same(pruned(root, tmp_path / "out", *TWICE, "resume=true"), fast)
 
 
 def test_the_times_of_one_device_are_none_of_anothers(root, slower, tmp_path, monkeypatch):
@@ -126,7 +157,7 @@ def test_one_slow_answer_of_a_clock_takes_nothing_more_out(answers, met):
 def test_a_clock_that_takes_back_what_another_said_is_warned_about(root, slower, tmp_path, monkeypatch):
     monkeypatch.setattr(LatencyBudget, "met", lambda budget, target: True)
     monkeypatch.setattr(Clock, "speedup", lambda clock: Interval(1.3, 1.2, 1.4))
-    pruned(root, tmp_path, *SPEED)
+    pruned(root, tmp_path, *SPEED, "prune.recover_epochs=0", "prune.step_epochs=0")
     log = (tmp_path / "prune" / "prune.log").read_text()
     assert "prune.budget=1.5 was met by one clock, and another now says 1.30x (1.20 to 1.40)" in log
 
@@ -153,12 +184,12 @@ def test_a_speedup_is_measured_of_the_model_as_it_is_served(root, tmp_path, monk
     assert (tmp_path / "pruned-1.5" / "latadj.json").is_file()
 
 
-@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b"cut short")])
-def test_damaged_weights_of_a_run_are_one_clear_line(root, tmp_path, monkeypatch, damage):
+def test_damaged_weights_of_a_run_are_one_clear_line(root, tmp_path, monkeypatch):
     with killed(monkeypatch, lambda state: state.progress.step == 1):
         pruned(root, tmp_path / "out", *SIZES)
     (weights,) = (tmp_path / "out" / "prune").glob("weights-1.safetensors")
-    damage(weights)
-    result = pruned(root, tmp_path / "out", *SIZES, "resume=true", expect=2)
-    assert "weights-1.safetensors: these weights are missing or damaged" in result.stderr
-    assert result.stderr.strip().endswith("start anew without resume=true")
+    for damage in (lambda: weights.write_bytes(b"cut short"), weights.unlink):
+        damage()
+        result = pruned(root, tmp_path / "out", *SIZES, "resume=true", expect=2)
+        assert "weights-1.safetensors: these weights are missing or damaged" in result.stderr
+        assert result.stderr.strip().endswith("start anew without resume=true")

@@ -6,23 +6,24 @@ import pytest
 import torch
 from helpers import toy_project as toy
 from helpers.command_line import run
-from helpers.pruning_runs import QUICK, SPLIT, killed, write_plain
+from helpers.pruning_runs import QUICK, SPLIT, killed, plain_project
 
 import latadj
 from latadj.checkpoints.metadata import read_metadata
 from latadj.elimination.attach import as_plain, is_attached, topk_attention_of
 
 HARD = "topk_attention.k=[0.75,0.5,3]"
+RECOVERY = "prune.recover_epochs=1"
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    return write_plain(tmp_path_factory.mktemp("hard"))
+    return plain_project(tmp_path_factory)
 
 
 def pruned(root, out, *options):
     checkpoint = f"checkpoint={root / 'out' / 'plain'}"
-    run("prune", *toy.overrides(root), checkpoint, f"folder={out}", SPLIT, *QUICK, HARD, *options)
+    run("prune", *toy.overrides(root), checkpoint, f"folder={out}", SPLIT, *QUICK, HARD, RECOVERY, *options)
     return json.loads((out / "prune" / "prune.json").read_text())
 
 
@@ -85,7 +86,7 @@ def test_a_run_killed_after_the_choice_goes_on_with_it(root, hard, tmp_path, mon
 def test_adjustable_fine_tuning_carries_it_along(root, hard):
     chosen = hard["frontier"][0]["topk_attention"]
     folder = root / "hard" / "pruned-dial"
-    options = [f"model.path={root / 'hard' / 'pruned'}", f"folder={folder}", "plain.epochs=0", "adjust.epochs=1"]
+    options = [f"model.path={root / 'hard' / 'pruned'}", f"folder={folder}", "plain.epochs=0", "adjust.max_steps=4"]
     run("finetune", *toy.overrides(root), *options, SPLIT)
     for made in ("plain", "checkpoint"):
         assert read_metadata(folder / made).topk_attention.to_json() == chosen
@@ -98,7 +99,13 @@ def test_adjustable_fine_tuning_carries_it_along(root, hard):
 
 def test_so_does_plain_fine_tuning_and_going_on_after_a_kill(root, hard):
     chosen, folder = hard["frontier"][0]["topk_attention"], root / "hard" / "again"
-    options = [f"model.path={root / 'hard' / 'pruned'}", f"folder={folder}", "plain.epochs=1", "adjust.epochs=1", SPLIT]
+    options = [
+        f"model.path={root / 'hard' / 'pruned'}",
+        f"folder={folder}",
+        "plain.max_steps=2",
+        "adjust.max_steps=2",
+        SPLIT,
+    ]
     run("finetune", *toy.overrides(root), *options)
     state = json.loads((folder / "finetune" / "state.json").read_text())
     del state["stages"]["adjustable"]
