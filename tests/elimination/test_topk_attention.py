@@ -213,16 +213,21 @@ def test_a_lowered_model_selects_too(classifier, precision):
     assert (found - wanted).abs().max() < (1e-4 if precision == "fp32" else (full - wanted).abs().max())
 
 
-def test_bf16_autocast_runs(classifier):
-    model, batch = attach(classifier.make(), topk=TopKAttention(MIXED)), classifier.batch(LENGTHS)
-    with torch.autocast("cpu", torch.bfloat16):
-        model(**batch).logits.float().square().mean().backward()
-    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+def test_gradients_in_bf16_autocast_point_where_exact_ones_do(classifier):
+    gradients = []
+    for bf16 in (True, False):
+        # Few keys are close enough for rounding to choose others.
+        model, batch = attach(classifier.make(), topk=TopKAttention((None, None, 0.5, None))), classifier.batch(LENGTHS)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            model(**batch).logits.float().square().mean().backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
+    assert torch.cosine_similarity(*gradients, dim=0) > 0.9
 
 
-def test_texts_of_one_and_two_tokens_have_outputs(case):
-    model = attach(case.make(), topk=TopKAttention(EVERYWHERE))
-    assert all(row.isfinite().all() for row in outputs(case, model, case.batch([1, 2])))
+def test_texts_of_one_and_two_tokens_select_alike(case):
+    model, batch = case.make(), case.batch([1, 2])
+    wanted = expected(case, model, batch, EVERYWHERE)
+    assert near(outputs(case, attach(model, topk=TopKAttention(EVERYWHERE)), batch), wanted)
 
 
 @pytest.fixture(params=[Case(architecture, "language") for architecture in (*DECODERS, "t5")], ids=str)
