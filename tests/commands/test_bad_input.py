@@ -196,11 +196,8 @@ def test_help_needs_neither_torch_nor_transformers():
     assert found.stdout.strip() == "[]"
 
 
-def test_the_version_is_one_option_away():
-    found = subprocess.run(
-        [sys.executable, "-m", "latadj.cli", "--version"], capture_output=True, text=True, check=True
-    )
-    assert found.stdout == f"latadj {latadj.__version__}\n"
+def test_the_version_is_one_option_away(tmp_path):
+    assert run(tmp_path, "--version", expect=0).stdout == f"latadj {latadj.__version__}\n"
 
 
 def test_a_folder_that_holds_something_else_is_not_replaced_by_fine_tuning(root, tmp_path):

@@ -1,15 +1,11 @@
 """finetune -> sweep of a tiny language model on a text file, through the real command line."""
 
 import json
-import os
 import random
-import signal
-import subprocess
-import sys
-import time
 from statistics import geometric_mean
 
 import pytest
+from helpers.pruning_runs import killed_in
 from helpers.tiny_language_models import VOCABULARY, write_language_model
 from safetensors.torch import load_file
 from typer.testing import CliRunner
@@ -62,31 +58,38 @@ def result(root, command):
     return json.loads((root / "out" / command / f"{command}.json").read_text())
 
 
-@pytest.mark.parametrize("kind", ["llama", "t5"])
-def test_a_language_model_used_as_it_is_gets_adjustable(tmp_path, kind):
+@pytest.fixture(scope="module", params=["llama", "t5"])
+def adjusted(request, tmp_path_factory):
+    """A folder in which a language model with random weights got adjustable, and the options of that."""
+    root = tmp_path_factory.mktemp(request.param)
+    options = overrides(root, request.param)
     # A teacher with random weights has little to say.
-    options = [*overrides(tmp_path, kind), "adjust.distillation_loss_weight=0.1", "adjust.learning_rate=1e-2"]
-    run("finetune", *options, "adjust.max_steps=40", "adjust.eval_steps=20", "adjust.accumulate=2")
-    found = result(tmp_path, "finetune")
+    own = ["adjust.distillation_loss_weight=0.1", "adjust.learning_rate=1e-2"]
+    run("finetune", *options, *own, "adjust.max_steps=40", "adjust.eval_steps=20", "adjust.accumulate=2")
+    return root, options
+
+
+def test_a_language_model_used_as_it_is_gets_adjustable(adjusted):
+    root, _ = adjusted
+    found = result(root, "finetune")
     # Without epochs the plain model is the pretrained one.
     assert set(found["validation"]["plain"]) == {"seconds"}
-    before, plain = (load_file(tmp_path / name / "model.safetensors") for name in ("model", "out/plain"))
+    before, plain = (load_file(root / name / "model.safetensors") for name in ("model", "out/plain"))
     assert all(plain[name].equal(weight) for name, weight in before.items())
-    after = load_file(tmp_path / "out" / "checkpoint" / "model.safetensors")
+    after = load_file(root / "out" / "checkpoint" / "model.safetensors")
     assert not all(after[name].equal(weight) for name, weight in before.items())
     found = found["validation"]["adjustable"]
     assert found["eval_perplexity_1.5x"] < 40 < VOCABULARY
     assert found["eval_score"] == pytest.approx(
         geometric_mean(value for name, value in found.items() if "perplexity" in name)
     )
-    assert not list((tmp_path / "out" / "finetune").rglob("optimizer.pt"))
+    assert not list((root / "out" / "finetune").rglob("optimizer.pt"))
 
 
-def test_drops_count_from_the_pretrained_model_in_a_sweep(tmp_path):
-    options = overrides(tmp_path)
-    run("finetune", *options, "adjust.max_steps=20")
+def test_drops_count_from_the_pretrained_model_in_a_sweep(adjusted):
+    root, options = adjusted
     run("sweep", *shared(options), "speedup=[1,1.5]", "measure.prompts=0")
-    swept = result(tmp_path, "sweep")
+    swept = result(root, "sweep")
     assert swept["plain_metric"] > VOCABULARY / 2  # random weights
     assert [row["metric"] < 0.7 * swept["plain_metric"] for row in swept["rows"]] == [True, True]
     best = min(swept["plain_metric"], swept["baseline_metric"])
@@ -121,17 +124,11 @@ def test_a_stage_may_cut_text_in_its_own_way(tmp_path):
     assert "adjustable fine-tuning: 90 of 90" in log
 
 
-def test_resume_goes_on_after_a_kill(tmp_path):
-    settings = [*overrides(tmp_path), "adjust.max_steps=120", "adjust.epochs=99", "adjust.eval_steps=20"]
-    settings.append("adjust.patience=99")
-    command = [sys.executable, "-m", "latadj.cli", "finetune", *settings]
-    killed = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    deadline = time.monotonic() + 100
-    while not list((tmp_path / "out" / "finetune" / "adjustable").glob("checkpoint-*/order.safetensors")):
-        assert killed.poll() is None and time.monotonic() < deadline, killed.communicate()[0]
-        time.sleep(0.02)
-    os.kill(killed.pid, signal.SIGKILL)
-    killed.communicate()
+def test_resume_goes_on_after_a_kill(tmp_path, monkeypatch):
+    settings = [*overrides(tmp_path), "adjust.max_steps=30", "adjust.epochs=99", "adjust.eval_steps=10"]
+    with killed_in(monkeypatch, "adjustable fine-tuning", step=15):
+        run("finetune", *settings)
+    assert list((tmp_path / "out" / "finetune" / "adjustable").glob("checkpoint-*/order.safetensors"))
     assert not (tmp_path / "out" / "checkpoint").exists()
     run("finetune", "resume=true", *settings)
     log = (tmp_path / "out" / "finetune" / "finetune.log").read_text()

@@ -150,8 +150,15 @@ def test_a_speedup_changes_what_the_model_says(root, tmp_path):
     assert found[0] != pytest.approx(found[1], abs=1e-3)
 
 
-@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "parquet"])
-@pytest.mark.parametrize("columns", [["premise", "hypothesis"], ["a", "b"]])
+@pytest.mark.parametrize(
+    ("kind", "columns"),
+    [
+        ("csv", ["premise", "hypothesis"]),
+        ("tsv", ["a", "b"]),
+        ("jsonl", ["a", "b"]),
+        ("parquet", ["premise", "hypothesis"]),
+    ],
+)
 def test_pairs_are_read_from_tables(root, tmp_path, kind, columns):
     frame = pd.DataFrame({"nr": range(100, 130), columns[0]: TEXTS[:30], columns[1]: TEXTS[30:]})
     path = tmp_path / f"in.{kind}"
@@ -314,16 +321,13 @@ def LONG(root):  # noqa: N802  options of the long run
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kill -9")
-def test_killed_processes_go_on_to_the_same_bytes(root, tmp_path, undisturbed):
-    draw = random.Random(time.time_ns())
-    behind = killed(root, tmp_path, draw.randint(1, 500), *LONG(root))
+def test_a_killed_process_is_gone_on_with_to_the_same_bytes(root, tmp_path, undisturbed):
+    behind = killed(root, tmp_path, random.Random(time.time_ns()).randint(1, 500), *LONG(root))
     assert (
         "speedup was 2.0 and is 3.0"
         in run(root, tmp_path, *LONG(root)[:2], "speedup=3", "resume=true", expect=2).stderr
     )
     assert f"interrupted after {behind} rows" in run(root, tmp_path, *LONG(root), expect=2).stderr
-    again = killed(root, tmp_path, behind + draw.randint(1, 300), *LONG(root), "resume=true")
-    assert again > behind
     run(root, tmp_path, *LONG(root), "resume=true")
     for name in ("predictions.csv", "predictions.csv.broken.csv"):
         assert (tmp_path / "predict" / name).read_bytes() == (undisturbed / name).read_bytes()

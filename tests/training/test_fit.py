@@ -30,15 +30,22 @@ def test_a_training_that_ended_early_stays_ended_after_a_kill(tmp_path, monkeypa
         assert torch.equal(ours, theirs)
 
 
-@pytest.mark.parametrize("ema_decay", [0.0, 0.9], ids=["weights", "mean"])
-@pytest.mark.parametrize("killed_at", [12, 21, 32, 37], ids=["epoch 1", "epoch 2", "between", "epoch 3"])
-def test_a_training_that_was_killed_ends_at_the_same_weights(tmp_path, ema_decay, killed_at):
-    # 64 rows of 4 are epochs of 16 steps; every fourth step is validated and saved.
-    options = {"epochs": 3, "ema_decay": ema_decay, "eval_steps": 4, "patience": 99}
-    first, again = tiny_bert(), tiny_bert()
+def worth(model):
+    return -float(model.classifier.weight.detach().norm())
 
-    def worth(model):
-        return -float(model.classifier.weight.detach().norm())
+
+@pytest.fixture(scope="module", params=[0.0, 0.9], ids=["weights", "mean"])
+def whole(request, tmp_path_factory):
+    """Options of a training, and its model and result where nothing disturbs it."""
+    # 64 rows of 4 are epochs of 16 steps; every fourth step is validated and saved.
+    options = {"epochs": 3, "ema_decay": request.param, "eval_steps": 4, "patience": 99}
+    model = tiny_bert()
+    return options, model, trained(model, tmp_path_factory.mktemp("whole"), worth, **options)
+
+
+@pytest.mark.parametrize("killed_at", [12, 32, 37], ids=["epoch 1", "between", "epoch 3"])
+def test_a_training_that_was_killed_ends_at_the_same_weights(tmp_path, whole, killed_at):
+    options, model, result = whole
 
     def killing(model):
         killing.validated += 1
@@ -47,12 +54,12 @@ def test_a_training_that_was_killed_ends_at_the_same_weights(tmp_path, ema_decay
         return worth(model)
 
     killing.validated = 0
-    whole = trained(first, tmp_path / "whole", worth, **options)
     with pytest.raises(KilledError):
         trained(tiny_bert(), tmp_path / "killed", killing, **options)
     (tmp_path / "killed").rename(tmp_path / "moved")
-    assert trained(again, tmp_path / "moved", worth, **options, resume=True) == pytest.approx(whole)
-    for ours, theirs in zip(again.parameters(), first.parameters(), strict=True):
+    again = tiny_bert()
+    assert trained(again, tmp_path / "moved", worth, **options, resume=True) == pytest.approx(result)
+    for ours, theirs in zip(again.parameters(), model.parameters(), strict=True):
         assert torch.equal(ours, theirs)
 
 

@@ -93,6 +93,11 @@ def test_a_stage_that_has_begun_goes_on_in_the_same_arithmetic(tmp_path, monkeyp
             run("finetune", *options)
         refused = run("finetune", *options, "device.train_precision=bf16", expect=2).stderr
         assert "was started with other settings (train_precision)" in refused
+    log = tmp_path / "out" / "finetune" / "finetune.log"
+    assert "plain fine-tuning: going on from" in log.read_text()
+    run("finetune", *options)
+    assert "adjustable fine-tuning: going on from" in log.read_text()
+    assert (tmp_path / "out" / "checkpoint" / "latadj.json").is_file()
 
 
 @pytest.mark.parametrize("share", [0.3, None])
