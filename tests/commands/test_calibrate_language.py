@@ -11,7 +11,7 @@ from latadj.cli import app
 LINES = 60
 
 
-@pytest.fixture(scope="module", params=["llama", "gpt2", "t5"])
+@pytest.fixture(scope="module", params=["llama", "t5"])
 def out(request, tmp_path_factory):
     root = tmp_path_factory.mktemp(request.param)
     write_language_model(root / "model", request.param)

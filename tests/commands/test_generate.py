@@ -78,7 +78,7 @@ def test_a_dial_cuts_the_prompt_and_says_who_survived(tmp_path, kind):
         assert 27 == held[0] > held[1] > held[2] > 0
 
 
-@pytest.mark.parametrize("prompt", ["speedup=3", "= speedup=3 the speech", "=", "the speech: [a, b] {c} 'd' \\ é"])
+@pytest.mark.parametrize("prompt", ["= speedup=3 the speech", "the speech: [a, b] {c} 'd' \\ é"])
 def test_a_prompt_may_look_like_an_override(llama, prompt):
     generate(llama, prompt, "max_new_tokens=2")
     assert (result(llama)["prompt"], result(llama)["speedup"]) == (prompt, 1.0)

@@ -48,12 +48,13 @@ def session_of(config):
     return EncodedSession(config, torch.device("cpu"), splits, attach(model, dial), tiny_tokenizer())
 
 
-@pytest.fixture(autouse=True)
-def plain(monkeypatch):
+@pytest.fixture(scope="module", autouse=True)
+def plain():
     """The full model, in place of the one that a checkpoint holds."""
     model = tiny_llama()
-    monkeypatch.setattr(scorers, "plain_model", lambda session: model)
-    return model
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scorers, "plain_model", lambda session: model)
+        yield model
 
 
 def options(tmp_path, **more):
@@ -66,15 +67,17 @@ def options(tmp_path, **more):
     }
 
 
-@pytest.fixture
-def swept(tmp_path):
-    measure = SweepMeasureConfig(prompts=2, repeats=3, warmup=1)
-    session = session_of(SweepConfig(**options(tmp_path, speedup=[1, 1.5, 2], measure=measure)))
-    return session, sweep.run(session), json.loads((tmp_path / "sweep" / "sweep.json").read_text())
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory, plain):
+    """The session, the result and the folder of a sweep."""
+    folder, measure = tmp_path_factory.mktemp("swept"), SweepMeasureConfig(prompts=2, repeats=3, warmup=1)
+    session = session_of(SweepConfig(**options(folder, speedup=[1, 1.5, 2], measure=measure)))
+    return session, sweep.run(session), folder / "sweep"
 
 
-def test_rows_have_perplexity_clock_cache_and_controls(swept, tmp_path):
-    _, _, found = swept
+def test_rows_have_perplexity_clock_cache_and_controls(swept):
+    _, _, folder = swept
+    found = json.loads((folder / "sweep.json").read_text())
     assert found["schema"] == "latadj.sweep.generation/2"
     assert (found["test_examples"], found["documents"]) == (2 * DOCUMENTS, DOCUMENTS)
     assert [row["speedup"] for row in found["rows"]] == [1.0, 1.5, 2.0]
@@ -93,7 +96,7 @@ def test_rows_have_perplexity_clock_cache_and_controls(swept, tmp_path):
     assert np.shape(found["samples_s"]["decode"]["2x"]) == (3, 2)
     assert found["environment"]["attention"] == "sdpa"
     for name in ("sweep.csv", "sweep.md", "sweep.png"):
-        assert (tmp_path / "sweep" / name).stat().st_size > 0
+        assert (folder / name).stat().st_size > 0
 
 
 def test_perplexities_are_those_of_the_profile_and_score_they_stand_under(swept, plain):

@@ -119,8 +119,8 @@ def test_labels_in_another_order_than_the_checkpoints_are_refused(whole):
     assert "stand for ['class 2', 'class 10', 'fine']" in message
 
 
-@pytest.mark.parametrize("name", ["r.csv", "r.tsv", "r.jsonl", "r.json", "r.parquet", "r.csv.gz"])
-def test_a_model_is_trained_on_every_format(model, tmp_path, name):
+@pytest.mark.parametrize("name", ["r.tsv", "r.json", "r.parquet"])
+def test_a_model_is_trained_on_other_formats(model, tmp_path, name):
     data, path = table([10, 2, 1], 60), tmp_path / name
     if ".json" in name:
         data.to_json(path, orient="records", lines=name.endswith("l"))

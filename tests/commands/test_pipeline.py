@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 from helpers import toy_project as toy
+from helpers.made_once import made_once
+from helpers.trained_project import write_trained
 from transformers import AutoModelForSequenceClassification, pipeline
 from typer.testing import CliRunner
 
@@ -24,12 +26,9 @@ def run(*arguments):
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    root = tmp_path_factory.mktemp("toy")
-    toy.write_model(root / "model")
-    toy.write_task(root / "data")
+    root = made_once(tmp_path_factory, "trained", write_trained)
     common = toy.overrides(root)
     steps = [
-        ["finetune", "plain.epochs=8", "adjust.epochs=4", "model.learning_rate=2e-3", "plain.warmup=0"],
         ["calibrate", "search.trials=6", "search.speedups=[1.5,2,4]", "calibration.examples=64", "clock.rounds=0"],
         ["sweep", "speedup=[1,2,4]", "measure.batches=2", "measure.repeats=3", "measure.warmup=1"],
         ["eval", "speedup=2", "measure.examples=20"],
@@ -228,7 +227,7 @@ def test_texts_longer_than_the_model_are_cut_whatever_the_tokenizer_says(root, t
 
 def test_plain_fine_tuning_alone_makes_a_checkpoint_without_a_dial(root, tmp_path):
     common = [*toy.overrides(root), f"folder={tmp_path}"]
-    assert run("finetune", *common, "adjustable=false", "plain.epochs=1").exit_code == 0
+    assert run("finetune", *common, "adjustable=false", "plain.max_steps=1").exit_code == 0
     result = run("sweep", *common)
     assert result.exit_code == 2
     assert "has no dial: make one with `latadj calibrate`" in result.output

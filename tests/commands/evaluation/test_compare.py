@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 from helpers import toy_project as toy
 from helpers.command_line import run
+from helpers.made_once import made_once
+from helpers.trained_project import LEARN, write_trained
 from safetensors.torch import load_file
 
 from latadj.commands.evaluation.compared_models import candidates_of
 from latadj.reporting.plots import MARKERS
 from latadj.reporting.results.comparison import REFERENCE, Comparison, markdown_of_task
 
-LEARN = ["plain.epochs=16", "plain.patience=16", "adjust.epochs=4", "model.learning_rate=2e-3", "plain.warmup=0"]
 PRUNE = ["prune.groups=2", "prune.examples=64", "prune.gradient_examples=64", "prune.recover_epochs=0"]
 DIAL = ["search.trials=0", "calibration.examples=64", "clock.rounds=0", "calibration.profile=geometric"]
 CLOCK = ["measure.batches=2", "measure.repeats=3", "measure.warmup=1"]
@@ -24,11 +25,8 @@ NAMES = ["plain", "pruned", "dial", "pruned+dial"]
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    root = tmp_path_factory.mktemp("compare")
-    toy.write_model(root / "model")
-    toy.write_task(root / "data")
+    root = made_once(tmp_path_factory, "trained", write_trained)
     common, out = toy.overrides(root), root / "out"
-    run("finetune", *common, *LEARN)
     run("calibrate", *common, *DIAL)
     # A dial that nobody trained for, and that keeps the first words whatever they say: it loses much at its end.
     shutil.copytree(out / "plain", out / "untrained")
@@ -213,6 +211,8 @@ def test_a_table_says_whose_validation_drops_are_flattered(root, compared):
 
 def test_a_precision_that_the_device_does_not_offer_is_left_out(root, tmp_path, monkeypatch):
     monkeypatch.setattr("latadj.devices.device.computes_bf16", lambda: False)
+    # Each in a process of its own is what tests of `latadj bench` look at.
+    monkeypatch.setattr("latadj.benchmark.memory.in_own_process", lambda function, *given: function(*given))
     models = [f"+compare.models.{name}={{checkpoint:{root / 'out' / name}}}" for name in ("plain", "pruned")]
     given = [*toy.overrides(root), *models, f"folder={tmp_path}", "compare.precisions=[fp32,bf16]"]
     other = json.loads((root / "out" / "prune" / "prune.json").read_text())
