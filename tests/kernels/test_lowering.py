@@ -70,9 +70,9 @@ def assert_alike(found, exact, spec, at_least=0.98):
 def test_a_lowered_model_computes_what_the_model_computes(spec, case, profile):
     near = 0.98 if profile is FULL else 0.75  # rounding may choose another survivor, whose words are then others
     model = attach(case.make())
+    lowered = lower(copy.deepcopy(model), spec)
     for side in (None, *case.sides):
         batch = case.batch([12, 12]) if side is None else case.batch(LENGTHS, width=30, side=side)
-        lowered = lower(copy.deepcopy(model), spec)
         with at_profile(model, profile), at_profile(lowered, profile):
             assert_alike(said(case, lowered, batch), said(case, model, batch), spec, near)
 

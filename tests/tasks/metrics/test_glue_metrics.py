@@ -15,7 +15,7 @@ from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 from latadj.tasks.metrics.intervals import score
 from latadj.tasks.metrics.metric import METRICS
 
-CASES = 1000
+CASES = 200
 pytestmark = pytest.mark.filterwarnings("ignore:A single label was found:UserWarning")
 
 
