@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
 from latadj.tasks.encoding.batches import bucketed
+from latadj.tasks.outputs.predict import require_numbers
 
 # Columns of an example of a generation task; ``input_ids`` are the prompt's.
 COLUMNS = ("input_ids", "continuation")
@@ -41,13 +42,15 @@ def likelihoods(
     Raises
     ------
     ValueError
-        if a prompt or a continuation is empty.
+        if a prompt or a continuation is empty, or a likelihood is no number.
     """
     rows = rows_to_score(encoded)
     nll, tokens = np.zeros(len(rows)), np.array([len(row["continuation"]) for row in rows], dtype=np.int64)
     for place, logits in continuation_logits(model, rows, batch_size=batch_size):
         targets = torch.tensor(rows[place]["continuation"], device=logits.device)
-        nll[place] = float(cross_entropy(logits.float(), targets, reduction="sum"))
+        loss = cross_entropy(logits.float(), targets, reduction="sum")
+        require_numbers(loss)
+        nll[place] = float(loss)
     return Likelihoods(nll, tokens)
 
 

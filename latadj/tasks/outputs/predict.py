@@ -38,6 +38,11 @@ def predict(
     Returns
     -------
     (examples, outputs) float32; for a head that reads every token a list, for each row (positions, outputs)
+
+    Raises
+    ------
+    ValueError
+        if an output is no number.
     """
     rows = encoded if isinstance(encoded, list) else rows_of(encoded)
     device = model.device
@@ -50,6 +55,7 @@ def predict(
             on_device = {name: tensor.to(device) for name, tensor in batch.items()}
             with around([len(rows[place]["input_ids"]) for place in index]):
                 logits = outputs(model, on_device).float().cpu()
+            require_numbers(logits)
             own = outputs.per_example(logits, position_mask([rows[place] for place in index], batch))
             answers.update((place, answer.numpy()) for place, answer in zip(index, own, strict=True))
         return outputs.stack([answers[place] for place in range(len(rows))])
@@ -61,6 +67,19 @@ def predict(
             answers -= run(list(outputs.prior)).mean(axis=0)
     model.train(was_training)
     return answers
+
+
+def require_numbers(outputs: torch.Tensor) -> None:
+    """Refuse outputs that are no numbers: an answer made of them would look like any other.
+
+    Raises
+    ------
+    ValueError
+    """
+    if bool(outputs.isnan().any()):
+        raise ValueError(
+            "the model answers NaN: its weights are damaged, or too large for its precision; try device.precision=fp32"
+        )
 
 
 def as_tensors(answers: Any) -> Any:
