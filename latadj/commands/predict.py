@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -35,6 +35,7 @@ from latadj.reporting.table import Document, Table
 from latadj.tasks.encoding.batches import max_input_length
 from latadj.utils.console import on_stderr, progress
 from latadj.utils.files import write_json
+from latadj.utils.locks import only_writer
 
 log = logging.getLogger("latadj")
 # Broken rows beyond these are in their file only.
@@ -161,7 +162,7 @@ def run(ready: Ready) -> dict[str, Any]:
     what ``predict/predict.json`` holds
     """
     config = ready.config
-    with on_stderr() if config.output == STREAM else nullcontext():
+    with on_stderr() if config.output == STREAM else _alone(config):
         if ready.plan.finished is not None:
             log.info("%s is finished already, there is nothing to go on with", config.output)
             return ready.plan.finished
@@ -185,6 +186,11 @@ def run(ready: Ready) -> dict[str, Any]:
             broken_rows = f"; broken rows are in {broken}" if broken else ""
             log.info("wrote %s and %s%s", config.output, result_path(config), broken_rows)
     return result
+
+
+def _alone(config: PredictConfig) -> AbstractContextManager[None]:
+    """Hold the output: two runs would write into one part file."""
+    return only_writer(Paths(Path(config.output)).lock, f"output={config.output}", remove=True)
 
 
 def _open_output(layout: Layout, state: PredictState, config: PredictConfig) -> Output:

@@ -13,6 +13,7 @@ import time
 import pandas as pd
 import pytest
 import torch
+from filelock import FileLock
 from helpers import toy_project as toy
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, pipeline
 from typer.testing import CliRunner
@@ -333,6 +334,15 @@ def test_a_killed_process_is_gone_on_with_to_the_same_bytes(root, tmp_path, undi
         assert (tmp_path / "predict" / name).read_bytes() == (undisturbed / name).read_bytes()
     assert result(tmp_path)["resumed"]
     assert result(tmp_path)["rows"] == {"read": 1200, "written": 1200 - 110, "broken": 110}
+
+
+def test_an_output_that_another_run_is_writing_is_refused(root, tmp_path):
+    (tmp_path / "predict").mkdir()
+    with FileLock(tmp_path / "predict" / "predictions.csv.lock"):
+        for options in ([], ["overwrite=true"]):
+            assert "another run is writing here" in run(root, tmp_path, *options, expect=2).stderr
+    run(root, tmp_path)
+    assert not (tmp_path / "predict" / "predictions.csv.lock").exists()
 
 
 def test_an_input_that_changed_is_not_gone_on_with(root, tmp_path):

@@ -157,7 +157,7 @@ class Paths:
     def __init__(self, final: Path) -> None:
         self.final, self.part = final, Path(f"{final}.part")
         self.broken, self.broken_part = Path(f"{final}.broken.csv"), Path(f"{final}.broken.csv.part")
-        self.state = Path(f"{final}.state.json")
+        self.state, self.lock = Path(f"{final}.state.json"), Path(f"{final}.lock")
 
 
 def state_to_resume(paths: Paths, settings: dict[str, Any], *, resume: bool, overwrite: bool) -> PredictState | None:
