@@ -89,4 +89,4 @@ def test_info_shows_it(folder):
     found = CliRunner().invoke(app, ["info", str(folder), "--json"], catch_exceptions=False).stdout
     assert json.loads(found)["topk_attention"] == [None, 0.25, None, 3]
     plain = CliRunner().invoke(app, ["info", str(folder.parent / "model")], catch_exceptions=False).stdout
-    assert "hard attention" not in plain
+    assert "top-k attention" not in plain

@@ -40,12 +40,12 @@ def check_to_prune(config: PruneConfig) -> None:
     made = check_checkpoint(folder, config.task)
     if made.topk_attention is not None:
         raise ValueError(
-            f"checkpoint {folder} has hard attention ({made.topk_attention.text()}), which is chosen for a model as "
+            f"checkpoint {folder} has top-k attention ({made.topk_attention.text()}), which is chosen for a model as "
             "pruning leaves it: prune the model that it was made of, such as checkpoint=FOLDER/plain"
         )
     if made.pruning is not None:
         raise ValueError(
-            f"checkpoint {folder} is pruned already, and what is out cannot be judged again: prune the model that it "
+            f"checkpoint {folder} is pruned already, and what was removed cannot come back: prune the model that it "
             "was made of, such as checkpoint=FOLDER/plain"
         )
     kept, named = [folder, Path(config.folder), Path(config.folder) / "prune"], teacher_of(config)

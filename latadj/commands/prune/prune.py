@@ -70,7 +70,7 @@ def run(pruning: Pruning) -> PruneResult:
     criterion, holdout = _criterion(model, model.evaluator), _criterion(model, model.holdout)
     full = size_of(model, Path(config.checkpoint))
     log.info(
-        "full model: %s %.4f on %d texts that judge, %.4f on %d that confirm",
+        "full model: %s %.4f on %d validation texts, %.4f on %d held out",
         *(config.task.metric, criterion.full_score.metric, len(model.evaluator.examples)),
         *(holdout.full_score.metric, len(model.holdout.examples)),
     )
@@ -119,7 +119,7 @@ def _warn_of_one_answer(criterion: AcceptanceCriterion) -> None:
     answers = criterion.full.predictions
     if isinstance(answers, np.ndarray) and answers.ndim == 1 and len(answers) > 1 and (answers == answers[0]).all():
         log.warning(
-            "the full model gives the same answer to all %d texts that judge, so that it seems to need none of its "
+            "the full model gives the same answer to all %d validation texts, so that it seems to need none of its "
             "parts: train it for longer first",
             len(answers),
         )

@@ -37,7 +37,7 @@ class PruneState(RunState):
     time_model : of a latency budget
     correction : of that model's predictions, by what the clock measured
     progress : candidates and steps so far
-    topk : the chosen hard attention
+    topk : the chosen top-k attention
     models : those that are saved
     seconds : of search and recoveries up to the last write, over all processes
     """

@@ -41,7 +41,7 @@ def choose_topk(model: PruningModel, criterion: AcceptanceCriterion) -> ChosenTo
         set_topk_attention(model.transformer, topk)
         return criterion(model.evaluate())
 
-    with progress("hard attention", len(attending) * len(ks)) as steps:
+    with progress("top-k attention", len(attending) * len(ks)) as steps:
         choice = choose_topk_attention(
             *(len(structures), ks, evaluate),
             accepts=lambda before, after: after.passes and after.metric >= before.metric,
@@ -63,7 +63,7 @@ def choose_topk(model: PruningModel, criterion: AcceptanceCriterion) -> ChosenTo
 def set_chosen_topk(model: PruningModel, chosen: ChosenTopK) -> None:
     """Give the model the chosen attention."""
     topk = TopKAttention.from_json(chosen.layers)
-    log.info("hard attention: %s", topk.text() or "in no layer")
+    log.info("top-k attention: %s", topk.text() or "in no layer")
     set_topk_attention(model.transformer, topk)
 
 

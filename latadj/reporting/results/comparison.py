@@ -182,7 +182,7 @@ class Comparison(Result):
         whole = self.models[0].parameters
         if pruned := dict.fromkeys(row.name for row in self.models if row.parameters < whole):
             flattered = ", ".join(pruned)
-            notes.append(f"Pruning was judged by some of these examples, so that drops on them flatter {flattered}.")
+            notes.append(f"Pruning was chosen on some of these examples, so drops on them flatter {flattered}.")
         if beyond := [row.key for row in self.models if not row.within]:
             notes.append(f"More than that was lost on validation text by {', '.join(beyond)}.")
         if counted := [row.key for row in self.models if row.target == "flops" and row.speedup > 1]:
@@ -191,7 +191,7 @@ class Comparison(Result):
                 "calibrated in a precision, by `latadj calibrate device.precision=`, has no marks in its time."
             )
         hard = {row.name: TopKAttention(tuple(row.topk_attention)) for row in self.models if row.topk_attention}
-        notes += [f"Selective hard attention in {name}: {chosen.text()}." for name, chosen in hard.items()]
+        notes += [f"Top-k attention in {name}: {chosen.text()}." for name, chosen in hard.items()]
         if self.left_out:
             notes.append(f"Left out, since this device does not compute in it: {', '.join(self.left_out)}.")
         return [*notes, measured_on(where, f"batch {size}", "length-sorted"), *warning(where)]

@@ -209,7 +209,7 @@ def _facts(info: Info) -> list[tuple[str, str]]:
     if info.pruned is not None:
         facts += _pruned_facts(info.pruned)
     if info.topk_attention is not None:
-        facts.append(("hard attention", TopKAttention.from_json(info.topk_attention).text()))
+        facts.append(("top-k attention", TopKAttention.from_json(info.topk_attention).text()))
     if info.dial is not None:
         facts += _dial_facts(info.dial, info.calibration)
     return facts

@@ -28,16 +28,16 @@ class PairedComparison:
     loss: float
 
     @classmethod
-    def of(cls, examples: int, full_metric: float, verdict: "Evaluation") -> "PairedComparison":
+    def of(cls, examples: int, full_metric: float, evaluation: "Evaluation") -> "PairedComparison":
         """That of an evaluation."""
         return cls(
             examples,
             full_metric,
-            verdict.metric,
-            verdict.difference,
-            verdict.difference_ci,
-            verdict.loss - verdict.loss_increase,
-            verdict.loss,
+            evaluation.metric,
+            evaluation.difference,
+            evaluation.difference_ci,
+            evaluation.loss - evaluation.loss_increase,
+            evaluation.loss,
         )
 
 
@@ -132,7 +132,7 @@ class PruneResult(Result):
     def document(self) -> Document:
         """Heads and neurons of each layer, then size and quality of each model."""
         notes = [
-            "hard attention: " + TopKAttention.from_json(model.topk_attention).text()
+            "top-k attention: " + TopKAttention.from_json(model.topk_attention).text()
             for model in self.frontier
             if model.topk_attention is not None
         ]

@@ -204,7 +204,7 @@ def test_tables_and_picture_come_from_the_same_rows(root, compared):
 
 def test_a_table_says_whose_validation_drops_are_flattered(root, compared):
     flattered = [name for name in dict.fromkeys(row["name"] for row in compared["models"]) if "pruned" in name]
-    line = f"judged by some of these examples, so that drops on them flatter {', '.join(flattered)}."
+    line = f"chosen on some of these examples, so drops on them flatter {', '.join(flattered)}."
     assert flattered
     assert line in (root / "out" / "compare" / "comparison.md").read_text()
 
@@ -277,10 +277,10 @@ def test_a_comparison_that_cannot_be_is_refused(root, tmp_path, models, option, 
 
 def test_a_row_says_whether_attention_is_hard(compared):
     comparison = Comparison.from_json(compared)
-    assert "Selective hard attention" not in comparison.document().markdown()
+    assert "Top-k attention" not in comparison.document().markdown()
     for row in comparison.models[2:4]:
         row.topk_attention = [None, 0.5, 3, None]
-    line = "Selective hard attention in pruned: layer 2: 50% of the keys, layer 3: 3 keys."
+    line = "Top-k attention in pruned: layer 2: 50% of the keys, layer 3: 3 keys."
     assert comparison.document().markdown().count(line) == 1
 
 

@@ -1,4 +1,4 @@
-"""Selective hard attention through the command line: chosen by latadj prune, and carried along by what follows."""
+"""Top-k attention through the command line: chosen by latadj prune, and carried along by what follows."""
 
 import json
 
@@ -57,7 +57,7 @@ def test_what_is_taken_never_lowers_the_metric_and_is_saved(root, hard):
 def test_the_log_and_the_terminal_say_which(root, hard):
     log = (root / "hard" / "prune" / "prune.log").read_text()
     assert log.count("attends to") == len(hard["topk_trials"])
-    assert "hard attention: layer" in log
+    assert "top-k attention: layer" in log
 
 
 def test_numbers_and_shares_are_tried_from_many_keys_to_few(root, tmp_path):
@@ -71,7 +71,7 @@ def test_numbers_and_shares_are_tried_from_many_keys_to_few(root, tmp_path):
 def test_a_model_with_hard_attention_is_not_pruned_again(root, hard, tmp_path):
     checkpoint = f"checkpoint={root / 'hard' / 'pruned'}"
     found = run("prune", *toy.overrides(root), checkpoint, f"folder={tmp_path / 'out'}", SPLIT, *QUICK, expect=2)
-    assert "has hard attention (layer" in found.stderr
+    assert "has top-k attention (layer" in found.stderr
     assert found.stderr.count("\n") == 1
 
 
