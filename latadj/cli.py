@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from typer.core import TyperCommand
 
 from latadj import __version__
@@ -155,7 +156,7 @@ def explain(
 # Commands that take more than overrides.
 SPECIAL: dict[str, Callable[..., None]] = {"generate": generate, "glue": glue, "explain": explain}
 for _name, _command in COMMANDS.items():
-    app.command(_name, cls=CommandHelp, help=_command.help)(SPECIAL.get(_name) or _plain(_name))
+    app.command(_name, cls=CommandHelp, help=escape(_command.help))(SPECIAL.get(_name) or _plain(_name))
 
 
 @app.command()

@@ -82,7 +82,8 @@ def _type(key: str, declared: "Field[Any]", hints: dict[str, Any]) -> str:
     if rule is not None and rule.choices:
         names = " | ".join([*rule.choices, *(["null"] if nullable else [])])
         return f"list of {names}" if get_origin(hints[declared.name]) is list else names
-    return _named(hints[declared.name])
+    named = _named(hints[declared.name])
+    return named if rule is None else f"{named}: {rule.text}"
 
 
 def _named(hint: Any) -> str:

@@ -40,7 +40,7 @@ def test_the_reference_has_types_and_defaults():
     found = {option.key: option for option in options("finetune")}
     assert found["model"].default == "minilm"
     assert found["model"].type.split(" | ")[:2] == ["bert", "flan_t5"]
-    assert (found["plain.epochs"].type, found["plain.epochs"].default) == ("number", "3 (by task.type)")
+    assert (found["plain.epochs"].type, found["plain.epochs"].default) == ("number: 0 or more", "3 (by task.type)")
     assert found["checkpoint"].default == "${folder}/checkpoint"
     assert found["device.precision"].type == "fp32 | bf16 | int8 | auto"
     assert found["plain.max_steps"].type == "integer or null"

@@ -85,7 +85,7 @@ def batches_to_time(session: Session, rows: list[dict[str, Any]], count: int) ->
     }
 
 
-def timed_interleaved(
+def seconds_and_noise(
     work: Mapping[str, Work], measure: SweepMeasureConfig, device: torch.device
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Seconds of each name's work, (rounds, pieces), and how quiet the machine was."""

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from latadj.benchmark.memory import footprint
 from latadj.benchmark.timer import percentiles_ms, speedup
 from latadj.checkpoints import checkpoint
-from latadj.commands.common.served_models import batches_to_time, timed_interleaved
+from latadj.commands.common.served_models import batches_to_time, seconds_and_noise
 from latadj.commands.common.session import as_dict
 from latadj.commands.evaluation.variants import ComparisonSession, ModelVariant, predictions_of
 from latadj.devices.environment import environment
@@ -189,7 +189,7 @@ def _time(comparing: ComparisonSession, comparison: Comparison, rows: list[dict[
     work: dict[str, Any] = {REFERENCE: [partial(full, batch) for batch in batches]}
     for one in comparing.variants:
         work[one.key] = [partial(cut, batch, one) for batch in batches]
-    seconds, comparison.environment["quiet"] = timed_interleaved(work, config.measure, session.device)
+    seconds, comparison.environment["quiet"] = seconds_and_noise(work, config.measure, session.device)
     plain = comparing.variants[0].source.name
     for row in comparison.models:
         own = seconds[row.key]

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from latadj.benchmark.generation_timer import GenerationTimes, TimedModel, time_generation
 from latadj.benchmark.noise import NoiseMonitor
 from latadj.benchmark.timer import percentiles_ms, speedup, time_interleaved
-from latadj.commands.common.served_models import batches_to_time, plain_model, timed_interleaved
+from latadj.commands.common.served_models import batches_to_time, plain_model, seconds_and_noise
 from latadj.commands.common.session import Session
 from latadj.commands.evaluation.scorers import ContinuationScorer, ExampleScorer
 from latadj.config import EvalConfig, SweepConfig
@@ -41,7 +41,7 @@ def time_batches(scorer: ExampleScorer, sweep: Sweep) -> None:
     }
     for setting in {1.0, *(row.speedup for row in sweep.rows)}:
         work[f"{setting:g}x"] = [partial(at, batch, setting) for batch in batches["bucketed"]]
-    seconds, sweep.environment["quiet"] = timed_interleaved(work, config.measure, session.device)
+    seconds, sweep.environment["quiet"] = seconds_and_noise(work, config.measure, session.device)
     for row in sweep.rows:
         own = seconds[f"{row.speedup:g}x"]
         row.measured = {name: Measured.of(speedup(seconds[name], own, config.seed)) for name in BASELINES}

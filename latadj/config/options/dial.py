@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 
-from latadj.config.fields import Rule, Section, at_least, one_of, option
+from latadj.config.fields import SHARE, Rule, Section, at_least, one_of, option
 from latadj.elimination.profiles import PROFILE_TYPES
 from latadj.elimination.scores import SCORES
+
+ODD = Rule("an odd number, at least 1", lambda value: value >= 1 and value % 2 == 1)
 
 
 @dataclass
@@ -20,9 +22,9 @@ class CalibrationConfig(Section):
     )
     sink_tokens: int = option(4, "decoders: first tokens that are always kept", at_least(0))
     recent_ratio: float | None = option(
-        None, "decoders: share of the kept tokens that are the most recent; null: chosen by trial"
+        None, "decoders: share of the kept tokens that are the most recent; null: chosen by trial", SHARE
     )
-    kernel_size: int = option(13, "decoders: neighbours over which scores are averaged; 1: no pooling")
+    kernel_size: int = option(13, "decoders: neighbours over which scores are averaged; 1: no pooling", ODD)
     profile: str = option("acc", "profile type of the dial", one_of(*PROFILE_TYPES))
     max_speedup: float = option(5.0, "largest speedup of the dial", at_least(1))
     max_flops: float = option(8.0, "quality floor: no profile goes beyond this FLOPs speedup", at_least(1))
