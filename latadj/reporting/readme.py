@@ -6,6 +6,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from latadj.reporting.results import predict_benchmark
 from latadj.reporting.results.base import Result
@@ -36,26 +37,30 @@ def blocks(files: Sequence[Path]) -> dict[str, str]:
     parts: dict[str, list[str]] = defaultdict(list)
     sweeps: dict[str, list[Sweep]] = defaultdict(list)
     comparisons: dict[str, list[Comparison]] = defaultdict(list)
+    measured: dict[str, list[str]] = defaultdict(list)
     for path in files:
         data = json.loads(path.read_text(encoding="utf-8"))
+        stamp = _stamp(data)
         if data.get("schema") == predict_benchmark.SCHEMA:
             parts["predict"].append(predict_benchmark.document(data).markdown())
+            measured["predict"].append(stamp)
             continue
         if data.get("schema") not in RESULTS:
             raise ValueError(f"{path}: schema {data.get('schema')!r}, expected one of {', '.join(RESULTS)}")
         result = RESULTS[data["schema"]].from_json(data)
         if isinstance(result, Bench):
-            parts["bench"].append(result.overview().markdown())
-        elif isinstance(result, GenerationSweep):
-            parts["generation"].append(result.document().markdown())
-        elif isinstance(result, Glue):
-            parts["glue"].append(result.document().markdown())
+            name = "bench"
+            parts[name].append(result.overview().markdown())
         elif isinstance(result, Comparison):
+            name = "axformer"
             comparisons[result.task].append(result)
-        elif isinstance(result, Sweep) and result.config.get("prompt"):
-            parts["few-shot"].append(result.document().markdown())
-        elif isinstance(result, Sweep):
-            sweeps["newsgroups" if result.task == "newsgroups" else "results"].append(result)
+        elif isinstance(result, Sweep) and not result.config.get("prompt"):
+            name = "newsgroups" if result.task == "newsgroups" else "results"
+            sweeps[name].append(result)
+        else:
+            name = {GenerationSweep: "generation", Glue: "glue"}.get(type(result), "few-shot")
+            parts[name].append(result.document().markdown())
+        measured[name].append(stamp)
     for name, group in sweeps.items():
         parts[name].append(group[0].document().markdown())
         if len(group) > 1:
@@ -63,7 +68,15 @@ def blocks(files: Sequence[Path]) -> dict[str, str]:
     if sweeps["results"]:
         parts["summary"].append(sweeps["results"][0].summary().markdown())
     parts["axformer"] += map(markdown_of_task, comparisons.values())
+    for name, stamps in measured.items():
+        parts[name].append(f"Measured at {', '.join(dict.fromkeys(stamps))}.\n")
     return {name: "\n".join(texts) for name, texts in parts.items() if texts}
+
+
+def _stamp(data: dict[str, Any]) -> str:
+    """The commit and the day at which a result was measured."""
+    environment = data["environment"]
+    return f"commit {environment['commit']} on {environment['time'][:10]}"
 
 
 def with_blocks(pages: Sequence[str], texts: dict[str, str]) -> list[str]:

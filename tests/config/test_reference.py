@@ -43,7 +43,7 @@ def test_the_reference_has_types_and_defaults():
     assert (found["plain.epochs"].type, found["plain.epochs"].default) == ("number: 0 or more", "3 (by task.type)")
     assert found["checkpoint"].default == "${folder}/checkpoint"
     assert found["device.precision"].type == "fp32 | bf16 | int8 | auto"
-    assert found["plain.max_steps"].type == "integer or null"
+    assert found["plain.max_steps"].type == "integer or null: at least 1"
     assert {option.key: option.default for option in options("sweep")}["speedup"] == "1..5"
 
 
