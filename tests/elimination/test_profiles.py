@@ -7,7 +7,7 @@ import pytest
 from helpers.tiny_models import ARCHITECTURES, DECODERS, tiny
 
 from latadj.elimination.architectures import layer_shapes
-from latadj.elimination.cost import ALL, POOLED, LayerShape, flops, flops_speedup, full_flops, schedule
+from latadj.elimination.cost import ALL, POOLED, LayerShape, flops, flops_speedup, full_flops, kept_counts, schedule
 from latadj.elimination.dial import Dial
 from latadj.elimination.profiles import Anchor, Profile
 from latadj.utils.serialization import structure, unstructure
@@ -126,3 +126,11 @@ def test_a_dial_survives_json():
 def test_damaged_json_is_refused(change):
     with pytest.raises(ValueError):
         structure(Dial, {**unstructure(dial()), **change})
+
+
+@pytest.mark.parametrize(
+    ("ratio", "length", "kept"),
+    [(0.3, 10, 3), (0.1 + 0.2, 10, 3), (0.31, 10, 4), (0.01, 10, 1), (1.0, 10, 10), (0.07 * 100 / 10, 10, 7)],
+)
+def test_a_ratio_keeps_its_share_rounded_up_and_no_rounding_error_counts(ratio, length, kept):
+    assert kept_counts(np.array(ratio), np.array([length])).tolist() == [kept]

@@ -19,10 +19,13 @@ class Fault:
     tests: tuple[str, ...]
 
 
-COUNTS = ("tests/elimination", "tests/calibration")
-ELIMINATION = ("tests/elimination",)
-KERNELS = ("tests/kernels", "tests/elimination/test_exactness.py")
-BENCHMARK = ("tests/benchmark", "tests/commands")
+E, K, B = "tests/elimination", "tests/kernels", "tests/benchmark"
+# The quickest to notice come first.
+COUNTS = (f"{E}/test_profiles.py", f"{E}/test_latency_model.py", E, "tests/calibration")
+ELIMINATION = (f"{E}/test_scores.py", f"{E}/test_encoders.py", f"{E}/test_exactness.py", E)
+DECODERS = (f"{E}/test_decoders.py", f"{E}/test_attention.py", f"{E}/test_generate.py", E)
+KERNELS = (f"{K}/test_linear.py", K, f"{E}/test_exactness.py")
+BENCHMARK = (f"{B}/test_timer.py", f"{B}/test_noise.py", f"{B}/test_energy.py", B, "tests/commands/test_bench.py")
 
 FAULTS = (
     # elimination: who stays, and how many
@@ -59,25 +62,25 @@ FAULTS = (
         ELIMINATION,
     ),
     Fault("the pooled token of an encoder may go", "scores[:, 0] = torch.inf", "scores[:, 0] = 0.0", ELIMINATION),
-    Fault("the last prompt token may go", "places >= ends - 1, torch.inf", "places >= ends, torch.inf", ELIMINATION),
+    Fault("the last prompt token may go", "places >= ends - 1, torch.inf", "places >= ends, torch.inf", DECODERS),
     Fault(
         "one sink too few",
         "sinks = min(window.sink_tokens, entering)",
         "sinks = min(window.sink_tokens - 1, entering)",
-        ELIMINATION,
+        DECODERS,
     ),
     Fault(
         "a continuation is eliminated",
         "self._prompts[layer + 1] + self._after",
         "self._prompts[layer + 1]",
-        ELIMINATION,
+        DECODERS,
     ),
     Fault("scores are not divided by who sees a token", "raw / visible.clamp(min=1)", "raw", ELIMINATION),
     Fault(
         "ACC forgets the values", "(received * norms).sum(dim=1), visible", "received.sum(dim=1), visible", ELIMINATION
     ),
-    Fault("smoothing averages fillers", "/ pooled(present).clamp(min=1e-20)", "", ELIMINATION),
-    Fault("the window sees too much", "places.maximum(ends - size)", "places", ELIMINATION),
+    Fault("smoothing averages fillers", "/ pooled(present).clamp(min=1e-20)", "", DECODERS),
+    Fault("the window sees too much", "places.maximum(ends - size)", "places", DECODERS),
     Fault(
         "padding asks, too",
         "if real_queries is None:\n        return probs.sum",
@@ -88,10 +91,10 @@ FAULTS = (
         "a query of the window misses its own key",
         "unseen = places > columns",
         "unseen = places >= columns",
-        ELIMINATION,
+        DECODERS,
     ),
-    Fault("a query sees the next token", "-torch.inf).triu(1)", "-torch.inf).triu(2)", ELIMINATION),
-    Fault("unequal windows pass for equal ones", "bool(observed[:, first:after].all())", "True", ELIMINATION),
+    Fault("a query sees the next token", "-torch.inf).triu(1)", "-torch.inf).triu(2)", DECODERS),
+    Fault("unequal windows pass for equal ones", "bool(observed[:, first:after].all())", "True", DECODERS),
     Fault(
         "an eliminated token keeps the state from before the layer",
         "everyone = _put_back(everyone, entering, attended)",
@@ -104,10 +107,8 @@ FAULTS = (
         "        self.hidden = hidden",
         ELIMINATION,
     ),
-    Fault("a mask of another layer is used again", "None if layer.real is None else index)", "None)", ELIMINATION),
-    Fault(
-        "decoded tokens are counted by calls", "self.decoded += key_states.shape[-2]", "self.decoded += 1", ELIMINATION
-    ),
+    Fault("a mask of another layer is used again", "None if layer.real is None else index)", "None)", DECODERS),
+    Fault("decoded tokens are counted by calls", "self.decoded += key_states.shape[-2]", "self.decoded += 1", DECODERS),
     Fault("a speedup outlives its block", "_overrides.reset(token)", "pass", ELIMINATION),
     Fault("top-k keeps a tie too few", "tied.cumsum(dim=-1) > room", "tied.cumsum(dim=-1) >= room", ELIMINATION),
     Fault("causal products counted without the diagonal", "n_in * (n_in + 1) / 2", "n_in * (n_in - 1) / 2", COUNTS),
