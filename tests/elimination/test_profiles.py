@@ -130,7 +130,15 @@ def test_damaged_json_is_refused(change):
 
 @pytest.mark.parametrize(
     ("ratio", "length", "kept"),
-    [(0.3, 10, 3), (0.1 + 0.2, 10, 3), (0.31, 10, 4), (0.01, 10, 1), (1.0, 10, 10), (0.07 * 100 / 10, 10, 7)],
+    [
+        (0.3, 10, 3),
+        (1e-9, 10, 1),
+        (0.1 + 0.2, 10, 3),
+        (0.31, 10, 4),
+        (0.01, 10, 1),
+        (1.0, 10, 10),
+        (0.07 * 100 / 10, 10, 7),
+    ],
 )
 def test_a_ratio_keeps_its_share_rounded_up_and_no_rounding_error_counts(ratio, length, kept):
     assert kept_counts(np.array(ratio), np.array([length])).tolist() == [kept]

@@ -36,7 +36,7 @@ FAULTS = (
         "np.ceil(ratio * lengths)",
         COUNTS,
     ),
-    Fault("a layer may keep nobody", "np.maximum(counts, at_least)", "np.maximum(counts, 0)", COUNTS),
+    Fault("a layer may keep nobody", "np.maximum(counts, at_least)", "counts", COUNTS),
     Fault("a protected token counts for nothing", "np.minimum(protected, lengths))", "0)", COUNTS),
     Fault("survivors lose their order", "rows = order.sort(dim=1).values", "rows = order", ELIMINATION),
     Fault(
