@@ -1,8 +1,11 @@
+import numpy as np
 import pytest
 import torch
 
 from latadj.elimination.attention import received_attention
+from latadj.elimination.forward_state import smoothed, visible_to_window
 from latadj.elimination.scores import SCORES, acc, attention, effective_fraction, position, shares
+from latadj.elimination.survivors import Survivors
 
 
 def visible(*counts):
@@ -55,3 +58,16 @@ def test_shares_sum_to_one_and_padding_gets_nothing(name):
 def test_layer_acc_runs_from_one_word_vector_to_all():
     scores = torch.tensor([[1.0, 0.0, 0.0, 0.0], [0.25, 0.25, 0.25, 0.25], [0.5, 0.5, 0.0, 0.0]])
     assert torch.allclose(effective_fraction(scores, torch.tensor([4, 4, 4])), torch.tensor([0.25, 1.0, 0.5]))
+
+
+def test_no_more_queries_see_a_token_than_the_window_has():
+    entering = Survivors(np.array([7, 5]), None, 7, torch.device("cpu"))
+    seen = visible_to_window(entering, np.array([7, 4]), 3)
+    # Of the prompts' last three queries: those at a token or after it, and nobody sees a filler.
+    assert seen.tolist() == [[3, 3, 3, 3, 3, 2, 1], [3, 3, 2, 1, 0, 0, 0]]
+
+
+@pytest.mark.parametrize("real", [None, torch.tensor([[True, True, True, False]])], ids=["unpadded", "padded"])
+def test_a_score_is_smoothed_over_the_neighbours_that_are_there(real):
+    scores = torch.tensor([[1.0, 2.0, 6.0, 99.0]])[:, : None if real is not None else 3]
+    assert smoothed(scores, real, 3)[0, :3].tolist() == pytest.approx([1.5, 3.0, 4.0])
