@@ -63,6 +63,19 @@ def test_steps_and_a_chunk_over_the_short_cache_equal_one_pass_over_prompt_and_c
 
 
 @torch.no_grad()
+def test_layers_of_one_width_have_masks_of_their_own(architecture):
+    """Of prompts of 9 and 5 tokens the second layer holds 6 and 4, the third 6 and 3."""
+    model = attach(tiny(architecture, "language"))
+    batch, profile = batch_of([15, 11], side="left"), Profile((0.65, 0.6, 0.6, 0.6))
+    with at_profile(model, profile):
+        cache = model(**part(batch, 0, 9), use_cache=True, logits_to_keep=1).past_key_values
+        assert [layer.get_seq_length() for layer in cache.layers[1:3]] == [6, 6]
+        chunk = model(**part(batch, 9, 15), past_key_values=cache, use_cache=True).logits
+    with at_profile(model, profile, prompt=[9, 5]):
+        assert near([chunk], [model(**batch, use_cache=False).logits[:, 9:]])
+
+
+@torch.no_grad()
 def test_prompt_and_continuation_in_one_pass_equal_masking(architecture, batch):
     model = attach(tiny(architecture, "language"))
     options = {"window": WINDOW, "prompt": prompts(batch)}
