@@ -142,3 +142,10 @@ def test_damaged_json_is_refused(change):
 )
 def test_a_ratio_keeps_its_share_rounded_up_and_no_rounding_error_counts(ratio, length, kept):
     assert kept_counts(np.array(ratio), np.array([length])).tolist() == [kept]
+
+
+@pytest.mark.parametrize(("causal", "pairs"), [(True, 1 + 2 + 3), (False, 3 * 3)])
+def test_attention_products_are_counted_pair_by_pair(causal, pairs):
+    shape = LayerShape(query=0, key_value=0, output=0, feed_forward=0, attention=4, causal=causal)
+    # Two products, queries with keys and probabilities with values; a multiply-add is two FLOPs.
+    assert flops([shape], [1.0], np.array([3]), ALL).tolist() == [2 * 2 * pairs * 4]
