@@ -126,7 +126,7 @@ class ForwardState:
             scores = torch.zeros(entering.batch, entering.width, device=entering.device)
         # What is no number counts as nothing. It would rank above those that must stay, and then be eliminated: the
         # pooled position reads it, so the output shows it.
-        scores = scores.masked_fill_(scores.isnan(), torch.finfo(scores.dtype).min)
+        scores.nan_to_num_(nan=torch.finfo(scores.dtype).min)
         if self._protected is not None and not self._last_read(layer):
             # Marked at their places in the input, so that whoever is alive finds its own mark.
             scores.masked_fill_(entering.at_origin(self._protected)[..., 0], torch.inf)
