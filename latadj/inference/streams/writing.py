@@ -145,11 +145,6 @@ class PredictState(RunState):
     deadline: dict[str, Any] = field(default_factory=dict)
     complete: bool = False
 
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "PredictState":
-        output, broken = data.pop("bytes")
-        return cls(**{**data, "position": StreamPosition(**data["position"]), "bytes": (int(output), int(broken))})
-
 
 class Paths:
     """The files of one output."""
