@@ -83,7 +83,7 @@ def attach(
     setattr(base, MARK, Elimination(architecture, dial, reads, options, topk))
     override_forward(base, base_forward)
     for head, forward in architecture.heads(model):
-        override_forward(head, forward(type(head).forward))
+        override_forward(head, forward)
     for index, layer in enumerate(layers):
         setattr(layer, MARK, index)
         override_forward(layer, layer_forward)

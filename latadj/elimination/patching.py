@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from latadj.elimination.architectures import Architecture, architecture_of
 from latadj.elimination.dial import Dial
+from latadj.elimination.module_forward import ModuleForward
 from latadj.elimination.observation_window import WHOLE, ObservationWindow
 from latadj.elimination.profiles import Profile
 from latadj.elimination.scores import Score
@@ -120,10 +121,10 @@ def elimination_of(model: PreTrainedModel) -> Elimination | None:
 
 
 def override_forward(module: nn.Module, forward: Any) -> None:
-    """Run ``forward`` instead of a module's own."""
-    # An instance attribute shadows the class's method; a bound method follows its module through copies.
+    """Run ``forward``, a function that pickle finds, instead of a module's own."""
+    # An instance attribute shadows the class's method.
     module.__dict__[_FORWARD] = module.__dict__.get("forward")
-    module.__dict__["forward"] = MethodType(forward, module)
+    module.__dict__["forward"] = ModuleForward(forward, module)
 
 
 def restore_forward(module: nn.Module) -> None:

@@ -115,6 +115,13 @@ class PackedLinear(LoweredLinear):
         self.bias = bias
         self.post = FUSED_ACTIVATIONS[activation] if activation else ("none", "")
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "weight": self.weight.to_dense()}  # oneDNN's own layout cannot be pickled
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(self.weight, None)
+
     def __call__(self, rows: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         kind, variant = self.post
         outputs = torch.ops.mkldnn._linear_pointwise.default(_padded(rows), self.weight, self.bias, kind, [], variant)
@@ -136,6 +143,13 @@ class Int8Linear(LoweredLinear):
         self.bias = bias
         self.post = FUSED_ACTIVATIONS[activation] if activation else ("none", "")
         self.few = DynamicInt8Linear(weight, bias, "x86") if "x86" in engines() else None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "weight": self.weight.to_dense().t().contiguous()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.weight = torch.ops.onednn.qlinear_prepack(self.weight, None)
 
     def __call__(self, rows: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         kind, variant = self.post

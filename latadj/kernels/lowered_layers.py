@@ -92,6 +92,9 @@ class FusedLinear:
     def __deepcopy__(self, memo: Any) -> "FusedLinear":
         return self
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return FusedLinear, (self.linear, self.sizes)
+
 
 def linear_modules(linear: LoweredLinear, sizes: list[int]) -> list[nn.Module]:
     """A module for each of the layers that were packed as one.

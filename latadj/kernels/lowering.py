@@ -5,8 +5,8 @@ forward.
 """
 
 from collections.abc import Iterable
+from functools import partial
 from operator import attrgetter
-from types import MethodType
 from typing import Any, NoReturn
 
 import torch
@@ -64,7 +64,7 @@ def lower(model: PreTrainedModel, spec: KernelSpec, reads: str | None = None) ->
         model.lm_head = LinearModule(spec.pack(head))  # an embedding that shared its weights keeps them
     model.requires_grad_(False)
     model.__dict__[MARK] = spec
-    model.__dict__["save_pretrained"] = MethodType(_refuse_to_save, model)
+    model.__dict__["save_pretrained"] = partial(_refuse_to_save, model)
     return model
 
 

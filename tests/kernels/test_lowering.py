@@ -1,6 +1,7 @@
 """A lowered model computes what the model computes, whatever the spec."""
 
 import copy
+import pickle
 import threading
 
 import pytest
@@ -64,6 +65,19 @@ def assert_alike(found, exact, spec, at_least=0.98):
     else:
         at_least -= SPARED if spec.precision == "int8" and not vnni() else 0
         assert torch.corrcoef(torch.stack([found, exact]))[0, 1] > at_least
+
+
+PICKLED = [Case("bert", "classifier"), Case("llama", "language"), Case("t5", "language")]
+
+
+@pytest.mark.parametrize("case", PICKLED, ids=str)
+def test_a_pickled_model_computes_the_same(case, spec):
+    model, batch = lower(attach(case.make()), spec), case.batch(LENGTHS)
+    twin = pickle.loads(pickle.dumps(model))
+    with torch.inference_mode(), at_profile(model, CUT), at_profile(twin, CUT):
+        assert torch.equal(said(case, twin, batch), said(case, model, batch))
+    with pytest.raises(ValueError, match="holds no weights to save"):
+        twin.save_pretrained("nowhere")
 
 
 @pytest.mark.parametrize("profile", [FULL, CUT], ids=["full", "cut"])

@@ -103,7 +103,7 @@ class Architecture(ABC):
         return model.base_model
 
     def heads(self, model: PreTrainedModel) -> Iterator[tuple[nn.Module, Any]]:
-        """Modules around the base whose forward must hand something on, each with a function that makes theirs."""
+        """Modules around the base whose forward must hand something on, each with what runs instead of theirs."""
         return iter(())
 
     def layers(self, base: Any) -> Sequence[Any]:

@@ -1,7 +1,7 @@
 """What decoders have in common: the prefill is read at its last token, and leaves a shortened cache."""
 
-from collections.abc import Iterator, Mapping
-from functools import wraps
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -30,37 +30,32 @@ class Decoder(Architecture):
         if model is self.base(model):
             return
         if self.reads(model) == POOLED:
-            yield model, _telling if _generates(model) else _always_last
+            names = parameter_names(type(model).forward)
+            yield model, tell_last if _generates(model) else partial(read_last, names)
 
 
 def _generates(model: PreTrainedModel) -> bool:
     return type(model).__name__.endswith(("ForCausalLM", "LMHeadModel"))
 
 
-def _telling(forward: Any) -> Any:
+def tell_last(model: Any, *args: Any, **kwargs: Any) -> Any:
     """A language model's forward that tells the base how many of the last positions are read."""
-
-    @wraps(forward)  # `generate` looks at the signature
-    def telling(model: Any, *args: Any, **kwargs: Any) -> Any:
-        last = kwargs.get("logits_to_keep", 0)
-        if not isinstance(last, Tensor) and last > 0:
-            kwargs[LAST] = last
-        return forward(model, *args, **kwargs)
-
-    return telling
+    last = kwargs.get("logits_to_keep", 0)
+    if not isinstance(last, Tensor) and last > 0:
+        kwargs[LAST] = last
+    return type(model).forward(model, *args, **kwargs)
 
 
-def _always_last(forward: Any) -> Any:
-    """A classifier's forward: it reads one position of each text."""
-    names = parameter_names(forward)
+def read_last(names: Sequence[str], model: Any, *args: Any, **kwargs: Any) -> Any:
+    """A classifier's forward: it reads one position of each text.
 
-    @wraps(forward)
-    def reading(model: Any, *args: Any, **kwargs: Any) -> Any:
-        arguments = {**dict(zip(names, args, strict=False)), **kwargs}
-        arguments["attention_mask"] = _up_to_read(model, arguments)
-        return forward(model, **arguments, **{LAST: 0})
-
-    return reading
+    Parameters
+    ----------
+    names : of the parameters of the class's forward
+    """
+    arguments = {**dict(zip(names, args, strict=False)), **kwargs}
+    arguments["attention_mask"] = _up_to_read(model, arguments)
+    return type(model).forward(model, **arguments, **{LAST: 0})
 
 
 @eager

@@ -1,12 +1,12 @@
 """What transformers' own forward runs in a pruned layer, where the attention module cannot run as it is."""
 
-from types import MethodType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from latadj.elimination.layer_structure import layer_structure_of
+from latadj.elimination.module_forward import ModuleForward
 
 
 def own_bias(module: Any, bias: Tensor | None) -> Tensor | None:
@@ -27,7 +27,7 @@ def shadow(block: nn.Module, forward: Any) -> None:
     if forward is None:
         block.__dict__.pop("forward", None)
     else:
-        block.__dict__["forward"] = MethodType(forward, block)
+        block.__dict__["forward"] = ModuleForward(forward, block)
 
 
 def no_context(block: Any, hidden_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, None]:

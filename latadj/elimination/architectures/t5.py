@@ -1,7 +1,7 @@
 """T5: elimination acts in the encoder, and the decoder's cross-attention reads the survivors only."""
 
-from collections.abc import Iterator, Mapping
-from functools import wraps
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -50,7 +50,7 @@ class T5(Architecture):
     def heads(self, model: PreTrainedModel) -> Iterator[tuple[nn.Module, Any]]:
         inner = getattr(model, "transformer", model)
         if hasattr(inner, "decoder"):
-            yield inner, _reading_survivors
+            yield inner, partial(read_survivors, parameter_names(type(inner).forward))
 
     def prefill(self, model: PreTrainedModel, input_ids: Tensor) -> Any:
         return self.base(model)(input_ids=input_ids)
@@ -114,24 +114,23 @@ def _with_own_bias(block: Any, hidden_states: Tensor, *args: Any, **kwargs: Any)
     return outputs[0], bias, *outputs[2:]
 
 
-def _reading_survivors(forward: Any) -> Any:
-    """The forward of encoder and decoder that runs the encoder first, and hands on which of its outputs are real."""
-    names = parameter_names(forward)
+def read_survivors(names: Sequence[str], model: Any, *args: Any, **kwargs: Any) -> Any:
+    """The forward of encoder and decoder that runs the encoder first, and hands on which of its outputs are real.
 
-    @wraps(forward)  # `generate` looks at the signature
-    def reading(model: Any, *args: Any, **kwargs: Any) -> Any:
-        arguments = {**dict(zip(names, args, strict=False)), **kwargs}
-        outputs = arguments.get("encoder_outputs")
-        if outputs is None:
-            passed = {name: arguments.get(name) for name in ("input_ids", "attention_mask", "inputs_embeds")}
-            extra = {
-                name: arguments[name]
-                for name in ("output_attentions", "output_hidden_states")
-                if arguments.get(name) is not None
-            }
-            arguments["encoder_outputs"] = outputs = model.encoder(**passed, **extra, return_dict=True)
-        if isinstance(outputs, Mapping) and outputs.get(REAL) is not None:
-            arguments["attention_mask"] = outputs[REAL]
-        return forward(model, **arguments)
-
-    return reading
+    Parameters
+    ----------
+    names : of the parameters of the class's forward
+    """
+    arguments = {**dict(zip(names, args, strict=False)), **kwargs}
+    outputs = arguments.get("encoder_outputs")
+    if outputs is None:
+        passed = {name: arguments.get(name) for name in ("input_ids", "attention_mask", "inputs_embeds")}
+        extra = {
+            name: arguments[name]
+            for name in ("output_attentions", "output_hidden_states")
+            if arguments.get(name) is not None
+        }
+        arguments["encoder_outputs"] = outputs = model.encoder(**passed, **extra, return_dict=True)
+    if isinstance(outputs, Mapping) and outputs.get(REAL) is not None:
+        arguments["attention_mask"] = outputs[REAL]
+    return type(model).forward(model, **arguments)

@@ -1,0 +1,31 @@
+"""A forward that is set on a module instead of its class's: it follows the module through copies and pickles."""
+
+from collections.abc import Callable
+from inspect import Signature, signature
+from typing import Any
+
+from torch import nn
+
+
+class ModuleForward:
+    """What runs as one module's forward: a function that takes the module first, as a method does.
+
+    A bound method would do but for pickle, which looks for a method of that name on the module's class.
+
+    Parameters
+    ----------
+    function : called with the module first; one that pickle finds by name, or a partial of one
+    module : whose forward it is
+    """
+
+    def __init__(self, function: Callable[..., Any], module: nn.Module) -> None:
+        self.function, self.module = function, module
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.function(self.module, *args, **kwargs)
+
+    @property
+    def __signature__(self) -> Signature:
+        # That of the class's own: `generate`, `Trainer` and `pipeline` look at it.
+        own = signature(type(self.module).forward)
+        return own.replace(parameters=list(own.parameters.values())[1:])
