@@ -8,22 +8,23 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from latadj.elimination.architectures import architecture_of
+from latadj.elimination.architectures.base import MARK, is_of_transformers
 from latadj.elimination.base_forward import base_forward
-from latadj.elimination.cost import READS
+from latadj.elimination.cost import ALL, READS
 from latadj.elimination.dial import Dial
 from latadj.elimination.layer_forward import layer_forward
+from latadj.elimination.notices import warn_once
 from latadj.elimination.observation_window import WHOLE, ObservationWindow
 from latadj.elimination.patching import (
-    MARK,
     Elimination,
     EliminationOptions,
     HiddenStateCache,
     ScoreObserver,
     SurvivorObserver,
     elimination_of,
-    override_forward,
+    override,
     overriding,
-    restore_forward,
+    restore,
 )
 from latadj.elimination.profiles import Profile
 from latadj.elimination.scores import SCORES
@@ -62,7 +63,7 @@ def attach(
     architecture.check(model)
     base = architecture.base(model)
     layers = architecture.layers(base)
-    reads = reads or architecture.reads(model)
+    named, reads = reads is not None, reads or architecture.reads(model)
     if reads not in READS:
         raise ValueError(f"reads={reads}: expected one of {', '.join(READS)}")
     if dial is not None and dial.layers != len(layers):
@@ -75,29 +76,42 @@ def attach(
     if topk is None:
         topk = attached(model).topk if is_attached(model) else TopKAttention.full(len(layers))
     _check_topk(topk, len(layers))
+    if dial is not None and reads == ALL and not named and not _has_known_head(model):
+        warn_once(
+            f"{type(model).__name__} has no head that latadj knows, so every position may be read, and eliminated "
+            "tokens have the state in which they were eliminated: a mean over them loses quality. If only the first "
+            "position is read, calibrate and attach with reads='pooled'; else measure, and name reads='all'"
+        )
     profile = dial.profile(speedup) if dial else Profile.full(len(layers))
     score, window = (dial.score, dial.window) if dial else ("acc", WHOLE)
     options = EliminationOptions(profile, SCORES[score], window)
     if is_attached(model):
         detach(model)
-    setattr(base, MARK, Elimination(architecture, dial, reads, options, topk))
-    override_forward(base, base_forward)
-    for head, forward in architecture.heads(model):
-        override_forward(head, forward)
+    heads = list(architecture.heads(model, reads))
+    setattr(base, MARK, Elimination(architecture, dial, reads, bool(heads), options, topk))
+    override(base, "forward", base_forward)
+    for head, name, function in heads:
+        override(head, name, function)
     for index, layer in enumerate(layers):
         setattr(layer, MARK, index)
-        override_forward(layer, layer_forward)
+        override(layer, "forward", layer_forward)
     return model
+
+
+def _has_known_head(model: PreTrainedModel) -> bool:
+    name = type(model).__name__
+    return is_of_transformers(model) and ("For" in name or name.endswith(("HeadModel", "HeadsModel")))
 
 
 def detach(model: PreTrainedModel) -> PreTrainedModel:
     """Undo :func:`attach`: the model computes what it computed before, bit by bit. Returns the same model."""
-    architecture = attached(model).architecture
+    elimination = attached(model)
+    architecture = elimination.architecture
     base = architecture.base(model)
-    for head, _ in architecture.heads(model):
-        restore_forward(head)
+    for head, name, _ in architecture.heads(model, elimination.reads):
+        restore(head, name)
     for module in (base, *architecture.layers(base)):
-        restore_forward(module)
+        restore(module, "forward")
         delattr(module, MARK)
     return model
 

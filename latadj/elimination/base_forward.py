@@ -7,14 +7,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from latadj.elimination.architectures.base import eager, parameter_names
-from latadj.elimination.architectures.decoders import LAST
-from latadj.elimination.cache import Decoding, can_shorten, is_filled, is_short, require_shortenable
+from latadj.elimination.architectures.base import LAST, MARK, eager, parameter_names
+from latadj.elimination.cache import (
+    Decoding,
+    can_shorten,
+    is_filled,
+    is_short,
+    require_same,
+    require_shortenable,
+)
 from latadj.elimination.cost import ALL, POOLED
 from latadj.elimination.forward_state import ForwardState
 from latadj.elimination.layer_forward import STATE
 from latadj.elimination.layer_structure import attends, held
-from latadj.elimination.patching import MARK, Elimination, EliminationOptions, previous_forward
+from latadj.elimination.notices import warn_once
+from latadj.elimination.patching import Elimination, EliminationOptions, previous_forward
 
 
 @eager
@@ -29,12 +36,14 @@ def base_forward(base: Any, *args: Any, **kwargs: Any) -> Any:
     if inputs is None:
         return forward(*args, **kwargs)  # transformers says what is missing
     past = arguments.get("past_key_values")
-    if is_filled(past):
+    if past is not None and is_filled(past):
         if selects:
             refuse_probabilities(base, arguments)
             require_shortenable(past, selects)
         if is_short(past) or selects:
-            mask, implementation = mask_of(arguments, inputs), base.config._attn_implementation
+            require_same(past, len(architecture.layers(base)), len(inputs))
+            mask = mask_of(arguments, inputs, int(past.get_seq_length()))
+            implementation = base.config._attn_implementation
             step = Decoding(past, mask, inputs.shape[1], implementation, base.dtype, elimination.topk)
             kwargs[STATE] = (step, architecture)
         return forward(*args, **kwargs)
@@ -46,6 +55,13 @@ def base_forward(base: Any, *args: Any, **kwargs: Any) -> Any:
         return forward(*args, **kwargs)
     if plain and architecture.causal and not can_shorten(past):
         return forward(*args, **kwargs)
+    if reads != ALL and wants_hidden_states(base, arguments):
+        if plain and options.score_observer is None:
+            return forward(*args, **kwargs)
+        raise ValueError(
+            "output_hidden_states=True: where this model eliminates, layers hold survivors only: leave it out, ask at "
+            "speedup 1, or take at_profile(..., survivor_observer=)"
+        )
     require_shortenable(past, selects)
     refuse_probabilities(base, arguments)
     mask = mask_of(arguments, inputs)
@@ -54,8 +70,10 @@ def base_forward(base: Any, *args: Any, **kwargs: Any) -> Any:
             "attention_mask hides the last column of some texts, from which generation goes on: pad on the left "
             "(tokenizer.padding_side='left')"
         )
+    layers = architecture.layers(base)
     state = ForwardState(
-        keep=held(options.profile.keep, [attends(layer) for layer in architecture.layers(base)]),
+        # Assisted generation that exits early runs the first layers only.
+        keep=held(options.profile.keep[: len(layers)], [attends(layer) for layer in layers]),
         mask=mask,
         shape=(inputs.shape[0], inputs.shape[1]),
         device=inputs.device,
@@ -64,9 +82,22 @@ def base_forward(base: Any, *args: Any, **kwargs: Any) -> Any:
         causal=architecture.causal,
         topk=elimination.topk,
     )
+    if reads == POOLED and not architecture.causal and mask is not None:
+        _warn_of_left_padding(mask, state, arguments)
     if "attention_mask" in kwargs:
         kwargs["attention_mask"] = None  # who is real travels in the state; transformers need not build a mask
     return architecture.finish(forward(*args, **kwargs, **{STATE: (state, architecture)}), state)
+
+
+def _warn_of_left_padding(mask: Tensor, state: ForwardState, arguments: Mapping[str, Any]) -> None:
+    padded = state.entering[0].origin is not None
+    # Who names positions has thought of it.
+    if padded and arguments.get("position_ids") is None and not bool(mask[:, 0].all()):
+        warn_once(
+            "attention_mask hides the first column of some texts: latadj reads the first real token of each there, "
+            "transformers the padding, and positions may count padding too; pad on the right "
+            "(tokenizer.padding_side='right')"
+        )
 
 
 def _before_last(
@@ -87,13 +118,17 @@ def _before_last(
 
 
 def _reads(elimination: Elimination, options: EliminationOptions, last: int | None) -> str:
-    """Where this pass is read: a language model's head says so each time, other heads always read the same."""
-    at_last = elimination.reads == POOLED and elimination.architecture.causal
+    """Where this pass is read: by what the head says, or as it was attached if it says nothing."""
+    at_last = elimination.reads == POOLED and (elimination.architecture.causal or elimination.told)
     return ALL if at_last and last not in (0, 1) and options.prompt is None else elimination.reads
 
 
-def mask_of(arguments: Mapping[str, Any], inputs: Tensor) -> Tensor | None:
-    """(batch, length) True on real tokens; None if all are.
+def mask_of(arguments: Mapping[str, Any], inputs: Tensor, cached: int = 0) -> Tensor | None:
+    """(batch, cached and length) True on real tokens; None if all are.
+
+    Parameters
+    ----------
+    cached : columns of the texts that a cache holds
 
     Raises
     ------
@@ -103,7 +138,19 @@ def mask_of(arguments: Mapping[str, Any], inputs: Tensor) -> Tensor | None:
     mask = arguments.get("attention_mask")
     if mask is not None and mask.ndim != 2:
         raise ValueError(f"attention_mask of {mask.ndim} dimensions: elimination needs (batch, length), or none")
+    shape = (inputs.shape[0], cached + inputs.shape[1])
+    if mask is not None and tuple(mask.shape) != shape:
+        raise ValueError(
+            f"attention_mask of shape {tuple(mask.shape)}: elimination needs {shape}, a column for each token"
+            + (" in the cache and each new one" if cached else "")
+        )
     return None if mask is None else mask.to(device=inputs.device, dtype=torch.bool)
+
+
+def wants_hidden_states(base: Any, arguments: Mapping[str, Any]) -> bool:
+    """Whether a pass is to hand over what leaves each layer."""
+    asked = arguments.get("output_hidden_states")
+    return bool(base.config.output_hidden_states if asked is None else asked)
 
 
 def refuse_probabilities(base: Any, arguments: Mapping[str, Any]) -> None:

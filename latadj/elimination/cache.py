@@ -12,6 +12,8 @@ from latadj.elimination.architectures.pruned_forward import no_states
 from latadj.elimination.survivors import Survivors
 from latadj.elimination.topk_setting import TopKAttention
 
+_START = "a cache goes on with the model and the texts that it was filled by: start the conversation anew"
+
 
 class ShortLayer(DynamicLayer):
     """A cache layer that holds the survivors of a prompt, and after them all that is decoded.
@@ -21,23 +23,46 @@ class ShortLayer(DynamicLayer):
     columns : columns of the prompt before elimination, padding included
     real : (batch, survivors) True on real ones, where sequences differ in number; None if all are real
     after : of the columns, how many at the end were never to be eliminated
+
+    Attributes
+    ----------
+    decoded : tokens that came after the prompt
+    expected : whether a pass with elimination attached is about to add to it; transformers' own would mask the columns
+        of the prompt that are gone
     """
 
     def __init__(self, columns: int, real: Tensor | None, after: int = 0) -> None:
         super().__init__()
         self.columns, self.real, self.after = columns, real, after
         self.decoded = 0
+        self.expected = True
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        if not self.expected:
+            raise ValueError(
+                "past_key_values hold survivors of an eliminated prompt, and this model has no elimination attached: "
+                f"{_START}, or attach the model again"
+            )
         if self.is_initialized:
+            kept = self.keys
+            if kept.shape[:2] != key_states.shape[:2] or kept.shape[3] != key_states.shape[3]:
+                raise ValueError(
+                    f"past_key_values of (texts, heads, size) {(*kept.shape[:2], kept.shape[3])}, this model gives "
+                    f"{(*key_states.shape[:2], key_states.shape[3])}: {_START}"
+                )
             self.decoded += key_states.shape[-2]
+        self.expected = False
         return super().update(key_states, value_states, *args, **kwargs)
 
     def crop(self, tokens_to_remove: int) -> None:
-        """Forget the last tokens, given as a negative number: what was decoded, not what was chosen from."""
+        """Forget the last tokens, given as a negative number: what was decoded, not what was chosen from.
+
+        The last prompt token may go too, as assisted generation reads it twice: every layer keeps it, and decoding it
+        gives what the prefill gave.
+        """
         forgotten = max(-tokens_to_remove, 0)
         from_prompt = max(forgotten - self.decoded, 0)
-        if from_prompt > (self.after if self.real is None else 0):
+        if from_prompt > (self.after + 1 if self.real is None else 0):
             raise ValueError(
                 f"a cache that holds survivors cannot forget {forgotten} tokens: {self.decoded} were decoded, and who "
                 "of the prompt was eliminated depended on all of it"
@@ -83,6 +108,27 @@ def can_shorten(cache: Any) -> bool:
         and not cache.offloading
         and all(type(layer) in (DynamicLayer, ShortLayer) for layer in cache.layers)
     )
+
+
+def require_same(cache: Cache, layers: int, batch: int) -> None:
+    """Refuse to go on with a cache that another model or batch has filled.
+
+    Parameters
+    ----------
+    layers : of the model
+    batch : texts of the pass
+
+    Raises
+    ------
+    ValueError
+        naming both.
+    """
+    texts = [len(layer.keys) for layer in cache.layers[:1] if isinstance(layer.keys, Tensor)]
+    if len(cache.layers) < layers or texts not in ([], [batch]):
+        raise ValueError(
+            f"past_key_values of {len(cache.layers)} layers and {texts[0] if texts else 0} texts, for a model of "
+            f"{layers} layers and {batch} texts: {_START}"
+        )
 
 
 def require_shortenable(cache: Any, topk: bool = False) -> None:
@@ -155,6 +201,7 @@ class Decoding:
         layer = self._cache.layers[index]
         if not isinstance(layer, ShortLayer):
             return plain
+        layer.expected = True
         key = (layer.get_seq_length(), layer.columns, None if layer.real is None else index)
         if key not in self._made:
             self._made[key] = self._make(index)
@@ -166,6 +213,8 @@ class Decoding:
         The keys are those that the layer holds when the new ones have joined them, but have not yet.
         """
         layer = self._cache.layers[index]
+        if isinstance(layer, ShortLayer):
+            layer.expected = True
         columns, real = (layer.columns, layer.real) if isinstance(layer, ShortLayer) else (0, None)
         new = None if self._mask is None else self._mask[:, columns:]
         if new is not None and bool(new.all()):

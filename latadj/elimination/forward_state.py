@@ -168,6 +168,11 @@ def _entering(mask: Tensor | None, batch: int, length: int, device: torch.device
     if mask is not None:
         # The one moment at which the host waits for the device.
         counts = np.asarray(mask.sum(dim=1).tolist(), dtype=np.int64)
+        if length and not counts.all():
+            rows = ", ".join(map(str, np.flatnonzero(counts == 0)[:8]))
+            raise ValueError(
+                f"attention_mask hides every token of row {rows} (counted from 0): leave empty texts out of the batch"
+            )
         if int(counts.min(initial=length)) < length:
             return Survivors(counts, mask.flatten().nonzero().squeeze(1), length, device)
     return Survivors(np.full(batch, length, dtype=np.int64), None, length, device)

@@ -9,14 +9,14 @@ import numpy as np
 from torch import Tensor
 
 from latadj.elimination.architectures import Architecture
-from latadj.elimination.architectures.base import LayerParts, parameter_names
+from latadj.elimination.architectures.base import MARK, LayerParts, parameter_names
 from latadj.elimination.architectures.pruned_forward import own_bias
 from latadj.elimination.attention import attention
 from latadj.elimination.cache import Decoding, at_positions, cache_nobody, cache_states
 from latadj.elimination.cost import ALL
 from latadj.elimination.forward_state import ForwardState
 from latadj.elimination.layer_structure import attends
-from latadj.elimination.patching import MARK, previous_forward
+from latadj.elimination.patching import previous_forward
 from latadj.elimination.survivors import Survivors
 from latadj.elimination.topk_attention import decoding_step, topk_attention
 

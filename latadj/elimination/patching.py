@@ -11,17 +11,17 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from latadj.elimination.architectures import Architecture, architecture_of
+from latadj.elimination.architectures.base import MARK
 from latadj.elimination.dial import Dial
-from latadj.elimination.module_forward import ModuleForward
+from latadj.elimination.module_method import ModuleMethod
 from latadj.elimination.observation_window import WHOLE, ObservationWindow
 from latadj.elimination.profiles import Profile
 from latadj.elimination.scores import Score
 from latadj.elimination.survivors import Survivors
 from latadj.elimination.topk_setting import TopKAttention
 
-# On a base model its Elimination, on a layer its index.
-MARK = "_latadj"
-_FORWARD = "_latadj_forward"
+# Before the name of a method that is overridden: where the module keeps what it had instead.
+_PREVIOUS = "_latadj_"
 
 
 # Called as observer(layer, scores, real, lengths) for every layer of an observed pass.
@@ -82,11 +82,15 @@ class EliminationOptions:
 
 @dataclass
 class Elimination:
-    """What is attached to a base model; holds no module, so a model can be copied with it."""
+    """What is attached to a base model; holds no module, so a model can be copied with it.
+
+    told : whether the head tells the base in each pass where it reads, since another may share the base
+    """
 
     architecture: Architecture
     dial: Dial | None
     reads: str
+    told: bool
     default: EliminationOptions
     topk: TopKAttention
 
@@ -120,22 +124,22 @@ def elimination_of(model: PreTrainedModel) -> Elimination | None:
     return elimination
 
 
-def override_forward(module: nn.Module, forward: Any) -> None:
-    """Run ``forward``, a function that pickle finds, instead of a module's own."""
+def override(module: nn.Module, name: str, function: Any) -> None:
+    """Run ``function``, which pickle finds by name, instead of a module's own method of that name."""
     # An instance attribute shadows the class's method.
-    module.__dict__[_FORWARD] = module.__dict__.get("forward")
-    module.__dict__["forward"] = ModuleForward(forward, module)
+    module.__dict__[_PREVIOUS + name] = module.__dict__.get(name)
+    module.__dict__[name] = ModuleMethod(function, module, name)
 
 
-def restore_forward(module: nn.Module) -> None:
-    """Undo :func:`override_forward`."""
-    previous = module.__dict__.pop(_FORWARD)
+def restore(module: nn.Module, name: str) -> None:
+    """Undo :func:`override`."""
+    previous = module.__dict__.pop(_PREVIOUS + name)
     if previous is None:
-        module.__dict__.pop("forward", None)
+        module.__dict__.pop(name, None)
     else:
-        module.__dict__["forward"] = previous
+        module.__dict__[name] = previous
 
 
 def previous_forward(module: nn.Module) -> Any:
-    """What a module ran before :func:`override_forward`."""
-    return module.__dict__[_FORWARD] or MethodType(type(module).forward, module)
+    """What a module ran as its forward before :func:`override`."""
+    return module.__dict__[_PREVIOUS + "forward"] or MethodType(type(module).forward, module)

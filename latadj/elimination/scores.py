@@ -41,7 +41,8 @@ def acc(received: Tensor, values: Tensor, visible: Tensor | None) -> Tensor:
     -------
     (batch, keys) contributions, 0 on fillers; :func:`shares` makes each row sum to 1
     """
-    norms = values.norm(dim=-1, dtype=received.dtype)
+    # At least in float32, whatever the model computes in.
+    norms = values.norm(dim=-1, dtype=received.dtype if values.dtype.itemsize < 4 else values.dtype)
     return _per_query((received * norms).sum(dim=1), visible)
 
 

@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from conftest import use_checkpointing
+from helpers.layer_states import layer_states
 from helpers.masked_reference import masked, survivors_of
 from helpers.tiny_models import CUT, DECODERS, FULL, LENGTHS, Case, batch_of, near, tiny
 from transformers import DynamicCache
@@ -174,8 +175,8 @@ def test_gradient_checkpointing_caches_nothing_twice(architecture):
 
 def test_the_hidden_state_gets_shorter_and_comes_back_at_full_length(architecture):
     model = attach(tiny(architecture))
-    with at_profile(model, CUT), torch.no_grad():
-        states = model(**batch_of([20, 20]), output_hidden_states=True).hidden_states
+    with at_profile(model, CUT):
+        states = layer_states(model, batch_of([20, 20]))
     assert [state.shape[1] for state in states] == [20, 18, 12, 8, 20]
 
 

@@ -5,6 +5,7 @@ from itertools import pairwise
 import pytest
 import torch
 from conftest import batch_of
+from helpers.layer_states import layer_states
 from helpers.tiny_models import CUT, ENCODERS, LENGTHS, near, tiny
 from torch import nn
 
@@ -50,15 +51,15 @@ def test_heads_of_many_positions_read_all(architecture):
 
 def test_the_hidden_state_gets_shorter_layer_by_layer(architecture):
     model = attach(tiny(architecture))
-    with at_profile(model, CUT), torch.no_grad():
-        states = model(**batch_of([20, 20]), output_hidden_states=True).hidden_states
+    with at_profile(model, CUT):
+        states = layer_states(model, batch_of([20, 20]))
     assert [state.shape[1] for state in states] == [20, 18, 12, 8, 1]
 
 
 def test_a_ragged_batch_computes_real_word_vectors_only(architecture):
     model = attach(tiny(architecture))
-    with at_profile(model, Profile((0.5, 0.5, 0.25, 0.25))), torch.no_grad():
-        states = model(**batch_of([20, 7, 3]), output_hidden_states=True).hidden_states
+    with at_profile(model, Profile((0.5, 0.5, 0.25, 0.25))):
+        states = layer_states(model, batch_of([20, 7, 3]))
     survivors = [10 + 4 + 2, 10 + 4 + 2, 5 + 2 + 1]
     assert [tuple(state.shape) for state in states] == [(3, 20, 32), *((count, 32) for count in survivors), (3, 1, 32)]
 

@@ -82,17 +82,18 @@ def test_eliminating_before_the_feed_forward_block_equals_masking_after_it(case,
         assert not near(ours, plain)
 
 
+@pytest.mark.parametrize("lengths", [LENGTHS, [3, 1, 6, 2]], ids=["long", "short"])
 @pytest.mark.parametrize("profile", [FULL, CUT], ids=["full", "cut"])
-def test_a_row_alone_equals_the_row_in_a_ragged_batch_wherever_its_padding_is(case, profile):
+def test_a_row_alone_equals_the_row_in_a_ragged_batch_wherever_its_padding_is(case, profile, lengths):
     model = attach(case.make())
     sides = ("right", "left") if case.head == "classifier" and case.architecture != "t5" else case.sides
     with at_profile(model, profile):
-        tight = outputs(case, model, case.batch(LENGTHS, side=sides[0]))
-        for row in range(len(LENGTHS)):
-            alone = case.row(case.batch(LENGTHS, side=sides[0]), row)
+        tight = outputs(case, model, case.batch(lengths, side=sides[0]))
+        for row in range(len(lengths)):
+            alone = case.row(case.batch(lengths, side=sides[0]), row)
             assert near(outputs(case, model, alone), [tight[row]])
         for side in sides:
-            assert near(outputs(case, model, case.batch(LENGTHS, width=40, side=side)), tight)
+            assert near(outputs(case, model, case.batch(lengths, width=40, side=side)), tight)
 
 
 def test_training_passes_gradients_through_survivors(classifier):

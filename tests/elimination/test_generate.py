@@ -2,12 +2,14 @@
 
 import threading
 import warnings
+from contextlib import ExitStack
 
 import pytest
 import torch
 from helpers.tiny_models import CUT, DECODERS, FULL, Case, dial_for
+from transformers import GenerationConfig
 
-from latadj.elimination.attach import at_profile, at_speedup, attach
+from latadj.elimination.attach import at_profile, at_speedup, attach, detach
 from latadj.elimination.observation_window import ObservationWindow
 
 WAYS = {"greedy": {"do_sample": False}, "sampling": {"do_sample": True}, "beams": {"do_sample": False, "num_beams": 3}}
@@ -86,6 +88,49 @@ def test_candidates_of_assisted_generation_are_no_part_of_the_prompt(case, profi
         alone = new_tokens(model, batch, **WAYS["greedy"])
         assisted = new_tokens(model, batch, prompt_lookup_num_tokens=3, **WAYS["greedy"])
     assert torch.equal(alone, assisted)
+
+
+@pytest.mark.parametrize("profiles", [(None, CUT), (FULL, CUT), (CUT, CUT), (CUT, None)], ids=str)
+@pytest.mark.parametrize("architecture", ["gpt2", "llama"])
+def test_an_assistant_model_changes_nothing(architecture, profiles):
+    case, (own, assisting) = Case(architecture, "language"), profiles
+    model, assistant = case.make(), case.make()
+    torch.manual_seed(0)
+    for weight in assistant.parameters():
+        weight.data += 0.02 * torch.randn_like(weight)
+    batch = {"input_ids": torch.tensor([[5, 6, 7, 8, 9, 5, 6, 7, 8, 9, 5, 6, 7]])}
+    with ExitStack() as stack:
+        for one, profile in ((model, own), (assistant, assisting)):
+            if profile is not None:
+                stack.enter_context(at_profile(attach(one), profile))
+        alone = new_tokens(model, batch, **WAYS["greedy"])
+        assert torch.equal(new_tokens(model, batch, assistant_model=assistant, **WAYS["greedy"]), alone)
+
+
+@pytest.mark.parametrize("profile", [FULL, CUT], ids=["full", "cut"])
+def test_a_model_assists_itself_by_its_first_layers(profile):
+    model, batch = attach(Case("llama", "language").make()), {"input_ids": torch.tensor([[5, 6, 7, 8, 9, 5, 6, 7]])}
+    with at_profile(model, profile):
+        alone = new_tokens(model, batch, **WAYS["greedy"])
+        assert torch.equal(new_tokens(model, batch, assistant_early_exit=2, **WAYS["greedy"]), alone)
+
+
+@pytest.mark.parametrize("how", ["option", "config", "own config"])
+@pytest.mark.parametrize("architecture", DECODERS)
+def test_without_a_cache_generated_tokens_would_be_eliminated_which_is_refused(architecture, how):
+    case = Case(architecture, "language")
+    model, batch = case.make(), batch_of(case, TEXTS["padded"])
+    plain = new_tokens(model, batch, use_cache=False, **WAYS["greedy"])
+    attach(model)
+    options = {"use_cache": False}
+    if how == "config":
+        options = {"generation_config": GenerationConfig(use_cache=False, pad_token_id=0)}
+    elif how == "own config":
+        model.generation_config.use_cache, options = False, {}
+    assert torch.equal(new_tokens(model, batch, **options, **WAYS["greedy"]), plain)
+    with pytest.raises(ValueError, match=r"use_cache=False: .*: leave use_cache out, or"), at_profile(model, CUT):
+        new_tokens(model, batch, **options, **WAYS["greedy"])
+    assert detach(model).generate.__func__ is type(model).generate
 
 
 def test_threads_that_generate_at_two_speedups_do_not_meet(case):

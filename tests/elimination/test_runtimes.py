@@ -94,8 +94,20 @@ def test_after_it_forgot_a_short_cache_knows_which_columns_are_new():
     mask = torch.tensor([[1] * 7 + [0, 1]])
     hidden = Decoding(cache, mask.bool(), 2, "sdpa", torch.float32).mask(3, None)
     assert hidden[0, 0, :, -2:].tolist() == [[False, False], [False, True]]
-    with pytest.raises(ValueError, match="cannot forget 2 tokens"):
-        cache.crop(-2)
+    with pytest.raises(ValueError, match="cannot forget 3 tokens"):
+        cache.crop(-3)
+
+
+@torch.no_grad()
+def test_the_last_prompt_token_is_decoded_as_it_was_prefilled(architecture):
+    model, ids = attach(tiny(architecture, "language")), batch_of([12])["input_ids"]
+    with at_profile(model, CUT):
+        prefill = model(ids, use_cache=True, logits_to_keep=1)
+        prefill.past_key_values.crop(-1)
+        again = model(ids[:, -1:], past_key_values=prefill.past_key_values)
+    assert near([again.logits], [prefill.logits])
+    with pytest.raises(ValueError, match="cannot forget 2 tokens: 1 were decoded"):
+        prefill.past_key_values.crop(-2)
 
 
 @torch.no_grad()
@@ -121,8 +133,8 @@ def test_texts_of_a_short_cache_can_be_reordered_and_picked(architecture):
 def test_a_short_cache_cannot_forget_some_of_its_prompt_nor_start_again(architecture):
     model = attach(tiny(architecture, "language"))
     cache = short_cache(model, batch_of([9]))
-    with pytest.raises(ValueError, match="cannot forget 4 tokens: 0 were decoded"):
-        cache.crop(-4)
+    with pytest.raises(ValueError, match="cannot forget 5 tokens: 0 were decoded"):
+        cache.crop(-5)
     with pytest.raises(ValueError, match="belongs to one prompt: make a new one"):
         cache.reset()
 

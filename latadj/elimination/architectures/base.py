@@ -21,7 +21,12 @@ from latadj.elimination.cost import ALL, POOLED, LayerShape
 from latadj.elimination.layer_structure import LayerPaths, attends
 from latadj.elimination.survivors import Survivors
 
+# On a base model its Elimination, on a layer its index.
+MARK = "_latadj"
 _REGISTERED = "_latadj_parts"
+# Argument in which a head tells its base where it reads: how many of the last columns; 0: one token of each text, the
+# first real one of an encoder and the last real one of a decoder.
+LAST = "latadj_last"
 
 
 class LayerParts(Protocol):
@@ -102,8 +107,13 @@ class Architecture(ABC):
         """The module that runs the layers one after the other."""
         return model.base_model
 
-    def heads(self, model: PreTrainedModel) -> Iterator[tuple[nn.Module, Any]]:
-        """Modules around the base whose forward must hand something on, each with what runs instead of theirs."""
+    def heads(self, model: PreTrainedModel, reads: str) -> Iterator[tuple[nn.Module, str, Any]]:
+        """Modules around the base that must hand something on: each with a method, and what runs instead of that.
+
+        Parameters
+        ----------
+        reads : where the model's head reads
+        """
         return iter(())
 
     def layers(self, base: Any) -> Sequence[Any]:
@@ -234,6 +244,11 @@ class Architecture(ABC):
     def reads(self, model: PreTrainedModel) -> str:
         """Where the model's head reads: one of ``POOLED``, ``ALL``, ``SURVIVORS``."""
         return POOLED if type(model).__name__.endswith(self.pooled_heads) else ALL
+
+
+def is_of_transformers(model: Any) -> bool:
+    """Whether a model's class is transformers' own: its head hands arguments on, and its name says what it reads."""
+    return type(model).__module__.startswith("transformers.")
 
 
 def weight_of(module: nn.Linear | Conv1D) -> Tensor:

@@ -8,11 +8,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from latadj.elimination.architectures.base import Architecture, eager, parameter_names
+from latadj.elimination.architectures.base import LAST, MARK, Architecture, eager, parameter_names
 from latadj.elimination.cost import POOLED
-
-# Argument in which a head tells its base how many of the last columns are read; 0: the last real one of each text.
-LAST = "latadj_last"
 
 
 class Decoder(Architecture):
@@ -26,12 +23,14 @@ class Decoder(Architecture):
             return model(input_ids=input_ids, use_cache=True, logits_to_keep=1)
         return model(input_ids=input_ids, use_cache=False)
 
-    def heads(self, model: PreTrainedModel) -> Iterator[tuple[nn.Module, Any]]:
-        if model is self.base(model):
+    def heads(self, model: PreTrainedModel, reads: str) -> Iterator[tuple[nn.Module, str, Any]]:
+        if model is self.base(model) or self.reads(model) != POOLED:
             return
-        if self.reads(model) == POOLED:
-            names = parameter_names(type(model).forward)
-            yield model, tell_last if _generates(model) else partial(read_last, names)
+        if _generates(model):
+            yield model, "forward", tell_last
+            yield model, "generate", generate
+        else:
+            yield model, "forward", partial(read_last, parameter_names(type(model).forward))
 
 
 def _generates(model: PreTrainedModel) -> bool:
@@ -44,6 +43,26 @@ def tell_last(model: Any, *args: Any, **kwargs: Any) -> Any:
     if not isinstance(last, Tensor) and last > 0:
         kwargs[LAST] = last
     return type(model).forward(model, *args, **kwargs)
+
+
+def generate(model: Any, *args: Any, **kwargs: Any) -> Any:
+    """A language model's own `generate`; without a cache nobody could tell the prompt from what was generated.
+
+    Raises
+    ------
+    ValueError
+        if the model eliminates and is not to use a cache.
+    """
+    asked = kwargs.get("use_cache")
+    if asked is None:
+        given = args[1] if len(args) > 1 else kwargs.get("generation_config")
+        asked = (given or model.generation_config).use_cache
+    if asked is False and getattr(model.base_model, MARK).options().profile.eliminates:
+        raise ValueError(
+            "use_cache=False: without a cache every step would eliminate again, among generated tokens too: leave "
+            "use_cache out, or generate at speedup 1"
+        )
+    return type(model).generate(model, *args, **kwargs)
 
 
 def read_last(names: Sequence[str], model: Any, *args: Any, **kwargs: Any) -> Any:
@@ -97,7 +116,9 @@ def refuse_sliding(model: PreTrainedModel) -> None:
     config = model.config
     kinds = set(getattr(config, "layer_types", None) or ())
     window = getattr(config, "sliding_window", None)
-    slides = "sliding_attention" in kinds or (not kinds and window is not None)
+    # Mistral's layers go by the window, whatever kinds its config names.
+    by_window = not kinds or config.model_type == "mistral"
+    slides = "sliding_attention" in kinds or (by_window and window is not None)
     if slides:
         raise ValueError(
             f"{type(model).__name__} has sliding-window attention (sliding_window={window}), which elimination does "

@@ -1,17 +1,32 @@
 """Encoders with learned positions, the norm after each block, and the first position pooled."""
 
+from collections.abc import Iterator
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from latadj.elimination.architectures.base import Architecture, OwnParts
+from latadj.elimination.architectures.base import LAST, Architecture, OwnParts, is_of_transformers
 from latadj.elimination.architectures.pruned_forward import no_context
-from latadj.elimination.cost import ALL
+from latadj.elimination.cost import ALL, POOLED
 from latadj.elimination.layer_structure import LayerPaths, attends
 
 # Endings of the head classes that read the first position, in all of these.
 POOLED_HEADS = ("ForSequenceClassification", "ForMultipleChoice")
+
+
+class Encoder(Architecture):
+    """Encoders whose pooled position is the first."""
+
+    def heads(self, model: PreTrainedModel, reads: str) -> Iterator[tuple[nn.Module, str, Any]]:
+        # A head of the user's own need not hand arguments on, so there the base reads as it was attached.
+        if reads == POOLED and is_of_transformers(model) and model is not self.base(model):
+            yield model, "forward", read_first
+
+
+def read_first(model: Any, *args: Any, **kwargs: Any) -> Any:
+    """A classifier's forward, which tells the base that it reads one position of each text."""
+    return type(model).forward(model, *args, **kwargs, **{LAST: 0})
 
 
 class BertParts(OwnParts):
@@ -28,7 +43,7 @@ class BertParts(OwnParts):
         return self.layer.feed_forward_chunk(attended)
 
 
-class Bert(Architecture):
+class Bert(Encoder):
     """BERT, and those whose layers are copies of BERT's."""
 
     model_types = ("bert", "roberta", "xlm-roberta", "electra")
@@ -87,7 +102,7 @@ class DistilBertParts(OwnParts):
         return self.layer.output_layer_norm(self.layer.ffn.ff_chunk(attended) + attended)
 
 
-class DistilBert(Architecture):
+class DistilBert(Encoder):
     """DistilBERT: BERT's computation, laid out otherwise."""
 
     model_types = ("distilbert",)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from latadj.elimination.layer_structure import layer_structure_of
-from latadj.elimination.module_forward import ModuleForward
+from latadj.elimination.module_method import ModuleMethod
 
 
 def own_bias(module: Any, bias: Tensor | None) -> Tensor | None:
@@ -27,7 +27,7 @@ def shadow(block: nn.Module, forward: Any) -> None:
     if forward is None:
         block.__dict__.pop("forward", None)
     else:
-        block.__dict__["forward"] = ModuleForward(forward, block)
+        block.__dict__["forward"] = ModuleMethod(forward, block)
 
 
 def no_context(block: Any, hidden_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, None]:

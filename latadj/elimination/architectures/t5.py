@@ -47,10 +47,10 @@ class T5(Architecture):
         inner = getattr(model, "transformer", model)  # a classifier keeps the two stacks in there
         return inner.encoder
 
-    def heads(self, model: PreTrainedModel) -> Iterator[tuple[nn.Module, Any]]:
+    def heads(self, model: PreTrainedModel, reads: str) -> Iterator[tuple[nn.Module, str, Any]]:
         inner = getattr(model, "transformer", model)
         if hasattr(inner, "decoder"):
-            yield inner, partial(read_survivors, parameter_names(type(inner).forward))
+            yield inner, "forward", partial(read_survivors, parameter_names(type(inner).forward))
 
     def prefill(self, model: PreTrainedModel, input_ids: Tensor) -> Any:
         return self.base(model)(input_ids=input_ids)
@@ -99,7 +99,7 @@ class T5(Architecture):
                 yield module
 
     def reads(self, model: PreTrainedModel) -> str:
-        return SURVIVORS if any(True for _ in self.heads(model)) else ALL
+        return SURVIVORS if hasattr(getattr(model, "transformer", model), "decoder") else ALL
 
 
 def _with_own_bias(block: Any, hidden_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
-"""A forward that is set on a module instead of its class's: it follows the module through copies and pickles."""
+"""A method that is set on a module instead of its class's: it follows the module through copies and pickles."""
 
 from collections.abc import Callable
 from inspect import Signature, signature
@@ -7,19 +7,20 @@ from typing import Any
 from torch import nn
 
 
-class ModuleForward:
-    """What runs as one module's forward: a function that takes the module first, as a method does.
+class ModuleMethod:
+    """What runs as a method of one module: a function that takes the module first, as a method does.
 
     A bound method would do but for pickle, which looks for a method of that name on the module's class.
 
     Parameters
     ----------
     function : called with the module first; one that pickle finds by name, or a partial of one
-    module : whose forward it is
+    module : whose method it is
+    name : of the method of the module's class that it stands for
     """
 
-    def __init__(self, function: Callable[..., Any], module: nn.Module) -> None:
-        self.function, self.module = function, module
+    def __init__(self, function: Callable[..., Any], module: nn.Module, name: str = "forward") -> None:
+        self.function, self.module, self.name = function, module, name
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.function(self.module, *args, **kwargs)
@@ -27,5 +28,5 @@ class ModuleForward:
     @property
     def __signature__(self) -> Signature:
         # That of the class's own: `generate`, `Trainer` and `pipeline` look at it.
-        own = signature(type(self.module).forward)
+        own = signature(getattr(type(self.module), self.name))
         return own.replace(parameters=list(own.parameters.values())[1:])
