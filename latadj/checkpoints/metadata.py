@@ -37,12 +37,26 @@ class Serving:
     models: tuple[LatencyModel, ...] = ()
 
     def model(self, batch: int | None, lengths: Sequence[int]) -> LatencyModel | None:
-        """The model that was measured nearest to a batch size and to lengths, by ratio; None if none was measured."""
+        """The model of a batch size and of lengths; None if none was measured.
+
+        Between two batch sizes that were measured for the same lengths it is interpolated; else it is the nearest by
+        ratio.
+
+        Parameters
+        ----------
+        batch : None: the newest measurement's
+        """
 
         def distance(model: LatencyModel) -> float:
             return abs(math.log(model.batch / (batch or model.batch))) + math.log(model.beyond(lengths))
 
-        return min(self.models, key=distance, default=None)
+        nearest = min(self.models, key=distance, default=None)
+        if nearest is None or batch is None or nearest.batch == batch:
+            return nearest
+        beyond = nearest.beyond(lengths)
+        others = [model for model in self.models if (model.batch < batch) != (nearest.batch < batch)]
+        other = min((model for model in others if model.beyond(lengths) <= beyond), key=distance, default=None)
+        return nearest if other is None or other.scales != nearest.scales else nearest.towards(other, batch)
 
 
 @dataclass

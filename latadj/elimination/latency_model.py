@@ -6,7 +6,7 @@ piecewise linear function that never falls. Needs no torch, so that a dial can b
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -46,6 +46,15 @@ class Ramp:
         return np.interp(counts, knots, heights) + beyond
 
 
+def mixed(first: Ramp, second: Ramp, share: float) -> Ramp:
+    """The ramp that lies between two everywhere, at this share of the way from the first to the second."""
+    knots = np.unique([*first.knots, *second.knots])
+    heights = (1 - share) * first(knots) + share * second(knots)
+    # Rounding must not let it fall.
+    rises = np.clip(np.diff(heights), 0.0, None)
+    return Ramp(float(heights[0]), tuple(map(float, knots)), tuple(map(float, rises)))
+
+
 def scales_of(shapes: Sequence[LayerShape]) -> tuple[tuple[float, float], ...]:
     """How large each layer's linear layers are beside the largest layer's, as :class:`LatencyModel` takes them."""
     sizes = np.array([(shape.query + shape.key_value, shape.output + shape.feed_forward) for shape in shapes], float)
@@ -82,6 +91,25 @@ class LatencyModel:
             return 1.0
         least, largest = self.lengths
         return max(least / min(lengths), max(lengths) / largest, 1.0)
+
+    def towards(self, other: "LatencyModel", batch: int) -> "LatencyModel":
+        """The model of a batch size between this one's and another's: seconds go in a straight line with the size.
+
+        Parameters
+        ----------
+        other : with the same ``scales``
+        """
+        share = (batch - self.batch) / (other.batch - self.batch)
+        return replace(
+            self,
+            batch=batch,
+            entering=mixed(self.entering, other.entering, share),
+            choosing=mixed(self.choosing, other.choosing, share),
+            leaving=mixed(self.leaving, other.leaving, share),
+            last=mixed(self.last, other.last, share),
+            outside=mixed(self.outside, other.outside, share),
+            error=max(self.error, other.error),
+        )
 
     def seconds(
         self, keep: Sequence[float], lengths: np.ndarray, reads: str, protected: np.ndarray | int = 0

@@ -1,6 +1,7 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from conftest import tiny_bert
@@ -34,6 +35,10 @@ def served(kernel="plain", *batches):
 
 def sidecar(**options):
     return CheckpointMetadata("sst2", None, {}, {HERE: Device(**options)})
+
+
+def scaled(ramp, factor):
+    return Ramp(ramp.base, ramp.knots, tuple(factor * rise for rise in ramp.rises))
 
 
 @pytest.fixture
@@ -73,9 +78,26 @@ def test_a_damaged_device_is_refused_with_what_to_do(tmp_path, damage):
             read_metadata(tmp_path)
 
 
-@pytest.mark.parametrize(("asked", "given"), [(1, 1), (2, 1), (7, 8), (20, 32), (500, 32), (None, 1)])
-def test_the_model_of_the_nearest_batch_is_taken(asked, given):
-    assert served("plain", 1, 8, 32).model(asked, [10]).batch == given
+@pytest.mark.parametrize(("asked", "given"), [(1, 1), (8, 8), (500, 32), (None, 1)])
+def test_the_model_of_the_nearest_batch_is_taken_beyond_those_that_were_measured(asked, given):
+    assert served("plain", 1, 8, 32).model(asked, [10]) == latency(given)
+
+
+@pytest.mark.parametrize(("batch", "seconds"), [(8, 2.0), (14, 3.5), (20, 5.0), (32, 8.0)])
+def test_between_two_batches_the_model_is_interpolated(batch, seconds):
+    slope = Ramp(0.0, (1.0, 128.0), (254.0,))
+    known = Serving("plain", (latency(32, entering=scaled(slope, 4)), latency(1), latency(8, entering=slope)))
+    found = known.model(batch, [10])
+    assert found.batch == batch
+    assert found.entering(np.array([2.0])) == pytest.approx(seconds)
+    assert found.entering(np.array([300.0])) == pytest.approx(299 * seconds)
+
+
+def test_clocks_of_other_lengths_or_of_another_structure_are_not_mixed():
+    short, longer = latency(8, lengths=(10, 20)), latency(32, lengths=(512, 512))
+    assert Serving("plain", (short, longer)).model(16, [15]) == short
+    pruned = latency(32, scales=((0.5, 1.0),) * 4)
+    assert Serving("plain", (latency(8), pruned)).model(14, [15]) == latency(8)
 
 
 def test_without_a_measurement_there_is_no_model():
@@ -150,7 +172,8 @@ def test_the_dial_is_marked_for_the_workload(model):
     known = sidecar(serving={"fp32": served("plain", 1, 32)})
     spec = KernelSpec("fp32", "plain")
     assert dial_for(dial(model), known, spec, CPU, None, None) == dial(model).on(latency(1))
-    assert dial_for(dial(model), known, spec, CPU, 30, [12]) == dial(model).on(latency(32), (12,))
+    assert dial_for(dial(model), known, spec, CPU, 30, [12]).latency.batch == 30
+    assert dial_for(dial(model), known, spec, CPU, 40, [12]) == dial(model).on(latency(32), (12,))
     assert dial_for(dial(model), known, KernelSpec("fp32", "onednn"), CPU, None, None) is None
     assert dial_for(dial(model), known, KernelSpec("int8", "x86"), CPU, None, None) is None
 
