@@ -11,6 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from latadj.benchmark.kernel_selection import fastest_kernel, kernels
 from latadj.checkpoints import checkpoint
 from latadj.checkpoints.metadata import CheckpointMetadata, Device, Serving, check
+from latadj.config import DeviceConfig
 from latadj.devices.device import place
 from latadj.elimination.attach import as_plain, attach, attached, set_speedup
 from latadj.elimination.dial import Dial
@@ -27,21 +28,28 @@ def load(
     folder: Path | str,
     *,
     speedup: float | None = None,
-    precision: str | None = None,
+    precision: str | None = DeviceConfig.precision,
     device: str = "cpu",
     head: str | None = None,
+    batch: int | None = None,
+    length: int | None = None,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load a saved model with its dial attached, ready to run.
+    """Load a saved model with its dial attached, as the commands serve it.
+
+    A speedup is in the time of this device if `latadj calibrate` measured it in this precision; else in FLOPs, with a
+    warning.
 
     Parameters
     ----------
-    folder : what `latadj finetune` or `latadj calibrate` made, or any fine-tuned transformers folder
+    folder : what `latadj finetune`, `latadj calibrate` or :func:`latadj.save` made, or any fine-tuned transformers
+        folder
     speedup : the dial's setting; 1 when left out
     precision : ``fp32``, ``bf16``, ``int8`` or ``auto``: serve in this precision by the fastest kernel, for
-        inference only, with the dial in this device's time if `latadj calibrate` measured it. None leaves
-        the weights in fp32, to be trained and saved, and the dial in FLOPs.
+        inference only. None leaves the weights as they are in fp32, to be trained and saved, and the dial in FLOPs.
     device : where the model runs
     head : one of ``latadj.checkpoints.model_class.HEADS``; the saved one when left out
+    batch, length : the workload that the time is of: texts of a batch, and tokens of a text. When left out, the
+        task's batch size, and the lengths of the calibration texts.
 
     Returns
     -------
@@ -51,23 +59,25 @@ def load(
     ------
     ValueError
         if the folder is missing or damaged, holds a model with another head, has no dial and a speedup above 1 is
-        given, or its dial does not fit the model.
+        given, or its dial does not fit the model or does not reach the speedup.
     """
+    for name, value in (("batch", batch), ("length", length)):
+        if value is not None and value < 1:
+            raise ValueError(f"{name}={value}: expected a number >= 1, or None for what was calibrated")
     folder = Path(folder)
     metadata = check(folder)
     model, tokenizer = checkpoint.load(folder, head=head, metadata=metadata)
     if metadata.dial is None and speedup not in (None, 1.0):
         raise ValueError(f"checkpoint {folder} has no dial: make one with `{metadata.calibrate(folder)}`")
+    model.to(device)
+    if precision is not None:
+        batch = batch or (metadata.task_spec.batch_size if metadata.task_spec else None)
+        make_ready(model, metadata, metadata.dial, model.device, precision=precision, batch=batch, length=length)
     if speedup is not None and metadata.dial is not None:
         try:
             set_speedup(model, speedup)
         except ValueError as error:
             raise ValueError(f"checkpoint {folder}: {error}") from error
-    model.to(device)
-    if precision is not None:
-        make_ready(model, metadata, metadata.dial, model.device, precision=precision)
-        if speedup is not None and metadata.dial is not None:
-            set_speedup(model, speedup)
     return model, tokenizer
 
 

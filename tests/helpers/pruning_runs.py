@@ -69,7 +69,7 @@ def same(ours: dict[str, Any], theirs: dict[str, Any]) -> bool:
 
 def same_weights(ours: Path, theirs: Path) -> bool:
     """Whether two saved models agree to the last bit."""
-    found, wanted = (latadj.load(folder)[0].state_dict() for folder in (ours, theirs))
+    found, wanted = (latadj.load(folder, precision=None)[0].state_dict() for folder in (ours, theirs))
     return found.keys() == wanted.keys() and all(torch.equal(found[name], wanted[name]) for name in wanted)
 
 

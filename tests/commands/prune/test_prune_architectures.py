@@ -58,8 +58,8 @@ def overrides(root):
 
 def test_every_family_is_pruned_down_to_a_budget(root):
     found = result(root / "out")
-    full, _ = latadj.load(root / "model")
-    model, _ = latadj.load(root / "out" / "pruned")
+    full, _ = latadj.load(root / "model", precision=None)
+    model, _ = latadj.load(root / "out" / "pruned", precision=None)
     assert parameter_count(full) == found["full"]["parameters"]
     assert parameter_count(model) == found["frontier"][0]["size"]["parameters"]
     assert parameter_count(model) <= found["frontier"][0]["budget"] * parameter_count(full)
@@ -67,7 +67,7 @@ def test_every_family_is_pruned_down_to_a_budget(root):
 
 
 def test_queries_go_with_their_keys_and_values(root):
-    model, _ = latadj.load(root / "out" / "pruned")
+    model, _ = latadj.load(root / "out" / "pruned", precision=None)
     maps = {name.split(".")[-2]: weight for name, weight in model.named_parameters() if name.endswith("proj.weight")}
     if "k_proj" not in maps:
         pytest.skip("every head has its own keys and values")
@@ -80,7 +80,7 @@ def test_a_dial_is_fine_tuned_and_calibrated_on_what_is_left(root):
     options = ["plain.epochs=0", "adjust.max_steps=2", "calibration.examples=16"]
     run("finetune", *common, f"model.path={root / 'out' / 'pruned'}", *options)
     run("calibrate", *common, "search.trials=0", "calibration.examples=8", "clock.rounds=0")
-    before, _ = latadj.load(root / "out" / "pruned")
+    before, _ = latadj.load(root / "out" / "pruned", precision=None)
     model, tokenizer = latadj.load(folder / "checkpoint", speedup=2)
     assert structure_of(model) == structure_of(before)
     with torch.no_grad():
