@@ -213,7 +213,7 @@ def visible_to_window(entering: Survivors, prompts: np.ndarray, size: int) -> Te
 
 
 def smoothed(scores: Tensor, real: Tensor | None, width: int) -> Tensor:
-    """Each score's mean with its neighbours': (batch, keys) to the same.
+    """Each score's mean with its neighbours': (batch, keys) to the same, 0 on fillers.
 
     Parameters
     ----------
@@ -225,7 +225,8 @@ def smoothed(scores: Tensor, real: Tensor | None, width: int) -> Tensor:
     def pooled(values: Tensor) -> Tensor:
         return functional.avg_pool1d(values[:, None], width, stride=1, padding=width // 2)[:, 0]
 
-    return pooled(scores * present) / pooled(present).clamp(min=1e-20)
+    means = pooled(scores * present) / pooled(present).clamp(min=1e-20)
+    return means if real is None else means * present
 
 
 def raise_window(
