@@ -1,8 +1,9 @@
 """A latency dial for fine-tuned transformers.
 
-``latadj.load(folder, speedup=3)`` gives an ordinary transformers model and its tokenizer;
-``latadj.set_speedup`` and ``latadj.at_speedup`` turn its dial, ``latadj.attach`` and ``latadj.detach`` put
-elimination into any supported model and take it out again.
+``latadj.load(folder, speedup=3)`` gives an ordinary transformers model and its tokenizer, as the commands serve it;
+``latadj.set_speedup`` and ``latadj.at_speedup`` turn its dial, ``latadj.speedup_of`` and ``latadj.profile_of`` say
+where it stands. ``latadj.calibrate`` makes a dial for a model in memory and ``latadj.save`` saves both.
+``latadj.attach`` and ``latadj.detach`` put elimination into any supported model and take it out again.
 """
 
 from importlib import import_module
@@ -11,7 +12,10 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from latadj.calibration.calibrate_model import calibrate
+    from latadj.checkpoints.attached_model import save
     from latadj.elimination.attach import at_speedup, attach, detach, set_speedup
+    from latadj.elimination.current_setting import profile_of, speedup_of
     from latadj.elimination.dial import Dial
     from latadj.elimination.profiles import Profile
     from latadj.elimination.topk_setting import TopKAttention
@@ -20,19 +24,44 @@ if TYPE_CHECKING:
 # Torch takes seconds to import, and `latadj --help` needs none of it.
 _WHERE = {
     "load": "latadj.inference.serving",
+    "calibrate": "latadj.calibration.calibrate_model",
+    "save": "latadj.checkpoints.attached_model",
     "attach": "latadj.elimination.attach",
     "detach": "latadj.elimination.attach",
     "set_speedup": "latadj.elimination.attach",
     "at_speedup": "latadj.elimination.attach",
+    "speedup_of": "latadj.elimination.current_setting",
+    "profile_of": "latadj.elimination.current_setting",
     "Dial": "latadj.elimination.dial",
     "TopKAttention": "latadj.elimination.topk_setting",
     "Profile": "latadj.elimination.profiles",
 }
+# Registers what `save_pretrained` of an attached model writes; elimination does not know of it.
+_WITH_ATTACH = "latadj.checkpoints.attached_model"
 
-__all__ = ["Dial", "Profile", "TopKAttention", "at_speedup", "attach", "detach", "load", "set_speedup"]
+__all__ = [
+    "Dial",
+    "Profile",
+    "TopKAttention",
+    "at_speedup",
+    "attach",
+    "calibrate",
+    "detach",
+    "load",
+    "profile_of",
+    "save",
+    "set_speedup",
+    "speedup_of",
+]
 
 
 def __getattr__(name: str) -> Any:
     if name not in _WHERE:
         raise AttributeError(f"module 'latadj' has no attribute {name!r}")
+    if name in ("load", "attach"):
+        import_module(_WITH_ATTACH)
     return getattr(import_module(_WHERE[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

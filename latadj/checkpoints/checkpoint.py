@@ -26,7 +26,7 @@ from latadj.checkpoints.metadata import CheckpointMetadata, check, read_metadata
 from latadj.checkpoints.model_class import auto_class, fresh_head, natural_head, prepare_tokenizer, saved_head
 from latadj.checkpoints.weight_files import weight_files
 from latadj.config import ModelConfig
-from latadj.elimination.attach import attach, is_attached, topk_attention_of
+from latadj.elimination.attach import attach, attached, is_attached, topk_attention_of
 from latadj.pruning import structure_of
 from latadj.pruning.loading import load_pruned
 from latadj.utils import hub
@@ -85,6 +85,7 @@ def load(
     model, tokenizer = _pretrained(str(folder), head, metadata, local=True)
     try:
         attach(model, metadata.dial, topk=metadata.topk_attention)
+        attached(model).origin = metadata
     except ValueError as error:
         raise ValueError(f"checkpoint {folder}: {error}") from error
     return model.eval(), tokenizer

@@ -22,11 +22,13 @@ from latadj.elimination.patching import (
     ScoreObserver,
     SurvivorObserver,
     elimination_of,
+    is_overridden,
     override,
     overriding,
     restore,
 )
 from latadj.elimination.profiles import Profile
+from latadj.elimination.saving import save_pretrained
 from latadj.elimination.scores import SCORES
 from latadj.elimination.topk_setting import TopKAttention
 
@@ -85,11 +87,14 @@ def attach(
     profile = dial.profile(speedup) if dial else Profile.full(len(layers))
     score, window = (dial.score, dial.window) if dial else ("acc", WHOLE)
     options = EliminationOptions(profile, SCORES[score], window)
+    origin = None
     if is_attached(model):
+        origin = attached(model).origin
         detach(model)
     heads = list(architecture.heads(model, reads))
-    setattr(base, MARK, Elimination(architecture, dial, reads, bool(heads), options, topk))
+    setattr(base, MARK, Elimination(architecture, dial, reads, bool(heads), options, topk, origin))
     override(base, "forward", base_forward)
+    override(model, "save_pretrained", save_pretrained)
     for head, name, function in heads:
         override(head, name, function)
     for index, layer in enumerate(layers):
@@ -104,12 +109,24 @@ def _has_known_head(model: PreTrainedModel) -> bool:
 
 
 def detach(model: PreTrainedModel) -> PreTrainedModel:
-    """Undo :func:`attach`: the model computes what it computed before, bit by bit. Returns the same model."""
+    """Undo :func:`attach`: the model computes what it computed before, bit by bit. Returns the same model.
+
+    Raises
+    ------
+    ValueError
+        if nothing is attached, or it was attached through another model with the same base.
+    """
     elimination = attached(model)
+    if not is_overridden(model, "save_pretrained"):
+        raise ValueError(
+            f"elimination was attached through another model that has the same base as this {type(model).__name__}: "
+            "detach that one first"
+        )
     architecture = elimination.architecture
     base = architecture.base(model)
     for head, name, _ in architecture.heads(model, elimination.reads):
         restore(head, name)
+    restore(model, "save_pretrained")
     for module in (base, *architecture.layers(base)):
         restore(module, "forward")
         delattr(module, MARK)

@@ -21,7 +21,7 @@ from latadj.elimination.forward_state import ForwardState
 from latadj.elimination.layer_forward import STATE
 from latadj.elimination.layer_structure import attends, held
 from latadj.elimination.notices import warn_once
-from latadj.elimination.patching import Elimination, EliminationOptions, previous_forward
+from latadj.elimination.patching import Elimination, EliminationOptions, previous
 
 
 @eager
@@ -30,7 +30,7 @@ def base_forward(base: Any, *args: Any, **kwargs: Any) -> Any:
     elimination: Elimination = getattr(base, MARK)
     architecture, options, selects = elimination.architecture, elimination.options(), elimination.topk.selects
     last = kwargs.pop(LAST, None)
-    forward = previous_forward(base)
+    forward = previous(base, "forward")
     arguments = {**dict(zip(parameter_names(type(base).forward), args, strict=False)), **kwargs}
     inputs = arguments.get("input_ids") if arguments.get("input_ids") is not None else arguments.get("inputs_embeds")
     if inputs is None:

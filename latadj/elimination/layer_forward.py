@@ -16,7 +16,7 @@ from latadj.elimination.cache import Decoding, at_positions, cache_nobody, cache
 from latadj.elimination.cost import ALL
 from latadj.elimination.forward_state import ForwardState
 from latadj.elimination.layer_structure import attends
-from latadj.elimination.patching import previous_forward
+from latadj.elimination.patching import previous
 from latadj.elimination.survivors import Survivors
 from latadj.elimination.topk_attention import decoding_step, topk_attention
 
@@ -33,7 +33,7 @@ def layer_forward(layer: Any, hidden: Tensor, *args: Any, **kwargs: Any) -> Any:
     read, (batch, n_0, width) to the same.
     """
     if kwargs.get(STATE) is None:
-        return previous_forward(layer)(hidden, *args, **kwargs)
+        return previous(layer, "forward")(hidden, *args, **kwargs)
     state, architecture = kwargs.pop(STATE)
     arguments = {**dict(zip(parameter_names(type(layer).forward)[1:], args, strict=False)), **kwargs}
     index = getattr(layer, MARK)
@@ -41,7 +41,7 @@ def layer_forward(layer: Any, hidden: Tensor, *args: Any, **kwargs: Any) -> Any:
         if state.topk.layers[index] is not None and attends(layer):
             return architecture.result(decoding_step(layer, index, state, architecture, arguments, hidden), None)
         arguments["attention_mask"] = state.mask(index, arguments.get("attention_mask"))
-        return previous_forward(layer)(hidden, **arguments)
+        return previous(layer, "forward")(hidden, **arguments)
     one = _LayerPass(layer, index, state, architecture, architecture.parts(layer), arguments)
     run = one.all_positions if state.reads == ALL else one.survivors_only
     bias = architecture.bias(layer, state.entering[0].length, arguments)

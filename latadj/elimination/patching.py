@@ -85,6 +85,7 @@ class Elimination:
     """What is attached to a base model; holds no module, so a model can be copied with it.
 
     told : whether the head tells the base in each pass where it reads, since another may share the base
+    origin : what is known of the saved model that this is, for whoever saves it again; not read here
     """
 
     architecture: Architecture
@@ -93,6 +94,7 @@ class Elimination:
     told: bool
     default: EliminationOptions
     topk: TopKAttention
+    origin: Any = None
 
     def options(self) -> EliminationOptions:
         """The options of this thread, or the model's default."""
@@ -131,15 +133,21 @@ def override(module: nn.Module, name: str, function: Any) -> None:
     module.__dict__[name] = ModuleMethod(function, module, name)
 
 
+def is_overridden(module: nn.Module, name: str) -> bool:
+    """Whether a module's method of that name is overridden."""
+    return _PREVIOUS + name in module.__dict__
+
+
 def restore(module: nn.Module, name: str) -> None:
-    """Undo :func:`override`."""
-    previous = module.__dict__.pop(_PREVIOUS + name)
-    if previous is None:
-        module.__dict__.pop(name, None)
-    else:
-        module.__dict__[name] = previous
+    """Undo :func:`override`; what somebody else has set since stays."""
+    before = module.__dict__.pop(_PREVIOUS + name)
+    if not isinstance(module.__dict__.get(name), ModuleMethod):
+        return
+    del module.__dict__[name]
+    if before is not None:
+        module.__dict__[name] = before
 
 
-def previous_forward(module: nn.Module) -> Any:
-    """What a module ran as its forward before :func:`override`."""
-    return module.__dict__[_PREVIOUS + "forward"] or MethodType(type(module).forward, module)
+def previous(module: nn.Module, name: str) -> Any:
+    """What a module ran as its method of that name before :func:`override`."""
+    return module.__dict__[_PREVIOUS + name] or MethodType(getattr(type(module), name), module)

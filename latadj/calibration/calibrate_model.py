@@ -1,0 +1,170 @@
+"""Makes a dial for a model in memory: what `latadj calibrate` does, for a notebook."""
+
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from latadj.benchmark.kernel_selection import fastest_kernel, kernels
+from latadj.calibration.calibration_set import CalibrationSet, ClassificationSet, ContinuationSet
+from latadj.calibration.latency_fit import measure
+from latadj.calibration.make_dial import add_search, choose_window, make_dial, measure_contribution, windows_to_try
+from latadj.checkpoints.attached_model import metadata_of
+from latadj.checkpoints.metadata import Device, Serving
+from latadj.checkpoints.model_class import is_decoder, prepare_tokenizer, saved_head
+from latadj.config import GENERATION, CalibrationConfig
+from latadj.devices.device import place
+from latadj.elimination.attach import attach, attached, is_attached
+from latadj.elimination.dial import Dial
+from latadj.elimination.latency_model import LatencyModel
+from latadj.elimination.observation_window import WHOLE
+from latadj.kernels.lowering import is_lowered, lower
+from latadj.tasks.encoding.batches import POSITIONS, max_input_length, tokenize
+from latadj.tasks.outputs.logits import TokenOutputs
+from latadj.tasks.outputs.predict import HEAD
+
+# Speedups that profiles are searched for, as in the command's options.
+SPEEDUPS = (1.5, 2.0, 3.0, 5.0)
+# Prompts that a decoder's windows are tried on, and the longest continuation that is cut off a text.
+MOST_TRIED, CONTINUATION = 8, 32
+# Tokens of a text at most, where neither model nor tokenizer names a limit.
+MOST_TOKENS = 512
+
+
+def calibrate(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str] | Sequence[tuple[str, str]],
+    *,
+    trials: int = 0,
+    max_speedup: float = CalibrationConfig.max_speedup,
+    max_length: int | None = None,
+    batch: int = 32,
+    clock: bool = False,
+    precision: str = "fp32",
+    seed: int = 0,
+) -> Dial:
+    """Make a model's dial from texts of its own kind and attach it, at speedup 1.
+
+    Its profiles follow the ACC of each layer. The dial is in FLOPs, or with ``clock`` in the time that this device
+    takes for the model as :func:`latadj.load` serves it. :func:`latadj.save` saves both.
+
+    Parameters
+    ----------
+    model : a classifier, tagger or causal language model with its weights, not lowered
+    tokenizer : gets a padding token and side if the model needs them, as in :func:`latadj.load`
+    texts : of training data, a few hundred; pairs for a model of pairs. A language model continues each text's start.
+    trials : profiles tried in a search at each of the speedups 1.5, 2, 3 and 5; 0: no search. 48 take some minutes
+        on a small model, and are what `latadj calibrate` makes.
+    max_speedup : where the dial ends
+    max_length : longer texts are cut to so many tokens; None: what the model and its tokenizer accept, up to 512
+    batch : texts of a batch that the clock measures
+    clock : whether to measure this device
+    precision : ``fp32``, ``bf16`` or ``int8``: in which the clock measures
+    seed : of the search and the clock
+
+    Returns
+    -------
+    the dial, which is attached
+
+    Raises
+    ------
+    ValueError
+        if the model's head is of another kind, the model is lowered, or no text has a token.
+    """
+    head = _head(model)
+    if is_lowered(model):
+        raise ValueError("this model was loaded to serve and cannot be calibrated: load it with precision=None")
+    if not max_speedup >= 1:
+        raise ValueError(f"max_speedup={max_speedup}: expected a number >= 1")
+    if trials < 0 or batch < 1:
+        raise ValueError(f"trials={trials}, batch={batch}: expected trials >= 0 and batch >= 1")
+    if clock:
+        kernels(precision, model.device)  # refuses a precision that does not run here
+    prepare_tokenizer(tokenizer, model.config, head)
+    examples = _examples(model, tokenizer, texts, head, max_length)
+    before = metadata_of(model)
+    attach(model, topk=attached(model).topk if is_attached(model) else None)
+    dial = _acc_dial(model, examples, CalibrationConfig(max_speedup=max_speedup))
+    devices = dict(before.devices)
+    if clock:
+        kernel, latency = _clock(model, dial, precision, batch, seed)
+        devices[place(model.device)] = Device(serving={precision: Serving(kernel, (latency,))})
+        dial = dial.on(latency)
+    if trials:
+        few = examples.first(MOST_TRIED) if isinstance(examples, ContinuationSet) else examples
+        speedups = [speedup for speedup in SPEEDUPS if speedup <= max_speedup]
+        dial = add_search(dial, model, few, speedups=speedups, trials=trials, seed=seed)
+    attach(model, dial)
+    attached(model).origin = replace(before, dial=replace(dial, latency=None), devices=devices)
+    return dial
+
+
+def _head(model: PreTrainedModel) -> str:
+    """The head of a model that texts alone can calibrate.
+
+    Raises
+    ------
+    ValueError
+        if it has another, or none.
+    """
+    name = type(model).__name__
+    config = copy.deepcopy(model.config)
+    config.architectures = [name]
+    head = saved_head(config)
+    if head in ("classification", "token_classification") or (head == GENERATION and is_decoder(config)):
+        return str(head)
+    raise ValueError(
+        f"a {name} cannot be calibrated on texts alone: expected a sequence classifier, a token classifier or a causal "
+        "language model; `latadj calibrate task=...` calibrates the others, or make a latadj.Dial yourself"
+    )
+
+
+def _examples(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[Any],
+    head: str,
+    max_length: int | None,
+) -> CalibrationSet:
+    limit = min(max_length or MOST_TOKENS, max_input_length(model, tokenizer))
+    if isinstance(texts, str) or not len(texts):
+        raise ValueError("texts: expected a list of texts, or of pairs of texts, with at least one")
+    columns = [list(texts)] if isinstance(texts[0], str) else [list(column) for column in zip(*texts, strict=True)]
+    rows = [row for row in tokenize(columns, tokenizer, limit) if row["input_ids"]]
+    if head == GENERATION:
+        rows = [row for row in map(_continued, rows) if row]
+    if not rows:
+        raise ValueError("texts: no text has a token, or two for a language model, which continues its start")
+    if head == GENERATION:
+        return ContinuationSet(rows=rows, batch_size=MOST_TRIED)
+    if head == "classification":
+        return ClassificationSet(rows=rows, tokenizer=tokenizer, batch_size=64, reader=HEAD)
+    for row in rows:
+        row[POSITIONS] = list(range(len(row["input_ids"])))
+    return ClassificationSet(rows=rows, tokenizer=tokenizer, batch_size=64, reader=TokenOutputs())
+
+
+def _continued(row: dict[str, Any]) -> dict[str, Any] | None:
+    """A text as a prompt and its continuation, its last quarter at most; None where it is too short for both."""
+    ids = list(row["input_ids"])
+    count = min(CONTINUATION, math.ceil(len(ids) / 4))
+    return {"input_ids": ids[:-count], "continuation": ids[-count:]} if len(ids) > count else None
+
+
+def _acc_dial(model: PreTrainedModel, examples: CalibrationSet, config: CalibrationConfig) -> Dial:
+    windows = windows_to_try(config) if attached(model).architecture.causal else [WHOLE]
+    contribution = measure_contribution(model, examples, score=config.score, window=windows[0])
+    dial = make_dial(model, contribution, config, windows[0])
+    return dial if len(windows) == 1 else choose_window(dial, model, examples.first(MOST_TRIED), windows)[0]
+
+
+def _clock(model: PreTrainedModel, dial: Dial, precision: str, batch: int, seed: int) -> tuple[str, LatencyModel]:
+    """The fastest kernel for a precision, and the time that a copy of the model takes by it."""
+    spec = fastest_kernel(model, precision, model.device)
+    served = attach(lower(copy.deepcopy(model), spec, dial.reads), dial)
+    latency = measure(served, dial, batch=batch, lengths=dial.lengths, device=model.device, seed=seed)
+    return spec.kernel, latency

@@ -1,0 +1,35 @@
+"""What `import latadj` offers, and that it stays light."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from helpers import toy_project as toy
+
+import latadj
+
+
+def test_every_public_name_is_there_for_a_notebook_to_complete():
+    assert set(latadj.__all__) <= set(dir(latadj))
+    assert all(getattr(latadj, name).__doc__ for name in latadj.__all__)
+    assert set(latadj._WHERE) == set(latadj.__all__)
+
+
+def test_import_latadj_and_dir_load_no_torch():
+    code = "import sys, latadj; dir(latadj); print([name for name in ('torch', 'transformers') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_guides_example_runs(tmp_path, monkeypatch, capsys):
+    guide = (Path(__file__).parents[1] / "docs" / "guides" / "python.md").read_text(encoding="utf-8")
+    (snippet,) = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+    toy.write_model(tmp_path / "my-model")
+    texts = [" ".join(["the film is good"] * (1 + number % 6)) for number in range(24)]
+    (tmp_path / "texts.txt").write_text("\n".join(texts))
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(compile(snippet, "python.md", "exec"), names)
+    assert capsys.readouterr().out.startswith("from 1x to ")
+    assert latadj.speedup_of(names["served"]) > 1.5
