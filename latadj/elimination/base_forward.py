@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from latadj.elimination.architectures.base import LAST, MARK, eager, parameter_names
+from latadj.elimination.architectures.base import LAST, MARK, eager, parameter_names, refuse_recording
 from latadj.elimination.cache import (
     Decoding,
     can_shorten,
@@ -27,6 +27,7 @@ from latadj.elimination.patching import Elimination, EliminationOptions, previou
 @eager
 def base_forward(base: Any, *args: Any, **kwargs: Any) -> Any:
     """Forward of a base model: opens the pass's state and hands it to the layers with the other arguments."""
+    refuse_recording(base)
     elimination: Elimination = getattr(base, MARK)
     architecture, options, selects = elimination.architecture, elimination.options(), elimination.topk.selects
     last = kwargs.pop(LAST, None)

@@ -1,7 +1,9 @@
 """A method that is set on a module instead of its class's: it follows the module through copies and pickles."""
 
 from collections.abc import Callable
+from functools import partial
 from inspect import Signature, signature
+from types import CodeType
 from typing import Any
 
 from torch import nn
@@ -24,6 +26,13 @@ class ModuleMethod:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.function(self.module, *args, **kwargs)
+
+    @property
+    def __code__(self) -> CodeType:
+        # `torch.export` looks where a forward is written.
+        function = self.function.func if isinstance(self.function, partial) else self.function
+        code: CodeType = function.__code__
+        return code
 
     @property
     def __signature__(self) -> Signature:

@@ -1,11 +1,13 @@
 """Caches, compilers and attention implementations: each works, or is refused with a reason."""
 
+import io
 import warnings
 
 import pytest
 import torch
 from helpers.tiny_models import CUT, DECODERS, FULL, LENGTHS, Case, batch_of, near, tiny
 from torch._dynamo.exc import Unsupported
+from torch.onnx import OnnxExporterError
 from transformers import DynamicCache, StaticCache
 from transformers.cache_utils import QuantizedCache
 
@@ -203,3 +205,32 @@ def test_one_graph_of_the_whole_model_is_refused(case):
     model = attach(case.make())
     with pytest.raises(Unsupported, match="elimination runs eagerly: leave fullgraph=True out, or detach the model"):
         torch.compile(model, backend="eager", fullgraph=True)(**case.batch(LENGTHS))
+
+
+RECORDED = [Case("bert", "classifier"), Case("bert", "tagger"), Case("gpt2", "classifier"), Case("t5", "language")]
+RECORDERS = {
+    "torch.export": lambda model, batch: torch.export.export(model, (), batch),
+    "jit": lambda model, batch: torch.jit.trace(model, example_kwarg_inputs=batch, strict=False),
+    "ONNX": lambda model, batch: torch.onnx.export(model, (), kwargs=batch, dynamo=True, verbose=False),
+    "old ONNX": lambda model, batch: torch.onnx.export(model, (batch,), io.BytesIO(), dynamo=False),
+}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("record", RECORDERS.values(), ids=RECORDERS)
+@pytest.mark.parametrize("case", RECORDED, ids=str)
+def test_an_export_of_an_attached_model_says_to_detach_it(case, record):
+    model, batch = attach(case.make()), case.batch([9, 9])
+    # The newer ONNX exporter wraps what torch.export raised.
+    with pytest.raises((ValueError, OnnxExporterError)) as raised:
+        record(model, batch)
+    message = f"{raised.value} {raised.value.__cause__}"
+    assert "has elimination attached, which torch.export, torch.jit.trace and ONNX cannot record" in message
+    assert "call latadj.detach(model) before the export" in message
+
+
+def test_a_detached_model_exports():
+    case = Case("bert", "classifier")
+    model, batch = detach(attach(case.make())), case.batch([9, 9])
+    exported = torch.export.export(model, (), batch).module()
+    assert near([exported(**batch).logits], [model(**batch).logits])

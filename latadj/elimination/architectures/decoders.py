@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from latadj.elimination.architectures.base import LAST, MARK, Architecture, eager, parameter_names
+from latadj.elimination.architectures.base import LAST, MARK, Architecture, eager, parameter_names, refuse_recording
 from latadj.elimination.cost import POOLED
 
 
@@ -89,6 +89,7 @@ def _up_to_read(model: Any, arguments: Mapping[str, Any]) -> Tensor | None:
     ValueError
         if the mask hides the position that is read.
     """
+    refuse_recording(model)
     ids, mask, pad = arguments.get("input_ids"), arguments.get("attention_mask"), model.config.pad_token_id
     inputs = ids if ids is not None else arguments.get("inputs_embeds")
     if inputs is None or (mask is not None and mask.shape != inputs.shape[:2]):
