@@ -10,7 +10,7 @@ from datasets import Dataset
 from helpers.tiny_language_models import rows_of_lengths, tiny_llama, tiny_tokenizer
 
 from latadj.commands.common.session import Session
-from latadj.commands.evaluation import evaluate, scorers, sweep
+from latadj.commands.evaluation import continuation_scorer, evaluate, sweep
 from latadj.config import EvalConfig, EvalMeasureConfig, ModelConfig, SweepConfig, SweepMeasureConfig, TaskConfig
 from latadj.elimination.architectures import layer_shapes
 from latadj.elimination.attach import at_profile, attach, attached, dial_of
@@ -53,7 +53,7 @@ def plain():
     """The full model, in place of the one that a checkpoint holds."""
     model = tiny_llama()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scorers, "plain_model", lambda session: model)
+        patch.setattr(continuation_scorer, "plain_model", lambda session: model)
         yield model
 
 

@@ -128,6 +128,9 @@ def test_eval_gives_metric_latency_and_predictions(root, sweep):
     assert 0 <= found["environment"]["quiet"]["busy_elsewhere"] <= 1
     with (root / "out" / "eval" / "predictions.csv").open() as file:
         rows = list(csv.DictReader(file))
+    fifths = [group for group in found["by_length"] if group["name"].endswith("fifth")]
+    assert sum(group["examples"] for group in fifths) == len(rows)
+    assert fifths == [group for group in sweep["rows"][1]["by_length"] if group["name"].endswith("fifth")]
     right = np.mean([row["prediction"] == row["label"] for row in rows])
     assert right == pytest.approx(found["scores"]["dev"]["accuracy"])
 

@@ -13,7 +13,8 @@ from latadj.checkpoints.metadata import CheckpointMetadata
 from latadj.commands.checks import require_dial
 from latadj.commands.common.served_models import open_served
 from latadj.commands.common.session import Session, as_dict
-from latadj.commands.evaluation.scorers import ContinuationScorer, ExampleScorer
+from latadj.commands.evaluation.continuation_scorer import ContinuationScorer
+from latadj.commands.evaluation.scorers import ExampleScorer
 from latadj.commands.evaluation.sweep import score_dial
 from latadj.commands.evaluation.timing import time_latency, time_prompts
 from latadj.config import EvalConfig
@@ -21,6 +22,8 @@ from latadj.devices.environment import environment
 from latadj.elimination.attach import set_speedup
 from latadj.inference.region_survival import RegionShares, survivors_by_region
 from latadj.kernels.lowering import kernel_of
+from latadj.reporting.results.by_length import LengthGroup, by_length_tables, length_warnings
+from latadj.reporting.results.sweep import points
 from latadj.reporting.table import Column, Document, Table
 from latadj.tasks.metrics.intervals import score
 from latadj.utils.csv_text import frame_csv
@@ -64,7 +67,10 @@ def _examples(session: Session, folder: Path) -> dict[str, Any]:
     assert isinstance(config, EvalConfig)
     dial, served = scorer.dial, kernel_of(session.model)
     speedup = config.speedup
+    # The last to answer decides which thresholds the files below are written with.
+    full = scorer.at(1.0) if speedup != 1 else None
     profile, answers = dial.profile(speedup), scorer.at(speedup)
+    own = answers if full is None else full
     intervals = {}
     for name, examples in scorer.examples.items():
         outputs, predictions = answers.outputs[name], answers.predictions[name]
@@ -93,6 +99,8 @@ def _examples(session: Session, folder: Path) -> dict[str, Any]:
         "scores": scorer.scores(answers),
         "metric_ci": intervals,
         "thresholds": answers.thresholds,
+        "drop": scorer.metric(own) - scorer.metric(answers),
+        "by_length": [asdict(group) for group in scorer.by_length(answers, own, own)],
         **latency,
         "regions": regions,
         "environment": {**environment(session.device, served.precision), "kernel": served.kernel, "quiet": quiet},
@@ -160,9 +168,14 @@ def _document(result: dict[str, Any]) -> Document:
     add("FLOPs, over the plain model", f"{result['flops_speedup']:.2f}x")
     title = f"{result['model']} on {result['task']} at {result['speedup']:g}x"
     tables = [Table.of_cells(title, ["", "value", "95%"], rows)]
+    name, written = ("increase", "{:+.1%}".format) if generates else ("drop", points)
+    groups = [LengthGroup(**group) for group in result["by_length"]]
+    at = f"{result['speedup']:g}x"
+    tables += by_length_tables({at: groups}, f"{name} from 1x" if not generates else "increase of perplexity", written)
+    warnings = length_warnings(at, result[name], groups)
     if result.get("regions"):
         tables.append(region_table(RegionShares(**result["regions"])))
-    return Document(tables)
+    return Document(tables, warnings)
 
 
 def region_table(regions: RegionShares) -> Table:

@@ -4,15 +4,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from latadj.commands.common.served_models import fine_tuned_model, plain_model
+from latadj.commands.common.served_models import fine_tuned_model
 from latadj.commands.common.session import Session, as_dict
+from latadj.commands.evaluation.length_groups import example_lengths, length_groups
 from latadj.config import EvalConfig, SweepConfig
 from latadj.config.fields import as_list
 from latadj.devices.environment import environment
@@ -22,11 +22,11 @@ from latadj.elimination.dial import Dial
 from latadj.elimination.observation_window import ObservationWindow
 from latadj.elimination.profiles import Profile
 from latadj.kernels.lowering import kernel_of
+from latadj.reporting.results.by_length import LengthGroup
 from latadj.reporting.results.generation import GenerationRow, GenerationSweep
 from latadj.reporting.results.sweep import CONTROLS, Row, Sweep
 from latadj.tasks.encoding.batches import protected_counts, rows_of
-from latadj.tasks.metrics.intervals import ScoredPerplexity, score, score_perplexity
-from latadj.tasks.outputs.likelihood import likelihoods, rows_to_score
+from latadj.tasks.metrics.intervals import score
 from latadj.tasks.outputs.predict import predict
 
 Answers = TypeVar("Answers")
@@ -209,7 +209,24 @@ class ExampleScorer(Scorer[ExampleAnswers, Row, Sweep]):
             drop_ci=scored.drop_ci,
             agreement=self.task_type.agreement(predictions, own_predictions),
             thresholds=answers.thresholds,
+            by_length=self.by_length(answers, own, best),
         )
+
+    def by_length(self, answers: ExampleAnswers, own: ExampleAnswers, best: ExampleAnswers) -> list[LengthGroup]:
+        """Metric, loss and agreement of groups of like length; parameters as of :meth:`row`."""
+        encoded, examples = self.tests[self.headline], self.examples[self.headline]
+        owners = encoded["example"] if "example" in encoded.column_names else None
+        found = []
+        for group in length_groups(example_lengths(self.lengths, owners, len(examples))):
+            cut, own_part, best_part, labels = (
+                _select(part, group.places)
+                for part in (*(one.predictions[self.headline] for one in (answers, own, best)), self.labels)
+            )
+            scored = score(self.task_type.task.metric, cut, best_part, labels, self.session.config.seed)
+            agreement = self.task_type.agreement(cut, own_part)
+            size = (group.least, group.most, len(group.places))
+            found.append(LengthGroup(group.name, *size, scored.metric, scored.drop, scored.drop_ci, agreement))
+        return found
 
     def controls(self, profile: Profile) -> tuple[str, ...]:
         return CONTROLS if self.dial.shapes[0].causal and profile.eliminates else ()
@@ -228,69 +245,6 @@ class ExampleScorer(Scorer[ExampleAnswers, Row, Sweep]):
         )
 
 
-class ContinuationScorer(Scorer[np.ndarray, GenerationRow, GenerationSweep]):
-    """Scores continuations of running text.
-
-    Answers are (examples,) negative log-likelihoods in nats. Running text has one test split.
-    """
-
-    def __init__(self, session: Session) -> None:
-        super().__init__(session)
-        self.encoded = self.tests[self.headline]
-        self.rows = rows_to_score(self.encoded)
-        self.tokens = self.task_type.references(self.encoded)
-        self.documents, self.lengths = np.asarray(self.encoded["document"]), np.asarray(self.encoded["length"])
-
-    @cached_property
-    def plain(self) -> PreTrainedModel:
-        """The checkpoint as transformers runs it."""
-        return plain_model(self.session)
-
-    def score(self, model: PreTrainedModel) -> np.ndarray:
-        return likelihoods(model, self.rows, batch_size=self.task_type.task.batch_size).nll
-
-    def at(self, speedup: float) -> np.ndarray:
-        with seeded_profile(self.session, self.dial.profile(speedup)):
-            return self.score(self.session.model)
-
-    def full_model(self) -> PreTrainedModel:
-        return fine_tuned_model(self.session) or self.plain
-
-    def better(self, own: np.ndarray, plain: np.ndarray | None) -> np.ndarray:
-        return own if plain is None or own.sum() <= plain.sum() else plain
-
-    def compare(self, answers: np.ndarray, reference: np.ndarray) -> ScoredPerplexity:
-        """Perplexity, and its increase over a reference's."""
-        return score_perplexity(answers, reference, self.tokens, self.documents, self.session.config.seed)
-
-    def row(self, speedup: float, answers: np.ndarray, own: np.ndarray, best: np.ndarray) -> GenerationRow:
-        scored = self.compare(answers, best)
-        return GenerationRow(
-            **self.position(speedup),
-            metric=scored.metric,
-            metric_ci=scored.metric_ci,
-            increase=scored.increase,
-            increase_ci=scored.increase_ci,
-        )
-
-    def controls(self, profile: Profile) -> tuple[str, ...]:
-        return CONTROLS
-
-    def add_control(self, row: GenerationRow, name: str, answers: np.ndarray, control: np.ndarray) -> None:
-        scored, over = self.compare(control, answers), self.compare(answers, control)
-        row.controls[name], row.controls_ci[name] = scored.metric, scored.metric_ci
-        row.over_controls[name], row.over_controls_ci[name] = over.increase, over.increase_ci
-
-    def sweep(self, rows: list[GenerationRow], own: np.ndarray, plain: np.ndarray | None) -> GenerationSweep:
-        assert plain is not None
-        sweep = GenerationSweep(
-            **self.surroundings(rows),
-            baseline_metric=self.compare(own, own).metric,
-            plain_metric=self.compare(plain, plain).metric,
-            test_examples=len(self.rows),
-            documents=len(np.unique(self.documents)),
-            prompt_length=float(self.lengths.mean()),
-            continuation_length=float(self.tokens.mean()),
-        )
-        sweep.environment["attention"] = self.plain.config._attn_implementation
-        return sweep
+def _select(values: Any, places: np.ndarray) -> Any:
+    """Some of the values of an array or a list."""
+    return values[places] if isinstance(values, np.ndarray) else [values[place] for place in places]

@@ -17,7 +17,8 @@ from latadj.commands.common.session import Session
 from latadj.commands.evaluation import compare
 from latadj.commands.evaluation import variants as compared
 from latadj.commands.evaluation.compared_models import ComparedModel
-from latadj.commands.evaluation.scorers import Answers, AnyRow, AnySweep, ContinuationScorer, ExampleScorer, Scorer
+from latadj.commands.evaluation.continuation_scorer import ContinuationScorer
+from latadj.commands.evaluation.scorers import Answers, AnyRow, AnySweep, ExampleScorer, Scorer
 from latadj.commands.evaluation.timing import time_batches, time_prompts
 from latadj.config import SweepConfig, TaskConfig
 from latadj.config.speedups import shown_speedups

@@ -14,7 +14,8 @@ from latadj.benchmark.noise import NoiseMonitor
 from latadj.benchmark.timer import percentiles_ms, speedup, time_interleaved
 from latadj.commands.common.served_models import batches_to_time, plain_model, seconds_and_noise
 from latadj.commands.common.session import Session
-from latadj.commands.evaluation.scorers import ContinuationScorer, ExampleScorer
+from latadj.commands.evaluation.continuation_scorer import ContinuationScorer
+from latadj.commands.evaluation.scorers import ExampleScorer
 from latadj.config import EvalConfig, SweepConfig
 from latadj.elimination.attach import at_speedup
 from latadj.reporting.results.generation import OWN as GENERATION_OWN

@@ -96,6 +96,10 @@ def cost(sweep: Sweep | GenerationSweep | None) -> Section:
         caption = "Time over the full model" if sweep.greater_is_better else "Time to first token, decoding and cache"
         clock = Table(caption, [SPEEDUP, *sweep.clock_columns()], sweep.rows)
         body += html_table(clock) + note(ABOUT_BASELINES if sweep.greater_is_better else ABOUT_PLAIN)
+    for by_length in sweep.by_length():
+        body += html_table(by_length)
+    for warning in sweep.length_warnings():
+        body += note(warning)
     return Section("frontier", title, body)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from latadj.reporting.results.base import measured_on, out_of_reach, warning
+from latadj.reporting.results.by_length import by_length_tables
 from latadj.reporting.results.sweep import CONTROLS, FLOPS, PREDICTED, SPEEDUP, DialRow, DialSweep, Measured
 from latadj.reporting.table import Column, Document, Table, entry, interval, speedup
 
@@ -122,7 +123,14 @@ class GenerationSweep(DialSweep):
     def document(self) -> Document:
         """All columns in one table."""
         columns = [SPEEDUP, *self.quality_columns(), *_prefill(self), *_decoding(self), *_csv_only()]
-        return Document([Table(_title(self), columns, self.rows, " ".join(_notes(self)))])
+        table = Table(_title(self), columns, self.rows, " ".join(_notes(self)))
+        return Document([table, *self.by_length()], self.length_warnings())
+
+    def csv_table(self) -> Table:
+        return self.document().tables[0]
+
+    def by_length(self) -> list[Table]:
+        return by_length_tables(self.groups(), "increase of perplexity", "{:+.1%}".format)
 
     def terminal(self) -> Document:
         """What it costs in quality, then what the clock shows, each in a table that eighty characters hold."""
@@ -134,7 +142,7 @@ class GenerationSweep(DialSweep):
             parts["Cost of the prefill"] = _prefill(self)
         tables = [Table(title, [SPEEDUP, *columns], self.rows) for title, columns in parts.items()]
         tables[-1].note = " ".join(_notes(self))
-        return Document(tables)
+        return Document([*tables, *self.by_length()], self.length_warnings())
 
     def quality_columns(self) -> list[Column]:
         """Perplexity and its increase with their intervals, and the controls."""

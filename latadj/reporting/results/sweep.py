@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from latadj.reporting.results.base import Result, measured_on, out_of_reach, warning
+from latadj.reporting.results.by_length import LengthGroup, by_length_tables, length_warnings
 from latadj.reporting.table import Column, Document, Table, entry, interval, speedup
 
 if TYPE_CHECKING:  # a report is made of files, without torch
@@ -39,6 +40,7 @@ class DialRow:
     profile : keep ratios that the dial asked for
     controls : metric by each control's score at the same profile, hence the same cost
     predicted : what the latency model predicts over the dial's speedup 1; None where the dial is marked in FLOPs
+    by_length : what it costs for groups of texts of like length
     """
 
     speedup: float
@@ -50,6 +52,7 @@ class DialRow:
     flops_speedup: float
     controls: dict[str, float] = field(default_factory=dict)
     predicted: float | None = None
+    by_length: list[LengthGroup] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -136,6 +139,18 @@ class DialSweep(Result):
         """Whether all rows were timed against the full model."""
         return all(row.over_full for row in self.rows)
 
+    def groups(self) -> dict[str, list[LengthGroup]]:
+        """What each position costs texts of like length."""
+        return {row.name: row.by_length for row in self.rows}
+
+    def by_length(self) -> list[Table]:
+        """What each position costs texts of like length; nothing where their lengths do not differ."""
+        raise NotImplementedError
+
+    def length_warnings(self) -> list[str]:
+        """Groups that lose far more than the average."""
+        return [text for row in self.rows for text in length_warnings(row.name, row.loss[0], row.by_length)]
+
     def percent(self, value: float) -> str:
         """A value of the metric as it is written: percent without the sign, or a perplexity."""
         return f"{100 * value if self.greater_is_better else value:.2f}"
@@ -164,7 +179,14 @@ class Sweep(DialSweep):
     def document(self) -> Document:
         """A row for each speedup."""
         title = f"{self.model} on {self.task}, {self.test_examples} test examples"
-        return Document([Table(title, _columns(self), self.rows, _note(self))])
+        tables = [Table(title, _columns(self), self.rows, _note(self)), *self.by_length()]
+        return Document(tables, self.length_warnings())
+
+    def by_length(self) -> list[Table]:
+        return by_length_tables(self.groups(), "drop in points", points)
+
+    def csv_table(self) -> Table:
+        return self.document().tables[0]
 
     def summary(self) -> Document:
         """The columns that a first look needs: quality, and speed over the dial's 1x and each baseline."""
@@ -198,6 +220,11 @@ class Sweep(DialSweep):
             Column("p50 ms", entry("latency_ms", "p50"), "{:.1f}", key="latency_p50_ms", shown=timed),
             Column("p95 ms", entry("latency_ms", "p95"), "{:.1f}", key="latency_p95_ms", shown=timed, priority=2),
         ]
+
+
+def points(loss: float) -> str:
+    """A loss in points of the metric."""
+    return f"{100 * loss:+.1f}"
 
 
 def seeds(sweeps: Sequence[Sweep]) -> Table:
