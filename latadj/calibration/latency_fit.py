@@ -90,7 +90,7 @@ def measure(
     scales = scales_of(dial.shapes)
     trial = fit([one for place, one in enumerate(passes) if place % 4 != 3], batch, reads, scales)
     errors = [
-        abs(trial.seconds(one.profile.keep, np.array([one.length]), reads)[0] / one.seconds.sum() - 1)
+        abs(trial.seconds(one.profile, np.array([one.length]), reads)[0] / one.seconds.sum() - 1)
         for place, one in enumerate(passes)
         if place % 4 == 3
     ]
@@ -110,7 +110,7 @@ def fit(passes: Sequence[Pass], batch: int, reads: str, scales: tuple[tuple[floa
     enter_scales, leave_scales = [], []
     n_in, n_out, inner, last_in, last, n_0, outside = [], [], [], [], [], [], []
     for one in passes:
-        counts = schedule(one.profile.keep, np.array([one.length]), reads)[:, 0]
+        counts = schedule(one.profile, np.array([one.length]), reads)[:, 0]
         layers = len(counts) - 1
         trimmed = layers - 1 if reads == POOLED else layers
         n_in += counts[:trimmed].tolist()

@@ -26,6 +26,8 @@ PLAIN_PROFILE_TYPES = ("geometric", "flat")
 # Observation windows that are tried if a config leaves them open: their size, and the share of recent tokens.
 WINDOW_SIZES, RECENT_RATIOS = (16, 64), (0.0, 0.5, 0.75, 0.9, 1.0)
 MOST_LENGTHS = 256
+# Up to how many tokens a text is not cut, where a config leaves it open: so few cost next to no time.
+SHORT_LENGTH = 8.0
 
 
 @dataclass
@@ -117,7 +119,7 @@ def make_dial(
             "every layer of this model was pruned away, so that there is nothing to cut: a dial needs layers that read "
             "the text; prune less, or look at how good the full model is"
         )
-    return Dial(
+    dial = Dial(
         layer_acc=tuple(float(value) for value in contribution.layer_acc),
         lengths=tuple(int(length) for length in lengths),
         shapes=shapes,
@@ -130,6 +132,23 @@ def make_dial(
         score=config.score,
         window=window,
     )
+    wanted = SHORT_LENGTH if config.short_length is None else float(config.short_length)
+    return replace(dial, short_length=wanted if config.short_length is not None else _affordable(dial, wanted))
+
+
+def _affordable(dial: Dial, wanted: float) -> float:
+    """The largest ``short_length`` up to the one wanted with which a dial in FLOPs goes as far as without."""
+    reach = dial.reach() * (1 - 1e-3)
+    if replace(dial, short_length=wanted).reach() >= reach:
+        return wanted
+    low, high = 0.0, wanted
+    for _ in range(12):
+        middle = (low + high) / 2
+        if replace(dial, short_length=middle).reach() >= reach:
+            low = middle
+        else:
+            high = middle
+    return low
 
 
 def choose_window(
@@ -175,6 +194,7 @@ def add_search(
     speedups: Sequence[float],
     trials: int,
     seed: int,
+    short: CalibrationSet | None = None,
     advance: Callable[[float, float], None] = lambda speedup, best: None,
 ) -> Dial:
     """The dial with searched profiles added, set to ``searched``.
@@ -182,12 +202,20 @@ def add_search(
     Parameters
     ----------
     examples : of the training split; the divergence from the full model is measured on these
+    short : texts cut to a few words, which count as much as all the others together. They are too few in the data to
+        be heard there, and cost next to nothing
     speedups, trials, seed, advance : as in :func:`latadj.calibration.profile_search.search_anchors`
     """
-    full = _outputs(model, examples, Profile.full(dial.layers), dial)
+    sets = [examples] if short is None else [examples, short]
+    full = [_outputs(model, one, Profile.full(dial.layers), dial) for one in sets]
+
+    def divergence(profile: Profile) -> float:
+        pairs = zip(sets, full, strict=True)
+        return sum(one.divergence(outputs, _outputs(model, one, profile, dial)) for one, outputs in pairs)
+
     anchors = search_anchors(
         dial,
-        lambda profile: examples.divergence(full, _outputs(model, examples, profile, dial)),
+        divergence,
         [speedup for speedup in speedups if speedup <= dial.max_speedup],
         trials,
         seed,

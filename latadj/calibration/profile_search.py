@@ -6,8 +6,10 @@ import numpy as np
 
 from latadj.elimination.cost import POOLED
 from latadj.elimination.dial import Dial
-from latadj.elimination.layer_structure import held
 from latadj.elimination.profiles import SMALLEST_RATIO, Anchor, Profile, in_steps
+
+# How far beyond the dial's own `short_length` a searched profile's may be.
+MOST_SHORT_LENGTH = 3.0
 
 
 def search_anchors(
@@ -20,9 +22,9 @@ def search_anchors(
 ) -> tuple[Anchor, ...]:
     """The best profile found for each speedup, each one inside the one before.
 
-    A profile is a direction (how fast the log keep ratio falls in each layer) and the strength at which that
-    direction costs what the speedup allows. The search starts from the geometric and the ACC direction and the
-    one that won at the speedup before, then changes the best so far at random, in ever smaller steps.
+    A profile is a direction (how fast the log keep ratio falls in each layer), its ``short_length``, and the strength
+    at which that direction costs what the speedup allows. The search starts from the geometric and the ACC direction
+    and the one that won at the speedup before, then changes the best so far at random, in ever smaller steps.
 
     Parameters
     ----------
@@ -46,7 +48,8 @@ def search_anchors(
     if dial.shapes[0].causal:
         # Decoders rely on recent tokens: one deep cut at the start is often their best.
         starts.append(np.concatenate([[1.0], np.full(free - 1, 0.01)]))
-    outer = np.ones(dial.layers)
+    outer = Profile((1.0,) * dial.layers, MOST_SHORT_LENGTH * dial.short_length)
+    best_short_length = dial.short_length
     anchors: list[Anchor] = []
     for speedup in sorted(speedups):
         if dial.predicted(Profile.full(dial.layers)) >= speedup:
@@ -54,11 +57,12 @@ def search_anchors(
         best: tuple[float, np.ndarray, Profile] | None = None
         for trial in range(max(trials, len(starts))):
             if trial < len(starts) or best is None:
-                direction = starts[trial % len(starts)]
+                direction, short_length = starts[trial % len(starts)], best_short_length
             else:
                 step = 0.9 * 0.3 ** (trial / trials)
                 direction = best[1] * np.exp(step * rng.standard_normal(free))
-            profile = _at_speedup(dial, direction, outer, speedup)
+                short_length = best[2].short_length * float(np.exp(step * rng.standard_normal()))
+            profile = _at_speedup(dial, direction, min(short_length, outer.short_length), outer, speedup)
             if profile is not None:
                 distance = divergence(profile)
                 if best is None or distance < best[0]:
@@ -66,20 +70,23 @@ def search_anchors(
             advance(speedup, best[0] if best else float("nan"))
         if best is None:
             break
-        anchors.append(Anchor(speedup, best[2].keep))
+        outer = best[2]
+        anchors.append(Anchor(speedup, outer.keep, outer.short_length))
         starts = [best[1], np.ones(free), acc_direction]
-        outer = np.array(best[2].keep)
+        best_short_length = outer.short_length
     return tuple(anchors)
 
 
-def _at_speedup(dial: Dial, direction: np.ndarray, outer: np.ndarray, speedup: float) -> Profile | None:
+def _at_speedup(
+    dial: Dial, direction: np.ndarray, short_length: float, outer: Profile, speedup: float
+) -> Profile | None:
     """The profile along ``direction``, inside ``outer``, of that speedup; None if none above the quality floor is."""
     fall = np.cumsum(direction / direction.sum())
     fall = np.concatenate([fall, np.repeat(fall[-1:], dial.layers - len(fall))])
 
     def profile(strength: float) -> Profile:
-        keep = np.minimum(outer, np.clip(np.exp(-strength * fall), SMALLEST_RATIO, 1.0))
-        return Profile(held(in_steps(keep, dial.every).tolist(), dial.attending))
+        keep = np.minimum(outer.keep, np.clip(np.exp(-strength * fall), SMALLEST_RATIO, 1.0))
+        return Profile(tuple(in_steps(keep, dial.every).tolist()), short_length).held(dial.attending)
 
     low, high = 0.0, 16.0
     if dial.predicted(profile(high)) < speedup:

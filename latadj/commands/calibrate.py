@@ -179,6 +179,7 @@ def _searched(session: Session, dial: Dial, examples: CalibrationSet) -> Dial:
                 examples.first(MOST_TRIED) if session.generates else examples,
                 speedups=speedups,
                 trials=trials,
+                short=session.short_set(examples),
                 seed=config.seed,
                 advance=lambda speedup, best: steps.advance(note=f"{speedup:g}x {_note(best)}"),
             )
@@ -252,7 +253,7 @@ def profiles(dial: Dial) -> list[dict[str, Any]]:
             log.info("%s", error)
             break
         costs = {"flops_speedup": dial.speedup_of(profile), "predicted": dial.predicted(profile)}
-        shown.append({"speedup": speedup, "keep": list(profile.keep), **costs})
+        shown.append({"speedup": speedup, "keep": list(profile.keep), "short_length": profile.short_length, **costs})
     return shown
 
 
@@ -261,17 +262,19 @@ def _document(dial: Dial, profiles: list[dict[str, Any]]) -> Document:
 
     Parameters
     ----------
-    profiles : with ``speedup``, ``keep``, ``flops_speedup`` and ``predicted``
+    profiles : with ``speedup``, ``keep``, ``short_length``, ``flops_speedup`` and ``predicted``
     """
     costs = ["FLOPs", *(["predicted"] if dial.target == "latency" else [])]
+    least = any(profile["short_length"] for profile in profiles)
     lines = [
-        ["speedup", *(f"layer {layer}" for layer in range(1, dial.layers + 1)), *costs],
-        ["layer ACC", *(f"{value:.2f}" for value in dial.layer_acc), *("" for _ in costs)],
+        ["speedup", *(f"layer {layer}" for layer in range(1, dial.layers + 1)), *(["short length"] * least), *costs],
+        ["layer ACC", *(f"{value:.2f}" for value in dial.layer_acc), *([""] * least), *("" for _ in costs)],
     ]
     for profile in profiles:
         keep = [f"{ratio:.2f}" for ratio in profile["keep"]]
         if dial.reads == "pooled":
             keep[-1] = "pooled"
+        keep += [f"{profile['short_length']:.1f}"] * least
         times = (profile["flops_speedup"], profile["predicted"])
         lines.append([f"{profile['speedup']:g}x", *keep, *(f"{value:.2f}x" for value in times[: len(costs)])])
     if dial.layers > MOST_COLUMNS:

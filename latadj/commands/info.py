@@ -130,13 +130,14 @@ def _position(dial: Dial, speedup: float) -> Position:
     profile = dial.profile(speedup)
     seconds = None
     if dial.latency is not None:
-        seconds = float(dial.latency.seconds(profile.keep, np.asarray(dial.lengths), dial.reads).mean())
+        seconds = float(dial.latency.seconds(profile, np.asarray(dial.lengths), dial.reads).mean())
     return Position(
         speedup,
         list(profile.keep),
         dial.speedup_of(profile),
         dial.predicted(profile),
         None if seconds is None else 1000 * seconds,
+        profile.short_length,
     )
 
 

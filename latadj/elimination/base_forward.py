@@ -19,7 +19,7 @@ from latadj.elimination.cache import (
 from latadj.elimination.cost import ALL, POOLED
 from latadj.elimination.forward_state import ForwardState
 from latadj.elimination.layer_forward import STATE
-from latadj.elimination.layer_structure import attends, held
+from latadj.elimination.layer_structure import attends
 from latadj.elimination.notices import warn_once
 from latadj.elimination.patching import Elimination, EliminationOptions, previous
 
@@ -74,7 +74,7 @@ def base_forward(base: Any, *args: Any, **kwargs: Any) -> Any:
     layers = architecture.layers(base)
     state = ForwardState(
         # Assisted generation that exits early runs the first layers only.
-        keep=held(options.profile.keep[: len(layers)], [attends(layer) for layer in layers]),
+        profile=replace(options.profile, keep=options.profile.keep[: len(layers)]).held(map(attends, layers)),
         mask=mask,
         shape=(inputs.shape[0], inputs.shape[1]),
         device=inputs.device,

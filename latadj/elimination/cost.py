@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from latadj.elimination.layer_structure import held
+from latadj.elimination.profiles import Profile
 
 # Where the head reads: the pooled position alone, every position, or (a decoder behind an encoder) who survived.
 READS = POOLED, ALL, SURVIVORS = "pooled", "all", "survivors"
@@ -33,18 +33,12 @@ class LayerShape:
         return self.attention > 0
 
 
-def kept_counts(ratio: np.ndarray, lengths: np.ndarray, at_least: int = 1) -> np.ndarray:
-    """Tokens that keep ratios leave of each length: ``max(at_least, ceil(ratio * n_0))``, at most ``n_0``."""
-    counts = np.ceil(ratio * lengths - 1e-6).astype(np.int64)
-    return np.minimum(np.maximum(counts, at_least), lengths)
-
-
-def schedule(keep: Sequence[float], lengths: np.ndarray, reads: str, protected: np.ndarray | int = 0) -> np.ndarray:
+def schedule(profile: Profile, lengths: np.ndarray, reads: str, protected: np.ndarray | int = 0) -> np.ndarray:
     """Tokens in each layer: row 0 enters the model, row ``l`` leaves layer ``l``.
 
     Parameters
     ----------
-    keep : keep ratio of each layer
+    profile : how many tokens each layer keeps
     lengths : (sequences,) real tokens of each sequence, no padding
     reads : ``pooled`` trims the last layer to the one position that the head reads; the others do not
     protected : tokens that are never eliminated, of each sequence or of all alike: no layer keeps fewer
@@ -54,7 +48,7 @@ def schedule(keep: Sequence[float], lengths: np.ndarray, reads: str, protected: 
     (layers + 1, sequences) integers, never increasing along the layers
     """
     lengths = np.asarray(lengths)
-    counts = np.maximum(kept_counts(np.array([1.0, *keep])[:, None], lengths), np.minimum(protected, lengths))
+    counts = np.concatenate([lengths[None], np.maximum(profile.counts(lengths), np.minimum(protected, lengths))])
     if reads == POOLED:
         counts[-1] = np.minimum(lengths, 1)
     return counts
@@ -62,7 +56,7 @@ def schedule(keep: Sequence[float], lengths: np.ndarray, reads: str, protected: 
 
 def layer_flops(
     shapes: Sequence[LayerShape],
-    keep: Sequence[float],
+    profile: Profile,
     lengths: np.ndarray,
     reads: str,
     protected: np.ndarray | int = 0,
@@ -75,14 +69,14 @@ def layer_flops(
     Parameters
     ----------
     shapes : one entry a layer
-    keep, lengths, reads, protected : as in :func:`schedule`
+    profile, lengths, reads, protected : as in :func:`schedule`
 
     Returns
     -------
     (layers, sequences) FLOPs as float64
     """
-    attending = [shape.attends for shape in shapes]
-    counts = schedule(held(keep, attending), np.asarray(lengths), reads, protected).astype(np.float64)
+    profile = profile.held([shape.attends for shape in shapes])
+    counts = schedule(profile, np.asarray(lengths), reads, protected).astype(np.float64)
     products = np.zeros((len(shapes), counts.shape[1]))
     for layer, shape in enumerate(shapes):
         n_in, n_out = counts[layer], counts[layer + 1]
@@ -98,31 +92,31 @@ def layer_flops(
 
 def flops(
     shapes: Sequence[LayerShape],
-    keep: Sequence[float],
+    profile: Profile,
     lengths: np.ndarray,
     reads: str,
     protected: np.ndarray | int = 0,
 ) -> np.ndarray:
     """FLOPs of each sequence through all layers, (sequences,) float64; see :func:`layer_flops`."""
-    return layer_flops(shapes, keep, lengths, reads, protected).sum(axis=0)
+    return layer_flops(shapes, profile, lengths, reads, protected).sum(axis=0)
 
 
 def full_flops(shapes: Sequence[LayerShape], lengths: np.ndarray) -> np.ndarray:
     """FLOPs of each sequence through the plain model, as transformers runs it: (sequences,) float64."""
-    return flops(shapes, [1.0] * len(shapes), lengths, reads=ALL)
+    return flops(shapes, Profile.full(len(shapes)), lengths, reads=ALL)
 
 
 def mean_flops(shapes: Sequence[LayerShape], lengths: np.ndarray, reads: str) -> float:
     """FLOPs of the mean text where nothing is eliminated; parameters as in :func:`flops`."""
-    return float(np.mean(flops(shapes, [1.0] * len(shapes), lengths, reads)))
+    return float(np.mean(flops(shapes, Profile.full(len(shapes)), lengths, reads)))
 
 
 def flops_speedup(
     shapes: Sequence[LayerShape],
-    keep: Sequence[float],
+    profile: Profile,
     lengths: np.ndarray,
     reads: str,
     protected: np.ndarray | int = 0,
 ) -> float:
     """Total FLOPs of the plain model over total FLOPs under a profile, padding counted in neither."""
-    return float(full_flops(shapes, lengths).sum() / flops(shapes, keep, lengths, reads, protected).sum())
+    return float(full_flops(shapes, lengths).sum() / flops(shapes, profile, lengths, reads, protected).sum())

@@ -9,9 +9,8 @@ import numpy as np
 
 from latadj.elimination.cost import POOLED, READS, LayerShape, flops_speedup
 from latadj.elimination.latency_model import LatencyModel
-from latadj.elimination.layer_structure import held
 from latadj.elimination.observation_window import WHOLE, ObservationWindow
-from latadj.elimination.profiles import PROFILE_TYPES, SMALLEST_RATIO, Anchor, Profile, in_steps
+from latadj.elimination.profiles import PROFILE_TYPES, SMALLEST_RATIO, Anchor, Profile, in_steps, searched_short_length
 from latadj.elimination.scores import SCORES
 from latadj.utils.serialization import omit
 
@@ -35,6 +34,7 @@ class Dial:
     every : eliminate in every so many layers only, further each time: fewer small steps for the same FLOPs
     window : whose attention is scored, and who is protected; decoders only
     protected : mean number of tokens of a sequence that a task never lets go
+    short_length : as in :class:`~latadj.elimination.profiles.Profile`; searched profiles have their own
     latency : how long a device takes; not part of the dial's JSON form
     """
 
@@ -50,6 +50,7 @@ class Dial:
     every: int = 1
     window: ObservationWindow = WHOLE
     protected: int = 0
+    short_length: float = 0.0
     latency: LatencyModel | None = None
 
     def __post_init__(self) -> None:
@@ -67,6 +68,8 @@ class Dial:
             raise ValueError(f"score={self.score}: expected one of {', '.join(SCORES)}")
         if self.protected < 0:
             raise ValueError(f"protected={self.protected}: expected at least 0 tokens")
+        if not 0 <= self.short_length < math.inf:
+            raise ValueError(f"short_length={self.short_length}: expected a number of at least 0")
         if any(len(anchor.keep) != len(self.shapes) for anchor in self.anchors):
             raise ValueError(f"a searched profile of this dial does not have {len(self.shapes)} keep ratios")
         if not self.lengths or min(self.lengths) < 1:
@@ -96,15 +99,15 @@ class Dial:
 
     def speedup_of(self, profile: Profile) -> float:
         """FLOPs speedup of a profile over the dial's lengths, counted from the plain model."""
-        return flops_speedup(self.shapes, profile.keep, np.asarray(self.lengths), self.reads, self.protected)
+        return flops_speedup(self.shapes, profile, np.asarray(self.lengths), self.reads, self.protected)
 
     def predicted(self, profile: Profile) -> float:
         """Speedup of a profile as the dial is marked: in time over the dial's speedup 1, or in FLOPs."""
         if self.latency is None:
             return self.speedup_of(profile)
         lengths, seconds = np.asarray(self.lengths), self.latency.seconds
-        full = seconds(Profile.full(self.layers).keep, lengths, self.reads)
-        return float(full.sum() / seconds(profile.keep, lengths, self.reads, self.protected).sum())
+        full = seconds(Profile.full(self.layers), lengths, self.reads)
+        return float(full.sum() / seconds(profile, lengths, self.reads, self.protected).sum())
 
     def reach(self) -> float:
         """The largest possible speedup: by ``max_speedup``, the profile type and the quality floor."""
@@ -142,7 +145,9 @@ def profile_at(dial: Dial, strength: float) -> Profile:
     """Profile of the dial's type; strength 0 keeps all, more strength keeps less (monotone in every layer)."""
     keep = PROFILE_TYPES[dial.profile_type](strength, dial.layer_acc, dial.anchors)
     keep = np.minimum.accumulate(np.clip(keep, SMALLEST_RATIO, 1.0))
-    return Profile(held(in_steps(keep, dial.every).tolist(), dial.attending))
+    searched = dial.profile_type == "searched"
+    short_length = searched_short_length(strength, dial.anchors) if searched else dial.short_length
+    return Profile(tuple(in_steps(keep, dial.every).tolist()), short_length).held(dial.attending)
 
 
 @lru_cache(maxsize=512)

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from latadj.elimination.cost import POOLED, kept_counts, schedule
+from latadj.elimination.cost import POOLED, schedule
 from latadj.elimination.observation_window import ObservationWindow
 from latadj.elimination.patching import EliminationOptions
+from latadj.elimination.profiles import Profile, rounded_up
 from latadj.elimination.scores import shares
 from latadj.elimination.survivors import Survivors
 from latadj.elimination.topk_setting import TopKAttention
@@ -26,7 +27,7 @@ class ForwardState:
 
     Parameters
     ----------
-    keep : keep ratio of each layer
+    profile : how many tokens each layer keeps
     mask : (batch, n_0) True on real tokens; None if all are
     shape : (batch, n_0)
     reads : ``pooled``, ``all`` or ``survivors``
@@ -41,7 +42,7 @@ class ForwardState:
 
     def __init__(
         self,
-        keep: Sequence[float],
+        profile: Profile,
         mask: Tensor | None,
         shape: tuple[int, int],
         device: torch.device,
@@ -52,13 +53,13 @@ class ForwardState:
     ) -> None:
         batch, length = shape
         self.reads, self.options, self.causal = reads, options, causal
-        self.topk = topk or TopKAttention.full(len(keep))
+        self.topk = topk or TopKAttention.full(len(profile.keep))
         self.entering = {0: _entering(mask, batch, length, device)}
         lengths = self.entering[0].counts
         prompts = lengths if options.prompt is None else _prompts(options.prompt, lengths)
         self._after = lengths - prompts
         self._protected, least = protected_marks(options.protect, shape, self.entering[0], prompts, causal)
-        self._prompts = schedule(keep, prompts, reads, least)
+        self._prompts = schedule(profile, prompts, reads, least)
         self._falls = [bool(falls.any()) for falls in self._prompts[1:] < self._prompts[:-1]]
 
     @property
@@ -242,7 +243,7 @@ def raise_window(
     """
     places = torch.arange(entering, device=scores.device)
     ends = torch.from_numpy(prompts).to(scores.device)[:, None]
-    share = kept_counts(np.array(window.recent_ratio), leaving, at_least=0)
+    share = rounded_up(window.recent_ratio * leaving, leaving, at_least=0)
     recent = places >= ends - torch.from_numpy(share).to(scores.device)[:, None]
     # Where there are fewer places than protected ones, the first sinks and the last of the recent stay. No two are
     # equal, or the width of the batch would break the tie.

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from latadj.elimination.cost import POOLED, LayerShape, schedule
+from latadj.elimination.profiles import Profile
 
 
 @dataclass(frozen=True)
@@ -111,18 +112,16 @@ class LatencyModel:
             error=max(self.error, other.error),
         )
 
-    def seconds(
-        self, keep: Sequence[float], lengths: np.ndarray, reads: str, protected: np.ndarray | int = 0
-    ) -> np.ndarray:
+    def seconds(self, profile: Profile, lengths: np.ndarray, reads: str, protected: np.ndarray | int = 0) -> np.ndarray:
         """Seconds of a batch of each length: (sequences,).
 
         Parameters
         ----------
-        keep, lengths, reads, protected : as in :func:`latadj.elimination.cost.schedule`
+        profile, lengths, reads, protected : as in :func:`latadj.elimination.cost.schedule`
         """
-        counts = schedule(keep, np.asarray(lengths), reads, protected)
+        counts = schedule(profile, np.asarray(lengths), reads, protected)
         total = self.outside(counts[0])
-        for layer in range(len(keep)):
+        for layer in range(len(profile.keep)):
             total = total + self.layer_seconds(counts, layer, reads)
         return total
 

@@ -145,15 +145,3 @@ def attends(module: Any) -> bool:
     """Whether a layer, or its attention module, has heads."""
     structure = layer_structure_of(module)
     return structure is None or bool(structure.heads)
-
-
-def held(keep: Sequence[float], attending: Sequence[bool]) -> tuple[float, ...]:
-    """Keep ratios where only some layers have attention to choose by: a layer without keeps what entered it.
-
-    What a profile cuts there is cut by the next layer that has attention.
-    """
-    ratios, before = [], 1.0
-    for ratio, has_attention in zip(keep, attending, strict=True):
-        before = ratio if has_attention else before
-        ratios.append(before)
-    return tuple(ratios)

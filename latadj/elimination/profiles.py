@@ -4,29 +4,42 @@ To add a profile type, write one function: ``@profile_type`` makes its name an o
 """
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 # Below this a layer keeps next to nothing; profiles that starve every layer alike are not worth solving for.
 SMALLEST_RATIO = 0.01
+# Of `short_length`, how much is spared in long sequences.
+LEAST_SPARED = 0.25
 
 
 @dataclass(frozen=True)
 class Profile:
-    """Keep ratio of each layer: ``1 >= k_1 >= ... >= k_L > 0``.
+    """How many of a sequence's tokens each layer keeps: some that it spares, and a share of the others.
+
+    A share of few tokens leaves next to nothing to read, and saves next to no time. So all tokens are spared in a
+    sequence of up to ``short_length``, ever fewer in longer ones, and a quarter of ``short_length`` from twice that
+    length on.
+
+    keep : keep ratio of each layer, ``1 >= k_1 >= ... >= k_L > 0``
+    short_length : tokens; 0 spares none. Need not be whole, so that it may shrink along a dial without steps
 
     Raises
     ------
     ValueError
-        if a ratio lies outside (0, 1] or a later layer would keep more than an earlier one.
+        if a ratio lies outside (0, 1], a later layer would keep more than an earlier one, or ``short_length`` is below
+        0.
     """
 
     keep: tuple[float, ...]
+    short_length: float = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "keep", tuple(float(ratio) for ratio in self.keep))
+        if not 0.0 <= self.short_length < math.inf:
+            raise ValueError(f"short_length={self.short_length}: expected a number of at least 0")
         previous = 1.0
         for layer, ratio in enumerate(self.keep, start=1):
             if not 0.0 < ratio <= 1.0:
@@ -47,16 +60,51 @@ class Profile:
     def eliminates(self) -> bool:
         return any(ratio < 1.0 for ratio in self.keep)
 
+    def counts(self, lengths: np.ndarray) -> np.ndarray:
+        """Tokens that each layer keeps of sequences: the spared ones and the layer's share of the others, rounded up.
+
+        Parameters
+        ----------
+        lengths : (sequences,) real tokens of each sequence
+
+        Returns
+        -------
+        (layers, sequences) integers, at least 1 and at most the length
+        """
+        least = LEAST_SPARED * self.short_length
+        # Straight from all of them at `short_length` to the least at twice that.
+        falling = self.short_length - (1 - LEAST_SPARED) * (lengths - self.short_length)
+        spared = np.minimum(np.maximum(falling, least), lengths)
+        return rounded_up(spared + np.array(self.keep)[:, None] * (lengths - spared), lengths)
+
+    def held(self, attending: Iterable[bool]) -> "Profile":
+        """The profile where only some layers have attention to choose by: a layer without keeps what entered it.
+
+        What a profile cuts there is cut by the next layer that has attention.
+        """
+        ratios, before = [], 1.0
+        for ratio, has_attention in zip(self.keep, attending, strict=True):
+            before = ratio if has_attention else before
+            ratios.append(before)
+        return replace(self, keep=tuple(ratios))
+
+
+def rounded_up(counts: np.ndarray, lengths: np.ndarray, at_least: int = 1) -> np.ndarray:
+    """Whole numbers of tokens, at least ``at_least`` and at most the length."""
+    # A ratio's own rounding error keeps no token more.
+    return np.minimum(np.maximum(np.ceil(counts - 1e-6).astype(np.int64), at_least), lengths)
+
 
 @dataclass(frozen=True)
 class Anchor:
-    """A profile that a search found for one speedup: its keep ratios, with the errors of :class:`Profile`."""
+    """A profile that a search found for one speedup; its fields and errors are those of :class:`Profile`."""
 
     speedup: float
     keep: tuple[float, ...]
+    short_length: float = 0.0
 
     def __post_init__(self) -> None:
-        Profile(self.keep)
+        Profile(self.keep, self.short_length)
 
 
 # (strength, layer ACC of each layer, searched profiles) -> (layers,) keep ratios; strength 0 keeps all, more strength
@@ -94,12 +142,24 @@ def acc(strength: float, layer_acc: Sequence[float], anchors: Sequence[Anchor]) 
 def searched(strength: float, layer_acc: Sequence[float], anchors: Sequence[Anchor]) -> np.ndarray:
     """Between the profiles that a search found; strength is the logarithm of their speedup."""
     # Log keep ratios are linear in log speedup for a geometric profile, so interpolating there bends least.
-    knots = np.array([0.0, *(math.log(anchor.speedup) for anchor in anchors)])
+    knots = _knots(anchors)
     ratios = np.log(np.array([[1.0] * len(anchors[0].keep), *(anchor.keep for anchor in anchors)]))
     if strength <= knots[-1]:
         return np.exp([np.interp(strength, knots, column) for column in ratios.T])
     # Past the last anchor every layer keeps shrinking at one common rate.
     return np.exp(ratios[-1] - (strength - knots[-1]))
+
+
+def searched_short_length(strength: float, anchors: Sequence[Anchor]) -> float:
+    """``short_length`` between the profiles that a search found, as :func:`searched` has the ratios between them."""
+    knots = _knots(anchors)[1:]
+    least = float(np.interp(strength, knots, [anchor.short_length for anchor in anchors]))
+    return least * math.exp(min(0.0, knots[-1] - strength))
+
+
+def _knots(anchors: Sequence[Anchor]) -> np.ndarray:
+    """Strengths of no elimination and of the anchors."""
+    return np.array([0.0, *(math.log(anchor.speedup) for anchor in anchors)])
 
 
 def in_steps(keep: np.ndarray, every: int) -> np.ndarray:

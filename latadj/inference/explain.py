@@ -49,7 +49,7 @@ class Word:
 class Reading:
     """One pass at one speedup.
 
-    keep : keep ratio of each layer
+    keep, short_length : the profile
     depth : layers that each word leaves alive; of the words in their order
     acc : for each layer the share of each word in the layer's ACC; 0 once it is eliminated
     left : tokens that leave each layer
@@ -60,6 +60,7 @@ class Reading:
 
     speedup: float
     keep: tuple[float, ...]
+    short_length: float
     depth: tuple[int, ...]
     acc: tuple[tuple[float, ...], ...]
     left: tuple[int, ...]
@@ -224,12 +225,13 @@ def read(model: PreTrainedModel, text: Text, speedup: float) -> Reading:
         alive[-1] = frozenset([last])
     lengths = np.array([text.tokens])
     full = full_flops(dial.shapes, lengths)
-    plain = layer_flops(dial.shapes, [1.0] * dial.layers, lengths, reads="all")[:, 0]
-    spent = layer_flops(dial.shapes, profile.keep, lengths, dial.reads)[:, 0]
+    plain = layer_flops(dial.shapes, Profile.full(dial.layers), lengths, reads="all")[:, 0]
+    spent = layer_flops(dial.shapes, profile, lengths, dial.reads)[:, 0]
     regression = model.config.num_labels == 1
     return Reading(
         speedup=speedup,
         keep=profile.keep,
+        short_length=profile.short_length,
         depth=tuple(depth_of(word.pieces, alive) for word in text.words),
         acc=_contributions(model, text, inputs, profile, alive),
         left=tuple(map(len, alive)),

@@ -55,7 +55,7 @@ def passes(reads, noise=0.0, truth=TRUTH):
     found = []
     for length in (24, 60, 130, 220):
         for profile in profiles((0, 0.05, 0.1, 0.2, 0.35, 0.6, 1.0)):
-            counts = schedule(profile.keep, np.array([length]), reads)
+            counts = schedule(profile, np.array([length]), reads)
             layers = [float(truth.layer_seconds(counts, layer, reads)[0]) for layer in range(LAYERS)]
             seconds = np.array([*layers, float(truth.outside(counts[0])[0])])
             found.append(Pass(length, profile, seconds * rng.normal(1, noise, len(seconds))))
@@ -69,8 +69,8 @@ def test_a_fit_foresees_passes_that_it_has_not_seen(reads, noise, near):
     assert found.batch == 8
     lengths = np.array([30, 45, 100, 180, 210])
     for profile in profiles((0, 0.08, 0.15, 0.28, 0.5, 0.8)):
-        expected = TRUTH.seconds(profile.keep, lengths, reads)
-        assert found.seconds(profile.keep, lengths, reads) == pytest.approx(expected, rel=near)
+        expected = TRUTH.seconds(profile, lengths, reads)
+        assert found.seconds(profile, lengths, reads) == pytest.approx(expected, rel=near)
 
 
 @pytest.mark.parametrize("reads", [POOLED, ALL])
@@ -79,9 +79,9 @@ def test_layers_of_a_pruned_model_count_by_their_size(reads):
     found = fit(passes(reads, truth=truth), truth.batch, reads, UNLIKE)
     lengths = np.array([45, 180])
     for profile in profiles((0, 0.15, 0.5)):
-        expected = truth.seconds(profile.keep, lengths, reads)
-        assert found.seconds(profile.keep, lengths, reads) == pytest.approx(expected, rel=0.05)
-    assert found.seconds((1.0,) * 6, lengths, reads)[0] < 0.8 * TRUTH.seconds((1.0,) * 6, lengths, reads)[0]
+        expected = truth.seconds(profile, lengths, reads)
+        assert found.seconds(profile, lengths, reads) == pytest.approx(expected, rel=0.05)
+    assert found.seconds(Profile.full(6), lengths, reads)[0] < 0.8 * TRUTH.seconds(Profile.full(6), lengths, reads)[0]
 
 
 @pytest.mark.parametrize("reads", [POOLED, ALL])
@@ -98,8 +98,8 @@ def test_a_fit_never_falls_however_noisy_the_clock(reads, noise):
 def test_passes_that_eliminate_nothing_make_a_model_too():
     full = [one for one in passes(POOLED) if not one.profile.eliminates]
     found = fit(full, 1, POOLED)
-    expected = TRUTH.seconds((1.0,) * LAYERS, np.array([60, 130]), POOLED)
-    assert found.seconds((1.0,) * LAYERS, np.array([60, 130]), POOLED) == pytest.approx(expected, rel=0.02)
+    expected = TRUTH.seconds(Profile.full(LAYERS), np.array([60, 130]), POOLED)
+    assert found.seconds(Profile.full(LAYERS), np.array([60, 130]), POOLED) == pytest.approx(expected, rel=0.02)
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ def test_a_measured_model_covers_the_workload_and_leaves_nothing_behind(model):
         assert knots[-1] >= 32
     assert found.entering.knots[-1] >= 40
     assert found.outside.knots[-1] >= 40
-    assert (found.seconds((1.0,) * 4, np.array([8, 40]), POOLED) > 0).all()
+    assert (found.seconds(Profile.full(4), np.array([8, 40]), POOLED) > 0).all()
     assert found.error >= 0
     assert hooks(model) == []
     assert attached(model).default is setting

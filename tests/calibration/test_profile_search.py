@@ -31,6 +31,25 @@ def test_every_anchor_has_the_speedup_it_was_searched_for_and_lies_inside_the_on
     assert (np.diff([anchor.keep for anchor in anchors], axis=0) <= 1e-9).all()
 
 
+def test_short_length_are_searched_with_the_ratios_and_fall_along_the_dial():
+    def short_texts_matter(profile: Profile) -> float:
+        return float((5 - profile.counts(np.array([5]))).sum()) + 0.1 * early_layers_matter(profile)
+
+    dial = replace(DIAL, short_length=4.0)
+    anchors = search_anchors(dial, short_texts_matter, [1.5, 2.0, 3.0], trials=24, seed=0)
+    assert [anchor.speedup for anchor in anchors] == [1.5, 2.0, 3.0]
+    spared = [anchor.short_length for anchor in anchors]
+    assert spared == sorted(spared, reverse=True)
+    assert spared[1] > 4.0
+    for anchor in anchors:
+        assert dial.speedup_of(Profile(anchor.keep, anchor.short_length)) == pytest.approx(anchor.speedup, rel=0.05)
+
+
+def test_without_short_length_none_are_searched():
+    anchors = search_anchors(DIAL, early_layers_matter, [2.0], trials=8, seed=0)
+    assert [anchor.short_length for anchor in anchors] == [0.0]
+
+
 def test_a_seed_gives_the_same_profiles_again():
     runs = [search_anchors(DIAL, early_layers_matter, [2.0], trials=10, seed=seed) for seed in (0, 0, 1)]
     assert runs[0] == runs[1] != runs[2]

@@ -91,7 +91,7 @@ def test_the_result_is_what_the_library_gives(whole, library, folder):
         plain, _ = latadj.load(folder, speedup=found["speedup"])
         logits = plain(**text.inputs).logits[0]
         assert found["outputs"] == pytest.approx(logits.softmax(-1).tolist(), abs=1e-6)
-        assert found["left"] == schedule(expected.keep, np.array([text.tokens]), "pooled")[1:, 0].tolist()
+        assert found["left"] == schedule(expected, np.array([text.tokens]), "pooled")[1:, 0].tolist()
 
 
 def test_without_styles_the_eliminated_are_dots(whole):

@@ -22,6 +22,7 @@ from latadj.elimination.architectures import layer_shapes
 from latadj.elimination.attach import at_speedup, dial_of
 from latadj.elimination.dial import Dial
 from latadj.elimination.latency_model import LatencyModel, Ramp
+from latadj.elimination.profiles import Profile
 from latadj.kernels.lowering import kernel_of
 from latadj.reporting.results.sweep import OWN
 from latadj.utils.serialization import unstructure
@@ -100,7 +101,7 @@ def test_calibrate_measures_the_device(calibrated):
     assert device.serving["fp32"].kernel in kernels("fp32", CPU)
     assert model.batch == BATCH
     assert model.entering.knots[-1] >= 22 > model.entering.knots[0] == 1
-    assert model.seconds((1.0,) * 4, [6, 22], "pooled").min() > 0
+    assert model.seconds(Profile.full(4), [6, 22], "pooled").min() > 0
     assert (first.dial.every, first.dial.max_flops, first.dial.latency) == (2, 8.0, None)
 
 

@@ -35,6 +35,18 @@ def test_keeping_all_equals_the_plain_model(case):
         detach(model)
 
 
+def test_a_text_of_up_to_short_length_is_read_whole_whatever_the_speedup(case):
+    model = attach(case.make())
+    batch = case.batch(LENGTHS)
+    shortest = LENGTHS.index(min(LENGTHS))
+    with at_profile(model, FULL):
+        plain = outputs(case, model, batch)
+    with at_profile(model, Profile(CUT.keep, short_length=min(LENGTHS))):
+        cut = outputs(case, model, batch)
+    assert near([cut[shortest]], [plain[shortest]])
+    assert not near(cut, plain)
+
+
 @pytest.mark.parametrize("mask", [True, False], ids=["mask of ones", "no mask"])
 def test_keeping_all_equals_the_plain_model_without_padding(case, mask):
     model, batch = case.make(), case.batch([12, 12])

@@ -71,10 +71,10 @@ def test_the_seconds_of_a_pass_by_hand():
     lengths = np.array([10, 4])
     # 10 -> 5 -> 5 -> 1 and 4 -> 2 -> 2 -> 1: the first layer chooses, the second does not, the last is trimmed.
     expected = [(9 + 100 + 1000) + (4 + 1000) + 0.5 + 0.25, (3 + 100 + 1000) + (1 + 1000) + 0.5 + 0.25]
-    assert model.seconds((0.5, 0.5, 0.5), lengths, POOLED) == pytest.approx(expected)
+    assert model.seconds(Profile((0.5, 0.5, 0.5)), lengths, POOLED) == pytest.approx(expected)
     # Where every position is read, the last layer is one like the others.
     expected = [(9 + 100 + 1000) + (4 + 1000) + (4 + 1000) + 0.25, (3 + 100 + 1000) + (1 + 1000) + (1 + 1000) + 0.25]
-    assert model.seconds((0.5, 0.5, 0.5), lengths, ALL) == pytest.approx(expected)
+    assert model.seconds(Profile((0.5, 0.5, 0.5)), lengths, ALL) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("scales", [(), ((1.0, 0.5), (0.0, 1.0), (1.0, 1.0))], ids=["alike", "pruned"])
@@ -132,9 +132,9 @@ def test_speedup_one_eliminates_nothing_and_is_what_time_counts_from():
 
 
 def test_a_predicted_speedup_is_total_time_over_total_time():
-    found, cut = dial(lengths=(40, 200)), (0.8, 0.6, 0.4, 0.3, 0.2, 0.1)
-    full, less = (LATENCY.seconds(keep, np.array([40, 200]), POOLED).sum() for keep in ((1.0,) * LAYERS, cut))
-    assert found.predicted(Profile(cut)) == pytest.approx(full / less)
+    found, cut = dial(lengths=(40, 200)), Profile((0.8, 0.6, 0.4, 0.3, 0.2, 0.1))
+    full, less = (LATENCY.seconds(one, np.array([40, 200]), POOLED).sum() for one in (Profile.full(LAYERS), cut))
+    assert found.predicted(cut) == pytest.approx(full / less)
 
 
 @pytest.mark.parametrize("profile_type", PROFILE_TYPES)

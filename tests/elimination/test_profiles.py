@@ -7,7 +7,7 @@ import pytest
 from helpers.tiny_models import ARCHITECTURES, DECODERS, tiny
 
 from latadj.elimination.architectures import layer_shapes
-from latadj.elimination.cost import ALL, POOLED, LayerShape, flops, flops_speedup, full_flops, kept_counts, schedule
+from latadj.elimination.cost import ALL, POOLED, LayerShape, flops, flops_speedup, full_flops, schedule
 from latadj.elimination.dial import Dial
 from latadj.elimination.profiles import Anchor, Profile
 from latadj.utils.serialization import structure, unstructure
@@ -32,19 +32,19 @@ def dial(**options):
 def test_flops_count_what_the_engine_runs_by_hand():
     # One layer, 10 tokens in, 4 out, head reads all of them.
     expected = 2 * (10 * 16 + 10 * 32 + 2 * 10 * 10 * 4 + 10 * 16 + 4 * 128)
-    assert flops([SHAPE], [0.4], np.array([10]), ALL)[0] == expected
+    assert flops([SHAPE], Profile((0.4,)), np.array([10]), ALL)[0] == expected
     # Trimmed to the pooled position: one query, every key.
     expected = 2 * (1 * 16 + 10 * 32 + 2 * 1 * 10 * 4 + 1 * 16 + 1 * 128)
-    assert flops([SHAPE], [1.0], np.array([10]), POOLED)[0] == expected
+    assert flops([SHAPE], Profile((1.0,)), np.array([10]), POOLED)[0] == expected
 
 
 def test_the_plain_model_costs_what_keep_all_costs_without_trimming():
     lengths = np.array(LENGTHS)
-    assert np.array_equal(full_flops([SHAPE] * 3, lengths), flops([SHAPE] * 3, [1.0] * 3, lengths, ALL))
+    assert np.array_equal(full_flops([SHAPE] * 3, lengths), flops([SHAPE] * 3, Profile.full(3), lengths, ALL))
 
 
 def test_lossless_trimming_of_six_layers_is_worth_a_tenth():
-    assert flops_speedup([SHAPE] * 6, [1.0] * 6, np.array(LENGTHS), POOLED) >= 1.10
+    assert flops_speedup([SHAPE] * 6, Profile.full(6), np.array(LENGTHS), POOLED) >= 1.10
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -62,8 +62,44 @@ def test_shapes_are_read_from_the_layers(architecture):
 
 
 def test_each_sequence_keeps_its_own_number():
-    counts = schedule([0.5, 0.1], np.array([10, 5, 1]), ALL)
+    counts = schedule(Profile((0.5, 0.1)), np.array([10, 5, 1]), ALL)
     assert counts.tolist() == [[10, 5, 1], [5, 3, 1], [1, 1, 1]]
+
+
+def test_short_texts_are_not_cut_and_long_ones_keep_some_tokens_and_a_share_of_the_others():
+    # Of 3, 8, 12, 16 and 42 tokens, 3, 8, 5, 2 and 2 are spared.
+    counts = schedule(Profile((0.5, 0.1), short_length=8), np.array([3, 8, 12, 16, 42]), ALL)
+    assert counts.tolist() == [[3, 8, 12, 16, 42], [3, 8, 9, 9, 22], [3, 8, 6, 4, 6]]
+
+
+def test_no_length_keeps_less_where_short_length_is_larger():
+    lengths = np.arange(1, 80)
+    counts = [Profile((0.4, 0.02), size).counts(lengths) for size in np.arange(0, 30, 0.3)]
+    assert (np.diff(counts, axis=0) >= 0).all()
+
+
+@pytest.mark.parametrize("short_length", [-1, math.nan, math.inf])
+def test_short_length_that_cannot_be_are_refused(short_length):
+    with pytest.raises(ValueError, match="short_length="):
+        Profile((0.5,), short_length)
+    with pytest.raises(ValueError, match="short_length="):
+        dial(short_length=short_length)
+
+
+@pytest.mark.parametrize("profile_type", ["geometric", "acc", "searched"])
+def test_more_speedup_keeps_less_of_every_length_with_short_length_too(profile_type):
+    anchors = (Anchor(2.0, (1, 0.8, 0.5, 0.3, 0.2, 0.2), 6.0), Anchor(4.0, (0.5, 0.3, 0.2, 0.1, 0.1, 0.1), 1.5))
+    found = dial(profile_type=profile_type, short_length=2.0, anchors=anchors, lengths=(5, 9, 14, 30, 90))
+    lengths = np.arange(1, 100)
+    counts = [found.profile(speedup).counts(lengths) for speedup in np.arange(1, min(found.reach(), 5.0), 0.25)]
+    assert len(counts) > 10
+    assert (np.diff(counts, axis=0) <= 0).all()
+
+
+def test_past_the_last_anchor_short_length_shrink_with_the_ratios():
+    found = dial(profile_type="searched", anchors=(Anchor(2.0, (0.5,) * 6, 6.0),), lengths=(40, 90))
+    near, far = found.profile(3.5), found.profile(4.5)
+    assert 0 < far.short_length < near.short_length < 6.0
 
 
 @pytest.mark.parametrize("profile_type", ["geometric", "acc", "searched"])
@@ -116,7 +152,7 @@ def test_a_profile_that_cannot_be_is_refused(keep):
 
 
 def test_a_dial_survives_json():
-    found = dial(profile_type="searched")
+    found = dial(profile_type="searched", short_length=2.5)
     assert structure(Dial, json.loads(json.dumps(unstructure(found)))) == found
 
 
@@ -141,11 +177,11 @@ def test_damaged_json_is_refused(change):
     ],
 )
 def test_a_ratio_keeps_its_share_rounded_up_and_no_rounding_error_counts(ratio, length, kept):
-    assert kept_counts(np.array(ratio), np.array([length])).tolist() == [kept]
+    assert Profile((ratio,)).counts(np.array([length])).tolist() == [[kept]]
 
 
 @pytest.mark.parametrize(("causal", "pairs"), [(True, 1 + 2 + 3), (False, 3 * 3)])
 def test_attention_products_are_counted_pair_by_pair(causal, pairs):
     shape = LayerShape(query=0, key_value=0, output=0, feed_forward=0, attention=4, causal=causal)
     # Two products, queries with keys and probabilities with values; a multiply-add is two FLOPs.
-    assert flops([shape], [1.0], np.array([3]), ALL).tolist() == [2 * 2 * pairs * 4]
+    assert flops([shape], Profile.full(1), np.array([3]), ALL).tolist() == [2 * 2 * pairs * 4]

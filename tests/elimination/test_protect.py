@@ -46,7 +46,7 @@ def test_protected_word_vectors_survive_every_layer_and_counts_hold_them(tagger,
         _, alive = survivors_of(model, batch["attention_mask"], HARSH, lambda: outputs(tagger, model, batch))
     pooled = 1  # no protected one, in any row of these lengths, but of the shortest of a decoder
     least = np.array([5 + pooled, 5 + pooled, 5 + pooled, 2 + (tagger.architecture not in DECODERS)])
-    expected = schedule(HARSH.keep, np.array(LENGTHS), ALL, least)
+    expected = schedule(HARSH, np.array(LENGTHS), ALL, least)
     for layer, survivors in enumerate(alive):
         assert survivors[protect].all()
         assert survivors.sum(dim=1).tolist() == expected[layer].tolist()
@@ -175,8 +175,8 @@ def test_a_mask_of_another_shape_is_refused():
     [(ALL, [[10, 5, 1], [5, 4, 1], [4, 4, 1]]), (POOLED, [[10, 5, 1], [5, 4, 1], [1, 1, 1]])],
 )
 def test_no_layer_keeps_fewer_than_the_protected(reads, expected):
-    assert schedule([0.5, 0.1], np.array([10, 5, 1]), reads, 4).tolist() == expected
-    assert schedule([0.5, 0.1], np.array([10, 5, 1]), reads, np.array([4, 4, 4])).tolist() == expected
+    assert schedule(Profile((0.5, 0.1)), np.array([10, 5, 1]), reads, 4).tolist() == expected
+    assert schedule(Profile((0.5, 0.1)), np.array([10, 5, 1]), reads, np.array([4, 4, 4])).tolist() == expected
 
 
 def test_a_dial_counts_the_protected():
@@ -186,7 +186,7 @@ def test_a_dial_counts_the_protected():
     lengths = np.array(free.lengths)
     for speedup in (1.3, 1.6):
         profile = bound.profile(speedup)
-        assert flops_speedup(bound.shapes, profile.keep, lengths, ALL, 6) == pytest.approx(speedup, rel=0.02)
+        assert flops_speedup(bound.shapes, profile, lengths, ALL, 6) == pytest.approx(speedup, rel=0.02)
         assert sum(profile.keep) < sum(free.profile(speedup).keep)
     assert bound.reach() < free.reach()
     assert structure(Dial, unstructure(bound)) == bound

@@ -126,7 +126,7 @@ def test_it_is_what_the_model_does_at_that_speed(profile_type, bytes_):
         with at_speedup(model, speedup), torch.inference_mode():
             expected = model(**text.inputs).logits[0].softmax(-1)
         assert reading.outputs == tuple(expected.tolist())
-        counts = schedule(reading.keep, np.array([text.tokens]), "pooled")[1:, 0]
+        counts = schedule(Profile(reading.keep), np.array([text.tokens]), "pooled")[1:, 0]
         assert reading.left == tuple(counts.tolist())
         assert [sum(shares) for shares in reading.acc] == pytest.approx([1.0] * 4, abs=1e-5)
         for word, depth in zip(text.words, reading.depth, strict=True):
@@ -172,5 +172,5 @@ def test_a_head_that_reads_all_survivors_has_no_pooled_position(bytes_):
     text = encode_text([LONG + "</s>"], bytes_, 60)
     assert pooled_column(model, text) is None
     reading = read(model, text, 1.5)
-    assert reading.left == tuple(schedule(reading.keep, np.array([text.tokens]), "survivors")[1:, 0].tolist())
+    assert reading.left == tuple(schedule(Profile(reading.keep), np.array([text.tokens]), "survivors")[1:, 0].tolist())
     assert max(reading.depth) == 4

@@ -10,8 +10,6 @@ from helpers.zeroed_reference import FIRST, SOME, zeroed
 
 from latadj.elimination.architectures import layers_of
 from latadj.elimination.attach import at_profile, attach, detach
-from latadj.elimination.layer_structure import held
-from latadj.elimination.profiles import Profile
 from latadj.kernels.linear import KernelSpec
 from latadj.kernels.lowering import lower
 from latadj.pruning import PruningUnit, parameter_count, remove, structure_of, units_of, without, zero_fill_pruned
@@ -31,7 +29,7 @@ def test_a_pruned_model_computes_what_the_masked_one_computes(case, units, profi
     model, masked = pair(case, units)
     batch = case.batch(LENGTHS)
     # Without attention a layer has nobody to choose by, so the masked model must not choose there either.
-    profile = Profile(held(profile.keep, [PruningUnit("attention", layer) not in units for layer in range(4)]))
+    profile = profile.held([PruningUnit("attention", layer) not in units for layer in range(4)])
     # Heads that are gone have no say in who survives; so that both keep the same, no head has.
     score = "position"
     with torch.no_grad(), at_profile(model, profile, score=score), at_profile(masked, profile, score=score):
@@ -190,7 +188,7 @@ def test_a_dial_eliminates_where_there_is_attention(classifier):
 def test_a_pruned_model_generates_what_the_masked_one_generates(architecture, units, profile):
     case = Case(architecture, "language")
     model, masked = pair(case, units)
-    profile = Profile(held(profile.keep, [PruningUnit("attention", layer) not in units for layer in range(4)]))
+    profile = profile.held([PruningUnit("attention", layer) not in units for layer in range(4)])
     batch = case.batch([14, 9])
     batch.pop("logits_to_keep", None), batch.pop("decoder_input_ids", None), batch.pop("position_ids", None)
     options = {"max_new_tokens": 6, "min_new_tokens": 6, "do_sample": False, "pad_token_id": 0}

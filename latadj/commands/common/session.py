@@ -137,6 +137,14 @@ class Session:
             autocast=autocast,
         )
 
+    def short_set(self, examples: CalibrationSet) -> CalibrationSet | None:
+        """As many training examples, cut to a few words, for a search; None where a task's cannot be cut so."""
+        if self.prompts is not None or not isinstance(examples, ClassificationSet):
+            return None
+        train = self.splits.train.shuffle(seed=self.config.seed)
+        short = self.task_type.shortened(train.select(range(min(len(examples.rows), len(train)))))
+        return None if short is None else replace(examples, rows=rows_of(self.encoded(short)))
+
     @property
     def limit(self) -> int:
         """Tokens that a text or a prompt may have: what the task, the tokenizer and the model allow."""

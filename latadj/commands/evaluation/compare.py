@@ -96,7 +96,7 @@ def _score(
 
     def cost(one: ModelVariant, profile: Profile) -> float:
         reads = attached(one.session.model).reads
-        return float(flops(one.size.shapes, profile.keep, lengths, reads, protected).sum())
+        return float(flops(one.size.shapes, profile, lengths, reads, protected).sum())
 
     whole = float(full_flops(plain.size.shapes, lengths).sum())
     own = cost(plain, plain.profile(1.0))

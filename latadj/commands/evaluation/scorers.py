@@ -104,13 +104,14 @@ class Scorer(ABC, Generic[Answers, AnyRow, AnySweep]):
         """The fields of a row that say what the dial does at a speedup."""
         dial = self.dial
         profile = dial.profile(speedup)
-        counts = schedule(profile.keep, self.lengths, dial.reads, self.protected).sum(axis=1)
+        counts = schedule(profile, self.lengths, dial.reads, self.protected).sum(axis=1)
         return {
             "speedup": speedup,
             "keep": [float(count / counts[0]) for count in counts[1:]],
             "profile": list(profile.keep),
+            "short_length": profile.short_length,
             "profile_type": dial.profile_type,
-            "flops_speedup": flops_speedup(dial.shapes, profile.keep, self.lengths, dial.reads, self.protected),
+            "flops_speedup": flops_speedup(dial.shapes, profile, self.lengths, dial.reads, self.protected),
             "predicted": dial.predicted(profile) if dial.latency else None,
         }
 

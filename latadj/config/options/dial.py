@@ -28,6 +28,11 @@ class CalibrationConfig(Section):
     profile: str = option("acc", "profile type of the dial", one_of(*PROFILE_TYPES))
     max_speedup: float = option(5.0, "largest speedup of the dial", at_least(1))
     max_flops: float = option(8.0, "quality floor: no profile goes beyond this FLOPs speedup", at_least(1))
+    short_length: float | None = option(
+        None,
+        "tokens up to which a text is not cut; null: 8, fewer where all are short; searched too",
+        at_least(0),
+    )
     every: int = option(1, "eliminate in every n-th layer only, more at a time", at_least(1))
     device_only: bool = option(False, "keep the dial and only measure this device")
 

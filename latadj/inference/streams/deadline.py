@@ -84,7 +84,7 @@ class Deadline:
         self.profiles = [dial.profile(speedup) for speedup in self.speedups]
         # Seconds of a batch of the measured size, for texts of 1 to `longest` tokens.
         lengths = np.arange(1, longest + 1)
-        self._table = np.array([dial.latency.seconds(profile.keep, lengths, dial.reads) for profile in self.profiles])
+        self._table = np.array([dial.latency.seconds(profile, lengths, dial.reads) for profile in self.profiles])
         self._batch = dial.latency.batch
 
     def predicted(self, lengths: Sequence[int]) -> np.ndarray:

@@ -38,6 +38,7 @@ class Position:
     flops_speedup : over the plain model
     predicted : as the dial is marked here: in time over the dial's speedup 1, or in FLOPs
     batch_ms : predicted milliseconds of a batch; None where this device was not calibrated
+    short_length : as in :class:`latadj.elimination.profiles.Profile`
     """
 
     speedup: float
@@ -45,6 +46,7 @@ class Position:
     flops_speedup: float | None = None
     predicted: float | None = None
     batch_ms: float | None = None
+    short_length: float | None = None
 
 
 @dataclass
@@ -248,6 +250,7 @@ def _dial_facts(dial: DialInfo, calibration: dict[str, Any]) -> list[tuple[str, 
 def _positions(dial: DialInfo) -> Table:
     layers = some_layers(len(dial.layer_acc))
     timed = dial.target == "latency"
+    least = any(position.short_length for position in dial.positions)
     layer_names = "" if len(layers) == len(dial.layer_acc) else f" {_list(layers)}"
 
     def kept(position: Position) -> str:
@@ -260,6 +263,7 @@ def _positions(dial: DialInfo) -> Table:
         speedup("predicted", lambda position: position.predicted, shown=timed),
         Column("ms a batch", lambda position: position.batch_ms, "{:.1f}", shown=timed),
         speedup("FLOPs", lambda position: position.flops_speedup),
+        Column("short length", lambda position: position.short_length, "{:.1f}", shown=least),
         Column(f"% kept by layer{layer_names}", kept, left=True),
     ]
     return Table("Dial", columns, dial.positions)

@@ -37,7 +37,7 @@ class DialRow:
     """One position of the dial, however its quality is measured.
 
     keep : share of tokens that leave each layer, over the test texts or prompts (a trimmed last layer keeps one)
-    profile : keep ratios that the dial asked for
+    profile, short_length : what the dial asked for, see :class:`latadj.elimination.profiles.Profile`
     controls : metric by each control's score at the same profile, hence the same cost
     predicted : what the latency model predicts over the dial's speedup 1; None where the dial is marked in FLOPs
     by_length : what it costs for groups of texts of like length
@@ -52,6 +52,7 @@ class DialRow:
     flops_speedup: float
     controls: dict[str, float] = field(default_factory=dict)
     predicted: float | None = None
+    short_length: float = 0.0
     by_length: list[LengthGroup] = field(default_factory=list)
 
     @property

@@ -15,6 +15,8 @@ from latadj.tasks.metrics.metric import METRICS, metric_of
 from latadj.tasks.outputs.logits import Outputs
 from latadj.tasks.outputs.predict import HEAD
 
+FEW_WORDS = 8
+
 
 class TaskType(ABC):
     """One type of task: from examples to the rows that a model reads, and from its outputs to scores.
@@ -112,6 +114,10 @@ class TaskType(ABC):
         where the head reads every token, ``positions`` (those that are read, rising). There may be more for
         ``predictions``.
         """
+
+    def shortened(self, examples: Dataset) -> Dataset | None:
+        """The examples cut to 1 to ``FEW_WORDS`` words, each number in turn; None where that leaves no question."""
+        return None
 
     @abstractmethod
     def references(self, examples: Dataset) -> Any:

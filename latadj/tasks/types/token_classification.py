@@ -14,7 +14,7 @@ from latadj.tasks.data.tagging import load_tagged
 from latadj.tasks.encoding.batches import IGNORED, MODEL_INPUTS, POSITIONS
 from latadj.tasks.metrics.entities import OUTSIDE, require_entities, scheme_of
 from latadj.tasks.outputs.logits import TokenOutputs
-from latadj.tasks.types.base import TaskType
+from latadj.tasks.types.base import FEW_WORDS, TaskType
 
 OVERLAP = 0.25  # of neighbouring windows, as a share of their tokens
 
@@ -78,6 +78,13 @@ class TokenClassification(TaskType):
                 row |= {"labels": labels, POSITIONS: list(positions.values()), "words": list(positions)}
                 rows.append(row | {"example": example, "length": len(labels)})
         return Dataset.from_list(rows)
+
+    def shortened(self, examples: Dataset) -> Dataset:
+        def cut(example: dict[str, Any], place: int) -> dict[str, list[str]]:
+            words = place % FEW_WORDS + 1
+            return {name: example[name][:words] for name in ("tokens", "tags")}
+
+        return examples.map(cut, with_indices=True, load_from_cache_file=False)
 
     def references(self, examples: Dataset) -> list[list[str]]:
         return list(examples["tags"])

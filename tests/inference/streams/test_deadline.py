@@ -48,7 +48,7 @@ def clock(monkeypatch):
 
 def test_a_batch_of_the_measured_size_and_one_length_is_predicted_as_it_was_measured(model):
     found = Deadline(model, 1.0, 64)
-    expected = [CLOCK.seconds(profile.keep, [20], "pooled")[0] for profile in found.profiles]
+    expected = [CLOCK.seconds(profile, [20], "pooled")[0] for profile in found.profiles]
     assert found.predicted([20] * 8) == pytest.approx(expected)
     assert expected[0] == pytest.approx(2e-3 + 3 * 20e-3)
 
