@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from latadj.elimination.dial import Dial
     from latadj.elimination.profiles import Profile
     from latadj.elimination.topk_setting import TopKAttention
+    from latadj.inference.deadline import Deadline
     from latadj.inference.serving import load
 
 # Torch takes seconds to import, and `latadj --help` needs none of it.
@@ -32,6 +33,7 @@ _WHERE = {
     "at_speedup": "latadj.elimination.attach",
     "speedup_of": "latadj.elimination.current_setting",
     "profile_of": "latadj.elimination.current_setting",
+    "Deadline": "latadj.inference.deadline",
     "Dial": "latadj.elimination.dial",
     "TopKAttention": "latadj.elimination.topk_setting",
     "Profile": "latadj.elimination.profiles",
@@ -40,6 +42,7 @@ _WHERE = {
 _WITH_ATTACH = "latadj.checkpoints.attached_model"
 
 __all__ = [
+    "Deadline",
     "Dial",
     "Profile",
     "TopKAttention",

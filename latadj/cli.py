@@ -204,7 +204,9 @@ def _launch(command: str, overrides: list[str], multirun: bool, cfg: bool, **opt
         if config.device.cpus:  # before torch is imported: its threads go where the process may
             affinity.pin(config.device.cpus)
     work = COMMANDS[command].load()
-    launch.launch(command, overrides, partial(work.prepare, **options), work.run, multirun)
+    result = launch.launch(command, overrides, partial(work.prepare, **options), work.run, multirun)
+    if result is not None and hasattr(work, "exit_code") and (code := work.exit_code(result)):
+        raise typer.Exit(code)
 
 
 @contextmanager

@@ -23,8 +23,9 @@ from latadj.devices import device
 from latadj.devices.device import place
 from latadj.devices.environment import environment
 from latadj.elimination.attach import attached, dial_of, set_speedup
+from latadj.inference.deadline import Deadline
+from latadj.inference.deadline_counts import DeadlineCounts
 from latadj.inference.serving import make_ready
-from latadj.inference.streams.deadline import Deadline, DeadlineCounts
 from latadj.inference.streams.engine import Engine
 from latadj.inference.streams.plan import Plan, make_plan, needs_clock, result_path
 from latadj.inference.streams.reading import STREAM, Reader, Window, windows
@@ -43,6 +44,8 @@ BROKEN_SHOWN = 20
 # Tokens of a text where neither the checkpoint nor the user says it.
 MAX_LENGTH = 512
 DEADLINES = {"met by the clock": "met", "predicted to be met, but late": "late", "beyond the largest speedup": "beyond"}
+
+MISSED = 3
 
 Output = FileOutput | StreamOutput
 
@@ -88,7 +91,14 @@ def prepare(config: PredictConfig, checked: CheckpointMetadata | None = None) ->
     )
     engine = Engine(model, tokenizer, limit, plan.batch_size, regression=not layout.labels)
     if config.deadline_ms is not None:
-        engine.around = Deadline(model, config.deadline_ms / 1000, limit, DeadlineCounts(**state.deadline))
+        engine.deadline = Deadline(
+            model,
+            config.deadline_ms,
+            quantile=config.deadline_quantile,
+            max_speedup=config.max_speedup,
+            longest=limit,
+            counts=DeadlineCounts(**state.deadline),
+        )
     return Ready(config, plan, engine, layout, state)
 
 
@@ -217,8 +227,8 @@ def _stream(reader: Reader, output: Output, engine: Engine, layout: Layout, conf
             now = time.perf_counter()
             _count(state, window, now - start)
             start = now
-            if isinstance(engine.around, Deadline):
-                state.deadline = engine.around.met.to_json()
+            if engine.deadline is not None:
+                state.deadline = engine.deadline.counts.to_json()
             output.commit(data, window.broken)
             behind = float(reader.done)
             trim()  # kernels for ever new numbers of rows break freed memory into pieces, which would add up
@@ -286,7 +296,16 @@ def _result(
 
 def _deadline(latency: Any, state: PredictState, config: PredictConfig) -> dict[str, Any]:
     met = state.deadline or DeadlineCounts().to_json()
-    return {"ms": config.deadline_ms, "batch_size": state.settings["batch_size"], "measured_at": latency.batch, **met}
+    asked = {"ms": config.deadline_ms, "quantile": config.deadline_quantile, "max_speedup": config.max_speedup}
+    return {**asked, "batch_size": state.settings["batch_size"], "measured_at": latency.batch, **met}
+
+
+def exit_code(result: dict[str, Any]) -> int:
+    """3 where fewer texts than ``deadline_quantile`` met the deadline, else 0."""
+    deadline = result["deadline"]
+    if deadline is None or not deadline["texts"]:
+        return 0
+    return MISSED if deadline["met_texts"] / deadline["texts"] < deadline["quantile"] else 0
 
 
 def _document(result: dict[str, Any]) -> Document:
@@ -306,4 +325,5 @@ def _document(result: dict[str, Any]) -> Document:
             lines.append([name, f"{batches:,} of {deadline['batches']:,} batches, {texts:.1%} of the texts"])
         mean = sum(float(speedup) * texts for speedup, texts in deadline["speedups"].items()) / deadline["texts"]
         lines.append(["mean speedup of a text", f"{mean:.2f}x"])
+        lines.append(["mean texts of a batch", f"{deadline['texts'] / deadline['batches']:.1f}"])
     return Document([Table.of_cells(f"{result['input']} {at}", ["", ""], lines, show_header=False)])

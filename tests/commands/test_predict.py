@@ -386,26 +386,25 @@ def one_thread(function):
         torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize(("ms", "least", "most"), [(1000, 1.0, 1.0), (26, 1.01, 2.5), (0.001, 1.5, 2.5)])
-def test_a_deadline_picks_a_speedup_for_each_batch(root, marked, tmp_path, ms, least, most):
-    found = run(root, tmp_path, f"deadline_ms={ms}", "window=30", checkpoint=marked.name)
+@pytest.mark.parametrize(("ms", "possible"), [(1e6, True), (1e-3, False)])
+def test_a_deadline_is_met_or_exits_with_3(root, marked, tmp_path, ms, possible):
+    options = [f"deadline_ms={ms}", "window=30", "max_speedup=1.5"]
+    found = run(root, tmp_path, *options, checkpoint=marked.name, expect=0 if possible else 3)
     deadline = result(tmp_path)["deadline"]
     assert (deadline["ms"], deadline["batch_size"], deadline["measured_at"]) == (ms, 8, 8)
-    assert (deadline["batches"], deadline["texts"]) == (8, 60)
-    speedups = {float(speedup): texts for speedup, texts in deadline["speedups"].items()}
-    assert sum(speedups.values()) == 60
-    assert least <= max(speedups) <= most
-    if ms == 26:
-        assert min(speedups) == 1.0  # short texts need none
-    assert (deadline["beyond_texts"] == 60) == (ms == 0.001)
-    assert deadline["met_batches"] + deadline["late_batches"] + deadline["beyond_batches"] >= 8
+    assert (deadline["quantile"], deadline["max_speedup"], deadline["texts"]) == (0.95, 1.5, 60)
+    assert deadline["speedups"] == {"1.00" if possible else "1.50": 60}
+    # What cannot meet it runs alone.
+    assert deadline["batches"] == (8 if possible else 60)
+    assert (deadline["met_texts"], deadline["beyond_texts"]) == ((60, 0) if possible else (0, 60))
     assert deadline["measured_s"] > 0
     assert result(tmp_path)["speedup"] is None
     assert "met by the clock" in found.stdout
+    assert ("cannot be met for texts of" in found.stderr + found.stdout) != possible
 
 
 def test_a_generous_deadline_says_what_speedup_1_says(root, marked, tmp_path):
-    run(root, tmp_path / "a", "deadline_ms=1000", checkpoint=marked.name)
+    run(root, tmp_path / "a", "deadline_ms=1e6", checkpoint=marked.name)
     run(root, tmp_path / "b", checkpoint=marked.name)
     paths = [tmp_path / name / "predict" / "predictions.csv" for name in "ab"]
     assert paths[0].read_bytes() == paths[1].read_bytes()
@@ -434,6 +433,8 @@ def test_a_deadline_on_a_device_that_was_not_measured_says_how_to(root, marked, 
         (["speedup=9"], "beyond this dial, which goes to 5"),
         (["speedup=[1,2]"], "predict takes one speedup"),
         (["speedup=2", "deadline_ms=20"], "a deadline picks speedups; give one of them"),
+        (["max_speedup=2"], "max_speedup=2 limits a deadline: give deadline_ms too"),
+        (["deadline_ms=20", "deadline_quantile=1"], "deadline_quantile=1.0: expected a number above 0, below 1"),
         (["deadline_ms=0"], "deadline_ms=0.0: expected a number above 0"),
         (["deadline_ms=20", "dial.target=flops"], "a deadline goes by latency"),
         (["resume=true", "overwrite=true"], "give one of them"),

@@ -6,8 +6,12 @@ from typing import Any
 from omegaconf import MISSING
 
 from latadj.config.commands.base import DialedConfig, speedup_option
-from latadj.config.fields import POSITIVE, at_least, one_of, option
+from latadj.config.fields import POSITIVE, Rule, at_least, one_of, option
 from latadj.config.speedups import one_speedup
+
+
+def _share(value: float) -> bool:
+    return 0 < value < 1
 
 
 @dataclass
@@ -31,8 +35,14 @@ class PredictConfig(DialedConfig):
         None, "speedup to run at; null: 1, or by deadline_ms", parse=one_speedup("predict", optional=True)
     )
     deadline_ms: float | None = option(
-        None, "milliseconds a batch may take: each runs at the smallest speedup predicted to keep it", POSITIVE
+        None, "milliseconds that a text may wait for its batch: picks batch sizes and speedups", POSITIVE
     )
+    deadline_quantile: float = option(
+        0.95,
+        "share of texts that are to meet the deadline; exit code 3 if fewer do",
+        Rule("a number above 0, below 1", _share),
+    )
+    max_speedup: float | None = option(None, "largest speedup that a deadline may use; null: the dial's", at_least(1))
     window: int = option(8192, "rows that are held in memory and sorted by length together", at_least(1))
     batch_size: int | None = option(None, "texts a batch; null: as fine-tuned", at_least(1))
     max_length: int | None = option(
@@ -41,6 +51,8 @@ class PredictConfig(DialedConfig):
 
     def problems(self) -> list[str]:
         problems = super().problems()
+        if self.deadline_ms is None and self.max_speedup is not None:
+            problems.append(f"max_speedup={self.max_speedup:g} limits a deadline: give deadline_ms too")
         if self.deadline_ms is not None:
             if self.speedup is not None:
                 problems.append(

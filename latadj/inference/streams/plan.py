@@ -174,6 +174,8 @@ def _settings(
         "checkpoint": {file.name: _stamp(file) for file in sorted(Path(config.checkpoint).iterdir()) if file.is_file()},
         "speedup": speedup,
         "deadline_ms": config.deadline_ms,
+        "deadline_quantile": config.deadline_quantile,
+        "max_speedup": config.max_speedup,
         "profile": config.profile,
         "dial.target": config.dial.target,
         "device.precision": config.device.precision,

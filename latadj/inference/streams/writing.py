@@ -128,7 +128,7 @@ class PredictState(RunState):
     bytes : of the output and of the list of broken rows
     counts : rows ``read``, ``written``, ``broken``
     seconds : of reading, predicting and writing, over all the runs
-    deadline : what :class:`latadj.inference.streams.deadline.DeadlineCounts` counted; empty without a deadline
+    deadline : what :class:`latadj.inference.deadline_counts.DeadlineCounts` counted; empty without a deadline
     complete : whether nothing is left but the renaming
     """
 

@@ -1,6 +1,6 @@
 """Outputs of a whole data set."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -9,11 +9,12 @@ import torch
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from latadj.tasks.encoding.batches import bucketed_batches, position_mask, rows_of
+from latadj.tasks.encoding.batches import bucketed, pad, position_mask, rows_of
 from latadj.tasks.outputs.logits import Outputs
 
 HEAD = Outputs()
 Around = Callable[[Sequence[int]], AbstractContextManager[Any]]
+Divide = Callable[[Sequence[int]], Iterable[np.ndarray]]
 
 
 def predict(
@@ -25,6 +26,7 @@ def predict(
     batch_size: int = 64,
     autocast: torch.dtype | None = None,
     around: Around = nullcontext,
+    divide: Divide | None = None,
 ) -> Any:
     """Outputs of every example, in the examples' order, at the model's present speedup.
 
@@ -34,6 +36,7 @@ def predict(
     outputs : how an answer is read; the logits of the model's head when left out
     autocast : run under autocast in this type; None runs in the model's own
     around : makes of the lengths of each batch's examples the context that it runs in
+    divide : makes of all lengths the batches, each when it is asked for; None: ``batch_size`` of like length
 
     Returns
     -------
@@ -51,9 +54,11 @@ def predict(
 
     def run(rows: list[dict[str, Any]]) -> Any:
         answers: dict[int, np.ndarray] = {}
-        for index, batch in bucketed_batches(rows, tokenizer, batch_size):
+        lengths = [len(row["input_ids"]) for row in rows]
+        for index in bucketed(rows, batch_size) if divide is None else divide(lengths):
+            batch = pad([rows[place] for place in index], tokenizer)
             on_device = {name: tensor.to(device) for name, tensor in batch.items()}
-            with around([len(rows[place]["input_ids"]) for place in index]):
+            with around([lengths[place] for place in index]):
                 logits = outputs(model, on_device).float().cpu()
             require_numbers(logits)
             own = outputs.per_example(logits, position_mask([rows[place] for place in index], batch))
