@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -22,8 +21,16 @@ from transformers import (
 )
 
 from latadj.checkpoints.gguf import converted
+from latadj.checkpoints.loading_errors import readable_loading, readable_shape
 from latadj.checkpoints.metadata import CheckpointMetadata, check, read_metadata, write_metadata
-from latadj.checkpoints.model_class import auto_class, fresh_head, natural_head, prepare_tokenizer, saved_head
+from latadj.checkpoints.model_class import (
+    auto_class,
+    check_tokenizer,
+    fresh_head,
+    natural_head,
+    prepare_tokenizer,
+    saved_head,
+)
 from latadj.checkpoints.weight_files import weight_files
 from latadj.config import ModelConfig
 from latadj.elimination.attach import attach, attached, is_attached, topk_attention_of
@@ -146,7 +153,7 @@ def _pretrained(
     if fresh is None and saved not in (None, head):
         raise ValueError(f"the model in {path} is made for {saved}, not for {head}: it is for another kind of task")
     structure = metadata.pruning
-    try:
+    with readable_loading(path, "weights"):
         if structure is not None:
             files, other_head = weight_files(Path(path)), fresh is not None
             model, missing = load_pruned(auto, config, Path(path), files, structure, ignore_mismatched_sizes=other_head)
@@ -162,9 +169,9 @@ def _pretrained(
                 **options,
             )
             missing, unlike = set(report["missing_keys"]), bool(report["mismatched_keys"])
+    with readable_loading(path, "tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(path, **options)
-    except (OSError, ValueError, KeyError, SafetensorError, RuntimeError) as error:
-        raise _unloadable(path, error) from error
+        check_tokenizer(tokenizer)
     if fresh is None and missing:
         names = ", ".join(sorted(missing)[:3])
         raise ValueError(f"the model in {path} is not fine-tuned for {head}: it has no weights for {names}")
@@ -196,10 +203,11 @@ def _named(weights: list[str]) -> str:
 
 
 def _config(path: str, **options: Any) -> PretrainedConfig:
-    try:
-        return AutoConfig.from_pretrained(path, **options)
-    except (OSError, ValueError, KeyError) as error:
-        raise _unloadable(path, error) from error
+    with readable_loading(path, "config.json"):
+        config = AutoConfig.from_pretrained(path, **options)
+        if not all(isinstance(name, str) for name in config.architectures or ()):
+            raise ValueError(f"architectures={config.architectures}: expected a list of names")
+        return config
 
 
 def head_of(folder: Path | str) -> str | None:
@@ -211,16 +219,6 @@ def head_of(folder: Path | str) -> str | None:
         if the folder holds no model that can be loaded.
     """
     return saved_head(_config(str(folder), local_files_only=True, trust_remote_code=False))
-
-
-def _unloadable(path: str, error: Exception) -> ValueError:
-    reason = str(error).strip().split("\n")[0]
-    if "trust_remote_code" in str(error):
-        return ValueError(
-            f"the model in {path} brings code of its own, which is not run: take a model of an architecture that "
-            "transformers knows, or, if you trust the code, fine-tune with model.trust_remote_code=true"
-        )
-    return ValueError(f"the model in {path} cannot be loaded, it may be cut short: {reason}")
 
 
 def random_model(config: ModelConfig, seed: int) -> PreTrainedModel:
@@ -237,7 +235,8 @@ def random_model(config: ModelConfig, seed: int) -> PreTrainedModel:
         if "model_type" not in config.shape:
             raise ValueError(f"model.shape={config.shape}: expected a model_type, such as bert, among them")
         options = {str(key): value for key, value in config.shape.items()}
-        shape = AutoConfig.for_model(options.pop("model_type"), **options)
+        with readable_shape(config.shape):
+            shape = AutoConfig.for_model(options.pop("model_type"), **options)
     else:
         path, local = _source(config.path)
         if local and read_metadata(Path(path)).pruning is not None:
@@ -247,4 +246,5 @@ def random_model(config: ModelConfig, seed: int) -> PreTrainedModel:
         shape = _config(path, local_files_only=local, trust_remote_code=config.trust_remote_code)
     set_seed(seed)
     auto = auto_class(shape, natural_head(shape))
-    return auto.from_config(shape, dtype=torch.float32, trust_remote_code=config.trust_remote_code).eval()
+    with readable_shape(config.shape) if config.shape else readable_loading(config.path, "config.json"):
+        return auto.from_config(shape, dtype=torch.float32, trust_remote_code=config.trust_remote_code).eval()

@@ -9,6 +9,7 @@ import torch
 from filelock import FileLock
 from transformers import AutoConfig, AutoTokenizer
 
+from latadj.checkpoints.loading_errors import reason_of
 from latadj.checkpoints.model_class import auto_class
 from latadj.config import GENERATION
 from latadj.utils.files import cache_dir, write_folder
@@ -54,10 +55,11 @@ def _convert(path: Path, folder: Path) -> None:
         auto = auto_class(config, GENERATION)
         loaded, report = auto.from_pretrained(path.parent, dtype=torch.float32, output_loading_info=True, **where)
         tokenizer = AutoTokenizer.from_pretrained(path.parent, **where)
-    # What the parsers of a binary format run into when it is not what it says.
-    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, OSError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise ValueError(f"{path}: this GGUF file cannot be read, it may be damaged or cut off: {reason}") from error
+    # The parsers of a binary format run into anything when it is not what it says, `struct.error` among it.
+    except Exception as error:
+        raise ValueError(
+            f"{path}: this GGUF file cannot be read, it may be damaged or cut off: {reason_of(error)}; copy it anew"
+        ) from error
     if report["missing_keys"]:
         missing = ", ".join(sorted(report["missing_keys"])[:3])
         raise ValueError(f"{path}: this GGUF file is incomplete, it has no weights for {missing}")

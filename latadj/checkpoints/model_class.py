@@ -94,6 +94,18 @@ def fresh_head(head: str, labels: Sequence[str], regression: bool) -> dict[str, 
     return {"num_labels": len(labels), "id2label": names, "label2id": {name: place for place, name in names.items()}}
 
 
+def check_tokenizer(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refuse a tokenizer whose length limit is none; transformers takes whatever its file says.
+
+    Raises
+    ------
+    ValueError
+    """
+    most = tokenizer.model_max_length
+    if isinstance(most, bool) or not isinstance(most, (int, float)) or not most >= 1:
+        raise ValueError(f"model_max_length={most!r} in tokenizer_config.json: expected a number of at least 1")
+
+
 def prepare_tokenizer(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig, head: str) -> None:
     """Give a tokenizer without a padding token its eos for that, and choose the side on which to pad.
 

@@ -11,8 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-
 # How safetensors and torch.save word a write that failed.
 _DISK_SIGNS = ("os error", "PytorchStreamWriter", "inline_container", "No space left")
 
@@ -62,7 +60,7 @@ def read_json(path: Path, what: str, mend: str) -> Any:
         raise ValueError(f"{path}: no {what} here; {mend}")
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # the last where it is nested too deep
         raise ValueError(f"{path}: this {what} is damaged or was cut short ({error}); {mend}") from error
 
 
@@ -71,7 +69,9 @@ def readable_disk_errors(folder: Path) -> Iterator[None]:
     """Turn what libraries raise when a disk is full into an ``OSError`` that says so."""
     try:
         yield
-    except (SafetensorError, RuntimeError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # tokenizers raises no class of its own, but a bare Exception
         if any(sign in str(error) for sign in _DISK_SIGNS):
             reason = str(error).strip().splitlines()[0]
             raise OSError(f"{folder} cannot be written, the disk may be full: {reason}") from error

@@ -177,3 +177,12 @@ def test_the_cache_is_where_the_environment_says(tmp_path, monkeypatch):
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert converted(path).parent == tmp_path / "home" / ".cache" / "latadj" / "gguf"
+
+
+@pytest.mark.parametrize("content", [b"GGUF", b"GGUF" + bytes(100), b"GGUF\x03\x00\x00\x00" + b"\xff" * 200])
+def test_a_file_that_only_begins_as_gguf_is_one_clear_line(tmp_path, content):
+    path = tmp_path / "tiny.gguf"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"tiny.gguf: this GGUF file cannot be read, .*; copy it anew") as error:
+        converted(path)
+    assert "\n" not in str(error.value)

@@ -110,3 +110,19 @@ def test_a_full_disk_leaves_the_checkpoint_that_was_there(tmp_path):
     assert "cannot be written, the disk may be full" in found.stderr
     assert (tmp_path / "model" / "model.safetensors").read_bytes() == weights
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_disk_that_is_full_for_the_tokenizer_is_said_to_be(tmp_path):
+    def fill(folder):
+        raise Exception("No space left on device (os error 28)")  # as tokenizers words it
+
+    with pytest.raises(OSError, match=r"model cannot be written, the disk may be full: No space left"):
+        write_folder(tmp_path / "model", fill)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000 + "]" * 100_000, "1" * 5000])
+def test_what_python_cannot_read_as_json_is_damaged(tmp_path, text):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(ValueError, match=r"a.json: this dial file is damaged or was cut short .*; calibrate again"):
+        read_json(tmp_path / "a.json", "dial file", "calibrate again")

@@ -1,0 +1,103 @@
+"""Folders as they are found, each refused in one line that names the folder, the cause and what to do."""
+
+import json
+
+import pytest
+from helpers import toy_project as toy
+
+from latadj.checkpoints import checkpoint
+from latadj.config import ModelConfig
+
+DEEP = "[" * 100_000 + "]" * 100_000
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return toy.write_model(tmp_path / "model", layers=1)
+
+
+def change(name, **values):
+    def damage(folder):
+        path = folder / name
+        path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+    return damage
+
+
+def write(name, text):
+    return lambda folder: (folder / name).write_text(text)
+
+
+def index(text):
+    def damage(folder):
+        (folder / "model.safetensors").unlink()
+        (folder / "model.safetensors.index.json").write_text(text)
+
+    return damage
+
+
+CONFIG = "its config.json may be cut short or damaged"
+WEIGHTS = "its weights may be cut short or damaged"
+TOKENIZER = "its tokenizer may be cut short or damaged"
+FOUND = {
+    "bitsandbytes": (
+        change("config.json", quantization_config={"quant_method": "bitsandbytes", "load_in_4bit": True}),
+        r"has quantized weights, and they cannot be read here .*device.precision=int8 quantizes it",
+    ),
+    "gptq": (
+        change("config.json", quantization_config={"quant_method": "gptq", "bits": 4, "dataset": "c4"}),
+        "has quantized weights, and they cannot be read here .*: name a folder of the same model with fp32",
+    ),
+    "quantization as a list": (change("config.json", quantization_config=[]), CONFIG),
+    "attention": (
+        change("config.json", attn_implementation="flash_attention_2"),
+        r"asks for an attention that is not installed .*: remove attn_implementation from its config.json",
+    ),
+    "no layers": (change("config.json", num_hidden_layers=None), f"{CONFIG}: .*'num_hidden_layers' expected int"),
+    "labels as a list": (change("config.json", id2label=["a", "b"]), CONFIG),
+    "no names of classes": (change("config.json", architectures=[3]), rf"{CONFIG}: architectures=\[3\]: expected a"),
+    "padding out of range": (change("config.json", pad_token_id=10**9), WEIGHTS),
+    "an activation": (change("config.json", hidden_act="new"), f"{WEIGHTS}: KeyError: 'new'"),
+    "null config": (write("config.json", "null"), CONFIG),
+    "deep config": (write("config.json", DEEP), r"damaged or was cut short \(maximum recursion depth"),
+    "null index": (index("null"), WEIGHTS),
+    "deep index": (index(DEEP), WEIGHTS),
+    "index without a map": (index('{"weight_map": null}'), WEIGHTS),
+    "newer tokenizer": (
+        change("tokenizer.json", pre_tokenizer={"type": "Newer"}),
+        r"of a newer format than the installed tokenizers package reads .* `pip install --upgrade transformers",
+    ),
+    "null tokenizer": (write("tokenizer.json", "null"), TOKENIZER),
+    "deep tokenizer": (write("tokenizer.json", DEEP), TOKENIZER),
+    "tokenizer config as a list": (write("tokenizer_config.json", "[]"), TOKENIZER),
+    "padding token": (change("tokenizer_config.json", pad_token=1), f"{TOKENIZER}: Special token pad_token has to be"),
+    "length -1": (change("tokenizer_config.json", model_max_length=-1), "model_max_length=-1 .*at least 1"),
+    "length 0": (change("tokenizer_config.json", model_max_length=0), "model_max_length=0 .*at least 1"),
+    "length x": (change("tokenizer_config.json", model_max_length="x"), "model_max_length='x' .*at least 1"),
+    "length true": (change("tokenizer_config.json", model_max_length=True), "model_max_length=True .*at least 1"),
+}
+
+
+@pytest.mark.parametrize("damage", FOUND)
+def test_a_folder_that_cannot_be_loaded_is_one_line(folder, damage):
+    make, message = FOUND[damage]
+    make(folder)
+    with pytest.raises(ValueError, match=message) as error:
+        checkpoint.load(folder)
+    assert str(folder) in str(error.value)
+    assert "\n" not in str(error.value)
+    with pytest.raises(ValueError, match=str(folder)) as error:
+        checkpoint.load_pretrained(ModelConfig("toy", str(folder)), ["a", "b"])
+    assert "\n" not in str(error.value)
+
+
+def test_a_length_without_limit_is_that_of_the_model(folder):
+    change("tokenizer_config.json", model_max_length=1e30)(folder)
+    checkpoint.load(folder)
+
+
+@pytest.mark.parametrize("shape", [{"num_hidden_layers": "x"}, {"hidden_act": "new"}, {"pad_token_id": 10**9}])
+def test_a_shape_that_makes_no_model_is_one_line(shape):
+    with pytest.raises(ValueError, match=r"model.shape=.*transformers makes no model of it") as error:
+        checkpoint.random_model(ModelConfig("random", "none", shape={"model_type": "bert", **shape}), seed=0)
+    assert "\n" not in str(error.value)
