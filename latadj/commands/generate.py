@@ -19,10 +19,15 @@ from latadj.config import GENERATION, GenerateConfig
 from latadj.devices import device
 from latadj.devices.environment import environment
 from latadj.elimination.attach import attach, is_attached, set_speedup
+from latadj.inference.chat_template import chat_text
 from latadj.inference.serving import make_ready
 from latadj.kernels.lowering import kernel_of
+from latadj.tasks.encoding.batches import most_characters
 from latadj.utils.console import console
 from latadj.utils.files import write_json
+
+# Tokens that a prompt may have where the model does not say it, as a T5 does not: more than any model was trained on.
+ANY_CONTEXT = 2**15
 
 
 @dataclass
@@ -83,7 +88,7 @@ def prepare(config: GenerateConfig, prompt: str, checked: CheckpointMetadata | N
     else:
         model, tokenizer = checkpoint.load(config.checkpoint, head=GENERATION, metadata=metadata)
     model.eval().to(where)
-    ids = encode_prompt(prompt, tokenizer, config.chat)
+    ids = encode_prompt(prompt, tokenizer, config.chat, context_of(model))
     most = room_for(ids.shape[1], model, config.max_new_tokens)
     _turn(model, metadata, config, speedup, ids.shape[1])
     return Ready(config, prompt, model, tokenizer, ids.to(where), most)
@@ -106,6 +111,10 @@ def run(ready: Ready) -> dict[str, Any]:
         max_new_tokens=ready.most,
         streamer=streamer,
         return_dict_in_generate=True,
+        # A generation_config.json may say otherwise, and survivors are counted in the cache of one sequence.
+        use_cache=True,
+        num_beams=1,
+        num_return_sequences=1,
         **sampled,
     )
     tokens, seconds = len(streamer.times), streamer.times[-1] - streamer.times[0]
@@ -132,23 +141,45 @@ def run(ready: Ready) -> dict[str, Any]:
     return result
 
 
-def encode_prompt(prompt: str, tokenizer: PreTrainedTokenizerBase, chat: bool | None) -> torch.Tensor:
+def encode_prompt(
+    prompt: str, tokenizer: PreTrainedTokenizerBase, chat: bool | None, context: int | None = None
+) -> torch.Tensor:
     """(1, tokens) ids of a prompt, in the tokenizer's chat template if ``chat``; None: where it has one.
+
+    Parameters
+    ----------
+    context : tokens that the model can take; None: any number
 
     Raises
     ------
     ValueError
-        if the prompt is empty, or there is no template.
+        if the prompt is empty or far longer than the context, or there is no template or a bad one.
     """
     if not prompt.strip():
         raise ValueError('the prompt is empty: give a text, as in `latadj generate "Once upon a time"`, or --file FILE')
+    most = most_characters(context or ANY_CONTEXT)
+    if len(prompt) > most:
+        raise ValueError(
+            f"the prompt has {len(prompt):,} characters, and {_context_named(context)} has no room for more than "
+            f"{most:,}: shorten it, or take a model of longer context"
+        )
     if chat and not tokenizer.chat_template:
         raise ValueError("chat=true: this model's tokenizer has no chat template; take chat=false")
     if chat is False or not tokenizer.chat_template:
         return tokenizer(prompt, return_tensors="pt", verbose=False)["input_ids"]
-    messages = [{"role": "user", "content": prompt}]
-    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    text = chat_text(tokenizer, prompt, most)
     return tokenizer(text, add_special_tokens=False, return_tensors="pt", verbose=False)["input_ids"]
+
+
+def _context_named(context: int | None) -> str:
+    return "this command" if context is None else f"this model's context of {context} tokens"
+
+
+def context_of(model: PreTrainedModel) -> int | None:
+    """Tokens that prompt and text may have together; None: any number."""
+    if model.config.is_encoder_decoder:
+        return None  # the text has positions of its own
+    return getattr(model.config, "max_position_embeddings", None)
 
 
 def room_for(length: int, model: PreTrainedModel, wanted: int) -> int:
@@ -159,9 +190,7 @@ def room_for(length: int, model: PreTrainedModel, wanted: int) -> int:
     ValueError
         if there is no room for any.
     """
-    if model.config.is_encoder_decoder:
-        return wanted  # the text has positions of its own
-    limit = getattr(model.config, "max_position_embeddings", None)
+    limit = context_of(model)
     if limit is None:
         return wanted
     if length >= limit:

@@ -1,5 +1,6 @@
 """Reads one text with a classifier at several speedups: its words, which tokens survive each layer, and the answers."""
 
+import logging
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
@@ -14,8 +15,9 @@ from latadj.elimination.attach import at_profile, attached, dial_of
 from latadj.elimination.cost import POOLED, full_flops, layer_flops
 from latadj.elimination.profiles import Profile
 from latadj.elimination.survivors import Survivors
-from latadj.tasks.encoding.batches import MODEL_INPUTS
+from latadj.tasks.encoding.batches import MODEL_INPUTS, shortened
 
+log = logging.getLogger("latadj")
 # A word, with marks inside it (don't, co-op, 3.5); one sign of a script that writes no spaces; or any one mark.
 _WORD = re.compile(
     r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|(?:(?![\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff])\w)+"
@@ -157,6 +159,10 @@ def encode_text(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, limit:
     """
     if not tokenizer.is_fast:
         raise ValueError(f"{type(tokenizer).__name__} does not tell where its word pieces stand; a fast tokenizer does")
+    whole, texts = texts, [shortened(text, tokenizer, limit) for text in texts]
+    if any(len(text) < len(before) for text, before in zip(texts, whole, strict=True)):
+        lengths = " and ".join(f"{len(text):,}" for text in texts)
+        log.warning("the model reads %d tokens: of the text only %s characters are looked at", limit, lengths)
     encoding = tokenizer(*texts, truncation=True, max_length=limit, return_offsets_mapping=True, verbose=False)
     words = words_of(texts, encoding, tokenizer)
     if not any(word.pieces and not word.special for word in words):

@@ -10,6 +10,7 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from latadj.config import PromptConfig, TaskConfig
+from latadj.tasks.encoding.batches import most_characters
 
 log = logging.getLogger("latadj")
 REGIONS = ("instruction", "shots", "query")
@@ -153,15 +154,15 @@ class Prompts:
 
     def _cut(self, example: Mapping[str, str], most: int) -> dict[str, str]:
         """The example's texts, the longest of them cut until they have at most ``most`` tokens together."""
-        columns = list(self.task.text)
-        encoded = self.tokenizer(
-            [example[name] for name in columns], add_special_tokens=False, return_offsets_mapping=True
-        )
+        texts = {name: example[name][: most_characters(most)] for name in self.task.text}
+        encoded = self.tokenizer(list(texts.values()), add_special_tokens=False, return_offsets_mapping=True)
         lengths = [len(ids) for ids in encoded["input_ids"]]
         kept = _shares(lengths, most)
         return {
-            name: example[name] if keep == length else example[name][: offsets[keep - 1][1] if keep else 0]
-            for name, keep, length, offsets in zip(columns, kept, lengths, encoded["offset_mapping"], strict=True)
+            name: text if keep == length else text[: offsets[keep - 1][1] if keep else 0]
+            for (name, text), keep, length, offsets in zip(
+                texts.items(), kept, lengths, encoded["offset_mapping"], strict=True
+            )
         }
 
     def _answers(self, encoder_decoder: bool) -> list[list[int]]:

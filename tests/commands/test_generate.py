@@ -1,7 +1,10 @@
 """latadj generate through the real command line, on a tiny decoder."""
 
 import json
+import os
 import re
+import threading
+from pathlib import Path
 
 import pytest
 import torch
@@ -119,6 +122,7 @@ def test_a_chat_template_is_used_where_there_is_one(tmp_path, option, tokens):
     ("arguments", "message"),
     [
         ((" \n",), "the prompt is empty: give a text"),
+        (("long " * 20_000,), "the prompt has 100,000 characters, and this model's context of 64 tokens has no room"),
         ((PROMPT * 3,), "the prompt has 81 tokens, which leaves no room in this model's context of 64"),
         ((PROMPT, "speedup=3"), "speedup=3 needs a dial, and there is no checkpoint"),
         ((PROMPT, "speedup=1..3"), "speedup=1..3: generate takes one speedup"),
@@ -151,6 +155,37 @@ def test_prompts_and_overrides_are_told_apart(tmp_path):
     file.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ValueError, match="this is no UTF-8 text"):
         prompt_and_overrides([], file)
+
+
+def test_a_pipe_is_waited_for_and_said_to_be(tmp_path, caplog):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=("the speech\r\nwas",))
+    writer.start()
+    assert prompt_and_overrides([], pipe) == ("the speech\nwas", [])
+    writer.join()
+    assert f"--file {pipe} is a pipe or a device: waiting for its end" in caplog.text
+
+
+def test_a_file_without_end_is_refused():
+    with pytest.raises(ValueError, match="--file /dev/zero: more than 64 MiB, and no model reads as much"):
+        prompt_and_overrides([], Path("/dev/zero"))
+
+
+def test_what_a_model_says_of_its_generation_does_not_change_the_search(tmp_path):
+    folder = write_language_model(tmp_path / "model", "llama")
+    settings = {"use_cache": False, "num_beams": 3, "num_return_sequences": 2}
+    (folder / "generation_config.json").write_text(json.dumps({"pad_token_id": 0, **settings}))
+    generate(folder, PROMPT, "max_new_tokens=8")
+    assert result(folder)["text"].strip() == expected_text("llama", PROMPT, 8)
+
+
+def test_a_chat_template_that_refuses_the_prompt_is_one_line(tmp_path):
+    folder = write_language_model(tmp_path / "model", chat=True)
+    template = "{{ raise_exception('Conversation roles must alternate') }}"
+    (folder / "chat_template.jinja").write_text(template)
+    message = refused(folder, "it was long")
+    assert "this model's chat template fails: Conversation roles must alternate; take chat=false" in message
 
 
 def test_the_config_can_be_shown_with_and_without_a_prompt():

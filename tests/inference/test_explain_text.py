@@ -86,6 +86,13 @@ def test_words_beyond_the_limit_have_no_pieces(pieces):
     ]
 
 
+def test_of_a_very_long_text_only_the_beginning_is_looked_at(pieces, caplog):
+    text = encode_text(["the film is " * 100_000], pieces, 12)
+    assert text.tokens == 12
+    assert len(text.words) < 20_000
+    assert "the model reads 12 tokens: of the text only 65,536 characters are looked at" in caplog.text
+
+
 def test_marks_inside_a_word_belong_to_it_and_each_chinese_sign_is_one(bytes_):
     assert words(encode_text(["It isn't Zoe's cafe-bar: 3.5 stars!"], bytes_, 60)) == [
         *("It", "isn't", "Zoe's", "cafe-bar", ":", "3.5", "stars", "!")

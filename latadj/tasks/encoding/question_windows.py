@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from latadj.tasks.encoding.batches import most_characters
+
 
 @dataclass(frozen=True)
 class WindowLimits:
@@ -111,7 +113,7 @@ def windows_of(
 
 def _shortened(questions: Sequence[str], tokenizer: PreTrainedTokenizerBase, most: int) -> list[str]:
     """Questions of at most so many tokens, without the space that some begin with."""
-    stripped = [question.strip() for question in questions]
+    stripped = [question.strip()[: most_characters(most)] for question in questions]
     encoded = tokenizer(stripped, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
     return [
         question if len(offsets) <= most else question[: offsets[most - 1][1]]
