@@ -266,6 +266,16 @@ def metric_of_ones_own(_: Path) -> None:
     assert Sum(keep_in_memory=True).compute(predictions=[1.0, 2.0], references=[3.0, 4.0]) == {"sum": 10.0}
 
 
+def overrides_parser(_: Path) -> None:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    parser = OverridesParser.create()
+    assert parser.parse_override("a=1").value() == 1
+    with pytest.raises(HydraException):
+        parser.parse_override("a=é")
+
+
 def run_mode(_: Path) -> None:
     from hydra.types import RunMode
 
@@ -330,6 +340,11 @@ UNDOCUMENTED = [
     Private("hydra.core.global_hydra.GlobalHydra", "a command inside another gives back the outer one's", global_hydra),
     Private(
         "hydra.core.utils.JobRuntime", "the outer command's name, which initialising Hydra anew overwrites", job_runtime
+    ),
+    Private(
+        "hydra.core.override_parser.overrides_parser.OverridesParser",
+        "whether Hydra's grammar takes a value as it is",
+        overrides_parser,
     ),
     Private("hydra.types.RunMode", "asked for where a config is composed with Hydra's own part", run_mode),
 ]

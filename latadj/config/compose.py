@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from latadj.config import SCHEMAS, RunConfig
 from latadj.config.commands.glue import opened
 from latadj.config.fields import read_shorthand
+from latadj.config.plain_values import in_quotes, quoted
 from latadj.config.renamed import dotted, keys_of, refuse_old_keys
 
 
@@ -104,7 +105,7 @@ def compose_mode() -> dict[str, Any]:
 
 
 def completed(command: str, overrides: list[str]) -> list[str]:
-    """Overrides with the search path of a `conf/` in the user's own folder, and with `latadj glue`'s keys opened.
+    """Overrides in Hydra's grammar, `latadj glue`'s keys opened, with the search path of a `conf/` of the user's own.
 
     Raises
     ------
@@ -112,6 +113,7 @@ def completed(command: str, overrides: list[str]) -> list[str]:
         if one has a key of an earlier version.
     """
     refuse_old_keys(keys_of(overrides))
+    overrides = [quoted(item) for item in overrides]
     return _with_searchpath([opened(item) for item in overrides] if command == "glue" else overrides)
 
 
@@ -119,8 +121,7 @@ def _with_searchpath(overrides: list[str]) -> list[str]:
     own = Path.cwd() / "conf"
     chosen = any(override.lstrip("+").startswith("hydra.searchpath=") for override in overrides)
     if not chosen and own.is_dir() and own.resolve() != conf_dir().resolve():
-        quoted = str(own).replace("\\", "\\\\").replace("'", "\\'")
-        return [*overrides, f"hydra.searchpath=['file://{quoted}']"]
+        return [*overrides, f"hydra.searchpath=[{in_quotes(f'file://{own}')}]"]
     return overrides
 
 
