@@ -1,5 +1,6 @@
 """The command line: Typer declares the commands, Hydra composes what they get."""
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -12,6 +13,7 @@ from typer.core import TyperCommand
 
 from latadj import __version__
 from latadj.commands.table import COMMANDS
+from latadj.utils.readable import READABLE_RECORDS, message
 
 app = typer.Typer(
     name="latadj",
@@ -37,7 +39,8 @@ def _latadj(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
     ] = False,
-) -> None: ...
+) -> None:
+    logging.getLogger("latadj").addFilter(READABLE_RECORDS)
 
 
 def _complete(incomplete: str) -> Iterator[str]:
@@ -149,6 +152,7 @@ def explain(
         second = next((override for override in overrides if "=" not in override), None)
         if second is not None:
             raise ValueError(f"{second!r} is a second text: put one text into quotes, and that of a pair after --text2")
+        launch.require_unicode(text2 or "", "second text")
         texts = [first] if text2 is None else [first, text2]
         return _launch("explain", overrides, False, False, texts=texts, html=html)
 
@@ -196,8 +200,9 @@ def _launch(command: str, overrides: list[str], multirun: bool, cfg: bool, **opt
         _show(command, overrides)
         return
     from latadj.commands import launch
-    from latadj.devices import affinity
+    from latadj.devices import address_space, affinity
 
+    address_space.require()
     if not multirun:
         config, checked = launch.check_early(command, overrides)
         options |= {} if checked is None else {"checked": checked}
@@ -217,7 +222,11 @@ def _one_line_errors(command: str) -> Iterator[None]:
     try:
         yield
     except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:
-        typer.echo(f"latadj {command}: {_one_line(error)}", err=True)
+        typer.echo(f"latadj {command}: {message(_one_line(error))}", err=True)
+        raise typer.Exit(2) from None
+    except MemoryError as error:
+        what = f" ({message(_one_line(error))})" if str(error) else ""
+        typer.echo(f"latadj {command}: there is not enough memory{what}: end other programs, or take less", err=True)
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
         typer.echo(

@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoTokenizer
 from latadj.checkpoints.loading_errors import reason_of
 from latadj.checkpoints.model_class import auto_class
 from latadj.config import GENERATION
-from latadj.utils.files import cache_dir, write_folder
+from latadj.utils.files import cache_dir, real_path, write_folder
 
 log = logging.getLogger("latadj")
 
@@ -27,7 +27,7 @@ def converted(path: Path | str) -> Path:
     ValueError
         if the file is damaged, was cut off, or holds a model that transformers or latadj cannot use.
     """
-    path = Path(path).expanduser().resolve()
+    path = real_path(Path(path).expanduser())
     stat = path.stat()
     folder = cache_dir() / "gguf" / f"{path.stem}-{_key(path, stat.st_size, stat.st_mtime_ns)}"
     if not (folder / "config.json").is_file():

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
+from latadj.utils.files import real_path
+
 # What `save_pretrained` of models and tokenizers writes, and what we add to it.
 MODEL_FILES = (
     "config.json",
@@ -39,8 +41,8 @@ def check_replaceable(option: str, folder: str, keep: Sequence[Path]) -> None:
     ValueError
         if one of them is, or the folder holds something else than a model.
     """
-    target = Path(folder).resolve()
-    inside = next((path.resolve() for path in keep if path.resolve().is_relative_to(target)), None)
+    target = real_path(folder)
+    inside = next((path for path in map(real_path, keep) if path.is_relative_to(target)), None)
     if inside is not None:
         raise ValueError(
             f"{option}={folder}: {inside} is in this folder, and a model takes the place of all that was there; give "

@@ -25,6 +25,7 @@ from latadj.kernels.lowering import kernel_of
 from latadj.tasks.encoding.batches import most_characters
 from latadj.utils.console import console
 from latadj.utils.files import write_json
+from latadj.utils.readable import printable
 
 # Tokens that a prompt may have where the model does not say it, as a T5 does not: more than any model was trained on.
 ANY_CONTEXT = 2**15
@@ -63,6 +64,7 @@ class ConsoleStreamer(TextStreamer):
     def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
         """Show what is certain by now."""
         self.text += text
+        text = printable(text, keep="\n\t")
         console.print(text, end="\n" if stream_end else "", markup=False, highlight=False, soft_wrap=True)
 
 

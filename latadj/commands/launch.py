@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from latadj.commands.table import COMMANDS
 from latadj.config import RunConfig
-from latadj.config.compose import completed, compose, compose_mode, hydra_for, typed
+from latadj.config.compose import completed, compose, compose_mode, hydra_for, readable_conf, typed
 from latadj.utils.locks import only_writer
 
 log = logging.getLogger("latadj")
@@ -39,11 +39,25 @@ def prompt_and_overrides(
     if file is None:
         if not arguments:
             raise ValueError(f"no {what}: give one, as in `latadj {example}`, or --file FILE")
+        require_unicode(arguments[0], what)
         return arguments[0], arguments[1:]
     texts = [argument for argument in arguments if "=" not in argument]
     if texts:
         raise ValueError(f"--file {file} and the {what} {texts[0]!r}: give one of them")
     return _text_of(file), arguments
+
+
+def require_unicode(text: str, what: str) -> None:
+    """Refuse an argument that is no text: of bytes that are no UTF-8 Python makes halves of characters.
+
+    Raises
+    ------
+    ValueError
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"the {what} {text!r} is no UTF-8 text: write it in UTF-8, or give --file FILE") from error
 
 
 def _text_of(file: Path) -> str:
@@ -120,7 +134,8 @@ def launch(
                 with _alone(command, config):
                     return run(prepared)
 
-            instance.multirun(command, lambda composed: guarded(lambda: job(composed)), overrides)
+            with readable_conf():
+                instance.multirun(command, lambda composed: guarded(lambda: job(composed)), overrides)
         else:
             composed = instance.compose_config(config_name=command, overrides=overrides, **compose_mode())
             config = typed(command, composed)

@@ -28,7 +28,7 @@ from latadj.inference.deadline_counts import DeadlineCounts
 from latadj.inference.serving import make_ready
 from latadj.inference.streams.engine import Engine
 from latadj.inference.streams.plan import Plan, make_plan, needs_clock, result_path
-from latadj.inference.streams.reading import STREAM, Reader, Window, windows
+from latadj.inference.streams.reading import STREAM, Reader, Window, is_stream, windows
 from latadj.inference.streams.rows import Row
 from latadj.inference.streams.writing import FileOutput, Layout, Paths, PredictState, StreamOutput, output_format
 from latadj.kernels.lowering import kernel_of
@@ -206,7 +206,7 @@ def _alone(config: PredictConfig) -> AbstractContextManager[None]:
 def _open_output(layout: Layout, state: PredictState, config: PredictConfig) -> Output:
     if config.output == STREAM:
         return StreamOutput(layout, state)
-    return FileOutput(Paths(Path(config.output)), layout, state, resumable=config.input != STREAM)
+    return FileOutput(Paths(Path(config.output)), layout, state, resumable=not is_stream(config.input or ""))
 
 
 def _stream(reader: Reader, output: Output, engine: Engine, layout: Layout, config: PredictConfig) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from yaml import YAMLError
 
 from latadj.config import SCHEMAS, RunConfig
 from latadj.config.commands.glue import opened
@@ -94,7 +95,27 @@ def typed(command: str, composed: DictConfig) -> RunConfig:
 def compose(command: str, overrides: list[str]) -> DictConfig:
     """Compose a command's config without running anything."""
     with hydra_for(command) as instance:
-        return instance.compose_config(config_name=command, overrides=completed(command, overrides), **compose_mode())
+        overrides = completed(command, overrides)
+        with readable_conf():
+            return instance.compose_config(config_name=command, overrides=overrides, **compose_mode())
+
+
+@contextmanager
+def readable_conf() -> Iterator[None]:
+    """Turn what Hydra lets pass of files that cannot be read into a ``ValueError``: of the user's, since ours can be.
+
+    Raises
+    ------
+    ValueError
+    """
+    try:
+        yield
+    except YAMLError as error:  # it names file and line
+        raise ValueError(f"a file of your conf/ is no YAML: {error}") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{Path.cwd() / 'conf'}: one of its files is no UTF-8 text ({error})") from error
+    except RecursionError as error:
+        raise ValueError("an option, or a file of your conf/, is nested too deeply, or in itself") from error
 
 
 def compose_mode() -> dict[str, Any]:
@@ -112,7 +133,12 @@ def completed(command: str, overrides: list[str]) -> list[str]:
     ValueError
         if one has a key of an earlier version.
     """
-    refuse_old_keys(keys_of(overrides))
+    keys = keys_of(overrides)
+    refuse_old_keys(keys)
+    if "hydra.mode" in keys:
+        raise ValueError(
+            "hydra.mode=: a command runs once, and with --multirun every combination; leave hydra.mode out"
+        )
     overrides = [quoted(item) for item in overrides]
     return _with_searchpath([opened(item) for item in overrides] if command == "glue" else overrides)
 

@@ -90,8 +90,10 @@ class Section:
         problems = []
         for declared in fields(self):
             value, rule = getattr(self, declared.name), declared.metadata.get("rule")
-            if not _finite(value):
+            if not _every(value, _is_finite):
                 problems.append(f"{declared.name}={shown(value)}: expected a finite number")
+            elif not _every(value, _has_64_bits):
+                problems.append(f"{declared.name}={shown(value)}: expected a number of at most 64 bits")
             elif rule is not None and value is not None and not rule.holds(value):
                 problems.append(f"{declared.name}={value}: expected {rule.text}")
             for key, inner in _sections(declared.name, value):
@@ -99,13 +101,21 @@ class Section:
         return problems
 
 
-def _finite(value: Any) -> bool:
-    """Whether no number in a value is NaN or infinite; sections look after their own."""
+def _every(value: Any, holds: Callable[[Any], bool]) -> bool:
+    """Whether something holds of a value, and of all values in it; sections look after their own."""
     if isinstance(value, dict):
-        return all(map(_finite, value.values()))
+        return all(_every(inner, holds) for inner in value.values())
     if isinstance(value, (list, tuple)):
-        return all(map(_finite, value))
+        return all(_every(inner, holds) for inner in value)
+    return holds(value)
+
+
+def _is_finite(value: Any) -> bool:
     return not isinstance(value, float) or math.isfinite(value)
+
+
+def _has_64_bits(value: Any) -> bool:
+    return not isinstance(value, int) or -(2**63) <= value < 2**63
 
 
 def _sections(key: str, value: Any) -> Iterator[tuple[str, Section]]:

@@ -1,4 +1,4 @@
-"""Overrides as people type them: what Hydra's grammar does not take, such as ``input=données.csv``, is put in quotes."""
+"""Overrides as people type them: what Hydra's grammar does not take, as in ``input=données.csv``, is put in quotes."""
 
 import re
 from collections.abc import Iterator
@@ -45,6 +45,8 @@ def _parses(override: str) -> bool:
         _parser().parse_override(override)
     except HydraException:
         return False
+    except RecursionError as error:
+        raise ValueError(f"{override[:60]} …: its value is nested too deeply") from error
     return True
 
 

@@ -5,6 +5,7 @@ from rich.text import Text
 
 from latadj.inference.explain import Explanation, Reading, Word
 from latadj.utils.console import console
+from latadj.utils.readable import printable
 
 BAR = 20
 # Where nothing can be dimmed, a word that is gone is a dot.
@@ -32,7 +33,7 @@ def headline(explanation: Explanation, reading: Reading) -> Text:
     """The answer at a speedup, and beside it the one at speedup 1."""
     line = Text()
     line.append(f"{reading.speedup:g}x", style="bold")
-    line.append(f" of {explanation.model}" + (f" on {explanation.task}" if explanation.task else "") + ": ")
+    line.append(printable(f" of {explanation.model}" + (f" on {explanation.task}" if explanation.task else "") + ": "))
     line.append(
         printable(explanation.answer_text(reading)), style="bold" if explanation.agrees(reading) else "bold red"
     )
@@ -93,8 +94,3 @@ def pooled_name(explanation: Explanation) -> str:
 def pooled_word(explanation: Explanation) -> Word | None:
     """The word that holds the position that the head reads."""
     return next((word for word in explanation.words if explanation.pooled in word.pieces), None)
-
-
-def printable(text: str) -> str:
-    """Text without what would steer a terminal."""
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)

@@ -12,6 +12,7 @@ from rich.table import Table as RichTable
 
 from latadj.utils.console import console
 from latadj.utils.csv_text import csv_text
+from latadj.utils.readable import printable
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -128,7 +129,7 @@ class Table:
             if self._width(columns, gap) > width:
                 columns = [column for column in columns if column.priority < most]
         table = RichTable(
-            title=escape(self.title) or None,
+            title=_shown(self.title) or None,
             title_justify="left",
             box=SIMPLE_HEAD if self.show_header else None,
             show_header=self.show_header,
@@ -138,11 +139,11 @@ class Table:
         )
         for column in columns:
             if column.left:
-                table.add_column(escape(column.name), overflow="fold")
+                table.add_column(_shown(column.name), overflow="fold")
             else:
-                table.add_column(escape(column.name), justify="right", no_wrap=True)
+                table.add_column(_shown(column.name), justify="right", no_wrap=True)
         for row in self.rows:
-            table.add_row(*(escape(column.text(row)) for column in columns))
+            table.add_row(*(_shown(column.text(row)) for column in columns))
         return table
 
     def _width(self, columns: Sequence[Column], gap: int) -> int:
@@ -193,9 +194,9 @@ class Document:
         for table in self.tables:
             console.print(table.fitted(console.width))
             if table.note:
-                console.print(table.note, highlight=False, markup=False)
+                console.print(printable(table.note), highlight=False, markup=False)
         for note in self.notes:
-            console.print(note, highlight=False, markup=False)
+            console.print(printable(note), highlight=False, markup=False)
 
     def markdown(self) -> str:
         """The tables, then the notes as a list."""
@@ -206,6 +207,11 @@ class Document:
         """The tables, then the notes as comments."""
         notes = [f"% {note}" for note in self.notes]
         return "\n\n".join([r"% \usepackage{booktabs}", *(table.latex() for table in self.tables), *notes]) + "\n"
+
+
+def _shown(text: str) -> str:
+    """Text for a terminal, where brackets are no markup."""
+    return escape(printable(text, keep="\n"))
 
 
 def _line(cells: Iterable[str]) -> str:

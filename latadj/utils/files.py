@@ -11,8 +11,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 # How safetensors and torch.save word a write that failed.
 _DISK_SIGNS = ("os error", "PytorchStreamWriter", "inline_container", "No space left")
+
+
+def real_path(path: Path | str) -> Path:
+    """Where a path leads, symbolic links followed; of links in a circle, which Python 3.12 raises over, the path."""
+    return Path(os.path.realpath(path))
 
 
 def cache_dir() -> Path:
@@ -24,9 +31,13 @@ def cache_dir() -> Path:
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """A temporary path in the same folder that becomes ``path`` when the block ends well, and nothing otherwise."""
+    """A temporary path in the same folder that becomes ``path`` when the block ends well, and nothing otherwise.
+
+    What a process that was killed left of the same path goes.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+    _remove_leftovers(path)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-{os.getpid()}-", suffix=path.suffix)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -35,6 +46,15 @@ def atomic_write(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove temporary files of ``path`` whose processes have ended: others may be writing it at this moment."""
+    ours = re.compile(rf"\.{re.escape(path.stem)}-(\d+)-[a-z0-9_]{{8}}{re.escape(path.suffix)}")
+    for other in path.parent.glob(f".{glob.escape(path.stem)}-*"):
+        found = ours.fullmatch(other.name)
+        if found and not psutil.pid_exists(int(found[1])):
+            other.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -98,7 +118,7 @@ def write_folder(folder: Path, fill: Callable[[Path], None]) -> None:
 
     A symbolic link stays one: what it leads to is replaced.
     """
-    folder = folder.resolve()
+    folder = real_path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     recover_folder(folder)
     for leftover in _set_aside(folder):  # of a run that was killed

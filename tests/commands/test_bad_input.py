@@ -1,6 +1,7 @@
 """One line on stderr, exit code 2, no traceback, nothing left behind."""
 
 import json
+import resource
 import shutil
 import subprocess
 import sys
@@ -63,12 +64,58 @@ def test_a_real_process_says_one_line_too(tmp_path):
         ("task.batch_size=many", "task.batch_size: Value 'many' of type 'str' could not be converted to Integer"),
         ("profile=best", "profile=best: expected one of geometric, flat, acc, searched"),
         ("speedup=[", "latadj sweep:"),
+        ("speedup=\x1b[31mred", r"speedup=\x1b[31mred: expected a number >= 1"),
+        ("hydra.mode=MULTIRUN", "hydra.mode=: a command runs once, and with --multirun every combination"),
+        ("task.batch_size=99999999999999999999", "task.batch_size=99999999999999999999: expected a number of at most"),
+        ("seed=-1", "seed=-1: expected a number from 0 to 4294967295"),
+        ("device.threads=3000000000", "device.threads=3000000000: expected 1 to 4096"),
+        ("speedup=" + "[" * 2000 + "]" * 2000, "its value is nested too deeply"),
+        ("task.files=x", "task.files: Invalid type assigned"),
+        ("folder=a[/b] checkpoint=n[/b]", "checkpoint n[/b]: no such folder"),
+        ("checkpoint=\udcff", r"checkpoint \udcff: no such folder"),
+        ("checkpoint=loop", "checkpoint loop: no such folder"),
     ],
 )
 def test_bad_overrides(tmp_path, override, message):
     command = "finetune" if "model.path" in override else "sweep"
     assert message in refused(tmp_path, command, *override.split())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_value_of_5000_characters_is_cut_in_the_message(tmp_path):
+    message = refused(tmp_path, "sweep", "speedup=" + "a" * 5000)
+    assert len(message) < 2200
+    assert message.endswith("or a list [1,1.5,2]\n")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"a: [1", 'a file of your conf/ is no YAML: while parsing a flow sequence in "'),
+        (b"a: 1\na: 2", "found duplicate key a"),
+        (b"\x00", "a file of your conf/ is no YAML"),
+        (b"a: \xff", "conf: one of its files is no UTF-8 text"),
+        (b"a: " + b"[" * 3000 + b"]" * 3000, "is nested too deeply, or in itself"),
+        (b"a: &a [*a]", "is nested too deeply, or in itself"),
+        (b"- 1", "Cannot merge DictConfig with ListConfig"),
+    ],
+)
+@pytest.mark.parametrize("options", [(), ("--multirun",)])
+def test_a_yaml_of_the_users_own_that_cannot_be_read(tmp_path, content, message, options):
+    (tmp_path / "conf" / "task").mkdir(parents=True)
+    (tmp_path / "conf" / "task" / "mine.yaml").write_bytes(content)
+    assert message in refused(tmp_path, "finetune", *options, "task=mine")
+
+
+def test_a_column_that_a_task_does_not_have(root, tmp_path):
+    message = refused(tmp_path, "finetune", *toy.overrides(root), "task.text=nope", f"folder={tmp_path}/new")
+    assert "task.text=['nope']: the training examples of task sst2: column 'nope' is missing; there are" in message
+
+
+@pytest.mark.parametrize("options", [("a film \udcff",), ("a film", "--text2", "\udcff")])
+def test_an_argument_that_is_no_text(root, tmp_path, options):
+    message = refused(tmp_path, "explain", *options, f"checkpoint={root}/out/checkpoint")
+    assert "is no UTF-8 text: write it in UTF-8, or give --file FILE" in message
 
 
 def test_a_speedup_beyond_the_dial(root, tmp_path):
@@ -107,6 +154,32 @@ def test_a_model_that_was_not_fine_tuned(root, tmp_path):
     AutoTokenizer.from_pretrained(root / "model").save_pretrained(tmp_path / "base")
     message = refused(tmp_path, "calibrate", *toy.overrides(root), f"checkpoint={tmp_path}/base")
     assert "is not fine-tuned for classification: it has no weights for classifier.bias" in message
+
+
+def test_a_limit_on_memory_in_which_torch_cannot_be_loaded(tmp_path):
+    command = [sys.executable, "-m", "latadj.cli", "finetune", "folder=new", "task=rotten_tomatoes"]
+    limit = 300_000 * 1024
+    found = subprocess.run(
+        command,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
+    )
+    assert found.returncode == 2
+    assert found.stderr.startswith("latadj finetune: ulimit -v 300000: this process may map 0.3 GiB")
+    assert found.stderr.count("\n") == 1
+
+
+def test_memory_that_is_used_up(root, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise MemoryError("Unable to allocate 9 GiB")
+
+    monkeypatch.setattr("latadj.commands.evaluation.evaluate.prepare", fail)
+    message = refused(tmp_path, "eval", *toy.overrides(root), f"checkpoint={root}/out/checkpoint")
+    assert "there is not enough memory (Unable to allocate 9 GiB): end other programs, or take less" in message
 
 
 def test_two_jobs_of_a_multirun_in_one_folder(root, tmp_path):

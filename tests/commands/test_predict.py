@@ -3,11 +3,13 @@
 import csv
 import io
 import json
+import os
 import random
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pandas as pd
@@ -21,10 +23,12 @@ from typer.testing import CliRunner
 from latadj.checkpoints import checkpoint
 from latadj.checkpoints.metadata import CheckpointMetadata, Device, Serving, TaskSpec, read_metadata, write_metadata
 from latadj.cli import app
+from latadj.config.compose import compose, typed
 from latadj.devices.device import place
 from latadj.elimination.architectures import architecture_of, layer_shapes
 from latadj.elimination.dial import Dial
 from latadj.elimination.latency_model import LatencyModel, Ramp
+from latadj.inference.streams.plan import check_plan
 
 CPU = torch.device("cpu")
 TEXTS = [
@@ -267,6 +271,28 @@ def test_standard_input_and_output_hold_nothing_else(root, tmp_path, speedup):
     assert "written" in found.stderr
     assert "standard input, line 61: the line is empty; left out" in found.stderr
     assert result(tmp_path / "stream")["rows"] == {"read": 61, "written": 60, "broken": 1}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes")
+def test_a_pipe_gives_what_a_file_does(root, tmp_path):
+    run(root, tmp_path / "file")
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=("\n".join(TEXTS) + "\n",))
+    writer.start()
+    run(root, tmp_path / "pipe_run", f"input={pipe}")
+    writer.join()
+    name = "predict/predictions.csv"
+    assert (tmp_path / "pipe_run" / name).read_text() == (tmp_path / "file" / name).read_text()
+    message = refused(root, tmp_path / "again", f"input={pipe}", "resume=true")
+    assert "what was read from a pipe is gone" in message
+
+
+def test_standard_output_that_is_closed(root, tmp_path, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr("latadj.inference.streams.plan.sys.stdout", None)
+        with pytest.raises(ValueError, match="output=-: standard output is closed: give a file"):
+            check_plan(typed("predict", compose("predict", command(root, tmp_path, "output=-")[1:])))
 
 
 def test_json_lines_out(root, tmp_path):

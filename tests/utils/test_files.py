@@ -1,3 +1,4 @@
+import os
 import resource
 import subprocess
 import sys
@@ -6,7 +7,7 @@ from pathlib import Path
 import pytest
 from helpers import toy_project as toy
 
-from latadj.utils.files import atomic_write, read_json, recover_folder, write_folder, write_json, write_text
+from latadj.utils.files import atomic_write, read_json, real_path, recover_folder, write_folder, write_json, write_text
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
@@ -126,3 +127,21 @@ def test_what_python_cannot_read_as_json_is_damaged(tmp_path, text):
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(ValueError, match=r"a.json: this dial file is damaged or was cut short .*; calibrate again"):
         read_json(tmp_path / "a.json", "dial file", "calibrate again")
+
+
+def test_what_a_killed_process_left_goes_and_what_another_writes_stays(tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    left, others = f".prune-{ended.pid}-abcdefgh.png", (f".prune-{os.getppid()}-abcdefgh.png", ".prune-mine.png")
+    for name in (left, *others):
+        (tmp_path / name).write_text("half")
+    with atomic_write(tmp_path / "prune.png") as temporary:
+        temporary.write_text("whole")
+        (during,) = set(tmp_path.iterdir()) - {tmp_path / name for name in others}
+        assert during == temporary
+    assert {path.name for path in tmp_path.iterdir()} == {"prune.png", *others}
+
+
+def test_links_in_a_circle_lead_nowhere(tmp_path):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    assert real_path(tmp_path / "loop") == tmp_path / "loop"

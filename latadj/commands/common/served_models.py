@@ -20,6 +20,7 @@ from latadj.inference.serving import load_plain, make_ready
 from latadj.kernels.lowering import kernel_of
 from latadj.tasks.encoding.batches import Batch
 from latadj.utils.console import progress
+from latadj.utils.files import real_path
 
 log = logging.getLogger("latadj")
 
@@ -54,7 +55,7 @@ def fine_tuned_model(session: Session) -> PreTrainedModel | None:
     """The plain fine-tuned model that `finetune` saves beside its checkpoint; None for a checkpoint from elsewhere."""
     config = session.config
     folder = Path(config.folder) / "plain"
-    same_run_folder = Path(config.checkpoint).resolve().parent == folder.resolve().parent
+    same_run_folder = real_path(config.checkpoint).parent == real_path(folder).parent
     if not same_run_folder or not folder.is_dir():
         log.info("no plain model beside this checkpoint: drops count from its own speedup 1")
         return None

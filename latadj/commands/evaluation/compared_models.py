@@ -10,7 +10,7 @@ from latadj.commands.checks import check_protection, require_dial, require_examp
 from latadj.config import SweepConfig
 from latadj.config.speedups import shown_speedups
 from latadj.elimination.dial import Dial
-from latadj.utils.files import read_json, recover_folder
+from latadj.utils.files import read_json, real_path, recover_folder
 
 log = logging.getLogger("latadj")
 
@@ -108,11 +108,11 @@ def candidates_of(path: Path, models: Sequence[Path]) -> list[dict[str, object]]
     mend = "run `latadj prune` again"
     result = read_json(path, "pruning result", mend)
     try:
-        made = {Path(model["folder"]).resolve() for model in result["frontier"]}
+        made = {real_path(model["folder"]) for model in result["frontier"]}
         candidates = list(result["candidates"])
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path}: this pruning result lacks its models or candidates; {mend}") from error
-    if not made & {model.resolve() for model in models}:
+    if not made & {real_path(model) for model in models}:
         log.warning("%s is of a pruning that made none of these models: its candidates are left out", path)
         return []
     return candidates

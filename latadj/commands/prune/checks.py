@@ -6,6 +6,7 @@ from latadj.checkpoints.metadata import check as check_checkpoint
 from latadj.checkpoints.replaceable import check_replaceable
 from latadj.commands.checks import check_teacher, require_examples, teacher_of
 from latadj.config import PruneConfig
+from latadj.utils.files import real_path
 
 
 def check(config: PruneConfig) -> None:
@@ -52,7 +53,7 @@ def check_to_prune(config: PruneConfig) -> None:
     if named is not None:
         kept.append(named[1])
     for target in outputs_of(config):
-        if target.resolve() == folder.resolve():
+        if real_path(target) == real_path(folder):
             raise ValueError(f"output={config.output}: the checkpoint itself; give the pruned model another folder")
         check_replaceable("output", str(target), kept)
 

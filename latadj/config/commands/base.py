@@ -5,13 +5,15 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from latadj.config.fields import Section, one_of, option, section
+from latadj.config.fields import Rule, Section, one_of, option, section
 from latadj.config.options.dial import DialConfig
 from latadj.config.options.model import DeviceConfig, ModelConfig
 from latadj.config.options.prompt import PromptConfig
 from latadj.config.options.task import GENERATION, TaskConfig
 from latadj.config.speedups import one_speedup, parse_speedups
 from latadj.elimination.profiles import PROFILE_TYPES
+
+SEED = Rule("a number from 0 to 4294967295", lambda value: 0 <= value < 2**32)  # as numpy's generators take it
 
 
 @dataclass
@@ -21,7 +23,7 @@ class RunConfig(Section):
     model: ModelConfig = section(ModelConfig, "the model")
     device: DeviceConfig = section(DeviceConfig, "the device, and how it computes")
     folder: str = option(MISSING, "folder of the run; results are in a folder of it for each command")
-    seed: int = option(0, "seed of everything that is drawn")
+    seed: int = option(0, "seed of everything that is drawn", SEED)
     experiment: Any = option(None, "a YAML of conf/experiment with options of any command", type="name")
 
 

@@ -5,9 +5,11 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from latadj.config.fields import Section, one_of, option
+from latadj.config.fields import Rule, Section, one_of, option
 
 PRECISIONS = ("fp32", "bf16", "int8")
+
+THREADS = Rule("1 to 4096", lambda value: 1 <= value <= 4096)
 
 
 @dataclass
@@ -28,7 +30,7 @@ class DeviceConfig(Section):
     """The device, and how it computes."""
 
     name: str = option("auto", "auto: the first of CUDA, MPS and CPU that is available", type="auto | cpu | cuda | mps")
-    threads: int | None = option(None, "CPU threads; null: as PyTorch chooses")
+    threads: int | None = option(None, "CPU threads; null: as PyTorch chooses", THREADS)
     cpus: list[int] | None = option(None, "numbers of the CPUs to run on, such as [0,1]; null: all")
     precision: str = option(
         "fp32", "number format for inference; auto: the fastest that agrees with fp32", one_of(*PRECISIONS, "auto")

@@ -1,5 +1,6 @@
 """What `latadj predict` is about to do, found out without torch, so that what cannot work is refused at once."""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,9 +8,9 @@ from typing import Any
 from latadj.checkpoints.metadata import CheckpointMetadata, check
 from latadj.config import PredictConfig
 from latadj.elimination.dial import Dial
-from latadj.inference.streams.reading import STREAM, Reader, input_format, open_reader
+from latadj.inference.streams.reading import STREAM, Reader, input_format, is_stream, open_reader
 from latadj.inference.streams.writing import Paths, PredictState, output_format, state_to_resume
-from latadj.utils.files import read_json
+from latadj.utils.files import read_json, real_path
 
 BATCH_SIZE = 32  # where nobody says it
 
@@ -35,7 +36,7 @@ class Plan:
 
 
 def check_plan(config: PredictConfig) -> CheckpointMetadata:
-    """Refuse what can be refused before anything is loaded; standard input is not touched.
+    """Refuse what can be refused before anything is loaded; what can be read once only is not touched.
 
     Returns
     -------
@@ -45,7 +46,7 @@ def check_plan(config: PredictConfig) -> CheckpointMetadata:
     ------
     ValueError
     """
-    plan = make_plan(config, touch=config.input != STREAM)
+    plan = make_plan(config, touch=not is_stream(config.input or ""))
     if plan.reader is not None:
         plan.reader.close()
     return plan.metadata
@@ -96,11 +97,13 @@ def make_plan(config: PredictConfig, metadata: CheckpointMetadata | None = None,
 def _check_output(config: PredictConfig) -> None:
     """Refuse an output in whose place there is something else."""
     if config.output == STREAM:
+        if sys.stdout is None:
+            raise ValueError("output=-: standard output is closed: give a file")
         return
     output = Path(config.output)
     if output.is_dir():
         raise ValueError(f"output={output}: this is a folder; name a file in it")
-    if config.input != STREAM and output.resolve() == Path(config.input or "").resolve():
+    if config.input != STREAM and real_path(output) == real_path(config.input or ""):
         raise ValueError(f"output={output}: this is the input; give another name")
 
 
@@ -136,8 +139,10 @@ def needs_clock(config: PredictConfig, metadata: CheckpointMetadata, where: str)
 
 def _going_on(config: PredictConfig, settings: dict[str, Any]) -> tuple[PredictState | None, dict[str, Any] | None]:
     """The interrupted run to go on with, or the result of one that left nothing to do."""
-    if STREAM in (config.input, config.output) and config.resume:
-        which = "input=-: what was read from standard input is gone"
+    streams = is_stream(config.input or "")
+    if (streams or config.output == STREAM) and config.resume:
+        stream = "standard input" if config.input == STREAM else "a pipe"
+        which = f"input={config.input}: what was read from {stream} is gone"
         if config.output == STREAM:
             which = "output=-: what was written to standard output is out of reach"
         raise ValueError(f"resume=true with {which}; take files")
@@ -167,7 +172,7 @@ def _settings(
 ) -> dict[str, Any]:
     """All that an output depends on, but the device and its kernel: what must be the same to go on."""
     return {
-        "input": STREAM if config.input == STREAM else _stamp(Path(config.input or "")),
+        "input": config.input if is_stream(config.input or "") else _stamp(Path(config.input or "")),
         "format": kind,
         "text": list(reader.columns) if reader else None,
         "id": config.id,
@@ -190,4 +195,4 @@ def _settings(
 def _stamp(file: Path) -> str:
     """What tells a file from another, or from what it was before: path, size and time of the last change."""
     status = file.stat()
-    return f"{file.resolve()} ({status.st_size} bytes, changed at {status.st_mtime_ns / 1e9:.6f})"
+    return f"{real_path(file)} ({status.st_size} bytes, changed at {status.st_mtime_ns / 1e9:.6f})"

@@ -34,11 +34,13 @@ class ParquetReader:
         self.name, self.row = str(path), 0
         try:
             self._file = parquet.ParquetFile(path, buffer_size=BUFFER, pre_buffer=False)
+            schema = self._file.schema_arrow
+            names, textual = list(schema.names), [field.name for field in schema if _is_text(field.type)]
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path}: the name of a column is no UTF-8 text: rename it") from error
         except (pa.ArrowInvalid, OSError) as error:
             raise ValueError(f"{path}: this is no Parquet file: {str(error).splitlines()[0]}") from error
-        schema = self._file.schema_arrow
-        textual = [field.name for field in schema if _is_text(field.type)]
-        self.columns, self.key = options.text_columns(schema.names, self.name, textual), options.key
+        self.columns, self.key = options.text_columns(names, self.name, textual), options.key
         for column in self.columns:
             if column not in textual:
                 raise ValueError(f"{path}: column {column!r} holds {schema.field(column).type}, not text")
@@ -72,7 +74,7 @@ class ParquetReader:
             before += count
 
     def _group(self, group: int, wanted: list[str], before: int) -> Iterator[Row]:
-        for batch in self._file.iter_batches(ROWS_AT_ONCE, row_groups=[group], columns=wanted):
+        for batch in self._batches(group, wanted):
             skip = min(max(self.row - before, 0), len(batch))
             before += len(batch)
             if skip == len(batch):
@@ -88,6 +90,15 @@ class ParquetReader:
                     yield Row(self.row, broken="not UTF-8")
                     continue
                 yield checked(self.row, texts, self.columns, key)
+
+    def _batches(self, group: int, wanted: list[str]) -> Iterator[Any]:
+        import pyarrow as pa
+
+        try:
+            yield from self._file.iter_batches(ROWS_AT_ONCE, row_groups=[group], columns=wanted)
+        except (pa.ArrowException, OSError) as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(f"{self.name}: this Parquet file is damaged or was cut short: {reason}") from error
 
     def close(self) -> None:
         """Close the file."""
@@ -124,8 +135,14 @@ class Window:
     end: StreamPosition = field(default_factory=StreamPosition)
 
 
+def is_stream(name: str) -> bool:
+    """Whether an input can be read once only: standard input, or a pipe or device such as ``<(command)``."""
+    path = Path(name)
+    return name == STREAM or (path.exists() and not path.is_file() and not path.is_dir())
+
+
 def input_format(name: str, chosen: str | None) -> str:
-    """The format of an input: what was chosen, or what its suffix says; of standard input plain text.
+    """The format of an input: what was chosen, or what its suffix says; of a stream without one plain text.
 
     Raises
     ------
@@ -135,12 +152,12 @@ def input_format(name: str, chosen: str | None) -> str:
     if chosen is not None:
         if chosen not in FORMATS:
             raise ValueError(f"format={chosen}: expected one of {', '.join(FORMATS)}")
-        if chosen == "parquet" and name == STREAM:
-            raise ValueError("input=-: Parquet is read from its end, which standard input does not have: give a file")
+        if chosen == "parquet" and is_stream(name):
+            raise ValueError(f"input={name}: Parquet is read from its end, which a stream does not have: give a file")
         return chosen
-    if name == STREAM:
-        return "text"
     suffix = Path(name).suffix.lower()
+    if suffix not in SUFFIXES and is_stream(name):
+        return "text"
     if suffix not in SUFFIXES:
         raise ValueError(f"input={name}: the suffix does not say its format: add format={'|'.join(FORMATS)}")
     return SUFFIXES[suffix]
@@ -164,9 +181,11 @@ def open_reader(
     """
     file_format, options = input_format(name, chosen), ColumnOptions(text, trained, key)
     if name == STREAM:
+        if sys.stdin is None:
+            raise ValueError("input=-: standard input is closed: give a file")
         return _line_reader(file_format, sys.stdin.buffer, "standard input", options)
     path = Path(name)
-    if not path.is_file():
+    if not path.is_file() and not is_stream(name):
         raise ValueError(f"input={name}: " + ("this is a folder, not a file" if path.is_dir() else "no such file"))
     if file_format == "parquet":
         return ParquetReader(path, options)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pyarrow import parquet
 
 from latadj.config import FilesConfig, HubConfig, TaskConfig
 from latadj.utils import hub
@@ -148,7 +149,8 @@ def read_file(path: Path, files: FilesConfig, task: TaskConfig) -> pd.DataFrame:
         raise ValueError(f"files.format={files.format}: expected one of {', '.join(FORMATS)}")
     try:
         frame = _table(path, files)
-    except (ValueError, OSError, EOFError) as error:  # ParserError, UnicodeDecodeError and ArrowInvalid are ValueErrors
+    # What is in a file decides what its library raises: zlib.error and BadZipFile of packed ones, ArrowException, ...
+    except Exception as error:
         reason = str(error).strip().split("\n")[0]
         raise ValueError(f"{path}: cannot be read as {files.format}: {reason}") from error
     if not files.columns:
@@ -189,7 +191,7 @@ def _table(path: Path, files: FilesConfig) -> pd.DataFrame:
     if files.format in ("jsonl", "json"):
         return _json(path, array=files.format == "json")
     if files.format == "parquet":
-        return pd.read_parquet(path)
+        return _parquet(path)
     header: int | None = 0 if files.header else None
     options: dict[str, Any] = {"header": header, "dtype": str, "keep_default_na": False, "encoding": "utf-8-sig"}
     if files.format == "tsv":
@@ -202,6 +204,14 @@ def _table(path: Path, files: FilesConfig) -> pd.DataFrame:
     if not isinstance(frame.index, pd.RangeIndex):  # what is too much became an index
         raise ValueError(f"its rows have more than the {len(frame.columns)} columns that its first line names")
     return frame
+
+
+def _parquet(path: Path) -> pd.DataFrame:
+    with parquet.ParquetFile(path) as file:
+        # Text that is no UTF-8 would raise only where a value is looked at.
+        for batch in file.iter_batches():
+            batch.validate(full=True)
+    return pd.read_parquet(path)
 
 
 def _json(path: Path, array: bool) -> pd.DataFrame:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from latadj.config import TaskConfig
+from latadj.tasks.data.files import require_columns
 
 log = logging.getLogger("latadj")
 MOST_CLASSES = 1000
@@ -29,6 +30,7 @@ def clean(frame: pd.DataFrame, task: TaskConfig, split: str) -> pd.DataFrame:
     ValueError
         if a text or a label is a list or the like.
     """
+    require_columns(frame, task.text, f"task.text={task.text}: the {split} examples of task {task.name}")
     frame = frame[[*task.text, "label"]].copy()
     for column in frame:
         if frame[column].map(lambda value: isinstance(value, (list, tuple, dict, np.ndarray))).any():

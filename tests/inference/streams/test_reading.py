@@ -2,7 +2,9 @@
 
 import io
 import json
+import os
 import sys
+import threading
 
 import pandas as pd
 import pyarrow as pa
@@ -10,7 +12,7 @@ import pytest
 from pyarrow import parquet
 
 from latadj.config import FilesConfig, TaskConfig
-from latadj.inference.streams.reading import input_format, open_reader, windows
+from latadj.inference.streams.reading import input_format, is_stream, open_reader, windows
 from latadj.inference.streams.rows import Row, StreamPosition
 from latadj.tasks.data.files import TABLES, read_file
 
@@ -308,3 +310,49 @@ def test_text_in_parquet_that_is_no_utf8_is_a_broken_row(tmp_path):
     found = read(str(tmp_path / "in.parquet"))
     assert broken(found) == {2: "not UTF-8"}
     assert texts([row for row in found if not row.broken]) == [("one",), ("three",)]
+
+
+def test_the_name_of_a_parquet_column_that_is_no_text(tmp_path):
+    path = tmp_path / "a.parquet"
+    pd.DataFrame({"reviewE!": ["a film"]}).to_parquet(path)
+    path.write_bytes(path.read_bytes().replace(b"reviewE!", b"review\xff\xfe"))
+    with pytest.raises(ValueError, match=r"a.parquet: the name of a column is no UTF-8 text: rename it"):
+        open_reader(str(path), None)
+
+
+def test_a_parquet_file_that_is_damaged_inside(tmp_path):
+    path = tmp_path / "a.parquet"
+    pd.DataFrame({"review": [f"film {number}" for number in range(99)]}).to_parquet(path)
+    data = path.read_bytes()
+    path.write_bytes(data[:4] + b"\xff" * 56 + data[60:])
+    reader = open_reader(str(path), None)
+    with pytest.raises(ValueError, match=r"a.parquet: this Parquet file is damaged or was cut short"):
+        list(reader.rows())
+
+
+@pytest.mark.parametrize(("name", "rows"), [("pipe", 3), ("pipe.csv", 2)])
+def test_a_pipe_is_read_once(tmp_path, name, rows):
+    path = tmp_path / name
+    os.mkfifo(path)
+    assert is_stream(str(path))
+    writer = threading.Thread(target=path.write_text, args=("text\na film\nanother\n",))
+    writer.start()
+    reader = open_reader(str(path), None)
+    assert [row.number for row in reader.rows()] == list(range(1, rows + 1))
+    writer.join()
+    with pytest.raises(ValueError, match="Parquet is read from its end, which a stream does not have"):
+        open_reader(str(path), "parquet")
+
+
+def test_files_and_folders_are_no_streams(tmp_path):
+    (tmp_path / "a.txt").write_text("a film")
+    assert [is_stream(name) for name in ("-", str(tmp_path), str(tmp_path / "a.txt"), "none.txt")] == [
+        True,
+        *[False] * 3,
+    ]
+
+
+def test_standard_input_that_is_closed(monkeypatch):
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(ValueError, match="input=-: standard input is closed: give a file"):
+        open_reader("-", None)
