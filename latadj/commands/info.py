@@ -46,6 +46,8 @@ def inspect(path: Path) -> Info:
         raise ValueError(f"{folder / 'config.json'}: expected a transformers config with a model_type")
     weights = read_headers(folder)
     architectures = config.get("architectures") or [None]
+    if not isinstance(architectures, list):
+        raise ValueError(f"{folder / 'config.json'}: architectures={architectures}: expected a list of names")
     here = _here(metadata)
     info = Info(
         folder=str(folder),
@@ -180,7 +182,7 @@ def _tested(folder: Path, metadata: CheckpointMetadata) -> list[Tested]:
                 results.append(_scores(data, path, weights))
         except FileNotFoundError:
             continue
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             log.warning("%s is damaged, so it is left out", path)
     return results
 

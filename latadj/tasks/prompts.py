@@ -3,6 +3,7 @@
 import logging
 import random
 from collections.abc import Mapping, Sequence
+from string import Formatter
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,16 @@ def label_words(task: TaskConfig) -> list[str]:
     return list(task.label_words or task.labels or [])
 
 
+class _Fields(Formatter):
+    """Fills a template; a field's name is a column's, whatever signs are in it, and no attribute of anything."""
+
+    def get_field(self, field_name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, str]:
+        return kwargs[field_name], field_name
+
+
+_FIELDS = _Fields()
+
+
 def fill(template: str, task: TaskConfig, example: Mapping[str, str] | None = None, label: int | None = None) -> str:
     """A template with its fields filled.
 
@@ -38,10 +49,10 @@ def fill(template: str, task: TaskConfig, example: Mapping[str, str] | None = No
     }
     if example is not None:
         columns = {name: example[name] for name in task.text}
-        values |= {**columns, "input": task.input_template().format_map(columns)}
+        values |= {**columns, "input": _FIELDS.vformat(task.input_template(), (), columns)}
     if label is not None:
         values["label"] = words[label]
-    return template.format_map(values)
+    return _FIELDS.vformat(template, (), values)
 
 
 def draw(train: Dataset, count: int, seed: int) -> Dataset:

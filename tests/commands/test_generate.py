@@ -12,6 +12,7 @@ from helpers.tiny_language_models import LANGUAGE_MODELS, POSITIONS, tiny_tokeni
 from typer.testing import CliRunner
 
 from latadj.cli import app
+from latadj.commands.generate import ConsoleStreamer
 from latadj.commands.launch import prompt_and_overrides
 
 PROMPT = "the speech was long and nobody listened to it " * 3
@@ -178,6 +179,15 @@ def test_what_a_model_says_of_its_generation_does_not_change_the_search(tmp_path
     (folder / "generation_config.json").write_text(json.dumps({"pad_token_id": 0, **settings}))
     generate(folder, PROMPT, "max_new_tokens=8")
     assert result(folder)["text"].strip() == expected_text("llama", PROMPT, 8)
+
+
+def test_what_a_model_writes_does_not_steer_the_terminal(capsys):
+    streamer = ConsoleStreamer(tiny_tokenizer())
+    streamer.on_finalized_text("a\x1b[2J [/b]\tb\n", stream_end=True)
+    shown = capsys.readouterr().out
+    assert shown.startswith(r"a\x1b[2J [/b]")
+    assert "\x1b" not in shown
+    assert streamer.text == "a\x1b[2J [/b]\tb\n"
 
 
 def test_a_chat_template_that_refuses_the_prompt_is_one_line(tmp_path):

@@ -221,6 +221,8 @@ def test_results_of_another_checkpoint_are_not_and_older_ones_are_marked(run):
         ("latadj.json", b'{"schema": "latadj.chec', "dial file is damaged or was cut short"),
         ("latadj.json", b'{"schema": "other/1"}', "schema 'other/1'"),
         ("config.json", b"[]", "expected a transformers config with a model_type"),
+        ("config.json", b'{"model_type": "bert", "architectures": 3}', "architectures=3: expected a list of names"),
+        ("config.json", b"[" * 100_000, "transformers model is damaged or was cut short"),
         ("config.json", b"\xff", "transformers model is damaged or was cut short"),
     ],
 )

@@ -60,3 +60,13 @@ def test_a_narrow_terminal_leaves_out_what_can_be_missed(monkeypatch, width, nam
     assert [name for name in ("value", "95%", "not in CSV") if name in shown] == names
     assert "[red]" in shown  # no markup
     assert "…" not in shown
+
+
+def test_what_would_steer_a_terminal_or_is_markup_is_shown(capsys):
+    table = Table.of_cells("[/b]\x1b[2J", ["[/b]\x1b"], [["[/b]\x1b[31m\x07"]], note="[/b]\x1b]0;")
+    Document([table], ["[/b]\x9b"]).print()
+    shown = capsys.readouterr().out
+    assert "\x1b" not in shown
+    assert "\x9b" not in shown
+    assert shown.count("[/b]") == 5
+    assert r"[/b]\x1b[31m\x07" in shown

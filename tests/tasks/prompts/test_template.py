@@ -91,3 +91,11 @@ def test_no_prompt_is_chosen_unless_asked_for():
 def test_a_bad_template_is_refused_with_the_other_values():
     with pytest.raises(ValueError, match=r"device.precision=fp8.*; prompt.query: unknown field \{txt\}"):
         typed("eval", compose("eval", ["prompt=few_shot", "prompt.query='{txt}'", "device.precision=fp8"]))
+
+
+@pytest.mark.parametrize("column", ["a.b", "../../etc", "a[0]", "0", "é à"])
+def test_a_column_may_have_any_name(column):
+    task = TaskConfig(name="toy", text=[column], labels=["0", "1"])
+    assert PromptConfig(name="mine", query="{input}\n{answer}:").problems_for(task) == []
+    assert fill("{input} {answer}", task, {column: "{x} {0.a}"}) == f"{column.capitalize()}: {{x}} {{0.a}} Answer"
+    assert fill(f"<{{{column}}}>", task, {column: "x"}) == "<x>"
