@@ -5,18 +5,21 @@ Imports neither torch nor transformers, so that a wrong folder or speedup is ref
 
 import math
 import re
+import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 from latadj.config import TaskConfig
+from latadj.config.options.model import PRECISIONS
+from latadj.config.options.task import TASK_TYPES
 from latadj.elimination.dial import Dial
 from latadj.elimination.latency_model import LatencyModel
 from latadj.elimination.layer_structure import ModelStructure
 from latadj.elimination.topk_setting import TopKAttention
 from latadj.utils.files import read_json, recover_folder, write_json
-from latadj.utils.serialization import register, require_all, structure, unstructure
+from latadj.utils.serialization import Bounds, Entries, register, require_all, structure, unstructure
 
 METADATA_FILE = "latadj.json"
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
@@ -72,6 +75,10 @@ class Device:
     trials: dict[str, dict[str, float]] = field(default_factory=dict)
     serving: dict[str, Serving] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if self.precision not in (None, *PRECISIONS):
+            raise ValueError(f"precision={self.precision}: expected one of {', '.join(PRECISIONS)}, or null")
+
 
 @dataclass
 class TaskSpec:
@@ -81,17 +88,47 @@ class TaskSpec:
     """
 
     type: str
-    text: list[str]
-    labels: list[str]
+    text: Annotated[list[str], Entries(64)]
+    labels: Annotated[list[str], Entries(2**20)]
     metric: str
-    max_length: int
-    batch_size: int
+    max_length: Annotated[int, Bounds(1, 2**30)]
+    batch_size: Annotated[int, Bounds(1, 2**24)]
+
+    def __post_init__(self) -> None:
+        if self.type not in TASK_TYPES:
+            raise ValueError(f"type={self.type}: expected one of {', '.join(TASK_TYPES)}")
 
     @classmethod
     def of(cls, task: TaskConfig) -> "TaskSpec":
         """The part of a task's config that serving needs."""
         options = {part.name: getattr(task, part.name) for part in fields(cls)}
         return cls(**options | {"labels": list(task.labels or [])})
+
+
+class Notes(TypedDict, total=False):
+    """Where a model's numbers come from: what is read of it again, and whatever else was noted.
+
+    run, origin : names of the fine-tuning that made the model, and of the one that it comes from
+    validation : stage of the fine-tuning -> metrics
+    calibration, pruned : what `latadj calibrate` and `latadj prune` noted
+    """
+
+    run: str
+    origin: str
+    seed: int
+    validation: dict[str, dict[str, Any]]
+    calibration: dict[str, Any]
+    pruned: "PrunedNotes"
+
+
+class PrunedNotes(TypedDict, total=False):
+    """What `latadj prune` noted: its objective, and the metric on the texts of the search and on held-out ones."""
+
+    objective: str
+    budget: float | None
+    tolerance: float
+    judged: float
+    confirmed: float
 
 
 @dataclass
@@ -114,6 +151,17 @@ class CheckpointMetadata:
     task_spec: TaskSpec | None = None
     pruning: ModelStructure | None = None
     topk_attention: TopKAttention | None = None
+
+    def __post_init__(self) -> None:
+        if self.dial is None:
+            return
+        for name, device in self.devices.items():
+            for precision, served in device.serving.items():
+                if any(len(model.scales) not in (0, self.dial.layers) for model in served.models):
+                    raise ValueError(
+                        f"devices[{name!r}].serving[{precision!r}]: a latency model whose scales are not those of "
+                        f"{self.dial.layers} layers"
+                    )
 
     @classmethod
     def of(
@@ -161,14 +209,17 @@ def read_metadata(folder: Path) -> CheckpointMetadata:
         data = migrated(data) if isinstance(data, dict) else data
     except (TypeError, AttributeError) as error:
         raise ValueError(f"{path}: {error}; {mend}") from error
-    if not isinstance(data, dict) or data.get("schema") != SCHEMA:
-        schema = data.get("schema") if isinstance(data, dict) else type(data).__name__
-        raise ValueError(f"{path}: schema {schema!r}, this latadj reads {SCHEMA!r}; {mend}")
+    schema = data.get("schema") if isinstance(data, dict) else None
+    if schema != SCHEMA:
+        raise ValueError(f"{path}: schema {reprlib.repr(schema)}, this latadj reads {SCHEMA!r}; {mend}")
     try:
-        known = {part.name: data[part.name] for part in fields(CheckpointMetadata) if data.get(part.name)}
-        return structure(CheckpointMetadata, known)
+        # Fields of later versions are left alone; a null is a field that is not there.
+        known = {part.name: data[part.name] for part in fields(CheckpointMetadata) if data.get(part.name) is not None}
+        metadata = structure(CheckpointMetadata, known)
+        structure(Notes, metadata.notes)
     except ValueError as error:
         raise ValueError(f"{path}: {error}; {mend}") from error
+    return metadata
 
 
 def write_metadata(folder: Path, metadata: CheckpointMetadata) -> None:
@@ -198,7 +249,7 @@ def check(folder: Path, task: TaskConfig | None = None) -> CheckpointMetadata:
             f"checkpoint {folder}: the folder of a run, not a model; name one that it holds: "
             f"checkpoint={' or '.join(str(model) for model in inside)}"
         )
-    read_json(folder / "config.json", "transformers model", make)
+    model_config(folder, make)
     if not any((folder / name).is_file() for name in WEIGHTS):
         raise ValueError(f"checkpoint {folder}: no {' or '.join(WEIGHTS)} (other formats are not read); {make}")
     metadata = read_metadata(folder)
@@ -210,13 +261,30 @@ def check(folder: Path, task: TaskConfig | None = None) -> CheckpointMetadata:
     return metadata
 
 
+def model_config(folder: Path, mend: str) -> dict[str, Any]:
+    """What ``config.json`` of a model's folder holds.
+
+    Raises
+    ------
+    ValueError
+        if it is missing, damaged or no object; the message ends with how to ``mend`` it.
+    """
+    config = read_json(folder / "config.json", "transformers model", mend, finite=False)
+    if not isinstance(config, dict):
+        raise ValueError(f"{folder / 'config.json'}: expected an object, got {type(config).__name__}; {mend}")
+    return config
+
+
 def labels_of(folder: Path, metadata: CheckpointMetadata) -> list[str] | None:
     """The labels of a saved model by class number, as latadj or its author wrote them; None if nobody did."""
     task_spec = metadata.task_spec
     if task_spec is not None and (task_spec.labels or task_spec.type == "classification"):
         return task_spec.labels
-    config = read_json(folder / "config.json", "transformers model", "name another with checkpoint=FOLDER")
-    names = {int(number): str(name) for number, name in (config.get("id2label") or {}).items()}
+    named = model_config(folder, "name another with checkpoint=FOLDER").get("id2label")
+    try:
+        names = {int(number): str(name) for number, name in (named if isinstance(named, dict) else {}).items()}
+    except ValueError as error:
+        raise ValueError(f"{folder / 'config.json'}: id2label names a class that is no number ({error})") from error
     if not names or all(re.fullmatch(r"LABEL_\d+", name) for name in names.values()):
         return None
     return [names[number] for number in sorted(names)]

@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from latadj.checkpoints.metadata import WEIGHTS, CheckpointMetadata, Device, Serving, check
+from latadj.checkpoints.metadata import WEIGHTS, CheckpointMetadata, Device, Serving, check, model_config
 from latadj.checkpoints.weight_files import read_headers, shape_of
 from latadj.devices.hardware_key import HardwareKey, likely_cpu
 from latadj.elimination.dial import Dial
 from latadj.elimination.observation_window import WHOLE
 from latadj.reporting.results.info import DeviceInfo, DialInfo, Info, Position, PrunedInfo, Served, Shape, Tested
-from latadj.utils.files import read_json
+from latadj.reporting.results.written import tested
+from latadj.utils.files import load_json
 
 log = logging.getLogger("latadj")
 SHOWN = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0)
@@ -41,8 +42,8 @@ def inspect(path: Path) -> Info:
     """What a checkpoint holds, see :func:`run`."""
     folder = _folder(path)
     metadata = check(folder)
-    config = read_json(folder / "config.json", "transformers model", "copy the folder anew")
-    if not isinstance(config, dict) or "model_type" not in config:
+    config = model_config(folder, "copy the folder anew")
+    if not isinstance(config.get("model_type"), str):
         raise ValueError(f"{folder / 'config.json'}: expected a transformers config with a model_type")
     weights = read_headers(folder)
     architectures = config.get("architectures") or [None]
@@ -177,13 +178,13 @@ def _tested(folder: Path, metadata: CheckpointMetadata) -> list[Tested]:
     results = []
     for path in (folder.parent / "sweep" / "sweep.json", folder.parent / "eval" / "eval.json"):
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
+            data = tested(load_json(path))
             if _is_of(data, folder, metadata):
                 results.append(_scores(data, path, weights))
         except FileNotFoundError:
             continue
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            log.warning("%s is damaged, so it is left out", path)
+        except (OSError, ValueError, OverflowError) as error:  # the last of a year that no clock has
+            log.warning("%s is damaged, so it is left out: %s", path, error)
     return results
 
 

@@ -37,6 +37,7 @@ from latadj.tasks.encoding.batches import max_input_length
 from latadj.utils.console import on_stderr, progress
 from latadj.utils.files import write_json
 from latadj.utils.locks import only_writer
+from latadj.utils.serialization import structure
 
 log = logging.getLogger("latadj")
 # Broken rows beyond these are in their file only.
@@ -97,9 +98,17 @@ def prepare(config: PredictConfig, checked: CheckpointMetadata | None = None) ->
             quantile=config.deadline_quantile,
             max_speedup=config.max_speedup,
             longest=limit,
-            counts=DeadlineCounts(**state.deadline),
+            counts=_counted(config, state),
         )
     return Ready(config, plan, engine, layout, state)
+
+
+def _counted(config: PredictConfig, state: PredictState) -> DeadlineCounts:
+    """What an interrupted run counted of its deadline."""
+    try:
+        return structure(DeadlineCounts, state.deadline)
+    except ValueError as error:
+        raise ValueError(f"{Paths(Path(config.output)).state}: deadline.{error}; {state.RESTART}") from error
 
 
 def _layout(config: PredictConfig, metadata: CheckpointMetadata, model: PreTrainedModel) -> Layout:

@@ -2,10 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
 from latadj.elimination.profiles import Profile
+from latadj.utils.serialization import Bounds
+
+# Of one linear layer's weights, far more than any model has.
+Weights = Annotated[int, Bounds(0, 2**45)]
 
 # Where the head reads: the pooled position alone, every position, or (a decoder behind an encoder) who survived.
 READS = POOLED, ALL, SURVIVORS = "pooled", "all", "survivors"
@@ -20,11 +25,11 @@ class LayerShape:
     causal : whether a token attends to those before it only, which halves the products
     """
 
-    query: int
-    key_value: int
-    output: int
-    feed_forward: int
-    attention: int
+    query: Weights
+    key_value: Weights
+    output: Weights
+    feed_forward: Weights
+    attention: Weights
     causal: bool = False
 
     @property

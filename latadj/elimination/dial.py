@@ -4,6 +4,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import pairwise
+from typing import Annotated
 
 import numpy as np
 
@@ -12,7 +14,10 @@ from latadj.elimination.latency_model import LatencyModel
 from latadj.elimination.observation_window import WHOLE, ObservationWindow
 from latadj.elimination.profiles import PROFILE_TYPES, SMALLEST_RATIO, Anchor, Profile, in_steps, searched_short_length
 from latadj.elimination.scores import SCORES
-from latadj.utils.serialization import omit
+from latadj.utils.serialization import AT_LEAST_1, NOT_NEGATIVE, Bounds, Entries, omit
+
+# Far more than a dial has: solving it takes time and memory for each layer at each length.
+MOST_LAYERS, MOST_LENGTHS, MOST_CELLS = 1024, 2**18, 2**23
 
 
 @dataclass(frozen=True)
@@ -38,19 +43,19 @@ class Dial:
     latency : how long a device takes; not part of the dial's JSON form
     """
 
-    layer_acc: tuple[float, ...]
-    lengths: tuple[int, ...]
-    shapes: tuple[LayerShape, ...]
+    layer_acc: Annotated[tuple[Annotated[float, Bounds(0, 10)], ...], Entries(MOST_LAYERS, 1)]
+    lengths: Annotated[tuple[Annotated[int, Bounds(1, 2**24)], ...], Entries(MOST_LENGTHS, 1)]
+    shapes: Annotated[tuple[LayerShape, ...], Entries(MOST_LAYERS, 1)]
     reads: str = POOLED
-    max_speedup: float = 5.0
+    max_speedup: Annotated[float, AT_LEAST_1] = 5.0
     profile_type: str = "acc"
     score: str = "acc"
-    anchors: tuple[Anchor, ...] = ()
-    max_flops: float = 8.0
+    anchors: Annotated[tuple[Anchor, ...], Entries(MOST_LAYERS)] = ()
+    max_flops: Annotated[float, AT_LEAST_1] = 8.0
     every: int = 1
     window: ObservationWindow = WHOLE
-    protected: int = 0
-    short_length: float = 0.0
+    protected: Annotated[int, NOT_NEGATIVE] = 0
+    short_length: Annotated[float, NOT_NEGATIVE] = 0.0
     latency: LatencyModel | None = None
 
     def __post_init__(self) -> None:
@@ -72,8 +77,12 @@ class Dial:
             raise ValueError(f"short_length={self.short_length}: expected a number of at least 0")
         if any(len(anchor.keep) != len(self.shapes) for anchor in self.anchors):
             raise ValueError(f"a searched profile of this dial does not have {len(self.shapes)} keep ratios")
+        if any(after.speedup < before.speedup for before, after in pairwise(self.anchors)):
+            raise ValueError("the searched profiles of this dial are not in the order of their speedups")
         if not self.lengths or min(self.lengths) < 1:
             raise ValueError("the dial needs at least one length, each at least 1")
+        if len(self.lengths) > MOST_LENGTHS or len(self.lengths) * len(self.shapes) > MOST_CELLS:
+            raise ValueError(f"{len(self.lengths):,} lengths for {len(self.shapes)} layers are more than a dial holds")
 
     @property
     def layers(self) -> int:

@@ -7,11 +7,18 @@ piecewise linear function that never falls. Needs no torch, so that a dial can b
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import numpy as np
 
 from latadj.elimination.cost import POOLED, LayerShape, schedule
 from latadj.elimination.profiles import Profile
+from latadj.utils.serialization import Bounds, Entries, NotNegative
+
+# Far more than was ever measured.
+MOST_KNOTS, LARGEST_BATCH, LONGEST = 2**12, 2**24, 2**30
+Seconds = Annotated[float, Bounds(0, 1e9)]
+Length = Annotated[int, Bounds(1, LONGEST)]
 
 
 @dataclass(frozen=True)
@@ -27,9 +34,9 @@ class Ramp:
         if the knots do not rise, or the function would fall.
     """
 
-    base: float
-    knots: tuple[float, ...]
-    rises: tuple[float, ...]
+    base: Seconds
+    knots: Annotated[tuple[Annotated[float, Bounds(0, LONGEST)], ...], Entries(MOST_KNOTS, 2)]
+    rises: Annotated[tuple[Seconds, ...], Entries(MOST_KNOTS, 1)]
 
     def __post_init__(self) -> None:
         if len(self.knots) < 2 or len(self.rises) != len(self.knots) - 1:
@@ -76,15 +83,19 @@ class LatencyModel:
     lengths : least and largest of the lengths that it was measured for; None: not noted
     """
 
-    batch: int
+    batch: Annotated[int, Bounds(1, LARGEST_BATCH)]
     entering: Ramp
     choosing: Ramp
     leaving: Ramp
     last: Ramp
     outside: Ramp
-    error: float = 0.0
-    scales: tuple[tuple[float, float], ...] = ()
-    lengths: tuple[int, int] | None = None
+    error: NotNegative = 0.0
+    scales: tuple[tuple[NotNegative, NotNegative], ...] = ()
+    lengths: tuple[Length, Length] | None = None
+
+    def __post_init__(self) -> None:
+        if self.lengths is not None and self.lengths[0] > self.lengths[1]:
+            raise ValueError(f"the least of its lengths, {self.lengths[0]}, is above the largest, {self.lengths[1]}")
 
     def beyond(self, lengths: Sequence[int]) -> float:
         """The factor by which lengths lie outside those that it was measured for, 1 if none does."""

@@ -3,7 +3,9 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Annotated, Any
+
+from latadj.utils.serialization import Bounds, Entries, structure
 
 # Where a pruned layer and its attention module keep what is left of the layer.
 STRUCTURE = "_latadj_structure"
@@ -60,7 +62,7 @@ class ModelStructure:
         }
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "ModelStructure":
+    def from_json(cls, data: Any) -> "ModelStructure":
         """Inverse of :meth:`to_json`.
 
         Raises
@@ -68,18 +70,10 @@ class ModelStructure:
         ValueError
             if a field is missing, of the wrong kind, or names what was never there.
         """
-        try:
-            layers = tuple(
-                LayerStructure(
-                    tuple(int(head) for head in layer["heads"]),
-                    _numbers(layer["neurons"], int(layer["of_neurons"])),
-                    int(layer["of_heads"]),
-                    int(layer["of_neurons"]),
-                )
-                for layer in data["layers"]
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"not a pruning map: {error}") from error
+        layers = tuple(
+            LayerStructure(tuple(saved.heads), saved.numbers(), saved.of_heads, saved.of_neurons)
+            for saved in structure(_SavedMap, data).layers
+        )
         for number, layer in enumerate(layers):
             for what, numbers, before in (
                 ("heads", layer.heads, layer.of_heads),
@@ -88,20 +82,36 @@ class ModelStructure:
                 if any(after <= before for before, after in pairwise((-1, *numbers))) or (
                     numbers and numbers[-1] >= before
                 ):
-                    raise ValueError(
-                        f"not a pruning map: {what} of layer {number + 1} are not rising numbers below {before}"
-                    )
+                    raise ValueError(f"{what} of layer {number + 1} are not rising numbers below {before}")
         return cls(layers)
 
 
-def _numbers(pairs: Iterable[Sequence[int]], below: int) -> tuple[int, ...]:
-    """Inverse of :func:`ranges`, which makes no number that could not be one of ``below``."""
-    numbers: list[int] = []
-    for start, stop in pairs:
-        if not 0 <= start < stop <= min(below, MOST) or len(numbers) > below:
-            raise ValueError(f"[{start}, {stop}) is no part of {below} neurons")
-        numbers += range(start, stop)
-    return tuple(numbers)
+# Of heads or neurons.
+_Count = Annotated[int, Bounds(0, MOST)]
+
+
+@dataclass(frozen=True)
+class _SavedLayer:
+    """A layer as a file holds it; neurons as [start, stop) pairs."""
+
+    heads: Annotated[list[_Count], Entries(MOST)]
+    of_heads: _Count
+    neurons: Annotated[list[tuple[_Count, _Count]], Entries(MOST)]
+    of_neurons: _Count
+
+    def numbers(self) -> tuple[int, ...]:
+        """The neurons: inverse of :func:`ranges`, which makes no number that could not be one of them."""
+        numbers: list[int] = []
+        for start, stop in self.neurons:
+            if not start < stop <= self.of_neurons or len(numbers) > self.of_neurons:
+                raise ValueError(f"[{start}, {stop}) is no part of {self.of_neurons} neurons")
+            numbers += range(start, stop)
+        return tuple(numbers)
+
+
+@dataclass(frozen=True)
+class _SavedMap:
+    layers: Annotated[list[_SavedLayer], Entries(2**10, 1)]
 
 
 def ranges(numbers: Iterable[int]) -> list[list[int]]:

@@ -6,8 +6,11 @@ To add a profile type, write one function: ``@profile_type`` makes its name an o
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import numpy as np
+
+from latadj.utils.serialization import AT_LEAST_1
 
 # Below this a layer keeps next to nothing; profiles that starve every layer alike are not worth solving for.
 SMALLEST_RATIO = 0.01
@@ -99,7 +102,7 @@ def rounded_up(counts: np.ndarray, lengths: np.ndarray, at_least: int = 1) -> np
 class Anchor:
     """A profile that a search found for one speedup; its fields and errors are those of :class:`Profile`."""
 
-    speedup: float
+    speedup: Annotated[float, AT_LEAST_1]
     keep: tuple[float, ...]
     short_length: float = 0.0
 

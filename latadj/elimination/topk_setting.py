@@ -9,6 +9,8 @@ from typing import Any
 
 # All keys, so many of them, or such a share of those that a query may see.
 TopK = int | float | None
+# More than any sequence has.
+MOST_KEYS = 2**31
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class TopKAttention:
             if it is not a list of such entries.
         """
         if not isinstance(data, Sequence) or isinstance(data, str):
-            raise ValueError(f"topk_attention={data!r}: expected a list with an entry for each layer")
+            raise ValueError("topk_attention: expected a list with an entry for each layer")
         return cls(tuple(data))
 
 
@@ -85,7 +87,7 @@ def check_topk(k: Any, name: str) -> None:
     ValueError
         beginning with ``name``.
     """
-    if isinstance(k, int) and not isinstance(k, bool) and k >= 1:
+    if isinstance(k, int) and not isinstance(k, bool) and 1 <= k <= MOST_KEYS:
         return
     if not isinstance(k, float) or not 0 < k <= 1:
         raise ValueError(f"{name}, k={k!r}: expected an integer >= 1, or a share in (0, 1] such as 0.25")

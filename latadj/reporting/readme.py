@@ -1,6 +1,5 @@
 """Writes results into pages: ``python -m latadj.reporting.readme README.md docs/results.md docs/*.json``."""
 
-import json
 import re
 import sys
 from collections import defaultdict
@@ -15,7 +14,7 @@ from latadj.reporting.results.comparison import Comparison, markdown_of_task
 from latadj.reporting.results.generation import GenerationSweep
 from latadj.reporting.results.glue import Glue
 from latadj.reporting.results.sweep import Sweep, seeds
-from latadj.utils.files import write_text
+from latadj.utils.files import read_json, write_text
 
 # name -> the line before which, and after which, a block stands
 MARKS = {
@@ -39,7 +38,7 @@ def blocks(files: Sequence[Path]) -> dict[str, str]:
     comparisons: dict[str, list[Comparison]] = defaultdict(list)
     measured: dict[str, list[str]] = defaultdict(list)
     for path in files:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = read_json(path, "result", "measure it again")
         stamp = _stamp(data)
         if data.get("schema") == predict_benchmark.SCHEMA:
             parts["predict"].append(predict_benchmark.document(data).markdown())

@@ -1,10 +1,7 @@
-"""Callbacks of a training (EMA, order of an epoch, progress), and the checkpoints that they are saved with."""
+"""Callbacks of a training: EMA, order of an epoch, progress."""
 
-import logging
-import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +14,10 @@ from torch.utils.data import Sampler
 from transformers import TrainerCallback, TrainerControl, TrainerState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from latadj.training.trainer_checkpoints import check_tensors
 from latadj.utils.console import Steps, progress
-from latadj.utils.files import atomic_write, read_json, write_json
+from latadj.utils.files import atomic_write
 
-log = logging.getLogger("latadj")
-# The file that Trainer writes last in a checkpoint.
-TRAINER_STATE = "trainer_state.json"
 EMA_FILE = "ema.safetensors"
 # Steps from one update to the next: every one would read and write all weights a third time.
 EVERY = 4
@@ -32,41 +27,6 @@ ORDER_FILE = "order.safetensors"
 def checkpoint_dir(args: Any, state: TrainerState) -> Path:
     """The folder of the checkpoint that Trainer has just saved, from the arguments of a callback's ``on_save``."""
     return Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
-
-
-def last_complete_checkpoint(folder: Path, required: Sequence[str] = ()) -> Path | None:
-    """The last checkpoint with Trainer's state, which it writes last, and the ``required`` files of callbacks."""
-    checkpoints = sorted(folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*"), key=lambda path: int(path.name.rsplit("-", 1)[1]))
-    while checkpoints:
-        last = checkpoints.pop()
-        try:
-            read_json(last / TRAINER_STATE, "Trainer state", "it is left out")
-            if missing := [name for name in required if not (last / name).is_file()]:
-                raise ValueError(f"{last}: no {missing[0]}")
-            return last
-        except ValueError:
-            log.warning("left out %s, which was cut short", last)
-            shutil.rmtree(last)
-    return None
-
-
-def load_trainer_state(last: Path) -> TrainerState:
-    """The state to resume a training with, from a checkpoint that may have been moved since."""
-    state = TrainerState.load_from_json(str(last / TRAINER_STATE))
-    if (best := state.best_model_checkpoint) and Path(best).parent != last.parent:
-        state.best_model_checkpoint = str(last.parent / Path(best).name)
-        write_json(last / TRAINER_STATE, asdict(state))
-    return state
-
-
-def has_ended(state: TrainerState) -> bool:
-    """Whether a training ended with a checkpoint.
-
-    Trainer itself would continue one that was stopped early: it forgets that as it begins.
-    """
-    best, control = state.best_model_checkpoint, state.stateful_callbacks.get("TrainerControl", {})
-    ended = control.get("args", {}).get("should_training_stop", False)
-    return bool(ended and best and Path(best).is_dir())
 
 
 class EMACallback(TrainerCallback):
@@ -96,6 +56,19 @@ class EMACallback(TrainerCallback):
     def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         with atomic_write(checkpoint_dir(args, state) / EMA_FILE) as path:
             save_file(self.average, path, {"updates": str(self.updates)})
+
+    def check(self, checkpoint: Path) -> None:
+        """Refuse a checkpoint without an average of this model.
+
+        Raises
+        ------
+        ValueError
+        """
+        check_tensors(checkpoint / EMA_FILE, self.average)
+        with safe_open(checkpoint / EMA_FILE, "pt") as saved:
+            updates = (saved.metadata() or {}).get("updates", "")
+        if not updates.isdigit():
+            raise ValueError(f"{EMA_FILE} does not say how often it was updated")
 
     def load(self, checkpoint: Path) -> None:
         """Load the average that was saved with a checkpoint."""
@@ -156,6 +129,16 @@ class EpochOrderCallback(TrainerCallback):
             raise TypeError("nothing is saved before an epoch has begun")
         with atomic_write(checkpoint_dir(args, state) / ORDER_FILE) as path:
             save_file({"rng_state": self.rng_state}, path)
+
+    @staticmethod
+    def check(checkpoint: Path) -> None:
+        """Refuse a checkpoint without the state of a generator.
+
+        Raises
+        ------
+        ValueError
+        """
+        check_tensors(checkpoint / ORDER_FILE, {"rng_state": torch.get_rng_state()})
 
     def load(self, checkpoint: Path, *, inside: bool) -> None:
         """Resume from a checkpoint ``inside`` an epoch; at the end of one, the next is drawn as Trainer does."""

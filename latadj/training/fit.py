@@ -27,17 +27,13 @@ from transformers import (
 from latadj.config import StageConfig
 from latadj.elimination.attach import at_speedup
 from latadj.training.callbacks import (
-    EMA_FILE,
-    ORDER_FILE,
     EMACallback,
     EpochOrderCallback,
     ReplayableSampler,
     StepProgressCallback,
-    has_ended,
-    last_complete_checkpoint,
-    load_trainer_state,
 )
 from latadj.training.objective import TrainingObjective
+from latadj.training.trainer_checkpoints import has_ended, last_whole_checkpoint, load_trainer_state
 from latadj.utils.files import readable_disk_errors
 
 log = logging.getLogger("latadj")
@@ -203,13 +199,17 @@ def fit(
     )
     for callback in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(callback)
-    last = last_complete_checkpoint(output_dir, [ORDER_FILE, *([EMA_FILE] if ema else [])]) if resume else None
+    averaged = [ema.check] if ema else []
+    last = last_whole_checkpoint(output_dir, model, order.check, *averaged) if resume else None
     ended = None
     if last is None:
-        shutil.rmtree(output_dir, ignore_errors=True)
+        if not resume:
+            shutil.rmtree(output_dir, ignore_errors=True)
+        elif any(output_dir.glob("damaged-*")):
+            log.warning("%s: no checkpoint in %s is whole, so it begins anew", name, output_dir)
     else:
         log.info("%s: going on from %s", name, last)
-        state = load_trainer_state(last)
+        state = load_trainer_state(last, model, *averaged)
         ended = state if has_ended(state) else None
         order.load(last, inside=(state.epoch or 0) % 1 > 0)
         if ema:

@@ -2,6 +2,7 @@
 
 import glob
 import json
+import math
 import os
 import re
 import shutil
@@ -13,6 +14,10 @@ from typing import Any
 
 import psutil
 
+# A sweep's raw timings are some hundred KB. What is far larger takes minutes and all memory to say that it is damaged.
+LARGEST_JSON = 32 * 2**20
+DEEPEST_JSON = 64
+_HALF = re.compile(r"\\u[dD][89abAB]|\\u[dD][c-fC-F]")
 # How safetensors and torch.save word a write that failed.
 _DISK_SIGNS = ("os error", "PytorchStreamWriter", "inline_container", "No space left")
 
@@ -68,20 +73,68 @@ def write_json(path: Path, data: Any) -> None:
     write_text(path, json.dumps(data, indent=1, allow_nan=False) + "\n")
 
 
-def read_json(path: Path, what: str, mend: str) -> Any:
-    """Read a JSON file.
+def read_json(path: Path, what: str, mend: str, *, finite: bool = True) -> Any:
+    """Read a JSON file, no larger and no deeper than one that a run writes.
+
+    Parameters
+    ----------
+    finite : refuse NaN and infinity, which JSON does not have and :func:`write_json` does not write
 
     Raises
     ------
     ValueError
-        if it is missing or cut short; the message says ``what`` it is and how to ``mend`` it.
+        if it is missing, cut short or out of all proportion; the message says ``what`` it is and how to ``mend`` it.
     """
     if not path.is_file():
         raise ValueError(f"{path}: no {what} here; {mend}")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:  # the last where it is nested too deep
+        return load_json(path, finite=finite)
+    except ValueError as error:
         raise ValueError(f"{path}: this {what} is damaged or was cut short ({error}); {mend}") from error
+
+
+def load_json(path: Path, *, finite: bool = True) -> Any:
+    """What a JSON file holds; as :func:`read_json`, for who names the file himself.
+
+    Raises
+    ------
+    ValueError
+        if it is no JSON, larger than ``LARGEST_JSON``, or deeper than ``DEEPEST_JSON`` lists and objects.
+    """
+    if (size := path.stat().st_size) > LARGEST_JSON:
+        raise ValueError(f"it has {size / 2**20:,.0f} MiB, and none has more than {LARGEST_JSON / 2**20:g}")
+    text = path.read_text(encoding="utf-8")
+    try:
+        data = json.loads(text, parse_constant=_no_number, parse_float=_finite) if finite else json.loads(text)
+    except RecursionError:
+        data = None
+        deep = True
+    else:
+        level = [data]
+        for _ in range(DEEPEST_JSON):
+            level = [
+                child
+                for value in level
+                if isinstance(value, (dict, list))
+                for child in (value.values() if isinstance(value, dict) else value)
+            ]
+        deep = any(isinstance(value, (dict, list)) for value in level)
+    if deep:
+        raise ValueError(f"it is nested more than {DEEPEST_JSON} deep")
+    if _HALF.search(text):
+        json.dumps(data, ensure_ascii=False).encode()  # a pair of halves is a character; one alone cannot be written
+    return data
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no number in JSON")
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if not math.isfinite(value):
+        raise ValueError(f"the number {digits[:20]} is too large")
+    return value
 
 
 @contextmanager

@@ -24,7 +24,7 @@ class RunState:
 
     SCHEMA: ClassVar[str]
     LABEL: ClassVar[str]
-    DAMAGED: ClassVar[str] = "this {label} is damaged, or of another version"
+    DAMAGED: ClassVar[str] = "this {label} is damaged, or of another version ({error})"
     RESTART: ClassVar[str] = "start anew without resume=true"
 
     settings: dict[str, Any]
@@ -43,11 +43,13 @@ class RunState:
         parts = [read_json(path, cls.LABEL, cls.RESTART) for path in paths]
         try:
             for part in parts:
+                if not isinstance(part, dict):
+                    raise ValueError(f"expected an object, got {type(part).__name__}")
                 data |= part
-            if data.pop("schema") != cls.SCHEMA:
+            if data.pop("schema", None) != cls.SCHEMA:
                 raise ValueError("another schema")
             return cls.from_json(data)
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        except ValueError as error:
             damaged = cls.DAMAGED.format(label=cls.LABEL, error=error)
             raise ValueError(f"{where}: {damaged}; {cls.RESTART}") from error
 

@@ -29,7 +29,12 @@ def bench():
         samples_s={"dial_fp32_2x": [0.05] * 10 + [0.06] * 10}, memory_mb={"sdpa_fp32": 1500.0, "dial_fp32_2x": 901.5}
     )
     beyond = cell(8, 32, unreachable=[Unreachable("fp32", 5.0, 4.321)], joules={"sdpa_fp32": 2.5})
-    return Bench([timed, beyond], {"processor": "a processor"}, {"seed": 0}, ["[sdpa_bf16] took its turn late"])
+    return Bench(
+        [timed, beyond],
+        {"processor": "a processor", "threads": 1, "precision": "fp32"},
+        {"seed": 0},
+        ["[sdpa_bf16] took its turn late"],
+    )
 
 
 def test_json_is_the_one_truth():

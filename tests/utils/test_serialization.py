@@ -43,12 +43,16 @@ def test_what_json_gives_back_is_what_was_written():
         ({"points": [{"at": "much"}]}, r"^points\[0\]\.at: 'much' is not a number$"),
         ({"points": [{"at": True}]}, r"^points\[0\]\.at: True is not a number$"),
         ({"points": [{"at": 1.0, "ci": [1.0]}]}, r"^points\[0\]\.ci: "),
-        ({"points": None}, r"^points: wrong kind of value"),
+        ({"points": None}, r"^points: None is not a list$"),
         ({"count": 1.5}, r"^count: 1.5 is not an integer$"),
         ({"name": 3}, r"^name: 3 is not text$"),
         ({"shown": "no"}, r"^shown: 'no' is not true or false$"),
         ({"keys": ["all"]}, r"^keys\[0\]: wrong kind of value"),
-        ({"more": 1}, r"more"),
+        ({"more": 1}, r"^'more': no such field$"),
+        ({"points": "much"}, r"^points: 'much' is not a list$"),
+        ({"count": 10**30}, r"^count: 10{5,}\.*0+ is no number that a run writes$"),
+        ({"points": [{"at": float("nan")}]}, r"^points\[0\]\.at: nan is no number that a run writes$"),
+        ({"name": ["x" * 10**6] * 10**5}, r"^name: \['x{5,20}"),
     ],
 )
 def test_what_does_not_fit_is_one_line_that_names_the_field(change, message):

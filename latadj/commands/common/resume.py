@@ -54,7 +54,7 @@ class FinetuneState(RunState):
     LABEL: ClassVar[str] = "fine-tuning state"
 
     run: str
-    stages: dict[str, Any]
+    stages: dict[str, dict[str, float]]
 
     @classmethod
     def of(cls, config: FinetuneConfig, splits: Splits | None = None) -> "FinetuneState":

@@ -46,6 +46,10 @@ class TaskState(RunState):
     seconds: dict[str, float] = field(default_factory=dict)
     examples: dict[str, int] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if self.settings.keys() != self.seconds.keys():
+            raise ValueError("settings and seconds are not of the same commands")
+
     def forget(self, command: str) -> None:
         """Take a command as not done."""
         self.settings.pop(command, None)

@@ -48,6 +48,8 @@ class Lines:
     def seek(self, line: int, offset: int) -> None:
         """Go to where an earlier reader stood."""
         self._held.clear()
+        if offset > (end := self.stream.seek(0, os.SEEK_END)):
+            raise ValueError(f"the run had read {offset} bytes, and its input has {end}")
         self.stream.seek(offset)
         self.line, self.offset = line, offset
 

@@ -3,16 +3,45 @@
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from latadj.checkpoints.metadata import CheckpointMetadata, check
 from latadj.config import PredictConfig
 from latadj.elimination.dial import Dial
 from latadj.inference.streams.reading import STREAM, Reader, input_format, is_stream, open_reader
+from latadj.inference.streams.rows import RowCounts
 from latadj.inference.streams.writing import Paths, PredictState, output_format, state_to_resume
 from latadj.utils.files import read_json, real_path
+from latadj.utils.serialization import structure
 
 BATCH_SIZE = 32  # where nobody says it
+
+
+class _Deadline(TypedDict):
+    """Of a result, as it is printed."""
+
+    ms: float
+    batches: int
+    texts: int
+    met_batches: int
+    met_texts: int
+    beyond_batches: int
+    beyond_texts: int
+    late_batches: int
+    late_texts: int
+    speedups: dict[str, int]
+
+
+class _Finished(TypedDict):
+    """The result of a run that left nothing to do, as it is read again."""
+
+    input: str
+    output: str
+    settings: dict[str, Any]
+    rows: RowCounts
+    texts_per_s: float | None
+    speedup: float | None
+    deadline: _Deadline | None
 
 
 @dataclass
@@ -163,8 +192,15 @@ def result_path(config: PredictConfig) -> Path:
 
 def _result(config: PredictConfig) -> dict[str, Any]:
     path = result_path(config)
-    result = read_json(path, "result", "make it with overwrite=true") if path.exists() else {}
-    return result if isinstance(result, dict) else {}
+    if not path.exists():
+        return {}
+    mend = "make it anew with overwrite=true"
+    result = read_json(path, "result", mend)
+    try:
+        structure(_Finished, result)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}; {mend}") from error
+    return dict(result)
 
 
 def _settings(

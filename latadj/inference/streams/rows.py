@@ -2,16 +2,28 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, TypedDict
+
+from latadj.utils.serialization import NOT_NEGATIVE
+
+Place = Annotated[int, NOT_NEGATIVE]
+
+
+class RowCounts(TypedDict):
+    """How many rows of an input were read, and what became of them."""
+
+    read: Place
+    written: Place
+    broken: Place
 
 
 @dataclass(frozen=True)
 class StreamPosition:
     """How much of an input lies behind a reader: rows, and for files of lines also lines and bytes."""
 
-    row: int = 0
-    line: int = 0
-    offset: int = 0
+    row: Place = 0
+    line: Place = 0
+    offset: Place = 0
 
 
 @dataclass(slots=True)

@@ -13,16 +13,18 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from typing import Annotated, Any, BinaryIO, ClassVar
 
 import numpy as np
 
-from latadj.inference.streams.rows import Row, StreamPosition
+from latadj.inference.streams.rows import Place, Row, RowCounts, StreamPosition
 from latadj.utils.csv_text import csv_text
 from latadj.utils.run_state import RunState, remove_matching
+from latadj.utils.serialization import Like, NotNegative
 
 SUFFIXES = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 RESTART = "overwrite=true starts anew"
+SERVED_ON = {"place", "precision", "kernel"}
 
 
 def output_format(output: str) -> str:
@@ -139,11 +141,20 @@ class PredictState(RunState):
 
     serving: dict[str, str] = field(default_factory=dict)
     position: StreamPosition = field(default_factory=StreamPosition)
-    bytes: tuple[int, int] = (0, 0)
-    counts: dict[str, int] = field(default_factory=lambda: {"read": 0, "written": 0, "broken": 0})
-    seconds: float = 0.0
+    bytes: tuple[Place, Place] = (0, 0)
+    counts: Annotated[dict[str, int], Like(RowCounts)] = field(
+        default_factory=lambda: {"read": 0, "written": 0, "broken": 0}
+    )
+    seconds: NotNegative = 0.0
     deadline: dict[str, Any] = field(default_factory=dict)
     complete: bool = False
+
+    def __post_init__(self) -> None:
+        if self.serving and not self.serving.keys() >= SERVED_ON:
+            raise ValueError(f"serving: expected {', '.join(sorted(SERVED_ON))}")
+        read, done = self.counts["read"], self.counts["written"] + self.counts["broken"]
+        if not read == done == self.position.row:
+            raise ValueError(f"counts: {read} rows read, {done} of them done, the reader behind {self.position.row}")
 
 
 class Paths:

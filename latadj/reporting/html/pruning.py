@@ -14,7 +14,7 @@ def left(sources: Sources) -> Section | None:
     if result is None:
         return None
     models, full, candidates = result.frontier, result.full, result.candidates
-    share = f"{result.config['prune']['confidence']:.0%}"
+    share = f"{result.config.get('prune', {}).get('confidence', 0.95):.0%}"
     columns = [
         Column("model", lambda model: "pruned" if model.budget is None else f"{model.budget:g}", left=True),
         speedup("parameters", lambda model: model.size.parameters / full.parameters),

@@ -1,20 +1,20 @@
 """What a run's folder holds that a report can be made from."""
 
-import json
+import reprlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import reduce
-from operator import getitem
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pandas as pd
 
 from latadj.reporting.html.changed import Changed, changed
+from latadj.reporting.results import written
 from latadj.reporting.results.comparison import Comparison
 from latadj.reporting.results.generation import GenerationSweep
 from latadj.reporting.results.pruning import PruneResult
 from latadj.reporting.results.sweep import Sweep
+from latadj.utils.files import load_json
 
 Read = TypeVar("Read")
 # Where each command leaves its result, and the schemas of it that can be shown.
@@ -62,11 +62,9 @@ class Sources:
             raise ValueError(f"folder {folder}: no such folder; name a run's with folder=FOLDER, or give model=, task=")
         sources = cls(folder)
         sources.sweep = sources._result("sweep", _sweep)
-        sources.calibrate = sources._result(
-            "calibrate", _with("layer_acc", "by_rank", "profiles", "dial.profile_type", "reach")
-        )
-        sources.evaluation = sources._result("eval", _with("metric", "scores", "metric_ci", "speedup"))
-        sources.finetune = sources._result("finetune", _with("validation"))
+        sources.calibrate = sources._result("calibrate", written.calibrated)
+        sources.evaluation = sources._result("eval", written.evaluated)
+        sources.finetune = sources._result("finetune", written.finetuned)
         sources.prune = sources._result("prune", PruneResult.from_json)
         sources.compare = sources._result("compare", Comparison.from_json)
         if not sources.read:
@@ -99,10 +97,14 @@ class Sources:
         file, schemas = FILES[command]
 
         def read(path: Path) -> Read:
-            data = json.loads(path.read_text(encoding="utf-8"))
+            try:
+                data = load_json(path)
+            except ValueError as error:
+                raise ValueError(f"is damaged or was cut short ({error})") from error
             schema = data.get("schema") if isinstance(data, dict) else None
             if schema not in schemas:
-                raise ValueError(f"has schema {schema!r}, this latadj shows {' or '.join(map(repr, schemas))}")
+                shows = " or ".join(map(repr, schemas))
+                raise ValueError(f"has schema {reprlib.repr(schema)}, this latadj shows {shows}")
             try:
                 return typed(data)
             except ValueError as error:
@@ -118,31 +120,17 @@ class Sources:
         except FileNotFoundError:
             self.left_out[file] = MISSING
             return None
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError, pd.errors.ParserError) as error:
-            self.left_out[file] = f"is damaged or was cut short ({str(error).splitlines()[0]})"
+        except (OSError, pd.errors.ParserError) as error:
+            self.left_out[file] = f"is damaged or was cut short ({' '.join(str(error).split())})"
             return None
         except ValueError as error:
-            self.left_out[file] = str(error)
-            return None
-        except (KeyError, TypeError, AttributeError) as error:
-            self.left_out[file] = f"is damaged, or of another version of latadj ({type(error).__name__}: {error})"
+            self.left_out[file] = " ".join(str(error).split())
             return None
         self.read.append(file)
         return content
 
 
 MISSING = "is not there"
-
-
-def _with(*keys: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """A result as it is, if it has what the sections show; ``dial.profile_type`` is a key inside of ``dial``."""
-
-    def typed(data: dict[str, Any]) -> dict[str, Any]:
-        for key in keys:
-            reduce(getitem, key.split("."), data)
-        return data
-
-    return typed
 
 
 def _sweep(data: dict[str, Any]) -> Sweep | GenerationSweep:

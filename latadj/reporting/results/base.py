@@ -1,6 +1,7 @@
 """What all results have in common: a typed dataclass, whose JSON form tables and pictures are made from."""
 
 import logging
+import reprlib
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -35,7 +36,7 @@ class Result:
         return {"schema": self.SCHEMA, **unstructure(self)}
 
     @classmethod
-    def from_json(cls: type[R], data: dict[str, Any]) -> R:
+    def from_json(cls: type[R], data: Any) -> R:
         """Inverse of :meth:`to_json`.
 
         Raises
@@ -43,9 +44,22 @@ class Result:
         ValueError
             if the schema is another one, or naming the field that is missing or of the wrong kind.
         """
+        if not isinstance(data, dict):
+            raise ValueError(f"expected an object, got {type(data).__name__}")
         if data.get("schema") != cls.SCHEMA:
-            raise ValueError(f"schema {data.get('schema')!r}: expected {cls.SCHEMA!r}; make it anew")
-        return structure(cls, {key: value for key, value in data.items() if key not in ("schema", *cls.DERIVED)})
+            raise ValueError(f"schema {reprlib.repr(data.get('schema'))}: expected {cls.SCHEMA!r}; make it anew")
+        result = structure(cls, {key: value for key, value in data.items() if key not in ("schema", *cls.DERIVED)})
+        result.check()
+        return result
+
+    def check(self) -> None:
+        """Refuse a result of a file whose fields do not fit each other.
+
+        Raises
+        ------
+        ValueError
+            naming a field.
+        """
 
     def document(self) -> Document:
         """Tables and notes."""

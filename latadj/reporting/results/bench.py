@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from latadj.reporting.results.base import Result, measured_on
+from latadj.reporting.results.origin import Config, Environment
 from latadj.reporting.table import Column, Document, Table, interval, speedup
 
 REFERENCE = "sdpa_fp32"
@@ -119,8 +120,8 @@ class Bench(Result):
     PLOT = "plot_bench"
 
     cells: list[Cell]
-    environment: dict[str, Any]
-    config: dict[str, Any]
+    environment: Environment
+    config: Config
     warnings: list[str] = field(default_factory=list)
 
     def accuracy(self) -> list[Accuracy]:

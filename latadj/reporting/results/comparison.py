@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, TypedDict
 
 from latadj.elimination.topk_setting import TopK, TopKAttention
 from latadj.reporting.results.base import Result, measured_on, warning
+from latadj.reporting.results.origin import Config, Environment
 from latadj.reporting.results.sweep import Measured
 from latadj.reporting.table import Column, Document, Table, entry, interval, speedup
+from latadj.utils.serialization import AT_LEAST_1, Entries, Like, Positive
 
 # Name in ``samples_s`` of what speedups count from: the first model in fp32, by transformers' own forward.
 REFERENCE = "transformers fp32"
@@ -49,21 +51,21 @@ class ModelRow:
     precision: str
     kernel: str
     checkpoint: str
-    speedup: float
+    speedup: Positive
     target: str | None
     profile: list[float]
-    tried: list[Tried]
+    tried: Annotated[list[Tried], Entries(2**12, 1)]
     within: bool
     metric: float
     metric_ci: tuple[float, float]
     scores: dict[str, dict[str, float]]
     drop: float
     drop_ci: tuple[float, float]
-    parameters: int
+    parameters: Annotated[int, AT_LEAST_1]
     parameters_total: int
     file_bytes: int
-    flops_speedup: float
-    flops_over_plain: float
+    flops_speedup: Positive
+    flops_over_plain: Positive
     memory_mb: float | None = None
     measured_speedup: float | None = None
     ci: tuple[float, float] | None = None
@@ -88,6 +90,11 @@ class ModelRow:
             self.removed_over_flops = (1 - 1 / over_plain.speedup) / (1 - 1 / self.flops_over_plain)
 
 
+class _Reference(TypedDict):
+    metric: float
+    validation: float
+
+
 @dataclass
 class Comparison(Result):
     """Everything that a sweep of several models found.
@@ -108,19 +115,24 @@ class Comparison(Result):
     model: str
     task: str
     metric: str
-    reference: dict[str, float]
+    reference: Annotated[dict[str, float], Like(_Reference)]
     max_drop: float
     test_examples: int
     validation_examples: int
     candidates: list[dict[str, Any]]
-    models: list[ModelRow]
-    environment: dict[str, Any]
-    config: dict[str, Any]
+    models: Annotated[list[ModelRow], Entries(2**12, 1)]
+    environment: Environment
+    config: Config
     left_out: list[str] = field(default_factory=list)
     samples_s: dict[str, list[list[float]]] = field(default_factory=dict)
     batch_lengths: list[int] = field(default_factory=list)
     batch_texts: list[int] = field(default_factory=list)
     memory_shape: tuple[int, int] | None = None
+
+    def check(self) -> None:
+        for row in self.models:
+            if row.topk_attention:
+                TopKAttention(tuple(row.topk_attention))
 
     def document(self, title: str | None = None) -> Document:
         """A row for each model and precision."""

@@ -108,6 +108,19 @@ class GenerationSweep(DialSweep):
     plain_cache_bytes: float | None = None
     samples_s: dict[str, dict[str, list[list[float]]]] = field(default_factory=dict)
 
+    def timed_batches(self) -> dict[str, list[list[float]]]:
+        return self.samples_s.get("ttft", {})
+
+    def check(self) -> None:
+        super().check()
+        if not self.samples_s:
+            return
+        timed = self.timed_batches()
+        if missing := [name for name in (PLAIN, *(row.name for row in self.rows)) if name not in timed]:
+            raise ValueError(f"samples_s.ttft: nothing of {missing[0]}")
+        if any(len(timed[row.name][0]) != len(timed[PLAIN][0]) for row in self.rows):
+            raise ValueError("samples_s.ttft: not all speedups ran the same prompts")
+
     def clock(self, times: "GenerationTimes", seed: int) -> None:
         """Fill in what the clock showed of the plain model and of every row."""
         self.plain_ttft_ms = 1000 * float(np.median(times.first_token[PLAIN]))

@@ -7,6 +7,7 @@ from statistics import fmean
 from typing import Any, ClassVar
 
 from latadj.reporting.results.base import Result, measured_on
+from latadj.reporting.results.origin import Config, Environment
 from latadj.reporting.results.sweep import HEADLINE, OWN, Row, Sweep
 from latadj.reporting.table import Column, Document, Table
 from latadj.tasks.glue import GLUE, average, in_order, scores_of
@@ -75,8 +76,8 @@ class Glue(Result):
     model: str
     speedups: list[float]
     tasks: list[GlueResult]
-    environment: dict[str, Any]
-    config: dict[str, Any]
+    environment: Environment
+    config: Config
     submissions: dict[str, list[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -1,12 +1,13 @@
 """The result of `latadj prune`: what is left, and what it is worth."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypedDict
 
 from latadj.elimination.topk_setting import TopK, TopKAttention
 from latadj.reporting.results.base import Result
+from latadj.reporting.results.origin import Config, Environment
 from latadj.reporting.table import Column, Document, Table, speedup
-from latadj.utils.serialization import unstructure
+from latadj.utils.serialization import AT_LEAST_1, Entries, Like, Positive, unstructure
 
 if TYPE_CHECKING:  # a report is made of files, without torch
     from latadj.pruning.acceptance import Evaluation
@@ -51,9 +52,9 @@ class Size:
     file_bytes : of its weights
     """
 
-    parameters: int
+    parameters: Annotated[int, AT_LEAST_1]
     all_parameters: int
-    flops: float
+    flops: Positive
     file_bytes: int
 
 
@@ -95,6 +96,10 @@ class PrunedModel:
     measured_ci: tuple[float, float] | None = None
 
 
+class _Candidate(TypedDict):
+    kept: bool
+
+
 @dataclass
 class PruneResult(Result):
     """Everything `latadj prune` found.
@@ -115,13 +120,20 @@ class PruneResult(Result):
     metric: str
     objective: str
     tolerance: float
-    candidates: list[Any]
-    frontier: list[PrunedModel]
+    candidates: Annotated[list[Any], Like(list[_Candidate])]
+    frontier: Annotated[list[PrunedModel], Entries(2**10, 1)]
     topk_trials: list[Any]
     full: Size
     seconds: float
-    environment: dict[str, Any]
-    config: dict[str, Any]
+    environment: Environment
+    config: Config
+
+    def check(self) -> None:
+        if len({len(model.layers) for model in self.frontier}) > 1:
+            raise ValueError("frontier: not all models have as many layers")
+        for model in self.frontier:
+            if model.topk_attention is not None:
+                TopKAttention.from_json(model.topk_attention)
 
     def to_json(self) -> dict[str, Any]:
         """JSON form; ``confirmation`` and ``sizes`` are those of the last model of the frontier, for the reader."""

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from latadj.reporting.results.base import Result, measured_on, out_of_reach, warning
 from latadj.reporting.results.by_length import LengthGroup, by_length_tables, length_warnings
+from latadj.reporting.results.origin import Config, Environment
 from latadj.reporting.table import Column, Document, Table, entry, interval, speedup
+from latadj.utils.serialization import Entries, Positive
 
 if TYPE_CHECKING:  # a report is made of files, without torch
     from latadj.benchmark.timer import Interval
@@ -24,7 +26,7 @@ CONTROLS = ("recent", "random")
 class Measured:
     """A wall-clock speedup over one baseline, with its 95% interval."""
 
-    speedup: float
+    speedup: Positive
     ci: tuple[float, float]
 
     @classmethod
@@ -43,13 +45,13 @@ class DialRow:
     by_length : what it costs for groups of texts of like length
     """
 
-    speedup: float
-    keep: list[float]
+    speedup: Positive
+    keep: Annotated[list[float], Entries(2**10, 1)]
     profile: list[float]
     profile_type: str
     metric: float
     metric_ci: tuple[float, float]
-    flops_speedup: float
+    flops_speedup: Positive
     controls: dict[str, float] = field(default_factory=dict)
     predicted: float | None = None
     short_length: float = 0.0
@@ -120,14 +122,25 @@ class DialSweep(Result):
     plain_metric: float | None
     test_examples: int
     rows: Sequence[Any]
-    environment: dict[str, Any]
-    config: dict[str, Any]
+    environment: Environment
+    config: Config
     target: str = "flops"
     unreachable: list[float] = field(default_factory=list)
     reach: float | None = None
 
     def __post_init__(self) -> None:
         self.rows = sorted(self.rows, key=lambda row: row.speedup)
+
+    def check(self) -> None:
+        if len({len(row.keep) for row in self.rows}) > 1:
+            raise ValueError("rows: not all have keep ratios of as many layers")
+        for name, samples in self.timed_batches().items():
+            if not samples or len({len(of_round) for of_round in samples}) > 1 or not samples[0]:
+                raise ValueError(f"samples_s: the rounds of {name} are not all of the same batches")
+
+    def timed_batches(self) -> dict[str, list[list[float]]]:
+        """Raw seconds, name -> rounds -> batches or prompts; empty where nothing was timed."""
+        raise NotImplementedError
 
     @property
     def full_metric(self) -> float:
@@ -176,6 +189,24 @@ class Sweep(DialSweep):
     plain_scores: dict[str, dict[str, float]] | None = None
     batch_lengths: dict[str, list[int]] = field(default_factory=dict)
     batch_texts: dict[str, list[int]] = field(default_factory=dict)
+
+    def timed_batches(self) -> dict[str, list[list[float]]]:
+        return self.samples_s
+
+    def check(self) -> None:
+        super().check()
+        if not self.samples_s:
+            return
+        if missing := [name for name in (HEADLINE, *(row.name for row in self.rows)) if name not in self.samples_s]:
+            raise ValueError(f"samples_s: nothing of {missing[0]}")
+        batches = len(self.samples_s[HEADLINE][0])
+        if any(len(self.samples_s[row.name][0]) != batches for row in self.rows):
+            raise ValueError(f"samples_s: not all speedups ran the {batches} batches of {HEADLINE}")
+        for field_name in ("batch_lengths", "batch_texts"):
+            if len(getattr(self, field_name).get(HEADLINE, [])) not in (0, batches):
+                raise ValueError(f"{field_name}.{HEADLINE}: expected {batches} batches")
+        if HEADLINE in self.batch_texts and HEADLINE not in self.batch_lengths:
+            raise ValueError(f"batch_lengths: nothing of {HEADLINE}")
 
     def document(self) -> Document:
         """A row for each speedup."""
