@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install test test-oldest mutants lint format docs reproduce reproduce-generation reproduce-newsgroups reproduce-glue \
+.PHONY: help install test test-oldest fuzz mutants lint format docs reproduce reproduce-generation reproduce-newsgroups reproduce-glue \
   reproduce-axformer bench bench-predict readme clean
 
 help: ## Show this help
@@ -50,6 +50,14 @@ $(OLDEST)/.ready: pyproject.toml constraints-oldest.txt requirements-offline.txt
 
 test-oldest: $(OLDEST)/.ready ## What must hold with the lower bounds of pyproject.toml: downloads 3 GB, takes 7 GB of disk
 	HF_HUB_OFFLINE=1 $(OLDEST)/bin/python -m pytest -n 2 --dist loadfile $(OLDEST_TESTS)
+
+# FUZZ_SEED draws other cases: make fuzz FUZZ_SEED=7. Those of `make test` are always the same.
+FUZZ_FACTOR := 8
+FUZZ_SEED ?= 0
+
+fuzz: $(READY) ## Odd options, data, model folders, states and results, eight times as many as in `make test`: about 10 minutes
+	HF_HUB_OFFLINE=1 FUZZ_FACTOR=$(FUZZ_FACTOR) FUZZ_SEED=$(FUZZ_SEED) timeout 900 \
+	  $(BIN)/python -m pytest -n 2 --dist worksteal tests/fuzz
 
 mutants: $(READY) ## Put 56 small faults into the package, one at a time: do the tests notice? About half an hour
 	$(BIN)/python tests/mutation/check.py

@@ -87,7 +87,8 @@ def typed(command: str, composed: DictConfig) -> RunConfig:
     problems = read_shorthand(SCHEMAS[command], values)
     config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(SCHEMAS[command]), values))
     assert isinstance(config, RunConfig)
-    if problems := [*problems, *config.problems()]:
+    # The other checks take the kinds for granted.
+    if problems := [*problems, *(config.nested() or config.problems())]:
         raise ValueError("; ".join(problems))
     return config
 
@@ -96,8 +97,15 @@ def compose(command: str, overrides: list[str]) -> DictConfig:
     """Compose a command's config without running anything."""
     with hydra_for(command) as instance:
         overrides = completed(command, overrides)
-        with readable_conf():
-            return instance.compose_config(config_name=command, overrides=overrides, **compose_mode())
+        try:
+            with readable_conf():
+                return instance.compose_config(config_name=command, overrides=overrides, **compose_mode())
+        except (TypeError, AttributeError) as error:
+            # Hydra checks the kind of a value late: `task=[0]` fails where it looks for a name in it.
+            raise ValueError(
+                f"{' '.join(overrides)[:200]}: an option has a value of the wrong kind ({error}); give a group such as "
+                "task= one name, and see --help for the others"
+            ) from error
 
 
 @contextmanager

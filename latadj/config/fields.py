@@ -100,6 +100,19 @@ class Section:
                 problems += [f"{key}.{problem}" for problem in inner.problems()]
         return problems
 
+    def nested(self) -> list[str]:
+        """Lists within lists of plain values, here and below, which OmegaConf lets pass, one line each."""
+        problems, hints = [], get_type_hints(type(self))
+        for declared in fields(self):
+            value, plain = getattr(self, declared.name), {str, int, float, bool}
+            kinds = [*get_args(hints[declared.name]), hints[declared.name]]
+            listed = any(get_origin(kind) is list and set(get_args(kind)) <= plain for kind in kinds)
+            if listed and any(isinstance(entry, (list, dict)) for entry in value or ()):
+                problems.append(f"{declared.name}={shown(value)}: expected a list of plain values")
+            for key, inner in _sections(declared.name, value):
+                problems += [f"{key}.{problem}" for problem in inner.nested()]
+        return problems
+
 
 def _every(value: Any, holds: Callable[[Any], bool]) -> bool:
     """Whether something holds of a value, and of all values in it; sections look after their own."""

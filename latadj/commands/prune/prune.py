@@ -36,7 +36,11 @@ def prepare(config: PruneConfig) -> Pruning:
     options = config.prune
     check_units(session.model, options.groups, options.layers, prefix="prune.")
     model = PruningModel.of(session, Path(config.folder) / "prune")
-    if not state.units:
+    if state.units:
+        state.refuse_other_units(
+            Path(config.folder) / "prune", units_of(session.model, options.groups, layers=options.layers)
+        )
+    else:
         ranks = model.gradients().neurons
         state.units = units_of(session.model, options.groups, ranks, layers=options.layers)
     model.units = state.units

@@ -5,6 +5,7 @@ attention is short and starts anew.
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -23,6 +24,7 @@ from latadj.reporting.results.pruning import PrunedModel
 from latadj.tasks.data.splits import Splits
 from latadj.utils.files import atomic_write, readable_disk_errors, write_json
 from latadj.utils.run_state import RunState, remove_matching
+from latadj.utils.serialization import NotNegative, Positive
 
 SETTINGS = ("model", "task", "seed", "checkpoint", "output", "prune", "topk_attention", "recover")
 # Fields that do not change during a run; written once, in a file of their own.
@@ -47,14 +49,39 @@ class PruneState(RunState):
 
     units: list[PruningUnit] = field(default_factory=list)
     time_model: TimeModel | None = None
-    correction: float = 1.0
+    correction: Positive = 1.0
     progress: GradualState = field(default_factory=GradualState)
     topk: ChosenTopK | None = None
     models: list[PrunedModel] = field(default_factory=list)
-    seconds: float = 0.0
+    seconds: NotNegative = 0.0
 
     def __post_init__(self) -> None:
         self._since = time.monotonic()
+        progress, names = self.progress, {unit.name for unit in self.units}
+        pending = progress.pending.units if progress.pending else []
+        used = [
+            *(one.name for one in progress.candidates),
+            *pending,
+            *(name for order in progress.orders.values() for name in order),
+        ]
+        if unknown := set(used) - names:
+            raise ValueError(f"progress: {min(unknown)!r} is none of its units")
+
+    def refuse_other_units(self, work: Path, units: Sequence[PruningUnit]) -> None:
+        """Refuse a state whose units are not those of the model.
+
+        Parameters
+        ----------
+        units : of the model; its groups of neurons may be others
+
+        Raises
+        ------
+        ValueError
+        """
+        if [unit.name for unit in self.units] != [unit.name for unit in units] or _neurons(self.units) != _neurons(
+            units
+        ):
+            raise ValueError(f"{work / 'plan.json'}: its units are not those of the checkpoint; {self.RESTART}")
 
     @classmethod
     def of(cls, config: PruneConfig, splits: Splits) -> "PruneState":
@@ -115,3 +142,8 @@ class PruneState(RunState):
     def weights(self, work: Path) -> Path:
         """Where the weights after the last step are; written before the state that names them."""
         return work / f"weights-{self.progress.step}.safetensors"
+
+
+def _neurons(units: Sequence[PruningUnit]) -> list[tuple[int, int]]:
+    """Layer and number of all neurons in units."""
+    return sorted((unit.layer, neuron) for unit in units for neuron in unit.neurons)

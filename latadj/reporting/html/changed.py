@@ -61,6 +61,8 @@ def changed(frame: pd.DataFrame) -> list[Changed]:
     """All examples that changed, the most confident first; numbers of a regression by how far they moved."""
     speedups = speedups_of(frame)
     classes = f"{_PROBABILITY}{speedups[0]}x" in frame
+    if missing := [at for at in speedups if classes and f"{_PROBABILITY}{at}x" not in frame]:
+        raise ValueError(f"has no column {_PROBABILITY}{missing[0]}x")
     read = _classified if classes else _regressed
     columns = [name for name in map(str, frame) if name != "label" and not _COLUMN.fullmatch(name)]
     examples = []

@@ -195,6 +195,8 @@ class Sweep(DialSweep):
 
     def check(self) -> None:
         super().check()
+        if any(row.latency_ms and not {"p50", "p95"} <= row.latency_ms.keys() for row in self.rows):
+            raise ValueError("rows.latency_ms: expected p50 and p95")
         if not self.samples_s:
             return
         if missing := [name for name in (HEADLINE, *(row.name for row in self.rows)) if name not in self.samples_s]:

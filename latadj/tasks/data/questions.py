@@ -145,7 +145,7 @@ def _official(path: Path) -> Iterator[dict[str, Any]]:
     """Rows of SQuAD's JSON: articles of ``data``, their paragraphs, and the questions on each."""
     try:
         document = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, OSError) as error:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
+    except (ValueError, OSError, RecursionError) as error:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
         raise ValueError(f"{path}: cannot be read as JSON: {_first_line(error)}") from error
     for a, article in enumerate(_list(document, "data", str(path)), start=1):
         for p, paragraph in enumerate(_list(article, "paragraphs", f"{path}: article {a}"), start=1):
