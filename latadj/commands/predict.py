@@ -124,7 +124,8 @@ def _layout(config: PredictConfig, metadata: CheckpointMetadata, model: PreTrain
             f"checkpoint {config.checkpoint} gives a text several labels at a time: predict writes one, the likeliest"
         )
     names = label_names(model.config, metadata.task_spec.labels if metadata.task_spec else ())
-    return Layout(output_format(config.output), names, config.all_probabilities, config.id is not None)
+    keyed = config.id is not None
+    return Layout(output_format(config.output), names, config.all_probabilities, keyed, config.escape_formulas)
 
 
 def _serve(model: PreTrainedModel, plan: Plan, config: PredictConfig, state: PredictState) -> None:

@@ -6,7 +6,7 @@ import io
 import pandas as pd
 import pytest
 
-from latadj.utils.csv_text import csv_text, frame_csv
+from latadj.utils.csv_text import csv_text, escaped, frame_csv
 
 ODD = ["a,b", 'q"', "two\nlines", "a\rreturn", "both\r\nof them", "\r", "=1+1", "NA", "", " spaces ", "é"]
 
@@ -23,3 +23,16 @@ def test_odd_text_comes_back(odd):
 
 def test_plain_rows_end_with_a_line_feed():
     assert csv_text([["id", "text"], [1, "plain"]]) == "id,text\n1,plain\n"
+
+
+@pytest.mark.parametrize("formula", ["=1+1", "+cmd|'x'", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "=", "-"], ids=repr)
+def test_what_a_spreadsheet_would_run_is_escaped_if_asked_for(formula):
+    rows = [["id", formula], [formula, "plain"]]
+    back = list(csv.reader(io.StringIO(csv_text(rows, escape=True), newline=""), strict=True))
+    assert back == [["id", f"'{formula}"], [f"'{formula}", "plain"]]
+    assert frame_csv(pd.DataFrame(rows[1:], columns=rows[0]), escape=True) == csv_text(rows, escape=True)
+
+
+@pytest.mark.parametrize("value", ["-0.5", "+1", "-1e-05", ".5", -0.5, "a=b", "'=1", "", None, 3], ids=repr)
+def test_numbers_and_plain_text_are_never_escaped(value):
+    assert escaped(value) == value

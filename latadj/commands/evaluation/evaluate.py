@@ -77,7 +77,8 @@ def _examples(session: Session, folder: Path) -> dict[str, Any]:
         references = task_type.references(examples)
         intervals[name] = score(config.task.metric, predictions, predictions, references, config.seed).metric_ci
         suffix = "" if name == scorer.headline else f"-{name}"
-        write_text(folder / f"predictions{suffix}.csv", frame_csv(task_type.table(examples, predictions, outputs)))
+        table = task_type.table(examples, predictions, outputs)
+        write_text(folder / f"predictions{suffix}.csv", frame_csv(table, escape=config.escape_formulas))
         for file, content in task_type.files(outputs, scorer.tests[name], examples).items():
             write_json(folder / f"{file}{suffix}.json", content)
     latency, quiet = time_latency(session, scorer.rows[scorer.headline])
@@ -115,7 +116,8 @@ def _continuations(session: Session, folder: Path) -> dict[str, Any]:
     speedup = config.speedup
     answers: dict[float, np.ndarray] = {}
     sweep = score_dial(scorer, [speedup], controls=False, on_answers=answers.__setitem__)
-    write_text(folder / "predictions.csv", frame_csv(scorer.task_type.table(scorer.encoded, answers[speedup], None)))
+    table = scorer.task_type.table(scorer.encoded, answers[speedup], None)
+    write_text(folder / "predictions.csv", frame_csv(table, escape=config.escape_formulas))
     times = time_prompts(scorer, sweep, config.measure.prompts, ROUNDS, WARMUP)
     (row,) = sweep.rows
     shared = ("model", "task", "metric", "greater_is_better", "baseline_metric", "plain_metric", "target")

@@ -75,7 +75,7 @@ def run(session: Session | compared.ComparisonSession) -> Sweep | GenerationSwee
         )
         if measure.batches > 0:
             time_batches(examples, sweep)
-        predictions.write(folder / "predictions.csv")
+        predictions.write(folder / "predictions.csv", escape=config.escape_formulas)
     sweep.report(folder)
     return sweep
 
@@ -146,10 +146,11 @@ class SweepPredictions:
         if isinstance(outputs, np.ndarray) and outputs.shape == shape:
             self.outputs[speedup] = outputs
 
-    def write(self, path: Path) -> bool:
+    def write(self, path: Path, *, escape: bool = False) -> bool:
         """One row an example: its texts, ``label``, ``prediction_2x`` and ``probability_2x`` for each speedup.
 
-        A regression has no probabilities. Nothing is written if there are no outputs.
+        A regression has no probabilities. Nothing is written if there are no outputs. ``escape`` as in
+        :func:`latadj.utils.csv_text.csv_text`.
 
         Returns
         -------
@@ -168,5 +169,5 @@ class SweepPredictions:
                 frame[f"probability_{speedup:g}x"] = softmax(outputs, axis=-1).max(axis=1).round(6)
             else:
                 frame[f"prediction_{speedup:g}x"] = outputs[:, 0]
-        write_text(path, frame_csv(frame))
+        write_text(path, frame_csv(frame, escape=escape))
         return True

@@ -70,6 +70,14 @@ def speedups_option(default: list[float]) -> Any:
     return option(default, "speedups: 3, 1..5, 1..5:0.5 or [1,1.5,2]", parse=parse_speedups, type="speedups")
 
 
+def escape_option() -> Any:
+    """Whether predictions in CSV are made safe for spreadsheets."""
+    return option(
+        False,
+        "CSV predictions for spreadsheets: an apostrophe before each text that begins with =, +, -, @ or a tab",
+    )
+
+
 def speedup_option(default: float, command: str) -> Any:
     """The speedup to run at."""
     return option(default, "speedup to run at, from 1 to the dial's end", parse=one_speedup(command))

@@ -2,7 +2,14 @@
 
 from dataclasses import dataclass
 
-from latadj.config.commands.base import CommandConfig, DialedConfig, RunConfig, speedup_option, speedups_option
+from latadj.config.commands.base import (
+    CommandConfig,
+    DialedConfig,
+    RunConfig,
+    escape_option,
+    speedup_option,
+    speedups_option,
+)
 from latadj.config.fields import at_least, option, section, shown
 from latadj.config.options.dial import WORKLOAD, BenchClockConfig, WorkloadConfig
 from latadj.config.options.measurement import (
@@ -20,6 +27,7 @@ class SweepConfig(DialedConfig):
     """`latadj sweep`."""
 
     speedup: list[float] = speedups_option([1.0, 2.0, 3.0, 4.0, 5.0])
+    escape_formulas: bool = escape_option()
     compare: CompareConfig = section(CompareConfig, "several models in one table, as in experiment=axformer")
     workload: WorkloadConfig = section(WorkloadConfig, WORKLOAD)
     measure: SweepMeasureConfig = section(SweepMeasureConfig, "what is timed")
@@ -48,6 +56,7 @@ class EvalConfig(DialedConfig):
     """`latadj eval`."""
 
     speedup: float = speedup_option(1.0, "eval")
+    escape_formulas: bool = escape_option()
     workload: WorkloadConfig = section(WorkloadConfig, WORKLOAD)
     measure: EvalMeasureConfig = section(EvalMeasureConfig, "what is timed")
 

@@ -5,13 +5,11 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from latadj.config.commands.base import DialedConfig, speedup_option
+from latadj.config.commands.base import DialedConfig, escape_option, speedup_option
 from latadj.config.fields import POSITIVE, Rule, at_least, one_of, option
 from latadj.config.speedups import one_speedup
 
-
-def _share(value: float) -> bool:
-    return 0 < value < 1
+BELOW_1 = Rule("a number above 0, below 1", lambda value: 0 < value < 1)
 
 
 @dataclass
@@ -29,6 +27,7 @@ class PredictConfig(DialedConfig):
     on_error: str = option("skip", "what to do with a broken row", one_of("skip", "stop"))
     output: str = option(MISSING, "file to write, .csv or .jsonl, or - for standard output")
     all_probabilities: bool = option(False, "write the probability of every label, not only of the likeliest")
+    escape_formulas: bool = escape_option()
     overwrite: bool = option(False, "replace an output that exists")
     resume: bool = option(False, "continue after a kill")
     speedup: float | None = option(

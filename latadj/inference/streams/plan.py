@@ -224,6 +224,7 @@ def _settings(
         "batch_size": batch_size,
         "max_length": config.max_length,
         "all_probabilities": config.all_probabilities,
+        "escape_formulas": config.escape_formulas,
         "seed": config.seed,
     }
 

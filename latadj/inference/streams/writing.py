@@ -53,12 +53,14 @@ class Layout:
     labels : names of the classes; empty for a regression
     every : the probability of every class, not only of the likeliest
     keyed : whether rows have an ``id``
+    escape : of CSV, see :func:`latadj.utils.csv_text.escaped`
     """
 
     kind: str
     labels: tuple[str, ...]
     every: bool = False
     keyed: bool = False
+    escape: bool = False
 
     def header(self) -> bytes:
         """What stands before the first row."""
@@ -66,7 +68,7 @@ class Layout:
             return b""
         answer = ["label", "probability"] if self.labels else ["value"]
         all_of_them = [f"probability_{label}" for label in self.labels] if self.every else []
-        return _csv([["row", *(["id"] if self.keyed else []), *answer, *all_of_them]])
+        return _csv([["row", *(["id"] if self.keyed else []), *answer, *all_of_them]], escape=self.escape)
 
     def rows(self, rows: Sequence[Row], outputs: np.ndarray) -> bytes:
         """A window's rows.
@@ -80,7 +82,7 @@ class Layout:
         if self.kind == "jsonl":
             lines = (json.dumps(self._object(*pair), ensure_ascii=False, default=str) + "\n" for pair in pairs)
             return "".join(lines).encode(errors="backslashreplace")  # an id may hold half a character
-        return _csv([self._record(*pair) for pair in pairs])
+        return _csv([self._record(*pair) for pair in pairs], escape=self.escape)
 
     def _record(self, row: Row, output: np.ndarray, best: int) -> list[Any]:
         keys = [row.number, row.key] if self.keyed else [row.number]
@@ -106,9 +108,9 @@ def broken_header() -> bytes:
     return _csv([["row", "line", "reason"]])
 
 
-def broken_rows(rows: Sequence[Row]) -> bytes:
+def broken_rows(rows: Sequence[Row], *, escape: bool = False) -> bytes:
     """The broken rows of a window, as CSV: their numbers, the lines on which they begin, and what is wrong."""
-    return _csv([[row.number, row.line or row.number, row.broken] for row in rows])
+    return _csv([[row.number, row.line or row.number, row.broken] for row in rows], escape=escape)
 
 
 def _short(value: float) -> str:
@@ -116,8 +118,8 @@ def _short(value: float) -> str:
     return f"{value:.7g}"
 
 
-def _csv(rows: Sequence[Sequence[Any]]) -> bytes:
-    return csv_text(rows).encode(errors="backslashreplace")
+def _csv(rows: Sequence[Sequence[Any]], *, escape: bool = False) -> bytes:
+    return csv_text(rows, escape=escape).encode(errors="backslashreplace")
 
 
 @dataclass
@@ -217,7 +219,7 @@ class FileOutput:
 
     def commit(self, data: bytes, broken: Sequence[Row]) -> None:
         """Add a window's rows; ``state`` says all but how many bytes that makes."""
-        self._write(data, broken_rows(broken))
+        self._write(data, broken_rows(broken, escape=self.layout.escape))
 
     def _write(self, *parts: bytes) -> None:
         assert self._files is not None

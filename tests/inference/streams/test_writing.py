@@ -1,6 +1,9 @@
+import csv
+import io
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from latadj.inference.streams.rows import Row
@@ -67,3 +70,20 @@ def test_ids_that_json_cannot_hold_do_not_stop_a_run():
 
 def test_broken_rows_are_listed_with_the_line_on_which_they_begin():
     assert broken_header() + broken_rows([Row(2, broken="why", line=5)]) == b"row,line,reason\n2,5,why\n"
+
+
+def test_labels_and_ids_are_escaped_for_spreadsheets_if_asked_for():
+    layout = Layout("csv", ("=1+1", "good"), keyed=True, escape=True)
+    written = layout.header() + layout.rows([Row(1, ("a",), key="@x")], np.array([[0.75, 0.25]]))
+    assert written == b"row,id,label,probability\n1,'@x,'=1+1,0.75\n"
+    assert Layout("jsonl", ("=1+1",), escape=True).rows([Row(1, ("a",))], np.array([[1.0]])).count(b'"=1+1"') == 1
+
+
+@pytest.mark.parametrize("label", ["a,b", 'q"', "two\nlines", "a\rreturn", "=1+1", "NA", " spaces ", "é"])
+def test_odd_labels_and_ids_come_back(label):
+    layout = Layout("csv", (label, "other"), every=True, keyed=True)
+    written = layout.header() + layout.rows([Row(1, ("a",), key=label)], np.array([[0.75, 0.25]]))
+    (row,) = csv.DictReader(io.StringIO(written.decode(), newline=""), strict=True)
+    assert (row["id"], row["label"], row[f"probability_{label}"]) == (label, label, "0.75")
+    frame = pd.read_csv(io.BytesIO(written), dtype=str, keep_default_na=False)
+    assert list(frame.loc[0, ["id", "label"]]) == [label, label]
