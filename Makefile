@@ -55,7 +55,7 @@ test-oldest: $(OLDEST)/.ready ## What must hold with the lower bounds of pyproje
 FUZZ_FACTOR := 8
 FUZZ_SEED ?= 0
 
-fuzz: $(READY) ## Odd options, data, model folders, states and results, eight times as many as in `make test`: about 10 minutes
+fuzz: $(READY) ## Odd options, data, model folders, states and results, 8 times as many as in `make test`
 	HF_HUB_OFFLINE=1 FUZZ_FACTOR=$(FUZZ_FACTOR) FUZZ_SEED=$(FUZZ_SEED) timeout 900 \
 	  $(BIN)/python -m pytest -n 2 --dist worksteal tests/fuzz
 
