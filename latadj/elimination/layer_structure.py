@@ -1,6 +1,6 @@
 """Where a layer keeps its modules, and what is left of a pruned model's layers. Needs no torch."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Annotated, Any

@@ -39,7 +39,7 @@ class PredictConfig(DialedConfig):
     deadline_quantile: float = option(
         0.95,
         "share of texts that are to meet the deadline; exit code 3 if fewer do",
-        Rule("a number above 0, below 1", _share),
+        BELOW_1,
     )
     max_speedup: float | None = option(None, "largest speedup that a deadline may use; null: the dial's", at_least(1))
     window: int = option(8192, "rows that are held in memory and sorted by length together", at_least(1))
