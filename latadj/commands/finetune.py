@@ -23,8 +23,8 @@ from latadj.commands.common.training_stages import (
     training_rows,
 )
 from latadj.config import FinetuneConfig, StageConfig
-from latadj.devices.device import trains_in_bf16
 from latadj.devices.environment import environment
+from latadj.devices.precision_probe import trains_in_bf16
 from latadj.elimination.architectures import architecture_of
 from latadj.elimination.attach import as_plain, attach, attached
 from latadj.elimination.dial import Dial

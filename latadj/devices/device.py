@@ -73,13 +73,6 @@ def place(device: torch.device) -> str:
     return str(HardwareKey(processor(device), device.type, threads, torch.__version__))
 
 
-def trains_in_bf16(config: DeviceConfig, device: torch.device) -> bool:
-    """Whether fine-tuning runs under bf16 autocast; ``auto`` says yes where the device computes in bf16."""
-    if config.train_precision != "auto":
-        return config.train_precision == "bf16"
-    return computes_in_bf16(device)
-
-
 def computes_in_bf16(device: torch.device) -> bool:
     """Whether a device has bf16 instructions; elsewhere bf16 is emulated, slower than fp32."""
     if device.type == "cuda":

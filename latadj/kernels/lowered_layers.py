@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from latadj.devices.device import computes_bf16
+from latadj.devices.precision_probe import attention_product
 from latadj.kernels.linear import KernelSpec, LoweredLinear, outputs_of
 
-# From this many rows, attention beside int8 layers runs in bf16; with fewer, fp32's fused kernel is faster.
+# From this many rows, attention beside int8 layers runs in bf16 where that pays; for fewer, fp32's kernel is fast.
 BF16_ATTENTION_FROM = 96
 
 
@@ -27,7 +27,7 @@ class QKVLinear:
         self.query = spec.pack(modules[0]) if separate_query else None
         together = modules[1:] if separate_query else modules
         self.together, self.sizes = spec.pack(*together), outputs_of(*together)
-        self.casts = spec.precision == "int8" and computes_bf16()
+        self.casts = spec.precision == "int8" and attention_product(torch.device("cpu")).bf16_pays
 
     def __call__(self, rows: Tensor, query_rows: Tensor | None) -> tuple[Tensor, ...]:
         """Queries of ``query_rows`` (None: of ``rows``), keys and values."""

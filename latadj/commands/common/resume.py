@@ -11,7 +11,8 @@ from latadj.checkpoints.weight_files import fingerprint
 from latadj.commands.checks import teacher_of
 from latadj.commands.common.session import as_dict
 from latadj.config import FinetuneConfig, RunConfig
-from latadj.devices.device import choose, trains_in_bf16
+from latadj.devices.device import choose
+from latadj.devices.precision_probe import trains_in_bf16
 from latadj.tasks.data.splits import Splits
 from latadj.utils.files import recover_folder
 from latadj.utils.run_state import RunState

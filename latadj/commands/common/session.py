@@ -18,6 +18,7 @@ from latadj.checkpoints import checkpoint
 from latadj.checkpoints.metadata import CheckpointMetadata, check, labels_of
 from latadj.config import CalibrateConfig, CommandConfig, PruneConfig, RunConfig, TaskConfig
 from latadj.devices import device
+from latadj.devices.precision_probe import trains_in_bf16
 from latadj.elimination.attach import attach
 from latadj.tasks.data.splits import Splits
 from latadj.tasks.encoding.batches import max_input_length, rows_of, token_limit
@@ -100,7 +101,7 @@ class Session:
     @property
     def training_dtype(self) -> torch.dtype | None:
         """The autocast type in which this device trains, and ranks models fast enough; None: the models' own."""
-        return torch.bfloat16 if device.trains_in_bf16(self.config.device, self.device) else None
+        return torch.bfloat16 if trains_in_bf16(self.config.device, self.device) else None
 
     @property
     def generates(self) -> bool:

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from latadj.commands.common.session import Session, enough
 from latadj.commands.common.training_stages import attention_dropped, distillation_rows
 from latadj.config import PruneConfig
-from latadj.devices.device import trains_in_bf16
+from latadj.devices.precision_probe import trains_in_bf16
 from latadj.elimination.architectures import layer_shapes
 from latadj.elimination.attach import attached
 from latadj.elimination.cost import mean_flops

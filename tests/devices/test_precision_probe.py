@@ -1,0 +1,79 @@
+import json
+
+import pytest
+import torch
+
+from latadj.config import DeviceConfig
+from latadj.devices import precision_probe
+from latadj.devices.precision_probe import Timing, attention_product, cache_file, training_step, trains_in_bf16
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def measured(monkeypatch, tmp_path):
+    """How often something was measured, with an empty cache."""
+    count = []
+
+    def timed(run, device):
+        count.append(device)
+        return Timing(10.0, 5.0)
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(precision_probe, "_known", {})
+    monkeypatch.setattr(precision_probe, "_timed", timed)
+    return count
+
+
+def as_a_new_process():
+    precision_probe._known.clear()
+
+
+def test_a_device_is_measured_once_and_remembered(measured):
+    assert training_step(CPU) == training_step(CPU) == Timing(10.0, 5.0)
+    as_a_new_process()
+    assert training_step(CPU) == Timing(10.0, 5.0)
+    assert len(measured) == 1
+    attention_product(CPU)
+    as_a_new_process()
+    training_step(CPU)
+    assert len(measured) == 2
+    assert set(json.loads(cache_file().read_text())["timings"]) == {"training step", "attention"}
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"timings": {"training step": {"x": 3}}}', '{"timings": 3}'])
+def test_a_damaged_cache_is_measured_again(measured, content):
+    cache_file().parent.mkdir()
+    cache_file().write_text(content)
+    training_step(CPU)
+    as_a_new_process()
+    training_step(CPU)
+    assert len(measured) == 1
+
+
+def test_a_cache_that_cannot_be_written_stops_nothing(measured):
+    cache_file().parent.write_text("a file where the folder would be")
+    assert training_step(CPU) == Timing(10.0, 5.0)
+
+
+@pytest.mark.parametrize(("bf16_ms", "expected"), [(5.0, True), (9.5, False), (20.0, False)])
+def test_auto_trains_in_bf16_where_a_step_is_clearly_faster(monkeypatch, bf16_ms, expected):
+    monkeypatch.setattr(precision_probe, "_timed", lambda run, device: Timing(10.0, bf16_ms))
+    assert trains_in_bf16(DeviceConfig(), CPU) is expected
+    assert trains_in_bf16(DeviceConfig(train_precision="bf16"), CPU)
+    assert not trains_in_bf16(DeviceConfig(train_precision="fp32"), CPU)
+
+
+def test_what_is_measured_runs(monkeypatch, measured):
+    ran = []
+
+    def timed(run, device):
+        for dtype in (torch.float32, torch.bfloat16):
+            run(dtype)
+            ran.append(dtype)
+        return Timing(1.0, 1.0)
+
+    monkeypatch.setattr(precision_probe, "_timed", timed)
+    training_step(CPU)
+    attention_product(CPU)
+    assert len(ran) == 4
