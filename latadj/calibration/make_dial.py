@@ -28,6 +28,8 @@ WINDOW_SIZES, RECENT_RATIOS = (16, 64), (0.0, 0.5, 0.75, 0.9, 1.0)
 MOST_LENGTHS = 256
 # Up to how many tokens a text is not cut, where a config leaves it open: so few cost next to no time.
 SHORT_LENGTH = 8.0
+# Of what texts diverge on average, by how much those of a few words may.
+SHORT_SHARE = 0.25
 
 
 @dataclass
@@ -202,16 +204,19 @@ def add_search(
     Parameters
     ----------
     examples : of the training split; the divergence from the full model is measured on these
-    short : texts cut to a few words, which count as much as all the others together. They are too few in the data to
-        be heard there, and cost next to nothing
+    short : texts cut to a few words, which are to diverge by at most ``SHORT_SHARE`` of what the others do. They are
+        too few in the data to be heard there, and cost next to nothing
     speedups, trials, seed, advance : as in :func:`latadj.calibration.profile_search.search_anchors`
     """
-    sets = [examples] if short is None else [examples, short]
-    full = [_outputs(model, one, Profile.full(dial.layers), dial) for one in sets]
+    whole = Profile.full(dial.layers)
+    full, full_short = _outputs(model, examples, whole, dial), short and _outputs(model, short, whole, dial)
 
     def divergence(profile: Profile) -> float:
-        pairs = zip(sets, full, strict=True)
-        return sum(one.divergence(outputs, _outputs(model, one, profile, dial)) for one, outputs in pairs)
+        found = examples.divergence(full, _outputs(model, examples, profile, dial))
+        if short is None:
+            return found
+        beyond = short.divergence(full_short, _outputs(model, short, profile, dial)) - SHORT_SHARE * found
+        return found + max(beyond, 0.0) / SHORT_SHARE
 
     anchors = search_anchors(
         dial,

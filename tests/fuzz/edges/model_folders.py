@@ -84,18 +84,16 @@ def _gguf_bytes() -> st.SearchStrategy[bytes]:
     return st.one_of(head, damaged_bytes(data))
 
 
-LIBRARY = "transformers and gguf read these files with no check of their types"
 EDGES = [
-    Edge("config.json", write, lazily("config.json", as_json), use_of("config.json"), 60, pending=LIBRARY),
-    Edge("config.json with code", write, lazily("config.json", with_code), use_of("config.json"), 20, pending=LIBRARY),
-    Edge("tokenizer.json", write, lazily("tokenizer.json", as_json), use_of("tokenizer.json"), 30, pending=LIBRARY),
+    Edge("config.json", write, lazily("config.json", as_json), use_of("config.json"), 60),
+    Edge("config.json with code", write, lazily("config.json", with_code), use_of("config.json"), 20),
+    Edge("tokenizer.json", write, lazily("tokenizer.json", as_json), use_of("tokenizer.json"), 30),
     Edge(
         "tokenizer_config.json",
         write,
         lazily("tokenizer_config.json", as_json),
         use_of("tokenizer_config.json"),
         40,
-        pending=LIBRARY,
     ),
     Edge(
         "tokenizer_config.json with code",
@@ -103,8 +101,7 @@ EDGES = [
         lazily("tokenizer_config.json", with_code),
         use_of("tokenizer_config.json"),
         20,
-        pending=LIBRARY,
     ),
     Edge("model.safetensors", write, lazily("model.safetensors", damaged_bytes), use_of("model.safetensors"), 40),
-    Edge("gguf", gguf, st.deferred(_gguf_bytes), use_gguf, 20, pending=LIBRARY),
+    Edge("gguf", gguf, st.deferred(_gguf_bytes), use_gguf, 20),
 ]
