@@ -10,6 +10,8 @@ from latadj.elimination.profiles import SMALLEST_RATIO, Anchor, Profile, in_step
 
 # How far beyond the dial's own `short_length` a searched profile's may be.
 MOST_SHORT_LENGTH = 3.0
+# Of the `short_length` of a slower profile, where the search for a faster one begins.
+SHORTER = (1.0, 0.8, 0.6)
 
 
 def search_anchors(
@@ -44,12 +46,12 @@ def search_anchors(
     free = max(free, 1)
     rng = np.random.default_rng(seed)
     acc_direction = -np.log(np.clip(dial.layer_acc[:free], 1e-3, 0.999))
-    starts = [np.ones(free), acc_direction, np.linspace(0.1, 1.0, free)]
+    directions = [np.ones(free), acc_direction, np.linspace(0.1, 1.0, free)]
     if dial.shapes[0].causal:
         # Decoders rely on recent tokens: one deep cut at the start is often their best.
-        starts.append(np.concatenate([[1.0], np.full(free - 1, 0.01)]))
+        directions.append(np.concatenate([[1.0], np.full(free - 1, 0.01)]))
+    starts = [(direction, dial.short_length) for direction in directions]
     outer = Profile((1.0,) * dial.layers, MOST_SHORT_LENGTH * dial.short_length)
-    best_short_length = dial.short_length
     anchors: list[Anchor] = []
     for speedup in sorted(speedups):
         if dial.predicted(Profile.full(dial.layers)) >= speedup:
@@ -57,7 +59,7 @@ def search_anchors(
         best: tuple[float, np.ndarray, Profile] | None = None
         for trial in range(max(trials, len(starts))):
             if trial < len(starts) or best is None:
-                direction, short_length = starts[trial % len(starts)], best_short_length
+                direction, short_length = starts[trial % len(starts)]
             else:
                 step = 0.9 * 0.3 ** (trial / trials)
                 direction = best[1] * np.exp(step * rng.standard_normal(free))
@@ -72,8 +74,10 @@ def search_anchors(
             break
         outer = best[2]
         anchors.append(Anchor(speedup, outer.keep, outer.short_length))
-        starts = [best[1], np.ones(free), acc_direction]
-        best_short_length = outer.short_length
+        # Faster profiles afford less: what is spared for short texts is taken from long ones.
+        lengths = [share * outer.short_length for share in SHORTER] if outer.short_length else [0.0]
+        starts = [(best[1], length) for length in lengths]
+        starts += [(direction, lengths[len(lengths) // 2]) for direction in (np.ones(free), acc_direction)]
     return tuple(anchors)
 
 

@@ -17,7 +17,6 @@ from latadj.elimination.cost import LayerShape
 from latadj.elimination.dial import Dial
 from latadj.tasks.encoding.batches import TEACHER
 from latadj.tasks.outputs.logits import Outputs
-from latadj.training.callbacks import last_complete_checkpoint
 from latadj.training.head_objective import AdjustableLoss
 
 SHAPE = LayerShape(32 * 32, 2 * 32 * 32, 32 * 32, 2 * 32 * 64, 32)
@@ -40,6 +39,10 @@ def test_a_killed_process_is_gone_on_with(tmp_path):
     killed.communicate()
     assert not (tmp_path / "out" / "checkpoint").exists()
 
+    anew = run("finetune", *settings, expect=2)
+    assert "(plain is done, adjustable has begun): resume=true goes on with it, overwrite=true" in anew.stderr
+    assert list(work.glob("checkpoint-*"))
+
     log = tmp_path / "out" / "finetune" / "finetune.log"
     before = log.read_text()
     run("finetune", "resume=true", *settings)
@@ -50,6 +53,7 @@ def test_a_killed_process_is_gone_on_with(tmp_path):
 
     other = run("finetune", "resume=true", *settings, "seed=1", expect=2)
     assert "was started with other settings (seed)" in other.stderr
+    run("finetune", "overwrite=true", *settings, "adjust.max_steps=1")
 
 
 def test_a_plain_run_goes_on_with_the_adjustable_stage_however_that_is_set(tmp_path):
@@ -91,19 +95,6 @@ def test_a_model_names_the_fine_tuning_that_it_comes_from(tmp_path, epochs):
     run("finetune", *options, f"model.path={first}", f"folder={again}", f"plain.epochs={epochs}")
     same = read_metadata(again / "checkpoint").origin == read_metadata(first).origin
     assert same == (epochs == 0)
-
-
-def test_a_checkpoint_that_was_cut_short_is_left_out(tmp_path):
-    for step, state in ((9, '{"epoch": 1}'), (18, '{"epoch": 2}'), (100, '{"epo'), (200, None)):
-        folder = tmp_path / f"checkpoint-{step}"
-        folder.mkdir()
-        if state is not None:
-            (folder / "trainer_state.json").write_text(state)
-    assert last_complete_checkpoint(tmp_path) == tmp_path / "checkpoint-18"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-18", "checkpoint-9"]
-    (tmp_path / "checkpoint-9" / "ema.safetensors").touch()
-    later = last_complete_checkpoint(tmp_path, ["ema.safetensors"])
-    assert later == tmp_path / "checkpoint-9", "the later one has no mean"
 
 
 @pytest.fixture

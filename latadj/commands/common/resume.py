@@ -68,11 +68,14 @@ class FinetuneState(RunState):
         Raises
         ------
         ValueError
-            if the run to resume was started with other settings.
+            if the run to resume was started with other settings, or the work of an unfinished run of the same ones
+            would be lost.
         """
         work = Path(config.folder) / "finetune"
         settings = run_settings(config, (*SETTINGS, *ADJUSTABLE_SETTINGS), Path(config.model.path), splits)
         if not config.resume or not (work / "state.json").is_file():
+            if not config.resume and not config.overwrite:
+                cls._refuse_loss(config, settings)
             return cls(settings, uuid4().hex, {})
         state = cls.read(work / "state.json")
         begun = "adjustable" in state.stages or (work / "adjustable").is_dir()
@@ -87,3 +90,21 @@ class FinetuneState(RunState):
             if not folder.is_dir():
                 state.stages.pop(stage, None)
         return state
+
+    @classmethod
+    def _refuse_loss(cls, config: FinetuneConfig, settings: dict[str, Any]) -> None:
+        """Refuse to start anew where a run of the same settings was interrupted."""
+        work = Path(config.folder) / "finetune"
+        try:
+            state = cls.read(work / "state.json")
+        except (OSError, ValueError):  # none, or one that cannot be gone on with
+            return
+        begun = [stage for stage in ("plain", "adjustable") if any((work / stage).glob("checkpoint-*"))]
+        finished = "plain" in state.stages and ("adjustable" in state.stages or not config.adjustable)
+        if state.settings != settings or finished or not (begun or state.stages):
+            return
+        done = [f"{stage} is done" for stage in state.stages] + [f"{stage} has begun" for stage in begun]
+        raise ValueError(
+            f"folder={config.folder}: an unfinished run of the same settings is here ({', '.join(done)}): resume=true "
+            "goes on with it, overwrite=true starts anew"
+        )

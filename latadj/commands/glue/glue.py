@@ -191,6 +191,8 @@ def _run_task(plan: GlueRun, task: TaskRun) -> None:
         overrides = stage_overrides(plan.config, task.name, command)
         if command == "finetune" and plan.config.resume and _may_resume(task.configs[command]):
             overrides.append("resume=true")
+        elif command == "finetune":
+            overrides.append("overwrite=true")
         task.write()  # without this command and those after it: they are no longer what they were
         start = time.monotonic()
         run_stage(command, overrides)

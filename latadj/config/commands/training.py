@@ -17,12 +17,15 @@ class FinetuneConfig(CommandConfig):
 
     adjustable: bool = option(True, "adjustable fine-tuning after the plain one")
     resume: bool = option(False, "continue after a kill, or after plain fine-tuning only")
+    overwrite: bool = option(False, "start anew where an unfinished run of the same settings is")
     plain: StageConfig = section(StageConfig, "plain fine-tuning")
     adjust: AdjustConfig = section(AdjustConfig, "adjustable fine-tuning, at speedups drawn along the dial")
     calibration: CalibrationConfig = section(CalibrationConfig, "the dial that adjustable fine-tuning draws from")
 
     def problems(self) -> list[str]:
         problems = super().problems()
+        if self.resume and self.overwrite:
+            problems.append("resume=true with overwrite=true: give one of them")
         problems += [f"adjust.{problem}" for problem in self.adjust.problems_for(self.task.type)]
         # No plain epochs keep the head that a model comes with; what has none is refused when it is loaded.
         if self.plain.epochs == 0 and not self.adjustable:
