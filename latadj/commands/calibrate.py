@@ -34,7 +34,7 @@ from latadj.checkpoints.metadata import (
     write_metadata,
 )
 from latadj.commands.checks import check_protection, uses_pretrained
-from latadj.commands.common.session import Session, as_dict, open_checkpoint, open_pretrained
+from latadj.commands.common.session import Session, as_dict, open_checkpoint, open_pretrained, open_without_examples
 from latadj.config import CalibrateConfig
 from latadj.devices.device import place
 from latadj.devices.environment import environment
@@ -71,7 +71,12 @@ def prepare(config: CalibrateConfig, checked: CheckpointMetadata | None = None) 
         if metadata is None or metadata.dial is None:
             raise ValueError(f"checkpoint {config.checkpoint} has no dial yet: leave calibration.device_only out")
         check_protection(metadata.dial, config.task)
-    session = open_pretrained(config) if metadata is None else open_checkpoint(config, metadata)
+    if metadata is None:
+        session = open_pretrained(config)
+    elif config.reads_text:
+        session = open_checkpoint(config, metadata)
+    else:
+        session = open_without_examples(config, metadata)
     if config.device.precision != "auto":
         kernels(config.device.precision, session.device)
     return session
@@ -87,16 +92,18 @@ def run(session: Session) -> dict[str, Any]:
     config = session.config
     assert isinstance(config, CalibrateConfig)
     calibration = config.calibration
-    examples = session.calibration_set(
-        calibration.examples,
-        autocast=session.training_dtype,  # ranking needs no more, and it is a long search
-    )
     folder, work = Path(config.checkpoint), Path(config.folder) / "calibrate"
     contribution, tried = None, list[WindowTrial]()
     if calibration.device_only:
         dial = session.metadata.dial
         assert dial is not None
+        count = int((session.metadata.notes.get("calibration") or {}).get("examples") or 0)
     else:
+        examples = session.calibration_set(
+            calibration.examples,
+            autocast=session.training_dtype,  # ranking needs no more, and it is a long search
+        )
+        count = len(examples.lengths)
         dial, contribution, tried = _acc_dial(session, examples)
         plot_contribution(contribution, work / "acc.png", title=f"{config.model.name} on {config.task.name}")
     measured = measure_device(session, dial) if config.clock.rounds > 0 else None
@@ -109,7 +116,7 @@ def run(session: Session) -> dict[str, Any]:
         "schema": "latadj.calibrate/2",
         "model": config.model.name,
         "task": config.task.name,
-        "examples": len(examples.lengths),
+        "examples": count,
         "layer_acc": list(dial.layer_acc),
         "by_rank": None if contribution is None else contribution.by_rank.tolist(),
         "tried": [asdict(trial) for trial in tried],
@@ -124,11 +131,12 @@ def run(session: Session) -> dict[str, Any]:
     # Read again to be changed: another precision or device may have been calibrated meanwhile.
     metadata = read_metadata(folder)
     if not calibration.device_only:
-        calibrated = {"examples": len(examples.lengths), "seed": config.seed, "trials": _trials(session)}
+        calibrated = {"examples": count, "seed": config.seed, "trials": _trials(session)}
         metadata.dial, metadata.notes = dial, {**metadata.notes, "calibration": calibrated}
     if measured is not None:
         metadata = remember(metadata, session.device, measured)
-    metadata.task_spec = TaskSpec.of(config.task)
+    if config.reads_text or metadata.task_spec is None:
+        metadata.task_spec = TaskSpec.of(config.task)
     if folder.is_dir():
         write_metadata(folder, metadata)
     else:

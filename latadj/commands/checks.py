@@ -205,7 +205,8 @@ def check_calibrate(config: CalibrateConfig) -> CheckpointMetadata | None:
         hub.model_source(config.model.path)
     else:
         metadata = check(Path(config.checkpoint), config.task)
-    require_examples(config.task)
+    if config.reads_text:
+        require_examples(config.task)
     return metadata
 
 

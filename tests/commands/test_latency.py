@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 import latadj
 from latadj.benchmark.kernel_selection import kernels
 from latadj.checkpoints import checkpoint
-from latadj.checkpoints.metadata import CheckpointMetadata, Device, Serving, read_metadata, write_metadata
+from latadj.checkpoints.metadata import CheckpointMetadata, Device, Serving, TaskSpec, read_metadata, write_metadata
 from latadj.cli import app
 from latadj.commands import calibrate
 from latadj.devices.affinity import affinity, pin
@@ -119,7 +119,7 @@ def test_another_precision_joins_what_is_known_and_the_dial_stays(calibrated, ro
     assert found["by_rank"] is None
     assert found["dial"] == json.loads(json.dumps(unstructure(first.dial)))
     assert found["profiles"][0] | {"flops_speedup": 0} == {
-        **{"speedup": 1.0, "keep": [1.0] * 4, "flops_speedup": 0, "predicted": 1.0}
+        **{"speedup": 1.0, "keep": [1.0] * 4, "short_length": 0.0, "flops_speedup": 0, "predicted": 1.0}
     }
     assert found["reach"] >= found["profiles"][-1]["speedup"] * (1 - 1e-3)
 
@@ -141,6 +141,18 @@ def test_what_is_calibrated_while_a_search_runs_is_not_lost(root, tmp_path, monk
     found = read_metadata(folder)
     assert set(found.devices[place(CPU)].serving) == {"fp32", "int8"}
     assert found.dial.every == 2
+
+
+def test_the_device_alone_is_measured_without_any_data(root, tmp_path):
+    folder = shutil.copytree(root / "out" / "checkpoint", tmp_path / "checkpoint")
+    metadata = read_metadata(folder)
+    metadata.task_spec = TaskSpec("classification", ["sentence"], ["bad", "good"], "accuracy", 24, BATCH)
+    write_metadata(folder, metadata)
+    nowhere = [f"folder={tmp_path}", f"checkpoint={folder}", "task=sst2", f"task.data_dir={tmp_path / 'gone'}"]
+    done("calibrate", *nowhere, "device.name=cpu", "device.threads=1", "calibration.device_only=true", "clock.rounds=2")
+    found = read_metadata(folder)
+    assert found.devices[place(CPU)].serving["fp32"].models[0].lengths == (6, 23)
+    assert (found.task_spec, found.dial) == (metadata.task_spec, metadata.dial)
 
 
 def test_the_device_alone_can_not_be_measured_without_a_dial(root, tmp_path):

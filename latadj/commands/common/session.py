@@ -240,6 +240,16 @@ def open_checkpoint(
     return session
 
 
+def open_without_examples(config: CommandConfig, metadata: CheckpointMetadata) -> Session:
+    """Load the command's checkpoint, in fp32, for what reads no text: its data need not be there."""
+    chosen, folder = set_up(config), Path(config.checkpoint)
+    labels = known_labels(config, folder, metadata) or config.task.labels or []
+    config = replace(config, task=replace(config.task, labels=labels))
+    model, tokenizer = checkpoint.load(folder, head=config.head, metadata=metadata)
+    nothing = Dataset.from_dict({})
+    return Session(config, chosen, Splits(nothing, nothing, {}), model.to(chosen), tokenizer, metadata)
+
+
 def load_for(config: CommandConfig, metadata: CheckpointMetadata) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load the command's checkpoint, in fp32, refusing one whose outputs do not fit the task."""
     model, tokenizer = checkpoint.load(config.checkpoint, head=config.head, metadata=metadata)

@@ -49,6 +49,11 @@ class CalibrateConfig(CommandConfig):
     workload: WorkloadConfig = section(WorkloadConfig, WORKLOAD)
     clock: ClockConfig = section(ClockConfig, "how long this device is measured")
 
+    @property
+    def reads_text(self) -> bool:
+        """Whether examples are needed: a device is measured on random tokens, but precisions are compared on texts."""
+        return not self.calibration.device_only or self.device.precision == "auto"
+
 
 @dataclass
 class PruneConfig(CommandConfig):

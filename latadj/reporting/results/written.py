@@ -15,11 +15,15 @@ class _Written(TypedDict):
     config: Config
 
 
-class _Profile(TypedDict):
+class _Keeps(TypedDict):
     speedup: Positive
     keep: list[float]
     flops_speedup: Positive
     predicted: Positive | None
+
+
+class _Profile(_Keeps, total=False):
+    short_length: float
 
 
 class _Dial(TypedDict):
