@@ -52,10 +52,10 @@ test-oldest: $(OLDEST)/.ready ## What must hold with the lower bounds of pyproje
 	HF_HUB_OFFLINE=1 $(OLDEST)/bin/python -m pytest -n 2 --dist loadfile $(OLDEST_TESTS)
 
 # FUZZ_SEED draws other cases: make fuzz FUZZ_SEED=7. Those of `make test` are always the same.
-FUZZ_FACTOR := 8
+FUZZ_FACTOR := 4
 FUZZ_SEED ?= 0
 
-fuzz: $(READY) ## Odd options, data, model folders, states and results, 8 times as many as in `make test`
+fuzz: $(READY) ## Odd options, data, model folders, states and results, 12 times as many as in `make test`
 	HF_HUB_OFFLINE=1 FUZZ_FACTOR=$(FUZZ_FACTOR) FUZZ_SEED=$(FUZZ_SEED) timeout 900 \
 	  $(BIN)/python -m pytest -n 2 --dist worksteal tests/fuzz
 

@@ -22,4 +22,4 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     count = Counter.cases + sum(_elsewhere)
     if count:
         seed = "always the same" if SEED is None else f"seed {SEED}"
-        terminalreporter.write_line(f"fuzz: {count:,} cases ({seed}, {FACTOR} times those of `make test`)")
+        terminalreporter.write_line(f"fuzz: {count:,} cases ({seed}, {FACTOR:g} times what the edges name)")
