@@ -29,14 +29,32 @@ BENCHMARK = (f"{B}/test_timer.py", f"{B}/test_noise.py", f"{B}/test_energy.py", 
 
 FAULTS = (
     # elimination: who stays, and how many
-    Fault("tokens are rounded down", "np.ceil(ratio * lengths - 1e-6)", "np.floor(ratio * lengths + 1e-6)", COUNTS),
+    Fault("tokens are rounded down", "np.ceil(counts - 1e-6)", "np.floor(counts + 1e-6)", COUNTS),
+    Fault("a ratio's rounding error keeps one token more", "np.ceil(counts - 1e-6)", "np.ceil(counts)", COUNTS),
     Fault(
-        "a ratio's rounding error keeps one token more",
-        "np.ceil(ratio * lengths - 1e-6)",
-        "np.ceil(ratio * lengths)",
+        "a layer may keep nobody",
+        "np.maximum(np.ceil(counts - 1e-6).astype(np.int64), at_least)",
+        "np.ceil(counts - 1e-6).astype(np.int64)",
         COUNTS,
     ),
-    Fault("a layer may keep nobody", "np.maximum(counts, at_least)", "counts", COUNTS),
+    Fault(
+        "short texts are cut like long ones",
+        "spared = np.minimum(np.maximum(falling, least), lengths)",
+        "spared = np.minimum(least, lengths)",
+        COUNTS,
+    ),
+    Fault(
+        "long texts are spared as much as short ones",
+        "falling = self.short_length - (1 - LEAST_SPARED) * (lengths - self.short_length)",
+        "falling = self.short_length + 0 * lengths",
+        COUNTS,
+    ),
+    Fault(
+        "past the last searched profile short texts stay spared",
+        "return least * math.exp(min(0.0, knots[-1] - strength))",
+        "return least",
+        COUNTS,
+    ),
     Fault("a protected token counts for nothing", "np.minimum(protected, lengths))", "0)", COUNTS),
     Fault("survivors lose their order", "rows = order.sort(dim=1).values", "rows = order", ELIMINATION),
     Fault(
