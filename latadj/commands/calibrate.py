@@ -54,7 +54,7 @@ log = logging.getLogger("latadj")
 TEXT_TRIALS, PROMPT_TRIALS = 48, 6
 MOST_TRIED = 8
 SHOWN = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0)
-MOST_COLUMNS = 12  # layers that stand side by side; a terminal has no room for more
+MOST_COLUMNS = 6  # layers that stand side by side; a terminal has no room for more
 
 
 def prepare(config: CalibrateConfig, checked: CheckpointMetadata | None = None) -> Session:
@@ -275,7 +275,7 @@ def _document(dial: Dial, profiles: list[dict[str, Any]]) -> Document:
     costs = ["FLOPs", *(["predicted"] if dial.target == "latency" else [])]
     least = any(profile["short_length"] for profile in profiles)
     lines = [
-        ["speedup", *(f"layer {layer}" for layer in range(1, dial.layers + 1)), *(["short length"] * least), *costs],
+        ["speedup", *(f"{layer}" for layer in range(1, dial.layers + 1)), *(["short length"] * least), *costs],
         ["layer ACC", *(f"{value:.2f}" for value in dial.layer_acc), *([""] * least), *("" for _ in costs)],
     ]
     for profile in profiles:
@@ -287,7 +287,7 @@ def _document(dial: Dial, profiles: list[dict[str, Any]]) -> Document:
         lines.append([f"{profile['speedup']:g}x", *keep, *(f"{value:.2f}x" for value in times[: len(costs)])])
     if dial.layers > MOST_COLUMNS:
         lines = [list(column) for column in zip(*lines, strict=True)]
-    title = f"Keep ratios, profile={dial.profile_type}"
+    title = f"Keep ratios by layer, profile={dial.profile_type}"
     if dial.shapes[0].causal:
         title += f"; {dial.window.text()}"
     end = f"Speedups end at {dial.reach():.2f}x here, where FLOPs are cut {dial.max_flops:g}x."

@@ -24,7 +24,7 @@ from latadj.commands.common.training_stages import (
 )
 from latadj.config import FinetuneConfig, StageConfig
 from latadj.devices.environment import environment
-from latadj.devices.precision_probe import trains_in_bf16
+from latadj.devices.precision_probe import training_step, trains_in_bf16
 from latadj.elimination.architectures import architecture_of
 from latadj.elimination.attach import as_plain, attach, attached
 from latadj.elimination.dial import Dial
@@ -70,6 +70,8 @@ def run(session: Session) -> dict[str, Any]:
     assert isinstance(config, FinetuneConfig)
     model, tokenizer = session.model, session.tokenizer
     bf16 = trains_in_bf16(config.device, device)
+    if config.device.train_precision == "auto" and device.type != "mps":
+        log.info("training in %s: a layer's step takes %s here", "bf16" if bf16 else "fp32", training_step(device))
     folder, work = Path(config.folder), Path(config.folder) / "finetune"
     state = FinetuneState.of(config, session.splits)
     done = state.stages

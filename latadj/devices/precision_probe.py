@@ -99,7 +99,7 @@ def _remembered(work: str, device: torch.device, run: Callable[[torch.dtype], No
         remembered = _read()
         if where not in remembered.get(work, {}):
             found = _timed(run, device)
-            log.info("bf16 or fp32: a layer's %s takes %s on this device", work, found)
+            log.info("a layer's %s takes %s on this device", work, found)
             remembered.setdefault(work, {})[where] = found
             _write(remembered)
         _known[work, where] = remembered[work][where]

@@ -7,7 +7,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from latadj.elimination.notices import warn_once
-from latadj.elimination.patching import previous
+from latadj.elimination.patching import elimination_of, previous
 
 Writer = Callable[[PreTrainedModel, Path], None]
 # Whoever knows a file for it registers here: elimination itself knows none.
@@ -24,7 +24,8 @@ def save_pretrained(model: Any, save_directory: Any, *args: Any, **kwargs: Any) 
     """transformers' own, and then the dial beside the weights; `push_to_hub` and `Trainer` come here too."""
     result = previous(model, "save_pretrained")(save_directory, *args, **kwargs)
     is_main = args[0] if args else kwargs.get("is_main_process", True)
-    if not _WRITERS:
+    elimination = elimination_of(model)
+    if not _WRITERS and elimination is not None and elimination.dial is not None:
         warn_once("the dial of this model is not saved: import latadj before, or save with latadj.save")
     if is_main:
         for write in _WRITERS:
