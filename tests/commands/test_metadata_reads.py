@@ -37,10 +37,10 @@ def reads(monkeypatch):
     counts = Counter()
     read = metadata.read_json
 
-    def counted(path, what, mend):
+    def counted(path, what, mend, **options):
         if Path(path).name == METADATA_FILE:
             counts[Path(path).parent.name] += 1
-        return read(path, what, mend)
+        return read(path, what, mend, **options)
 
     monkeypatch.setattr(metadata, "read_json", counted)
     return counts

@@ -346,5 +346,5 @@ def test_its_json_form_keeps_numbers_and_shares_apart():
 
 @pytest.mark.parametrize("data", [5, "soft", {"layers": []}], ids=repr)
 def test_json_that_is_no_list_is_refused(data):
-    with pytest.raises(ValueError, match=r"topk_attention=.*: expected a list"):
+    with pytest.raises(ValueError, match=r"topk_attention: expected a list"):
         TopKAttention.from_json(data)

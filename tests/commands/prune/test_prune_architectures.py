@@ -81,7 +81,7 @@ def test_a_dial_is_fine_tuned_and_calibrated_on_what_is_left(root):
     run("finetune", *common, f"model.path={root / 'out' / 'pruned'}", *options)
     run("calibrate", *common, "search.trials=0", "calibration.examples=8", "clock.rounds=0")
     before, _ = latadj.load(root / "out" / "pruned", precision=None)
-    model, tokenizer = latadj.load(folder / "checkpoint", speedup=2)
+    model, tokenizer = latadj.load(folder / "checkpoint", speedup=2, precision=None)
     assert structure_of(model) == structure_of(before)
     with torch.no_grad():
         logits = model(**tokenizer(["a very good film"], return_tensors="pt")).logits

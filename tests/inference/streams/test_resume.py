@@ -19,9 +19,9 @@ forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
 
 class Engine:
-    """Says how long a text is; `around` is what a real one has."""
+    """Says how long a text is; `deadline` is what a real one has."""
 
-    around = None
+    deadline = None
 
     def __call__(self, texts):
         share = np.array([1 / (1 + len(text)) for text in texts[0]], dtype=np.float32)

@@ -26,7 +26,7 @@ def filled(page):
 
 def explanation(names):
     alpha, bravo, charlie, delta, echo = names
-    reading = Reading(1.0, (1.0,), (1, 1), ((0.5, 0.5),), (2,), (0.0,), 1.0, (0.6, 0.4))
+    reading = Reading(1.0, (1.0,), 0.0, (1, 1), ((0.5, 0.5),), (2,), (0.0,), 1.0, (0.6, 0.4))
     words = (Word(delta, "", (0,)), Word(echo, " ", (1,)))
     return Explanation(alpha, bravo, (bravo, charlie), words, 2, None, "flops", (reading,), 0)
 
