@@ -19,7 +19,7 @@ SPEEDUPS_TRIED = 33  # from 1 to the largest that is allowed, each a little larg
 # A larger batch is taken where it needs a speedup so many times as large as the smallest that any batch needs.
 NEAR = 1.05
 # How many of the last batches of a size say how far predictions are off, and from how many on they do.
-REMEMBERED, FEWEST = 256, 20
+REMEMBERED, FEWEST = 256, 8
 # Tokens of the longest text, where neither the caller nor the model says it.
 LONGEST = 512
 
@@ -194,7 +194,7 @@ class Deadline:
         places = sorted({0, len(self.profiles) // 2, len(self.profiles) - 1})
         rng = np.random.default_rng(0)
         start, turn = time.perf_counter(), 0
-        while turn < 2 or (time.perf_counter() - start < budget_s and turn < FEWEST):
+        while turn < 2 or (time.perf_counter() - start < budget_s and turn < 4 * FEWEST):
             for size in sizes:
                 length, place = int(rng.choice(spread)), int(rng.choice(places))
                 ids = torch.from_numpy(rng.integers(0, vocabulary, (size, length))).to(self.model.device)
