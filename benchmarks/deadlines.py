@@ -5,8 +5,8 @@ Run alone on a quiet machine, with a checkpoint that `latadj calibrate` measured
     .venv/bin/python benchmarks/deadlines.py outputs/minilm-rotten_tomatoes/checkpoint
 
 Deadlines are multiples of what the median batch takes at 1x; all texts have run once before. After each batch the
-oracle times the same batch at a ladder of speedups, three times each, and takes the least whose median meets the deadline.
-Prints a Markdown table of the texts for which the deadline was predicted to be possible.
+oracle times the same batch at a ladder of speedups, three times each, and takes the least whose median meets the
+deadline. Prints a Markdown table of the texts for which the deadline was predicted to be possible.
 """
 
 import argparse
