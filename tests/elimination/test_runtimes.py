@@ -2,6 +2,7 @@
 
 import io
 import warnings
+from contextlib import suppress
 
 import pytest
 import torch
@@ -30,11 +31,12 @@ def generate(model, batch=BATCH, **options):
 
 
 def other_caches(config):
-    return {
-        "StaticCache of StaticLayer": StaticCache(config=config, max_cache_len=40),
-        "offloaded DynamicCache": DynamicCache(config=config, offloading=True),
-        "QuantizedCache of Fp8QuantizedLayer": QuantizedCache("fp8", config),
-    }
+    caches = {"StaticCache of StaticLayer": StaticCache(config=config, max_cache_len=40)}
+    with suppress(ValueError):  # a backend that older transformers does not know; their others need more packages
+        caches["QuantizedCache of Fp8QuantizedLayer"] = QuantizedCache("fp8", config)
+    if torch.version.cuda is None or torch.cuda.is_available():  # a build for CUDA offloads by streams, which need one
+        caches["offloaded DynamicCache"] = DynamicCache(config=config, offloading=True)
+    return caches
 
 
 def test_a_static_cache_works_as_long_as_nothing_is_eliminated(architecture):
@@ -220,6 +222,8 @@ RECORDERS = {
 @pytest.mark.parametrize("record", RECORDERS.values(), ids=RECORDERS)
 @pytest.mark.parametrize("case", RECORDED, ids=str)
 def test_an_export_of_an_attached_model_says_to_detach_it(case, record):
+    if record is RECORDERS["ONNX"]:
+        pytest.importorskip("onnxscript")
     model, batch = attach(case.make()), case.batch([9, 9])
     # The newer ONNX exporter wraps what torch.export raised.
     with pytest.raises((ValueError, OnnxExporterError)) as raised:

@@ -72,7 +72,7 @@ def read_last(names: Sequence[str], model: Any, *args: Any, **kwargs: Any) -> An
     ----------
     names : of the parameters of the class's forward
     """
-    arguments = {**dict(zip(names, args, strict=False)), **kwargs}
+    arguments = {**dict(zip(names[: len(args)], args, strict=True)), **kwargs}
     arguments["attention_mask"] = _up_to_read(model, arguments)
     return type(model).forward(model, **arguments, **{LAST: 0})
 

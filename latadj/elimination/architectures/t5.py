@@ -121,7 +121,7 @@ def read_survivors(names: Sequence[str], model: Any, *args: Any, **kwargs: Any) 
     ----------
     names : of the parameters of the class's forward
     """
-    arguments = {**dict(zip(names, args, strict=False)), **kwargs}
+    arguments = {**dict(zip(names[: len(args)], args, strict=True)), **kwargs}
     outputs = arguments.get("encoder_outputs")
     if outputs is None:
         passed = {name: arguments.get(name) for name in ("input_ids", "attention_mask", "inputs_embeds")}
