@@ -134,8 +134,8 @@ def make_dial(
         score=config.score,
         window=window,
     )
-    wanted = SHORT_LENGTH if config.short_length is None else float(config.short_length)
-    return replace(dial, short_length=wanted if config.short_length is not None else _affordable(dial, wanted))
+    short_length = _affordable(dial, SHORT_LENGTH) if config.short_length is None else float(config.short_length)
+    return replace(dial, short_length=short_length)
 
 
 def _affordable(dial: Dial, wanted: float) -> float:

@@ -70,7 +70,7 @@ def damaged_json(data: Any) -> st.SearchStrategy[bytes]:
             try:
                 found = changed(found, place, how, value)
             except (KeyError, IndexError, TypeError):
-                continue  # the first change took away what the second one was for
+                continue  # the first change removed what the second one was for
         return json.dumps(found).encode()
 
     text = json.dumps(data).encode()
