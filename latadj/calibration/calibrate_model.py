@@ -10,26 +10,22 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from latadj.benchmark.kernel_selection import fastest_kernel, kernels
 from latadj.calibration.calibration_set import CalibrationSet, ClassificationSet, ContinuationSet
-from latadj.calibration.latency_fit import measure
-from latadj.calibration.make_dial import add_search, choose_window, make_dial, measure_contribution, windows_to_try
+from latadj.calibration.steps import MOST_TRIED, acc_dial, measure_serving, search_profiles
 from latadj.checkpoints.attached_model import metadata_of
-from latadj.checkpoints.metadata import Device, Serving
+from latadj.checkpoints.metadata import Device
 from latadj.checkpoints.model_class import is_decoder, prepare_tokenizer, saved_head
-from latadj.config import GENERATION, CalibrationConfig
+from latadj.config import GENERATION, CalibrationConfig, ClockConfig, SearchConfig
 from latadj.devices.device import place
 from latadj.elimination.attach import attach, attached, is_attached
 from latadj.elimination.dial import Dial
-from latadj.elimination.latency_model import LatencyModel
-from latadj.elimination.observation_window import WHOLE
-from latadj.kernels.lowering import is_lowered, lower
+from latadj.kernels.lowering import is_lowered
 from latadj.tasks.encoding.batches import POSITIONS, max_input_length, tokenize
 from latadj.tasks.outputs.logits import TokenOutputs
 from latadj.tasks.outputs.predict import HEAD
+from latadj.tasks.types.base import few_words
 
-# Speedups that profiles are searched for, as in the command's options.
-SPEEDUPS = (1.5, 2.0, 3.0, 5.0)
-# Prompts that a decoder's windows are tried on, and the longest continuation that is cut off a text.
-MOST_TRIED, CONTINUATION = 8, 32
+# The longest continuation that is cut off a text.
+CONTINUATION = 32
 # Tokens of a text at most, where neither model nor tokenizer names a limit.
 MOST_TOKENS = 512
 
@@ -58,7 +54,8 @@ def calibrate(
     tokenizer : gets a padding token and side if the model needs them, as in :func:`latadj.load`
     texts : of training data, a few hundred; pairs for a model of pairs. A language model continues each text's start.
     trials : profiles tried in a search at each of the speedups 1.5, 2, 3 and 5; 0: no search. 48 take some minutes
-        on a small model, and are what `latadj calibrate` makes.
+        on a small model, and are what `latadj calibrate` makes. Texts cut to 1 to 8 words are tried too: their
+        outputs may diverge by a quarter of what the whole texts' do.
     max_speedup : where the dial ends
     max_length : longer texts are cut to so many tokens; None: what the model and its tokenizer accept, up to 512
     batch : texts of a batch that the clock measures
@@ -88,16 +85,25 @@ def calibrate(
     examples = _examples(model, tokenizer, texts, head, max_length)
     before = metadata_of(model)
     attach(model, topk=attached(model).topk if is_attached(model) else None)
-    dial = _acc_dial(model, examples, CalibrationConfig(max_speedup=max_speedup))
+    dial, _, _ = acc_dial(model, examples, CalibrationConfig(max_speedup=max_speedup))
     devices = dict(before.devices)
     if clock:
-        kernel, latency = _clock(model, dial, precision, batch, seed)
-        devices[place(model.device)] = Device(serving={precision: Serving(kernel, (latency,))})
-        dial = dial.on(latency)
-    if trials:
-        few = examples.first(MOST_TRIED) if isinstance(examples, ContinuationSet) else examples
-        speedups = [speedup for speedup in SPEEDUPS if speedup <= max_speedup]
-        dial = add_search(dial, model, few, speedups=speedups, trials=trials, seed=seed)
+        kernel = fastest_kernel(model, precision, model.device)
+        serving = measure_serving(
+            model, dial, kernel, batch=batch, lengths=dial.lengths, clock=ClockConfig(), seed=seed
+        )
+        devices[place(model.device)] = Device(serving={precision: serving})
+        dial = dial.on(serving.models[0])
+    dial = search_profiles(
+        dial,
+        model,
+        examples,
+        _short_examples(model, tokenizer, texts[: len(examples.rows)], head, max_length) if trials else None,
+        prompts=head == GENERATION,
+        speedups=SearchConfig().speedups,
+        trials=trials,
+        seed=seed,
+    )
     attach(model, dial)
     attached(model).origin = replace(before, dial=replace(dial, latency=None), devices=devices)
     return dial
@@ -148,23 +154,25 @@ def _examples(
     return ClassificationSet(rows=rows, tokenizer=tokenizer, batch_size=64, reader=TokenOutputs())
 
 
+def _short_examples(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[Any],
+    head: str,
+    max_length: int | None,
+) -> CalibrationSet | None:
+    """The texts cut to a few words, for a search; None for a language model, which would have nothing to continue."""
+    if head == GENERATION:
+        return None
+    short = [
+        few_words(text, place) if isinstance(text, str) else tuple(few_words(part, place) for part in text)
+        for place, text in enumerate(texts)
+    ]
+    return _examples(model, tokenizer, short, head, max_length)
+
+
 def _continued(row: dict[str, Any]) -> dict[str, Any] | None:
     """A text as a prompt and its continuation, its last quarter at most; None where it is too short for both."""
     ids = list(row["input_ids"])
     count = min(CONTINUATION, math.ceil(len(ids) / 4))
     return {"input_ids": ids[:-count], "continuation": ids[-count:]} if len(ids) > count else None
-
-
-def _acc_dial(model: PreTrainedModel, examples: CalibrationSet, config: CalibrationConfig) -> Dial:
-    windows = windows_to_try(config) if attached(model).architecture.causal else [WHOLE]
-    contribution = measure_contribution(model, examples, score=config.score, window=windows[0])
-    dial = make_dial(model, contribution, config, windows[0])
-    return dial if len(windows) == 1 else choose_window(dial, model, examples.first(MOST_TRIED), windows)[0]
-
-
-def _clock(model: PreTrainedModel, dial: Dial, precision: str, batch: int, seed: int) -> tuple[str, LatencyModel]:
-    """The fastest kernel for a precision, and the time that a copy of the model takes by it."""
-    spec = fastest_kernel(model, precision, model.device)
-    served = attach(lower(copy.deepcopy(model), spec, dial.reads), dial)
-    latency = measure(served, dial, batch=batch, lengths=dial.lengths, device=model.device, seed=seed)
-    return spec.kernel, latency

@@ -160,7 +160,7 @@ def choose_window(
     windows: Sequence[ObservationWindow],
     *,
     speedup: float = 2.0,
-    advance: Callable[[str], None] = lambda note: None,
+    advance: Callable[[str], object] = lambda note: None,
 ) -> tuple[Dial, list[WindowTrial]]:
     """The dial with the window and the plain profile type whose outputs stay closest to the full model's.
 
@@ -197,7 +197,7 @@ def add_search(
     trials: int,
     seed: int,
     short: CalibrationSet | None = None,
-    advance: Callable[[float, float], None] = lambda speedup, best: None,
+    advance: Callable[[float, float], object] = lambda speedup, best: None,
 ) -> Dial:
     """The dial with searched profiles added, set to ``searched``.
 

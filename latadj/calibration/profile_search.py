@@ -20,7 +20,7 @@ def search_anchors(
     speedups: Sequence[float],
     trials: int,
     seed: int,
-    advance: Callable[[float, float], None] = lambda speedup, best: None,
+    advance: Callable[[float, float], object] = lambda speedup, best: None,
 ) -> tuple[Anchor, ...]:
     """The best profile found for each speedup, each one inside the one before.
 

@@ -1,8 +1,8 @@
 """latadj calibrate: ACC over training text, the profiles of every type, the dial."""
 
-import copy
 import logging
-import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, astuple, replace
 from pathlib import Path
 from typing import Any
@@ -10,24 +10,14 @@ from typing import Any
 from latadj.benchmark.kernel_selection import fastest_kernel, kernels
 from latadj.benchmark.noise import NoiseMonitor
 from latadj.calibration.calibration_set import CalibrationSet
-from latadj.calibration.latency_fit import measure
-from latadj.calibration.make_dial import (
-    PLAIN_PROFILE_TYPES,
-    Contribution,
-    WindowTrial,
-    add_search,
-    choose_window,
-    make_dial,
-    measure_contribution,
-    windows_to_try,
-)
+from latadj.calibration.make_dial import WindowTrial
 from latadj.calibration.precision import compare, fastest_that_agrees
+from latadj.calibration.steps import acc_dial, measure_serving, search_profiles
 from latadj.checkpoints import checkpoint
 from latadj.checkpoints.metadata import (
     METADATA_FILE,
     CheckpointMetadata,
     Device,
-    Serving,
     TaskSpec,
     check,
     read_metadata,
@@ -38,11 +28,8 @@ from latadj.commands.common.session import Session, as_dict, open_checkpoint, op
 from latadj.config import CalibrateConfig
 from latadj.devices.device import place
 from latadj.devices.environment import environment
-from latadj.elimination.attach import attach, attached
 from latadj.elimination.dial import Dial
-from latadj.elimination.observation_window import WHOLE
 from latadj.inference.serving import remember
-from latadj.kernels.lowering import lower
 from latadj.reporting.plots import plot_contribution
 from latadj.reporting.table import Document, Table
 from latadj.utils.console import progress
@@ -50,9 +37,8 @@ from latadj.utils.files import write_json
 from latadj.utils.serialization import unstructure
 
 log = logging.getLogger("latadj")
-# Default number of profiles tried for each speedup, and examples that prompts are compared on: long ones are slow.
+# Default number of profiles tried for each speedup.
 TEXT_TRIALS, PROMPT_TRIALS = 48, 6
-MOST_TRIED = 8
 SHOWN = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0)
 MOST_COLUMNS = 6  # layers that stand side by side; a terminal has no room for more
 
@@ -104,7 +90,9 @@ def run(session: Session) -> dict[str, Any]:
             autocast=session.training_dtype,  # ranking needs no more, and it is a long search
         )
         count = len(examples.lengths)
-        dial, contribution, tried = _acc_dial(session, examples)
+        dial, contribution, tried = acc_dial(session.model, examples, calibration, show=_shown)
+        if tried:
+            log.info("window: %s, on profile=%s", dial.window.text(), dial.profile_type)
         plot_contribution(contribution, work / "acc.png", title=f"{config.model.name} on {config.task.name}")
     measured = measure_device(session, dial) if config.clock.rounds > 0 else None
     timed = _in_time(dial, measured, config)
@@ -147,22 +135,11 @@ def run(session: Session) -> dict[str, Any]:
     return result
 
 
-def _acc_dial(session: Session, examples: CalibrationSet) -> tuple[Dial, Contribution, list[WindowTrial]]:
-    """The dial that ACC gives, in FLOPs, the ACC behind it, and what was tried for a decoder's window."""
-    config = session.config
-    assert isinstance(config, CalibrateConfig)
-    calibration, model = config.calibration, session.model
-    windows = windows_to_try(calibration) if attached(model).architecture.causal else [WHOLE]
-    contribution = measure_contribution(model, examples, score=calibration.score, window=windows[0])
-    dial = make_dial(model, contribution, calibration, windows[0])
-    tried: list[WindowTrial] = []
-    if len(windows) > 1:
-        with progress("window", len(PLAIN_PROFILE_TYPES) * len(windows)) as steps:
-            dial, tried = choose_window(
-                dial, model, examples.first(MOST_TRIED), windows, advance=lambda note: steps.advance(note=note)
-            )
-        log.info("window: %s, on profile=%s", dial.window.text(), dial.profile_type)
-    return dial, contribution, tried
+@contextmanager
+def _shown(name: str, total: int) -> Iterator[Callable[[str], object]]:
+    """Show the progress of a step of the calibration."""
+    with progress(name, total) as steps:
+        yield lambda note: steps.advance(note=note)
 
 
 def _trials(session: Session) -> int:
@@ -178,27 +155,21 @@ def _searched(session: Session, dial: Dial, examples: CalibrationSet) -> Dial:
     config = session.config
     assert isinstance(config, CalibrateConfig)
     search, trials, profile_type = config.search, _trials(session), dial.profile_type
-    if trials > 0:
-        speedups = [speedup for speedup in search.speedups if speedup <= dial.max_speedup]
-        with progress("search", len(speedups) * trials) as steps:
-            dial = add_search(
-                dial,
-                session.model,
-                examples.first(MOST_TRIED) if session.generates else examples,
-                speedups=speedups,
-                trials=trials,
-                short=session.short_set(examples),
-                seed=config.seed,
-                advance=lambda speedup, best: steps.advance(note=f"{speedup:g}x {_note(best)}"),
-            )
+    dial = search_profiles(
+        dial,
+        session.model,
+        examples,
+        session.short_set(examples) if trials else None,
+        prompts=session.generates,
+        speedups=search.speedups,
+        trials=trials,
+        seed=config.seed,
+        show=_shown,
+    )
     if config.calibration.profile == "searched" and not dial.anchors:
         log.warning("no search was made, so the dial uses profile=%s", profile_type)
         return dial.with_profile_type(profile_type)
     return dial.with_profile_type(config.calibration.profile)
-
-
-def _note(divergence: float) -> str:
-    return "is out of reach so far" if math.isnan(divergence) else f"divergence {divergence:.4f}"
 
 
 def measure_device(session: Session, dial: Dial) -> Device:
@@ -218,26 +189,22 @@ def measure_device(session: Session, dial: Dial) -> Device:
         kernel = trials[precision].spec
     else:
         kernel = fastest_kernel(session.model, precision, session.device)
-    lowered = lower(copy.deepcopy(session.model), kernel, dial.reads)
-    attach(lowered, dial)
     lengths = [config.workload.length] if config.workload.length else dial.lengths
-    with NoiseMonitor() as monitor, progress(f"clock {kernel.precision}", config.clock.rounds) as steps:
-        latency = measure(
-            lowered,
+    with NoiseMonitor() as monitor:
+        serving = measure_serving(
+            session.model,
             dial,
+            kernel,
             batch=batch,
             lengths=lengths,
-            device=session.device,
-            rounds=config.clock.rounds,
-            budget_s=config.clock.budget_s,
+            clock=config.clock,
             seed=config.seed,
-            advance=steps.advance,
+            show=_shown,
         )
     monitor.report({})
-    log.info(
-        "%s by %s, batch %d: median error of predicted latency %.1f%%", *astuple(kernel), batch, 100 * latency.error
-    )
-    device.serving[kernel.precision] = Serving(kernel.kernel, (latency,))
+    error = 100 * serving.models[0].error
+    log.info("%s by %s, batch %d: median error of predicted latency %.1f%%", *astuple(kernel), batch, error)
+    device.serving[kernel.precision] = serving
     return device
 
 

@@ -5,7 +5,7 @@ from latadj.config.commands.evaluation import BenchConfig, EvalConfig, ReportCon
 from latadj.config.commands.glue import GLUE_TASKS, GlueConfig
 from latadj.config.commands.inference import ExplainConfig, GenerateConfig, PredictConfig
 from latadj.config.commands.training import CalibrateConfig, FinetuneConfig, PruneConfig
-from latadj.config.options.dial import CalibrationConfig
+from latadj.config.options.dial import CalibrationConfig, ClockConfig, SearchConfig
 from latadj.config.options.measurement import EvalMeasureConfig, SweepMeasureConfig
 from latadj.config.options.model import PRECISIONS, DeviceConfig, ModelConfig
 from latadj.config.options.prompt import PromptConfig

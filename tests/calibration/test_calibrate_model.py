@@ -6,7 +6,7 @@ from helpers.tiny_language_models import tiny_tokenizer
 from helpers.tiny_models import near, tiny
 
 import latadj
-from latadj.calibration import calibrate_model
+from latadj.calibration import calibrate_model, steps
 from latadj.calibration.latency_fit import measure
 from latadj.checkpoints.metadata import read_metadata
 from latadj.devices.device import place
@@ -21,7 +21,7 @@ MODELS = [("bert", "classifier"), ("gpt2", "classifier"), ("distilbert", "tagger
 def quick_clock(monkeypatch):
     """One kernel and few rounds."""
     monkeypatch.setattr(calibrate_model, "fastest_kernel", lambda model, precision, device: KernelSpec("fp32", "plain"))
-    monkeypatch.setattr(calibrate_model, "measure", lambda *args, **options: measure(*args, rounds=2, **options))
+    monkeypatch.setattr(steps, "measure", lambda *args, **options: measure(*args, **(options | {"rounds": 2})))
 
 
 @pytest.mark.parametrize(("architecture", "head"), MODELS)
@@ -43,6 +43,27 @@ def test_a_search_adds_its_profiles():
     dial = latadj.calibrate(tiny("bert"), tiny_tokenizer(), TEXTS, trials=2, max_speedup=2)
     assert dial.profile_type == "searched"
     assert {anchor.speedup for anchor in dial.anchors} <= {1.5, 2.0}
+
+
+@pytest.mark.parametrize(
+    ("head", "texts", "expected"),
+    [
+        ("classifier", TEXTS, [1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4]),
+        ("classifier", [(text, "the speech") for text in TEXTS[:3]], [2, 4, 5]),
+        ("tagger", TEXTS[:2], [1, 2]),
+        ("language", TEXTS, None),
+    ],
+)
+def test_a_search_heeds_the_texts_cut_to_a_few_words(head, texts, expected, monkeypatch):
+    searched = []
+
+    def add_search(dial, model, examples, *, short, **options):
+        searched.append(None if short is None else short.lengths.tolist())
+        return dial
+
+    monkeypatch.setattr(steps, "add_search", add_search)
+    latadj.calibrate(tiny("llama" if head == "language" else "bert", head), tiny_tokenizer(), texts, trials=1)
+    assert searched == [expected]
 
 
 def test_pairs_of_texts_are_read_as_pairs():

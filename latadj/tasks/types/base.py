@@ -18,6 +18,11 @@ from latadj.tasks.outputs.predict import HEAD
 FEW_WORDS = 8
 
 
+def few_words(text: str, place: int) -> str:
+    """The first 1 to ``FEW_WORDS`` words of a text: each number of words in turn, by its place among the texts."""
+    return " ".join(text.split()[: place % FEW_WORDS + 1])
+
+
 class TaskType(ABC):
     """One type of task: from examples to the rows that a model reads, and from its outputs to scores.
 

@@ -14,7 +14,7 @@ from latadj.tasks.data.splits import Splits
 from latadj.tasks.encoding.batches import encode
 from latadj.tasks.metrics.metric import check_metric
 from latadj.tasks.outputs.logits import agreement, decisions
-from latadj.tasks.types.base import FEW_WORDS, TaskType
+from latadj.tasks.types.base import TaskType, few_words
 
 
 class Classification(TaskType):
@@ -44,8 +44,7 @@ class Classification(TaskType):
 
     def shortened(self, examples: Dataset) -> Dataset:
         def cut(example: dict[str, Any], place: int) -> dict[str, str]:
-            words = place % FEW_WORDS + 1
-            return {name: " ".join(str(example[name]).split()[:words]) for name in self.task.text}
+            return {name: few_words(str(example[name]), place) for name in self.task.text}
 
         return examples.map(cut, with_indices=True, load_from_cache_file=False)
 
