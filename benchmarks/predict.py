@@ -44,6 +44,7 @@ from latadj.elimination.attach import at_speedup, attached, detach
 from latadj.inference.serving import load
 from latadj.inference.streams.engine import Engine
 from latadj.inference.streams.rows import Row
+from latadj.inference.streams.served_tasks import Labels
 from latadj.inference.streams.writing import Layout
 from latadj.kernels.linear import DTYPES
 from latadj.kernels.lowering import kernel_of
@@ -134,8 +135,9 @@ def throughput(options: argparse.Namespace) -> dict[str, Any]:
     spec, dial = kernel_of(model), attached(model).dial
     plain = detach(plain).to(DTYPES[spec.precision])
     plain.set_attn_implementation("sdpa")
-    engine = Engine(model, tokenizer, limit, options.batch_size or (task_spec.batch_size if task_spec else 32))
-    layout = Layout("csv", tuple(plain.config.id2label.values()))
+    task = Labels(tuple(plain.config.id2label.values()))
+    batch_size = options.batch_size or (task_spec.batch_size if task_spec else 32)
+    engine, layout = Engine(model, tokenizer, task, limit, batch_size), Layout("csv", task)
 
     texts = sentences(options.sentences)
     sample = texts[: options.sample]

@@ -9,17 +9,17 @@ import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Any, TypedDict
+from typing import Any, TypedDict
 
+from latadj.checkpoints.task_spec import TaskSpec
 from latadj.config import TaskConfig
 from latadj.config.options.model import PRECISIONS
-from latadj.config.options.task import TASK_TYPES
 from latadj.elimination.dial import Dial
 from latadj.elimination.latency_model import LatencyModel
 from latadj.elimination.layer_structure import ModelStructure
 from latadj.elimination.topk_setting import TopKAttention
 from latadj.utils.files import read_json, recover_folder, write_json
-from latadj.utils.serialization import Bounds, Entries, register, require_all, structure, unstructure
+from latadj.utils.serialization import register, require_all, structure, unstructure
 
 METADATA_FILE = "latadj.json"
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
@@ -78,31 +78,6 @@ class Device:
     def __post_init__(self) -> None:
         if self.precision not in (None, *PRECISIONS):
             raise ValueError(f"precision={self.precision}: expected one of {', '.join(PRECISIONS)}, or null")
-
-
-@dataclass
-class TaskSpec:
-    """What a model is for: the part of its task that serving needs, so that the task need not be named again.
-
-    type, text, labels, metric, max_length, batch_size : as in ``latadj.config.TaskConfig``
-    """
-
-    type: str
-    text: Annotated[list[str], Entries(64)]
-    labels: Annotated[list[str], Entries(2**20)]
-    metric: str
-    max_length: Annotated[int, Bounds(1, 2**30)]
-    batch_size: Annotated[int, Bounds(1, 2**24)]
-
-    def __post_init__(self) -> None:
-        if self.type not in TASK_TYPES:
-            raise ValueError(f"type={self.type}: expected one of {', '.join(TASK_TYPES)}")
-
-    @classmethod
-    def of(cls, task: TaskConfig) -> "TaskSpec":
-        """The part of a task's config that serving needs."""
-        options = {part.name: getattr(task, part.name) for part in fields(cls)}
-        return cls(**options | {"labels": list(task.labels or [])})
 
 
 class Notes(TypedDict, total=False):

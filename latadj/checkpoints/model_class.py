@@ -18,13 +18,14 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from latadj.checkpoints.task_spec import HEAD_ENDINGS
 from latadj.config import GENERATION
 
-# Heads that are trained anew on top of a pretrained model: auto class and ending of the names of its classes.
+# Heads that are trained anew on top of a pretrained model, and their auto classes.
 FRESH = {
-    "classification": (AutoModelForSequenceClassification, "ForSequenceClassification"),
-    "token_classification": (AutoModelForTokenClassification, "ForTokenClassification"),
-    "question_answering": (AutoModelForQuestionAnswering, "ForQuestionAnswering"),
+    "classification": AutoModelForSequenceClassification,
+    "token_classification": AutoModelForTokenClassification,
+    "question_answering": AutoModelForQuestionAnswering,
 }
 # The kinds of transformer that can have each of them.
 FITTING = {
@@ -44,7 +45,7 @@ def is_decoder(config: PretrainedConfig) -> bool:
 def saved_head(config: PretrainedConfig) -> str | None:
     """The head that a saved model has by ``config.architectures``; None where that says nothing."""
     for name in config.architectures or ():
-        for head, (_, ending) in FRESH.items():
+        for head, ending in HEAD_ENDINGS.items():
             if name.endswith(ending):
                 return head
         if name.endswith(("LMHeadModel", "ForCausalLM", "ForConditionalGeneration")):
@@ -68,7 +69,7 @@ def auto_class(config: PretrainedConfig, head: str) -> Any:
     if head not in HEADS:
         raise ValueError(f"head={head}: expected one of {', '.join(HEADS)}")
     if head in FRESH:
-        auto, _ = FRESH[head]
+        auto = FRESH[head]
         # A T5 answers from its decoder, at every position of a text that was eliminated in its encoder.
         refused = head == "question_answering" and config.is_encoder_decoder
         if refused or type(config) not in FITTING[head]:

@@ -18,11 +18,11 @@ from latadj.checkpoints.metadata import (
     METADATA_FILE,
     CheckpointMetadata,
     Device,
-    TaskSpec,
     check,
     read_metadata,
     write_metadata,
 )
+from latadj.checkpoints.task_spec import TaskSpec
 from latadj.commands.checks import check_protection, uses_pretrained
 from latadj.commands.common.session import Session, as_dict, open_checkpoint, open_pretrained, open_without_examples
 from latadj.config import CalibrateConfig

@@ -69,8 +69,8 @@ COMMANDS: dict[str, Command] = {
         "commands.checks:check_eval",
     ),
     "predict": Command(
-        "Label a stream of texts: latadj predict speedup=3 input=texts.txt, or deadline_ms=20 for a speedup a batch.",
-        "predict",
+        "Label, tag or answer a stream of texts: latadj predict speedup=3 input=texts.txt, or deadline_ms=20.",
+        "predict.predict",
         "inference.streams.plan:check_plan",
         alone=False,
     ),

@@ -135,7 +135,7 @@ def test_the_threshold_is_the_best_on_validation(root):
     examples = kind.load(None, train=False).validation
     model, tokenizer = latadj.load(root / "out" / "checkpoint", speedup=2)
     encoded = kind.encode(examples, tokenizer, 32)
-    spans = kind._spans(predict(model, tokenizer, encoded, outputs=kind.outputs), encoded, examples)
+    spans = kind.spans(predict(model, tokenizer, encoded, outputs=kind.outputs), encoded, examples)
     golds = kind.references(examples)
     answered, silent = (
         AnswerScores.of(texts, golds, no_answer=True).f1

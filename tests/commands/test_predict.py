@@ -475,12 +475,12 @@ def test_what_cannot_work_is_refused_in_one_line(root, tmp_path, options, messag
 
 
 def test_models_for_other_tasks_are_refused(root, tmp_path):
-    folder = shutil.copytree(root / "checkpoint", tmp_path / "qa")
+    folder = shutil.copytree(root / "checkpoint", tmp_path / "other")
     sidecar = read_metadata(folder)
-    sidecar.task_spec.type = "question_answering"
+    sidecar.task_spec.type = "generation"
     write_metadata(folder, sidecar)
     message = refused(root, tmp_path / "out", f"checkpoint={folder}")
-    assert "is for question answering: predict serves classifications and regressions" in message
+    assert "is for generation: predict serves classification, regression, token classification and question" in message
 
 
 def test_several_labels_at_a_time_are_refused(root, tmp_path):

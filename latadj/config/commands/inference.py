@@ -45,7 +45,12 @@ class PredictConfig(DialedConfig):
     window: int = option(8192, "rows that are held in memory and sorted by length together", at_least(1))
     batch_size: int | None = option(None, "texts a batch; null: as fine-tuned", at_least(1))
     max_length: int | None = option(
-        None, "most tokens of a text, the rest is cut off; null: as fine-tuned", at_least(2)
+        None,
+        "most tokens of a text, the rest is cut off, or of a window over one that is read whole; null: as fine-tuned",
+        at_least(2),
+    )
+    null_threshold: float | None = option(
+        None, "squad_v2_f1: odds of no answer above which none is given; null: the task's, or 0"
     )
 
     def problems(self) -> list[str]:

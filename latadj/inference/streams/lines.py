@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
-from latadj.inference.streams.rows import ColumnOptions, Row, StreamPosition, checked
+from latadj.inference.streams.rows import WORDS, ColumnOptions, Row, StreamPosition, checked
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # Of a table's field. Where a quote is never closed, this much is read before that is noticed.
@@ -71,6 +71,11 @@ class LineReader:
         return StreamPosition(self.row, self.lines.line, self.lines.offset)
 
     @property
+    def reads(self) -> str:
+        """What the model does with a text."""
+        return self.options.reads
+
+    @property
     def total(self) -> int | None:
         """Bytes of the file; None where nobody knows."""
         try:
@@ -118,7 +123,7 @@ class TextReader(LineReader):
         while line := self.lines.next():
             self.row += 1
             try:
-                yield checked(self.row, [line.decode()], self.columns)
+                yield checked(self.row, [line.decode()], self.columns, reads=self.reads)
             except UnicodeDecodeError as error:
                 yield Row(self.row, broken=_not_utf8(error))
 
@@ -134,10 +139,11 @@ class JsonReader(LineReader):
             raise ValueError(
                 f"{name}: none of its first {len(first)} lines is a JSON object; is it of another format=?"
             )
-        cells = [(name, isinstance(value, str)) for row in objects for name, value in row.items()]
-        columns, textual = ([*dict.fromkeys(n for n, text in cells if text or every)] for every in (True, False))
+        textual = (str, list) if options.reads == WORDS else str
+        cells = [(name, isinstance(value, textual)) for row in objects for name, value in row.items()]
+        columns, possible = ([*dict.fromkeys(n for n, text in cells if text or every)] for every in (True, False))
         # An empty file has no columns, and no row that could miss them.
-        self.columns = options.text_columns(columns, name, textual) if first else tuple(options.text)
+        self.columns = options.text_columns(columns, name, possible) if first else tuple(options.text)
 
     def rows(self) -> Iterator[Row]:
         while line := self.lines.next():
@@ -147,7 +153,8 @@ class JsonReader(LineReader):
                 yield Row(self.row, broken=parsed)
             else:
                 key = None if self.options.key is None else parsed.get(self.options.key)
-                yield checked(self.row, [parsed.get(column) for column in self.columns], self.columns, key)
+                values = [parsed.get(column) for column in self.columns]
+                yield checked(self.row, values, self.columns, key, reads=self.reads)
 
 
 class TableReader(LineReader):
@@ -220,7 +227,8 @@ class TableReader(LineReader):
         if len(record) != self.width:
             return Row(self.row, broken=f"{len(record)} fields, the header has {self.width}", line=line)
         key = None if self._key is None else record[self._key]
-        return checked(self.row, [record[place] for place in self._places], self.columns, key, line)
+        values = [record[place] for place in self._places]
+        return checked(self.row, values, self.columns, key, line, reads=self.reads)
 
     def _reader(self) -> Iterator[list[str]]:
         # Takes a line at a time, and no more than it needs: after each record the position is behind it.

@@ -6,15 +6,18 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from latadj.checkpoints.metadata import CheckpointMetadata, check
+from latadj.checkpoints.task_spec import QUESTION_COLUMNS, type_of
 from latadj.config import PredictConfig
 from latadj.elimination.dial import Dial
 from latadj.inference.streams.reading import STREAM, Reader, input_format, is_stream, open_reader
-from latadj.inference.streams.rows import RowCounts
+from latadj.inference.streams.rows import CUT, WHOLE, WORDS, RowCounts
 from latadj.inference.streams.writing import Paths, PredictState, output_format, state_to_resume
 from latadj.utils.files import read_json, real_path
 from latadj.utils.serialization import structure
 
 BATCH_SIZE = 32  # where nobody says it
+# The types of task that are served, and what their models do with a text.
+READS = {"classification": CUT, "token_classification": WORDS, "question_answering": WHOLE}
 
 
 class _Deadline(TypedDict):
@@ -48,6 +51,7 @@ class _Finished(TypedDict):
 class Plan:
     """What a run starts from.
 
+    task_type : as in ``task.type``
     reader : of the input, at its start; None where standard input is left for later
     state : of a run to go on with
     finished : the result of such a run that left nothing to do
@@ -55,6 +59,7 @@ class Plan:
     """
 
     metadata: CheckpointMetadata
+    task_type: str
     dial: Dial | None
     reader: Reader | None
     settings: dict[str, Any]
@@ -103,16 +108,15 @@ def make_plan(config: PredictConfig, metadata: CheckpointMetadata | None = None,
     _check_output(config)
     metadata = check(Path(config.checkpoint)) if metadata is None else metadata
     task_spec = metadata.task_spec
-    if task_spec is not None and task_spec.type != "classification":
-        raise ValueError(
-            f"checkpoint {config.checkpoint} is for {task_spec.type.replace('_', ' ')}: predict serves classifications "
-            "and regressions"
-        )
+    task_type = type_of(Path(config.checkpoint), task_spec)
+    _check_type(config, task_type)
     speedup, dial = _turned(config, metadata)
     trained = task_spec.text if task_spec else []
+    if task_type == "question_answering":
+        trained = QUESTION_COLUMNS
     text = [config.text] if isinstance(config.text, str) else list(config.text or [])
     batch_size = config.batch_size or (task_spec.batch_size if task_spec else BATCH_SIZE)
-    reader = open_reader(config.input, config.format, text, trained, config.id) if touch else None
+    reader = open_reader(config.input, config.format, text, trained, config.id, READS[task_type]) if touch else None
     try:
         settings = _settings(config, kind, speedup, batch_size, reader)
         state, finished = _going_on(config, settings)
@@ -120,7 +124,32 @@ def make_plan(config: PredictConfig, metadata: CheckpointMetadata | None = None,
         if reader is not None:
             reader.close()
         raise
-    return Plan(metadata, dial, reader, settings, state, finished, speedup, batch_size)
+    return Plan(metadata, task_type, dial, reader, settings, state, finished, speedup, batch_size)
+
+
+def _check_type(config: PredictConfig, task_type: str) -> None:
+    """Refuse a model that predict does not serve, and options that mean nothing for one that it does."""
+    what = task_type.replace("_", " ")
+    if task_type not in READS:
+        raise ValueError(
+            f"checkpoint {config.checkpoint} is for {what}: predict serves classification, regression, token "
+            "classification and question answering; `latadj generate` continues a prompt"
+        )
+    if config.all_probabilities and task_type != "classification":
+        raise ValueError(
+            f"all_probabilities=true, and checkpoint {config.checkpoint} is for {what}: predict writes the probability "
+            "of each answer; leave it out"
+        )
+    if config.null_threshold is not None and task_type != "question_answering":
+        raise ValueError(
+            f"null_threshold={config.null_threshold:g} is for question answering, and checkpoint {config.checkpoint} "
+            f"is for {what}: leave it out"
+        )
+    if config.deadline_ms is not None and task_type == "question_answering":
+        raise ValueError(
+            f"deadline_ms={config.deadline_ms:g} holds for a text in one batch, and a context is read in as many "
+            f"windows as it needs: checkpoint {config.checkpoint} is for question answering, which takes speedup="
+        )
 
 
 def _check_output(config: PredictConfig) -> None:
@@ -224,6 +253,7 @@ def _settings(
         "batch_size": batch_size,
         "max_length": config.max_length,
         "all_probabilities": config.all_probabilities,
+        "null_threshold": config.null_threshold,
         "escape_formulas": config.escape_formulas,
         "seed": config.seed,
     }

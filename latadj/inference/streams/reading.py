@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from latadj.inference.streams.lines import JsonReader, LineReader, TableReader, TextReader
-from latadj.inference.streams.rows import ColumnOptions, Row, StreamPosition, checked
+from latadj.inference.streams.rows import CUT, MOST_CHARACTERS, WORDS, ColumnOptions, Row, StreamPosition, checked
 
 STREAM = "-"  # standard input, or output
 SUFFIXES = {
@@ -25,6 +25,7 @@ class ParquetReader:
     """Rows of a Parquet file.
 
     columns : the text columns that are read
+    reads : what the model does with a text
     """
 
     def __init__(self, path: Path, options: ColumnOptions) -> None:
@@ -35,12 +36,13 @@ class ParquetReader:
         try:
             self._file = parquet.ParquetFile(path, buffer_size=BUFFER, pre_buffer=False)
             schema = self._file.schema_arrow
-            names, textual = list(schema.names), [field.name for field in schema if _is_text(field.type)]
+            names, textual = list(schema.names), [field.name for field in schema if _is_text(field.type, options)]
         except UnicodeDecodeError as error:
             raise ValueError(f"{path}: the name of a column is no UTF-8 text: rename it") from error
         except (pa.ArrowInvalid, OSError) as error:
             raise ValueError(f"{path}: this is no Parquet file: {str(error).splitlines()[0]}") from error
         self.columns, self.key = options.text_columns(names, self.name, textual), options.key
+        self.reads = options.reads
         for column in self.columns:
             if column not in textual:
                 raise ValueError(f"{path}: column {column!r} holds {schema.field(column).type}, not text")
@@ -89,7 +91,7 @@ class ParquetReader:
                 if any(isinstance(text, UnicodeDecodeError) for text in texts):
                     yield Row(self.row, broken="not UTF-8")
                     continue
-                yield checked(self.row, texts, self.columns, key)
+                yield checked(self.row, texts, self.columns, key, reads=self.reads)
 
     def _batches(self, group: int, wanted: list[str]) -> Iterator[Any]:
         import pyarrow as pa
@@ -113,9 +115,11 @@ def _value(one: Any) -> Any:
         return error
 
 
-def _is_text(kind: Any) -> bool:
+def _is_text(kind: Any, options: ColumnOptions) -> bool:
     from pyarrow import types
 
+    if options.reads == WORDS and (types.is_list(kind) or types.is_large_list(kind)):
+        kind = kind.value_type
     kind = kind.value_type if types.is_dictionary(kind) else kind
     return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))
 
@@ -164,7 +168,12 @@ def input_format(name: str, chosen: str | None) -> str:
 
 
 def open_reader(
-    name: str, chosen: str | None, text: Sequence[str] = (), trained: Sequence[str] = (), key: str | None = None
+    name: str,
+    chosen: str | None,
+    text: Sequence[str] = (),
+    trained: Sequence[str] = (),
+    key: str | None = None,
+    reads: str = CUT,
 ) -> Reader:
     """A reader of an input, its columns found.
 
@@ -172,14 +181,14 @@ def open_reader(
     ----------
     name : path, or ``-`` for standard input
     chosen : its format; None: by its suffix
-    text, trained, key : as in :class:`~latadj.inference.streams.rows.ColumnOptions`
+    text, trained, key, reads : as in :class:`~latadj.inference.streams.rows.ColumnOptions`
 
     Raises
     ------
     ValueError
         if it is missing or of another format, or a column is.
     """
-    file_format, options = input_format(name, chosen), ColumnOptions(text, trained, key)
+    file_format, options = input_format(name, chosen), ColumnOptions(text, trained, key, reads)
     if name == STREAM:
         if sys.stdin is None:
             raise ValueError("input=-: standard input is closed: give a file")
@@ -210,11 +219,13 @@ def windows(reader: Reader, size: int) -> Iterator[Window]:
 
     That holds as long as it begins at the end of a window.
     """
+    # A text that is not cut becomes as many rows of tokens as it needs.
+    most_characters = WINDOW_CHARACTERS if reader.reads == CUT else MOST_CHARACTERS
     window, characters = Window(), 0
     for row in reader.rows():
         (window.rows if row.broken is None else window.broken).append(row)
         characters += sum(map(len, row.texts))
-        if len(window.rows) + len(window.broken) >= size or characters >= WINDOW_CHARACTERS:
+        if len(window.rows) + len(window.broken) >= size or characters >= most_characters:
             window.end = reader.position
             yield window
             window, characters = Window(), 0

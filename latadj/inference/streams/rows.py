@@ -6,6 +6,10 @@ from typing import Annotated, Any, TypedDict
 
 from latadj.utils.serialization import NOT_NEGATIVE
 
+# What a model does with a text, see `ColumnOptions`; and how long one may be that is not cut.
+CUT, WORDS, WHOLE = "cut", "words", "whole"
+MOST_CHARACTERS = 2**20
+
 Place = Annotated[int, NOT_NEGATIVE]
 
 
@@ -50,29 +54,57 @@ class Row:
 
 
 def checked(
-    number: int, values: Sequence[Any], columns: Sequence[str], key: Any = None, line: int | None = None
+    number: int,
+    values: Sequence[Any],
+    columns: Sequence[str],
+    key: Any = None,
+    line: int | None = None,
+    *,
+    reads: str = CUT,
 ) -> Row:
-    """A row out of the values of its text columns; broken where one is no text."""
+    """A row out of the values of its text columns; broken where one is no text.
+
+    Parameters
+    ----------
+    reads : see :class:`ColumnOptions`
+    """
+    texts = []
     for column, value in zip(columns, values, strict=True):
-        problem = _problem(value)
+        problem = _problem(value, reads)
         if problem:
             return Row(number, key=key, broken=f"{column} {problem}", line=line)
-    return Row(number, tuple(value.strip() for value in values), key, line=line)
+        text = " ".join(value) if isinstance(value, list) else value
+        texts.append(text if reads == WHOLE else text.strip())
+    return Row(number, tuple(texts), key, line=line)
 
 
-def _problem(value: Any) -> str | None:
+def _problem(value: Any, reads: str) -> str | None:
     if value is None:
         return "is missing"
+    if isinstance(value, list) and reads == WORDS:
+        return _words_problem(value)
     if not isinstance(value, str):
         return f"holds {type(value).__name__}, not text"
     if not value.strip():
         return "is empty"
+    if reads != CUT and len(value) > MOST_CHARACTERS:
+        return f"has {len(value):,} characters, and {MOST_CHARACTERS:,} are read of a text at most: divide it"
     if not value.isascii():
         try:
             value.encode()
         except UnicodeEncodeError:
             return "holds half a character (a lone surrogate)"
     return None
+
+
+def _words_problem(words: list[Any]) -> str | None:
+    for number, word in enumerate(words, start=1):
+        problem = _problem(word, CUT)
+        if problem is None and word.split() != [word]:
+            problem = "holds a blank: words are given one by one"
+        if problem:
+            return f"word {number} {problem}"
+    return _problem(" ".join(words), WORDS)
 
 
 @dataclass(frozen=True)
@@ -82,11 +114,14 @@ class ColumnOptions:
     text : ``text=``; empty: find them
     trained : those of the task that the model was fine-tuned for; empty where nobody knows
     key : ``id=``
+    reads : what the model does with a text: ``cut`` it to its first tokens, tag its ``words`` (which may be a list), or
+        cut answers out of the ``whole``, blanks at its ends among it
     """
 
     text: Sequence[str] = ()
     trained: Sequence[str] = ()
     key: str | None = None
+    reads: str = CUT
 
     def text_columns(self, columns: Sequence[str], name: str, textual: Sequence[str] | None = None) -> tuple[str, ...]:
         """The columns that hold the text.

@@ -13,14 +13,15 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, ClassVar
-
-import numpy as np
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, ClassVar
 
 from latadj.inference.streams.rows import Place, Row, RowCounts, StreamPosition
 from latadj.utils.csv_text import csv_text
 from latadj.utils.run_state import RunState, remove_matching
 from latadj.utils.serialization import Like, NotNegative
+
+if TYPE_CHECKING:
+    from latadj.inference.streams.served_tasks import ServedTask
 
 SUFFIXES = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 RESTART = "overwrite=true starts anew"
@@ -50,15 +51,13 @@ class Layout:
     """How predictions are written.
 
     kind : ``csv`` or ``jsonl``
-    labels : names of the classes; empty for a regression
-    every : the probability of every class, not only of the likeliest
+    task : what an answer is, and how it is written
     keyed : whether rows have an ``id``
     escape : of CSV, see :func:`latadj.utils.csv_text.escaped`
     """
 
     kind: str
-    labels: tuple[str, ...]
-    every: bool = False
+    task: "ServedTask"
     keyed: bool = False
     escape: bool = False
 
@@ -66,41 +65,22 @@ class Layout:
         """What stands before the first row."""
         if self.kind == "jsonl":
             return b""
-        answer = ["label", "probability"] if self.labels else ["value"]
-        all_of_them = [f"probability_{label}" for label in self.labels] if self.every else []
-        return _csv([["row", *(["id"] if self.keyed else []), *answer, *all_of_them]], escape=self.escape)
+        return _csv([["row", *(["id"] if self.keyed else []), *self.task.columns]], escape=self.escape)
 
-    def rows(self, rows: Sequence[Row], outputs: np.ndarray) -> bytes:
-        """A window's rows.
-
-        Parameters
-        ----------
-        outputs : (rows, labels) probabilities, or (rows, 1) values
-        """
-        best = outputs.argmax(axis=1)
-        pairs = zip(rows, outputs.astype(np.float64), best, strict=True)
+    def rows(self, rows: Sequence[Row], answers: Sequence[Any]) -> bytes:
+        """A window's rows, with the task's answer to each."""
+        pairs = zip(rows, answers, strict=True)
         if self.kind == "jsonl":
             lines = (json.dumps(self._object(*pair), ensure_ascii=False, default=str) + "\n" for pair in pairs)
             return "".join(lines).encode(errors="backslashreplace")  # an id may hold half a character
-        return _csv([self._record(*pair) for pair in pairs], escape=self.escape)
+        keyed = self.keyed
+        records = [[row.number, *([row.key] if keyed else []), *self.task.record(answer)] for row, answer in pairs]
+        return _csv(records, escape=self.escape)
 
-    def _record(self, row: Row, output: np.ndarray, best: int) -> list[Any]:
-        keys = [row.number, row.key] if self.keyed else [row.number]
-        if not self.labels:
-            return [*keys, _short(output[0])]
-        every = [_short(one) for one in output] if self.every else []
-        return [*keys, self.labels[best], _short(output[best]), *every]
-
-    def _object(self, row: Row, output: np.ndarray, best: int) -> dict[str, Any]:
+    def _object(self, row: Row, answer: Any) -> dict[str, Any]:
         # JSON has no infinity and no NaN.
         key = str(row.key) if isinstance(row.key, float) and not math.isfinite(row.key) else row.key
-        fields: dict[str, Any] = {"row": row.number, **({"id": key} if self.keyed else {})}
-        if not self.labels:
-            return fields | {"value": float(_short(output[0]))}
-        fields |= {"label": self.labels[best], "probability": float(_short(output[best]))}
-        if self.every:
-            fields["probabilities"] = {name: float(_short(one)) for name, one in zip(self.labels, output, strict=True)}
-        return fields
+        return {"row": row.number, **({"id": key} if self.keyed else {}), **self.task.fields(answer)}
 
 
 def broken_header() -> bytes:
@@ -113,9 +93,9 @@ def broken_rows(rows: Sequence[Row], *, escape: bool = False) -> bytes:
     return _csv([[row.number, row.line or row.number, row.broken] for row in rows], escape=escape)
 
 
-def _short(value: float) -> str:
-    # As many digits as fp32 has: more would only be its rounding.
-    return f"{value:.7g}"
+def short(value: float) -> str:
+    """A number with as many digits as fp32 has: more would only be its rounding."""
+    return f"{float(value):.7g}"
 
 
 def _csv(rows: Sequence[Sequence[Any]], *, escape: bool = False) -> bytes:

@@ -13,6 +13,23 @@ _PAIRS = 1 << 22
 
 
 @dataclass(frozen=True)
+class Answer:
+    """The answer to a question.
+
+    text : "" for no answer
+    start, end : characters of the context, the end not among them; None without an answer
+    probability : a softmax over the spans that were listed, and over "no answer" where there may be none
+    score : a sum of two logits
+    """
+
+    text: str
+    start: int | None
+    end: int | None
+    probability: float
+    score: float
+
+
+@dataclass(frozen=True)
 class BestSpans:
     """The best spans of every question, and how its lack of an answer scores; a score is a sum of two logits.
 
@@ -57,24 +74,53 @@ class BestSpans:
         ----------
         no_answer : whether "" is one of them. Probabilities are a softmax over those that are listed
         """
+        return [
+            [{"text": one.text, "probability": one.probability, "score": one.score} for one in listed]
+            for listed in self._listed(contexts, no_answer)
+        ]
+
+    def best(self, contexts: Sequence[str], threshold: float | None) -> list[Answer]:
+        """The answer to each question, as :meth:`answers` chooses it.
+
+        Parameters
+        ----------
+        threshold : of ``odds``; None: each question has an answer
+        """
+        chosen = []
+        for listed, odds in zip(self._listed(contexts, threshold is not None), self.odds, strict=True):
+            silent = threshold is not None and odds > threshold
+            fitting = [one for one in listed if (one.start is None) == silent]
+            chosen.append(fitting[0] if fitting else listed[0])
+        return chosen
+
+    def _listed(self, contexts: Sequence[str], no_answer: bool) -> list[list[Answer]]:
+        """All spans of each question, likeliest first; "" among them if it may be the answer, or there is no span."""
         ranked = []
         for place, (at, to) in enumerate(zip(self.first, self.first[1:], strict=False)):
-            listed = [(self._text(contexts, span), float(self.score[span])) for span in range(at, to)]
-            if (no_answer and np.isfinite(self.null[place])) or not listed:
-                listed.append(("", float(self.null[place]) if np.isfinite(self.null[place]) else 0.0))
-                listed.sort(key=lambda one: -one[1])
-            shares = softmax([score for _, score in listed])
+            spans: list[tuple[str, int | None, int | None, float]]
+            spans = [(*self._span(contexts, span), float(self.score[span])) for span in range(at, to)]
+            known = bool(np.isfinite(self.null[place]))
+            if (no_answer and known) or not spans:
+                spans.append(("", None, None, float(self.null[place]) if known else 0.0))
+            spans.sort(key=lambda one: -one[3])
+            shares = softmax([score for *_, score in spans])
             ranked.append(
                 [
-                    {"text": text, "probability": float(share), "score": score}
-                    for (text, score), share in zip(listed, shares, strict=True)
+                    Answer(text, start, end, float(share), score)
+                    for (text, start, end, score), share in zip(spans, shares, strict=True)
                 ]
             )
         return ranked
 
+    def _span(self, contexts: Sequence[str], span: int) -> tuple[str, int | None, int | None]:
+        whole = contexts[self.question[span]][self.begin[span] : self.end[span]]
+        text = whole.strip()
+        start = int(self.begin[span]) + len(whole) - len(whole.lstrip())
+        return text, start, start + len(text)
+
     def _text(self, contexts: Sequence[str], span: int) -> str:
         # Some tokenizers count the space before a word as the word's.
-        return contexts[self.question[span]][self.begin[span] : self.end[span]].strip()
+        return self._span(contexts, span)[0]
 
 
 def best_spans(

@@ -112,9 +112,10 @@ class QuestionAnswering(TaskType):
 
     def predictions(self, answers: Sequence[np.ndarray], encoded: Dataset, examples: Dataset) -> list[str]:
         """The answer to each question, "" for none."""
-        return self._spans(answers, encoded, examples).answers(examples["context"], self.threshold)
+        return self.spans(answers, encoded, examples).answers(examples["context"], self.threshold)
 
-    def _spans(self, answers: Sequence[np.ndarray], encoded: Dataset, examples: Dataset) -> BestSpans:
+    def spans(self, answers: Sequence[np.ndarray], encoded: Dataset, examples: Dataset) -> BestSpans:
+        """The best spans of each question; parameters as those of ``predictions``."""
         places = encoded["null"]
         contexts = [np.delete(answer, null, axis=0) for answer, null in zip(answers, places, strict=True)]
         return best_spans(
@@ -132,7 +133,7 @@ class QuestionAnswering(TaskType):
         """Take the threshold with the best F1 on these questions, if the task does not name one."""
         if not self.tunes_threshold:
             return
-        spans, golds = self._spans(answers, encoded, examples), self.references(examples)
+        spans, golds = self.spans(answers, encoded, examples), self.references(examples)
         answered = AnswerScores.of(spans.texts(examples["context"]), golds, no_answer=True)
         silent = AnswerScores.of([""] * len(golds), golds, no_answer=True)
         self.threshold = best_threshold(spans.odds, answered.f1, silent.f1).value
@@ -159,7 +160,7 @@ class QuestionAnswering(TaskType):
         """``predictions``: id -> answer, as the official evaluation reads it; ``nbest``: id -> spans, and
         ``null_odds``: id -> odds of no answer, where there may be none.
         """
-        spans, names = self._spans(answers, encoded, examples), examples["id"]
+        spans, names = self.spans(answers, encoded, examples), examples["id"]
         contexts = list(examples["context"])
         files: dict[str, Any] = {
             "predictions": dict(zip(names, spans.answers(contexts, self.threshold), strict=True)),

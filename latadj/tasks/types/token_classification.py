@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from datasets import Dataset
+from scipy.special import softmax
 from transformers import PreTrainedTokenizerBase
 
 from latadj.tasks.data.splits import Splits
@@ -90,13 +91,27 @@ class TokenClassification(TaskType):
         return list(examples["tags"])
 
     def predictions(self, answers: Sequence[np.ndarray], encoded: Dataset, examples: Dataset) -> list[list[str]]:
+        return [tags for tags, _ in self.tagged(answers, encoded, examples)]
+
+    def tagged(
+        self, answers: Sequence[np.ndarray], encoded: Dataset, examples: Dataset
+    ) -> list[tuple[list[str], list[float]]]:
+        """The tag of each word of each sentence, and its probability; parameters as those of ``predictions``.
+
+        A word that the tokenizer drops has the probability 1.
+        """
         names = self.task.labels or []
         unread = OUTSIDE if OUTSIDE in names else names[0]
-        tags = [[unread] * len(words) for words in examples["tokens"]]
+        tagged = [([unread] * len(words), [1.0] * len(words)) for words in examples["tokens"]]
+        if not len(encoded):  # no word of them all was read
+            return tagged
         for answer, example, words in zip(answers, encoded["example"], encoded["words"], strict=True):
-            for word, number in zip(words, answer.argmax(axis=-1), strict=True):
-                tags[example][word] = names[number]
-        return tags
+            tags, probabilities = tagged[example]
+            best = answer.argmax(axis=-1)
+            shares = np.take_along_axis(softmax(answer, axis=-1), best[:, None], axis=-1)[:, 0]
+            for word, number, share in zip(words, best, shares, strict=True):
+                tags[word], probabilities[word] = names[number], float(share)
+        return tagged
 
     def agreement(self, predictions: list[list[str]], full: list[list[str]]) -> float:
         """Share of the words that have the same tag."""

@@ -8,6 +8,7 @@ from helpers.tiny_language_models import tiny_tokenizer
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from latadj.inference.streams.engine import Engine
+from latadj.inference.streams.served_tasks import Labels
 from latadj.tasks.encoding.batches import pad, tokenize
 
 TEXTS = ["the film is good", "bad", "a very long story about people and music " * 9, "the film"]
@@ -61,10 +62,10 @@ def test_texts_are_tokenised_in_parts_without_losing_any(monkeypatch, tokenizer)
 
 def test_an_engine_answers_in_the_texts_order(folder, tokenizer):
     model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
-    found = Engine(model, tokenizer, 32, batch_size=3)([TEXTS])
+    found = Engine(model, tokenizer, Labels(("bad", "good")), 32, batch_size=3)([TEXTS])
     with torch.inference_mode():
         alone = [model(**tokenizer(text, truncation=True, max_length=32, return_tensors="pt")).logits for text in TEXTS]
     assert found == pytest.approx(torch.cat(alone).softmax(dim=-1).numpy(), abs=1e-5)
     assert found.sum(axis=1) == pytest.approx(np.ones(4))
-    values = Engine(model, tokenizer, 32, batch_size=3, regression=True)([TEXTS])
+    values = Engine(model, tokenizer, Labels(()), 32, batch_size=3)([TEXTS])
     assert values == pytest.approx(torch.cat(alone).numpy(), abs=1e-5)

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from latadj.commands.predict import _stream
+from latadj.commands.predict.predict import _stream
 from latadj.config import PredictConfig
 from latadj.inference.streams.reading import open_reader
+from latadj.inference.streams.served_tasks import Labels
 from latadj.inference.streams.writing import FileOutput, Layout, Paths, PredictState, state_to_resume
 
 WINDOW = 4
@@ -38,7 +39,7 @@ def work(folder, kind="csv", resume=False, overwrite=False, window=WINDOW):
     """What the command does between loading a model and writing its result."""
     paths = Paths(folder / f"out.{kind}")
     state = state_to_resume(paths, SETTINGS, resume=resume, overwrite=overwrite) or PredictState(SETTINGS)
-    layout = Layout(kind, ("short", "long"))
+    layout = Layout(kind, Labels(("short", "long")))
     reader = open_reader(str(folder / "texts.txt"), None)
     output = FileOutput(paths, layout, state, resumable=True)
     if not state.complete:

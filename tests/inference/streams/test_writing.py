@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from latadj.inference.streams.rows import Row
+from latadj.inference.streams.served_tasks import Labels
 from latadj.inference.streams.writing import Layout, broken_header, broken_rows, output_format
 
 ROWS = [Row(1, ("a",), key="x,1"), Row(3, ("b",), key=7)]
@@ -14,12 +15,12 @@ OUTPUTS = np.array([[0.25, 0.75], [1.0, 2e-9]], dtype=np.float32)
 
 
 def test_the_likeliest_label_and_its_probability_are_written():
-    layout = Layout("csv", ("bad", "good"))
+    layout = Layout("csv", Labels(("bad", "good")))
     assert layout.header() + layout.rows(ROWS, OUTPUTS) == b"row,label,probability\n1,good,0.75\n3,bad,1\n"
 
 
 def test_every_probability_and_the_id_are_written_where_asked_for():
-    layout = Layout("csv", ("bad", "good, or so"), every=True, keyed=True)
+    layout = Layout("csv", Labels(("bad", "good, or so"), every=True), keyed=True)
     assert (layout.header() + layout.rows(ROWS, OUTPUTS)).decode().splitlines() == [
         'row,id,label,probability,probability_bad,"probability_good, or so"',
         '1,"x,1","good, or so",0.75,0.25,0.75',
@@ -28,7 +29,7 @@ def test_every_probability_and_the_id_are_written_where_asked_for():
 
 
 def test_json_lines_hold_the_same():
-    layout = Layout("jsonl", ("bad", "böse"), every=True, keyed=True)
+    layout = Layout("jsonl", Labels(("bad", "böse"), every=True), keyed=True)
     assert layout.header() == b""
     first, second = map(json.loads, layout.rows(ROWS, OUTPUTS).decode().splitlines())
     assert first == {
@@ -43,7 +44,7 @@ def test_json_lines_hold_the_same():
     [("csv", b"row,value\n1,0.1\n3,-2.5\n"), ("jsonl", b'{"row": 1, "value": 0.1}\n{"row": 3, "value": -2.5}\n')],
 )
 def test_a_regression_has_a_value(kind, expected):
-    layout = Layout(kind, ())
+    layout = Layout(kind, Labels(()))
     assert layout.header() + layout.rows(ROWS, np.array([[0.1], [-2.5]], dtype=np.float32)) == expected
 
 
@@ -63,7 +64,7 @@ def test_another_suffix_is_refused():
 
 def test_ids_that_json_cannot_hold_do_not_stop_a_run():
     rows = [Row(1, ("a",), "\ud800"), Row(2, ("b",), float("nan"))]
-    written = Layout("jsonl", (), keyed=True).rows(rows, np.array([[0.5], [1.0]]))
+    written = Layout("jsonl", Labels(()), keyed=True).rows(rows, np.array([[0.5], [1.0]]))
     first, second = (json.loads(line) for line in written.decode().splitlines())
     assert (first["id"], second["id"]) == ("\ud800", "nan")
 
@@ -73,15 +74,17 @@ def test_broken_rows_are_listed_with_the_line_on_which_they_begin():
 
 
 def test_labels_and_ids_are_escaped_for_spreadsheets_if_asked_for():
-    layout = Layout("csv", ("=1+1", "good"), keyed=True, escape=True)
+    layout = Layout("csv", Labels(("=1+1", "good")), keyed=True, escape=True)
     written = layout.header() + layout.rows([Row(1, ("a",), key="@x")], np.array([[0.75, 0.25]]))
     assert written == b"row,id,label,probability\n1,'@x,'=1+1,0.75\n"
-    assert Layout("jsonl", ("=1+1",), escape=True).rows([Row(1, ("a",))], np.array([[1.0]])).count(b'"=1+1"') == 1
+    assert (
+        Layout("jsonl", Labels(("=1+1",)), escape=True).rows([Row(1, ("a",))], np.array([[1.0]])).count(b'"=1+1"') == 1
+    )
 
 
 @pytest.mark.parametrize("label", ["a,b", 'q"', "two\nlines", "a\rreturn", "=1+1", "NA", " spaces ", "é"])
 def test_odd_labels_and_ids_come_back(label):
-    layout = Layout("csv", (label, "other"), every=True, keyed=True)
+    layout = Layout("csv", Labels((label, "other"), every=True), keyed=True)
     written = layout.header() + layout.rows([Row(1, ("a",), key=label)], np.array([[0.75, 0.25]]))
     (row,) = csv.DictReader(io.StringIO(written.decode(), newline=""), strict=True)
     assert (row["id"], row["label"], row[f"probability_{label}"]) == (label, label, "0.75")

@@ -1,10 +1,10 @@
-"""latadj predict: labels and probabilities of a stream of texts, at one speedup or within a deadline."""
+"""latadj predict: what a model answers to a stream of texts, at one speedup or within a deadline."""
 
 import logging
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,12 @@ from latadj.benchmark.memory import trim
 from latadj.checkpoints import checkpoint
 from latadj.checkpoints.metadata import CheckpointMetadata, Device
 from latadj.checkpoints.model_class import label_names
-from latadj.commands.common.session import as_dict
-from latadj.config import PredictConfig
+from latadj.checkpoints.task_spec import QUESTION_COLUMNS, QuestionSpec, TaskSpec
+from latadj.commands.predict.result import document, exit_code, summary
+from latadj.config import PredictConfig, TaskConfig
 from latadj.devices import device
 from latadj.devices.device import place
-from latadj.devices.environment import environment
-from latadj.elimination.attach import attached, dial_of, set_speedup
+from latadj.elimination.attach import dial_of, set_speedup
 from latadj.inference.deadline import Deadline
 from latadj.inference.deadline_counts import DeadlineCounts
 from latadj.inference.serving import make_ready
@@ -30,24 +30,22 @@ from latadj.inference.streams.engine import Engine
 from latadj.inference.streams.plan import Plan, make_plan, needs_clock, result_path
 from latadj.inference.streams.reading import STREAM, Reader, Window, is_stream, windows
 from latadj.inference.streams.rows import Row
+from latadj.inference.streams.served_tasks import Labels, ServedTask, Spans, Tags
 from latadj.inference.streams.writing import FileOutput, Layout, Paths, PredictState, StreamOutput, output_format
-from latadj.kernels.lowering import kernel_of
-from latadj.reporting.table import Document, Table
 from latadj.tasks.encoding.batches import max_input_length
+from latadj.tasks.types.question_answering import NO_ANSWER
 from latadj.utils.console import on_stderr, progress
 from latadj.utils.files import write_json
 from latadj.utils.locks import only_writer
 from latadj.utils.serialization import structure
+
+__all__ = ["exit_code", "prepare", "run"]
 
 log = logging.getLogger("latadj")
 # Broken rows beyond these are in their file only.
 BROKEN_SHOWN = 20
 # Tokens of a text where neither the checkpoint nor the user says it.
 MAX_LENGTH = 512
-DEADLINES = {"met by the clock": "met", "predicted to be met, but late": "late", "beyond the largest speedup": "beyond"}
-
-MISSED = 3
-
 Output = FileOutput | StreamOutput
 
 
@@ -81,16 +79,19 @@ def prepare(config: PredictConfig, checked: CheckpointMetadata | None = None) ->
     plan = make_plan(config, checked)
     if plan.finished is not None:
         return Ready(config, plan)
-    model, tokenizer = checkpoint.load(config.checkpoint, head="classification", metadata=plan.metadata)
+    model, tokenizer = checkpoint.load(config.checkpoint, head=plan.task_type, metadata=plan.metadata)
     model.eval().to(where)
-    layout = _layout(config, plan.metadata, model)
-    state = plan.state or PredictState(plan.settings)
-    _serve(model, plan, config, state)
     task_spec = plan.metadata.task_spec
     limit = min(
         config.max_length or (task_spec.max_length if task_spec else MAX_LENGTH), max_input_length(model, tokenizer)
     )
-    engine = Engine(model, tokenizer, limit, plan.batch_size, regression=not layout.labels)
+    task = _served(config, plan, model, limit)
+    if isinstance(task, Tags | Spans):
+        task.task_type.check_fit(tokenizer, limit)
+    layout = Layout(output_format(config.output), task, config.id is not None, config.escape_formulas)
+    state = plan.state or PredictState(plan.settings)
+    _serve(model, plan, config, state)
+    engine = Engine(model, tokenizer, task, limit, plan.batch_size)
     if config.deadline_ms is not None:
         engine.deadline = Deadline(
             model,
@@ -111,21 +112,49 @@ def _counted(config: PredictConfig, state: PredictState) -> DeadlineCounts:
         raise ValueError(f"{Paths(Path(config.output)).state}: deadline.{error}; {state.RESTART}") from error
 
 
-def _layout(config: PredictConfig, metadata: CheckpointMetadata, model: PreTrainedModel) -> Layout:
-    """How the model's answers are written, with the labels' names.
+def _served(config: PredictConfig, plan: Plan, model: PreTrainedModel, limit: int) -> ServedTask:
+    """What the model answers, with the labels' names.
 
     Raises
     ------
     ValueError
-        if it answers with several labels at a time.
+        if it answers with several labels at a time, or a tag cannot be written.
     """
+    task_spec, folder = plan.metadata.task_spec, config.checkpoint
+    if plan.task_type == "question_answering":
+        return Spans(_questions(config, plan, limit))
+    names = label_names(model.config, task_spec.labels if task_spec else ())
+    if plan.task_type == "token_classification":
+        several = next((name for name in names if len(name.split()) != 1), None)
+        if several is not None and output_format(config.output) == "csv":
+            raise ValueError(
+                f"output={config.output}: the tag {several!r} of checkpoint {folder} has a blank: write .jsonl"
+            )
+        known = task_spec or TaskSpec(plan.task_type, ["words"], [], "entity_f1", limit, plan.batch_size)
+        return Tags(replace(known, labels=list(names)).config(plan.metadata.task or ""))
     if model.config.problem_type == "multi_label_classification":
         raise ValueError(
-            f"checkpoint {config.checkpoint} gives a text several labels at a time: predict writes one, the likeliest"
+            f"checkpoint {folder} gives a text several labels at a time: predict writes one, the likeliest"
         )
-    names = label_names(model.config, metadata.task_spec.labels if metadata.task_spec else ())
-    keyed = config.id is not None
-    return Layout(output_format(config.output), names, config.all_probabilities, keyed, config.escape_formulas)
+    return Labels(names, config.all_probabilities)
+
+
+def _questions(config: PredictConfig, plan: Plan, limit: int) -> TaskConfig:
+    """The task of a model for question answering: as it was fine-tuned, the question protected as its dial has it."""
+    known = plan.metadata.task_spec or TaskSpec(
+        plan.task_type, QUESTION_COLUMNS, [], "squad_f1", limit, plan.batch_size
+    )
+    spec = replace(known, max_length=limit, questions=known.questions or QuestionSpec.within(limit))
+    protected = plan.dial is not None and plan.dial.protected > 0
+    task = spec.config(plan.metadata.task or "", protect_question=protected)
+    if config.null_threshold is not None:
+        if task.metric != NO_ANSWER:
+            raise ValueError(
+                f"null_threshold={config.null_threshold:g}: checkpoint {config.checkpoint} answers each question; "
+                "leave it out"
+            )
+        return replace(task, null_threshold=config.null_threshold)
+    return replace(task, null_threshold=task.null_threshold or 0.0)
 
 
 def _serve(model: PreTrainedModel, plan: Plan, config: PredictConfig, state: PredictState) -> None:
@@ -198,10 +227,10 @@ def run(ready: Ready) -> dict[str, Any]:
         finally:
             output.close()
             reader.close()
-        result = _result(ready.engine.model, ready.plan, state, config, resumed, broken)
+        result = summary(ready.engine.model, ready.plan, state, config, resumed, broken)
         write_json(result_path(config), result)
         output.forget()
-        _document(result).print()
+        document(result).print()
         if config.output != STREAM:
             broken_rows = f"; broken rows are in {broken}" if broken else ""
             log.info("wrote %s and %s%s", config.output, result_path(config), broken_rows)
@@ -275,65 +304,3 @@ def _refuse_or_report(window: Window, reader: Reader, output: Output, config: Pr
             log.warning("%s, %s: %s; left out", reader.name, row.where, row.broken)
         elif count == BROKEN_SHOWN:
             log.warning("%s: more broken rows; all are in %s", reader.name, Paths(Path(config.output)).broken)
-
-
-def _result(
-    model: PreTrainedModel, plan: Plan, state: PredictState, config: PredictConfig, resumed: bool, broken: Path | None
-) -> dict[str, Any]:
-    dial, speedup, spec = attached(model).dial, plan.speedup, kernel_of(model)
-    profile = dial.profile(speedup) if dial is not None and speedup is not None else None
-    return {
-        "schema": "latadj.predict/1",
-        "checkpoint": config.checkpoint,
-        "task": plan.metadata.task,
-        "input": config.input,
-        "output": config.output,
-        "broken_rows": None if broken is None else str(broken),
-        "rows": state.counts,
-        "seconds": state.seconds,
-        "texts_per_s": state.counts["written"] / state.seconds if state.seconds else None,
-        "resumed": resumed,
-        "speedup": speedup,
-        "target": dial.target if dial else None,
-        "keep": list(profile.keep) if profile else None,
-        "predicted": dial.predicted(profile) if dial and profile and dial.latency else None,
-        "deadline": _deadline(dial_of(model).latency, state, config) if config.deadline_ms is not None else None,
-        "settings": plan.settings,
-        "environment": {**environment(model.device, spec.precision), "kernel": spec.kernel},
-        "config": as_dict(config),
-    }
-
-
-def _deadline(latency: Any, state: PredictState, config: PredictConfig) -> dict[str, Any]:
-    met = state.deadline or DeadlineCounts().to_json()
-    asked = {"ms": config.deadline_ms, "quantile": config.deadline_quantile, "max_speedup": config.max_speedup}
-    return {**asked, "batch_size": state.settings["batch_size"], "measured_at": latency.batch, **met}
-
-
-def exit_code(result: dict[str, Any]) -> int:
-    """3 where fewer texts than ``deadline_quantile`` met the deadline, else 0."""
-    deadline = result["deadline"]
-    if deadline is None or not deadline["texts"]:
-        return 0
-    return MISSED if deadline["met_texts"] / deadline["texts"] < deadline["quantile"] else 0
-
-
-def _document(result: dict[str, Any]) -> Document:
-    """What ``predict.json`` holds."""
-    rows, deadline = result["rows"], result["deadline"]
-    at = f"at {result['speedup']:g}x" if deadline is None else f"within {deadline['ms']:g} ms a batch"
-    lines = [
-        ["rows read", f"{rows['read']:,}"],
-        ["written", f"{rows['written']:,}"],
-        ["broken, left out", f"{rows['broken']:,}"],
-    ]
-    if result["texts_per_s"] is not None:
-        lines.append(["texts a second", f"{result['texts_per_s']:,.0f}"])
-    if deadline is not None and deadline["batches"]:
-        for name, which in DEADLINES.items():
-            batches, texts = deadline[f"{which}_batches"], deadline[f"{which}_texts"] / deadline["texts"]
-            lines.append([name, f"{batches:,} of {deadline['batches']:,} batches, {texts:.1%} of the texts"])
-        mean = sum(float(speedup) * texts for speedup, texts in deadline["speedups"].items()) / deadline["texts"]
-        lines.append(["mean speedup of a text", f"{mean:.2f}x"])
-        lines.append(["mean texts of a batch", f"{deadline['texts'] / deadline['batches']:.1f}"])
-    return Document([Table.of_cells(f"{result['input']} {at}", ["", ""], lines, show_header=False)])

@@ -1,0 +1,96 @@
+"""What a model is for: the part of its task that serving needs, as ``latadj.json`` holds it.
+
+Imports neither torch nor transformers.
+"""
+
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Annotated
+
+from latadj.config import TaskConfig
+from latadj.config.options.task import TASK_TYPES
+from latadj.utils.files import read_json
+from latadj.utils.serialization import Bounds, Entries
+
+# Endings of the names of transformers' classes that have the head of a type of task.
+HEAD_ENDINGS = {
+    "classification": "ForSequenceClassification",
+    "token_classification": "ForTokenClassification",
+    "question_answering": "ForQuestionAnswering",
+}
+QUESTION_COLUMNS = ["question", "context"]
+
+
+@dataclass
+class QuestionSpec:
+    """How a model for question answering reads contexts; all as in ``latadj.config.TaskConfig``."""
+
+    doc_stride: Annotated[int, Bounds(0, 2**30)]
+    max_query_length: Annotated[int, Bounds(1, 2**30)]
+    max_answer_length: Annotated[int, Bounds(1, 2**30)]
+    n_best: Annotated[int, Bounds(1, 2**20)]
+    null_threshold: float | None = None
+
+    @classmethod
+    def of(cls, task: TaskConfig) -> "QuestionSpec":
+        """That of a task's config."""
+        return cls(**{part.name: getattr(task, part.name) for part in fields(cls)})
+
+    @classmethod
+    def within(cls, max_length: int) -> "QuestionSpec":
+        """A task's defaults, as far as they fit windows of so many tokens: for a model of which nobody says it."""
+        spec, quarter = cls.of(TaskConfig(name="", text=QUESTION_COLUMNS)), max(max_length // 4, 1)
+        spec.doc_stride, spec.max_query_length = min(spec.doc_stride, quarter), min(spec.max_query_length, quarter)
+        return spec
+
+
+@dataclass
+class TaskSpec:
+    """What a model is for: the part of its task that serving needs, so that the task need not be named again.
+
+    type, text, labels, metric, max_length, batch_size : as in ``latadj.config.TaskConfig``
+    questions : how contexts are read; None of another type, or if latadj does not know
+    """
+
+    type: str
+    text: Annotated[list[str], Entries(64)]
+    labels: Annotated[list[str], Entries(2**20)]
+    metric: str
+    max_length: Annotated[int, Bounds(1, 2**30)]
+    batch_size: Annotated[int, Bounds(1, 2**24)]
+    questions: QuestionSpec | None = None
+
+    def __post_init__(self) -> None:
+        if self.type not in TASK_TYPES:
+            raise ValueError(f"type={self.type}: expected one of {', '.join(TASK_TYPES)}")
+
+    @classmethod
+    def of(cls, task: TaskConfig) -> "TaskSpec":
+        """The part of a task's config that serving needs."""
+        options = {part.name: getattr(task, part.name) for part in fields(cls) if part.name != "questions"}
+        questions = QuestionSpec.of(task) if task.type == "question_answering" else None
+        return cls(**options | {"labels": list(task.labels or []), "questions": questions})
+
+    def config(self, name: str, *, protect_question: bool = False) -> TaskConfig:
+        """The task's config, as far as serving needs it."""
+        questions = asdict(self.questions) if self.questions else {}
+        options = {part.name: getattr(self, part.name) for part in fields(self) if part.name != "questions"}
+        return TaskConfig(name=name, protect_question=protect_question, **options, **questions)
+
+
+def type_of(folder: Path, task_spec: TaskSpec | None) -> str:
+    """The type of task that a saved model is for, by what latadj noted or by the name of its class.
+
+    A model that says neither is taken for a classifier.
+    """
+    if task_spec is not None:
+        return task_spec.type
+    config = read_json(
+        folder / "config.json", "transformers model", "name another with checkpoint=FOLDER", finite=False
+    )
+    names = (config.get("architectures") if isinstance(config, dict) else None) or []
+    for name in names if isinstance(names, list) else []:
+        for task_type, ending in HEAD_ENDINGS.items():
+            if str(name).endswith(ending):
+                return task_type
+    return "classification"

@@ -1,0 +1,84 @@
+"""What `latadj predict` did: the result file, and what is printed of it."""
+
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from latadj.commands.common.session import as_dict
+from latadj.config import PredictConfig
+from latadj.devices.environment import environment
+from latadj.elimination.attach import attached, dial_of
+from latadj.inference.deadline_counts import DeadlineCounts
+from latadj.inference.streams.plan import Plan
+from latadj.inference.streams.writing import PredictState
+from latadj.kernels.lowering import kernel_of
+from latadj.reporting.table import Document, Table
+
+DEADLINES = {"met by the clock": "met", "predicted to be met, but late": "late", "beyond the largest speedup": "beyond"}
+# Exit code where too few texts met the deadline.
+MISSED = 3
+
+
+def summary(
+    model: PreTrainedModel, plan: Plan, state: PredictState, config: PredictConfig, resumed: bool, broken: Path | None
+) -> dict[str, Any]:
+    """What ``predict.json`` holds."""
+    dial, speedup, spec = attached(model).dial, plan.speedup, kernel_of(model)
+    profile = dial.profile(speedup) if dial is not None and speedup is not None else None
+    return {
+        "schema": "latadj.predict/1",
+        "checkpoint": config.checkpoint,
+        "task": plan.metadata.task,
+        "type": plan.task_type,
+        "input": config.input,
+        "output": config.output,
+        "broken_rows": None if broken is None else str(broken),
+        "rows": state.counts,
+        "seconds": state.seconds,
+        "texts_per_s": state.counts["written"] / state.seconds if state.seconds else None,
+        "resumed": resumed,
+        "speedup": speedup,
+        "target": dial.target if dial else None,
+        "keep": list(profile.keep) if profile else None,
+        "predicted": dial.predicted(profile) if dial and profile and dial.latency else None,
+        "deadline": _deadline(dial_of(model).latency, state, config) if config.deadline_ms is not None else None,
+        "settings": plan.settings,
+        "environment": {**environment(model.device, spec.precision), "kernel": spec.kernel},
+        "config": as_dict(config),
+    }
+
+
+def _deadline(latency: Any, state: PredictState, config: PredictConfig) -> dict[str, Any]:
+    met = state.deadline or DeadlineCounts().to_json()
+    asked = {"ms": config.deadline_ms, "quantile": config.deadline_quantile, "max_speedup": config.max_speedup}
+    return {**asked, "batch_size": state.settings["batch_size"], "measured_at": latency.batch, **met}
+
+
+def exit_code(result: dict[str, Any]) -> int:
+    """3 where fewer texts than ``deadline_quantile`` met the deadline, else 0."""
+    deadline = result["deadline"]
+    if deadline is None or not deadline["texts"]:
+        return 0
+    return MISSED if deadline["met_texts"] / deadline["texts"] < deadline["quantile"] else 0
+
+
+def document(result: dict[str, Any]) -> Document:
+    """What is printed of ``predict.json``."""
+    rows, deadline = result["rows"], result["deadline"]
+    at = f"at {result['speedup']:g}x" if deadline is None else f"within {deadline['ms']:g} ms a batch"
+    lines = [
+        ["rows read", f"{rows['read']:,}"],
+        ["written", f"{rows['written']:,}"],
+        ["broken, left out", f"{rows['broken']:,}"],
+    ]
+    if result["texts_per_s"] is not None:
+        lines.append(["texts a second", f"{result['texts_per_s']:,.0f}"])
+    if deadline is not None and deadline["batches"]:
+        for name, which in DEADLINES.items():
+            batches, texts = deadline[f"{which}_batches"], deadline[f"{which}_texts"] / deadline["texts"]
+            lines.append([name, f"{batches:,} of {deadline['batches']:,} batches, {texts:.1%} of the texts"])
+        mean = sum(float(speedup) * texts for speedup, texts in deadline["speedups"].items()) / deadline["texts"]
+        lines.append(["mean speedup of a text", f"{mean:.2f}x"])
+        lines.append(["mean texts of a batch", f"{deadline['texts'] / deadline['batches']:.1f}"])
+    return Document([Table.of_cells(f"{result['input']} {at}", ["", ""], lines, show_header=False)])
