@@ -120,7 +120,7 @@ class Tags(ServedTask):
     def answers(self, outputs: Any, encoded: Any) -> list[tuple[list[str], list[str], list[float]]]:
         rows, examples = encoded
         tagged = self.task_type.tagged(outputs, rows, examples)
-        return [(words, *answer) for words, answer in zip(examples["tokens"], tagged, strict=True)]
+        return [(words, *answer) for words, answer in zip(examples["tokens"][:], tagged, strict=True)]
 
     def record(self, answer: tuple[list[str], list[str], list[float]]) -> list[Any]:
         words, tags, probabilities = answer
@@ -151,7 +151,7 @@ class Spans(ServedTask):
 
     def answers(self, outputs: Any, encoded: Any) -> list[Answer]:
         rows, examples = encoded
-        return self.task_type.spans(outputs, rows, examples).best(examples["context"], self.task_type.threshold)
+        return self.task_type.spans(outputs, rows, examples).best(examples["context"][:], self.task_type.threshold)
 
     def record(self, answer: Answer) -> list[Any]:
         return [answer.text, answer.start, answer.end, short(answer.probability), short(answer.score)]

@@ -116,14 +116,14 @@ class QuestionAnswering(TaskType):
 
     def spans(self, answers: Sequence[np.ndarray], encoded: Dataset, examples: Dataset) -> BestSpans:
         """The best spans of each question; parameters as those of ``predictions``."""
-        places = encoded["null"]
+        places = encoded["null"][:]  # a slice reads a column at once
         contexts = [np.delete(answer, null, axis=0) for answer, null in zip(answers, places, strict=True)]
         return best_spans(
             [context[:, 0] for context in contexts],
             [context[:, 1] for context in contexts],
             np.array([answer[null].sum() for answer, null in zip(answers, places, strict=True)]),
-            [np.asarray(offsets, dtype=np.int64).reshape(-1, 2) for offsets in encoded["offsets"]],
-            np.asarray(encoded["example"]),
+            [np.asarray(offsets, dtype=np.int64).reshape(-1, 2) for offsets in encoded["offsets"][:]],
+            np.asarray(encoded["example"][:]),
             len(examples),
             n_best=self.task.n_best,
             max_answer_length=self.task.max_answer_length,

@@ -53,7 +53,7 @@ class TokenClassification(TaskType):
         """Rows as in :class:`TaskType`, with the ``example`` and the ``words`` that the ``positions`` stand for."""
         self.check_fit(tokenizer, limit)
         room = limit - tokenizer.num_special_tokens_to_add()
-        sentences = list(examples["tokens"])
+        sentences, all_tags = examples["tokens"][:], examples["tags"][:]  # a slice reads a column at once
         numbers = {name: place for place, name in enumerate(self.task.labels or ())}
         encoded = tokenizer(
             [" ".join(words) for words in sentences],
@@ -68,7 +68,7 @@ class TokenClassification(TaskType):
         rows = []
         for example, windows in _grouped(owners):
             places = _places(sentences[example], [encoded["offset_mapping"][window] for window in windows])
-            tags = examples[example]["tags"]
+            tags = all_tags[example]
             for window, positions in zip(windows, places, strict=True):
                 if not positions:
                     continue
@@ -102,10 +102,10 @@ class TokenClassification(TaskType):
         """
         names = self.task.labels or []
         unread = OUTSIDE if OUTSIDE in names else names[0]
-        tagged = [([unread] * len(words), [1.0] * len(words)) for words in examples["tokens"]]
+        tagged = [([unread] * len(words), [1.0] * len(words)) for words in examples["tokens"][:]]
         if not len(encoded):  # no word of them all was read
             return tagged
-        for answer, example, words in zip(answers, encoded["example"], encoded["words"], strict=True):
+        for answer, example, words in zip(answers, encoded["example"][:], encoded["words"][:], strict=True):
             tags, probabilities = tagged[example]
             best = answer.argmax(axis=-1)
             shares = np.take_along_axis(softmax(answer, axis=-1), best[:, None], axis=-1)[:, 0]
