@@ -134,7 +134,9 @@ def explain(
         ),
     ] = None,
     file: Annotated[Path | None, typer.Option("--file", help="A text file to read the text from.")] = None,
-    text2: Annotated[str | None, typer.Option("--text2", help="The second text, of a model that reads pairs.")] = None,
+    text2: Annotated[
+        str | None, typer.Option("--text2", help="The second text of a pair, or the context of a question.")
+    ] = None,
     html: Annotated[
         Path | None, typer.Option("--html", help="Write one self-contained page with a slider over the speedup.")
     ] = None,

@@ -3,12 +3,12 @@
 Imports neither torch nor transformers.
 """
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated
 
 from latadj.config import TaskConfig
-from latadj.config.options.task import TASK_TYPES
+from latadj.config.options.task import NO_ANSWER, TASK_TYPES
 from latadj.utils.files import read_json
 from latadj.utils.serialization import Bounds, Entries
 
@@ -76,6 +76,31 @@ class TaskSpec:
         questions = asdict(self.questions) if self.questions else {}
         options = {part.name: getattr(self, part.name) for part in fields(self) if part.name != "questions"}
         return TaskConfig(name=name, protect_question=protect_question, **options, **questions)
+
+
+def question_task(
+    task_spec: TaskSpec | None, name: str | None, limit: int, *, protect_question: bool, threshold: float | None = None
+) -> TaskConfig:
+    """The task of a model for question answering, as far as serving needs it.
+
+    Parameters
+    ----------
+    task_spec : None: of a model that latadj did not make
+    limit : tokens of a window
+    protect_question : as its dial was made
+    threshold : odds of no answer above which none is given, where that is possible; None: the task's, or 0
+
+    Raises
+    ------
+    ValueError
+        if there is a threshold and each question has an answer.
+    """
+    known = task_spec or TaskSpec("question_answering", QUESTION_COLUMNS, [], "squad_f1", limit, 1)
+    spec = replace(known, max_length=limit, questions=known.questions or QuestionSpec.within(limit))
+    task = spec.config(name or "", protect_question=protect_question)
+    if threshold is not None and task.metric != NO_ANSWER:
+        raise ValueError(f"null_threshold={threshold:g}: this model answers each question; leave it out")
+    return replace(task, null_threshold=(task.null_threshold or 0.0) if threshold is None else threshold)
 
 
 def type_of(folder: Path, task_spec: TaskSpec | None) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from latadj.checkpoints.metadata import CheckpointMetadata, check, labels_of
 from latadj.checkpoints.replaceable import check_replaceable
+from latadj.checkpoints.task_spec import type_of
 from latadj.config import (
     GENERATION,
     CalibrateConfig,
@@ -152,22 +153,16 @@ def check_generate(config: GenerateConfig) -> CheckpointMetadata | None:
 
 
 def check_explain(config: ExplainConfig) -> CheckpointMetadata:
-    """Metadata of the classifier that `latadj explain` runs, its dial on the profile type of ``profile=``.
+    """Metadata of the model that `latadj explain` runs, its dial on the profile type of ``profile=``.
 
     Raises
     ------
     ValueError
-        if there is no classifier or no dial, or the speedup is off it.
+        if there is no such model or no dial, or the speedup is off it.
     """
     metadata = check(Path(config.checkpoint))
-    task_type = metadata.task_spec.type if metadata.task_spec else "classification"
-    if task_type == GENERATION:
+    if type_of(Path(config.checkpoint), metadata.task_spec) == GENERATION:
         raise ValueError(f"checkpoint {config.checkpoint} {GENERATES}")
-    if task_type != "classification":
-        raise ValueError(
-            f"checkpoint {config.checkpoint} is for {task_type.replace('_', ' ')}, and explain shows what a classifier "
-            "reads"
-        )
     if metadata.dial is None:
         make = f"`latadj calibrate checkpoint={config.checkpoint}`"
         raise ValueError(f"checkpoint {config.checkpoint} has no dial: make one with {make} (same task=)")

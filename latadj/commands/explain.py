@@ -6,12 +6,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from transformers import PreTrainedModel, set_seed
 from transformers.utils import logging as transformers_logging
 
 from latadj.checkpoints import checkpoint
 from latadj.checkpoints.metadata import CheckpointMetadata
 from latadj.checkpoints.model_class import label_names
+from latadj.checkpoints.task_spec import QUESTION_COLUMNS, question_task, type_of
 from latadj.commands.checks import GENERATES, check_explain
 from latadj.commands.common.session import as_dict
 from latadj.config import GENERATION, ExplainConfig
@@ -19,7 +20,9 @@ from latadj.devices import device
 from latadj.devices.environment import environment
 from latadj.elimination.attach import dial_of
 from latadj.elimination.dial import Dial
-from latadj.inference.explain import Explanation, Text, encode_text, pooled_column, read
+from latadj.inference.explain import Explanation, pooled_column, read
+from latadj.inference.explained_answers import Answers, ExplainedTask, Labels, Tags
+from latadj.inference.explained_text import Text
 from latadj.inference.serving import make_ready
 from latadj.kernels.lowering import kernel_of
 from latadj.reporting.explain import print_explanation
@@ -33,12 +36,13 @@ log = logging.getLogger("latadj")
 
 @dataclass
 class Ready:
-    """A classifier with its dial, and the text that it is to read at these speedups."""
+    """A model with its dial, and the text that it is to read at these speedups."""
 
     config: ExplainConfig
     metadata: CheckpointMetadata
     model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
+    task_type: str
+    task: ExplainedTask
     text: Text
     speedups: list[float]
     html: Path | None
@@ -47,7 +51,7 @@ class Ready:
 def prepare(
     config: ExplainConfig, texts: Sequence[str], html: Path | None, checked: CheckpointMetadata | None = None
 ) -> Ready:
-    """Load the classifier, encode the text, and find the speedups that the dial reaches here.
+    """Load the model, encode the text, and find the speedups that the dial reaches here.
 
     Parameters
     ----------
@@ -58,7 +62,7 @@ def prepare(
     Raises
     ------
     ValueError
-        if the checkpoint is no classifier with a dial, it reads another number of texts, a text is empty, or the
+        if the checkpoint generates or has no dial, it reads another number of texts, a text is empty, or the
         speedup is off the dial.
     """
     transformers_logging.disable_progress_bar()
@@ -68,14 +72,22 @@ def prepare(
         raise ValueError(f"--html {html}: this is a folder; give the name of a file")
     where, wanted = device.choose(config.device), config.speedup
     metadata = checked or check_explain(config)
-    _check_texts(texts, metadata)
+    task_type, task_spec = type_of(Path(config.checkpoint), metadata.task_spec), metadata.task_spec
+    columns = QUESTION_COLUMNS if task_type == "question_answering" else task_spec.text if task_spec else None
+    _check_texts(texts, columns)
     if checkpoint.head_of(config.checkpoint) == GENERATION:
         raise ValueError(f"checkpoint {config.checkpoint} {GENERATES}")
-    model, tokenizer = checkpoint.load(config.checkpoint, head="classification", metadata=metadata)
+    model, tokenizer = checkpoint.load(config.checkpoint, head=task_type, metadata=metadata)
     model.eval().to(where)
-    task_spec = metadata.task_spec
     limit = max_input_length(model, tokenizer)
-    text = encode_text(texts, tokenizer, min(limit, task_spec.max_length) if task_spec else limit)
+    limit = min(limit, task_spec.max_length) if task_spec else limit
+    task: ExplainedTask = Labels(regression=model.config.num_labels == 1)
+    if task_type == "token_classification":
+        task = Tags(label_names(model.config, task_spec.labels if task_spec else ()))
+    elif task_type == "question_answering":
+        protected = metadata.dial is not None and metadata.dial.protected > 0
+        task = Answers(question_task(task_spec, metadata.task, limit, protect_question=protected), tokenizer)
+    text = task.encode(texts, tokenizer, limit)
     make_ready(
         model,
         metadata,
@@ -87,7 +99,7 @@ def prepare(
     )
     dial_of(model).profile(wanted)  # marked in this device's time it may end earlier
     speedups = grid(dial_of(model), wanted, config.step) if html else sorted({1.0, wanted})
-    return Ready(config, metadata, model, tokenizer, text, speedups, html)
+    return Ready(config, metadata, model, task_type, task, text, speedups, html)
 
 
 def run(ready: Ready) -> dict[str, Any]:
@@ -101,12 +113,13 @@ def run(ready: Ready) -> dict[str, Any]:
     readings = []
     with progress("reading", len(ready.speedups)) as steps:
         for speedup in ready.speedups:
-            readings.append(read(model, text, speedup))
+            readings.append(read(model, text, speedup, ready.task))
             steps.advance(note=f"{speedup:g}x")
     pooled = pooled_column(model, text)
     explanation = Explanation(
         model=config.model.name,
         task=ready.metadata.task,
+        type=ready.task_type,
         labels=label_names(model.config, ready.metadata.task_spec.labels if ready.metadata.task_spec else ()),
         words=text.words,
         tokens=text.tokens,
@@ -138,9 +151,13 @@ def grid(dial: Dial, wanted: float, step: float) -> list[float]:
     return sorted({*steps, wanted, *([end] if end > steps[-1] + step / 2 else [])})
 
 
-def _check_texts(texts: Sequence[str], metadata: CheckpointMetadata) -> None:
-    """Refuse texts that the classifier cannot be asked about."""
-    columns = metadata.task_spec.text if metadata.task_spec else None
+def _check_texts(texts: Sequence[str], columns: Sequence[str] | None) -> None:
+    """Refuse texts that the model cannot be asked about.
+
+    Parameters
+    ----------
+    columns : the texts that it reads; None where nobody knows
+    """
     if columns and len(columns) != len(texts):
         names = " and ".join(columns)
         if len(texts) == 1:

@@ -3,7 +3,8 @@
 from rich.padding import Padding
 from rich.text import Text
 
-from latadj.inference.explain import Explanation, Reading, Word
+from latadj.inference.explain import Explanation, Reading
+from latadj.inference.explained_text import Word
 from latadj.utils.console import console
 from latadj.utils.readable import printable
 

@@ -22,7 +22,8 @@ from latadj.elimination.attach import attach
 from latadj.elimination.cost import schedule
 from latadj.elimination.dial import Dial
 from latadj.elimination.profiles import Profile
-from latadj.inference.explain import encode_text, read
+from latadj.inference.explain import read
+from latadj.inference.explained_text import encode_text
 from latadj.reporting import explain as console_report
 
 TEXT = "the film is a very long story about people and music, and it is <b>great</b> & fine"

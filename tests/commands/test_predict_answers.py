@@ -10,56 +10,27 @@ import pytest
 import torch
 from helpers import answer_data as quiz
 from helpers import tagging_data as tagging
+from helpers.answering_models import READ, SENTENCES, write_reader, write_tagger
 from helpers.command_line import run
 from transformers import AutoModelForQuestionAnswering, AutoModelForTokenClassification, AutoTokenizer
 
 from latadj.benchmark.kernel_selection import kernels
-from latadj.checkpoints.metadata import CheckpointMetadata, Device, Serving, TaskSpec, read_metadata, write_metadata
-from latadj.checkpoints.task_spec import QuestionSpec
+from latadj.checkpoints.metadata import Device, Serving, read_metadata, write_metadata
 from latadj.devices.device import place
-from latadj.elimination.architectures import layer_shapes
-from latadj.elimination.attach import attach
-from latadj.elimination.dial import Dial
 from latadj.elimination.latency_model import LatencyModel, Ramp
 from latadj.inference.deadline import Deadline
 
 CPU = torch.device("cpu")
-SENTENCES = [
-    "Anna Berg lives in New Haven and works for Lind Works",
-    "nobody in the house was late yesterday",
-    " ".join(["Otto met Anna in Oslo"] * 12),  # longer than a window
-    "the train to Oslo was late",
-]
-SPEC = TaskSpec("token_classification", ["tokens"], tagging.LABELS, "entity_f1", 24, 4)
-READ = QuestionSpec(doc_stride=8, max_query_length=6, max_answer_length=5, n_best=20)
-
-
-def write_checkpoint(folder, model, spec, **dial):
-    """A random model whose answers differ from text to text, with a dial in FLOPs."""
-    for name, weights in model.named_parameters():
-        if "weight" in name and weights.dim() == 2:
-            torch.nn.init.normal_(weights, std=0.3)
-    model.save_pretrained(folder)
-    made = Dial(
-        (0.8, 0.7, 0.6, 0.5), (20, 24), layer_shapes(attach(model)), profile_type="geometric", reads="all", **dial
-    )
-    write_metadata(folder, CheckpointMetadata("mine", made, task_spec=spec))
-    return folder
 
 
 @pytest.fixture(scope="module")
 def tagger(tmp_path_factory):
-    folder = tagging.write_model(tmp_path_factory.mktemp("tagger") / "checkpoint")
-    torch.manual_seed(0)
-    return write_checkpoint(folder, AutoModelForTokenClassification.from_pretrained(folder), SPEC)
+    return write_tagger(tmp_path_factory.mktemp("tagger") / "checkpoint")
 
 
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory):
-    folder = quiz.write_model(tmp_path_factory.mktemp("reader") / "checkpoint")
-    torch.manual_seed(0)
-    spec = TaskSpec("question_answering", ["question", "context"], [], "squad_f1", 32, 4, READ)
-    return write_checkpoint(folder, AutoModelForQuestionAnswering.from_pretrained(folder), spec)
+    return write_reader(tmp_path_factory.mktemp("reader") / "checkpoint")
 
 
 @pytest.fixture(scope="module")
@@ -150,19 +121,11 @@ def test_an_answer_is_cut_out_of_its_context_and_the_likeliest_span(reader, tmp_
         assert row["probability"] == pytest.approx(listed[-1] / listed.sum(), abs=1e-4)
 
 
-def test_a_question_without_an_answer_has_no_span(reader, tmp_path, questions):
-    folder = tmp_path / "checkpoint"
-    metadata = read_metadata(reader)
-    metadata.task_spec.metric = "squad_v2_f1"
-    folder.symlink_to(reader)
+def test_a_question_without_an_answer_has_no_span(tmp_path, questions):
+    reader = write_reader(tmp_path / "checkpoint", "squad_v2_f1")
     source = jsonl(tmp_path / "in.jsonl", questions)
-    try:
-        write_metadata(reader, metadata)
-        silent = predict(folder, tmp_path, source, "null_threshold=-1000")
-        spoken = predict(folder, tmp_path, source, "null_threshold=1000", output="out.csv")
-    finally:
-        metadata.task_spec.metric = "squad_f1"
-        write_metadata(reader, metadata)
+    silent = predict(reader, tmp_path, source, "null_threshold=-1000")
+    spoken = predict(reader, tmp_path, source, "null_threshold=1000", output="out.csv")
     assert {(row["answer"], row["start"], row["end"]) for row in silent} == {("", None, None)}
     assert all(row["answer"] and row["start"] for row in spoken)
 
@@ -214,7 +177,7 @@ def test_a_deadline_counts_each_window_of_a_sentence(tagger, tmp_path, monkeypat
     [
         ("tagger", ["all_probabilities=true"], "all_probabilities=true, and checkpoint"),
         ("tagger", ["null_threshold=1"], "null_threshold=1 is for question answering, and checkpoint"),
-        ("reader", ["null_threshold=1"], "answers each question; leave it out"),
+        ("reader", ["null_threshold=1"], "null_threshold=1: this model answers each question; leave it out"),
         ("reader", ["deadline_ms=9"], "is for question answering, which takes speedup="),
         ("reader", ["text=context"], "this model reads 2 text columns (question, context), not 1"),
         ("reader", ["max_length=12"], "holds 3 tokens of context, which must be more than doc_stride=8"),

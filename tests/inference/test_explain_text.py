@@ -10,7 +10,8 @@ from transformers import BertTokenizerFast, PreTrainedTokenizerFast
 from latadj.elimination.attach import at_profile, at_speedup, attach
 from latadj.elimination.cost import schedule
 from latadj.elimination.profiles import Profile
-from latadj.inference.explain import depth_of, encode_text, pooled_column, read
+from latadj.inference.explain import depth_of, pooled_column, read
+from latadj.inference.explained_text import encode_text
 
 LONG = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
 

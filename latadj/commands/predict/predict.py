@@ -17,9 +17,9 @@ from latadj.benchmark.memory import trim
 from latadj.checkpoints import checkpoint
 from latadj.checkpoints.metadata import CheckpointMetadata, Device
 from latadj.checkpoints.model_class import label_names
-from latadj.checkpoints.task_spec import QUESTION_COLUMNS, QuestionSpec, TaskSpec
+from latadj.checkpoints.task_spec import TaskSpec, question_task
 from latadj.commands.predict.result import document, exit_code, summary
-from latadj.config import PredictConfig, TaskConfig
+from latadj.config import PredictConfig
 from latadj.devices import device
 from latadj.devices.device import place
 from latadj.elimination.attach import dial_of, set_speedup
@@ -33,7 +33,6 @@ from latadj.inference.streams.rows import Row
 from latadj.inference.streams.served_tasks import Labels, ServedTask, Spans, Tags
 from latadj.inference.streams.writing import FileOutput, Layout, Paths, PredictState, StreamOutput, output_format
 from latadj.tasks.encoding.batches import max_input_length
-from latadj.tasks.types.question_answering import NO_ANSWER
 from latadj.utils.console import on_stderr, progress
 from latadj.utils.files import write_json
 from latadj.utils.locks import only_writer
@@ -122,7 +121,9 @@ def _served(config: PredictConfig, plan: Plan, model: PreTrainedModel, limit: in
     """
     task_spec, folder = plan.metadata.task_spec, config.checkpoint
     if plan.task_type == "question_answering":
-        return Spans(_questions(config, plan, limit))
+        protected = plan.dial is not None and plan.dial.protected > 0
+        name, threshold = plan.metadata.task, config.null_threshold
+        return Spans(question_task(task_spec, name, limit, protect_question=protected, threshold=threshold))
     names = label_names(model.config, task_spec.labels if task_spec else ())
     if plan.task_type == "token_classification":
         several = next((name for name in names if len(name.split()) != 1), None)
@@ -137,24 +138,6 @@ def _served(config: PredictConfig, plan: Plan, model: PreTrainedModel, limit: in
             f"checkpoint {folder} gives a text several labels at a time: predict writes one, the likeliest"
         )
     return Labels(names, config.all_probabilities)
-
-
-def _questions(config: PredictConfig, plan: Plan, limit: int) -> TaskConfig:
-    """The task of a model for question answering: as it was fine-tuned, the question protected as its dial has it."""
-    known = plan.metadata.task_spec or TaskSpec(
-        plan.task_type, QUESTION_COLUMNS, [], "squad_f1", limit, plan.batch_size
-    )
-    spec = replace(known, max_length=limit, questions=known.questions or QuestionSpec.within(limit))
-    protected = plan.dial is not None and plan.dial.protected > 0
-    task = spec.config(plan.metadata.task or "", protect_question=protected)
-    if config.null_threshold is not None:
-        if task.metric != NO_ANSWER:
-            raise ValueError(
-                f"null_threshold={config.null_threshold:g}: checkpoint {config.checkpoint} answers each question; "
-                "leave it out"
-            )
-        return replace(task, null_threshold=config.null_threshold)
-    return replace(task, null_threshold=task.null_threshold or 0.0)
 
 
 def _serve(model: PreTrainedModel, plan: Plan, config: PredictConfig, state: PredictState) -> None:

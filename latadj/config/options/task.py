@@ -9,6 +9,8 @@ from latadj.config.fields import Section, as_list, at_least, one_of, option
 
 # A task of running text: a language model is scored on continuations. It is the name of its head, too.
 GENERATION = "generation"
+# The metric of tasks in which a question may have no answer.
+NO_ANSWER = "squad_v2_f1"
 TASK_TYPES = ("classification", GENERATION, "token_classification", "question_answering")
 
 

@@ -30,7 +30,8 @@ def page_data(explanation: Explanation) -> dict[str, Any]:
     """What the page's script reads: words once, then for each speedup who leaves which layer, and the answer."""
     pooled = pooled_word(explanation)
     return {
-        "labels": list(explanation.labels),
+        "type": explanation.type,
+        "labels": list(explanation.labels) if explanation.type == "classification" else [],
         "layers": explanation.layers,
         "tokens": explanation.tokens,
         "entering": explanation.words_read,
@@ -58,6 +59,9 @@ def page_data(explanation: Explanation) -> dict[str, Any]:
                 "saved": [round(saved, 4) for saved in reading.saved],
                 "flops": round(reading.flops_speedup, 3),
                 "outputs": [round(output, 5) for output in reading.outputs],
+                "answer": explanation.answer_text(reading),
+                "same": explanation.agrees(reading),
+                "marks": explanation.marks(reading),
             }
             for reading in explanation.readings
         ],

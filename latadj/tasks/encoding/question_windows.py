@@ -88,7 +88,7 @@ def windows_of(
     """
     limits.check(tokenizer)
     encoded = tokenizer(
-        _shortened(questions, tokenizer, limits.max_query_length),
+        shortened_questions(questions, tokenizer, limits.max_query_length),
         list(contexts),
         truncation="only_second",
         max_length=limits.max_length,
@@ -103,7 +103,7 @@ def windows_of(
         inputs = {name: encoded[name][place] for name in names}
         # Special tokens belong to neither, as None; a pair's parts never interlock.
         part = np.array([-1 if number is None else number for number in encoded.sequence_ids(place)])
-        null = _null(inputs["input_ids"], tokenizer)
+        null = null_position(inputs["input_ids"], tokenizer)
         question, context = _span(part == 0), _span((part == 1) & (np.arange(len(part)) != null))
         offsets = np.asarray(encoded["offset_mapping"][place], dtype=np.int64)[slice(*context)].reshape(-1, 2)
         start, end = _answer_at(answers[example], offsets, context[0], null)
@@ -111,7 +111,7 @@ def windows_of(
     return windows
 
 
-def _shortened(questions: Sequence[str], tokenizer: PreTrainedTokenizerBase, most: int) -> list[str]:
+def shortened_questions(questions: Sequence[str], tokenizer: PreTrainedTokenizerBase, most: int) -> list[str]:
     """Questions of at most so many tokens, without the space that some begin with."""
     stripped = [question.strip()[: most_characters(most)] for question in questions]
     encoded = tokenizer(stripped, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
@@ -121,7 +121,7 @@ def _shortened(questions: Sequence[str], tokenizer: PreTrainedTokenizerBase, mos
     ]
 
 
-def _null(ids: list[int], tokenizer: PreTrainedTokenizerBase) -> int:
+def null_position(ids: list[int], tokenizer: PreTrainedTokenizerBase) -> int:
     """The position that an encoder pools; a decoder, and a T5, sees the whole window from its last token only."""
     return ids.index(tokenizer.cls_token_id) if tokenizer.cls_token_id in ids else len(ids) - 1
 

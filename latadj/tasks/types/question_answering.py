@@ -9,6 +9,7 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from latadj.config import TaskConfig
+from latadj.config.options.task import NO_ANSWER
 from latadj.tasks.data.questions import load_questions
 from latadj.tasks.data.splits import Splits
 from latadj.tasks.encoding.batches import IGNORED, POSITIONS, PROTECTED
@@ -18,8 +19,6 @@ from latadj.tasks.outputs.answer_spans import BestSpans, best_spans
 from latadj.tasks.outputs.logits import CANDIDATE, END, START, SpanOutputs
 from latadj.tasks.types.base import TaskType
 
-# The metric of tasks in which a question may have no answer.
-NO_ANSWER = "squad_v2_f1"
 # Written in place of infinite odds, which JSON lacks: such a question has no span to answer with.
 FAR = 1e9
 

@@ -2,7 +2,8 @@
 
 from helpers.run_folders import prediction, sweep, write
 
-from latadj.inference.explain import Explanation, Reading, Word
+from latadj.inference.explain import Explanation, Reading
+from latadj.inference.explained_text import Word
 from latadj.reporting.html.explain_page import explain_page
 from latadj.reporting.html.report import html_report
 from latadj.reporting.html.sources import Sources
@@ -28,7 +29,7 @@ def explanation(names):
     alpha, bravo, charlie, delta, echo = names
     reading = Reading(1.0, (1.0,), 0.0, (1, 1), ((0.5, 0.5),), (2,), (0.0,), 1.0, (0.6, 0.4))
     words = (Word(delta, "", (0,)), Word(echo, " ", (1,)))
-    return Explanation(alpha, bravo, (bravo, charlie), words, 2, None, "flops", (reading,), 0)
+    return Explanation(alpha, bravo, "classification", (bravo, charlie), words, 2, None, "flops", (reading,), 0)
 
 
 def test_the_page_of_explain():

@@ -86,7 +86,22 @@
     }
   };
 
+  /* A tagger's or a reader's answer is made of the text's own words, which are marked in it. */
+  const marked = reading => {
+    at("answer").textContent = reading.answer;
+    const note = at("agreement");
+    note.className = "note" + (reading === full ? "" : reading.same ? " same" : " other");
+    note.textContent = reading === full ? "the full model's answer"
+      : reading.same ? "the same answer as at 1x" : `at 1x: ${full.answer}`;
+    whole.forEach((span, index) => {
+      span.classList.toggle("marked", Boolean(reading.marks[index]));
+      if (data.type === "token_classification" && reading.marks[index]) span.dataset.mark = reading.marks[index];
+      else delete span.dataset.mark;
+    });
+  };
+
   const answer = reading => {
+    if (data.type !== "classification") return marked(reading);
     const best = reading.outputs.indexOf(Math.max(...reading.outputs));
     const before = full.outputs.indexOf(Math.max(...full.outputs));
     const note = at("agreement");
