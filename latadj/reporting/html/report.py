@@ -93,19 +93,21 @@ def _full(sweep: DialSweep) -> Markup:
 def _within(sweep: DialSweep) -> Markup:
     """The largest speedup that costs little, and before which none costs more: a later lucky one does not count."""
     most, name = (0.01, "1 point") if sweep.greater_is_better else (0.05, "5%")
+    title = f"Largest speedup within {name}"
 
-    def moved(loss: float) -> str:
+    def place(loss: float) -> str:
         if sweep.greater_is_better:
-            return f"{'loses' if loss > 0 else 'gains'} {100 * abs(loss):.2f} points"
-        return f"perplexity {abs(loss):.1%} {'higher' if loss > 0 else 'lower'}"
+            return f"{100 * abs(loss):.2f} points {'below' if loss > 0 else 'above'} the full model"
+        return f"a perplexity {abs(loss):.1%} {'above' if loss > 0 else 'below'} the full model's"
 
     fine = list(takewhile(lambda row: row.loss[0] <= most, sweep.rows))
     if not fine:
-        least = min(sweep.rows, key=lambda row: row.loss[0])
-        return tile(f"Within {name}", "none", f"{least.name} is nearest: {moved(least.loss[0])}")
+        first, least = sweep.rows[0], min(sweep.rows, key=lambda row: row.loss[0])
+        closest = "" if least is first else f"; the best is {least.name}, {place(least.loss[0])}"
+        return tile(title, "none", f"{first.name} is already {place(first.loss[0])}{closest}")
     last = fine[-1]
-    clock = f", {last.over_full.speedup:.2f}x over the full model" if last.over_full else ""
-    return tile(f"Within {name}", last.name, f"{moved(last.loss[0])}{clock}")
+    clock = f", {last.over_full.speedup:.2f} times as fast" if last.over_full else ""
+    return tile(title, last.name, f"{place(last.loss[0])}{clock}")
 
 
 def _without_sweep(sources: Sources) -> Markup:
