@@ -20,7 +20,8 @@ class FilesConfig(Section):
 
     format: str = option(
         "tsv",
-        "tsv (unquoted), quoted_tsv, csv, orange (three header lines), text, jsonl, json, parquet, squad or conll",
+        "tsv (unquoted), quoted_tsv, csv, orange (three header lines), text, jsonl, json, parquet, squad, conll, or "
+        "folders: data_dir/SPLIT/CLASS/*.txt",
     )
     train: str | None = option(None, "file of the training split, of running text also a pattern")
     validation: str | None = option(None, "file of the validation split; null: cut out of train")
@@ -30,6 +31,9 @@ class FilesConfig(Section):
         {}, "task column: the file's (name, number, or a list that is joined); empty: same"
     )
     header: bool = option(True, "the first line names the columns")
+    classes: dict[str, str] = option(
+        {}, "folders: name of a class's folder: its label; empty: task.labels, else all folders"
+    )
     drop_labels: list[str] = option([], "labels whose rows are left out")
     first_class: int = option(0, "number of the first class, where the file numbers them")
 

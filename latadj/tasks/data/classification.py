@@ -9,6 +9,7 @@ import pandas as pd
 
 from latadj.config import FilesConfig, HubConfig, TaskConfig
 from latadj.tasks.data.files import TABLES, data_files, format_of, hub_splits, read_file, read_hub, task_files
+from latadj.tasks.data.folders import FORMAT, read_folders
 from latadj.tasks.data.labels import clean, found_labels, numbered, report_gaps
 from latadj.tasks.data.splits import SplitFrames, Splits
 
@@ -75,13 +76,10 @@ def _way_out(task: TaskConfig) -> str:
 def _read(task: TaskConfig) -> SplitFrames:
     if task.data_files is not None:
         return _from_data_files(task)
+    if task.data_dir and (task.files is None or task.files.format == FORMAT):
+        return read_folders(task)
     if task.files is not None and (task.data_dir or task.hub is None):
         return _from_files(task, task.files)
-    if task.data_dir:
-        raise ValueError(
-            f"task.data_dir={task.data_dir}: task {task.name} knows no files of that folder; give them with "
-            "task.data_files= (and task.text=, task.label=)"
-        )
     if task.hub is not None:
         return _from_hub(task, task.hub)
     raise ValueError(
