@@ -3,7 +3,9 @@
 Each returns the metadata that it read, which the command's ``prepare`` takes, so that they are read once.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 from latadj.checkpoints.metadata import CheckpointMetadata, check, labels_of
@@ -66,6 +68,22 @@ def check_teacher(config: CommandConfig) -> None:
             f"{option}={folder}: its outputs stand for {labels}, those of its student for {student_labels}: "
             "name a model of the same labels in the same order"
         )
+
+
+def require_trackers(names: Sequence[str]) -> None:
+    """Refuse trackers of ``report_to`` whose package is not installed.
+
+    Raises
+    ------
+    ValueError
+    """
+    for name in names:
+        packages = ("tensorboard", "tensorboardX") if name == "tensorboard" else (name,)
+        # A folder of that name, such as the one wandb writes its runs to, has a spec too, but no origin.
+        if not any((spec := find_spec(package)) is not None and spec.origin for package in packages):
+            raise ValueError(
+                f"report_to={name}: the package {name} is not installed: pip install {name}, or leave report_to out"
+            )
 
 
 def require_examples(task: TaskConfig) -> None:
@@ -185,6 +203,7 @@ def check_finetune(config: FinetuneConfig) -> None:
         same = option == "folder" and config.plain.epochs == 0
         check_replaceable(option, folder, needed if same or not source.is_dir() else [*needed, source])
     check_teacher(config)
+    require_trackers(config.report_to)
     require_examples(config.task)
 
 

@@ -33,6 +33,7 @@ from latadj.training.fit import fit
 from latadj.training.head_objective import AdjustableLoss, head_objective
 from latadj.training.language_objective import AdjustableLanguageLoss, cache_teacher_states, language_objective
 from latadj.training.objective import Loss, TrainingObjective
+from latadj.training.trackers import Trackers
 from latadj.utils.console import progress
 from latadj.utils.files import write_json
 from latadj.utils.run_state import remove_matching
@@ -82,6 +83,7 @@ def run(session: Session) -> dict[str, Any]:
     if config.task.labels:
         log.info("%d labels: %s", len(config.task.labels), ", ".join(config.task.labels[:20]))
     common: dict[str, Any] = {"seed": config.seed, "bf16": bf16, "device": device, "resume": config.resume}
+    common["trackers"] = Trackers(tuple(config.report_to), folder)
 
     if trained := "plain" not in done:
         done["plain"] = _timed(lambda: _plain(session, config, work / "plain", common))

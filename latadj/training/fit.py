@@ -33,6 +33,7 @@ from latadj.training.callbacks import (
     StepProgressCallback,
 )
 from latadj.training.objective import TrainingObjective
+from latadj.training.trackers import Trackers
 from latadj.training.trainer_checkpoints import has_ended, last_whole_checkpoint, load_trainer_state
 from latadj.utils.files import readable_disk_errors
 
@@ -40,6 +41,7 @@ log = logging.getLogger("latadj")
 BEST = "score"
 # A training whose last validation cuts the error by more than this share has not converged.
 UNFINISHED = 0.1
+NO_TRACKERS = Trackers()
 
 
 class LatadjTrainer(Trainer):
@@ -129,6 +131,7 @@ def fit(
     device: torch.device,
     resume: bool,
     speedups: Sequence[float] = (),
+    trackers: Trackers = NO_TRACKERS,
 ) -> dict[str, float]:
     """Train a model in place, and leave in it the weights, or their EMA, of the best validation.
 
@@ -137,6 +140,7 @@ def fit(
     train_dataset : rows that the objective collates; ``length`` of each
     output_dir : Trainer's checkpoints; ``resume`` continues from the last complete one
     speedups : as in :class:`LatadjTrainer`
+    trackers : where Trainer reports besides the log
 
     Returns
     -------
@@ -170,7 +174,8 @@ def fit(
         bf16=bf16,
         use_cpu=device.type == "cpu",
         seed=seed,
-        report_to=[],
+        report_to=list(trackers.names),
+        run_name=trackers.run_name,
         disable_tqdm=True,
         label_names=["labels"],
         remove_unused_columns=False,
@@ -184,19 +189,20 @@ def fit(
     ema = EMACallback(model, config.ema_decay) if config.ema_decay else None
     order, shown = EpochOrderCallback(), StepProgressCallback(name)
     stops = EarlyStoppingCallback(early_stopping_patience=config.patience)
-    trainer = LatadjTrainer(
-        objective=objective,
-        order=order,
-        speedups=speedups,
-        ema=ema,
-        model=model,
-        args=arguments,
-        train_dataset=train_dataset,
-        eval_dataset=[],  # Trainer wants one; the objective has its own
-        processing_class=tokenizer,
-        data_collator=objective.collate,
-        callbacks=[stops, order, *([ema] if ema else []), shown],
-    )
+    with trackers.stage(name):
+        trainer = LatadjTrainer(
+            objective=objective,
+            order=order,
+            speedups=speedups,
+            ema=ema,
+            model=model,
+            args=arguments,
+            train_dataset=train_dataset,
+            eval_dataset=[],  # Trainer wants one; the objective has its own
+            processing_class=tokenizer,
+            data_collator=objective.collate,
+            callbacks=[stops, order, *([ema] if ema else []), shown],
+        )
     for callback in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(callback)
     averaged = [ema.check] if ema else []

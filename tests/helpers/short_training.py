@@ -4,11 +4,11 @@ import torch
 from datasets import Dataset
 
 from latadj.config import StageConfig
-from latadj.training.fit import fit
+from latadj.training.fit import NO_TRACKERS, fit
 from latadj.training.objective import TrainingObjective
 
 
-def trained(model, folder, score, *, resume=False, **options):
+def trained(model, folder, score, *, resume=False, trackers=NO_TRACKERS, **options):
     """What `fit` says of a classifier that it trained on 64 short texts; ``score`` is called with it to validate."""
     texts = [{"input_ids": [5, 6, 7 + number], "labels": number % 2, "length": 3} for number in range(64)]
     rows = Dataset.from_list(texts)
@@ -28,4 +28,5 @@ def trained(model, folder, score, *, resume=False, **options):
         bf16=False,
         device=torch.device("cpu"),
         resume=resume,
+        trackers=trackers,
     )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from latadj.checkpoints.metadata import check as check_checkpoint
 from latadj.checkpoints.replaceable import check_replaceable
-from latadj.commands.checks import check_teacher, require_examples, teacher_of
+from latadj.commands.checks import check_teacher, require_examples, require_trackers, teacher_of
 from latadj.config import PruneConfig
 from latadj.utils.files import real_path
 
@@ -18,6 +18,7 @@ def check(config: PruneConfig) -> None:
     """
     check_to_prune(config)
     check_teacher(config)
+    require_trackers(config.report_to)
     require_examples(config.task)
 
 

@@ -29,6 +29,7 @@ from latadj.tasks.data.splits import split_by_hash
 from latadj.tasks.encoding.batches import Batch, Collator
 from latadj.training.fit import fit
 from latadj.training.head_objective import DistilledLoss, head_objective
+from latadj.training.trackers import Trackers
 
 # Defaults; fewer of long texts.
 EXAMPLES, GRADIENT_EXAMPLES = 256, 512
@@ -236,5 +237,6 @@ class PruningModel:
                 bf16=trains_in_bf16(config.device, session.device),
                 device=session.device,
                 resume=config.resume,
+                trackers=Trackers(tuple(config.report_to), Path(config.folder)),
             )
         session.model.eval()

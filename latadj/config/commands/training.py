@@ -8,7 +8,7 @@ from latadj.config.commands.base import CommandConfig
 from latadj.config.fields import option, section
 from latadj.config.options.dial import WORKLOAD, CalibrationConfig, ClockConfig, SearchConfig, WorkloadConfig
 from latadj.config.options.pruning import PruneOptions, TopKAttentionOptions
-from latadj.config.options.training import AdjustConfig, RecoverConfig, StageConfig
+from latadj.config.options.training import AdjustConfig, RecoverConfig, StageConfig, report_option
 
 
 @dataclass
@@ -18,6 +18,7 @@ class FinetuneConfig(CommandConfig):
     adjustable: bool = option(True, "adjustable fine-tuning after the plain one")
     resume: bool = option(False, "continue after a kill, or after plain fine-tuning only")
     overwrite: bool = option(False, "start anew where an unfinished run of the same settings is")
+    report_to: list[str] = report_option()
     plain: StageConfig = section(StageConfig, "plain fine-tuning")
     adjust: AdjustConfig = section(AdjustConfig, "adjustable fine-tuning, at speedups drawn along the dial")
     calibration: CalibrationConfig = section(CalibrationConfig, "the dial that adjustable fine-tuning draws from")
@@ -61,6 +62,7 @@ class PruneConfig(CommandConfig):
 
     output: str = option(MISSING, "folder of the pruned model; with budgets -BUDGET follows its name")
     resume: bool = option(False, "continue after a kill")
+    report_to: list[str] = report_option()
     prune: PruneOptions = section(PruneOptions, "what is pruned, and by which criterion")
     topk_attention: TopKAttentionOptions = section(TopKAttentionOptions, "top-k attention, by accuracy; saves no time")
     recover: RecoverConfig = section(RecoverConfig, "fine-tuning of the pruned model by a teacher")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from latadj.config.fields import NONE_OR_MORE, NOT_NEGATIVE, POSITIVE, SHARE, Rule, Section, at_least, option
+from latadj.config.fields import NONE_OR_MORE, NOT_NEGATIVE, POSITIVE, SHARE, Rule, Section, as_list, at_least, option
 from latadj.elimination.profiles import PROFILE_TYPES
 
 ADJUSTABLE = tuple(name for name in PROFILE_TYPES if name != "searched")
@@ -14,6 +14,26 @@ DECAY = Rule("a share from 0 (no mean) to below 1, such as 0.99", lambda value: 
 PROFILES = Rule(
     f"some of {', '.join(ADJUSTABLE)}", lambda names: bool(names) and set(names) <= set(ADJUSTABLE), ADJUSTABLE
 )
+
+
+TRACKERS = ("tensorboard", "wandb", "mlflow")
+
+
+def _trackers(value: Any) -> Any:
+    """One tracker or several as a list; ``none`` is none of them."""
+    return [] if value in (None, "none") else as_list(value)
+
+
+def report_option() -> Any:
+    """The option that says where trainings report besides the log."""
+    known = Rule(f"some of {', '.join(TRACKERS)}, or none", lambda names: all(name in TRACKERS for name in names))
+    return option(
+        [],
+        "where training losses and scores go besides the log, through transformers' Trainer",
+        known,
+        parse=_trackers,
+        type="none | tensorboard | wandb | mlflow, or a list",
+    )
 
 
 @dataclass
