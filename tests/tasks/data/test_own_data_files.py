@@ -357,7 +357,7 @@ def test_files_that_cannot_be_used_are_one_line(tmp_path, monkeypatch, files, me
             [],
             "names no data: give a .csv, .* file with task.data_files=FILE, or a data set on the",
         ),
-        ("imdb", ["task.data_dir=."], "task imdb knows no files of that folder; give them with task.data_files="),
+        ("imdb", ["task.data_dir=."], "task.data_dir=.: expected FOLDER/SPLIT/CLASS/"),
     ],
 )
 def test_a_task_without_data_says_what_to_give(name, options, message):
