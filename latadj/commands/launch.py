@@ -134,7 +134,7 @@ def launch(
                 with _alone(command, config):
                     return run(prepared)
 
-            with readable_conf():
+            with readable_conf(command):
                 instance.multirun(command, lambda composed: guarded(lambda: job(composed)), overrides)
         else:
             composed = instance.compose_config(config_name=command, overrides=overrides, **compose_mode())

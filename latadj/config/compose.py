@@ -1,5 +1,6 @@
 """How a command's config is composed by Hydra out of `conf/`, and typed."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
@@ -13,8 +14,10 @@ from yaml import YAMLError
 from latadj.config import SCHEMAS, RunConfig
 from latadj.config.commands.glue import opened
 from latadj.config.fields import read_shorthand
+from latadj.config.keys import known, refuse_unknown_keys, unknown
 from latadj.config.plain_values import in_quotes, quoted
 from latadj.config.renamed import dotted, keys_of, refuse_old_keys
+from latadj.utils.suggestions import did_you_mean
 
 
 def package_file(package: str, path: str) -> str:
@@ -98,7 +101,7 @@ def compose(command: str, overrides: list[str]) -> DictConfig:
     with hydra_for(command) as instance:
         overrides = completed(command, overrides)
         try:
-            with readable_conf():
+            with readable_conf(command):
                 return instance.compose_config(config_name=command, overrides=overrides, **compose_mode())
         except (TypeError, AttributeError) as error:
             # Hydra checks the kind of a value late: `task=[0]` fails where it looks for a name in it.
@@ -109,15 +112,31 @@ def compose(command: str, overrides: list[str]) -> DictConfig:
 
 
 @contextmanager
-def readable_conf() -> Iterator[None]:
-    """Turn what Hydra lets pass of files that cannot be read into a ``ValueError``: of the user's, since ours can be.
+def readable_conf(command: str) -> Iterator[None]:
+    """Say in our words what Hydra says of names that do not exist, and of files that cannot be read: the user's own.
 
     Raises
     ------
     ValueError
     """
+    from hydra.errors import ConfigCompositionException, MissingConfigException
+
     try:
         yield
+    except MissingConfigException as error:
+        group, slash, name = (error.missing_cfg_file or "").rpartition("/")
+        if not slash:
+            raise
+        there = [*map(str, error.options or ())]
+        expected = f"expected one of {', '.join(there)}{did_you_mean(name, there)}"
+        raise ValueError(f"{group}={name}: there is no conf/{group}/{name}.yaml; {expected}") from error
+    except ConfigCompositionException as error:
+        key = "".join(re.findall(r"Could not override '([^']+)'", str(error)))
+        if not key or key.startswith("hydra."):
+            raise
+        if known(command, key):
+            raise ValueError(f"{key}=: there is no value of it to replace: write +{key}= to add it") from error
+        raise ValueError(unknown(command, key)) from error
     except YAMLError as error:  # it names file and line
         raise ValueError(f"a file of your conf/ is no YAML: {error}") from error
     except UnicodeDecodeError as error:
@@ -139,10 +158,11 @@ def completed(command: str, overrides: list[str]) -> list[str]:
     Raises
     ------
     ValueError
-        if one has a key of an earlier version.
+        if one has a key of an earlier version, or one that no command has.
     """
     keys = keys_of(overrides)
     refuse_old_keys(keys)
+    refuse_unknown_keys(command, keys)
     if "hydra.mode" in keys:
         raise ValueError(
             "hydra.mode=: a command runs once, and with --multirun every combination; leave hydra.mode out"

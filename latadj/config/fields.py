@@ -9,6 +9,8 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 
+from latadj.utils.suggestions import did_you_mean
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -95,7 +97,8 @@ class Section:
             elif not _every(value, _has_64_bits):
                 problems.append(f"{declared.name}={shown(value)}: expected a number of at most 64 bits")
             elif rule is not None and value is not None and not rule.holds(value):
-                problems.append(f"{declared.name}={value}: expected {rule.text}")
+                meant = did_you_mean(str(value), rule.choices)
+                problems.append(f"{declared.name}={value}: expected {rule.text}{meant}")
             for key, inner in _sections(declared.name, value):
                 problems += [f"{key}.{problem}" for problem in inner.problems()]
         return problems

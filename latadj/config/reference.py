@@ -14,9 +14,9 @@ from omegaconf import DictConfig, OmegaConf
 from latadj.config import SCHEMAS
 from latadj.config.compose import compose, conf_dir
 from latadj.config.fields import Section, section_of, shown
+from latadj.config.keys import GROUPS, NAME
 
 COMMANDS: tuple[str, ...] = tuple(SCHEMAS)
-GROUPS = ("model", "device", "task", "prompt", "experiment")
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def _options(schema: type[Section], composed: DictConfig, raw: Any, prefix: str)
             yield Option(key, " | ".join(choices), _text(chosen), f"{declared.metadata['help']}: a YAML of conf/{key}")
         several = get_origin(hints[declared.name]) is dict
         below = raw.get(declared.name) if isinstance(raw, dict) else None
-        yield from _options(section, composed, {} if several else below, f"{key}.NAME." if several else f"{key}.")
+        yield from _options(section, composed, {} if several else below, f"{key}.{NAME}." if several else f"{key}.")
 
 
 def _choices(key: str) -> list[str]:

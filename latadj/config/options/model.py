@@ -9,6 +9,12 @@ from latadj.config.fields import Rule, Section, one_of, option
 
 PRECISIONS = ("fp32", "bf16", "int8")
 
+NAMES = ("auto", "cpu", "cuda", "mps")
+DEVICE = Rule(
+    f"one of {', '.join(NAMES)}, or one of several as in cuda:1",
+    lambda value: value == "auto" or value.partition(":")[0] in NAMES[1:],
+    NAMES,
+)
 THREADS = Rule("1 to 4096", lambda value: 1 <= value <= 4096)
 
 
@@ -29,7 +35,7 @@ class ModelConfig(Section):
 class DeviceConfig(Section):
     """The device, and how it computes."""
 
-    name: str = option("auto", "auto: the first of CUDA, MPS and CPU that is available", type="auto | cpu | cuda | mps")
+    name: str = option("auto", "auto: the first of CUDA, MPS and CPU that is available", DEVICE)
     threads: int | None = option(None, "CPU threads; null: as PyTorch chooses", THREADS)
     cpus: list[int] | None = option(None, "numbers of the CPUs to run on, such as [0,1]; null: all")
     precision: str = option(

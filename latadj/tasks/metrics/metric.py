@@ -14,6 +14,7 @@ from scipy.stats import rankdata
 from latadj.config import GENERATION, TaskConfig
 from latadj.tasks.metrics import entities
 from latadj.tasks.metrics.squad import AnswerScores
+from latadj.utils.suggestions import did_you_mean
 
 
 class _Metric(evaluate.Metric):
@@ -235,7 +236,7 @@ def metric_of(name: str) -> _Metric:
         if there is none of that name.
     """
     if name not in METRICS:
-        raise ValueError(f"task.metric={name}: expected one of {', '.join(METRICS)}")
+        raise ValueError(f"task.metric={name}: expected one of {', '.join(METRICS)}{did_you_mean(name, METRICS)}")
     return METRICS[name]()
 
 

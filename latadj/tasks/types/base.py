@@ -14,6 +14,7 @@ from latadj.tasks.encoding.batches import token_limit
 from latadj.tasks.metrics.metric import METRICS, metric_of
 from latadj.tasks.outputs.logits import Outputs
 from latadj.tasks.outputs.predict import HEAD
+from latadj.utils.suggestions import did_you_mean
 
 FEW_WORDS = 8
 
@@ -57,7 +58,8 @@ class TaskType(ABC):
         """
         possible = [name for name, metric in METRICS.items() if metric.task_type == self.name]
         if self.task.metric not in possible:
-            raise ValueError(f"task.metric={self.task.metric}: expected one of {', '.join(possible)}")
+            meant = did_you_mean(self.task.metric, possible)
+            raise ValueError(f"task.metric={self.task.metric}: expected one of {', '.join(possible)}{meant}")
 
     @property
     def default_batch(self) -> int:
