@@ -15,6 +15,9 @@ from latadj import __version__
 from latadj.commands.table import COMMANDS
 from latadj.utils.readable import READABLE_RECORDS, message
 
+# Where a context keeps what stood behind ``--``.
+LITERAL = "latadj.literal"
+
 app = typer.Typer(
     name="latadj",
     no_args_is_help=True,
@@ -86,12 +89,22 @@ def _plain(name: str) -> Callable[..., None]:
     return command
 
 
+class TextCommand(CommandHelp):
+    """A command that takes a text among overrides; what stands behind ``--`` is text whatever it looks like."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        place = args.index("--") if "--" in args else len(args)
+        ctx.meta[LITERAL] = args[place + 1 :]
+        return super().parse_args(ctx, args[:place])
+
+
 def generate(
+    ctx: typer.Context,
     arguments: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[PROMPT] [KEY=VALUE]...",
-            help="The prompt, unless there is a --file; then Hydra overrides.",
+            metavar="[KEY=VALUE]... [PROMPT | - | -- PROMPT]",
+            help="The prompt, unless there is a --file; -: standard input. Hydra overrides go before or after it.",
             autocompletion=_complete,
             show_default=False,
         ),
@@ -100,12 +113,18 @@ def generate(
     cfg: Cfg = False,
 ) -> None:
     """Continue a prompt."""
-    from latadj.commands import launch
+    from latadj.commands import given_text
 
     with _one_line_errors("generate"):
-        if cfg and not arguments:
-            return _show("generate", [])
-        prompt, overrides = launch.prompt_and_overrides(arguments or [], file)
+        texts, overrides = given_text.texts_and_overrides("generate", arguments or [])
+        if cfg:
+            return _show("generate", overrides)
+        prompt = given_text.only_text(
+            *(texts, ctx.meta[LITERAL], file),
+            what="prompt",
+            example='generate "Once upon a time"',
+            quotes="put the prompt into quotes",
+        )
         return _launch("generate", overrides, False, cfg, prompt=prompt)
 
 
@@ -124,11 +143,12 @@ def glue(
 
 
 def explain(
+    ctx: typer.Context,
     arguments: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[TEXT] [KEY=VALUE]...",
-            help="The text, unless there is a --file; then Hydra overrides.",
+            metavar="[KEY=VALUE]... [TEXT | - | -- TEXT]",
+            help="The text, unless there is a --file; -: standard input. Hydra overrides go before or after it.",
             autocompletion=_complete,
             show_default=False,
         ),
@@ -143,18 +163,19 @@ def explain(
     cfg: Cfg = False,
 ) -> None:
     """Show which words survive."""
-    from latadj.commands import launch
+    from latadj.commands import given_text
 
     with _one_line_errors("explain"):
-        if cfg and not arguments:
-            return _show("explain", [])
-        first, overrides = launch.prompt_and_overrides(arguments or [], file, "text", 'explain "a fine film" speedup=3')
+        texts, overrides = given_text.texts_and_overrides("explain", arguments or [])
         if cfg:
             return _show("explain", overrides)
-        second = next((override for override in overrides if "=" not in override), None)
-        if second is not None:
-            raise ValueError(f"{second!r} is a second text: put one text into quotes, and that of a pair after --text2")
-        launch.require_unicode(text2 or "", "second text")
+        first = given_text.only_text(
+            *(texts, ctx.meta[LITERAL], file),
+            what="text",
+            example='explain "a fine film" speedup=3',
+            quotes="put one text into quotes, and that of a pair after --text2",
+        )
+        given_text.require_unicode(text2 or "", "second text")
         texts = [first] if text2 is None else [first, text2]
         return _launch("explain", overrides, False, False, texts=texts, html=html)
 
@@ -162,7 +183,8 @@ def explain(
 # Commands that take more than overrides.
 SPECIAL: dict[str, Callable[..., None]] = {"generate": generate, "glue": glue, "explain": explain}
 for _name, _command in COMMANDS.items():
-    app.command(_name, cls=CommandHelp, help=escape(_command.help))(SPECIAL.get(_name) or _plain(_name))
+    _class = TextCommand if _name in ("generate", "explain") else CommandHelp
+    app.command(_name, cls=_class, help=escape(_command.help))(SPECIAL.get(_name) or _plain(_name))
 
 
 @app.command()

@@ -1,7 +1,5 @@
 """How a command is composed by Hydra and launched in its run folder."""
 
-import io
-import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -14,67 +12,8 @@ from latadj.config import RunConfig
 from latadj.config.compose import completed, compose, compose_mode, hydra_for, readable_conf, typed
 from latadj.utils.locks import only_writer
 
-log = logging.getLogger("latadj")
-# Of a file with one text. A context of 131,072 tokens, the longest there is, takes half a megabyte of prose.
-MOST_BYTES = 2**26
-
 Prepared = TypeVar("Prepared")
 Result = TypeVar("Result")
-
-
-def prompt_and_overrides(
-    arguments: list[str], file: Path | None, what: str = "prompt", example: str = 'generate "Once upon a time"'
-) -> tuple[str, list[str]]:
-    """The text that a command is given: the first argument, whatever it looks like, or all of a file.
-
-    Parameters
-    ----------
-    what, example : how the command calls it, and a call of the command
-
-    Raises
-    ------
-    ValueError
-        if there is no text, there are two, or the file is not text.
-    """
-    if file is None:
-        if not arguments:
-            raise ValueError(f"no {what}: give one, as in `latadj {example}`, or --file FILE")
-        require_unicode(arguments[0], what)
-        return arguments[0], arguments[1:]
-    texts = [argument for argument in arguments if "=" not in argument]
-    if texts:
-        raise ValueError(f"--file {file} and the {what} {texts[0]!r}: give one of them")
-    return _text_of(file), arguments
-
-
-def require_unicode(text: str, what: str) -> None:
-    """Refuse an argument that is no text: of bytes that are no UTF-8 Python makes halves of characters.
-
-    Raises
-    ------
-    ValueError
-    """
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(f"the {what} {text!r} is no UTF-8 text: write it in UTF-8, or give --file FILE") from error
-
-
-def _text_of(file: Path) -> str:
-    """All of a file, or of a pipe, which is waited for."""
-    if file.exists() and not file.is_file() and not file.is_dir():
-        log.warning("--file %s is a pipe or a device: waiting for its end", file)
-    with file.open("rb") as stream:
-        data = stream.read(MOST_BYTES + 1)
-    if len(data) > MOST_BYTES:
-        raise ValueError(
-            f"--file {file}: more than {MOST_BYTES // 2**20} MiB, and no model reads as much: give a part of it"
-        )
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"--file {file}: this is no UTF-8 text ({error.reason} at byte {error.start})") from error
-    return io.StringIO(text, newline=None).read()  # with one kind of line break, as every text file is read
 
 
 def check_early(command: str, overrides: list[str]) -> tuple[RunConfig, Any]:

@@ -188,7 +188,8 @@ def test_no_text_at_all_is_refused():
     found = CliRunner().invoke(app, ["explain"])
     assert (found.exit_code, found.stderr) == (
         2,
-        'latadj explain: no text: give one, as in `latadj explain "a fine film" speedup=3`, or --file FILE\n',
+        'latadj explain: no text: give one, as in `latadj explain "a fine film" speedup=3`, - for standard input, or '
+        "--file FILE\n",
     )
 
 

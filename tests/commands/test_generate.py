@@ -12,8 +12,8 @@ from helpers.tiny_language_models import LANGUAGE_MODELS, POSITIONS, tiny_tokeni
 from typer.testing import CliRunner
 
 from latadj.cli import app
+from latadj.commands import given_text
 from latadj.commands.generate import ConsoleStreamer
-from latadj.commands.launch import prompt_and_overrides
 
 PROMPT = "the speech was long and nobody listened to it " * 3
 
@@ -82,9 +82,9 @@ def test_a_dial_cuts_the_prompt_and_says_who_survived(tmp_path, kind):
         assert 27 == held[0] > held[1] > held[2] > 0
 
 
-@pytest.mark.parametrize("prompt", ["= speedup=3 the speech", "the speech: [a, b] {c} 'd' \\ é"])
-def test_a_prompt_may_look_like_an_override(llama, prompt):
-    generate(llama, prompt, "max_new_tokens=2")
+@pytest.mark.parametrize("prompt", ["= speedup=3 the speech", "the speech: [a, b] {c} 'd' \\ é", "x = 1"])
+def test_a_prompt_may_hold_signs_of_an_override(llama, prompt):
+    generate(llama, "max_new_tokens=2", prompt)
     assert (result(llama)["prompt"], result(llama)["speedup"]) == (prompt, 1.0)
 
 
@@ -144,18 +144,53 @@ def test_a_checkpoint_without_a_dial_says_how_to_make_one(llama):
     assert "beyond this dial, which goes to 5" in message
 
 
-def test_prompts_and_overrides_are_told_apart(tmp_path):
+PROMPTS = {"what": "prompt", "example": "generate PROMPT", "quotes": "put the prompt into quotes"}
+
+
+def only_prompt(*texts, literal=(), file=None):
+    return given_text.only_text(texts, literal, file, **PROMPTS)
+
+
+def test_prompts_and_overrides_are_told_apart_in_any_order():
+    arguments = ["seed=1", "a = b", "+task.group=x", "~prompt=", "http://a.b/?c=d", "-"]
+    assert given_text.texts_and_overrides("generate", arguments) == (
+        ["a = b", "http://a.b/?c=d", "-"],
+        ["seed=1", "+task.group=x", "~prompt="],
+    )
+    with pytest.raises(
+        ValueError, match=r"sed=: .* did you mean seed=.* a text that reads as KEY=VALUE goes behind --"
+    ):
+        given_text.texts_and_overrides("generate", ["sed=1"])
+
+
+def test_a_prompt_is_one_argument_or_a_file(tmp_path):
     file = tmp_path / "prompt.txt"
     file.write_bytes(b"\xef\xbb\xbfthe speech")
-    assert prompt_and_overrides(["a=b", "c=d"], None) == ("a=b", ["c=d"])
-    assert prompt_and_overrides(["c=d"], file) == ("the speech", ["c=d"])
-    with pytest.raises(ValueError, match="no prompt: give one"):
-        prompt_and_overrides([], None)
+    assert only_prompt("the speech") == only_prompt(literal=["the speech"]) == only_prompt(file=file) == "the speech"
+    with pytest.raises(ValueError, match=r"no prompt: give one, .* - for standard input, or --file FILE"):
+        only_prompt()
     with pytest.raises(ValueError, match="and the prompt 'hello': give one of them"):
-        prompt_and_overrides(["hello", "c=d"], file)
+        only_prompt("hello", file=file)
+    with pytest.raises(ValueError, match="'there' is a second prompt: put the prompt into quotes"):
+        only_prompt("hello", "there")
     file.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ValueError, match="this is no UTF-8 text"):
-        prompt_and_overrides([], file)
+        only_prompt(file=file)
+
+
+def test_what_stands_behind_two_dashes_is_the_prompt(llama):
+    options = [f"model.path={llama}", f"folder={llama.parent / 'out'}", "model=llama", "max_new_tokens=2"]
+    for prompt in ("seed=9", "-"):
+        CliRunner().invoke(app, ["generate", *options, "--", prompt], catch_exceptions=False)
+        assert (result(llama)["prompt"], result(llama)["config"]["seed"]) == (prompt, 0)
+
+
+def test_a_dash_reads_standard_input_without_its_last_line_break(llama):
+    options = ["generate", "-", "model=llama", f"model.path={llama}", f"folder={llama.parent / 'out'}"]
+    CliRunner().invoke(app, [*options, "max_new_tokens=2"], input="the speech\nwas long\n", catch_exceptions=False)
+    assert result(llama)["prompt"] == "the speech\nwas long"
+    found = CliRunner().invoke(app, options, input=b"\xff\n", catch_exceptions=False)
+    assert (found.exit_code, "standard input: this is no UTF-8 text" in found.stderr) == (2, True)
 
 
 def test_a_pipe_is_waited_for_and_said_to_be(tmp_path, caplog):
@@ -163,14 +198,14 @@ def test_a_pipe_is_waited_for_and_said_to_be(tmp_path, caplog):
     os.mkfifo(pipe)
     writer = threading.Thread(target=pipe.write_text, args=("the speech\r\nwas",))
     writer.start()
-    assert prompt_and_overrides([], pipe) == ("the speech\nwas", [])
+    assert only_prompt(file=pipe) == "the speech\nwas"
     writer.join()
     assert f"--file {pipe} is a pipe or a device: waiting for its end" in caplog.text
 
 
 def test_a_file_without_end_is_refused():
     with pytest.raises(ValueError, match="--file /dev/zero: more than 64 MiB, and no model reads as much"):
-        prompt_and_overrides([], Path("/dev/zero"))
+        only_prompt(file=Path("/dev/zero"))
 
 
 def test_what_a_model_says_of_its_generation_does_not_change_the_search(tmp_path):
