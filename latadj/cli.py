@@ -1,6 +1,7 @@
 """The command line: Typer declares the commands, Hydra composes what they get."""
 
 import logging
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -15,6 +16,8 @@ from latadj import __version__
 from latadj.commands.table import COMMANDS
 from latadj.utils.readable import READABLE_RECORDS, message
 
+# How a shell asks for completions, by Typer's and Click's protocol.
+COMPLETES = "_LATADJ_COMPLETE"
 # Where a context keeps what stood behind ``--``.
 LITERAL = "latadj.literal"
 
@@ -46,16 +49,12 @@ def _latadj(
     logging.getLogger("latadj").addFilter(READABLE_RECORDS)
 
 
-def _complete(incomplete: str) -> Iterator[str]:
-    """Completions of ``model=<tab>``, ``task=<tab>``, ``device=<tab>``."""
-    from latadj.config.compose import conf_dir
+def _complete(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Completions of an override: ``adjust.<tab>``, ``task=<tab>``, ``device.precision=<tab>``."""
+    from latadj.config.completion import completions
 
-    group, equals, part = incomplete.partition("=")
-    for folder in sorted(path for path in conf_dir().iterdir() if path.is_dir()):
-        if equals and folder.name == group:
-            yield from (f"{group}={file.stem}" for file in sorted(folder.glob(f"{part}*.yaml")))
-        elif not equals and folder.name.startswith(group):
-            yield f"{folder.name}="
+    before = next((words for words in ctx.params.values() if isinstance(words, list)), [])
+    return completions(str(ctx.info_name), before, incomplete, hints=os.environ.get(COMPLETES) == "complete_bash")
 
 
 Overrides = Annotated[

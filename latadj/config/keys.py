@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 from functools import cache
-from typing import Any, get_args, get_origin, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from latadj.config import SCHEMAS
 from latadj.config.commands.glue import OPEN, STAGES
-from latadj.config.fields import Section, section_of
+from latadj.config.fields import Rule, Section, section_of
 from latadj.utils.suggestions import likeness, likest, listed
 
 # Folders of `conf/`, from which an option takes one YAML by name.
@@ -23,14 +24,14 @@ class Key:
     """One key of a command.
 
     name : as it is written in an override, such as ``plain.epochs``
-    help : one line
+    type : what people write
     choices : names that it takes, if only these
     section : whether options follow below it
     open : whether keys that no schema knows may follow below it
     """
 
     name: str
-    help: str
+    type: str = ""
     choices: tuple[str, ...] = ()
     section: bool = False
     open: bool = False
@@ -59,19 +60,34 @@ def _keys(schema: type[Section], prefix: str) -> Iterator[Key]:
     hints = get_type_hints(schema)
     for declared in fields(schema):
         name, hint = prefix + declared.name, hints[declared.name]
-        inner, rule, help = section_of(hint), declared.metadata.get("rule"), declared.metadata["help"]
+        inner, rule = section_of(hint), declared.metadata.get("rule")
         if inner is None:
-            yield Key(name, help, _choices(hint, rule), open=_holds_keys(hint))
+            written = declared.metadata.get("type") or in_words(hint)
+            yield Key(name, written, _choices(hint, rule), open=_holds_keys(hint))
             continue
         several = [name, f"{name}.{NAME}"] if get_origin(hint) is dict else [name]
-        yield from (Key(section, help, section=True) for section in several)
+        yield from (Key(section, section=True) for section in several)
         yield from _keys(inner, f"{several[-1]}.")
 
 
-def _choices(hint: Any, rule: Any) -> tuple[str, ...]:
+def _choices(hint: Any, rule: Rule | None) -> tuple[str, ...]:
+    """The names that a value may be; none of a list, which holds several."""
     kinds = (hint, *get_args(hint))
+    if get_origin(hint) is list:
+        return ()
     names = rule.choices if rule is not None else ("true", "false") if bool in kinds else ()
-    return (*names, *(["null"] if names and type(None) in kinds else []))
+    return (*names, *(["null"] if names and NoneType in kinds else []))
+
+
+def in_words(hint: Any) -> str:
+    """A type in words."""
+    if get_origin(hint) in (Union, UnionType):
+        return " or ".join("null" if part is NoneType else in_words(part) for part in get_args(hint))
+    if get_origin(hint) is list:
+        return f"list of {in_words(get_args(hint)[0])}"
+    if get_origin(hint) is dict:
+        return "{NAME:VALUE}"
+    return {str: "text", float: "number", int: "integer", bool: "true | false"}.get(hint, "any")
 
 
 def _holds_keys(hint: Any) -> bool:

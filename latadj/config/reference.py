@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import Field, dataclass, fields
 from itertools import groupby
-from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from types import NoneType
+from typing import Any, get_args, get_origin, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 
 from latadj.config import SCHEMAS
 from latadj.config.compose import compose, conf_dir
 from latadj.config.fields import Section, section_of, shown
-from latadj.config.keys import GROUPS, NAME
+from latadj.config.keys import GROUPS, NAME, in_words
 
 COMMANDS: tuple[str, ...] = tuple(SCHEMAS)
 
@@ -82,19 +82,8 @@ def _type(key: str, declared: "Field[Any]", hints: dict[str, Any]) -> str:
     if rule is not None and rule.choices:
         names = " | ".join([*rule.choices, *(["null"] if nullable else [])])
         return f"list of {names}" if get_origin(hints[declared.name]) is list else names
-    named = _named(hints[declared.name])
+    named = in_words(hints[declared.name])
     return named if rule is None else f"{named}: {rule.text}"
-
-
-def _named(hint: Any) -> str:
-    """A type in words."""
-    if get_origin(hint) in (Union, UnionType):
-        return " or ".join("null" if part is NoneType else _named(part) for part in get_args(hint))
-    if get_origin(hint) is list:
-        return f"list of {_named(get_args(hint)[0])}"
-    if get_origin(hint) is dict:
-        return "{NAME:VALUE}"
-    return {str: "text", float: "number", int: "integer", bool: "true | false"}.get(hint, "any")
 
 
 def _default(key: str, declared: "Field[Any]", composed: DictConfig, raw: Any) -> str:
