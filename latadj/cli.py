@@ -226,13 +226,16 @@ def _launch(command: str, overrides: list[str], multirun: bool, cfg: bool, **opt
     from latadj.devices import address_space, affinity
 
     address_space.require()
+    composed = None
     if not multirun:
-        config, checked = launch.check_early(command, overrides)
-        options |= {} if checked is None else {"checked": checked}
-        if config.device.cpus:  # before torch is imported: its threads go where the process may
-            affinity.pin(config.device.cpus)
+        early = launch.check_early(command, overrides)
+        composed = early.composed
+        options |= {} if early.found is None else {"checked": early.found}
+        if early.config.device.cpus:  # before torch is imported: its threads go where the process may
+            affinity.pin(early.config.device.cpus)
     work = COMMANDS[command].load()
-    result = launch.launch(command, overrides, partial(work.prepare, **options), work.run, multirun)
+    prepare = partial(work.prepare, **options)
+    result = launch.launch(command, overrides, prepare, work.run, multirun=multirun, composed=composed)
     if result is not None and hasattr(work, "exit_code") and (code := work.exit_code(result)):
         raise typer.Exit(code)
 

@@ -24,7 +24,7 @@ from latadj.checkpoints.metadata import (
 )
 from latadj.checkpoints.task_spec import TaskSpec
 from latadj.commands.checks import check_protection, uses_pretrained
-from latadj.commands.common.session import Session, as_dict, open_checkpoint, open_pretrained, open_without_examples
+from latadj.commands.common.session import Session, open_checkpoint, open_pretrained, open_without_examples
 from latadj.config import CalibrateConfig
 from latadj.devices.device import place
 from latadj.devices.environment import environment
@@ -113,7 +113,7 @@ def run(session: Session) -> dict[str, Any]:
         "reach": timed.reach(),
         "profiles": shown,
         "environment": environment(session.device, config.device.precision),
-        "config": as_dict(config),
+        "config": asdict(config),
     }
     write_json(work / "calibrate.json", result)
     # Read again to be changed: another precision or device may have been calibrated meanwhile.

@@ -14,7 +14,6 @@ from latadj.checkpoints.metadata import CheckpointMetadata
 from latadj.checkpoints.model_class import label_names
 from latadj.checkpoints.task_spec import QUESTION_COLUMNS, question_task, type_of
 from latadj.commands.checks import GENERATES, check_explain
-from latadj.commands.common.session import as_dict
 from latadj.config import GENERATION, ExplainConfig
 from latadj.devices import device
 from latadj.devices.environment import environment
@@ -133,7 +132,7 @@ def run(ready: Ready) -> dict[str, Any]:
         "schema": "latadj.explain/2",
         **asdict(explanation),
         "environment": environment(model.device, kernel_of(model).precision),
-        "config": as_dict(config),
+        "config": asdict(config),
     }
     folder = Path(config.folder) / "explain"
     write_json(folder / "explain.json", result)

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from latadj.checkpoints import checkpoint
 from latadj.checkpoints.metadata import CheckpointMetadata, read_metadata
 from latadj.commands.checks import check_teacher
 from latadj.commands.common.resume import FinetuneState
-from latadj.commands.common.session import Session, as_dict, known_labels, set_up, with_examples
+from latadj.commands.common.session import Session, known_labels, set_up, with_examples
 from latadj.commands.common.training_stages import (
     attention_dropped,
     distillation_rows,
@@ -110,7 +111,7 @@ def run(session: Session) -> dict[str, Any]:
         "metric": config.task.metric,
         "validation": done,
         "environment": environment(device, "bf16 autocast" if bf16 else "fp32"),
-        "config": as_dict(config),
+        "config": asdict(config),
     }
     write_json(work / "finetune.json", result)
     beside = f", the plain one to {folder / 'plain'}" if config.adjustable else ""

@@ -1,7 +1,7 @@
 """latadj generate: text after a prompt, as it comes, at one position of the dial."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ from latadj.benchmark.generation_timer import cached_lengths
 from latadj.checkpoints import checkpoint
 from latadj.checkpoints.metadata import CheckpointMetadata
 from latadj.commands.checks import check_generate
-from latadj.commands.common.session import as_dict
 from latadj.config import GENERATION, GenerateConfig
 from latadj.devices import device
 from latadj.devices.environment import environment
@@ -136,7 +135,7 @@ def run(ready: Ready) -> dict[str, Any]:
         "ttft_ms": 1000 * (streamer.times[0] - start),
         "tokens_per_s": (tokens - 1) / seconds if tokens > 1 else None,
         "environment": environment(model.device, kernel_of(model).precision),
-        "config": as_dict(config),
+        "config": asdict(config),
     }
     write_json(Path(config.folder) / "generate" / "generate.json", result)
     _print(result)

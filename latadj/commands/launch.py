@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -9,26 +10,36 @@ from omegaconf import DictConfig
 
 from latadj.commands.table import COMMANDS
 from latadj.config import RunConfig
-from latadj.config.compose import completed, compose, compose_mode, hydra_for, readable_conf, typed
+from latadj.config.compose import completed, compose, hydra_for, readable_conf, typed
 from latadj.utils.locks import only_writer
 
 Prepared = TypeVar("Prepared")
 Result = TypeVar("Result")
 
 
-def check_early(command: str, overrides: list[str]) -> tuple[RunConfig, Any]:
-    """Refuse what can be refused before torch is imported: bad overrides, a missing checkpoint or hub.
+@dataclass
+class Checked:
+    """What is known of a command before torch is imported.
 
-    Returns
-    -------
-    the typed config, and what the command's check has read, if anything
+    composed, config : its config as Hydra composed it, and typed
+    found : what the command's check has read, if anything
+    """
+
+    composed: DictConfig
+    config: RunConfig
+    found: Any
+
+
+def check_early(command: str, overrides: list[str]) -> Checked:
+    """Refuse what can be refused before torch is imported: bad overrides, a missing checkpoint or hub.
 
     Raises
     ------
     ValueError, HydraException, OmegaConfBaseException
     """
-    config = typed(command, compose(command, overrides))
-    return config, COMMANDS[command].check(config)
+    composed = compose(command, overrides)
+    config = typed(command, composed)
+    return Checked(composed, config, COMMANDS[command].check(config))
 
 
 def launch(
@@ -36,7 +47,9 @@ def launch(
     overrides: list[str],
     prepare: Callable[[Any], Prepared],
     run: Callable[[Prepared], Result],
+    *,
     multirun: bool = False,
+    composed: DictConfig | None = None,
 ) -> Result | None:
     """Compose a command's config and run the command in Hydra's run folder.
 
@@ -46,12 +59,13 @@ def launch(
     prepare : typed config -> all that ``run`` needs; it writes nothing, so bad input leaves no folder behind
     run : does the work and writes its results
     multirun : sweep over comma-separated overrides
+    composed : the config of one run, if it has been composed already
 
     Returns
     -------
     what ``run`` returned; with ``multirun`` None
     """
-    overrides = completed(command, overrides)
+    given, overrides = overrides, completed(command, overrides)
     with hydra_for(command) as instance:
         failures: list[Exception] = []
 
@@ -76,7 +90,9 @@ def launch(
             with readable_conf(command):
                 instance.multirun(command, lambda composed: guarded(lambda: job(composed)), overrides)
         else:
-            composed = instance.compose_config(config_name=command, overrides=overrides, **compose_mode())
+            composed = compose(command, given) if composed is None else composed
+            # Hydra would compose it once more, which takes as long as all else that it does.
+            instance.compose_config = lambda **_: composed
             config = typed(command, composed)
             prepared = prepare(config)
             with _alone(command, config):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from helpers import toy_project as toy
 from helpers.command_line import run
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from latadj.checkpoints import checkpoint, metadata
@@ -76,3 +77,18 @@ def test_all_models_of_a_comparison_are_read_once(root, tmp_path, reads):
     options = ["compare.precisions=[fp32]", "compare.memory=false", "measure.batches=0", f"folder={tmp_path / 'out'}"]
     run("sweep", *toy.overrides(root), *models, *options)
     assert reads == {"plain": 1, "checkpoint": 1}
+
+
+def test_a_command_composes_its_config_once(root, tmp_path, monkeypatch):
+    composed = []
+    load = ConfigLoaderImpl.load_configuration
+
+    def counted(*given, **options):
+        composed.append(options["config_name"])
+        return load(*given, **options)
+
+    monkeypatch.setattr(ConfigLoaderImpl, "load_configuration", counted)
+    options = [f"checkpoint={root}/out/checkpoint", f"folder={tmp_path}", "device.name=cpu", "device.threads=1"]
+    run("explain", "the film is good", *options)
+    assert composed == ["explain"]
+    assert (tmp_path / "explain" / ".hydra" / "config.yaml").is_file()

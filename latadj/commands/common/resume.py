@@ -2,14 +2,13 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 from uuid import uuid4
 
 from latadj.checkpoints.weight_files import fingerprint
 from latadj.commands.checks import teacher_of
-from latadj.commands.common.session import as_dict
 from latadj.config import FinetuneConfig, RunConfig
 from latadj.devices.device import choose
 from latadj.devices.precision_probe import trains_in_bf16
@@ -27,7 +26,7 @@ def run_settings(config: RunConfig, names: Sequence[str], model: Path, splits: S
     model : folder of the model that the run starts from; left out if it is on the hub
     splits : the run's examples; None: left out
     """
-    settings: dict[str, Any] = json.loads(json.dumps({name: as_dict(config)[name] for name in names}))
+    settings: dict[str, Any] = json.loads(json.dumps({name: asdict(config)[name] for name in names}))
     settings["train_precision"] = "bf16" if trains_in_bf16(config.device, choose(config.device)) else "fp32"
     if (teacher := teacher_of(config)) is not None:
         settings["teacher"] = fingerprint(teacher[1])

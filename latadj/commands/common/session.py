@@ -2,10 +2,10 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from transformers.utils import logging as transformers_logging
 from latadj.calibration.calibration_set import CalibrationSet, ClassificationSet, ContinuationSet
 from latadj.checkpoints import checkpoint
 from latadj.checkpoints.metadata import CheckpointMetadata, check, labels_of
-from latadj.config import CalibrateConfig, CommandConfig, PruneConfig, RunConfig, TaskConfig
+from latadj.config import CalibrateConfig, CommandConfig, PruneConfig, TaskConfig
 from latadj.devices import device
 from latadj.devices.precision_probe import trains_in_bf16
 from latadj.elimination.attach import attach
@@ -269,8 +269,3 @@ def open_pretrained(config: CommandConfig) -> Session:
     session = Session(config, chosen, splits, attach(model).eval().to(chosen), tokenizer)
     session.check()
     return session
-
-
-def as_dict(config: RunConfig) -> dict[str, Any]:
-    """The composed config, for a result file."""
-    return asdict(config)

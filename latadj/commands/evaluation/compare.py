@@ -1,6 +1,7 @@
 """The comparison of `latadj sweep`: several models of one task, in every precision, against the plain one."""
 
 import logging
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,6 @@ from latadj.benchmark.memory import footprint
 from latadj.benchmark.timer import percentiles_ms, speedup
 from latadj.checkpoints import checkpoint
 from latadj.commands.common.served_models import batches_to_time, seconds_and_noise
-from latadj.commands.common.session import as_dict
 from latadj.commands.evaluation.variants import ComparisonSession, ModelVariant, predictions_of
 from latadj.devices.environment import environment
 from latadj.elimination.attach import attached, topk_attention_of
@@ -152,7 +152,7 @@ def _score(
         models=models,
         left_out=comparing.left_out,
         environment=environment(session.device, ", ".join(dict.fromkeys(row.precision for row in models))),
-        config=as_dict(config),
+        config=asdict(config),
         memory_shape=(config.task.batch_size, int(lengths.max())) if config.compare.memory else None,
     )
 

@@ -12,7 +12,7 @@ from latadj.benchmark.timer import percentiles_ms
 from latadj.checkpoints.metadata import CheckpointMetadata
 from latadj.commands.checks import require_dial
 from latadj.commands.common.served_models import open_served
-from latadj.commands.common.session import Session, as_dict
+from latadj.commands.common.session import Session
 from latadj.commands.evaluation.continuation_scorer import ContinuationScorer
 from latadj.commands.evaluation.scorers import ExampleScorer
 from latadj.commands.evaluation.sweep import score_dial
@@ -105,7 +105,7 @@ def _examples(session: Session, folder: Path) -> dict[str, Any]:
         **latency,
         "regions": regions,
         "environment": {**environment(session.device, served.precision), "kernel": served.kernel, "quiet": quiet},
-        "config": as_dict(config),
+        "config": asdict(config),
     }
 
 

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 from transformers import PreTrainedModel
 
 from latadj.commands.common.served_models import fine_tuned_model
-from latadj.commands.common.session import Session, as_dict
+from latadj.commands.common.session import Session
 from latadj.commands.evaluation.length_groups import example_lengths, length_groups
 from latadj.config import EvalConfig, SweepConfig
 from latadj.config.fields import as_list
@@ -129,7 +129,7 @@ class Scorer(ABC, Generic[Answers, AnyRow, AnySweep]):
             "unreachable": [speedup for speedup in as_list(config.speedup) if speedup not in reached],
             "reach": dial.reach(),
             "environment": {**environment(session.device, served.precision), "kernel": served.kernel},
-            "config": as_dict(config),
+            "config": asdict(config),
         }
 
 

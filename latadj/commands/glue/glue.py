@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 
 from latadj.checkpoints.metadata import METADATA_FILE
 from latadj.commands.common.resume import FinetuneState
-from latadj.commands.common.session import as_dict
 from latadj.commands.glue import submission as glue_submission
 from latadj.commands.glue.stages import stage_overrides
 from latadj.commands.launch import launch
@@ -176,7 +175,7 @@ def _task_run(name: str, configs: dict[str, CommandConfig], resume: bool) -> Tas
 
 def _settings(config: CommandConfig) -> dict[str, Any]:
     """What a command's result depends on, as JSON gives it back."""
-    settings = {key: value for key, value in as_dict(config).items() if key not in ASIDE}
+    settings = {key: value for key, value in asdict(config).items() if key not in ASIDE}
     if not isinstance(config, SweepConfig):
         settings["task"] = {**settings["task"], "max_test": None}  # only the sweep reads the test split
     if isinstance(config, FinetuneConfig):

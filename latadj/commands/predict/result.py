@@ -1,11 +1,11 @@
 """What `latadj predict` did: the result file, and what is printed of it."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedModel
 
-from latadj.commands.common.session import as_dict
 from latadj.config import PredictConfig
 from latadj.devices.environment import environment
 from latadj.elimination.attach import attached, dial_of
@@ -45,7 +45,7 @@ def summary(
         "deadline": _deadline(dial_of(model).latency, state, config) if config.deadline_ms is not None else None,
         "settings": plan.settings,
         "environment": {**environment(model.device, spec.precision), "kernel": spec.kernel},
-        "config": as_dict(config),
+        "config": asdict(config),
     }
 
 

@@ -1,12 +1,13 @@
 """latadj prune: remove from a fine-tuned model what its task does not need, and fine-tune the rest."""
 
 import logging
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
 from latadj.commands.checks import check_teacher
-from latadj.commands.common.session import as_dict, open_checkpoint
+from latadj.commands.common.session import open_checkpoint
 from latadj.commands.common.training_stages import say_replaced, teacher
 from latadj.commands.prune.checks import check_to_prune, outputs_of
 from latadj.commands.prune.pruning_model import PruningModel
@@ -99,7 +100,7 @@ def run(pruning: Pruning) -> PruneResult:
         full=full,
         seconds=round(state.seconds, 1),
         environment=environment(model.session.device, ", ".join(_precisions(model))),
-        config=as_dict(config),
+        config=asdict(config),
     )
     result.report(work)
     state.clean(work)

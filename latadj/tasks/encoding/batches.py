@@ -1,14 +1,16 @@
 """Text to token ids, and token ids to batches, to predict or to train on."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from latadj.config import TaskConfig
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 Batch = dict[str, torch.Tensor]
 MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -55,7 +57,7 @@ def token_limit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, task
     return min(task.max_length, max_input_length(model, tokenizer))
 
 
-def encode(examples: Dataset, tokenizer: PreTrainedTokenizerBase, task: TaskConfig, limit: int) -> Dataset:
+def encode(examples: "Dataset", tokenizer: PreTrainedTokenizerBase, task: TaskConfig, limit: int) -> "Dataset":
     """Token ids, cut to ``limit`` tokens, with ``labels`` and ``length``.
 
     Columns out: those the tokenizer makes, ``labels`` (int, or float for a regression), ``length`` (tokens).
@@ -69,7 +71,7 @@ def encode(examples: Dataset, tokenizer: PreTrainedTokenizerBase, task: TaskConf
     return examples.map(one, batched=True, remove_columns=examples.column_names, load_from_cache_file=False)
 
 
-def rows_of(encoded: Dataset) -> list[dict[str, Any]]:
+def rows_of(encoded: "Dataset") -> list[dict[str, Any]]:
     """The encoded examples as plain rows: the model's inputs, and the positions that are read or protected."""
     columns = (*MODEL_INPUTS, POSITIONS, PROTECTED)
     return encoded.select_columns([name for name in encoded.column_names if name in columns]).to_list()

@@ -2,15 +2,17 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from latadj.tasks.encoding.batches import bucketed, pad, position_mask, rows_of
 from latadj.tasks.outputs.logits import Outputs
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 HEAD = Outputs()
 Around = Callable[[Sequence[int]], AbstractContextManager[Any]]
@@ -20,7 +22,7 @@ Divide = Callable[[Sequence[int]], Iterable[np.ndarray]]
 def predict(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    encoded: Dataset | list[dict[str, Any]],
+    encoded: "Dataset | list[dict[str, Any]]",
     *,
     outputs: Outputs = HEAD,
     batch_size: int = 64,
