@@ -25,6 +25,7 @@ from latadj.config import (
     TaskConfig,
 )
 from latadj.elimination.dial import Dial
+from latadj.tasks.data.paths import require_files
 from latadj.utils import hub
 
 
@@ -87,12 +88,13 @@ def require_trackers(names: Sequence[str]) -> None:
 
 
 def require_examples(task: TaskConfig) -> None:
-    """Refuse a data set of the hub that is neither there nor in the cache.
+    """Refuse files that are not there, and a data set of the hub that is neither there nor in the cache.
 
     Raises
     ------
     ValueError
     """
+    require_files(task)
     if task.hub and not (task.data_dir or task.data_files):
         hub.require_data(task.hub.path)
 

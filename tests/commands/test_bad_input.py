@@ -1,6 +1,7 @@
 """One line on stderr, exit code 2, no traceback, nothing left behind."""
 
 import json
+import re
 import resource
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 
 import latadj
 from latadj.cli import _chain, app
+from latadj.commands.launch import check_early
 
 
 @pytest.fixture(scope="module")
@@ -273,6 +275,33 @@ def test_a_hub_that_is_not_there_names_both_ways_on(tmp_path, monkeypatch, optio
     assert wanted in message
     assert way_on in message
     assert "built-in default" in message
+
+
+MISSING = [
+    ("task.data_dir=nowhere", "task.data_dir=nowhere: no such folder"),
+    ("task.data_dir=.", "train.tsv: no such file; task sst2 needs it"),
+    ("task.data_files=nowhere.csv", "nowhere.csv: no such file"),
+    ("task.data_files=[nowhere/*.csv]", "task.data_files=nowhere/*.csv: no file fits this pattern"),
+    ("task.data_files={train:.}", "task.data_files=.: this is a folder; name files in it"),
+    ("task.data_files={tset:a.csv}", "task.data_files: tset: expected some of train, validation, test"),
+]
+
+
+@pytest.mark.parametrize(("override", "message"), MISSING)
+@pytest.mark.parametrize("command", ["finetune", "calibrate", "sweep", "eval", "prune"])
+def test_data_that_is_not_there_is_refused_before_anything_is_loaded(root, tmp_path, command, override, message):
+    with toy.inside(tmp_path):
+        checkpoint = f"checkpoint={root}/out/{'plain' if command == 'prune' else 'checkpoint'}"
+        options = [*toy.overrides(root), f"folder={tmp_path}/new", *([checkpoint] if command != "finetune" else [])]
+        with pytest.raises(ValueError, match=re.escape(message)):
+            check_early(command, [*options, override])
+
+
+def test_the_check_before_torch_imports_no_library_that_reads_data():
+    code = "import latadj.commands.checks, latadj.inference.streams.plan, sys; print(sys.modules.keys() & {names})"
+    code = code.replace("{names}", "{'torch', 'transformers', 'pandas', 'datasets', 'pyarrow'}")
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "set()"
 
 
 def test_help_needs_neither_torch_nor_transformers():

@@ -8,9 +8,10 @@ from pathlib import Path
 import pandas as pd
 
 from latadj.config import FilesConfig, HubConfig, TaskConfig
-from latadj.tasks.data.files import TABLES, data_files, format_of, hub_splits, read_file, read_hub, task_files
+from latadj.tasks.data.files import hub_splits, read_file, read_hub
 from latadj.tasks.data.folders import FORMAT, read_folders
 from latadj.tasks.data.labels import clean, found_labels, numbered, report_gaps
+from latadj.tasks.data.paths import TABLES, data_files, format_of, task_files
 from latadj.tasks.data.splits import SplitFrames, Splits
 
 log = logging.getLogger("latadj")

@@ -8,18 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from latadj.config import FilesConfig, TaskConfig
-from latadj.tasks.data.files import (
-    NAMES,
-    TEXTS,
-    DataFiles,
-    data_files,
-    format_of,
-    hub_splits,
-    read_file,
-    read_hub,
-    require_folder,
-    task_files,
-)
+from latadj.tasks.data.files import hub_splits, read_file, read_hub
+from latadj.tasks.data.paths import NAMES, TEXTS, DataFiles, data_files, format_of, require_folder, task_files
 from latadj.tasks.data.splits import SplitFrames, Splits, as_dataset, shares_of, split_by_hash, take, validation_limit
 
 log = logging.getLogger("latadj")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from latadj.config import TaskConfig
-from latadj.tasks.data.files import require_folder
+from latadj.tasks.data.paths import require_folder
 from latadj.tasks.data.splits import SplitFrames
 
 # Names that the folder of a split may have.

@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 
 from latadj.config import TaskConfig
-from latadj.tasks.data.files import data_files, hub_splits, read_hub, require_columns, task_files
+from latadj.tasks.data.files import hub_splits, read_hub, require_columns
+from latadj.tasks.data.paths import QUESTIONS, data_files, task_files
 from latadj.tasks.data.splits import SplitFrames, Splits
 
 log = logging.getLogger("latadj")
 COLUMNS = ("id", "title", "context", "question", "texts", "starts")
-SUFFIXES = {".json": "squad", ".jsonl": "jsonl", ".parquet": "parquet"}
 _HUB = ("id", "context", "question", "answers")
 # Articles from which on a split by article is even enough; of fewer, contexts are split.
 MANY = 20
@@ -38,8 +38,8 @@ def read_questions(path: Path, *, no_answer: bool) -> pd.DataFrame:
     """
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
-    if path.suffix.lower() not in SUFFIXES:
-        raise ValueError(f"{path}: expected a file that ends in {', '.join(SUFFIXES)}")
+    if path.suffix.lower() not in QUESTIONS:
+        raise ValueError(f"{path}: expected a file that ends in {', '.join(QUESTIONS)}")
     if path.suffix.lower() == ".json":
         return checked(pd.DataFrame(_official(path), columns=list(COLUMNS)), str(path), no_answer=no_answer)
     lines = path.suffix.lower() == ".jsonl"
@@ -248,7 +248,7 @@ def _read(task: TaskConfig, no_answer: bool) -> SplitFrames:
         return read_questions(path, no_answer=no_answer)
 
     if task.data_files is not None:
-        return SplitFrames.read(data_files(task.data_files, SUFFIXES), read)
+        return SplitFrames.read(data_files(task.data_files, QUESTIONS), read)
     if task.files is not None and (task.data_dir or task.hub is None):
         return SplitFrames.read(task_files(task, task.files), read)
     if task.hub is not None:
@@ -260,7 +260,7 @@ def _read(task: TaskConfig, no_answer: bool) -> SplitFrames:
         }
         return SplitFrames.of_hub(source, frames)
     raise ValueError(
-        f"task {task.name} names no questions: give a file ({', '.join(SUFFIXES)}) with task.data_files=FILE, or a "
+        f"task {task.name} names no questions: give a file ({', '.join(QUESTIONS)}) with task.data_files=FILE, or a "
         "folder of the official files with task.data_dir=FOLDER"
     )
 

@@ -11,7 +11,7 @@ import pandas as pd
 from datasets import Dataset
 
 from latadj.config import HubConfig, TaskConfig
-from latadj.tasks.data.files import DataFiles
+from latadj.tasks.data.paths import DataFiles
 
 SPLIT_SEED = 0
 SHARES = {"train": 0.7, "validation": 0.1, "test": 0.2}  # of a split for which a task names no share

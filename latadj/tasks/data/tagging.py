@@ -9,25 +9,12 @@ import numpy as np
 import pandas as pd
 
 from latadj.config import FilesConfig, TaskConfig
-from latadj.tasks.data.files import (
-    TABLES,
-    data_files,
-    format_of,
-    hub_splits,
-    read_file,
-    read_hub,
-    require_columns,
-    task_files,
-)
+from latadj.tasks.data.files import hub_splits, read_file, read_hub, require_columns
+from latadj.tasks.data.paths import CONLL, TAGGED, data_files, format_of, task_files
 from latadj.tasks.data.splits import SplitFrames, Splits
 from latadj.tasks.metrics.entities import OUTSIDE
 
 log = logging.getLogger("latadj")
-CONLL = "conll"
-SUFFIXES = {
-    **{suffix: name for suffix, name in TABLES.items() if name not in ("csv", "quoted_tsv")},
-    **dict.fromkeys((".conll", ".txt", ".tsv", ".bio", ".iob", ".iob2", ".iobes"), CONLL),
-}
 # What data sets call their tags beside the column that the task names.
 TAGS = ("tags", "ner_tags")
 DOCUMENT = "-DOCSTART-"
@@ -115,9 +102,9 @@ def _read(task: TaskConfig) -> SplitFrames:
         columns = task.files.columns if task.files is not None and task.files.format == CONLL else {}
 
         def read(path: Path) -> pd.DataFrame:
-            return _read_file(path, FilesConfig(format_of(path, SUFFIXES), columns=columns), task)
+            return _read_file(path, FilesConfig(format_of(path, TAGGED), columns=columns), task)
 
-        return SplitFrames.read(data_files(task.data_files, SUFFIXES), read)
+        return SplitFrames.read(data_files(task.data_files, TAGGED), read)
     files, source = task.files, task.hub
     if files is not None and (task.data_dir or source is None) and (files.all or files.train):
         return SplitFrames.read(task_files(task, files, suffix=True), lambda path: _read_file(path, files, task))
@@ -126,7 +113,7 @@ def _read(task: TaskConfig) -> SplitFrames:
         frames = {name: _lists(table, task, f"data set {source.path!r}") for name, table in tables.items()}
         return SplitFrames.of_hub(source, frames)
     raise ValueError(
-        f"task {task.name} names no data: give a file ({', '.join(SUFFIXES)}) with task.data_files=FILE, or a data set "
+        f"task {task.name} names no data: give a file ({', '.join(TAGGED)}) with task.data_files=FILE, or a data set "
         "on the hub with task.hub.path=NAME"
     )
 

@@ -14,7 +14,8 @@ from pyarrow import parquet
 from latadj.config import FilesConfig, TaskConfig
 from latadj.inference.streams.reading import input_format, is_stream, open_reader, windows
 from latadj.inference.streams.rows import Row, StreamPosition
-from latadj.tasks.data.files import TABLES, read_file
+from latadj.tasks.data.files import read_file
+from latadj.tasks.data.paths import TABLES
 
 PAIRS = [("a b", "c"), ("d, e", 'f "g"'), ("h\ni", "j\tk"), ("löwe", "☃")]
 
