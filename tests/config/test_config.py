@@ -184,3 +184,13 @@ def test_a_conf_folder_of_ones_own_joins_ours(tmp_path, monkeypatch):
     (tmp_path / "conf" / "task" / "mine.yaml").write_text("name: mine\ntext: [t]\n")
     monkeypatch.chdir(tmp_path)
     assert typed("sweep", compose("sweep", ["task=mine"])).task.name == "mine"
+
+
+@pytest.mark.parametrize("command", ["finetune", "calibrate", "sweep"])
+def test_the_quick_experiment_is_short_in_every_step(command):
+    config = typed(command, compose(command, ["experiment=quick"]))
+    assert config.task.max_train == 640
+    if command == "finetune":
+        assert config.plain.epochs == config.adjust.epochs == 1
+    if command == "calibrate":
+        assert (config.search.trials, config.clock.rounds) == (4, 3)
