@@ -41,8 +41,9 @@ def base_forward(base: Any, *args: Any, **kwargs: Any) -> Any:
         if selects:
             refuse_probabilities(base, arguments)
             require_shortenable(past, selects)
+        states = [architecture.cached_states(layer, base.config) for layer in architecture.layers(base)]
+        require_same(past, states, len(inputs))
         if is_short(past) or selects:
-            require_same(past, len(architecture.layers(base)), len(inputs))
             mask = mask_of(arguments, inputs, int(past.get_seq_length()))
             implementation = base.config._attn_implementation
             step = Decoding(past, mask, inputs.shape[1], implementation, base.dtype, elimination.topk)

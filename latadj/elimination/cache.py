@@ -1,5 +1,6 @@
 """Key/value caches that hold survivors: what a decoding step needs to know of its prefill lives in the cache."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -44,12 +45,6 @@ class ShortLayer(DynamicLayer):
                 f"{_START}, or attach the model again"
             )
         if self.is_initialized:
-            kept = self.keys
-            if kept.shape[:2] != key_states.shape[:2] or kept.shape[3] != key_states.shape[3]:
-                raise ValueError(
-                    f"past_key_values of (texts, heads, size) {(*kept.shape[:2], kept.shape[3])}, this model gives "
-                    f"{(*key_states.shape[:2], key_states.shape[3])}: {_START}"
-                )
             self.decoded += key_states.shape[-2]
         self.expected = False
         return super().update(key_states, value_states, *args, **kwargs)
@@ -110,12 +105,12 @@ def can_shorten(cache: Any) -> bool:
     )
 
 
-def require_same(cache: Cache, layers: int, batch: int) -> None:
-    """Refuse to go on with a cache that another model or batch has filled.
+def require_same(cache: Cache, states: Sequence[tuple[int, int]], batch: int) -> None:
+    """Refuse to go on with a cache that another model or batch has filled, or this model before it was pruned.
 
     Parameters
     ----------
-    layers : of the model
+    states : (key heads, size of a head) that each layer of the model adds to a cache
     batch : texts of the pass
 
     Raises
@@ -123,12 +118,25 @@ def require_same(cache: Cache, layers: int, batch: int) -> None:
     ValueError
         naming both.
     """
-    texts = [len(layer.keys) for layer in cache.layers[:1] if isinstance(layer.keys, Tensor)]
-    if len(cache.layers) < layers or texts not in ([], [batch]):
+    held = [_held(layer) for layer in cache.layers]
+    texts = next((shape[0] for shape in held if shape), batch)
+    if texts != batch or (is_short(cache) and len(held) < len(states)):
         raise ValueError(
-            f"past_key_values of {len(cache.layers)} layers and {texts[0] if texts else 0} texts, for a model of "
-            f"{layers} layers and {batch} texts: {_START}"
+            f"past_key_values of {len(held)} layers and {texts} texts, for a model of {len(states)} layers and "
+            f"{batch} texts: {_START}"
         )
+    for number, (shape, (heads, size)) in enumerate(zip(held, states, strict=False), start=1):
+        if shape and shape[1:] != (heads, size):
+            raise ValueError(
+                f"past_key_values of {shape[1]} heads of size {shape[2]} in layer {number}, where this model has "
+                f"{heads} of size {size}: {_START}"
+            )
+
+
+def _held(layer: Any) -> tuple[int, int, int] | None:
+    """Texts, heads and size of a head of what a layer of a growing cache holds; None if it holds nothing."""
+    keys = layer.keys if isinstance(layer, DynamicLayer) else None
+    return (keys.shape[0], keys.shape[1], keys.shape[3]) if isinstance(keys, Tensor) and keys.ndim == 4 else None
 
 
 def require_shortenable(cache: Any, topk: bool = False) -> None:

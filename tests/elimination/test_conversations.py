@@ -5,6 +5,8 @@ import torch
 from helpers.tiny_models import CUT, DECODERS, FULL, batch_of, near, tiny
 
 from latadj.elimination.attach import at_profile, attach, detach
+from latadj.pruning.surgery import without
+from latadj.pruning.units import PruningUnit
 
 FIRST, SECOND = [14, 9, 5], 6
 MISFIT = "a cache goes on with the model and the texts that it was filled by: start the conversation anew"
@@ -16,8 +18,8 @@ def architecture(request):
 
 
 @torch.no_grad()
-def filled(model, texts=1):
-    with at_profile(model, CUT):
+def filled(model, texts=1, profile=CUT):
+    with at_profile(model, profile):
         return model(batch_of([13] * texts)["input_ids"], use_cache=True, logits_to_keep=1).past_key_values
 
 
@@ -43,6 +45,26 @@ def test_a_cache_of_another_model_or_batch_is_refused(architecture, other, texts
     cache = filled(attach(tiny(architecture, "language")))
     with pytest.raises(ValueError, match=f"past_key_values {message}: {MISFIT}"):
         attach(tiny(architecture, "language", **other))(torch.full((texts, 1), 5), past_key_values=cache)
+
+
+@pytest.mark.parametrize("profile", [FULL, CUT], ids=["full", "cut"])
+@pytest.mark.parametrize("layer", [0, 2])
+@pytest.mark.parametrize("kind", ["head", "attention"])
+@torch.no_grad()
+def test_a_model_pruned_in_a_conversation_says_so_and_leaves_the_cache_as_it_was(architecture, profile, layer, kind):
+    model = attach(tiny(architecture, "language"))
+    cache = filled(model, profile=profile)
+    held = [one.keys.shape for one in cache.layers]
+    message = rf"past_key_values of \d heads of size 8 in layer {layer + 1}, where this model has .*: {MISFIT}"
+    with (
+        at_profile(model, profile),
+        without(model, [PruningUnit(kind, layer, 1)]),
+        pytest.raises(ValueError, match=message),
+    ):
+        model(torch.full((1, 1), 5), past_key_values=cache)
+    assert [one.keys.shape for one in cache.layers] == held
+    with at_profile(model, profile):
+        model(torch.full((1, 1), 5), past_key_values=cache)
 
 
 @pytest.mark.parametrize("columns", [1, 13, 15])

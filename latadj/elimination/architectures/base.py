@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from latadj.elimination.architectures.pruned_forward import no_output
+from latadj.elimination.architectures.pruned_forward import NOBODY, no_output
 from latadj.elimination.cost import ALL, POOLED, LayerShape
-from latadj.elimination.layer_structure import LayerPaths, attends
+from latadj.elimination.layer_structure import LayerPaths, attends, layer_structure_of
 from latadj.elimination.survivors import Survivors
 
 # On a base model its Elimination, on a layer its index.
@@ -131,6 +131,15 @@ class Architecture(ABC):
     def head_widths(self, layer: Any) -> tuple[int, ...]:
         """Outputs that a head has in each of ``paths(layer).states``; it has as many inputs to the output layer."""
         return (getattr(self.attention_block(layer), self.head_size),) * len(self.paths(layer).states)
+
+    def cached_states(self, layer: Any, config: Any) -> tuple[int, int]:
+        """Heads of a layer whose keys a cache holds, and the size of each; those of no block as it stands for them."""
+        if not attends(layer):
+            return NOBODY
+        structure = layer_structure_of(layer)
+        whole = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        heads = whole if structure is None else len(structure.heads)
+        return heads, getattr(self.attention_block(layer), self.head_size)
 
     def parts(self, layer: Any) -> LayerParts:
         """What runs before and after a layer's attention: what is registered on the layer, or its own modules."""

@@ -8,6 +8,10 @@ from torch import Tensor, nn
 from latadj.elimination.layer_structure import layer_structure_of
 from latadj.elimination.module_method import ModuleMethod
 
+# Heads, and size of a head, of what stands in a cache for keys or values that nobody has: transformers takes a cache
+# without any number for one that was never filled.
+NOBODY = (1, 1)
+
 
 def own_bias(module: Any, bias: Tensor | None) -> Tensor | None:
     """Of a bias for all heads that a layer once had, (1, heads, queries, keys), that of those which are left.
@@ -47,10 +51,9 @@ def no_output(block: Any, hidden_states: Tensor, *args: Any, **kwargs: Any) -> t
 def no_states(hidden: Tensor, count: int) -> Tensor:
     """What stands in a cache for keys or values that nobody has: (batch, 1, count, 1).
 
-    One number a token, since transformers takes a cache without any for one that was never filled.
-
     Parameters
     ----------
     hidden : of the batch, for its size, type and device
     """
-    return hidden.new_zeros(hidden.shape[0], 1, count, 1)
+    heads, size = NOBODY
+    return hidden.new_zeros(hidden.shape[0], heads, count, size)
