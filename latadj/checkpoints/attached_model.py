@@ -43,7 +43,7 @@ def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Pat
 
     Parameters
     ----------
-    folder : new, empty, or one that holds nothing but a saved model, which is replaced
+    folder : new, empty, or one that holds nothing but a model that latadj saved, which is replaced
 
     Raises
     ------

@@ -1,16 +1,17 @@
-"""Which folders a model may take the place of: those that hold nothing but a saved model."""
+"""Which folders a model may take the place of: those that hold nothing but a model that latadj saved."""
 
 from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
+from latadj.checkpoints.metadata import METADATA_FILE
 from latadj.utils.files import real_path
 
 # What `save_pretrained` of models and tokenizers writes, and what we add to it.
 MODEL_FILES = (
     "config.json",
     "generation_config.json",
-    "latadj.json",
+    METADATA_FILE,
     "*.safetensors",
     "*.safetensors.index.json",
     "tokenizer.json",
@@ -39,7 +40,7 @@ def check_replaceable(option: str, folder: str, keep: Sequence[Path]) -> None:
     Raises
     ------
     ValueError
-        if one of them is, or the folder holds something else than a model.
+        if one of them is, or the folder holds something else than a model that latadj saved.
     """
     target = real_path(folder)
     inside = next((path for path in map(real_path, keep) if path.is_relative_to(target)), None)
@@ -54,6 +55,11 @@ def check_replaceable(option: str, folder: str, keep: Sequence[Path]) -> None:
         raise ValueError(
             f"{option}={folder}: this folder holds {other.name}, which is no part of a saved model and would be lost; "
             "name another folder, or move it away"
+        )
+    if target.is_dir() and any(target.iterdir()) and not (target / METADATA_FILE).is_file():
+        raise ValueError(
+            f"{option}={folder}: this folder holds files of a model and no {METADATA_FILE}, so that latadj did not make "
+            "it, and they would be lost; name another folder, or move them away"
         )
 
 

@@ -24,6 +24,7 @@ from transformers import (
     TrainingArguments,
 )
 
+import latadj.checkpoints.attached_model  # noqa: F401  what Trainer saves of an attached model keeps its dial
 from latadj.config import StageConfig
 from latadj.elimination.attach import at_speedup
 from latadj.training.callbacks import (

@@ -50,11 +50,17 @@ def test_what_was_saved_can_be_replaced(tmp_path, kind):
     check_replaceable("checkpoint", str(tmp_path / "model"), [])
 
 
-def test_a_classifier_can_be_replaced(tmp_path):
-    model, words = load(toy.write_model(tmp_path / "plain"))
+def test_a_model_that_latadj_did_not_make_stays(tmp_path):
+    model, words = load(toy.write_model(tmp_path / "own"))
     save(model, words, tmp_path / "model", CheckpointMetadata())
-    for name in ("plain", "model"):
-        check_replaceable("checkpoint", str(tmp_path / name), [])
+    check_replaceable("checkpoint", str(tmp_path / "model"), [])
+    assert "no latadj.json, so that latadj did not make it, and they would be lost" in refusal(tmp_path / "own")
+
+
+def test_files_that_are_called_like_those_of_a_model_stay(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "vocab.txt").write_text("my words")
+    assert "they would be lost" in refusal(tmp_path)
 
 
 def test_a_link_to_a_model_stays_a_link(tmp_path):

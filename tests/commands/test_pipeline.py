@@ -59,6 +59,7 @@ def test_all_runs_share_one_folder(root):
         assert (out / command / ".hydra" / "config.yaml").is_file()
         assert (out / command / f"{command}.log").is_file()
         assert (out / command / f"{command}.json").is_file()
+    assert "not saved" not in (out / "finetune" / "finetune.log").read_text()
     assert not list((out / "finetune").rglob("optimizer.pt"))
 
 
