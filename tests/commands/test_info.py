@@ -238,6 +238,12 @@ def test_damaged_files_are_one_line(run, name, content, message):
     assert found.stderr.count("\n") == 1
 
 
+def test_a_note_beyond_floating_point_is_shown(run):
+    noted = {"validation": {"plain": {"eval_accuracy": 10**400}}}
+    write_metadata(run / "checkpoint", replace(calibrated_on(HERE), notes=noted))
+    assert "1000000" in info(run).stdout
+
+
 def test_weights_that_were_cut_short(run):
     path = run / "checkpoint" / "model.safetensors"
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])

@@ -11,6 +11,7 @@ from latadj.config import GENERATION
 from latadj.elimination.topk_setting import TopK, TopKAttention
 from latadj.reporting.results.base import Result
 from latadj.reporting.table import Column, Document, Table, speedup
+from latadj.utils.serialization import LARGEST_INT
 
 
 @dataclass
@@ -311,7 +312,8 @@ def _metrics(info: Info) -> Table:
 
 
 def _value(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, (int, float)) else str(value)
+    # A note may be any number of JSON, and an integer beyond floating point has no such form.
+    return f"{value:.4g}" if isinstance(value, (int, float)) and abs(value) <= LARGEST_INT else str(value)
 
 
 def _list(values: Sequence[float]) -> str:

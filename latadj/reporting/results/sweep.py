@@ -207,7 +207,7 @@ class Sweep(DialSweep):
         for field_name in ("batch_lengths", "batch_texts"):
             if len(getattr(self, field_name).get(HEADLINE, [])) not in (0, batches):
                 raise ValueError(f"{field_name}.{HEADLINE}: expected {batches} batches")
-        if HEADLINE in self.batch_texts and HEADLINE not in self.batch_lengths:
+        if self.batch_texts.get(HEADLINE) and not self.batch_lengths.get(HEADLINE):
             raise ValueError(f"batch_lengths: nothing of {HEADLINE}")
 
     def document(self) -> Document:

@@ -153,9 +153,14 @@ def test_a_damaged_file_is_named_and_the_rest_is_shown(tmp_path, file, content, 
     assert "Asked for 2x" in found
 
 
-def test_a_sweep_with_missing_fields_is_left_out(tmp_path):
+@pytest.mark.parametrize(
+    "damage",
+    [lambda data: data["rows"][0].pop("metric"), lambda data: data["batch_lengths"]["bucketed"].clear()],
+    ids=["metric", "lengths of batches"],
+)
+def test_a_sweep_with_missing_fields_is_left_out(tmp_path, damage):
     data = json.loads(json.dumps(folders.sweep().to_json()))
-    del data["rows"][0]["metric"]
+    damage(data)
     found = seen(report(tmp_path, sweep=data, eval=folders.evaluation()))
     assert "Left out: sweep/sweep.json is damaged, or of another version of latadj" in found
 
