@@ -6,9 +6,13 @@ their time nor their memory: a loop in a loop never ends, and ``'a' * 10 ** 10``
 
 import multiprocessing
 import signal
+import time
 import warnings
 from contextlib import suppress
+from importlib import import_module
+from importlib.util import find_spec
 from multiprocessing.connection import Connection
+from typing import Any
 
 import psutil
 from transformers import PreTrainedTokenizerBase
@@ -16,7 +20,11 @@ from transformers import PreTrainedTokenizerBase
 from latadj.checkpoints.loading_errors import reason_of
 
 SECONDS = 10  # a template takes milliseconds
+START_SECONDS = 120  # of a process that is spawned, on a machine that is busy
+LOOK = 0.05  # seconds from one look at the memory to the next
 MEMORY = 2**30  # bytes, besides what the process has already
+# Windows has none.
+resource: Any = import_module("resource") if find_spec("resource") else None
 INSTEAD = "take chat=false, which gives the model the prompt as it is"
 
 
@@ -32,9 +40,8 @@ def chat_text(tokenizer: PreTrainedTokenizerBase, prompt: str, most: int) -> str
     ValueError
         if the template refuses the prompt, cannot be read, takes too long or too much memory, or makes too long a text.
     """
-    if "fork" not in multiprocessing.get_all_start_methods():  # Windows, which has no such limits either
-        return _checked(_rendered(tokenizer, prompt, most))
-    context = multiprocessing.get_context("fork")
+    # Windows has no fork; a process that is spawned instead imports transformers first, which takes seconds.
+    context: Any = multiprocessing.get_context("fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn")
     receiving, sending = context.Pipe(duplex=False)
     child = context.Process(target=_send_rendered, args=(sending, tokenizer, prompt, most), daemon=True)
     with warnings.catch_warnings():
@@ -44,14 +51,30 @@ def chat_text(tokenizer: PreTrainedTokenizerBase, prompt: str, most: int) -> str
         child.start()
     sending.close()
     try:
-        answer = receiving.recv() if receiving.poll(SECONDS) else (None, f"it takes more than {SECONDS} seconds")
-    except EOFError:
+        answer = _answer_of(receiving, psutil.Process(child.pid))
+    except (EOFError, OSError, psutil.NoSuchProcess):  # it has ended without one
         answer = (None, "it takes too much memory")
     finally:
         child.kill()
         child.join()
         receiving.close()
     return _checked(answer)
+
+
+def _answer_of(receiving: Connection, child: psutil.Process) -> tuple[str | None, str]:
+    """What the process sends behind a sign that it begins; else which bound it passed."""
+    if not receiving.poll(START_SECONDS):
+        return None, f"a process for it does not start within {START_SECONDS} seconds"
+    receiving.recv()
+    before, end = child.memory_info().rss, time.monotonic() + SECONDS
+    while (left := end - time.monotonic()) > 0:
+        if receiving.poll(min(left, LOOK)):
+            answer: tuple[str | None, str] = receiving.recv()
+            return answer
+        # Where the system bounds nothing itself.
+        if child.memory_info().rss > before + MEMORY:
+            return None, "it takes too much memory"
+    return None, f"it takes more than {SECONDS} seconds"
 
 
 def _checked(answer: tuple[str | None, str]) -> str:
@@ -63,6 +86,7 @@ def _checked(answer: tuple[str | None, str]) -> str:
 
 def _send_rendered(sending: Connection, tokenizer: PreTrainedTokenizerBase, prompt: str, most: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupted parent ends it
+    sending.send(None)
     _bound_process()
     sending.send(_rendered(tokenizer, prompt, most))
 
@@ -82,9 +106,9 @@ def _rendered(tokenizer: PreTrainedTokenizerBase, prompt: str, most: int) -> tup
 
 
 def _bound_process() -> None:
-    """Bound what this process may still take; a system that does not bound memory has the time limit alone."""
-    import resource
-
+    """Bound what this process may still take; where the system bounds nothing, the parent alone does."""
+    if resource is None:
+        return
     for limit, value in (
         (resource.RLIMIT_AS, psutil.Process().memory_info().vms + MEMORY),
         (resource.RLIMIT_CPU, int(SECONDS) + 1),  # if the parent is killed, nobody else ends it

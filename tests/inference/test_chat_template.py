@@ -27,6 +27,25 @@ def test_a_text_is_the_one_that_transformers_makes():
 @pytest.mark.parametrize(
     ("template", "message"),
     [
+        ("{{ messages[0].content }} é", None),
+        # In steps, since no process here fails before it is looked at.
+        ("{% for a in range(9999) %}{{ 'a' * 10 ** 7 }}{% endfor %}", "it takes too much memory"),
+    ],
+    ids=["text", "memory"],
+)
+def test_without_fork_and_limits_of_the_system_a_template_is_bounded_too(template, message, monkeypatch):
+    monkeypatch.setattr(chat_template.multiprocessing, "get_all_start_methods", lambda: ["spawn"])
+    monkeypatch.setattr(chat_template, "MEMORY", 2**26)
+    if message is None:
+        assert chat_text(tokenizer(template), "hello", 1000) == "hello é"
+        return
+    with pytest.raises(ValueError, match=message):
+        chat_text(tokenizer(template), "hello", 1000)
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
         (ENDLESS, "it takes more than 0.5 seconds"),
         ("{{ 10 ** (10 ** 9) }}", "it takes more than 0.5 seconds"),
         ("{{ 'a' * 10 ** 11 }}", "it takes too much memory"),
