@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ from latadj.utils.console import progress
 from latadj.utils.files import write_json, write_text
 
 log = logging.getLogger("latadj")
+# What every page begins with.
+PAGE = b"<!doctype html>"
 
 
 @dataclass
@@ -67,8 +70,8 @@ def prepare(
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
     set_seed(config.seed)
-    if html is not None and html.is_dir():
-        raise ValueError(f"--html {html}: this is a folder; give the name of a file")
+    if html is not None:
+        _check_page(html)
     where, wanted = device.choose(config.device), config.speedup
     metadata = checked or check_explain(config)
     task_type, task_spec = type_of(Path(config.checkpoint), metadata.task_spec), metadata.task_spec
@@ -126,6 +129,7 @@ def run(ready: Ready) -> dict[str, Any]:
         target=dial_of(model).target,
         readings=tuple(readings),
         selected=ready.speedups.index(config.speedup),
+        words_beyond=text.words_beyond,
     )
     print_explanation(explanation)
     result = {
@@ -148,6 +152,16 @@ def grid(dial: Dial, wanted: float, step: float) -> list[float]:
     steps = [round(1 + step * number, 4) for number in range(int((reach - 1) / step + 1e-9) + 1)]
     end = int(100 * reach) / 100
     return sorted({*steps, wanted, *([end] if end > steps[-1] + step / 2 else [])})
+
+
+def _check_page(path: Path) -> None:
+    """Refuse a page in whose place there is something else, such as the text itself."""
+    if path.is_dir():
+        raise ValueError(f"--html {path}: this is a folder; give the name of a file")
+    with path.open("rb") if path.is_file() else nullcontext() as file:
+        start = file.read(len(PAGE)) if file else b""
+    if start not in (b"", PAGE):
+        raise ValueError(f"--html {path}: there is another file here, which is no page; give another name")
 
 
 def _check_texts(texts: Sequence[str], columns: Sequence[str] | None) -> None:

@@ -13,7 +13,7 @@ from latadj.elimination.cost import POOLED, full_flops, layer_flops
 from latadj.elimination.profiles import Profile
 from latadj.elimination.survivors import Survivors
 from latadj.inference.explained_answers import ExplainedTask, Labels
-from latadj.inference.explained_text import Text, Word
+from latadj.inference.explained_text import Text, Word, is_word
 from latadj.tasks.metrics.entities import OUTSIDE
 from latadj.tasks.outputs.answer_spans import Answer
 
@@ -63,6 +63,7 @@ class Explanation:
     pooled : the column that the head reads, and so all that leaves the last layer; None where it reads more
     target : what the dial is marked in, ``latency`` or ``flops``
     selected : place of the reading to show
+    words_beyond : words that stand so far beyond the limit that they are not among ``words``
     """
 
     model: str
@@ -75,6 +76,7 @@ class Explanation:
     target: str
     readings: tuple[Reading, ...]
     selected: int
+    words_beyond: int = 0
 
     @property
     def layers(self) -> int:
@@ -83,7 +85,7 @@ class Explanation:
     @property
     def cut(self) -> int:
         """Words that the model never saw, since the text was cut before them."""
-        return sum(not word.pieces and any(sign.isalnum() for sign in word.text) for word in self.words)
+        return self.words_beyond + sum(not word.pieces and is_word(word.text) for word in self.words)
 
     def words_left(self, reading: Reading) -> list[int]:
         """Words, marks and special tokens aside, that leave each layer."""

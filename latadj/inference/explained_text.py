@@ -25,6 +25,11 @@ WORDS_AND_MARKS = re.compile(
 BETWEEN_BLANKS = re.compile(r"\S+")
 
 
+def is_word(text: str) -> bool:
+    """Whether it is no mark alone."""
+    return any(sign.isalnum() for sign in text)
+
+
 @dataclass(frozen=True)
 class Word:
     """A word or a mark of the text, or a special token of the tokenizer.
@@ -46,7 +51,7 @@ class Word:
     @property
     def counts(self) -> bool:
         """Whether it is a word that was read, and no mark or special token."""
-        return bool(self.pieces) and not self.special and any(sign.isalnum() for sign in self.text)
+        return bool(self.pieces) and not self.special and is_word(self.text)
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,7 @@ class Text:
     inputs : (1, tokens) each
     parts : for each token 0 in the first text, 1 in the second, -1 for a special token
     offsets : (tokens, 2) the characters of its text that each stands for
+    words_beyond : words that stand so far beyond the limit that they are not among ``words``
     """
 
     texts: tuple[str, ...]
@@ -64,6 +70,7 @@ class Text:
     words: tuple[Word, ...]
     parts: np.ndarray
     offsets: np.ndarray
+    words_beyond: int = 0
 
     @property
     def tokens(self) -> int:
@@ -102,7 +109,18 @@ def encode_text(
         raise ValueError("there is no word in this text that the model can read")
     inputs = {name: torch.tensor([encoding[name]]) for name in MODEL_INPUTS if name in encoding}
     parts = np.array([-1 if part is None else part for part in encoding.sequence_ids(0)])
-    return Text(tuple(texts), inputs, tuple(found), parts, np.array(encoding["offset_mapping"]).reshape(-1, 2))
+    beyond = sum(
+        _count(before, words) - _count(text, words)
+        for text, before in zip(texts, whole, strict=True)
+        if len(text) < len(before)
+    )
+    offsets = np.array(encoding["offset_mapping"]).reshape(-1, 2)
+    return Text(tuple(texts), inputs, tuple(found), parts, offsets, beyond)
+
+
+def _count(text: str, pattern: re.Pattern[str]) -> int:
+    """The words of a text, without its marks."""
+    return sum(is_word(match[0]) for match in pattern.finditer(text))
 
 
 def words_of(

@@ -184,6 +184,17 @@ def test_what_cannot_be_explained_is_refused_in_one_line(folder, tmp_path, argum
     assert message in refused(folder, tmp_path, *arguments)
 
 
+def test_a_page_takes_the_place_of_a_page_alone(folder, tmp_path):
+    page = tmp_path / "text.txt"
+    for content in ("", "<!doctype html>old"):
+        page.write_text(content)
+        explain(folder, tmp_path, TEXT, "step=3", "--html", str(page))
+    page.write_text(TEXT)
+    found = explain(folder, tmp_path, "--file", str(page), "--html", str(page), expect=2)
+    assert "text.txt: there is another file here, which is no page; give another name" in found.stderr
+    assert page.read_text() == TEXT
+
+
 def test_no_text_at_all_is_refused():
     found = CliRunner().invoke(app, ["explain"])
     assert (found.exit_code, found.stderr) == (
