@@ -32,7 +32,7 @@ from latadj.inference.streams.reading import STREAM, Reader, Window, is_stream, 
 from latadj.inference.streams.rows import Row
 from latadj.inference.streams.served_tasks import Labels, ServedTask, Spans, Tags
 from latadj.inference.streams.writing import FileOutput, Layout, Paths, PredictState, StreamOutput, output_format
-from latadj.tasks.encoding.batches import max_input_length
+from latadj.tasks.encoding.batches import max_input_length, require_room
 from latadj.utils.console import on_stderr, progress
 from latadj.utils.files import write_json
 from latadj.utils.locks import only_writer
@@ -87,6 +87,8 @@ def prepare(config: PredictConfig, checked: CheckpointMetadata | None = None) ->
     task = _served(config, plan, model, limit)
     if isinstance(task, Tags | Spans):
         task.task_type.check_fit(tokenizer, limit)
+    else:
+        require_room(tokenizer, limit, len(plan.settings["text"] or [""]))
     layout = Layout(output_format(config.output), task, config.id is not None, config.escape_formulas)
     state = plan.state or PredictState(plan.settings)
     _serve(model, plan, config, state)

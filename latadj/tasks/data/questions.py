@@ -13,7 +13,7 @@ import pandas as pd
 from latadj.config import TaskConfig
 from latadj.tasks.data.files import hub_splits, read_hub, require_columns
 from latadj.tasks.data.paths import QUESTIONS, data_files, task_files
-from latadj.tasks.data.splits import SplitFrames, Splits
+from latadj.tasks.data.splits import SplitFrames, Splits, refuse_longer
 
 log = logging.getLogger("latadj")
 COLUMNS = ("id", "title", "context", "question", "texts", "starts")
@@ -170,6 +170,7 @@ def _row(
             raise ValueError(f"{where}: expected text as its {field}, got {value!r}")
     if not context.strip() or not question.strip():
         raise ValueError(f"{where}: its {'question' if context.strip() else 'context'} is empty")
+    refuse_longer(len(context), f"{where}: its context", "cut it into several contexts")
     for start in starts:
         if not isinstance(start, (int, np.integer)) or isinstance(start, bool):
             raise ValueError(f"{where}: expected a whole number as answer_start, got {start!r}")

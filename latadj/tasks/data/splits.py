@@ -15,6 +15,19 @@ from latadj.tasks.data.paths import DataFiles
 
 SPLIT_SEED = 0
 SHARES = {"train": 0.7, "validation": 0.1, "test": 0.2}  # of a split for which a task names no share
+# Of a text that is read to its end, in windows: several books. A tokenizer keeps a hundred bytes for each.
+MOST_CHARACTERS = 2**22
+
+
+def refuse_longer(characters: int, what: str, advice: str) -> None:
+    """Refuse a text that is read to its end and has more characters than fit into memory as tokens.
+
+    Raises
+    ------
+    ValueError
+    """
+    if characters > MOST_CHARACTERS:
+        raise ValueError(f"{what} has {characters:,} characters, and {MOST_CHARACTERS:,} can be read: {advice}")
 
 
 @dataclass

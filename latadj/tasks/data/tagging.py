@@ -11,7 +11,7 @@ import pandas as pd
 from latadj.config import FilesConfig, TaskConfig
 from latadj.tasks.data.files import hub_splits, read_file, read_hub, require_columns
 from latadj.tasks.data.paths import CONLL, TAGGED, data_files, format_of, task_files
-from latadj.tasks.data.splits import SplitFrames, Splits
+from latadj.tasks.data.splits import SplitFrames, Splits, refuse_longer
 from latadj.tasks.metrics.entities import OUTSIDE
 
 log = logging.getLogger("latadj")
@@ -94,7 +94,16 @@ def read_conll(path: Path, columns: dict[str, Any]) -> pd.DataFrame:
             )
         tokens[-1].append(parts[word])
         tags[-1].append(parts[tag])
+    _refuse_longer(tokens, str(path))
     return pd.DataFrame({"tokens": [part for part in tokens if part], "tags": [part for part in tags if part]})
+
+
+def _refuse_longer(sentences: Iterable[Sequence[str]], where: str) -> None:
+    for number, words in enumerate(sentences, start=1):
+        length = sum(map(len, words)) + len(words)
+        refuse_longer(
+            length, f"{where}: sentence {number}", "put an empty line, or a row of its own, after each sentence"
+        )
 
 
 def _read(task: TaskConfig) -> SplitFrames:
@@ -138,6 +147,7 @@ def _lists(frame: pd.DataFrame, task: TaskConfig, where: str) -> pd.DataFrame:
     for number, (one, other) in enumerate(zip(tokens, tags, strict=True), start=1):
         if len(one) != len(other):
             raise ValueError(f"{where}: sentence {number} has {len(one)} words and {len(other)} tags")
+    _refuse_longer(tokens, where)
     there = [place for place, sentence in enumerate(tokens) if sentence]
     return pd.DataFrame({"tokens": [tokens[place] for place in there], "tags": [tags[place] for place in there]})
 

@@ -47,6 +47,20 @@ def shortened(text: str, tokenizer: PreTrainedTokenizerBase, limit: int) -> str:
     return text[-most:] if tokenizer.truncation_side == "left" else text[:most]
 
 
+def require_room(tokenizer: PreTrainedTokenizerBase, limit: int, texts: int = 1) -> None:
+    """Refuse a limit in tokens at which nothing of the texts is read beside the special tokens.
+
+    Raises
+    ------
+    ValueError
+    """
+    special = tokenizer.num_special_tokens_to_add(pair=texts == 2)
+    if limit < special + texts:
+        raise ValueError(
+            f"max_length={limit}: no word fits beside the {special} special tokens: take at least {special + texts}"
+        )
+
+
 def max_input_length(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
     """Tokens that a model and its tokenizer accept."""
     return min(tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", tokenizer.model_max_length))

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from latadj.tasks.data.classification import load_labelled_texts
 from latadj.tasks.data.splits import Splits
-from latadj.tasks.encoding.batches import encode
+from latadj.tasks.encoding.batches import encode, require_room
 from latadj.tasks.metrics.metric import check_metric
 from latadj.tasks.outputs.logits import agreement, decisions
 from latadj.tasks.types.base import TaskType, few_words
@@ -38,6 +38,9 @@ class Classification(TaskType):
 
     def load(self, known: Sequence[str] | None = None, *, train: bool = True) -> Splits:
         return load_labelled_texts(self.task, known, train=train)
+
+    def check_fit(self, tokenizer: PreTrainedTokenizerBase, limit: int) -> None:
+        require_room(tokenizer, limit, len(self.task.text))
 
     def encode(self, examples: Dataset, tokenizer: PreTrainedTokenizerBase, limit: int) -> Dataset:
         return encode(examples, tokenizer, self.task, limit)

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from latadj.tasks.data.splits import Splits
 from latadj.tasks.data.tagging import load_tagged
-from latadj.tasks.encoding.batches import IGNORED, MODEL_INPUTS, POSITIONS
+from latadj.tasks.encoding.batches import IGNORED, MODEL_INPUTS, POSITIONS, require_room
 from latadj.tasks.metrics.entities import OUTSIDE, require_entities, scheme_of
 from latadj.tasks.outputs.logits import TokenOutputs
 from latadj.tasks.types.base import FEW_WORDS, TaskType
@@ -46,8 +46,7 @@ class TokenClassification(TaskType):
     def check_fit(self, tokenizer: PreTrainedTokenizerBase, limit: int) -> None:
         if not tokenizer.is_fast:
             raise ValueError(f"tagging words needs a fast tokenizer, which {type(tokenizer).__name__} is not")
-        if limit <= tokenizer.num_special_tokens_to_add():
-            raise ValueError(f"task.max_length={limit}: no word fits beside the special tokens")
+        require_room(tokenizer, limit)
 
     def encode(self, examples: Dataset, tokenizer: PreTrainedTokenizerBase, limit: int) -> Dataset:
         """Rows as in :class:`TaskType`, with the ``example`` and the ``words`` that the ``positions`` stand for."""

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from latadj.tasks.data import splits
 from latadj.tasks.data.questions import COLUMNS, answer_start, from_hub, read_questions, refuse_twice
 
 CONTEXT = "The Broncos beat the Panthers. The Broncos won."
@@ -164,6 +165,15 @@ def test_other_files_are_refused_in_one_line(tmp_path, name, content, message):
     with pytest.raises(ValueError, match=message) as raised:
         read_questions(tmp_path / name, no_answer=False)
     assert "\n" not in str(raised.value)
+
+
+def test_a_context_that_does_not_fit_into_memory_is_refused(tmp_path, monkeypatch):
+    path = official(tmp_path, [asked("q1", ("Broncos", 4))])
+    monkeypatch.setattr(splits, "MOST_CHARACTERS", len(CONTEXT))
+    assert len(read_questions(path, no_answer=False)) == 1
+    monkeypatch.setattr(splits, "MOST_CHARACTERS", 20)
+    with pytest.raises(ValueError, match=r"question 1: its context has 47 characters, and 20 can be read: cut it"):
+        read_questions(path, no_answer=False)
 
 
 def test_a_missing_file_is_refused(tmp_path):

@@ -5,6 +5,7 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, List, Value
 
 from latadj.config import FilesConfig, HubConfig, TaskConfig
+from latadj.tasks.data import splits
 from latadj.tasks.data.tagging import found_labels, load_tagged, read_conll
 
 CONLL = """-DOCSTART- -X- -X- O
@@ -54,6 +55,19 @@ def test_a_line_without_a_tag_is_named(tmp_path, line):
     path.write_text(f"It O\n{line}\n")
     with pytest.raises(ValueError, match=r"w\.conll, line 2: 'EU': expected a word and its tag"):
         read_conll(path, {})
+
+
+@pytest.mark.parametrize("suffix", ["conll", "jsonl"])
+def test_a_sentence_without_an_end_is_refused(tmp_path, monkeypatch, suffix):
+    monkeypatch.setattr(splits, "MOST_CHARACTERS", 20)
+    path = tmp_path / f"w.{suffix}"
+    if suffix == "conll":
+        path.write_text("New B-LOC\n\n" + "word O\n" * 5)
+    else:
+        write_jsonl(path, [*sentences(1), {"tokens": ["word"] * 5, "tags": ["O"] * 5}])
+    message = r"w\.\w+: sentence 2 has 25 characters, and 20 can be read: put an empty line, or a row of its own, after"
+    with pytest.raises(ValueError, match=message):
+        load_tagged(task(data_files=str(path)))
 
 
 def test_labels_come_out_before_type_by_type():
