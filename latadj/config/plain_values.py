@@ -9,6 +9,10 @@ _SAFE = re.compile(r"[A-Za-z0-9_./+-]*")  # as it is in Hydra's grammar; most ov
 _QUOTED = re.compile(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"", re.DOTALL)
 # An interpolation, which may hold another, belongs to the text around it.
 _INTERPOLATION = re.compile(r"\$\{(?:[^{}]|\{[^{}]*\})*\}")
+_BAD_KEY = (
+    "{override}: Hydra takes no other letters than a to z in the key {key!r}: rename it, or write it into a YAML "
+    "file of your own conf/"
+)
 _CLOSING = {"[": "]", "{": "}", "(": ")"}
 
 
@@ -17,11 +21,20 @@ def quoted(override: str) -> str:
 
     Lists, dicts, interpolations, quoted strings, functions and sweeps ``a,b`` keep their meaning. What cannot be read
     even so comes back as it is, for Hydra to refuse.
+
+    Raises
+    ------
+    ValueError
+        if a key of a dict, or the option's own, has characters that Hydra's keys cannot have.
     """
     key, equals, value = override.partition("=")
+    if equals and not key.isascii():
+        raise ValueError(_BAD_KEY.format(override=override[:200], key=key))
     if not equals or _SAFE.fullmatch(value) or _parses(override):
         return override
     reading = f"{key}={','.join(map(_element, _split(value)))}"
+    if not _parses(reading) and (bad := next((name for name in _keys(value) if not name.isascii()), None)):
+        raise ValueError(_BAD_KEY.format(override=override[:200], key=bad))
     return reading if _parses(reading) else override
 
 
@@ -63,6 +76,19 @@ def _element(text: str) -> str:
         return "[" + ",".join(map(_element, parts)) + "]"
     pairs = [part.partition(":") for part in parts]
     return "{" + ",".join(name + colon + (_element(value) if colon else "") for name, colon, value in pairs) + "}"
+
+
+def _keys(text: str) -> Iterator[str]:
+    """The keys of the dicts in a value."""
+    for part in _split(text):
+        bare = part.strip()
+        if bare[:1] not in ("[", "{") or _behind_bracket(bare) != "":
+            continue
+        for inner in _split(bare[1:-1]):
+            name, colon, value = inner.partition(":") if bare[0] == "{" else ("", "", inner)
+            if colon:
+                yield name.strip()
+            yield from _keys(value)
 
 
 def _piece(text: str) -> str:

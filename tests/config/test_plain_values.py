@@ -1,5 +1,7 @@
 """What people type after KEY= reaches a command as it is, and what Hydra's grammar means keeps its meaning."""
 
+import re
+
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, QuotedString
@@ -95,9 +97,17 @@ def test_only_plain_parts_are_quoted(override, expected):
     assert value(override) == expected
 
 
-@pytest.mark.parametrize("override", ["speedup=[", "speedup=[1,2", "x={é:1}", "é=1", "x", "={", "x={a:[1}"])
+@pytest.mark.parametrize("override", ["speedup=[", "speedup=[1,2", "x", "={", "x={a:[1}"])
 def test_what_cannot_be_read_is_left_for_hydra_to_refuse(override):
     assert quoted(override) == override
+
+
+@pytest.mark.parametrize(
+    ("override", "key"), [("é=1", "é"), ("x={é:1}", "é"), ("x={a:1,b:{日本:c}}", "日本"), ("x=[{a:1},{é:[b]}],c", "é")]
+)
+def test_a_key_that_hydra_cannot_read_is_named(override, key):
+    with pytest.raises(ValueError, match=rf"^{re.escape(override)}: Hydra takes .* in the key '{key}': rename it"):
+        quoted(override)
 
 
 def test_a_command_gets_them():
