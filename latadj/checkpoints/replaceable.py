@@ -49,6 +49,8 @@ def check_replaceable(option: str, folder: str, keep: Sequence[Path]) -> None:
             f"{option}={folder}: {inside} is in this folder, and a model takes the place of all that was there; give "
             "it a folder of its own"
         )
+    if target.is_symlink():
+        raise ValueError(f"{option}={folder}: this symbolic link leads round in a circle; name another folder")
     if target.exists() and not target.is_dir():
         raise ValueError(f"{option}={folder}: this is a file, and a model is saved as a folder; name another")
     if (other := _no_model_file(target)) is not None:
@@ -58,8 +60,8 @@ def check_replaceable(option: str, folder: str, keep: Sequence[Path]) -> None:
         )
     if target.is_dir() and any(target.iterdir()) and not (target / METADATA_FILE).is_file():
         raise ValueError(
-            f"{option}={folder}: this folder holds files of a model and no {METADATA_FILE}, so that latadj did not make "
-            "it, and they would be lost; name another folder, or move them away"
+            f"{option}={folder}: this folder holds files of a model and no {METADATA_FILE}, so that latadj did not "
+            "make it, and they would be lost; name another folder, or move them away"
         )
 
 

@@ -27,6 +27,7 @@ from latadj.config import (
 from latadj.elimination.dial import Dial
 from latadj.tasks.data.paths import require_files
 from latadj.utils import hub
+from latadj.utils.files import real_path
 
 
 def teacher_of(config: RunConfig) -> tuple[str, Path] | None:
@@ -200,6 +201,16 @@ def check_finetune(config: FinetuneConfig) -> None:
     source, needed, named = Path(config.model.path), [Path(config.folder) / "finetune"], teacher_of(config)
     if named is not None:
         needed.append(named[1])
+    work, plain, checkpoint = (real_path(path) for path in (needed[0], f"{config.folder}/plain", config.checkpoint))
+    if checkpoint.is_relative_to(work):
+        raise ValueError(
+            f"checkpoint={config.checkpoint}: this is in {needed[0]}, which the training clears; name another folder"
+        )
+    if config.adjustable and checkpoint == plain:
+        raise ValueError(
+            f"checkpoint={config.checkpoint}: the plain model is saved here, and the adjustable one needs a folder of "
+            "its own; name another, or take adjustable=false"
+        )
     for option, folder in (("checkpoint", config.checkpoint), ("folder", f"{config.folder}/plain")):
         # Without plain fine-tuning the plain model is the source, which may come back to its own place.
         same = option == "folder" and config.plain.epochs == 0

@@ -36,6 +36,11 @@ def test_a_file_is_no_folder_for_a_model(tmp_path):
     assert "this is a file" in refusal(tmp_path / "model")
 
 
+def test_a_link_in_a_circle_is_no_folder_for_a_model(tmp_path):
+    (tmp_path / "link").symlink_to("link")
+    assert "this symbolic link leads round in a circle" in refusal(tmp_path / "link")
+
+
 @pytest.mark.parametrize("folder", ["new", "empty"])
 def test_an_empty_place_can_be_taken(tmp_path, folder):
     (tmp_path / "empty").mkdir()

@@ -319,7 +319,7 @@ def test_a_folder_that_holds_something_else_is_not_replaced_by_fine_tuning(root,
     (tmp_path / "notes" / "keep.txt").write_text("mine")
     (tmp_path / "out" / "plain").mkdir(parents=True)
     (tmp_path / "out" / "plain" / "keep.txt").write_text("mine")
-    common = [*toy.overrides(root), "plain.epochs=1", "adjustable=false"]
+    common, new = [*toy.overrides(root), "plain.epochs=1", "adjustable=false"], tmp_path / "new"
     for options, message in (
         (
             [f"folder={tmp_path / 'new'}", f"checkpoint={tmp_path / 'notes'}"],
@@ -327,6 +327,9 @@ def test_a_folder_that_holds_something_else_is_not_replaced_by_fine_tuning(root,
         ),
         ([f"folder={tmp_path / 'out'}"], "out/plain: this folder holds keep.txt, which is no part"),
         ([f"folder={tmp_path / 'new'}", f"checkpoint={tmp_path}"], "and a model takes the place of all that was there"),
+        # Where the run's own models would be lost.
+        ([f"folder={new}", f"checkpoint={new}/finetune/adjustable"], "finetune, which the training clears"),
+        ([f"folder={new}", f"checkpoint={new}/plain", "adjustable=true"], "name another, or take adjustable=false"),
     ):
         assert message in refused(tmp_path, "finetune", *common, *options)
     for kept in (tmp_path / "notes", tmp_path / "out" / "plain"):
