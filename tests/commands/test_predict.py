@@ -504,10 +504,22 @@ def test_the_default_checkpoint_is_that_of_finetune(tmp_path, monkeypatch):
     assert "outputs/minilm-rotten_tomatoes/checkpoint" in found.stderr
 
 
+def test_a_length_at_which_no_word_is_read_is_refused(root, tmp_path):
+    (tmp_path / "in.txt").write_text("good\n")
+    files = [f"input={tmp_path}/in.txt", f"output={tmp_path}/out.csv", "max_length=2"]
+    message = "max_length=2: no word fits beside the 2 special tokens: take at least 3"
+    assert message in refused(root, tmp_path / "out", *files)
+
+
 def test_an_output_in_whose_place_there_is_something_else_is_refused(root, tmp_path):
     (tmp_path / "in.csv").write_text("text\ngood\n")
     same = [f"input={tmp_path}/in.csv", f"output={tmp_path}/./in.csv", "overwrite=true"]
     assert "this is the input; give another name" in refused(root, tmp_path / "out", *same)
+    for beside in ("part", "broken.csv"):
+        (tmp_path / f"out.csv.{beside}").write_text("text\ngood\n")
+        files = [f"input={tmp_path}/out.csv.{beside}", "format=csv", f"output={tmp_path}/out.csv", "overwrite=true"]
+        assert f"its file {tmp_path}/out.csv.{beside} is the input; give" in refused(root, tmp_path / "out", *files)
+        assert (tmp_path / f"out.csv.{beside}").read_text() == "text\ngood\n"
     (tmp_path / "folder.csv").mkdir()
     folder = [f"input={tmp_path}/in.csv", f"output={tmp_path}/folder.csv"]
     assert "this is a folder; name a file in it" in refused(root, tmp_path / "out", *folder)

@@ -161,8 +161,12 @@ def _check_output(config: PredictConfig) -> None:
     output = Path(config.output)
     if output.is_dir():
         raise ValueError(f"output={output}: this is a folder; name a file in it")
-    if config.input != STREAM and real_path(output) == real_path(config.input or ""):
-        raise ValueError(f"output={output}: this is the input; give another name")
+    if config.input == STREAM:
+        return
+    for path in Paths(output).all:
+        if real_path(path) == real_path(config.input or ""):
+            which = "this is the input" if path == output else f"its file {path} is the input"
+            raise ValueError(f"output={output}: {which}; give another name")
 
 
 def _turned(config: PredictConfig, metadata: CheckpointMetadata) -> tuple[float | None, Dial | None]:

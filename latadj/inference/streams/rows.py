@@ -11,6 +11,8 @@ CUT, WORDS, WHOLE = "cut", "words", "whole"
 MOST_CHARACTERS = 2**20
 
 Place = Annotated[int, NOT_NEGATIVE]
+# What stands between the columns of files that are called .csv and are none.
+SEPARATORS = (";", "\t", "|")
 
 
 class RowCounts(TypedDict):
@@ -139,6 +141,14 @@ class ColumnOptions:
         """
         if self.key is not None and self.key not in columns:
             raise ValueError(f"id={self.key}: {name} has no such column; there are {_listed(columns)}")
+        chosen = self._chosen(columns, name, textual)
+        wanted = [*chosen, *([self.key] if self.key is not None else [])]
+        if twice := [column for column in wanted if list(columns).count(column) > 1]:
+            raise ValueError(f"{name}: there are several columns {twice[0]!r}: rename the others")
+        return chosen
+
+    def _chosen(self, columns: Sequence[str], name: str, textual: Sequence[str] | None) -> tuple[str, ...]:
+        """As :meth:`text_columns`, of columns that may stand there twice."""
         needed = len(self.trained) or None
         if self.text:
             missing = [column for column in self.text if column not in columns]
@@ -154,6 +164,11 @@ class ColumnOptions:
             return tuple(self.trained)
         possible = textual if self.trained and textual is not None else columns
         if needed in (None, 1) and len(possible) == 1:
+            if textual is None and (sign := next((sign for sign in SEPARATORS if sign in possible[0]), None)):
+                raise ValueError(
+                    f"{name}: its only column is {possible[0]!r}: a CSV file has commas between columns, not {sign!r}; "
+                    "write it with commas, or a tab-separated one as .tsv, or say text=COLUMN if this is its name"
+                )
             return tuple(possible)
         example = _bracketed(["COLUMN"] * (needed or 1))
         was = f"; the model was fine-tuned on {', '.join(self.trained)}" if self.trained else ""

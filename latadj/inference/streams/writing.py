@@ -6,6 +6,7 @@ stands. A run that goes on cuts off what was written after that, so no row is lo
 the parts are renamed.
 """
 
+import glob
 import json
 import math
 import os
@@ -146,6 +147,7 @@ class Paths:
         self.final, self.part = final, Path(f"{final}.part")
         self.broken, self.broken_part = Path(f"{final}.broken.csv"), Path(f"{final}.broken.csv.part")
         self.state, self.lock = Path(f"{final}.state.json"), Path(f"{final}.lock")
+        self.all = (self.final, self.part, self.broken, self.broken_part, self.state, self.lock)
 
 
 def state_to_resume(paths: Paths, settings: dict[str, Any], *, resume: bool, overwrite: bool) -> PredictState | None:
@@ -189,7 +191,7 @@ class FileOutput:
         self._files: tuple[BinaryIO, BinaryIO] | None = None
         if state.complete:
             return
-        remove_matching(paths.final.parent, f".{paths.state.stem}-*")  # of a run that was killed
+        remove_matching(paths.final.parent, f".{glob.escape(paths.state.stem)}-*")  # of a run that was killed
         begins = not any(state.bytes)
         if begins:
             paths.state.unlink(missing_ok=True)  # of a run that is overwritten: its parts go next

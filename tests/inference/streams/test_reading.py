@@ -165,6 +165,11 @@ def test_the_only_column_is_taken_whatever_its_name(tmp_path, kind):
     assert texts(read(table(tmp_path, kind, [("a",), ("b",)], ["said"]), trained=["text"])) == [("a",), ("b",)]
 
 
+def test_a_column_with_a_sign_in_its_name_is_taken_where_it_is_named(tmp_path):
+    assert texts(read(written(tmp_path, "a;b\nyes\n", "in.csv"), text=["a;b"])) == [("yes",)]
+    assert texts(read(written(tmp_path, "text,,\nyes,,\n", "in.csv"), trained=["text"])) == [("yes",)]
+
+
 def test_the_only_column_with_text_is_taken(tmp_path):
     assert texts(read(written(tmp_path, '{"n": 1, "said": "a"}\n', "in.jsonl"), trained=["text"])) == [("a",)]
     pd.DataFrame({"n": [1], "said": ["a"]}).to_parquet(tmp_path / "in.parquet")
@@ -178,6 +183,9 @@ def test_the_only_column_with_text_is_taken(tmp_path):
         ("a\n", "in.txt", {"key": "x"}, "id=x: .* plain text, which has no columns"),
         ("a\n", "in.txt", {"trained": ["p", "h"]}, r"reads 2 texts at a time \(p, h\)"),
         ("", "in.csv", {}, "empty, without even a header"),
+        ("text;n\na;1\n", "in.csv", {"trained": ["text"]}, "only column is .text;n.: .* commas between columns"),
+        ("text,text\na,b\n", "in.csv", {"trained": ["text"]}, "there are several columns 'text': rename the others"),
+        ("text,n,n\na,1,2\n", "in.csv", {"text": ["text"], "key": "n"}, "there are several columns 'n'"),
         (b"\xff,b\n", "in.csv", {}, "its header is not UTF-8"),
         ("one\ntwo\n", "in.jsonl", {}, "none of its first 2 lines is a JSON object"),
         ("no\n", "in.parquet", {}, "this is no Parquet file"),
