@@ -8,6 +8,8 @@ WORKSPACE = 4 * 2**20
 # A causal pass goes through the queries in blocks of so many, for a workspace of so many probabilities.
 BLOCK = {torch.float32: 32, torch.bfloat16: 64}
 BLOCK_WORKSPACE = 2**18
+# Over fewer numbers than this, PyTorch's softmax in fp32 goes one by one, and takes eight times as long.
+VECTOR = 16
 # Up to this many rows, each number has its own kernel.
 MANY_ROWS = 64
 
@@ -140,31 +142,54 @@ def _products(
 ) -> tuple[Tensor, Tensor | None]:
     """Attention by matrix products, whose probabilities say what each key receives from all real queries."""
     batch, heads, queries, _ = query.shape
+    step = max(1, WORKSPACE // (heads * queries * key.shape[2]))
     # Everything at once where gradients keep it anyway.
-    step = batch if torch.is_grad_enabled() else max(1, WORKSPACE // (heads * queries * key.shape[2]))
+    if batch <= step or torch.is_grad_enabled():
+        return _product(query, key, value, real, scale, dropout, bias, observe)
     contexts, received = [], []
     for start in range(0, batch, step):
         part = slice(start, start + step)
+        own_real = None if real is None else real[part]
         own_bias = bias if bias is None or len(bias) == 1 else bias[part]
-        probs = _probabilities(query[part], key[part], None if real is None else real[part], scale, own_bias)
-        if observe:
-            received.append(received_attention(probs.detach(), None if real is None else real[part]))
-        if dropout:
-            probs = nn.functional.dropout(probs, dropout)
-        context = torch.bmm(rows_of_heads(probs), rows_of_heads(value[part])).view(*probs.shape[:3], value.shape[3])
-        contexts.append(context.transpose(1, 2).flatten(2))
-    return joined(contexts), joined(received) if observe else None
+        context, from_part = _product(query[part], key[part], value[part], own_real, scale, dropout, own_bias, observe)
+        contexts.append(context)
+        if from_part is not None:
+            received.append(from_part)
+    return torch.cat(contexts), torch.cat(received) if observe else None
 
 
-def _probabilities(query: Tensor, key: Tensor, real: Tensor | None, scale: float, bias: Tensor | None) -> Tensor:
+def _product(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    real: Tensor | None,
+    scale: float,
+    dropout: float,
+    bias: Tensor | None,
+    observe: bool,
+) -> tuple[Tensor, Tensor | None]:
+    batch, heads, queries, _ = query.shape
     # Scaled inside the product: one pass over the queries less.
-    products = torch.baddbmm(query.new_zeros(()), rows_of_heads(query), rows_of_heads(key).mT, beta=0, alpha=scale)
-    logits = products.view(*query.shape[:3], key.shape[2])
+    logits = torch.baddbmm(query.new_empty(()), rows_of_heads(query), rows_of_heads(key).mT, beta=0, alpha=scale)
+    by_head = logits.view(batch, heads, queries, key.shape[2])
     if bias is not None:
-        logits.add_(bias)
+        by_head.add_(bias)
     if real is not None:
-        logits = logits.masked_fill_(~real[:, None, None, :], torch.finfo(logits.dtype).min)
-    return logits.softmax(dim=-1)
+        by_head.masked_fill_(~real[:, None, None, :], torch.finfo(logits.dtype).min)
+    probs = _softmax(logits)
+    received = received_attention(probs.detach().view_as(by_head), real) if observe else None
+    if dropout:
+        probs = nn.functional.dropout(probs, dropout)
+    context = torch.bmm(probs, rows_of_heads(value)).view(batch, heads, queries, value.shape[3])
+    return context.transpose(1, 2).flatten(2), received
+
+
+def _softmax(logits: Tensor) -> Tensor:
+    """Softmax of (rows, queries, keys) over the keys."""
+    spare = VECTOR - logits.shape[2]
+    if spare <= 0 or logits.dtype != torch.float32 or not _on_cpu_for_inference(logits):
+        return logits.softmax(dim=-1)
+    return nn.functional.pad(logits, (0, spare), value=-torch.inf).softmax(dim=-1)[..., :-spare]
 
 
 def _on_cpu_for_inference(query: Tensor) -> bool:

@@ -74,8 +74,7 @@ def base_forward(base: Any, *args: Any, **kwargs: Any) -> Any:
         )
     layers = architecture.layers(base)
     state = ForwardState(
-        # Assisted generation that exits early runs the first layers only.
-        profile=replace(options.profile, keep=options.profile.keep[: len(layers)]).held(map(attends, layers)),
+        attending=tuple(map(attends, layers)),
         mask=mask,
         shape=(inputs.shape[0], inputs.shape[1]),
         device=inputs.device,

@@ -1,6 +1,8 @@
 """State of one forward pass: who is alive in each layer, and how the survivors are chosen."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -27,7 +29,7 @@ class ForwardState:
 
     Parameters
     ----------
-    profile : how many tokens each layer keeps
+    attending : whether each layer has attention; those of the profile's layers that run at all
     mask : (batch, n_0) True on real tokens; None if all are
     shape : (batch, n_0)
     reads : ``pooled``, ``all`` or ``survivors``
@@ -42,7 +44,7 @@ class ForwardState:
 
     def __init__(
         self,
-        profile: Profile,
+        attending: tuple[bool, ...],
         mask: Tensor | None,
         shape: tuple[int, int],
         device: torch.device,
@@ -53,14 +55,16 @@ class ForwardState:
     ) -> None:
         batch, length = shape
         self.reads, self.options, self.causal = reads, options, causal
-        self.topk = topk or TopKAttention.full(len(profile.keep))
+        self.topk = topk or TopKAttention.full(len(attending))
         self.entering = {0: _entering(mask, batch, length, device)}
         lengths = self.entering[0].counts
         prompts = lengths if options.prompt is None else _prompts(options.prompt, lengths)
         self._after = lengths - prompts
         self._protected, least = protected_marks(options.protect, shape, self.entering[0], prompts, causal)
-        self._prompts = schedule(profile, prompts, reads, least)
-        self._falls = [bool(falls.any()) for falls in self._prompts[1:] < self._prompts[:-1]]
+        if self._protected is None:
+            self._prompts, self._falls = _planned(options.profile, attending, tuple(prompts.tolist()), reads)
+        else:
+            self._prompts, self._falls = _plan(options.profile, attending, prompts, reads, least)
 
     @property
     def layers(self) -> int:
@@ -92,7 +96,6 @@ class ForwardState:
             return None
         return window_columns(self.options.window, self.entering[layer], self._prompts[layer])
 
-    @torch.no_grad()
     def score(self, layer: int, window: Tensor | None, received: Tensor, values: Tensor) -> Tensor:
         """Scores of the tokens that enter a layer, (batch, width).
 
@@ -100,7 +103,7 @@ class ForwardState:
         ----------
         window : columns of the queries that attention was received from, as of :meth:`window_columns`
         received : (batch, key heads, keys) attention that each token receives
-        values : (batch, key heads, keys, head_dim)
+        values : (batch, key heads, keys, head_dim), detached
         """
         entering, options = self.entering[layer], self.options
         if window is None:
@@ -154,6 +157,24 @@ class ForwardState:
 
     def _last_read(self, layer: int) -> bool:
         return self.reads == POOLED and layer == self.layers - 1
+
+
+def _plan(
+    profile: Profile, attending: tuple[bool, ...], prompts: np.ndarray, reads: str, protected: np.ndarray | int = 0
+) -> tuple[np.ndarray, list[bool]]:
+    """How many prompt tokens enter each layer, (layers + 1, batch), and which layers eliminate any."""
+    # Assisted generation that exits early runs the first layers only.
+    running = replace(profile, keep=profile.keep[: len(attending)])
+    counts = schedule(running.held(attending), prompts, reads, protected)
+    return counts, [bool(falls.any()) for falls in counts[1:] < counts[:-1]]
+
+
+@lru_cache(maxsize=256)
+def _planned(
+    profile: Profile, attending: tuple[bool, ...], prompts: tuple[int, ...], reads: str
+) -> tuple[np.ndarray, list[bool]]:
+    """:func:`_plan`, remembered: single texts have a few lengths only. Nobody changes what it returns."""
+    return _plan(profile, attending, np.asarray(prompts, dtype=np.int64), reads)
 
 
 def _prompts(prompt: Sequence[int], lengths: np.ndarray) -> np.ndarray:

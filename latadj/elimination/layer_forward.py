@@ -56,7 +56,7 @@ def layer_forward(layer: Any, hidden: Tensor, *args: Any, **kwargs: Any) -> Any:
     return architecture.result(run(hidden, bias), bias)
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class _LayerPass:
     """One layer in one pass; ``arguments`` are the layer's own, by name."""
 
@@ -146,7 +146,7 @@ class _LayerPass:
             observe=scored,
             window=window,
         )
-        scores = None if received is None else state.score(index, window, received, value)
+        scores = None if received is None else state.score(index, window, received, value.detach())
         return context[:, 0] if pooled else entering.rows(context), scores
 
 

@@ -23,8 +23,10 @@ class Survivors:
 
     def __init__(self, counts: np.ndarray, origin: Tensor | None, length: int, device: torch.device) -> None:
         self.counts, self.origin, self.length, self.device = counts, origin, length, device
-        self.batch, self.width = len(counts), int(counts.max(initial=0))
-        self.ragged = int(counts.min(initial=self.width)) < self.width
+        # A few Python numbers are quicker to compare than numpy is to call, and every layer makes one of these.
+        numbers = counts.tolist()
+        self.batch, self.width = len(numbers), max(numbers, default=0)
+        self.ragged = self.batch > 1 and min(numbers) < self.width
 
     @cached_property
     def starts(self) -> Tensor:
@@ -38,16 +40,21 @@ class Survivors:
         """(rows,) where each row stands in the flattened frame."""
         return self._tensor(np.flatnonzero(self._real))
 
-    @cached_property
+    @property
     def real(self) -> Tensor | None:
         """(batch, width) True on tokens, False on fillers; None where the frame has no fillers."""
-        return torch.from_numpy(self._real).to(self.device) if self.ragged else None
+        return self._real_tensor if self.ragged else None
 
     def frame(self, rows: Tensor) -> Tensor:
         """(rows, features) to (batch, width, features); fillers repeat some row, so that they are finite."""
         if not self.ragged:
             return rows.reshape(self.batch, self.width, rows.shape[-1])
         return rows.index_select(0, self._sources).view(self.batch, self.width, rows.shape[-1])
+
+    def heads(self, rows: Tensor, size: int) -> Tensor:
+        """(rows, heads * size) to (batch, heads, width, size), framed as by :meth:`frame`."""
+        framed = self.frame(rows) if self.ragged else rows
+        return framed.view(self.batch, self.width, rows.shape[-1] // size, size).transpose(1, 2)
 
     def rows(self, frame: Tensor) -> Tensor:
         """Inverse of :meth:`frame`."""
@@ -134,6 +141,10 @@ class Survivors:
     @cached_property
     def _real(self) -> np.ndarray:
         return np.arange(self.width) < self.counts[:, None]
+
+    @cached_property
+    def _real_tensor(self) -> Tensor:
+        return torch.from_numpy(self._real).to(self.device)
 
     @cached_property
     def _sources(self) -> Tensor:

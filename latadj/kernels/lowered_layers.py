@@ -32,7 +32,7 @@ class QKVLinear:
     def __call__(self, rows: Tensor, query_rows: Tensor | None) -> tuple[Tensor, ...]:
         """Queries of ``query_rows`` (None: of ``rows``), keys and values."""
         dtype = torch.bfloat16 if self.casts and len(rows) >= BF16_ATTENTION_FROM else None
-        states = torch.split(self.together(rows, dtype), self.sizes, dim=-1)
+        states = self.together(rows, dtype).split_with_sizes(self.sizes, dim=-1)
         return (
             states if self.query is None else (self.query(rows if query_rows is None else query_rows, dtype), *states)
         )

@@ -168,16 +168,15 @@ class Architecture(ABC):
         (batch, heads, queries, head_dim), and twice (batch, key heads, keys, head_dim)
         """
         query, key, value = qkv
-        if not pooled:
-            query = alive.frame(query)
-        elif len(query) == alive.batch:
-            query = query[:, None]
-        else:  # one linear layer computes all three, so the queries of all tokens are there
-            query = alive.pooled(query, last=self.causal)[:, None]
         size = getattr(self.attention_block(layer), self.head_size)
-        query, key = split_heads(query, size), split_heads(alive.frame(key), size)
-        query, key = self.rotate(layer, query, key, alive, arguments, pooled)
-        return query, key, split_heads(alive.frame(value), size)
+        if pooled:
+            # Where one linear layer computes all three, the queries of all tokens are there.
+            own = query if query.shape[0] == alive.batch else alive.pooled(query, last=self.causal)
+            query = split_heads(own[:, None], size)
+        else:
+            query = alive.heads(query, size)
+        query, key = self.rotate(layer, query, alive.heads(key, size), alive, arguments, pooled)
+        return query, key, alive.heads(value, size)
 
     def rotate(
         self, layer: Any, query: Tensor, key: Tensor, alive: Survivors, arguments: Mapping[str, Any], pooled: bool
