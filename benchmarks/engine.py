@@ -94,7 +94,11 @@ def main() -> None:
             options.budget,
         )
         compare(
-            *(f"another engine for few rows, int8, cut, {shape}", int8_cut, under(linear, "FEW_ROWS", 0, int8_cut)),
+            *(
+                f"another engine for few rows, int8, cut, {shape}",
+                int8_cut,
+                under(linear, "few_rows", lambda: 0, int8_cut),
+            ),
             *(rounds, options.budget),
         )
     lengths = np.random.default_rng(0).integers(8, 128, 16)

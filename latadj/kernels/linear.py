@@ -5,7 +5,9 @@ trained or saved, see :mod:`latadj.kernels.lowering`.
 """
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -13,6 +15,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from latadj.devices.device import vnni
+from latadj.devices.measured_times import remembered
 from latadj.elimination.architectures.base import weight_of
 from latadj.elimination.attention import kernel_rows
 
@@ -20,8 +23,8 @@ from latadj.elimination.attention import kernel_rows
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.float32}
 # Run inside the linear layer by the oneDNN kernel, by the name transformers gives the activation's class.
 FUSED_ACTIVATIONS = {"GELUActivation": ("gelu", "none"), "NewGELUActivation": ("gelu", "tanh")}
-# Up to this many rows, oneDNN's int8 spends longer on the call than on the product.
-FEW_ROWS = 40
+# Numbers of rows at which the two int8 engines are compared.
+COMPARED_ROWS = (4, 8, 16, 24, 40)
 # Two int8 weights may come to this before they are rounded: 255 times them, by half a step more each, has 16 bits.
 PAIR = 32767 / 255 - 1
 # A row of nothing but zeros has this size.
@@ -124,8 +127,12 @@ class PackedLinear(LoweredLinear):
 
     def __call__(self, rows: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         kind, variant = self.post
-        outputs = torch.ops.mkldnn._linear_pointwise.default(_padded(rows), self.weight, self.bias, kind, [], variant)
-        return outputs[: len(rows)]
+        count = rows.shape[0]
+        padded = kernel_rows(count) != count
+        outputs = torch.ops.mkldnn._linear_pointwise.default(
+            _padded(rows) if padded else rows, self.weight, self.bias, kind, [], variant
+        )
+        return outputs[:count] if padded else outputs
 
 
 class Int8Linear(LoweredLinear):
@@ -133,7 +140,7 @@ class Int8Linear(LoweredLinear):
 
     The scale of the activations is one for all rows of a call, so a row's result depends a little on the others.
     Run by oneDNN, with an activation fused and the output in the type that ``dtype`` names; a few rows by the older
-    engine, whose calls cost less.
+    engine, whose calls cost less: see :func:`few_rows`.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None, activation: str | None) -> None:
@@ -152,10 +159,20 @@ class Int8Linear(LoweredLinear):
         self.weight = torch.ops.onednn.qlinear_prepack(self.weight, None)
 
     def __call__(self, rows: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        if self.few is not None and rows.shape[0] <= few_rows():
+            return self.by_few(rows, dtype)
+        return self.by_onednn(rows, dtype)
+
+    def by_few(self, rows: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        """Run it by the older engine."""
         kind, variant = self.post
-        if self.few is not None and len(rows) <= FEW_ROWS:
-            states = self.few(rows, dtype)
-            return states if kind == "none" else nn.functional.gelu(states, approximate=variant)
+        assert self.few is not None
+        states = self.few(rows, dtype)
+        return states if kind == "none" else nn.functional.gelu(states, approximate=variant)
+
+    def by_onednn(self, rows: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        """Run it by oneDNN."""
+        kind, variant = self.post
         quantised = torch.quantize_per_tensor_dynamic(rows.float(), torch.quint8, False)
         # The same bytes as a plain tensor, which `int_repr` would copy.
         plain = torch.empty(0, dtype=torch.uint8).set_(
@@ -166,6 +183,35 @@ class Int8Linear(LoweredLinear):
             *(self.weight, self.scale, self.zero, self.bias),
             *(1.0, 0, dtype or torch.float32, kind, [], variant),
         )[: len(rows)]
+
+
+@cache
+def few_rows() -> int:
+    """Up to how many rows the older engine runs an int8 layer faster than oneDNN does, as measured on this device."""
+
+    def make() -> dict[str, Callable[[], object]]:
+        generator = torch.Generator().manual_seed(0)
+        layer = Int8Linear(torch.randn(1536, 384, generator=generator), torch.zeros(1536), "GELUActivation")
+        inputs = {count: torch.randn(count, 384, generator=generator) for count in COMPARED_ROWS}
+        return {
+            f"{name}, {count} rows": partial(_often, run, rows)
+            for count, rows in inputs.items()
+            for name, run in (("x86", layer.by_few), ("onednn", layer.by_onednn))
+        }
+
+    names = [f"{name}, {count} rows" for count in COMPARED_ROWS for name in ("x86", "onednn")]
+    times = remembered("an int8 layer", torch.device("cpu"), names, make)
+
+    def total(few: int) -> float:
+        return sum(times[f"{'x86' if count <= few else 'onednn'}, {count} rows"] for count in COMPARED_ROWS)
+
+    return min((0, *COMPARED_ROWS), key=total)
+
+
+def _often(run: Callable[[Tensor], Tensor], rows: Tensor) -> None:
+    with torch.inference_mode():
+        for _ in range(16):  # a single one takes less than what a clock is off
+            run(rows)
 
 
 class DynamicInt8Linear(LoweredLinear):

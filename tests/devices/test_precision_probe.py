@@ -4,8 +4,10 @@ import pytest
 import torch
 
 from latadj.config import DeviceConfig
-from latadj.devices import precision_probe
-from latadj.devices.precision_probe import Timing, attention_product, cache_file, training_step, trains_in_bf16
+from latadj.devices import measured_times
+from latadj.devices.device import place
+from latadj.devices.measured_times import Timing, cache_file
+from latadj.devices.precision_probe import attention_product, training_step, trains_in_bf16
 
 CPU = torch.device("cpu")
 
@@ -15,18 +17,18 @@ def measured(monkeypatch, tmp_path):
     """How often something was measured, with an empty cache."""
     count = []
 
-    def timed(run, device):
+    def timed(variants, device):
         count.append(device)
-        return Timing(10.0, 5.0)
+        return {"fp32": 10.0, "bf16": 5.0}
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(precision_probe, "_known", {})
-    monkeypatch.setattr(precision_probe, "_timed", timed)
+    monkeypatch.setattr(measured_times, "_known", {})
+    monkeypatch.setattr(measured_times, "_timed", timed)
     return count
 
 
 def as_a_new_process():
-    precision_probe._known.clear()
+    measured_times._known.clear()
 
 
 def test_a_device_is_measured_once_and_remembered(measured):
@@ -38,13 +40,25 @@ def test_a_device_is_measured_once_and_remembered(measured):
     as_a_new_process()
     training_step(CPU)
     assert len(measured) == 2
-    assert set(json.loads(cache_file().read_text())["timings"]) == {"training step", "attention"}
+    assert set(json.loads(cache_file().read_text())["milliseconds"]) == {
+        "a layer's training step",
+        "a layer's attention",
+    }
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"timings": {"training step": {"x": 3}}}', '{"timings": 3}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        '{"milliseconds": 3}',
+        '{"milliseconds": {"a layer\'s training step": {"x": 3}}}',
+        '{"milliseconds": {"a layer\'s training step": {"HERE": {"fp32": 3.0}}}}',
+    ],
+)
 def test_a_damaged_cache_is_measured_again(measured, content):
     cache_file().parent.mkdir()
-    cache_file().write_text(content)
+    cache_file().write_text(content.replace("HERE", place(CPU)))
     training_step(CPU)
     as_a_new_process()
     training_step(CPU)
@@ -58,7 +72,7 @@ def test_a_cache_that_cannot_be_written_stops_nothing(measured):
 
 @pytest.mark.parametrize(("bf16_ms", "expected"), [(5.0, True), (9.5, False), (20.0, False)])
 def test_auto_trains_in_bf16_where_a_step_is_clearly_faster(monkeypatch, bf16_ms, expected):
-    monkeypatch.setattr(precision_probe, "_timed", lambda run, device: Timing(10.0, bf16_ms))
+    monkeypatch.setattr(measured_times, "_timed", lambda variants, device: {"fp32": 10.0, "bf16": bf16_ms})
     assert trains_in_bf16(DeviceConfig(), CPU) is expected
     assert trains_in_bf16(DeviceConfig(train_precision="bf16"), CPU)
     assert not trains_in_bf16(DeviceConfig(train_precision="fp32"), CPU)
@@ -67,13 +81,13 @@ def test_auto_trains_in_bf16_where_a_step_is_clearly_faster(monkeypatch, bf16_ms
 def test_what_is_measured_runs(monkeypatch, measured):
     ran = []
 
-    def timed(run, device):
-        for dtype in (torch.float32, torch.bfloat16):
-            run(dtype)
-            ran.append(dtype)
-        return Timing(1.0, 1.0)
+    def timed(variants, device):
+        for name, run in variants.items():
+            run()
+            ran.append(name)
+        return dict.fromkeys(variants, 1.0)
 
-    monkeypatch.setattr(precision_probe, "_timed", timed)
+    monkeypatch.setattr(measured_times, "_timed", timed)
     training_step(CPU)
     attention_product(CPU)
-    assert len(ran) == 4
+    assert ran == ["fp32", "bf16"] * 2

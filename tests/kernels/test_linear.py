@@ -6,7 +6,8 @@ from helpers.kernel_support import needs
 from transformers.pytorch_utils import Conv1D
 
 from latadj.elimination.attention import MANY_ROWS
-from latadj.kernels.linear import FEW_ROWS, KernelSpec
+from latadj.kernels import linear
+from latadj.kernels.linear import COMPARED_ROWS, KernelSpec, few_rows
 from latadj.kernels.lowered_layers import QKVLinear
 
 EXACT = [KernelSpec("fp32", "plain"), KernelSpec("fp32", "onednn")]
@@ -56,15 +57,32 @@ def test_weights_that_are_kept_the_other_way_round_are_packed_alike(spec, count)
 
 @pytest.mark.parametrize("activation", [None, "GELUActivation", "NewGELUActivation"])
 @pytest.mark.parametrize("spec", INT8[:1], indirect=True, ids=name)
-def test_int8_gives_the_same_for_few_rows_as_for_many(monkeypatch, spec, activation):
+def test_int8_gives_the_same_for_few_rows_as_for_many(spec, activation):
     torch.manual_seed(0)
     packed = spec.pack(torch.nn.Linear(32, 48), activation=activation)
-    rows = torch.randn(FEW_ROWS, 32)
-    few = packed(rows)
-    monkeypatch.setattr("latadj.kernels.linear.FEW_ROWS", 0)
-    many = packed(rows)
+    rows = torch.randn(24, 32)
+    few, many = packed.by_few(rows), packed.by_onednn(rows)
     assert (few.dtype, few.shape) == (many.dtype, many.shape)
     assert torch.allclose(few, many, atol=0.01 * many.abs().max().item())
+
+
+@pytest.mark.parametrize(("faster_up_to", "expected"), [(0, 0), (8, 8), (20, 16), (100, 40)])
+def test_the_engine_for_few_rows_is_the_one_that_was_measured_faster(monkeypatch, faster_up_to, expected):
+    def remembered(work, device, names, make):
+        assert set(names) == {f"{engine}, {count} rows" for engine in ("x86", "onednn") for count in COMPARED_ROWS}
+        rows = {name: int(name.split()[1]) for name in names}
+        return {name: 1.0 if name.startswith("x86") == (rows[name] <= faster_up_to) else 2.0 for name in names}
+
+    monkeypatch.setattr(linear, "remembered", remembered)
+    assert few_rows.__wrapped__() == expected
+
+
+@pytest.mark.parametrize("spec", INT8[:1], indirect=True, ids=name)
+@pytest.mark.parametrize(("few", "engine"), [(0, "by_onednn"), (5, "by_few")])
+def test_the_rows_of_a_call_choose_the_engine(monkeypatch, spec, few, engine):
+    packed, rows = spec.pack(torch.nn.Linear(32, 48)), torch.randn(5, 32)
+    monkeypatch.setattr(linear, "few_rows", lambda: few)
+    assert torch.equal(packed(rows), getattr(packed, engine)(rows))
 
 
 @pytest.mark.parametrize("spec", INT8, indirect=True, ids=name)
@@ -93,7 +111,7 @@ def test_no_two_neighbours_overflow_where_the_processor_might(monkeypatch, spec)
 @pytest.mark.parametrize("spec", INT8, indirect=True, ids=name)
 def test_int8_layers_give_the_type_that_is_asked_for(spec):
     packed = spec.pack(torch.nn.Linear(32, 48))
-    for count in (FEW_ROWS, FEW_ROWS + 1):
+    for count in (1, max(COMPARED_ROWS) + 1):
         rows = torch.randn(count, 32)
         assert packed(rows, torch.bfloat16).dtype == torch.bfloat16
         assert packed(rows).dtype == packed(rows.bfloat16()).dtype == torch.float32
