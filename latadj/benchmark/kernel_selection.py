@@ -1,6 +1,11 @@
-"""Which kernel runs a precision fastest on this device."""
+"""Which kernel runs a precision fastest on this device, and which of the precisions that need no comparison of answers.
+
+Both are measured on one of the model's own layers.
+"""
 
 import copy
+import logging
+from collections.abc import Callable, Mapping
 from functools import partial
 from operator import attrgetter
 from typing import Any
@@ -13,15 +18,20 @@ from transformers import PreTrainedModel
 from latadj.benchmark.timer import time_interleaved
 from latadj.config import PRECISIONS
 from latadj.devices.device import packs_bf16, vnni
-from latadj.elimination.architectures import architecture_of, layers_of
+from latadj.devices.measured_times import FLOATS, Timing, layer_work, timing
+from latadj.elimination.architectures import Architecture, architecture_of, layers_of
 from latadj.elimination.architectures.base import weight_of
+from latadj.elimination.attention import attention
 from latadj.kernels.linear import DTYPES, KernelSpec, engines
 from latadj.kernels.lowering import lower_layer
 
+log = logging.getLogger("latadj")
 # Rows at which kernels are compared: one short text, a batch of them, and one of long texts; and most seconds for it.
 ROWS = (24, 384, 1536)
 BUDGET_S = 15.0
 EQUAL = 1e-5
+# Texts and tokens of the pass by which fp32 and bf16 are compared.
+TEXTS, TOKENS = 12, 32
 
 
 def kernels(precision: str, device: torch.device) -> list[str]:
@@ -62,10 +72,8 @@ def fastest_kernel(model: PreTrainedModel, precision: str, device: torch.device)
     if len(specs) == 1:
         return specs[0]
     architecture = architecture_of(model)
-    # Of all layers: of the first a pruned model may have nothing left.
-    largest = max(layers_of(model), key=lambda layer: sum(part.numel() for part in layer.parameters()))
-    layer = copy.deepcopy(largest).eval()  # the model's own stays as it is
-    width, heads = weight_of(attrgetter(architecture.paths(layer).output)(layer)).shape
+    layer = copy.deepcopy(_largest(model)).eval()  # the model's own stays as it is
+    width, heads = _sizes(architecture, layer)
     generator = torch.Generator().manual_seed(0)
     rows = [
         tuple(torch.randn(count, size, generator=generator).to(DTYPES[precision]) for size in (heads, width))
@@ -96,3 +104,76 @@ def fastest_kernel(model: PreTrainedModel, precision: str, device: torch.device)
     seconds = time_interleaved(work, rounds=9, warmup=3, device=device, budget_s=BUDGET_S, settle=True)
     best = min(work, key=lambda name: float(np.log(np.median(seconds[name], axis=0)).sum()))
     return KernelSpec(precision, best)
+
+
+def serving_precision(model: PreTrainedModel, device: torch.device) -> str:
+    """``bf16`` if one of the model's layers is faster in it than in fp32 by more than a clock is off, else ``fp32``.
+
+    Measured once on a device for layers of one size, with the attention, each by its fastest kernel, and remembered.
+    int8 is no choice: it changes more answers than an unseen model should have changed for it.
+
+    Parameters
+    ----------
+    model : in fp32, not lowered
+    """
+    if device.type == "mps":
+        return "fp32"
+    measured = layer_timing(model, device)
+    precision = "bf16" if measured.bf16_pays else "fp32"
+    log.info(
+        "device.precision=auto takes %s: a layer takes %s on this device; `latadj calibrate device.precision=auto` "
+        "compares answers, and int8 too",
+        *(precision, measured),
+    )
+    return precision
+
+
+def layer_timing(model: PreTrainedModel, device: torch.device) -> Timing:
+    """What one pass of a model's largest layer takes in fp32 and in bf16; see :func:`serving_precision`."""
+    architecture, largest = architecture_of(model), _largest(model)
+    width, heads = _sizes(architecture, largest)
+    inner = len(weight_of(attrgetter(architecture.paths(largest).inner[0])(largest)))
+
+    def make() -> Mapping[str, Callable[[], None]]:
+        return {
+            precision: _layer_pass(architecture, largest, fastest_kernel(model, precision, device), device)
+            for precision in FLOATS
+        }
+
+    return timing(layer_work(model.config.model_type, width, heads, inner), device, make)
+
+
+def _layer_pass(architecture: Architecture, largest: nn.Module, spec: KernelSpec, device: torch.device) -> Any:
+    """A pass of a copy of a layer by a kernel, as a call."""
+    layer = copy.deepcopy(largest).to(DTYPES[spec.precision]).eval()
+    width, heads = _sizes(architecture, layer)
+    size = architecture.head_widths(layer)[-1]
+    lower_layer(architecture, layer, spec, trims=False)
+    parts = architecture.parts(layer)
+    generator = torch.Generator().manual_seed(0)
+    rows, states = (
+        torch.randn(TEXTS * TOKENS, features, generator=generator).to(device, DTYPES[spec.precision])
+        for features in (width, heads)
+    )
+    by_head = states.view(TEXTS, TOKENS, heads // size, size).transpose(1, 2)
+
+    def run() -> None:
+        with torch.inference_mode():
+            parts.qkv(rows, None)
+            # A pruned layer may have no heads left.
+            context = attention(by_head, by_head, by_head, None, scale=size**-0.5)[0].flatten(0, 1) if heads else states
+            parts.feed_forward(parts.project(context, rows))
+
+    return run
+
+
+def _largest(model: PreTrainedModel) -> nn.Module:
+    # Of all layers: of the first a pruned model may have nothing left.
+    largest: nn.Module = max(layers_of(model), key=lambda layer: sum(part.numel() for part in layer.parameters()))
+    return largest
+
+
+def _sizes(architecture: Architecture, layer: nn.Module) -> tuple[int, int]:
+    """Width of the hidden state and of what attention gives."""
+    width, heads = weight_of(attrgetter(architecture.paths(layer).output)(layer)).shape
+    return width, heads

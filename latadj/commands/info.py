@@ -12,6 +12,7 @@ import numpy as np
 from latadj.checkpoints.metadata import WEIGHTS, CheckpointMetadata, Device, Serving, check, model_config
 from latadj.checkpoints.weight_files import read_headers, shape_of
 from latadj.devices.hardware_key import HardwareKey, likely_cpu
+from latadj.devices.measured_times import known_layer
 from latadj.elimination.dial import Dial
 from latadj.elimination.observation_window import WHOLE
 from latadj.reporting.results.info import DeviceInfo, DialInfo, Info, Position, PrunedInfo, Served, Shape, Tested
@@ -50,14 +51,16 @@ def inspect(path: Path) -> Info:
     if not isinstance(architectures, list):
         raise ValueError(f"{folder / 'config.json'}: architectures={architectures}: expected a list of names")
     here = _here(metadata)
+    shape = Shape(config["model_type"], architectures[0], *shape_of(config), **asdict(weights))
     info = Info(
         folder=str(folder),
-        model=Shape(config["model_type"], architectures[0], *shape_of(config), **asdict(weights)),
+        model=shape,
         task=metadata.task,
         task_spec=asdict(metadata.task_spec) if metadata.task_spec else None,
         dial=_dial(metadata, here) if metadata.dial else None,
         devices=[_device(name, device, here) for name, device in metadata.devices.items()],
         here=str(here),
+        auto=_auto(metadata, shape, str(here)),
         validation=_stages(metadata),
         tested=_tested(folder, metadata),
         calibration=dict(metadata.notes.get("calibration") or {}),
@@ -152,6 +155,22 @@ def _device(name: str, device: Device, here: HardwareKey) -> DeviceInfo:
     ]
     serving += [Served(name, served.kernel) for name, served in device.serving.items() if not served.models]
     return DeviceInfo(name, name == str(here), device.precision, device.trials, serving)
+
+
+def _auto(metadata: CheckpointMetadata, shape: Shape, here: str) -> str | None:
+    """What ``device.precision=auto`` takes on this device, and why; None where nobody has asked for it yet."""
+    device = metadata.devices.get(here)
+    if device is not None and device.precision is not None:
+        trials = (
+            f"{name} {trial['ms']:.3g} ms a batch, {100 * trial['agreement']:.1f}% agree with fp32"
+            for name, trial in device.trials.items()
+            if {"ms", "agreement"} <= set(trial)
+        )
+        return "; ".join([f"{device.precision}, by calibration", *trials])
+    measured = known_layer(shape.type, shape.width, here) if shape.width else None
+    if measured is None:
+        return None
+    return f"{'bf16' if measured.bf16_pays else 'fp32'}: a layer takes {measured}"
 
 
 def _stages(metadata: CheckpointMetadata) -> dict[str, dict[str, Any]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from latadj.benchmark.kernel_selection import fastest_kernel, kernels
+from latadj.benchmark.kernel_selection import fastest_kernel, kernels, serving_precision
 from latadj.checkpoints import checkpoint
 from latadj.checkpoints.metadata import CheckpointMetadata, Device, Serving, check
 from latadj.config import DeviceConfig
@@ -110,22 +110,17 @@ def kernel_for(
 
     Parameters
     ----------
-    precision : ``auto`` is what calibration chose
+    precision : ``auto`` is what calibration chose, else fp32 or bf16, by the time of a layer
     kernel : use this one, for bit-identical outputs of a resumed run; None: as above
 
     Raises
     ------
     ValueError
-        if ``auto`` was not calibrated on this device, or the precision does not run here.
+        if the precision does not run here.
     """
     known = metadata.devices.get(place(device), Device())
     if precision == "auto":
-        if known.precision is None:
-            raise ValueError(
-                f"device.precision=auto has to be measured on each device, and was not on this one ({place(device)}): "
-                "run `latadj calibrate device.precision=auto` (same options), or name a precision"
-            )
-        precision = known.precision
+        precision = known.precision or serving_precision(model, device)
     if kernel is not None:
         return KernelSpec(precision, kernel)
     served = known.serving.get(precision)

@@ -9,11 +9,12 @@ from helpers.kernel_support import needs
 from helpers.tiny_models import ARCHITECTURES, tiny
 
 from latadj.benchmark import kernel_selection
-from latadj.benchmark.kernel_selection import fastest_kernel, kernels
+from latadj.benchmark.kernel_selection import fastest_kernel, kernels, serving_precision
 from latadj.calibration import calibration_set as module
 from latadj.calibration import precision
 from latadj.calibration.calibration_set import ClassificationSet
 from latadj.calibration.precision import PrecisionTrial, compare, fastest_that_agrees
+from latadj.devices import measured_times
 from latadj.elimination.architectures import layers_of
 from latadj.elimination.attach import attach
 from latadj.kernels.linear import KernelSpec
@@ -243,3 +244,54 @@ def test_a_processor_without_int8_compares_the_others(monkeypatch):
         "fp32",
         "bf16",
     ]
+
+
+@pytest.fixture
+def measuring(monkeypatch, tmp_path):
+    """Sets what a layer takes on this device, which nobody has measured yet, and counts how often that is measured."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(measured_times, "_known", {})
+    monkeypatch.setattr(
+        kernel_selection, "fastest_kernel", lambda model, precision, device: KernelSpec(precision, "plain")
+    )
+    times, measured = {"fp32": 1.0, "bf16": 1.0}, []
+
+    def timed(variants, device):
+        for run in variants.values():
+            run()
+        measured.append(list(variants))
+        return dict(times)
+
+    monkeypatch.setattr(measured_times, "_timed", timed)
+    return times, measured
+
+
+@pytest.mark.parametrize(
+    ("fp32_ms", "bf16_ms", "expected"), [(2.0, 1.0, "bf16"), (1.0, 2.0, "fp32"), (1.05, 1.0, "fp32")]
+)
+def test_auto_without_calibration_follows_the_measured_times(measuring, caplog, fp32_ms, bf16_ms, expected):
+    times, measured = measuring
+    times.update(fp32=fp32_ms, bf16=bf16_ms)
+    caplog.set_level("INFO", logger="latadj")
+    assert serving_precision(tiny_bert(), CPU) == expected
+    assert f"auto takes {expected}: a layer takes {bf16_ms:.3g} ms in bf16, {fp32_ms:.3g} ms in fp32" in caplog.text
+    measured_times._known.clear()  # as a new process
+    times.update(fp32=bf16_ms, bf16=fp32_ms)
+    assert serving_precision(tiny_bert(), CPU) == expected
+    assert measured == [["fp32", "bf16"]]
+
+
+def test_auto_measures_anew_for_layers_of_another_size(measuring):
+    serving_precision(tiny_bert(), CPU)
+    serving_precision(tiny("llama"), CPU)
+    assert len(measuring[1]) == 2
+
+
+@pytest.mark.parametrize("kind", [None, "attention", "feed_forward"])
+@pytest.mark.parametrize("profile_type", ARCHITECTURES)
+def test_a_layer_of_every_architecture_can_be_measured_in_both(measuring, profile_type, kind):
+    model = tiny(profile_type)
+    if kind:
+        remove(model, [PruningUnit(kind, layer) for layer in range(len(layers_of(model)))])
+    assert serving_precision(model, CPU) == "fp32"
+    assert not is_lowered(model)

@@ -18,11 +18,13 @@ from latadj.checkpoints.metadata import CheckpointMetadata, Device, Serving, Tas
 from latadj.cli import app
 from latadj.devices.device import place
 from latadj.devices.hardware_key import HardwareKey
+from latadj.devices.measured_times import cache_file, layer_work
 from latadj.elimination.cost import LayerShape
 from latadj.elimination.dial import Dial
 from latadj.elimination.latency_model import LatencyModel, Ramp
 from latadj.elimination.profiles import Anchor
 from latadj.reporting.results.info import some_layers
+from latadj.utils.files import write_json
 
 HERE = place(torch.device("cpu"))
 PURPOSE = TaskSpec("classification", ["sentence"], ["negative", "positive"], "accuracy", 128, 32)
@@ -287,3 +289,17 @@ def test_layers_are_shown_evenly(count, layers):
 )
 def test_a_place_survives_its_name(text):
     assert str(HardwareKey.of(text)) == text
+
+
+@pytest.mark.parametrize(("bf16_ms", "expected"), [(1.0, "bf16"), (2.0, "fp32")])
+def test_what_auto_takes_here_is_said_with_the_reason(run, tmp_path, monkeypatch, bf16_ms, expected):
+    assert info_json(run)["auto"].startswith(
+        "int8, by calibration; fp32 2 ms a batch, 100.0% agree with fp32; int8 1 ms"
+    )
+    write_metadata(run / "checkpoint", calibrated_on(HERE, precision=None, trials={}))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert info_json(run)["auto"] is None
+    shape = info_json(run)["model"]
+    work = layer_work(shape["type"], shape["width"], 32, 64)
+    write_json(cache_file(), {"milliseconds": {work: {HERE: {"fp32": 2.0, "bf16": bf16_ms}}}})
+    assert f"{expected}: a layer takes {bf16_ms:g} ms in bf16, 2 ms in fp32" in info(run).output

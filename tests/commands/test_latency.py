@@ -18,6 +18,7 @@ from latadj.cli import app
 from latadj.commands import calibrate
 from latadj.devices.affinity import affinity, pin
 from latadj.devices.device import place
+from latadj.devices.measured_times import Timing
 from latadj.elimination.architectures import layer_shapes
 from latadj.elimination.attach import at_speedup, dial_of
 from latadj.elimination.dial import Dial
@@ -162,13 +163,14 @@ def test_the_device_alone_can_not_be_measured_without_a_dial(root, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_auto_is_refused_until_it_was_calibrated(root, tmp_path):
-    options = common(root, tmp_path / "new", root / "out" / "checkpoint")
-    for command in ("eval", "sweep"):
-        message = refused(command, *options, "device.precision=auto", "speedup=1")
-        assert "was not on this one" in message
-        assert "run `latadj calibrate device.precision=auto`" in message
-    assert not (tmp_path / "new").exists()
+@pytest.mark.parametrize(("bf16_ms", "expected"), [(0.5, "bf16"), (2.0, "fp32")])
+def test_auto_serves_what_a_layer_is_faster_in_where_it_was_not_calibrated(
+    root, tmp_path, monkeypatch, bf16_ms, expected
+):
+    monkeypatch.setattr("latadj.benchmark.kernel_selection.layer_timing", lambda *_: Timing(1.0, bf16_ms))
+    options = [*common(root, tmp_path, root / "out" / "checkpoint"), "device.precision=auto", "measure.examples=4"]
+    done("eval", *options)
+    assert read(tmp_path / "eval" / "eval.json")["environment"]["precision"] == expected
 
 
 def test_auto_serves_the_precision_that_calibration_chose(root, tmp_path):

@@ -162,10 +162,12 @@ def test_a_kernel_that_is_not_known_or_not_there_is_measured(monkeypatch, model,
     assert kernel_for(model, known, "fp32", CPU) == KernelSpec("fp32", "plain")
 
 
-@pytest.mark.parametrize("known", [CheckpointMetadata(), sidecar(serving={"fp32": served()})])
-def test_auto_has_to_be_calibrated(model, known):
-    with pytest.raises(ValueError, match=r"was not on this one \(.*\): run `latadj calibrate device.precision=auto`"):
-        kernel_for(model, known, "auto", CPU)
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("known", [CheckpointMetadata(), sidecar(serving={"int8": served()})])
+def test_auto_that_was_not_calibrated_goes_by_the_time_of_a_layer(monkeypatch, model, known, precision):
+    monkeypatch.setattr(serving, "serving_precision", lambda model, device: precision)
+    monkeypatch.setattr(serving, "fastest_kernel", lambda model, precision, device: KernelSpec(precision, "plain"))
+    assert kernel_for(model, known, "auto", CPU) == KernelSpec(precision, "plain")
 
 
 def test_the_dial_is_marked_for_the_workload(model):

@@ -139,6 +139,7 @@ class Info(Result):
     task : its name; ``task_spec`` what it asks of a model; each None where latadj does not know
     validation : metrics of each stage of fine-tuning
     here : the device that commands run on now
+    auto : the precision that ``device.precision=auto`` takes there, and why; None if nobody has asked for it yet
     run, seed : of the fine-tuning
     pruned : None if nothing was removed
     topk_attention : for each layer the keys that a query attends to, or their share; None if all in every layer
@@ -155,6 +156,7 @@ class Info(Result):
     dial: DialInfo | None
     devices: list[DeviceInfo]
     here: str
+    auto: str | None = None
     validation: dict[str, dict[str, Any]] = field(default_factory=dict)
     tested: list[Tested] = field(default_factory=list)
     calibration: dict[str, Any] = field(default_factory=dict)
@@ -215,6 +217,8 @@ def _facts(info: Info) -> list[tuple[str, str]]:
         facts.append(("top-k attention", TopKAttention.from_json(info.topk_attention).text()))
     if info.dial is not None:
         facts += _dial_facts(info.dial, info.calibration)
+    if info.auto is not None:
+        facts.append(("precision auto", info.auto))
     return facts
 
 
