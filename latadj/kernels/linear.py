@@ -4,6 +4,7 @@ The weights of one or several linear modules become one. Nothing here is a param
 trained or saved, see :mod:`latadj.kernels.lowering`.
 """
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -173,16 +174,11 @@ class Int8Linear(LoweredLinear):
     def by_onednn(self, rows: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         """Run it by oneDNN."""
         kind, variant = self.post
-        quantised = torch.quantize_per_tensor_dynamic(rows.float(), torch.quint8, False)
-        # The same bytes as a plain tensor, which `int_repr` would copy.
-        plain = torch.empty(0, dtype=torch.uint8).set_(
-            quantised.untyped_storage(), 0, quantised.shape, quantised.stride()
-        )
+        plain, scale, zero = _quantised_rows(rows.float())
         return torch.ops.onednn.qlinear_pointwise.default(
-            *(_padded(plain), quantised.q_scale(), quantised.q_zero_point()),
-            *(self.weight, self.scale, self.zero, self.bias),
+            *(_padded(plain), scale, zero, self.weight, self.scale, self.zero, self.bias),
             *(1.0, 0, dtype or torch.float32, kind, [], variant),
-        )[: len(rows)]
+        )[: rows.shape[0]]
 
 
 @cache
@@ -233,6 +229,25 @@ class DynamicInt8Linear(LoweredLinear):
     def __call__(self, rows: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         states = torch.ops.quantized.linear_dynamic.default(rows.float(), self.packed)
         return states if dtype is None else states.to(dtype)
+
+
+def _quantised_rows(rows: Tensor) -> tuple[Tensor, float, int]:
+    """Activations as unsigned bytes, their scale and their zero; PyTorch's own call passes over them once more.
+
+    Raises
+    ------
+    ValueError
+        if there is a number that is none, or an infinite one.
+    """
+    least, largest = (float(bound) for bound in rows.aminmax())
+    scale = max((max(largest, 0.0) - min(least, 0.0)) / 255, TINY)
+    if not scale < math.inf:
+        raise ValueError("an int8 layer got numbers that are not finite: serve this model in fp32 or bf16")
+    zero = round(-min(least, 0.0) / scale)
+    quantised = torch.quantize_per_tensor(rows, scale, zero, torch.quint8)
+    # The same bytes as a plain tensor, which `int_repr` would copy.
+    plain = torch.empty(0, dtype=torch.uint8).set_(quantised.untyped_storage(), 0, quantised.shape, quantised.stride())
+    return plain, scale, zero
 
 
 def _padded(rows: Tensor) -> Tensor:

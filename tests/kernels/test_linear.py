@@ -85,6 +85,26 @@ def test_the_rows_of_a_call_choose_the_engine(monkeypatch, spec, few, engine):
     assert torch.equal(packed(rows), getattr(packed, engine)(rows))
 
 
+@pytest.mark.parametrize(
+    "rows",
+    [torch.tensor([[-2.0, 3.0]]), torch.tensor([[1.0, 3.0]]), torch.tensor([[-3.0, -1.0]]), torch.zeros(1, 2)],
+    ids=["both", "positive", "negative", "zeros"],
+)
+def test_rows_in_bytes_are_what_pytorch_makes_of_them(rows):
+    plain, scale, zero = linear._quantised_rows(rows)
+    own = torch.quantize_per_tensor_dynamic(rows, torch.quint8, False)
+    assert torch.equal((plain.int() - zero) * scale, own.dequantize())
+
+
+@pytest.mark.parametrize("spec", INT8[:1], indirect=True, ids=name)
+@pytest.mark.parametrize("number", [torch.nan, torch.inf])
+def test_numbers_that_no_byte_can_hold_are_refused(spec, number):
+    rows = torch.zeros(50, 32)
+    rows[3, 4] = number
+    with pytest.raises(ValueError, match="not finite: serve this model in fp32 or bf16"):
+        spec.pack(torch.nn.Linear(32, 16))(rows)
+
+
 @pytest.mark.parametrize("spec", INT8, indirect=True, ids=name)
 def test_sums_of_the_largest_products_do_not_overflow(spec):
     part = torch.nn.Linear(64, 16)
