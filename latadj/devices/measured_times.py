@@ -52,21 +52,20 @@ def timing(work: str, device: torch.device, make: Callable[[], Mapping[str, Call
     return Timing(*(times[name] for name in FLOATS))
 
 
-def layer_work(model_type: str, width: int, *inside: int) -> str:
-    """The name of a pass of one transformer layer.
+def layer_work(model_type: str, width: int, attention: int, feed_forward: int) -> str:
+    """The name of a pass of one transformer layer; parameters are widths: outside, and inside of the two blocks."""
+    return f"{_layer(model_type, width)} (attention {attention}, feed-forward {feed_forward})"
 
-    Parameters
-    ----------
-    inside : widths of the attention and of the feed-forward block; left out, it is what such names begin with
-    """
-    return f"a pass of a {model_type} layer {width} wide" + "".join(f", {size}" for size in inside)
+
+def _layer(model_type: str, width: int) -> str:
+    return f"a pass of a {model_type} layer of width {width}"
 
 
 def known_layer(model_type: str, width: int, where: str) -> Timing | None:
     """What a pass of such a layer took on a device, by its :func:`~latadj.devices.device.place`; None: not known."""
     for work, by_place in _read().items():
         times = by_place.get(where, {})
-        if work.startswith(layer_work(model_type, width) + ",") and set(times) == set(FLOATS):
+        if work.startswith(f"{_layer(model_type, width)} (") and set(times) == set(FLOATS):
             return Timing(*(times[name] for name in FLOATS))
     return None
 

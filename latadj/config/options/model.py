@@ -39,7 +39,7 @@ class DeviceConfig(Section):
     threads: int | None = option(None, "CPU threads; null: as PyTorch chooses", THREADS)
     cpus: list[int] | None = option(None, "numbers of the CPUs to run on, such as [0,1]; null: all")
     precision: str = option(
-        "fp32", "number format for inference; auto: the fastest that agrees with fp32", one_of(*PRECISIONS, "auto")
+        "fp32", "number format for inference; auto: the fastest here, as measured", one_of(*PRECISIONS, "auto")
     )
     train_precision: str = option(
         "auto",
