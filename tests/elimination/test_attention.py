@@ -155,3 +155,14 @@ def test_kernels_meet_few_numbers_of_rows_and_compute_few_too_many():
     rounded = {1: 1, MANY_ROWS: MANY_ROWS, 65: 80, 300: 304, 700: 704, 768: 768, 4001: 4096}
     assert {count: kernel_rows(count) for count in rounded} == rounded
     assert len({kernel_rows(count) for count in counts}) < 200
+
+
+@pytest.mark.parametrize("keys", [1, 9, 15, 16, 17])
+def test_a_softmax_over_few_keys_is_the_same(keys):
+    torch.manual_seed(0)
+    logits = torch.randn(3, 5, keys)
+    logits[0, :, 0] = torch.finfo(torch.float32).min  # a filler
+    with torch.inference_mode():
+        found = attention_module._softmax(logits)
+    assert torch.allclose(found, logits.softmax(dim=-1), atol=1e-7)
+    assert found.shape == logits.shape
