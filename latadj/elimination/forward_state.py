@@ -61,10 +61,8 @@ class ForwardState:
         prompts = lengths if options.prompt is None else _prompts(options.prompt, lengths)
         self._after = lengths - prompts
         self._protected, least = protected_marks(options.protect, shape, self.entering[0], prompts, causal)
-        if self._protected is None:
-            self._prompts, self._falls = _planned(options.profile, attending, tuple(prompts.tolist()), reads)
-        else:
-            self._prompts, self._falls = _plan(options.profile, attending, prompts, reads, least)
+        plan = (options.profile, attending, tuple(prompts.tolist()), reads)
+        self._prompts, self._falls = _planned(*plan) if self._protected is None else _plan(*plan, least)
 
     @property
     def layers(self) -> int:
@@ -160,12 +158,12 @@ class ForwardState:
 
 
 def _plan(
-    profile: Profile, attending: tuple[bool, ...], prompts: np.ndarray, reads: str, protected: np.ndarray | int = 0
+    profile: Profile, attending: tuple[bool, ...], prompts: tuple[int, ...], reads: str, protected: np.ndarray | int = 0
 ) -> tuple[np.ndarray, list[bool]]:
     """How many prompt tokens enter each layer, (layers + 1, batch), and which layers eliminate any."""
     # Assisted generation that exits early runs the first layers only.
-    running = replace(profile, keep=profile.keep[: len(attending)])
-    counts = schedule(running.held(attending), prompts, reads, protected)
+    held = replace(profile, keep=profile.keep[: len(attending)]).held(attending)
+    counts = schedule(held, np.asarray(prompts, dtype=np.int64), reads, protected)
     return counts, [bool(falls.any()) for falls in counts[1:] < counts[:-1]]
 
 
@@ -174,7 +172,7 @@ def _planned(
     profile: Profile, attending: tuple[bool, ...], prompts: tuple[int, ...], reads: str
 ) -> tuple[np.ndarray, list[bool]]:
     """:func:`_plan`, remembered: single texts have a few lengths only. Nobody changes what it returns."""
-    return _plan(profile, attending, np.asarray(prompts, dtype=np.int64), reads)
+    return _plan(profile, attending, prompts, reads)
 
 
 def _prompts(prompt: Sequence[int], lengths: np.ndarray) -> np.ndarray:

@@ -166,15 +166,13 @@ class Int8Linear(LoweredLinear):
 
     def by_few(self, rows: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         """Run it by the older engine."""
-        kind, variant = self.post
         assert self.few is not None
-        states = self.few(rows, dtype)
+        (kind, variant), states = self.post, self.few(rows, dtype)
         return states if kind == "none" else nn.functional.gelu(states, approximate=variant)
 
     def by_onednn(self, rows: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         """Run it by oneDNN."""
-        kind, variant = self.post
-        plain, scale, zero = _quantised_rows(rows.float())
+        (kind, variant), (plain, scale, zero) = self.post, _quantised_rows(rows.float())
         return torch.ops.onednn.qlinear_pointwise.default(
             *(_padded(plain), scale, zero, self.weight, self.scale, self.zero, self.bias),
             *(1.0, 0, dtype or torch.float32, kind, [], variant),
