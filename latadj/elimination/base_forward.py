@@ -1,6 +1,6 @@
 """What runs instead of a base model's forward: it opens the pass's state and hands it to the layers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 
 from latadj.elimination.architectures.base import LAST, MARK, eager, parameter_names, refuse_recording
+from latadj.elimination.architectures.pruned_forward import NOBODY
 from latadj.elimination.cache import (
     Decoding,
     can_shorten,
     is_filled,
     is_short,
+    level_of,
     require_same,
     require_shortenable,
 )
@@ -20,8 +22,11 @@ from latadj.elimination.cost import ALL, POOLED
 from latadj.elimination.forward_state import ForwardState
 from latadj.elimination.layer_forward import STATE
 from latadj.elimination.layer_structure import attends
+from latadj.elimination.levels import Level
+from latadj.elimination.narrowing import narrowed
 from latadj.elimination.notices import warn_once
 from latadj.elimination.patching import Elimination, EliminationOptions, previous
+from latadj.elimination.profiles import Profile
 
 
 @eager
@@ -41,9 +46,9 @@ def base_forward(base: Any, *args: Any, **kwargs: Any) -> Any:
         if selects:
             refuse_probabilities(base, arguments)
             require_shortenable(past, selects)
-        states = [architecture.cached_states(layer, base.config) for layer in architecture.layers(base)]
-        require_same(past, states, len(inputs))
-        if is_short(past) or selects:
+        level = level_of(past)
+        require_same(past, _cached_states(elimination, base, level), len(inputs))
+        if is_short(past) or selects or level is not None:
             mask = mask_of(arguments, inputs, int(past.get_seq_length()))
             implementation = base.config._attn_implementation
             step = Decoding(past, mask, inputs.shape[1], implementation, base.dtype, elimination.topk)
@@ -52,7 +57,7 @@ def base_forward(base: Any, *args: Any, **kwargs: Any) -> Any:
     if last is not None and last > 1:
         options = _before_last(options, last, arguments, inputs)
     reads = _reads(elimination, options, last)
-    plain = not options.profile.eliminates and not selects and options.hidden_states is None
+    plain = options.profile.is_full and not selects and options.hidden_states is None
     if reads != POOLED and plain and options.score_observer is None:
         return forward(*args, **kwargs)
     if plain and architecture.causal and not can_shorten(past):
@@ -74,7 +79,7 @@ def base_forward(base: Any, *args: Any, **kwargs: Any) -> Any:
         )
     layers = architecture.layers(base)
     state = ForwardState(
-        attending=tuple(map(attends, layers)),
+        attending=_attending(options.profile, layers),
         mask=mask,
         shape=(inputs.shape[0], inputs.shape[1]),
         device=inputs.device,
@@ -88,6 +93,25 @@ def base_forward(base: Any, *args: Any, **kwargs: Any) -> Any:
     if "attention_mask" in kwargs:
         kwargs["attention_mask"] = None  # who is real travels in the state; transformers need not build a mask
     return architecture.finish(forward(*args, **kwargs, **{STATE: (state, architecture)}), state)
+
+
+def _attending(profile: Profile, layers: Sequence[Any]) -> tuple[bool, ...]:
+    """Which layers have attention to choose by."""
+    if profile.level is None:
+        return tuple(map(attends, layers))
+    return tuple(attends(layer) and heads > 0 for layer, heads in zip(layers, profile.level.heads, strict=False))
+
+
+def _cached_states(elimination: Elimination, base: Any, level: Level | None) -> list[tuple[int, int]]:
+    """(key heads, size of a head) that each layer adds to a cache, at a level."""
+    architecture = elimination.architecture
+    layers = list(architecture.layers(base))
+    if level is not None:
+        layers = [
+            None if level.leaves_out(index) else narrowed(architecture, layer, level.heads[index], level.neurons[index])
+            for index, layer in enumerate(layers)
+        ]
+    return [NOBODY if layer is None else architecture.cached_states(layer, base.config) for layer in layers]
 
 
 def _warn_of_left_padding(mask: Tensor, state: ForwardState, arguments: Mapping[str, Any]) -> None:

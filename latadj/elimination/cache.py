@@ -10,9 +10,11 @@ from transformers.cache_utils import DynamicLayer
 
 from latadj.elimination.architectures.base import split_heads
 from latadj.elimination.architectures.pruned_forward import no_states
+from latadj.elimination.levels import Level
 from latadj.elimination.survivors import Survivors
 from latadj.elimination.topk_setting import TopKAttention
 
+_LEVEL = "_latadj_level"
 _START = "a cache goes on with the model and the texts that it was filled by: start the conversation anew"
 
 
@@ -84,6 +86,17 @@ class ShortLayer(DynamicLayer):
     def _each(self, change: Any) -> None:
         if self.real is not None:
             self.real = change(self.real)
+
+
+def note_level(cache: Cache, level: Level) -> None:
+    """Note on a cache at what level it is filled: its heads belong to it, so that decoding goes on there."""
+    cache.__dict__[_LEVEL] = level
+
+
+def level_of(cache: Cache) -> Level | None:
+    """The level at which a cache was filled; None: by the whole model."""
+    level: Level | None = cache.__dict__.get(_LEVEL)
+    return level
 
 
 def is_filled(cache: Any) -> bool:
@@ -200,6 +213,7 @@ class Decoding:
         topk: TopKAttention | None = None,
     ) -> None:
         self._cache, self._mask, self._steps = cache, mask, steps
+        self.level = level_of(cache)
         self.topk = topk or TopKAttention.full(len(cache.layers))
         self._implementation, self._dtype = implementation, dtype
         self._made: dict[Any, Tensor | None] = {}

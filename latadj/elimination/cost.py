@@ -1,11 +1,13 @@
 """FLOPs of a model under an elimination profile, counted from the shapes of its own linear layers."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import numpy as np
 
+from latadj.elimination.layer_structure import MOST
+from latadj.elimination.levels import Level
 from latadj.elimination.profiles import Profile
 from latadj.utils.serialization import Bounds
 
@@ -23,6 +25,7 @@ class LayerShape:
     query, key_value, output, feed_forward : number of weights of each
     attention : heads * head_dim, the width of the two attention products; 0 in a layer without attention
     causal : whether a token attends to those before it only, which halves the products
+    heads, neurons : that share these weights alike; 0 where nobody counted, as in files of earlier versions
     """
 
     query: Weights
@@ -31,11 +34,69 @@ class LayerShape:
     feed_forward: Weights
     attention: Weights
     causal: bool = False
+    heads: Annotated[int, Bounds(0, MOST)] = 0
+    neurons: Annotated[int, Bounds(0, MOST)] = 0
 
     @property
     def attends(self) -> bool:
         """Whether the layer has attention; a pruned one may have none."""
         return self.attention > 0
+
+    def narrowed(self, heads: int, neurons: int) -> "LayerShape":
+        """The shape of the layer when it uses so many of its heads and neurons.
+
+        Raises
+        ------
+        ValueError
+            if it has fewer.
+        """
+        if heads > self.heads or neurons > self.neurons:
+            raise ValueError(
+                f"a level of {heads} heads and {neurons} neurons, in a layer of {self.heads} and {self.neurons}"
+            )
+        by_heads = {
+            name: getattr(self, name) * heads // max(self.heads, 1)
+            for name in ("query", "key_value", "output", "attention")
+        }
+        feed_forward = self.feed_forward * neurons // max(self.neurons, 1)
+        return replace(self, **by_heads, feed_forward=feed_forward, heads=heads, neurons=neurons)
+
+
+def whole_level(shapes: Sequence[LayerShape]) -> Level:
+    """The level that uses all heads and neurons of layers.
+
+    Raises
+    ------
+    ValueError
+        if the shapes are of an earlier version, which did not count them.
+    """
+    if not any(shape.heads or shape.neurons for shape in shapes):
+        raise ValueError("this dial does not know the heads and neurons of its layers: calibrate again")
+    return Level(tuple(shape.heads for shape in shapes), tuple(shape.neurons for shape in shapes))
+
+
+def shapes_at(shapes: Sequence[LayerShape], level: Level | None) -> tuple[LayerShape, ...]:
+    """The shapes of layers at a level; None: whole.
+
+    Raises
+    ------
+    ValueError
+        if a layer has fewer heads or neurons than the level asks for.
+    """
+    if level is None:
+        return tuple(shapes)
+    return tuple(
+        shape.narrowed(heads, neurons) for shape, heads, neurons in zip(shapes, level.heads, level.neurons, strict=True)
+    )
+
+
+def width_of(shapes: Sequence[LayerShape], level: Level | None) -> float:
+    """Share of the weights of all layers' linear layers that a level uses."""
+
+    def weights(shapes: Sequence[LayerShape]) -> int:
+        return sum(shape.query + shape.key_value + shape.output + shape.feed_forward for shape in shapes)
+
+    return weights(shapes_at(shapes, level)) / max(weights(shapes), 1)
 
 
 def schedule(profile: Profile, lengths: np.ndarray, reads: str, protected: np.ndarray | int = 0) -> np.ndarray:
@@ -73,13 +134,14 @@ def layer_flops(
 
     Parameters
     ----------
-    shapes : one entry a layer
+    shapes : of the whole model, one entry a layer
     profile, lengths, reads, protected : as in :func:`schedule`
 
     Returns
     -------
     (layers, sequences) FLOPs as float64
     """
+    shapes = shapes_at(shapes, profile.level)
     profile = profile.held([shape.attends for shape in shapes])
     counts = schedule(profile, np.asarray(lengths), reads, protected).astype(np.float64)
     products = np.zeros((len(shapes), counts.shape[1]))

@@ -55,6 +55,7 @@ class ForwardState:
     ) -> None:
         batch, length = shape
         self.reads, self.options, self.causal = reads, options, causal
+        self.level = options.profile.level
         self.topk = topk or TopKAttention.full(len(attending))
         self.entering = {0: _entering(mask, batch, length, device)}
         lengths = self.entering[0].counts
@@ -162,7 +163,7 @@ def _plan(
 ) -> tuple[np.ndarray, list[bool]]:
     """How many prompt tokens enter each layer, (layers + 1, batch), and which layers eliminate any."""
     # Assisted generation that exits early runs the first layers only.
-    held = replace(profile, keep=profile.keep[: len(attending)]).held(attending)
+    held = replace(profile, keep=profile.keep[: len(attending)], level=None).held(attending)
     counts = schedule(held, np.asarray(prompts, dtype=np.int64), reads, protected)
     return counts, [bool(falls.any()) for falls in counts[1:] < counts[:-1]]
 

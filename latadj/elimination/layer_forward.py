@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from types import MethodType
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,14 @@ from torch import Tensor
 
 from latadj.elimination.architectures import Architecture
 from latadj.elimination.architectures.base import MARK, LayerParts, parameter_names
-from latadj.elimination.architectures.pruned_forward import own_bias
+from latadj.elimination.architectures.pruned_forward import no_states, own_bias
 from latadj.elimination.attention import attention
-from latadj.elimination.cache import Decoding, at_positions, cache_nobody, cache_states
+from latadj.elimination.cache import Decoding, at_positions, cache_nobody, cache_states, note_level
 from latadj.elimination.cost import ALL
 from latadj.elimination.forward_state import ForwardState
 from latadj.elimination.layer_structure import attends
+from latadj.elimination.levels import Level
+from latadj.elimination.narrowing import narrowed
 from latadj.elimination.patching import previous
 from latadj.elimination.survivors import Survivors
 from latadj.elimination.topk_attention import decoding_step, topk_attention
@@ -38,13 +41,19 @@ def layer_forward(layer: Any, hidden: Tensor, *args: Any, **kwargs: Any) -> Any:
     arguments = {**dict(zip(parameter_names(type(layer).forward)[1:], args, strict=False)), **kwargs}
     index = getattr(layer, MARK)
     if isinstance(state, Decoding):
-        if state.topk.layers[index] is not None and attends(layer):
-            return architecture.result(decoding_step(layer, index, state, architecture, arguments, hidden), None)
-        arguments["attention_mask"] = state.mask(index, arguments.get("attention_mask"))
-        return previous(layer, "forward")(hidden, **arguments)
-    one = _LayerPass(layer, index, state, architecture, architecture.parts(layer), arguments)
-    run = one.all_positions if state.reads == ALL else one.survivors_only
+        return _decode(layer, index, state, architecture, arguments, hidden)
+    level: Level | None = state.level
+    left_out = level is not None and level.leaves_out(index)
+    if level is not None and index == 0 and arguments.get("past_key_values") is not None:
+        note_level(arguments["past_key_values"], level)
     bias = architecture.bias(layer, state.entering[0].length, arguments)
+    used = (
+        layer if level is None or left_out else narrowed(architecture, layer, level.heads[index], level.neurons[index])
+    )
+    one = _LayerPass(used, index, state, architecture, architecture.parts(used), arguments)
+    if left_out:
+        return architecture.result(one.left_out(hidden), bias)
+    run = one.all_positions if state.reads == ALL else one.survivors_only
     if (cache := state.options.hidden_states) is not None:
         if cache.skips(index):
             state.leave(index, state.entering[index])
@@ -54,6 +63,30 @@ def layer_forward(layer: Any, hidden: Tensor, *args: Any, **kwargs: Any) -> Any:
         arguments["past_key_values"] = None  # run again, a layer would cache twice
         return architecture.result(layer._gradient_checkpointing_func(run, hidden, bias), bias)
     return architecture.result(run(hidden, bias), bias)
+
+
+def _decode(
+    layer: Any,
+    index: int,
+    step: Decoding,
+    architecture: Architecture,
+    arguments: dict[str, Any],
+    hidden: Tensor,
+) -> Any:
+    """One layer of a decoding step; see :func:`layer_forward`."""
+    level, forward = step.level, previous(layer, "forward")
+    if level is not None and level.leaves_out(index):
+        nobody = no_states(hidden, hidden.shape[1])
+        step.mask(index, None)
+        arguments["past_key_values"].update(nobody, nobody, index)
+        return architecture.result(hidden, None)
+    if level is not None:
+        layer = narrowed(architecture, layer, level.heads[index], level.neurons[index])
+        forward = MethodType(type(layer).forward, layer)
+    if step.topk.layers[index] is not None and attends(layer):
+        return architecture.result(decoding_step(layer, index, step, architecture, arguments, hidden), None)
+    arguments["attention_mask"] = step.mask(index, arguments.get("attention_mask"))
+    return forward(hidden, **arguments)
 
 
 @dataclass(slots=True)
@@ -67,13 +100,29 @@ class _LayerPass:
     parts: LayerParts
     arguments: Mapping[str, Any]
 
+    def left_out(self, hidden: Tensor) -> Tensor:
+        """What a layer that does not run hands on: what entered it, in the form of its other passes."""
+        state, entering, past = self.state, self.state.entering[self.index], self.arguments.get("past_key_values")
+        state.leave(self.index, entering)
+        if past is not None:
+            cache_nobody(past, self.index, entering, hidden, state.after)
+        if state.reads == ALL:
+            return hidden
+        rows = self._rows(hidden)
+        return rows if entering.ragged else entering.frame(rows)
+
+    def _rows(self, hidden: Tensor) -> Tensor:
+        """What enters the layer, (tokens, width), without padding."""
+        entering, rows = self.state.entering[self.index], hidden.flatten(0, -2)
+        if self.index == 0 and entering.origin is not None:
+            rows = rows.index_select(0, entering.origin)
+        return rows
+
     def survivors_only(self, hidden: Tensor, bias: Tensor | None) -> Tensor:
         """The layer where its output holds the survivors only."""
         index, state, parts = self.index, self.state, self.parts
         entering, trims = state.entering[index], state.trims(index)
-        rows = hidden.flatten(0, -2)
-        if index == 0 and entering.origin is not None:
-            rows = rows.index_select(0, entering.origin)
+        rows = self._rows(hidden)
         residual = entering.pooled(rows, last=state.causal) if trims else rows
 
         context, scores = self._attend(rows, residual if trims else None, bias)

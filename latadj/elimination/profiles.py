@@ -1,4 +1,4 @@
-"""Profiles: how many tokens each layer keeps, and the types of profiles that a dial can follow.
+"""Profiles: how much of a model each layer uses, and the types of profiles that a dial can follow.
 
 To add a profile type, write one function: ``@profile_type`` makes its name an option. Needs no torch.
 """
@@ -10,6 +10,7 @@ from typing import Annotated
 
 import numpy as np
 
+from latadj.elimination.levels import Level
 from latadj.utils.serialization import AT_LEAST_1
 
 # Below this a layer keeps next to nothing; profiles that starve every layer alike are not worth solving for.
@@ -20,24 +21,27 @@ LEAST_SPARED = 0.25
 
 @dataclass(frozen=True)
 class Profile:
-    """How many of a sequence's tokens each layer keeps: some that it spares, and a share of the others.
+    """How much of a model each layer uses: how many of a sequence's tokens it keeps, and how wide it is.
 
+    A layer keeps some tokens that it spares, and a share of the others.
     A share of few tokens leaves next to nothing to read, and saves next to no time. So all tokens are spared in a
     sequence of up to ``short_length``, ever fewer in longer ones, and a quarter of ``short_length`` from twice that
     length on.
 
     keep : keep ratio of each layer, ``1 >= k_1 >= ... >= k_L > 0``
     short_length : tokens; 0 spares none. Need not be whole, so that it may shrink along a dial without steps
+    level : how many heads and neurons each layer uses; None: all that it has
 
     Raises
     ------
     ValueError
-        if a ratio lies outside (0, 1], a later layer would keep more than an earlier one, or ``short_length`` is below
-        0.
+        if a ratio lies outside (0, 1], a later layer would keep more than an earlier one, ``short_length`` is below 0,
+        or the level is for another number of layers.
     """
 
     keep: tuple[float, ...]
     short_length: float = 0.0
+    level: Level | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "keep", tuple(float(ratio) for ratio in self.keep))
@@ -53,15 +57,23 @@ class Profile:
                     "an eliminated token cannot come back, so ratios must not rise"
                 )
             previous = ratio
+        if self.level is not None and self.level.layers != len(self.keep):
+            raise ValueError(f"a level of {self.level.layers} layers beside {len(self.keep)} keep ratios")
 
     @classmethod
     def full(cls, layers: int) -> "Profile":
-        """The profile that eliminates nothing."""
+        """The profile that uses the whole model, and eliminates nothing."""
         return cls((1.0,) * layers)
 
     @property
     def eliminates(self) -> bool:
+        """Whether it keeps fewer tokens than there are."""
         return any(ratio < 1.0 for ratio in self.keep)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it uses the whole model for every token."""
+        return self.level is None and not self.eliminates
 
     def counts(self, lengths: np.ndarray) -> np.ndarray:
         """Tokens that each layer keeps of sequences: the spared ones and the layer's share of the others, rounded up.
@@ -105,9 +117,10 @@ class Anchor:
     speedup: Annotated[float, AT_LEAST_1]
     keep: tuple[float, ...]
     short_length: float = 0.0
+    level: Level | None = None
 
     def __post_init__(self) -> None:
-        Profile(self.keep, self.short_length)
+        Profile(self.keep, self.short_length, self.level)
 
 
 # (strength, layer ACC of each layer, searched profiles) -> (layers,) keep ratios; strength 0 keeps all, more strength

@@ -19,6 +19,8 @@ from latadj.elimination.architectures.llama import STATE_NORMS
 from latadj.elimination.architectures.t5 import T5
 from latadj.elimination.cost import POOLED
 from latadj.elimination.layer_structure import LayerPaths
+from latadj.elimination.levels import Level
+from latadj.elimination.narrowing import forget_narrowed, keep_narrowed, narrowed
 from latadj.kernels.linear import DTYPES, KernelSpec, LoweredLinear, outputs_of
 from latadj.kernels.lowered_layers import AddNorm, LinearModule, PostNormLayer, PreNormLayer, QKVLinear, linear_modules
 
@@ -28,7 +30,9 @@ FINAL_NORMS = {"norm", "final_layer_norm"}
 
 
 @torch.no_grad()
-def lower(model: PreTrainedModel, spec: KernelSpec, reads: str | None = None) -> PreTrainedModel:
+def lower(
+    model: PreTrainedModel, spec: KernelSpec, reads: str | None = None, levels: Iterable[Level] = ()
+) -> PreTrainedModel:
     """Lay a model's linear layers out for a kernel, in place; each one's old weights are freed as it goes.
 
     Elimination may be attached before or after, and detached; training and saving are over.
@@ -37,6 +41,7 @@ def lower(model: PreTrainedModel, spec: KernelSpec, reads: str | None = None) ->
     ----------
     model : a model in fp32, of a supported architecture
     reads : ``pooled`` or ``all``; found from the head's class when left out
+    levels : at which it is to run too: a layer's linear layers are laid out once for each width that it has there
 
     Returns
     -------
@@ -54,9 +59,18 @@ def lower(model: PreTrainedModel, spec: KernelSpec, reads: str | None = None) ->
     architecture = architecture_of(model)
     model.eval().to(DTYPES[spec.precision])
     pooled = (reads or architecture.reads(model)) == POOLED
-    layers = architecture.layers(architecture.base(model))
+    layers, levels = architecture.layers(architecture.base(model)), list(levels)
     for index, layer in enumerate(layers):
-        lower_layer(architecture, layer, spec, trims=pooled and index == len(layers) - 1)
+        trims = pooled and index == len(layers) - 1
+        forget_narrowed(layer)
+        used = {(level.heads[index], level.neurons[index]) for level in levels if not level.leaves_out(index)}
+        copies = {width: narrowed(architecture, layer, *width) for width in sorted(used)}
+        for made in copies.values():
+            if made is not layer:
+                lower_layer(architecture, made, spec, trims)
+        lower_layer(architecture, layer, spec, trims)
+        for width, made in copies.items():
+            keep_narrowed(layer, *width, None if made is layer else made)
     _lower_final_norm(architecture.base(model))
     if isinstance(architecture, T5):
         _lower_t5_decoder(architecture, model, spec)

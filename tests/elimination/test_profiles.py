@@ -57,6 +57,8 @@ def test_shapes_are_read_from_the_layers(architecture):
         feed_forward=(3 if gated else 2) * 32 * 64,
         attention=32,
         causal=architecture in DECODERS,
+        heads=2 if grouped else 4,
+        neurons=64,
     )
     assert layer_shapes(tiny(architecture)) == (expected,) * 4
 

@@ -193,6 +193,10 @@ class Architecture(ABC):
         """What is added to the attention products: (1, heads, n_0, n_0), or None."""
         return None
 
+    def head_tables(self, base: Any) -> list[Tensor]:
+        """Weights with a column for each head, which all layers share."""
+        return []
+
     def result(self, hidden: Tensor, bias: Tensor | None) -> Any:
         """What a layer's own forward returns for this hidden state."""
         return hidden
@@ -222,6 +226,8 @@ class Architecture(ABC):
             feed_forward=weights(*paths.inner, paths.outer),
             attention=len(weight_of(attrgetter(first)(layer))) // share,
             causal=self.causal,
+            heads=weight_of(attrgetter(paths.output)(layer)).shape[1] // self.head_widths(layer)[0],
+            neurons=weight_of(attrgetter(paths.outer)(layer)).shape[1],
         )
 
     @abstractmethod

@@ -60,6 +60,9 @@ class T5(Architecture):
             return arguments["position_bias"]
         return layer.layer[0].SelfAttention.compute_bias(length, length)
 
+    def head_tables(self, base: Any) -> list[Tensor]:
+        return [base.block[0].layer[0].SelfAttention.relative_attention_bias.weight]
+
     def result(self, hidden: Tensor, bias: Tensor | None) -> Any:
         return hidden, bias, None
 

@@ -1,0 +1,167 @@
+"""Layers at a level: a layer of which the first heads and neurons run, sharing the weights of the whole one.
+
+A narrowed layer is a copy of the layer and of the modules that hold its linear layers, not of any weight. It is what
+pruning the same heads and neurons would leave, so whatever runs a pruned layer runs it too.
+"""
+
+import copy
+from collections.abc import Sequence
+from operator import attrgetter
+from typing import Any
+
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from latadj.elimination.architectures.base import Architecture, registered_parts, weight_of
+from latadj.elimination.architectures.pruned_forward import shadow
+from latadj.elimination.layer_structure import STRUCTURE, LayerStructure, layer_structure_of
+
+# Where a layer keeps its narrowed copies: (heads, neurons) -> layer.
+_NARROWED = "_latadj_narrowed"
+
+
+class SlicedLinear(nn.Module):
+    """The first outputs, or inputs, of a linear layer, whose weights it reads anew in each call.
+
+    Parameters
+    ----------
+    linear : whose weights it shares
+    count : how many outputs (or inputs) remain of each piece
+    pieces : into which the outputs divide evenly: three where one layer is query, key and value layer
+    outputs : whether outputs are left out, else inputs. Without inputs it adds nothing, not even its bias
+    """
+
+    def __init__(self, linear: Any, count: int, *, pieces: int = 1, outputs: bool) -> None:
+        super().__init__()
+        # Not a submodule: the layer's own weights are listed once.
+        self.__dict__["source"] = linear
+        self.count, self.pieces, self.outputs = count, pieces, outputs
+        out_features, in_features = _sizes(linear)
+        self.out_features = count * pieces if outputs else out_features
+        self.in_features = in_features if outputs else count
+
+    @property
+    def weight(self) -> Tensor:
+        """(out, in)"""
+        source = self.__dict__["source"]
+        weight = source.weight.T if isinstance(source, Conv1D) else source.weight
+        if self.outputs:
+            return self._first(weight)
+        # Backward, PyTorch's CPU kernels take twice as long for a part of each row.
+        return weight[:, : self.count].contiguous() if self.training else weight[:, : self.count]
+
+    @property
+    def bias(self) -> Tensor | None:
+        """(out,)"""
+        bias: Tensor | None = self.__dict__["source"].bias
+        if bias is None or not self.count:
+            return None
+        return self._first(bias) if self.outputs else bias
+
+    def _first(self, values: Tensor) -> Tensor:
+        """The first outputs of each piece."""
+        if self.pieces == 1:
+            return values[: self.count]
+        return values.unflatten(0, (self.pieces, -1))[:, : self.count].flatten(0, 1)  # type: ignore[no-untyped-call]
+
+    def forward(self, states: Tensor) -> Tensor:
+        return nn.functional.linear(states, self.weight, self.bias)
+
+
+def _sizes(linear: Any) -> tuple[int, int]:
+    out_features, in_features = weight_of(linear).shape
+    return int(out_features), int(in_features)
+
+
+def narrowed(architecture: Architecture, layer: Any, heads: int, neurons: int) -> Any:
+    """A layer that uses its first heads and neurons; the layer itself where that is all of them.
+
+    Made once, but in training, where modules change.
+
+    Raises
+    ------
+    ValueError
+        if it has fewer, or was lowered without this width.
+    """
+    known = layer.__dict__.get(_NARROWED, {})
+    if (heads, neurons) in known and not layer.training:
+        return known[heads, neurons] or layer
+    if registered_parts(layer) is not None:
+        raise ValueError(
+            f"this model was lowered for serving without layers of {heads} heads and {neurons} neurons: load it again"
+        )
+    whole = _structure(architecture, layer)
+    if (heads, neurons) == (len(whole.heads), len(whole.neurons)):
+        return layer
+    if heads > len(whole.heads) or neurons > len(whole.neurons):
+        raise ValueError(
+            f"a level of {heads} heads and {neurons} neurons, in a layer of {len(whole.heads)} and {len(whole.neurons)}"
+        )
+    made = _make(architecture, layer, whole, heads, neurons)
+    if not layer.training:
+        keep_narrowed(layer, heads, neurons, made)
+    return made
+
+
+def keep_narrowed(layer: Any, heads: int, neurons: int, made: Any) -> None:
+    """Run ``made``, or the layer itself if None, wherever a layer is to use so many heads and neurons."""
+    layer.__dict__[_NARROWED] = {**layer.__dict__.get(_NARROWED, {}), (heads, neurons): made}
+
+
+def forget_narrowed(layer: Any) -> None:
+    """To be called when a layer's modules are exchanged: its narrowed copies hold the old ones."""
+    layer.__dict__.pop(_NARROWED, None)
+
+
+def _structure(architecture: Architecture, layer: Any) -> LayerStructure:
+    found = layer_structure_of(layer)
+    if found is not None:
+        return found
+    shape = architecture.shape(layer)
+    return LayerStructure.whole(shape.heads, shape.neurons)
+
+
+def _make(architecture: Architecture, layer: Any, whole: LayerStructure, heads: int, neurons: int) -> Any:
+    paths, widths = architecture.paths(layer), architecture.head_widths(layer)
+    linears = (*paths.states, paths.output, *paths.inner, paths.outer)
+    made = _copied(layer, (*linears, paths.activation, *paths.norms, architecture.block + ".any"))
+    for name in [name for name in made.__dict__ if name == "forward" or name.startswith("_latadj_")]:
+        if name != STRUCTURE:
+            del made.__dict__[name]
+    pieces = 3 if len(paths.states) == 1 else 1
+    replaced = {
+        path: SlicedLinear(attrgetter(path)(layer), heads * width, pieces=pieces, outputs=True)
+        for path, width in zip(paths.states, widths, strict=True)
+    }
+    replaced[paths.output] = SlicedLinear(attrgetter(paths.output)(layer), heads * widths[0], outputs=False)
+    replaced |= {path: SlicedLinear(attrgetter(path)(layer), neurons, outputs=True) for path in paths.inner}
+    replaced[paths.outer] = SlicedLinear(attrgetter(paths.outer)(layer), neurons, outputs=False)
+    for path, linear in replaced.items():
+        made.set_submodule(path, linear.train(layer.training))
+    structure = LayerStructure(whole.heads[:heads], whole.neurons[:neurons], whole.of_heads, whole.of_neurons)
+    block = architecture.attention_block(made)
+    for module in (made, block):
+        module.__dict__[STRUCTURE] = structure
+    architecture.resize(made, heads)
+    shadow(block, architecture.pruned_forward(made))
+    return made
+
+
+def _copied(layer: Any, paths: Sequence[str]) -> Any:
+    """A copy of a layer and of every module on the way to some of its submodules; the submodules are shared."""
+    made = _copy(layer)
+    owners = {""}
+    for path in paths:
+        names = path.split(".")[:-1]
+        for depth in range(1, len(names) + 1):
+            owner = ".".join(names[:depth])
+            if owner not in owners:
+                owners.add(owner)
+                made.set_submodule(owner, _copy(attrgetter(owner)(layer)))
+    return made
+
+
+def _copy(module: nn.Module) -> nn.Module:
+    made = copy.copy(module)
+    made._modules = dict(module._modules)
+    return made
