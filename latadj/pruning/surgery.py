@@ -24,6 +24,7 @@ from latadj.elimination.layer_structure import (
     ModelStructure,
     layer_structure_of,
 )
+from latadj.elimination.narrowing import forget_narrowed
 
 if TYPE_CHECKING:
     from latadj.pruning.units import PruningUnit
@@ -149,6 +150,7 @@ def _slice_layer(
     whole = {path: attrgetter(path)(layer) for path in sliced}
 
     def install(modules: dict[str, nn.Module], structure: LayerStructure | None, heads: int) -> None:
+        forget_narrowed(layer)
         for path, module in modules.items():
             layer.set_submodule(path, module)
         for module in (layer, block):

@@ -29,12 +29,11 @@ from latadj.tasks.data.splits import split_by_hash
 from latadj.tasks.encoding.batches import Batch, Collator
 from latadj.training.fit import fit
 from latadj.training.head_objective import DistilledLoss, head_objective
+from latadj.training.significance import gradient_batches, significance_of
 from latadj.training.trackers import Trackers
 
 # Defaults; fewer of long texts.
 EXAMPLES, GRADIENT_EXAMPLES = 256, 512
-# Texts of one backward pass. Opposite changes of the loss cancel within it, so it is small.
-GRADIENT_BATCH = 8
 # Fewer texts say nothing of a model, whatever they say of it.
 FEWEST = 8
 
@@ -146,14 +145,7 @@ class PruningModel:
 
     def gradients(self) -> Significance:
         """The significance of all remaining heads and neurons, by gradients on training text."""
-        model = self.transformer
-        significance = Significance(model)
-        model.eval()
-        for size, batch in self._gradient_batches:
-            (self._task_loss(batch) * size).backward()  # type: ignore[no-untyped-call]
-            significance.add(model)
-            model.zero_grad(set_to_none=True)
-        return significance
+        return significance_of(self.transformer, self._gradient_batches, self._task_loss)
 
     @cached_property
     def _gradient_batches(self) -> list[tuple[int, Batch]]:
@@ -163,13 +155,7 @@ class PruningModel:
         rows = session.encoded(train.select(range(min(count or GRADIENT_EXAMPLES, len(train))))).to_list()
         if not count:
             rows = rows[: enough([len(row["input_ids"]) for row in rows])]
-        rows.sort(key=lambda row: len(row["input_ids"]))
-        collate = Collator(session.tokenizer, session.outputs.targets)
-        chunks = [rows[start : start + GRADIENT_BATCH] for start in range(0, len(rows), GRADIENT_BATCH)]
-        return [
-            (len(chunk), {name: tensor.to(session.device) for name, tensor in collate(chunk).items()})
-            for chunk in chunks
-        ]
+        return gradient_batches(rows, Collator(session.tokenizer, session.outputs.targets), session.device)
 
     def _task_loss(self, batch: Batch) -> Tensor:
         """The task loss of a batch, a scalar."""
