@@ -84,8 +84,10 @@ def calibrate(
     prepare_tokenizer(tokenizer, model.config, head)
     examples = _examples(model, tokenizer, texts, head, max_length)
     before = metadata_of(model)
-    attach(model, topk=attached(model).topk if is_attached(model) else None)
-    dial, _, _ = acc_dial(model, examples, CalibrationConfig(max_speedup=max_speedup))
+    was = attached(model) if is_attached(model) else None
+    attach(model, topk=was.topk if was else None)
+    widths = was.dial.widths if was and was.dial else ()
+    dial, _, _ = acc_dial(model, examples, CalibrationConfig(max_speedup=max_speedup), widths=widths)
     devices = dict(before.devices)
     if clock:
         kernel = fastest_kernel(model, precision, model.device)

@@ -15,13 +15,17 @@ from latadj.benchmark.timer import time_layers
 from latadj.elimination.attach import at_profile, attached
 from latadj.elimination.cost import POOLED, schedule
 from latadj.elimination.dial import Dial
-from latadj.elimination.latency_model import LatencyModel, Ramp, scales_of
+from latadj.elimination.latency_model import WHOLE, LatencyModel, Ramp, level_shares, scales_of
+from latadj.elimination.level_dials import levels_of
 from latadj.elimination.profiles import Profile
 
 # FLOPs speedups whose profiles are run: enough that every ratio of leaving to entering is seen.
 SAMPLED = (1.25, 1.6, 2.2, 3.0, 4.5, 7.0)
 LENGTHS = 4
 SMOOTHNESS = 0.02
+# Of a measurement, for each ramp: tokens, and the shares with which it takes part, of its base and of what rises on it;
+# and seconds.
+Row = tuple[list[tuple[float, float, float]], float]
 
 
 @dataclass
@@ -29,11 +33,13 @@ class Pass:
     """One pass of a batch of sequences of one length.
 
     seconds : (layers + 1,) median over rounds of each layer, and last the rest of the pass
+    shares : of each layer's linear layers, as :func:`latadj.elimination.latency_model.level_shares` gives them
     """
 
     length: int
     profile: Profile
     seconds: np.ndarray
+    shares: list[tuple[float, float]] | None = None
 
 
 def measure(
@@ -83,14 +89,14 @@ def measure(
         advance()
     # The first round warms up.
     passes = [
-        Pass(length, profile, np.median(times[1:], axis=0))
+        Pass(length, profile, np.median(times[1:], axis=0), level_shares(dial.shapes, profile.level))
         for (length, profile), times in zip(plan, samples, strict=True)
     ]
     reads = attached(model).reads
     scales = scales_of(dial.shapes)
     trial = fit([one for place, one in enumerate(passes) if place % 4 != 3], batch, reads, scales)
     errors = [
-        abs(trial.seconds(one.profile, np.array([one.length]), reads)[0] / one.seconds.sum() - 1)
+        abs(trial.seconds(one.profile, np.array([one.length]), reads, shares=one.shares)[0] / one.seconds.sum() - 1)
         for place, one in enumerate(passes)
         if place % 4 == 3
     ]
@@ -107,40 +113,45 @@ def fit(passes: Sequence[Pass], batch: int, reads: str, scales: tuple[tuple[floa
     reads : ``pooled`` or ``all``
     scales : as in :class:`~latadj.elimination.latency_model.LatencyModel`
     """
-    enter_scales, leave_scales = [], []
-    n_in, n_out, inner, last_in, last, n_0, outside = [], [], [], [], [], [], []
+    rows: list[Row] = []
+    last_rows: list[Row] = []
+    rest_rows: list[Row] = []
     for one in passes:
         counts = schedule(one.profile, np.array([one.length]), reads)[:, 0]
         layers = len(counts) - 1
-        trimmed = layers - 1 if reads == POOLED else layers
-        n_in += counts[:trimmed].tolist()
-        n_out += counts[1 : trimmed + 1].tolist()
-        inner += one.seconds[:trimmed].tolist()
-        each = np.array(scales or [(1.0, 1.0)] * layers)[:trimmed]
-        enter_scales += each[:, 0].tolist()
-        leave_scales += each[:, 1].tolist()
-        last_in += counts[trimmed:-1].tolist()
-        last += one.seconds[trimmed:-1].tolist()
-        n_0.append(one.length)
-        outside.append(one.seconds[-1])
-    enters, leaves = np.array(n_in), np.array(n_out)
-    chosen = (leaves < enters).astype(float)
-    entering, choosing, leaving = _ramps(
-        [(enters, np.array(enter_scales)), (enters, chosen), (leaves, np.array(leave_scales))], np.array(inner)
-    )
-    (trimmed_layer,) = _ramps([(np.array(last_in), np.ones(len(last_in)))], np.array(last)) if last else (leaving,)
-    (rest,) = _ramps([(np.array(n_0), np.ones(len(n_0)))], np.array(outside))
-    return LatencyModel(batch, entering, choosing, leaving, trimmed_layer, rest, scales=scales)
+        shares, each = one.shares or [WHOLE] * layers, scales or (WHOLE,) * layers
+        for layer in range(layers):
+            if shares[layer] == (0.0, 0.0):
+                continue  # left out
+            n_in, n_out = counts[layer], counts[layer + 1]
+            (enters, leaves), (entering, leaving), seconds = each[layer], shares[layer], one.seconds[layer]
+            if reads == POOLED and layer == layers - 1:
+                last_rows.append(([(n_in, 1.0, entering)], seconds))
+                continue
+            chosen = float(n_out < n_in)
+            terms = [(n_in, enters * (entering > 0), enters * entering), (n_in, chosen, chosen)]
+            rows.append(([*terms, (n_out, leaves * (leaving > 0), leaves * leaving)], seconds))
+        rest_rows.append(([(one.length, 1.0, 1.0)], one.seconds[-1]))
+    entering_ramp, choosing, leaving_ramp = _ramps(rows)
+    (trimmed_layer,) = _ramps(last_rows) if last_rows else (leaving_ramp,)
+    (rest,) = _ramps(rest_rows)
+    return LatencyModel(batch, entering_ramp, choosing, leaving_ramp, trimmed_layer, rest, scales=scales)
 
 
-def _ramps(terms: Sequence[tuple[np.ndarray, np.ndarray]], seconds: np.ndarray) -> list[Ramp]:
-    """Ramps whose sum explains ``seconds``: each term is (counts, share with which it takes part, at most 1)."""
+def _ramps(rows: Sequence[Row]) -> list[Ramp]:
+    """Ramps whose sum explains seconds best.
+
+    Parameters
+    ----------
+    rows : of each measurement a term for each ramp, and its seconds
+    """
+    terms, seconds = np.array([row for row, _ in rows], dtype=float), np.array([taken for _, taken in rows])
     columns, smooth, knots = [], [], []
-    for counts, active in terms:
+    for counts, base, rise in terms.transpose(1, 2, 0):
         at = _knots(counts)
         knots.append(at)
-        columns.append(active)
-        columns += [active * np.clip((counts - low) / (high - low), 0, 1) for low, high in pairwise(at)]
+        columns.append(base)
+        columns += [rise * np.clip((counts - low) / (high - low), 0, 1) for low, high in pairwise(at)]
     matrix = np.stack(columns, axis=1)
     scale = float(np.median(seconds))
     place = 1
@@ -188,4 +199,10 @@ def _profiles(dial: Dial) -> list[Profile]:
                 profiles.append(flops.with_profile_type(profile_type).profile(speedup))
             except ValueError:  # short texts end early
                 break
+    # Levels beside few and many tokens, so that width is told from length.
+    narrow = [*dial.levels, *levels_of(dial, dial.widths)]
+    profiles += [
+        replace(profiles[(2 * place) % len(profiles)] if place % 2 else profiles[0], level=level)
+        for place, level in enumerate(narrow)
+    ]
     return list(dict.fromkeys(profiles))

@@ -1,17 +1,61 @@
 """Search for the profile of a given cost whose outputs stay closest to the full model's."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from latadj.elimination.cost import POOLED
+from latadj.elimination.cost import POOLED, shapes_at, whole_level
 from latadj.elimination.dial import Dial
+from latadj.elimination.levels import Level
 from latadj.elimination.profiles import SMALLEST_RATIO, Anchor, Profile, in_steps
 
 # How far beyond the dial's own `short_length` a searched profile's may be.
 MOST_SHORT_LENGTH = 3.0
 # Of the `short_length` of a slower profile, where the search for a faster one begins.
 SHORTER = (1.0, 0.8, 0.6)
+# How much of a speedup's logarithm width gives, where the search for a level begins.
+WIDTH_SHARES = (0.0, 0.4, 0.6, 0.8)
+# A layer that would use less than this share of its heads, or of its neurons, uses none.
+LEAST_SHARE = 1 / 24
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What is changed at random: directions, along which a profile of any speedup is found.
+
+    tokens : (layers,) how fast the log keep ratio falls in each layer
+    short_length : as in :class:`Profile`
+    width_share : of the speedup's logarithm, how much width gives
+    heads, neurons : (layers,) how fast the log share of each layer's heads and neurons falls
+    """
+
+    tokens: np.ndarray
+    short_length: float
+    width_share: float = 0.0
+    heads: np.ndarray | None = None
+    neurons: np.ndarray | None = None
+
+    def changed(self, step: float, rng: np.random.Generator) -> "Candidate":
+        """A neighbour; a larger step lies further off."""
+
+        def noisy(values: np.ndarray) -> np.ndarray:
+            return values * np.exp(step * rng.standard_normal(len(values)))
+
+        tokens, short_length = noisy(self.tokens), self.short_length * float(np.exp(step * rng.standard_normal()))
+        if self.heads is None or self.neurons is None:
+            return Candidate(tokens, short_length)
+        # A third of the neighbours leave the widths as they are, and a third the tokens.
+        what = rng.integers(3)
+        odds = self.width_share / (1 - self.width_share) if self.width_share else 0.25
+        odds *= float(np.exp(step * rng.standard_normal()))
+        return Candidate(
+            self.tokens if what == 1 else tokens,
+            self.short_length if what == 1 else short_length,
+            self.width_share if what == 2 and self.width_share else odds / (1 + odds),
+            self.heads if what == 2 else noisy(self.heads),
+            self.neurons if what == 2 else noisy(self.neurons),
+        )
 
 
 def search_anchors(
@@ -22,15 +66,16 @@ def search_anchors(
     seed: int,
     advance: Callable[[float, float], object] = lambda speedup, best: None,
 ) -> tuple[Anchor, ...]:
-    """The best profile found for each speedup, each one inside the one before.
+    """The best profile found for each speedup, its level inside the one before.
 
     A profile is a direction (how fast the log keep ratio falls in each layer), its ``short_length``, and the strength
-    at which that direction costs what the speedup allows. The search starts from the geometric and the ACC direction
-    and the one that won at the speedup before, then changes the best so far at random, in ever smaller steps.
+    at which that direction costs what the speedup allows; where the model's widths were trained, also how much of the
+    speedup width gives, and a direction of heads and of neurons. The search starts from the geometric and the ACC
+    direction and the one that won at the speedup before, then changes the best so far at random, in ever smaller steps.
 
     Parameters
     ----------
-    dial : gives layer ACC, shapes and lengths
+    dial : gives layer ACC, shapes, lengths and widths
     divergence : how far outputs under a profile are from the full model's; smaller = better
     speedups : to search for, in the dial's unit: a device's time, so that cuts which save none are not made,
         or in FLOPs. Those that lossless trimming reaches alone are left out.
@@ -50,56 +95,103 @@ def search_anchors(
     if dial.shapes[0].causal:
         # Decoders rely on recent tokens: one deep cut at the start is often their best.
         directions.append(np.concatenate([[1.0], np.full(free - 1, 0.01)]))
-    starts = [(direction, dial.short_length) for direction in directions]
+    starts = [Candidate(direction, dial.short_length) for direction in directions]
+    if dial.widths:
+        even = np.ones(dial.layers)
+        starts = [Candidate(starts[0].tokens, dial.short_length, share, even, even) for share in WIDTH_SHARES]
     outer = Profile((1.0,) * dial.layers, MOST_SHORT_LENGTH * dial.short_length)
     anchors: list[Anchor] = []
     for speedup in sorted(speedups):
         if dial.predicted(Profile.full(dial.layers)) >= speedup:
             continue
-        best: tuple[float, np.ndarray, Profile] | None = None
+        best: tuple[float, Candidate, Profile] | None = None
         for trial in range(max(trials, len(starts))):
             if trial < len(starts) or best is None:
-                direction, short_length = starts[trial % len(starts)]
+                candidate = starts[trial % len(starts)]
             else:
-                step = 0.9 * 0.3 ** (trial / trials)
-                direction = best[1] * np.exp(step * rng.standard_normal(free))
-                short_length = best[2].short_length * float(np.exp(step * rng.standard_normal()))
-            profile = _at_speedup(dial, direction, min(short_length, outer.short_length), outer, speedup)
+                candidate = best[1].changed(0.9 * 0.3 ** (trial / trials), rng)
+            profile = _at_speedup(dial, candidate, outer, speedup)
             if profile is not None:
                 distance = divergence(profile)
                 if best is None or distance < best[0]:
-                    best = (distance, direction, profile)
+                    best = (distance, replace(candidate, short_length=profile.short_length), profile)
             advance(speedup, best[0] if best else float("nan"))
         if best is None:
             break
         outer = best[2]
-        anchors.append(Anchor(speedup, outer.keep, outer.short_length))
+        anchors.append(Anchor(speedup, outer.keep, outer.short_length, outer.level))
         # Faster profiles afford less: what is spared for short texts is taken from long ones.
         lengths = [share * outer.short_length for share in SHORTER] if outer.short_length else [0.0]
-        starts = [(best[1], length) for length in lengths]
-        starts += [(direction, lengths[len(lengths) // 2]) for direction in (np.ones(free), acc_direction)]
+        starts = [replace(best[1], short_length=length) for length in lengths]
+        plain = [np.ones(free), acc_direction]
+        starts += [replace(best[1], tokens=tokens, short_length=lengths[len(lengths) // 2]) for tokens in plain]
+        if dial.widths:
+            starts += [replace(starts[0], width_share=share) for share in WIDTH_SHARES[1:]]
     return tuple(anchors)
 
 
-def _at_speedup(
-    dial: Dial, direction: np.ndarray, short_length: float, outer: Profile, speedup: float
-) -> Profile | None:
-    """The profile along ``direction``, inside ``outer``, of that speedup; None if none above the quality floor is."""
-    fall = np.cumsum(direction / direction.sum())
+def _at_speedup(dial: Dial, candidate: Candidate, outer: Profile, speedup: float) -> Profile | None:
+    """A candidate's profile of a speedup, inside ``outer``; None if none above the quality floor is."""
+    level = outer.level
+    if candidate.heads is not None and candidate.neurons is not None:
+        gain = speedup**candidate.width_share
+        level = _level(dial, candidate.heads, candidate.neurons, outer.level, gain)
+    # A narrower level may keep more tokens than the one before it.
+    before = outer.keep if level == outer.level else (1.0,) * dial.layers
+    short_length = min(candidate.short_length, outer.short_length)
+    fall = np.cumsum(candidate.tokens / candidate.tokens.sum())
     fall = np.concatenate([fall, np.repeat(fall[-1:], dial.layers - len(fall))])
+    attending = [shape.attends for shape in shapes_at(dial.shapes, level)]
 
     def profile(strength: float) -> Profile:
-        keep = np.minimum(outer.keep, np.clip(np.exp(-strength * fall), SMALLEST_RATIO, 1.0))
-        return Profile(tuple(in_steps(keep, dial.every).tolist()), short_length).held(dial.attending)
+        keep = np.minimum(before, np.clip(np.exp(-strength * fall), SMALLEST_RATIO, 1.0))
+        return Profile(tuple(in_steps(keep, dial.every).tolist()), short_length, level).held(attending)
 
-    low, high = 0.0, 16.0
-    if dial.predicted(profile(high)) < speedup:
+    if dial.predicted(profile(16.0)) < speedup:
         return None
+    deepest = profile(_least(lambda strength: dial.predicted(profile(strength)), speedup, 16.0))
+    return deepest if dial.speedup_of(deepest) <= dial.max_flops else None
+
+
+def _level(dial: Dial, heads: np.ndarray, neurons: np.ndarray, outer: Level | None, speedup: float) -> Level | None:
+    """The level inside ``outer`` along two directions whose speedup, all tokens kept, is this at most."""
+    whole = whole_level(dial.shapes)
+    outer = outer or whole
+
+    def level(strength: float) -> Level:
+        return narrower(whole, outer, np.exp(-strength * heads), np.exp(-strength * neurons))
+
+    def gain(strength: float) -> float:
+        return dial.predicted(Profile((1.0,) * dial.layers, level=level(strength)))
+
+    strength = _least(gain, speedup * (1 + 1e-3), 8.0)
+    found = level(max(strength - 1e-3, 0.0))
+    return None if found == whole else found
+
+
+def narrower(whole: Level, outer: Level, heads: np.ndarray, neurons: np.ndarray) -> Level:
+    """The level at which layers have these shares of their heads and neurons, but no more than another level.
+
+    Shares next to nothing are none; the last layer keeps a head and a group of neurons.
+    """
+    last = np.arange(whole.layers) == whole.layers - 1
+    heads, neurons = (
+        np.where(last, np.maximum(shares, LEAST_SHARE), np.where(shares < LEAST_SHARE, 0.0, shares))
+        for shares in (heads, neurons)
+    )
+    scaled = whole.scaled(heads.tolist(), neurons.tolist())
+    return Level(
+        tuple(np.minimum(scaled.heads, outer.heads).tolist()), tuple(np.minimum(scaled.neurons, outer.neurons).tolist())
+    )
+
+
+def _least(value_at: Callable[[float], float], target: float, most: float) -> float:
+    """The least strength, up to ``most``, at which a rising value reaches a target."""
+    low, high = 0.0, most
     for _ in range(30):
         middle = (low + high) / 2
-        if dial.predicted(profile(middle)) < speedup:
+        if value_at(middle) < target:
             low = middle
         else:
             high = middle
-    deepest = profile(high)
-    return deepest if dial.speedup_of(deepest) <= dial.max_flops else None
+    return high

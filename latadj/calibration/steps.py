@@ -4,6 +4,7 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 
 from transformers import PreTrainedModel
 
@@ -23,6 +24,7 @@ from latadj.checkpoints.metadata import Serving
 from latadj.config import CalibrationConfig, ClockConfig
 from latadj.elimination.attach import attach, attached
 from latadj.elimination.dial import Dial
+from latadj.elimination.level_dials import levels_of
 from latadj.elimination.observation_window import WHOLE
 from latadj.kernels.linear import KernelSpec
 from latadj.kernels.lowering import lower
@@ -39,7 +41,12 @@ def silently(name: str, total: int) -> AbstractContextManager[Callable[[str], ob
 
 
 def acc_dial(
-    model: PreTrainedModel, examples: CalibrationSet, config: CalibrationConfig, *, show: Show = silently
+    model: PreTrainedModel,
+    examples: CalibrationSet,
+    config: CalibrationConfig,
+    *,
+    widths: Sequence[float] = (),
+    show: Show = silently,
 ) -> tuple[Dial, Contribution, list[WindowTrial]]:
     """The dial that ACC gives, in FLOPs, the ACC behind it, and what was tried for a decoder's window.
 
@@ -47,6 +54,7 @@ def acc_dial(
     ----------
     model : with elimination attached
     examples : of the training split
+    widths : that the model was trained at, as in :class:`~latadj.elimination.dial.Dial`
 
     Raises
     ------
@@ -59,7 +67,7 @@ def acc_dial(
     if len(windows) > 1:
         with show("window", len(PLAIN_PROFILE_TYPES) * len(windows)) as advance:
             dial, tried = choose_window(dial, model, examples.first(MOST_TRIED), windows, advance=advance)
-    return dial, contribution, tried
+    return replace(dial, widths=tuple(widths)), contribution, tried
 
 
 def measure_serving(
@@ -80,7 +88,8 @@ def measure_serving(
     model : in fp32
     batch, lengths : the workload: sequences a batch, and their lengths
     """
-    served = attach(lower(copy.deepcopy(model), kernel, dial.reads), dial)
+    levels = [*dial.levels, *levels_of(dial, dial.widths)]
+    served = attach(lower(copy.deepcopy(model), kernel, dial.reads, levels), dial)
     with show(f"clock {kernel.precision}", clock.rounds) as advance:
         latency = measure(
             served,

@@ -28,6 +28,7 @@ from latadj.commands.common.session import Session, open_checkpoint, open_pretra
 from latadj.config import CalibrateConfig
 from latadj.devices.device import place
 from latadj.devices.environment import environment
+from latadj.elimination.cost import width_of
 from latadj.elimination.dial import Dial
 from latadj.inference.serving import remember
 from latadj.reporting.plots import plot_contribution
@@ -90,7 +91,9 @@ def run(session: Session) -> dict[str, Any]:
             autocast=session.training_dtype,  # ranking needs no more, and it is a long search
         )
         count = len(examples.lengths)
-        dial, contribution, tried = acc_dial(session.model, examples, calibration, show=_shown)
+        dial, contribution, tried = acc_dial(
+            session.model, examples, calibration, widths=_widths(session.metadata), show=_shown
+        )
         if tried:
             log.info("window: %s, on profile=%s", dial.window.text(), dial.profile_type)
         plot_contribution(contribution, work / "acc.png", title=f"{config.model.name} on {config.task.name}")
@@ -133,6 +136,11 @@ def run(session: Session) -> dict[str, Any]:
     _document(timed, shown).print()
     log.info("wrote %s and %s", folder / METADATA_FILE, work)
     return result
+
+
+def _widths(metadata: CheckpointMetadata) -> tuple[float, ...]:
+    """The widths that a checkpoint was trained at."""
+    return metadata.dial.widths if metadata.dial else ()
 
 
 @contextmanager
@@ -227,8 +235,17 @@ def profiles(dial: Dial) -> list[dict[str, Any]]:
         except ValueError as error:  # texts of a few tokens cannot be cut far
             log.info("%s", error)
             break
-        costs = {"flops_speedup": dial.speedup_of(profile), "predicted": dial.predicted(profile)}
-        shown.append({"speedup": speedup, "keep": list(profile.keep), "short_length": profile.short_length, **costs})
+        shown.append(
+            {
+                "speedup": speedup,
+                "keep": list(profile.keep),
+                "short_length": profile.short_length,
+                "level": unstructure(profile.level),
+                "width": width_of(dial.shapes, profile.level),
+                "flops_speedup": dial.speedup_of(profile),
+                "predicted": dial.predicted(profile),
+            }
+        )
     return shown
 
 
@@ -237,19 +254,20 @@ def _document(dial: Dial, profiles: list[dict[str, Any]]) -> Document:
 
     Parameters
     ----------
-    profiles : with ``speedup``, ``keep``, ``short_length``, ``flops_speedup`` and ``predicted``
+    profiles : as of :func:`profiles`
     """
     costs = ["FLOPs", *(["predicted"] if dial.target == "latency" else [])]
     least = any(profile["short_length"] for profile in profiles)
+    narrow = any(profile["width"] < 1 for profile in profiles)
     lines = [
-        ["speedup", *(f"{layer}" for layer in range(1, dial.layers + 1)), *(["short length"] * least), *costs],
-        ["layer ACC", *(f"{value:.2f}" for value in dial.layer_acc), *([""] * least), *("" for _ in costs)],
+        ["speedup", *map(str, range(1, dial.layers + 1)), *(["short length"] * least), *(["width"] * narrow), *costs],
+        ["layer ACC", *(f"{value:.2f}" for value in dial.layer_acc), *([""] * (least + narrow)), *("" for _ in costs)],
     ]
     for profile in profiles:
         keep = [f"{ratio:.2f}" for ratio in profile["keep"]]
         if dial.reads == "pooled":
             keep[-1] = "pooled"
-        keep += [f"{profile['short_length']:.1f}"] * least
+        keep += [f"{profile['short_length']:.1f}"] * least + [f"{100 * profile['width']:.0f}%"] * narrow
         times = (profile["flops_speedup"], profile["predicted"])
         lines.append([f"{profile['speedup']:g}x", *keep, *(f"{value:.2f}x" for value in times[: len(costs)])])
     if dial.layers > MOST_COLUMNS:

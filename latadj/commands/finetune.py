@@ -3,11 +3,13 @@
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from datasets import Dataset
+from torch import Tensor
 from transformers import set_seed
 
 from latadj.calibration.make_dial import make_dial, measure_contribution, windows_to_try
@@ -15,7 +17,7 @@ from latadj.checkpoints import checkpoint
 from latadj.checkpoints.metadata import CheckpointMetadata, read_metadata
 from latadj.commands.checks import check_teacher
 from latadj.commands.common.resume import FinetuneState
-from latadj.commands.common.session import Session, known_labels, set_up, with_examples
+from latadj.commands.common.session import Session, enough, known_labels, set_up, with_examples
 from latadj.commands.common.training_stages import (
     attention_dropped,
     distillation_rows,
@@ -29,17 +31,24 @@ from latadj.devices.precision_probe import training_step, trains_in_bf16
 from latadj.elimination.architectures import architecture_of
 from latadj.elimination.attach import as_plain, attach, attached
 from latadj.elimination.dial import Dial
+from latadj.elimination.level_dials import with_levels
 from latadj.elimination.observation_window import WHOLE
+from latadj.pruning import order_by, reorder
+from latadj.tasks.encoding.batches import Batch
 from latadj.training.fit import fit
 from latadj.training.head_objective import AdjustableLoss, head_objective
 from latadj.training.language_objective import AdjustableLanguageLoss, cache_teacher_states, language_objective
 from latadj.training.objective import Loss, TrainingObjective
+from latadj.training.significance import gradient_batches, significance_of
 from latadj.training.trackers import Trackers
 from latadj.utils.console import progress
 from latadj.utils.files import write_json
 from latadj.utils.run_state import remove_matching
 
 log = logging.getLogger("latadj")
+# Training texts whose gradients order heads and neurons, and speedups that have levels before a search.
+GRADIENT_EXAMPLES = 512
+LEVELLED = (1.5, 2.0, 3.0, 4.0, 5.0)
 
 
 def prepare(config: FinetuneConfig) -> Session:
@@ -145,6 +154,8 @@ def _adjust(
     set_seed(config.seed)
     model, tokenizer, stage = session.model, session.tokenizer, config.adjust
     train, loss_of = _distillation(session, config)
+    if stage.narrows:
+        _order_units(session, config)
     attach(model)
     dial = _dial(session, config)
     attach(model, dial)
@@ -166,6 +177,22 @@ def _adjust(
     dial = _dial(session, config)
     as_plain(model)
     return metrics, dial
+
+
+def _order_units(session: Session, config: FinetuneConfig) -> None:
+    """Bring the heads and neurons of the plain model into the order of their significance on training text."""
+    model, autocast, device = session.model, session.training_dtype, session.device
+    objective = _objective(session, config.plain)
+    train = session.encoded(session.splits.train.shuffle(seed=config.seed))
+    rows = train.select(range(min(GRADIENT_EXAMPLES, len(train)))).to_list()
+    batches = gradient_batches(rows[: enough([len(row["input_ids"]) for row in rows])], objective.collate, device)
+
+    def loss(batch: Batch) -> Tensor:
+        with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
+            found: Tensor = objective.loss(model, batch) if objective.loss else model(**batch).loss
+        return found.float()
+
+    reorder(model, order_by(model, significance_of(model, batches, loss)))
 
 
 def _objective(session: Session, stage: StageConfig, loss: Loss | None = None) -> TrainingObjective:
@@ -206,7 +233,8 @@ def _dial(session: Session, config: FinetuneConfig) -> Dial:
     contribution = measure_contribution(model, examples, score=calibration.score, window=window)
     shown = ", ".join(f"{value:.2f}" for value in contribution.layer_acc)
     log.info("layer ACC on %d training examples: %s", len(examples.lengths), shown)
-    return make_dial(model, contribution, calibration, window)
+    dial = make_dial(model, contribution, calibration, window)
+    return with_levels(replace(dial, widths=tuple(config.adjust.widths)), LEVELLED) if config.adjust.narrows else dial
 
 
 def _metadata(config: FinetuneConfig, state: FinetuneState, dial: Dial | None = None) -> CheckpointMetadata:

@@ -7,12 +7,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from latadj.checkpoints.metadata import WEIGHTS, CheckpointMetadata, Device, Serving, check, model_config
 from latadj.checkpoints.weight_files import read_headers, shape_of
 from latadj.devices.hardware_key import HardwareKey, likely_cpu
 from latadj.devices.measured_times import known_layer
+from latadj.elimination.cost import width_of
 from latadj.elimination.dial import Dial
 from latadj.elimination.observation_window import WHOLE
 from latadj.reporting.results.info import DeviceInfo, DialInfo, Info, Position, PrunedInfo, Served, Shape, Tested
@@ -136,7 +135,7 @@ def _position(dial: Dial, speedup: float) -> Position:
     profile = dial.profile(speedup)
     seconds = None
     if dial.latency is not None:
-        seconds = float(dial.latency.seconds(profile, np.asarray(dial.lengths), dial.reads).mean())
+        seconds = float(dial.seconds(profile, dial.lengths).mean())
     return Position(
         speedup,
         list(profile.keep),
@@ -144,6 +143,7 @@ def _position(dial: Dial, speedup: float) -> Position:
         dial.predicted(profile),
         None if seconds is None else 1000 * seconds,
         profile.short_length,
+        width_of(dial.shapes, profile.level),
     )
 
 

@@ -9,8 +9,9 @@ from typing import Annotated
 
 import numpy as np
 
-from latadj.elimination.cost import POOLED, READS, LayerShape, flops_speedup
-from latadj.elimination.latency_model import LatencyModel
+from latadj.elimination.cost import POOLED, READS, LayerShape, flops_speedup, shapes_at
+from latadj.elimination.latency_model import LatencyModel, level_shares
+from latadj.elimination.levels import Level
 from latadj.elimination.observation_window import WHOLE, ObservationWindow
 from latadj.elimination.profiles import PROFILE_TYPES, SMALLEST_RATIO, Anchor, Profile, in_steps, searched_short_length
 from latadj.elimination.scores import SCORES
@@ -18,6 +19,8 @@ from latadj.utils.serialization import AT_LEAST_1, NOT_NEGATIVE, Bounds, Entries
 
 # Far more than a dial has: solving it takes time and memory for each layer at each length.
 MOST_LAYERS, MOST_LENGTHS, MOST_CELLS = 1024, 2**18, 2**23
+# How the whole model's tokens are cut up to the first speedup that a searched level has.
+UNTIL_LEVELS = "geometric"
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class Dial:
     window : whose attention is scored, and who is protected; decoders only
     protected : mean number of tokens of a sequence that a task never lets go
     short_length : as in :class:`~latadj.elimination.profiles.Profile`; searched profiles have their own
+    widths : shares of every layer's heads and neurons that the model was trained at; empty: tokens alone
     latency : how long a device takes; not part of the dial's JSON form
     """
 
@@ -56,6 +60,7 @@ class Dial:
     window: ObservationWindow = WHOLE
     protected: Annotated[int, NOT_NEGATIVE] = 0
     short_length: Annotated[float, NOT_NEGATIVE] = 0.0
+    widths: Annotated[tuple[Annotated[float, Bounds(0, 1)], ...], Entries(MOST_LAYERS)] = ()
     latency: LatencyModel | None = None
 
     def __post_init__(self) -> None:
@@ -79,6 +84,7 @@ class Dial:
             raise ValueError(f"a searched profile of this dial does not have {len(self.shapes)} keep ratios")
         if any(after.speedup < before.speedup for before, after in pairwise(self.anchors)):
             raise ValueError("the searched profiles of this dial are not in the order of their speedups")
+        _check_levels(self)
         if not self.lengths or min(self.lengths) < 1:
             raise ValueError("the dial needs at least one length, each at least 1")
         if len(self.lengths) > MOST_LENGTHS or len(self.lengths) * len(self.shapes) > MOST_CELLS:
@@ -92,6 +98,11 @@ class Dial:
     def attending(self) -> list[bool]:
         """Which layers have attention to choose by."""
         return [shape.attends for shape in self.shapes]
+
+    @property
+    def levels(self) -> list[Level]:
+        """The levels of the searched profiles, the widest first; the whole model is not among them."""
+        return [level for level in dict.fromkeys(anchor.level for anchor in self.anchors) if level is not None]
 
     def with_profile_type(self, profile_type: str) -> "Dial":
         """The same dial with another type of profiles."""
@@ -114,9 +125,21 @@ class Dial:
         """Speedup of a profile as the dial is marked: in time over the dial's speedup 1, or in FLOPs."""
         if self.latency is None:
             return self.speedup_of(profile)
-        lengths, seconds = np.asarray(self.lengths), self.latency.seconds
-        full = seconds(Profile.full(self.layers), lengths, self.reads)
-        return float(full.sum() / seconds(profile, lengths, self.reads, self.protected).sum())
+        full = self.seconds(Profile.full(self.layers), self.lengths)
+        return float(full.sum() / self.seconds(profile, self.lengths).sum())
+
+    def seconds(self, profile: Profile, lengths: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Seconds that the device takes for a batch of each length: (lengths,).
+
+        Raises
+        ------
+        ValueError
+            if the dial is in FLOPs.
+        """
+        if self.latency is None:
+            raise ValueError("a dial in FLOPs knows no time: calibrate this device")
+        shares = level_shares(self.shapes, profile.level)
+        return self.latency.seconds(profile, np.asarray(lengths), self.reads, self.protected, shares)
 
     def reach(self) -> float:
         """The largest possible speedup: by ``max_speedup``, the profile type and the quality floor."""
@@ -150,13 +173,51 @@ class Dial:
 omit(Dial, "latency")
 
 
+def _check_levels(dial: Dial) -> None:
+    """Refuse levels that the model does not have, or that are not nested along the dial.
+
+    Raises
+    ------
+    ValueError
+    """
+    before: Level | None = None
+    for anchor in dial.anchors:
+        if anchor.level is not None:
+            shapes_at(dial.shapes, anchor.level)
+        if before is not None and (anchor.level is None or not before.contains(anchor.level)):
+            raise ValueError(
+                f"the level of this dial at {anchor.speedup:g}x is not contained in that of a smaller speedup: "
+                "levels must be nested"
+            )
+        before = anchor.level
+
+
+def parts_of(dial: Dial) -> list[Dial]:
+    """The dial in parts, each of a single level, by rising speedup; a dial without searched levels is one part."""
+    if dial.profile_type != "searched":
+        return [dial]
+    levels = list(dict.fromkeys(anchor.level for anchor in dial.anchors))
+    if len(levels) == 1:
+        return [dial]
+    return [
+        replace(dial, anchors=tuple(anchor for anchor in dial.anchors if anchor.level == level)) for level in levels
+    ]
+
+
 def profile_at(dial: Dial, strength: float) -> Profile:
-    """Profile of the dial's type; strength 0 keeps all, more strength keeps less (monotone in every layer)."""
+    """Profile of the dial's type; strength 0 keeps all, more strength keeps less (monotone in every layer).
+
+    Parameters
+    ----------
+    dial : of one level, as of :func:`parts_of`
+    """
     keep = PROFILE_TYPES[dial.profile_type](strength, dial.layer_acc, dial.anchors)
     keep = np.minimum.accumulate(np.clip(keep, SMALLEST_RATIO, 1.0))
     searched = dial.profile_type == "searched"
     short_length = searched_short_length(strength, dial.anchors) if searched else dial.short_length
-    return Profile(tuple(in_steps(keep, dial.every).tolist()), short_length).held(dial.attending)
+    level = dial.anchors[0].level if searched else None
+    attending = [shape.attends for shape in shapes_at(dial.shapes, level)]
+    return Profile(tuple(in_steps(keep, dial.every).tolist()), short_length, level).held(attending)
 
 
 @lru_cache(maxsize=512)
@@ -165,9 +226,10 @@ def _floor(dial: Dial) -> float:
     return _strength(lambda strength: dial.speedup_of(profile_at(dial, strength)), dial.max_flops)
 
 
+@lru_cache(maxsize=512)
 def _reach(dial: Dial) -> float:
     # Where choosing costs more than it saves, in a tiny model, no profile is as fast as the full one.
-    profiles = (Profile.full(dial.layers), profile_at(dial, _floor(dial)))
+    profiles = (Profile.full(dial.layers), *(profile_at(part, _floor(part)) for part in parts_of(dial)))
     return max(dial.predicted(profile) for profile in profiles)
 
 
@@ -176,16 +238,35 @@ def _solve(dial: Dial, speedup: float) -> Profile:
     full = Profile.full(dial.layers)
     if dial.predicted(full) >= speedup * (1 - 1e-3):
         return full
-    floor, reach = _floor(dial), _reach(dial)
+    parts, reach = parts_of(dial), _reach(dial)
     if reach < speedup * (1 - 1e-3):
         where = f"on this device at batch {dial.latency.batch}" if dial.latency else "on these lengths"
         raise ValueError(
             f"speedup={speedup:g} is out of reach: profile={dial.profile_type} ends at {reach:.2f}x {where}, "
-            f"where FLOPs are cut {dial.speedup_of(profile_at(dial, floor)):.1f}x"
+            f"where FLOPs are cut {dial.speedup_of(profile_at(parts[-1], _floor(parts[-1]))):.1f}x"
             + ("; ask for less, or take dial.target=flops" if dial.latency else "")
         )
-    strength = _strength(lambda strength: dial.predicted(profile_at(dial, strength)), speedup, floor)
-    return profile_at(dial, strength)
+    place = next((place for place, part in enumerate(parts) if _end(part) >= speedup), len(parts) - 1)
+    part = parts[place]
+    # A level that is too fast with all its tokens waits: the one before goes on with fewer.
+    if part.predicted(profile_at(part, 0.0)) > speedup * (1 + 1e-3):
+        slower = parts[place - 1] if place else replace(dial, profile_type=UNTIL_LEVELS, anchors=())
+        part = slower if _within(slower, speedup) else part
+    return _within(part, speedup) or full
+
+
+def _end(part: Dial) -> float:
+    """The speedup at which a part's searched profiles end."""
+    return part.anchors[-1].speedup if part.anchors else math.inf
+
+
+def _within(part: Dial, speedup: float) -> Profile | None:
+    """The profile of a speedup at a dial's one level; None if it does not go so far."""
+    floor = _floor(part)
+    if part.predicted(profile_at(part, floor)) < speedup * (1 - 1e-3):
+        return None
+    strength = _strength(lambda strength: part.predicted(profile_at(part, strength)), speedup, floor)
+    return profile_at(part, strength)
 
 
 def _strength(speedup_at: Callable[[float], float], target: float, limit: float = 2.0**20) -> float:

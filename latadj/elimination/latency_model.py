@@ -11,7 +11,8 @@ from typing import Annotated
 
 import numpy as np
 
-from latadj.elimination.cost import POOLED, LayerShape, schedule
+from latadj.elimination.cost import POOLED, LayerShape, schedule, shapes_at
+from latadj.elimination.levels import Level
 from latadj.elimination.profiles import Profile
 from latadj.utils.serialization import Bounds, Entries, NotNegative
 
@@ -19,6 +20,8 @@ from latadj.utils.serialization import Bounds, Entries, NotNegative
 MOST_KNOTS, LARGEST_BATCH, LONGEST = 2**12, 2**24, 2**30
 Seconds = Annotated[float, Bounds(0, 1e9)]
 Length = Annotated[int, Bounds(1, LONGEST)]
+# All of a layer's linear layers, (entering, leaving).
+WHOLE = (1.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,10 @@ class Ramp:
         beyond = np.clip(counts - knots[-1], 0, None) * slope
         return np.interp(counts, knots, heights) + beyond
 
+    def at(self, counts: np.ndarray, share: float) -> np.ndarray:
+        """What it comes to where only a share of the work is left: calls cost what they cost, the rest less."""
+        return self.base + share * (self(counts) - self.base) if share else np.zeros(np.shape(counts))
+
 
 def mixed(first: Ramp, second: Ramp, share: float) -> Ramp:
     """The ramp that lies between two everywhere, at this share of the way from the first to the second."""
@@ -61,6 +68,18 @@ def mixed(first: Ramp, second: Ramp, share: float) -> Ramp:
     # Rounding must not let it fall.
     rises = np.clip(np.diff(heights), 0.0, None)
     return Ramp(float(heights[0]), tuple(map(float, knots)), tuple(map(float, rises)))
+
+
+def level_shares(shapes: Sequence[LayerShape], level: Level | None) -> list[tuple[float, float]] | None:
+    """What is left of each layer's linear layers at a level, (entering, leaving); None where all is."""
+    if level is None:
+        return None
+    shares = []
+    for whole, shape in zip(shapes, shapes_at(shapes, level), strict=True):
+        entering = (shape.query + shape.key_value) / max(whole.query + whole.key_value, 1)
+        leaving = (shape.output + shape.feed_forward) / max(whole.output + whole.feed_forward, 1)
+        shares.append((entering, leaving))
+    return shares
 
 
 def scales_of(shapes: Sequence[LayerShape]) -> tuple[tuple[float, float], ...]:
@@ -123,24 +142,38 @@ class LatencyModel:
             error=max(self.error, other.error),
         )
 
-    def seconds(self, profile: Profile, lengths: np.ndarray, reads: str, protected: np.ndarray | int = 0) -> np.ndarray:
+    def seconds(
+        self,
+        profile: Profile,
+        lengths: np.ndarray,
+        reads: str,
+        protected: np.ndarray | int = 0,
+        shares: Sequence[tuple[float, float]] | None = None,
+    ) -> np.ndarray:
         """Seconds of a batch of each length: (sequences,).
 
         Parameters
         ----------
         profile, lengths, reads, protected : as in :func:`latadj.elimination.cost.schedule`
+        shares : of each layer's linear layers, as :func:`level_shares` gives them; None: the whole model
         """
         counts = schedule(profile, np.asarray(lengths), reads, protected)
         total = self.outside(counts[0])
         for layer in range(len(profile.keep)):
-            total = total + self.layer_seconds(counts, layer, reads)
+            total = total + self.layer_seconds(counts, layer, reads, shares[layer] if shares else WHOLE)
         return total
 
-    def layer_seconds(self, counts: np.ndarray, layer: int, reads: str) -> np.ndarray:
+    def layer_seconds(
+        self, counts: np.ndarray, layer: int, reads: str, share: tuple[float, float] = WHOLE
+    ) -> np.ndarray:
         """Seconds of one layer for a schedule of (layers + 1, sequences) counts."""
         n_in, n_out = counts[layer], counts[layer + 1]
+        if share == (0.0, 0.0):
+            return np.zeros(n_in.shape)
         if reads == POOLED and layer == len(counts) - 2:
-            return self.last(n_in)
-        enters, leaves = self.scales[layer] if self.scales else (1.0, 1.0)
+            # Of a trimmed layer, keys and values of all that enter are nearly everything.
+            return self.last.at(n_in, share[0])
+        enters, leaves = self.scales[layer] if self.scales else WHOLE
         chosen = np.where(n_out < n_in, self.choosing(n_in), 0.0)
-        return enters * self.entering(n_in) + chosen + leaves * self.leaving(n_out)
+        entering = enters * self.entering.at(n_in, share[0])
+        return entering + chosen + leaves * self.leaving.at(n_out, share[1])

@@ -82,7 +82,7 @@ class Deadline:
         # Seconds of a batch of the measured size, for texts of 1 to `longest` tokens.
         longest = longest or int(getattr(model.config, "max_position_embeddings", LONGEST))
         lengths = np.arange(1, longest + 1)
-        self._table = np.array([dial.latency.seconds(profile, lengths, dial.reads) for profile in self.profiles])
+        self._table = np.array([dial.seconds(profile, lengths) for profile in self.profiles])
         self._batch, self._error = dial.latency.batch, dial.latency.error
         # Measured over predicted seconds of the last batches, by size class.
         self._ratios: dict[int, deque[float]] = {}

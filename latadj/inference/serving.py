@@ -192,7 +192,7 @@ def make_ready(
     the kernel that serves it
     """
     spec = kernel_for(model, metadata, precision, device, kernel)
-    lower(model, spec, attached(model).reads)
+    lower(model, spec, attached(model).reads, dial.levels if dial else ())
     if dial is None:
         return spec
     if target == "latency":

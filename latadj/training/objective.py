@@ -1,9 +1,8 @@
 """Training objectives: how batches are made, their loss, the metric of validation, and profiles to train with."""
 
-import math
 import random
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, geometric_mean
 from typing import Any
 
@@ -12,6 +11,8 @@ from transformers import PreTrainedModel
 
 from latadj.config import AdjustConfig
 from latadj.elimination.dial import Dial
+from latadj.elimination.level_dials import at_level, level_gain, levels_of
+from latadj.elimination.levels import Level
 from latadj.elimination.profiles import Profile
 from latadj.tasks.encoding.batches import Batch
 
@@ -45,13 +46,17 @@ class TrainingObjective:
 class ProfileSampler:
     """The full model, and profiles at speedups drawn anew for each batch.
 
+    Where width is trained too, a level is drawn among those that do not exceed the speedup, and tokens give the rest.
     Python's random state decides, which Trainer saves and restores.
     """
 
     def __init__(self, dial: Dial, config: AdjustConfig) -> None:
-        self.config = config
+        self.config, self.dial = config, dial
         self.dials = [dial.with_profile_type(profile_type) for profile_type in config.profiles]
         self.full = Profile.full(dial.layers)
+        self.levels: list[Level | None] = [None] if "tokens" in config.axes else []
+        if config.narrows:
+            self.levels += levels_of(dial, dial.widths)
 
     def passes(self) -> list[Profile]:
         """The full model and a sampled profile; where ``full_share`` is given, only one of them."""
@@ -67,7 +72,12 @@ class ProfileSampler:
         power, largest = self.config.speedup_sampling_power, self.config.max_speedup
         speedup = round(MIN_SPEEDUP + (largest - MIN_SPEEDUP) * random.random() ** power, 1)
         dial = random.choice(self.dials)
-        return dial.profile(speedup if dial.reaches(speedup) else max(math.floor(10 * dial.reach()) / 10, 1.0))
+        level = self.levels[0]
+        if len(self.levels) > 1:
+            level = random.choice([one for one in self.levels if level_gain(dial, one) <= speedup] or self.levels[:1])
+        if "tokens" not in self.config.axes:
+            return replace(self.full, level=level)
+        return at_level(dial, level, speedup)
 
 
 def unwrapped(model: Any) -> Any:

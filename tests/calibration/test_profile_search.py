@@ -74,3 +74,30 @@ def test_a_dial_serves_the_very_profiles_that_were_searched(every):
         profile = served.profile(anchor.speedup)
         assert profile.keep == pytest.approx(anchor.keep, abs=1e-3)
         assert any(profile.keep == pytest.approx(each.keep, abs=1e-3) for each in tried)
+
+
+WIDE = LayerShape(query=640, key_value=1280, output=640, feed_forward=5120, attention=8, heads=8, neurons=240)
+ELASTIC = Dial(layer_acc=(0.9, 0.8, 0.7, 0.6, 0.5), lengths=(20, 30, 40), shapes=(WIDE,) * 5, widths=(0.5, 0.25))
+
+
+def first_layers_need_width(profile: Profile) -> float:
+    """Every token counts, and the heads and neurons of the first two layers."""
+    level = profile.level
+    lost = 0.0 if level is None else sum(2 - level.heads[layer] / 8 - level.neurons[layer] / 240 for layer in (0, 1))
+    return lost + 3 * sum(1 - ratio for ratio in profile.keep[:4])
+
+
+def test_where_widths_were_trained_the_search_finds_levels_that_differ_by_layer():
+    anchors = search_anchors(ELASTIC, first_layers_need_width, [1.5, 2.0, 3.0], trials=60, seed=0)
+    assert [anchor.speedup for anchor in anchors] == [1.5, 2.0, 3.0]
+    for anchor in anchors:
+        profile = Profile(anchor.keep, anchor.short_length, anchor.level)
+        assert ELASTIC.speedup_of(profile) == pytest.approx(anchor.speedup, rel=0.06)
+    level = anchors[1].level
+    assert level.neurons[0] > level.neurons[3]
+    replace(ELASTIC, profile_type="searched", anchors=anchors)  # refuses levels that are not nested
+
+
+def test_without_trained_widths_no_level_is_tried():
+    anchors = search_anchors(replace(ELASTIC, widths=()), first_layers_need_width, [2.0], trials=8, seed=0)
+    assert anchors[0].level is None

@@ -28,6 +28,7 @@ from latadj.reporting.table import Column, Document, Table
 from latadj.tasks.metrics.intervals import score
 from latadj.utils.csv_text import frame_csv
 from latadj.utils.files import write_json, write_text
+from latadj.utils.serialization import unstructure
 
 log = logging.getLogger("latadj")
 ROUNDS, WARMUP = 5, 3
@@ -94,6 +95,7 @@ def _examples(session: Session, folder: Path) -> dict[str, Any]:
         "metric": config.task.metric,
         "speedup": speedup,
         "keep": list(profile.keep),
+        "level": unstructure(profile.level),
         "flops_speedup": dial.speedup_of(profile),
         "target": dial.target,
         "predicted": dial.predicted(profile) if dial.latency else None,

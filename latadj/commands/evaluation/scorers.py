@@ -17,7 +17,7 @@ from latadj.config import EvalConfig, SweepConfig
 from latadj.config.fields import as_list
 from latadj.devices.environment import environment
 from latadj.elimination.attach import at_profile, at_speedup, dial_of
-from latadj.elimination.cost import flops_speedup, schedule
+from latadj.elimination.cost import flops_speedup, schedule, width_of
 from latadj.elimination.dial import Dial
 from latadj.elimination.observation_window import ObservationWindow
 from latadj.elimination.profiles import Profile
@@ -110,6 +110,8 @@ class Scorer(ABC, Generic[Answers, AnyRow, AnySweep]):
             "keep": [float(count / counts[0]) for count in counts[1:]],
             "profile": list(profile.keep),
             "short_length": profile.short_length,
+            "level": profile.level,
+            "width": width_of(dial.shapes, profile.level),
             "profile_type": dial.profile_type,
             "flops_speedup": flops_speedup(dial.shapes, profile, self.lengths, dial.reads, self.protected),
             "predicted": dial.predicted(profile) if dial.latency else None,

@@ -14,6 +14,7 @@ from latadj.inference.streams.plan import Plan
 from latadj.inference.streams.writing import PredictState
 from latadj.kernels.lowering import kernel_of
 from latadj.reporting.table import Document, Table
+from latadj.utils.serialization import unstructure
 
 DEADLINES = {"met by the clock": "met", "predicted to be met, but late": "late", "beyond the largest speedup": "beyond"}
 # Exit code where too few texts met the deadline.
@@ -41,6 +42,7 @@ def summary(
         "speedup": speedup,
         "target": dial.target if dial else None,
         "keep": list(profile.keep) if profile else None,
+        "level": unstructure(profile.level) if profile else None,
         "predicted": dial.predicted(profile) if dial and profile and dial.latency else None,
         "deadline": _deadline(dial_of(model).latency, state, config) if config.deadline_ms is not None else None,
         "settings": plan.settings,

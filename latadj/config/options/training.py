@@ -15,6 +15,10 @@ PROFILES = Rule(
     f"some of {', '.join(ADJUSTABLE)}", lambda names: bool(names) and set(names) <= set(ADJUSTABLE), ADJUSTABLE
 )
 
+AXES = ("tokens", "width")
+AXIS_NAMES = Rule(f"some of {', '.join(AXES)}", lambda names: bool(names) and set(names) <= set(AXES), AXES)
+WIDTHS = Rule("shares above 0 and below 1, such as [0.75,0.5]", lambda shares: all(0 < share < 1 for share in shares))
+
 
 TRACKERS = ("tensorboard", "wandb", "mlflow")
 
@@ -110,6 +114,23 @@ class AdjustConfig(DistillationConfig):
     speedup_sampling_power: float = option(1.5, "above 1 draws small speedups more often; 1: all alike")
     dropout: float = option(0.0, "dropout of the hidden state", DROPOUT)
     profiles: list[str] = option(["geometric", "acc"], "profile types, one drawn for each batch", PROFILES)
+    axes: list[str] = option(
+        ["tokens"], "what a faster setting leaves out: tokens, width (attention heads and neurons), or both", AXIS_NAMES
+    )
+    widths: list[float] = option(
+        [0.75, 0.5, 0.33, 0.25], "with axes=[width]: shares of a layer's heads and neurons that are drawn", WIDTHS
+    )
+
+    @property
+    def narrows(self) -> bool:
+        """Whether levels are trained."""
+        return "width" in self.axes
+
+    def problems(self) -> list[str]:
+        problems = super().problems()
+        if self.narrows and not self.widths:
+            problems.append("widths=[]: expected at least one share of a layer with axes=[width]")
+        return problems
 
 
 @dataclass

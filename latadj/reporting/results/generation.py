@@ -8,7 +8,16 @@ import numpy as np
 
 from latadj.reporting.results.base import measured_on, out_of_reach, warning
 from latadj.reporting.results.by_length import by_length_tables
-from latadj.reporting.results.sweep import CONTROLS, FLOPS, PREDICTED, SPEEDUP, DialRow, DialSweep, Measured
+from latadj.reporting.results.sweep import (
+    CONTROLS,
+    FLOPS,
+    PREDICTED,
+    SPEEDUP,
+    DialRow,
+    DialSweep,
+    Measured,
+    width_column,
+)
 from latadj.reporting.table import Column, Document, Table, entry, interval, speedup
 
 if TYPE_CHECKING:  # a report is made of files, without torch
@@ -200,6 +209,7 @@ def _decoding(sweep: GenerationSweep) -> list[Column]:
         Column("tokens/s", lambda row: row.decode_tokens_per_s, "{:.1f}", key="decode_tokens_per_s", shown=timed),
         speedup("vs plain", lambda row: row.decode_speedup, key="decode_speedup", shown=timed),
         interval("decode", lambda row: row.decode_ci, shown=timed, priority=0),
+        width_column(sweep.rows),
         Column("cache", lambda row: row.cache_bytes_ratio, "{:.0%}", key="cache_bytes_ratio", shown=timed),
     ]
 

@@ -40,6 +40,7 @@ class Position:
     predicted : as the dial is marked here: in time over the dial's speedup 1, or in FLOPs
     batch_ms : predicted milliseconds of a batch; None where this device was not calibrated
     short_length : as in :class:`latadj.elimination.profiles.Profile`
+    width : share of the weights of all layers' linear layers that run
     """
 
     speedup: float
@@ -48,6 +49,7 @@ class Position:
     predicted: float | None = None
     batch_ms: float | None = None
     short_length: float | None = None
+    width: float = 1.0
 
 
 @dataclass
@@ -258,6 +260,8 @@ def _positions(dial: DialInfo) -> Table:
     least = any(position.short_length for position in dial.positions)
     layer_names = "" if len(layers) == len(dial.layer_acc) else f" {_list(layers)}"
 
+    narrow = any(position.width < 1 for position in dial.positions)
+
     def kept(position: Position) -> str:
         if position.keep is None:
             return "out of reach"
@@ -268,6 +272,7 @@ def _positions(dial: DialInfo) -> Table:
         speedup("predicted", lambda position: position.predicted, shown=timed),
         Column("ms a batch", lambda position: position.batch_ms, "{:.1f}", shown=timed),
         speedup("FLOPs", lambda position: position.flops_speedup),
+        Column("width", lambda position: f"{100 * position.width:.0f}%", shown=narrow),
         Column("short length", lambda position: position.short_length, "{:.1f}", shown=least),
         Column(f"% kept by layer{layer_names}", kept, left=True),
     ]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
+from latadj.elimination.levels import Level
 from latadj.reporting.results.base import Result, measured_on, out_of_reach, warning
 from latadj.reporting.results.by_length import LengthGroup, by_length_tables, length_warnings
 from latadj.reporting.results.origin import Config, Environment
@@ -39,7 +40,8 @@ class DialRow:
     """One position of the dial, however its quality is measured.
 
     keep : share of tokens that leave each layer, over the test texts or prompts (a trimmed last layer keeps one)
-    profile, short_length : what the dial asked for, see :class:`latadj.elimination.profiles.Profile`
+    profile, short_length, level : what the dial asked for, see :class:`latadj.elimination.profiles.Profile`
+    width : share of the weights of all layers' linear layers that ran
     controls : metric by each control's score at the same profile, hence the same cost
     predicted : what the latency model predicts over the dial's speedup 1; None where the dial is marked in FLOPs
     by_length : what it costs for groups of texts of like length
@@ -55,6 +57,8 @@ class DialRow:
     controls: dict[str, float] = field(default_factory=dict)
     predicted: float | None = None
     short_length: float = 0.0
+    level: Level | None = None
+    width: float = 1.0
     by_length: list[LengthGroup] = field(default_factory=list)
 
     @property
@@ -293,6 +297,12 @@ PREDICTED = speedup("predicted", lambda row: row.predicted, key="predicted", pri
 FLOPS = speedup("FLOPs", lambda row: row.flops_speedup, key="flops_speedup")
 
 
+def width_column(rows: Sequence[Any]) -> Column:
+    """How wide the layers are, where any row has a level."""
+    narrow = any(row.level is not None for row in rows)
+    return Column("width", lambda row: f"{100 * row.width:.0f}%", key="width", shown=narrow, priority=2)
+
+
 def _columns(sweep: Sweep) -> list[Column]:
     own = sweep.own_columns()
     return [
@@ -300,6 +310,7 @@ def _columns(sweep: Sweep) -> list[Column]:
         Column("profile", lambda row: row.profile_type, key="profile_type", shown=False),
         *sweep.quality_columns(),
         FLOPS,
+        width_column(sweep.rows),
         Column("keep", lambda row: " ".join(f"{ratio:.4f}" for ratio in row.keep), key="keep", shown=False),
         replace(PREDICTED, shown=own[0].shown),
         *own,
