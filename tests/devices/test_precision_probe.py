@@ -1,4 +1,5 @@
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ def measured(monkeypatch, tmp_path):
 
     def timed(variants, device):
         count.append(device)
-        return {"fp32": 10.0, "bf16": 5.0}
+        return {"fp32": 10.0, "bf16": 5.0}, True
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(measured_times, "_known", {})
@@ -72,7 +73,7 @@ def test_a_cache_that_cannot_be_written_stops_nothing(measured):
 
 @pytest.mark.parametrize(("bf16_ms", "expected"), [(5.0, True), (9.5, False), (20.0, False)])
 def test_auto_trains_in_bf16_where_a_step_is_clearly_faster(monkeypatch, bf16_ms, expected):
-    monkeypatch.setattr(measured_times, "_timed", lambda variants, device: {"fp32": 10.0, "bf16": bf16_ms})
+    monkeypatch.setattr(measured_times, "_timed", lambda variants, device: ({"fp32": 10.0, "bf16": bf16_ms}, True))
     assert trains_in_bf16(DeviceConfig(), CPU) is expected
     assert trains_in_bf16(DeviceConfig(train_precision="bf16"), CPU)
     assert not trains_in_bf16(DeviceConfig(train_precision="fp32"), CPU)
@@ -85,9 +86,31 @@ def test_what_is_measured_runs(monkeypatch, measured):
         for name, run in variants.items():
             run()
             ran.append(name)
-        return dict.fromkeys(variants, 1.0)
+        return dict.fromkeys(variants, 1.0), True
 
     monkeypatch.setattr(measured_times, "_timed", timed)
     training_step(CPU)
     attention_product(CPU)
     assert ran == ["fp32", "bf16"] * 2
+
+
+def test_what_a_busy_machine_measured_is_not_remembered(monkeypatch, measured, caplog):
+    monkeypatch.setattr(measured_times, "_timed", lambda variants, device: ({"fp32": 10.0, "bf16": 5.0}, False))
+    training_step(CPU)
+    assert "busy machine, so not remembered" in caplog.text
+    assert not cache_file().exists()
+
+
+@pytest.mark.parametrize(("delays", "settled"), [([3, 1, 1, 1, 1, 1], True), ([9, 8, 7, 6, 5, 4], False)])
+def test_times_settle_once_the_least_is_seen_twice(monkeypatch, measured, delays, settled):
+    now, pending = [0.0], iter(delays)
+    monkeypatch.undo()
+    monkeypatch.setattr(measured_times, "MOST_ROUNDS", 5)
+    monkeypatch.setattr(measured_times, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+
+    def run():
+        now[0] += next(pending)
+
+    times, found = measured_times._timed({"fp32": run}, CPU)
+    assert found is settled
+    assert times["fp32"] == pytest.approx(1000.0 * min(delays[1:]))
