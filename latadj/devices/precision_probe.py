@@ -1,12 +1,14 @@
 """Whether this device is faster in bf16, by measuring: that it has the instructions does not say so."""
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from functools import partial
 
 import torch
 from torch import nn
 
 from latadj.config import DeviceConfig
+from latadj.devices.autocast_attention import AttentionInFloat32
 from latadj.devices.measured_times import Timing, timing
 from latadj.elimination.attention import attention
 
@@ -21,21 +23,25 @@ def trains_in_bf16(config: DeviceConfig, device: torch.device) -> bool:
 
 
 def training_step(device: torch.device) -> Timing:
-    """A training step of one transformer layer, under bf16 autocast and without."""
+    """A training step of one transformer layer, under bf16 autocast and without, attention as trainings run it."""
 
     def make() -> Mapping[str, Callable[[], None]]:
         layer = nn.TransformerEncoderLayer(384, 12, 1536, dropout=0.0, activation="gelu", batch_first=True).to(device)
         inputs = torch.randn(32, 32, 384, generator=torch.Generator().manual_seed(0)).to(device)
 
         def step(dtype: torch.dtype) -> None:
-            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype is torch.bfloat16):
+            bf16 = dtype is torch.bfloat16
+            with (
+                torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16),
+                AttentionInFloat32() if bf16 and device.type == "cpu" else nullcontext(),
+            ):
                 loss = layer(inputs).float().square().mean()
             loss.backward()
             layer.zero_grad()
 
         return {name: partial(step, dtype) for name, dtype in DTYPES.items()}
 
-    return timing("a layer's training step", device, make)
+    return timing("a training step of a layer", device, make)
 
 
 def attention_product(device: torch.device) -> Timing:

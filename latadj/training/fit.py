@@ -3,16 +3,13 @@
 import logging
 import math
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset
-from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
-from torch.overrides import TorchFunctionMode
 from transformers import (
     EarlyStoppingCallback,
     PreTrainedModel,
@@ -26,6 +23,7 @@ from transformers import (
 
 import latadj.checkpoints.attached_model  # noqa: F401  what Trainer saves of an attached model keeps its dial
 from latadj.config import StageConfig
+from latadj.devices.autocast_attention import AttentionInFloat32
 from latadj.elimination.attach import at_speedup
 from latadj.training.callbacks import (
     EMACallback,
@@ -291,29 +289,3 @@ def _checkpoint_gradients(model: PreTrainedModel, arguments: TrainingArguments) 
     # Of the releases of transformers that we allow, older ones know the second name only.
     enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
     enable({"use_reentrant": False, "context_fn": lambda: (nullcontext(), _attention(arguments))})
-
-
-class AttentionInFloat32(TorchFunctionMode):
-    """Within it, fused attention computes in float32 and returns the type of its inputs, gradients too.
-
-    PyTorch's CPU kernel multiplies the matrices of every head of every text by themselves, backward, and in bf16 each
-    call costs more than the product: at 32 texts of 32 tokens and 12 heads, 45 ms instead of 12 for a layer, there
-    and back. At 512 tokens both take the same. A pass without gradients is left alone: that is faster in bf16.
-    """
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Sequence[type], args: Sequence[Any] = (), kwargs: Any = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        if func is not scaled_dot_product_attention or not torch.is_grad_enabled():
-            return func(*args, **kwargs)
-        dtype: torch.dtype = (args[0] if args else kwargs["query"]).dtype
-        with torch.autocast("cpu", enabled=False):
-            output: Tensor = func(
-                *map(_to_float32, args), **{name: _to_float32(value) for name, value in kwargs.items()}
-            )
-        return output.to(dtype)
-
-
-def _to_float32(value: Any) -> Any:
-    return value.float() if isinstance(value, Tensor) and value.is_floating_point() else value

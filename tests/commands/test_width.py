@@ -4,6 +4,8 @@ import json
 
 import pytest
 import torch
+from helpers import language_project as language
+from helpers import tagging_data as tagging
 from helpers import toy_project as toy
 from helpers.made_once import made_once
 from helpers.trained_project import LEARN
@@ -107,3 +109,27 @@ def test_what_reads_a_dial_reads_its_levels(root, command):
 def test_a_dial_calibrated_again_keeps_the_widths(root):
     run("calibrate", *toy.overrides(root), "search.trials=4", "search.speedups=[2]", "clock.rounds=0")
     assert read_metadata(root / "out" / "checkpoint").dial.widths == (0.75, 0.5, 0.25)
+
+
+def language_model(kind):
+    def overrides(root):
+        options = language.overrides(root, kind)
+        return [*options, "adjust.eval_steps=4"], [*language.shared(options), "measure.prompts=0"]
+
+    return overrides
+
+
+def tagger(root):
+    tagging.write_model(root / "model")
+    tagging.write_task(root / "data")
+    options = tagging.overrides(root)
+    return [*options, "plain.max_steps=1"], [*options, "measure.batches=1", "measure.repeats=2"]
+
+
+@pytest.mark.parametrize("make", [language_model("llama"), language_model("t5"), tagger], ids=["llama", "t5", "tagger"])
+def test_other_heads_are_trained_and_run_along_their_width(make, tmp_path):
+    learn, options = make(tmp_path)
+    run("finetune", *learn, "adjust.axes=[tokens,width]", "adjust.max_steps=4")
+    run("sweep", *options, "speedup=[1,2]", "dial.target=flops")
+    rows = json.loads((tmp_path / "out" / "sweep" / "sweep.json").read_text())["rows"]
+    assert rows[0]["width"] == 1.0 > rows[1]["width"]

@@ -42,7 +42,7 @@ def test_a_device_is_measured_once_and_remembered(measured):
     training_step(CPU)
     assert len(measured) == 2
     assert set(json.loads(cache_file().read_text())["milliseconds"]) == {
-        "a layer's training step",
+        "a training step of a layer",
         "a layer's attention",
     }
 
@@ -53,8 +53,8 @@ def test_a_device_is_measured_once_and_remembered(measured):
         "",
         "[]",
         '{"milliseconds": 3}',
-        '{"milliseconds": {"a layer\'s training step": {"x": 3}}}',
-        '{"milliseconds": {"a layer\'s training step": {"HERE": {"fp32": 3.0}}}}',
+        '{"milliseconds": {"a training step of a layer": {"x": 3}}}',
+        '{"milliseconds": {"a training step of a layer": {"HERE": {"fp32": 3.0}}}}',
     ],
 )
 def test_a_damaged_cache_is_measured_again(measured, content):

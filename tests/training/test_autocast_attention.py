@@ -7,7 +7,7 @@ from helpers.command_line import run
 from torch.nn.functional import scaled_dot_product_attention as attend
 from torch.overrides import TorchFunctionMode
 
-from latadj.training.fit import AttentionInFloat32
+from latadj.devices.autocast_attention import AttentionInFloat32
 
 
 def halves():
