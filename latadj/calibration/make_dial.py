@@ -26,10 +26,13 @@ PLAIN_PROFILE_TYPES = ("geometric", "flat")
 # Observation windows that are tried if a config leaves them open: their size, and the share of recent tokens.
 WINDOW_SIZES, RECENT_RATIOS = (16, 64), (0.0, 0.5, 0.75, 0.9, 1.0)
 MOST_LENGTHS = 256
+# Quality floors, where a config leaves them open: tokens alone lose most of their accuracy at the first.
+MAX_FLOPS, WIDE_MAX_FLOPS = 8.0, 16.0
 # Up to how many tokens a text is not cut, where a config leaves it open: so few cost next to no time.
 SHORT_LENGTH = 8.0
-# Of what texts diverge on average, by how much those of a few words may.
-SHORT_SHARE = 0.25
+# Of what texts diverge on average, by how much those of a few words may: where tokens alone are cut they can be spared,
+# narrower layers read all texts alike.
+SHORT_SHARE, NARROW_SHORT_SHARE = 0.25, 1.0
 
 
 @dataclass
@@ -102,9 +105,17 @@ def measure_contribution(
 
 
 def make_dial(
-    model: PreTrainedModel, contribution: Contribution, config: CalibrationConfig, window: ObservationWindow = WHOLE
+    model: PreTrainedModel,
+    contribution: Contribution,
+    config: CalibrationConfig,
+    window: ObservationWindow = WHOLE,
+    widths: Sequence[float] = (),
 ) -> Dial:
     """A dial of the profile types that need no search, set to ``acc``.
+
+    Parameters
+    ----------
+    widths : that the model was trained at, as in :class:`~latadj.elimination.dial.Dial`
 
     Raises
     ------
@@ -128,9 +139,10 @@ def make_dial(
         reads=attached(model).reads,
         protected=contribution.protected,
         max_speedup=config.max_speedup,
-        max_flops=config.max_flops,
+        max_flops=config.max_flops or (WIDE_MAX_FLOPS if widths else MAX_FLOPS),
         every=config.every,
         profile_type="acc",
+        widths=tuple(widths),
         score=config.score,
         window=window,
     )
@@ -204,8 +216,8 @@ def add_search(
     Parameters
     ----------
     examples : of the training split; the divergence from the full model is measured on these
-    short : texts cut to a few words, which are to diverge by at most ``SHORT_SHARE`` of what the others do. They are
-        too few in the data to be heard there, and cost next to nothing
+    short : texts cut to a few words, which are to diverge by at most ``SHORT_SHARE`` of what the others do, or by
+        ``NARROW_SHORT_SHARE`` at a level. They are too few in the data to be heard there, and cost next to nothing
     speedups, trials, seed, advance : as in :func:`latadj.calibration.profile_search.search_anchors`
     """
     whole = Profile.full(dial.layers)
@@ -215,8 +227,9 @@ def add_search(
         found = examples.divergence(full, _outputs(model, examples, profile, dial))
         if short is None:
             return found
-        beyond = short.divergence(full_short, _outputs(model, short, profile, dial)) - SHORT_SHARE * found
-        return found + max(beyond, 0.0) / SHORT_SHARE
+        share = SHORT_SHARE if profile.level is None else NARROW_SHORT_SHARE
+        beyond = short.divergence(full_short, _outputs(model, short, profile, dial)) - share * found
+        return found + max(beyond, 0.0) / share
 
     anchors = search_anchors(
         dial,

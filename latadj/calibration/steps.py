@@ -4,7 +4,6 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 
 from transformers import PreTrainedModel
 
@@ -63,11 +62,11 @@ def acc_dial(
     """
     windows = windows_to_try(config) if attached(model).architecture.causal else [WHOLE]
     contribution = measure_contribution(model, examples, score=config.score, window=windows[0])
-    dial, tried = make_dial(model, contribution, config, windows[0]), list[WindowTrial]()
+    dial, tried = make_dial(model, contribution, config, windows[0], widths), list[WindowTrial]()
     if len(windows) > 1:
         with show("window", len(PLAIN_PROFILE_TYPES) * len(windows)) as advance:
             dial, tried = choose_window(dial, model, examples.first(MOST_TRIED), windows, advance=advance)
-    return replace(dial, widths=tuple(widths)), contribution, tried
+    return dial, contribution, tried
 
 
 def measure_serving(

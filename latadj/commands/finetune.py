@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -233,8 +233,9 @@ def _dial(session: Session, config: FinetuneConfig) -> Dial:
     contribution = measure_contribution(model, examples, score=calibration.score, window=window)
     shown = ", ".join(f"{value:.2f}" for value in contribution.layer_acc)
     log.info("layer ACC on %d training examples: %s", len(examples.lengths), shown)
-    dial = make_dial(model, contribution, calibration, window)
-    return with_levels(replace(dial, widths=tuple(config.adjust.widths)), LEVELLED) if config.adjust.narrows else dial
+    widths = config.adjust.widths if config.adjust.narrows else ()
+    dial = make_dial(model, contribution, calibration, window, widths)
+    return with_levels(dial, LEVELLED) if widths else dial
 
 
 def _metadata(config: FinetuneConfig, state: FinetuneState, dial: Dial | None = None) -> CheckpointMetadata:

@@ -247,12 +247,13 @@ def _solve(dial: Dial, speedup: float) -> Profile:
             + ("; ask for less, or take dial.target=flops" if dial.latency else "")
         )
     place = next((place for place, part in enumerate(parts) if _end(part) >= speedup), len(parts) - 1)
-    part = parts[place]
-    # A level that is too fast with all its tokens waits: the one before goes on with fewer.
-    if part.predicted(profile_at(part, 0.0)) > speedup * (1 + 1e-3):
+    # A level that is too fast with all its tokens waits: the one before goes on with fewer. The last levels may end
+    # earlier than one before them, by the quality floor.
+    order = [*parts[place:], *reversed(parts[:place])]
+    if parts[place].predicted(profile_at(parts[place], 0.0)) > speedup * (1 + 1e-3):
         slower = parts[place - 1] if place else replace(dial, profile_type=UNTIL_LEVELS, anchors=())
-        part = slower if _within(slower, speedup) else part
-    return _within(part, speedup) or full
+        order.insert(0, slower)
+    return next((found for part in order if (found := _within(part, speedup)) is not None), full)
 
 
 def _end(part: Dial) -> float:

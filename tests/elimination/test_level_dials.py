@@ -115,3 +115,12 @@ def test_time_falls_with_width_but_for_what_calls_cost():
     timed = DIAL.on(latency)
     assert timed.predicted(profile) > 1.0
     assert len(shapes_at(DIAL.shapes, level)) == 4
+
+
+def test_a_speedup_that_the_last_level_does_not_reach_is_met_by_one_before_it():
+    narrow = levels_of(DIAL, [0.25])[0]
+    anchors = (Anchor(2.0, DIAL.with_profile_type("acc").profile(2.0).keep), Anchor(3.9, (1.0,) * 4, level=narrow))
+    dial = replace(DIAL, profile_type="searched", anchors=anchors, max_flops=4.2)
+    slower = replace(dial, anchors=anchors[:1])
+    far = min(slower.reach(), dial.reach()) * 0.999
+    assert dial.predicted(dial.profile(far)) == pytest.approx(far, rel=0.02)

@@ -27,7 +27,11 @@ class CalibrationConfig(Section):
     kernel_size: int = option(13, "decoders: neighbours over which scores are averaged; 1: no pooling", ODD)
     profile: str = option("acc", "profile type of the dial", one_of(*PROFILE_TYPES))
     max_speedup: float = option(5.0, "largest speedup of the dial", at_least(1))
-    max_flops: float = option(8.0, "quality floor: no profile goes beyond this FLOPs speedup", at_least(1))
+    max_flops: float | None = option(
+        None,
+        "quality floor: no profile goes beyond this FLOPs speedup; null: 8, or 16 where width was trained",
+        at_least(1),
+    )
     short_length: float | None = option(
         None,
         "tokens up to which a text is not cut; null: 8, fewer where all are short; searched too",
