@@ -5,6 +5,7 @@ check that fails as soon as a release behaves otherwise.
 """
 
 import ast
+import copy
 import importlib
 import inspect
 import pkgutil
@@ -30,7 +31,9 @@ PRIVATE = re.compile(r"_[A-Za-z]\w*")
 # Of these, modules below the top are read by name too: few of them are documented.
 WATCHED = {"accelerate", "datasets", "huggingface_hub", "hydra", "omegaconf", "safetensors", "torch", "transformers"}
 PUBLIC = {
+    "hydra.errors.ConfigCompositionException",
     "hydra.errors.HydraException",
+    "hydra.errors.MissingConfigException",
     "omegaconf.errors.InterpolationResolutionError",
     "omegaconf.errors.OmegaConfBaseException",
     "safetensors.torch.load_file",
@@ -49,7 +52,7 @@ PUBLIC = {
 # Methods whose arguments are endings and beginnings of names.
 ENDINGS = {"startswith", "endswith", "removeprefix", "removesuffix"}
 # Endings of columns, and whatever begins with our own name, belong to nobody else.
-OURS = re.compile(r"_low|_high|_fp32|_latadj\w*")
+OURS = re.compile(r"_low|_high|_fp32|_latadj\w*|_LATADJ_COMPLETE")
 
 
 class Private(NamedTuple):
@@ -91,6 +94,15 @@ def load_best_model(folder: Path) -> None:
     trainer.state.best_model_checkpoint = str(best)
     trainer._load_best_model()
     torch.testing.assert_close(dict(trainer.model.state_dict()), weights)
+
+
+def shared_submodules(_: Path) -> None:
+    module = tiny("bert", layers=1).bert.encoder.layer[0]
+    twin = copy.copy(module)
+    twin._modules = dict(module._modules)
+    twin.set_submodule("output", nn.Identity())
+    assert twin.attention is module.attention
+    assert not isinstance(module.output, nn.Identity)
 
 
 def number_of_gpus(folder: Path) -> None:
@@ -293,6 +305,7 @@ HIDDEN = [
         "a training that was killed after its last step has its best weights yet to load",
         load_best_model,
     ),
+    Private("_modules", "a copy of a module that shares its submodules, as nn.Module offers none", shared_submodules),
     Private("_n_gpu", "n_gpu has no setter, and DataParallel's threads would not see a profile", number_of_gpus),
     Private(
         "_is_hf_initialized",

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from latadj.config.options.task import OUTSIDE
 from latadj.elimination.attach import at_profile, attached, dial_of
 from latadj.elimination.cost import POOLED, full_flops, layer_flops
 from latadj.elimination.profiles import Profile
 from latadj.elimination.survivors import Survivors
 from latadj.inference.explained_answers import ExplainedTask, Labels
 from latadj.inference.explained_text import Text, Word, is_word
-from latadj.tasks.metrics.entities import OUTSIDE
 from latadj.tasks.outputs.answer_spans import Answer
 
 

@@ -16,7 +16,6 @@ from latadj.tasks.encoding.question_windows import WindowLimits, null_position, 
 from latadj.tasks.outputs.answer_spans import best_spans
 from latadj.tasks.outputs.logits import Outputs, SpanOutputs, TokenOutputs
 from latadj.tasks.outputs.predict import HEAD
-from latadj.tasks.types.question_answering import QuestionAnswering
 
 
 class ExplainedTask(ABC):
@@ -74,6 +73,8 @@ class Answers(ExplainedTask):
     outputs = SpanOutputs()
 
     def __init__(self, task: TaskConfig, tokenizer: PreTrainedTokenizerBase) -> None:
+        from latadj.tasks.types.question_answering import QuestionAnswering  # needs the libraries for data sets
+
         self.task, self.tokenizer = task, tokenizer
         self.threshold = QuestionAnswering(task).threshold
 

@@ -30,9 +30,9 @@ from latadj.inference.streams.engine import Engine
 from latadj.inference.streams.plan import Plan, make_plan, needs_clock, result_path
 from latadj.inference.streams.reading import STREAM, Reader, Window, is_stream, windows
 from latadj.inference.streams.rows import Row
-from latadj.inference.streams.served_tasks import Labels, ServedTask, Spans, Tags
+from latadj.inference.streams.served_tasks import Labels, ServedTask
 from latadj.inference.streams.writing import FileOutput, Layout, Paths, PredictState, StreamOutput, output_format
-from latadj.tasks.encoding.batches import max_input_length, require_room
+from latadj.tasks.encoding.batches import max_input_length
 from latadj.utils.console import on_stderr, progress
 from latadj.utils.files import write_json
 from latadj.utils.locks import only_writer
@@ -85,10 +85,7 @@ def prepare(config: PredictConfig, checked: CheckpointMetadata | None = None) ->
         config.max_length or (task_spec.max_length if task_spec else MAX_LENGTH), max_input_length(model, tokenizer)
     )
     task = _served(config, plan, model, limit)
-    if isinstance(task, Tags | Spans):
-        task.task_type.check_fit(tokenizer, limit)
-    else:
-        require_room(tokenizer, limit, len(plan.settings["text"] or [""]))
+    task.check_fit(tokenizer, limit, len(plan.settings["text"] or [""]))
     layout = Layout(output_format(config.output), task, config.id is not None, config.escape_formulas)
     state = plan.state or PredictState(plan.settings)
     _serve(model, plan, config, state)
@@ -125,6 +122,8 @@ def _served(config: PredictConfig, plan: Plan, model: PreTrainedModel, limit: in
     if plan.task_type == "question_answering":
         protected = plan.dial is not None and plan.dial.protected > 0
         name, threshold = plan.metadata.task, config.null_threshold
+        from latadj.inference.streams.served_answers import Spans  # labels need no library for data sets
+
         return Spans(question_task(task_spec, name, limit, protect_question=protected, threshold=threshold))
     names = label_names(model.config, task_spec.labels if task_spec else ())
     if plan.task_type == "token_classification":
@@ -133,6 +132,8 @@ def _served(config: PredictConfig, plan: Plan, model: PreTrainedModel, limit: in
             raise ValueError(
                 f"output={config.output}: the tag {several!r} of checkpoint {folder} has a blank: write .jsonl"
             )
+        from latadj.inference.streams.served_answers import Tags
+
         known = task_spec or TaskSpec(plan.task_type, ["words"], [], "entity_f1", limit, plan.batch_size)
         return Tags(replace(known, labels=list(names)).config(plan.metadata.task or ""))
     if model.config.problem_type == "multi_label_classification":

@@ -11,6 +11,8 @@ from latadj.config.fields import Section, as_list, at_least, one_of, option
 GENERATION = "generation"
 # The metric of tasks in which a question may have no answer.
 NO_ANSWER = "squad_v2_f1"
+# The tag of a word that belongs to no entity.
+OUTSIDE = "O"
 TASK_TYPES = ("classification", GENERATION, "token_classification", "question_answering")
 
 
@@ -20,8 +22,7 @@ class FilesConfig(Section):
 
     format: str = option(
         "tsv",
-        "tsv (unquoted), quoted_tsv, csv, orange (three header lines), text, jsonl, json, parquet, squad, conll, or "
-        "folders: data_dir/SPLIT/CLASS/*.txt",
+        "tsv (unquoted), quoted_tsv, csv, orange, text, json(l), parquet, squad, conll, folders (SPLIT/CLASS/*.txt)",
     )
     train: str | None = option(None, "file of the training split, of running text also a pattern")
     validation: str | None = option(None, "file of the validation split; null: cut out of train")

@@ -5,18 +5,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from datasets import Dataset
 from scipy.special import softmax
 from transformers import PreTrainedTokenizerBase
 
-from latadj.config import TaskConfig
 from latadj.inference.streams.writing import short
-from latadj.tasks.encoding.batches import rows_of, tokenize
-from latadj.tasks.outputs.answer_spans import Answer
+from latadj.tasks.encoding.batches import require_room, tokenize
 from latadj.tasks.outputs.logits import Outputs
 from latadj.tasks.outputs.predict import HEAD
-from latadj.tasks.types.question_answering import QuestionAnswering
-from latadj.tasks.types.token_classification import TokenClassification
 
 
 class ServedTask(ABC):
@@ -30,6 +25,10 @@ class ServedTask(ABC):
 
     outputs: Outputs = HEAD
     columns: Sequence[str]
+
+    @abstractmethod
+    def check_fit(self, tokenizer: PreTrainedTokenizerBase, limit: int, texts: int) -> None:
+        """Refuse a limit in tokens at which nothing of so many texts a row is read, with a ``ValueError``."""
 
     @abstractmethod
     def encode(
@@ -70,6 +69,9 @@ class Labels(ServedTask):
         of_all = [f"probability_{label}" for label in labels] if every else []
         self.columns = ["label", "probability", *of_all] if labels else ["value"]
 
+    def check_fit(self, tokenizer: PreTrainedTokenizerBase, limit: int, texts: int) -> None:
+        require_room(tokenizer, limit, texts)
+
     def encode(
         self, texts: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerBase, limit: int
     ) -> tuple[list[dict[str, Any]], Any]:
@@ -94,68 +96,3 @@ class Labels(ServedTask):
             shares = zip(self.labels, answer, strict=True)
             fields["probabilities"] = {name: float(short(share)) for name, share in shares}
         return fields
-
-
-class Tags(ServedTask):
-    """A tag for each word of a text, between blanks; an answer is (words, tags, probabilities) of equal length.
-
-    In CSV each of the three is one field, its entries divided by single blanks.
-    """
-
-    columns = ("words", "tags", "probabilities")
-
-    def __init__(self, task: TaskConfig) -> None:
-        self.task_type = TokenClassification(task)
-        self.outputs = self.task_type.outputs
-
-    def encode(
-        self, texts: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerBase, limit: int
-    ) -> tuple[list[dict[str, Any]], Any]:
-        sentences = [text.split() for text in texts[0]]
-        # The task's own encoding, which trains too, asks for tags.
-        examples = Dataset.from_dict({"tokens": sentences, "tags": [[""] * len(words) for words in sentences]})
-        encoded = self.task_type.encode(examples, tokenizer, limit)
-        return rows_of(encoded), (encoded, examples)
-
-    def answers(self, outputs: Any, encoded: Any) -> list[tuple[list[str], list[str], list[float]]]:
-        rows, examples = encoded
-        tagged = self.task_type.tagged(outputs, rows, examples)
-        return [(words, *answer) for words, answer in zip(examples["tokens"][:], tagged, strict=True)]
-
-    def record(self, answer: tuple[list[str], list[str], list[float]]) -> list[Any]:
-        words, tags, probabilities = answer
-        return [" ".join(words), " ".join(tags), " ".join(map(short, probabilities))]
-
-    def fields(self, answer: tuple[list[str], list[str], list[float]]) -> dict[str, Any]:
-        words, tags, probabilities = answer
-        return {"words": words, "tags": tags, "probabilities": [float(short(one)) for one in probabilities]}
-
-
-class Spans(ServedTask):
-    """A span of a context that answers a question, or none."""
-
-    columns = ("answer", "start", "end", "probability", "score")
-
-    def __init__(self, task: TaskConfig) -> None:
-        self.task_type = QuestionAnswering(task)
-        self.outputs = self.task_type.outputs
-
-    def encode(
-        self, texts: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerBase, limit: int
-    ) -> tuple[list[dict[str, Any]], Any]:
-        questions, contexts = texts
-        none: list[list[Any]] = [[] for _ in questions]
-        examples = Dataset.from_dict({"question": questions, "context": contexts, "texts": none, "starts": none})
-        encoded = self.task_type.encode(examples, tokenizer, limit)
-        return rows_of(encoded), (encoded, examples)
-
-    def answers(self, outputs: Any, encoded: Any) -> list[Answer]:
-        rows, examples = encoded
-        return self.task_type.spans(outputs, rows, examples).best(examples["context"][:], self.task_type.threshold)
-
-    def record(self, answer: Answer) -> list[Any]:
-        return [answer.text, answer.start, answer.end, short(answer.probability), short(answer.score)]
-
-    def fields(self, answer: Answer) -> dict[str, Any]:
-        numbers = {"probability": float(short(answer.probability)), "score": float(short(answer.score))}
-        return {"answer": answer.text, "start": answer.start, "end": answer.end, **numbers}

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 
 from latadj.config import FilesConfig, TaskConfig
+from latadj.config.options.task import OUTSIDE
 from latadj.tasks.data.files import hub_splits, read_file, read_hub, require_columns
 from latadj.tasks.data.paths import CONLL, TAGGED, data_files, format_of, task_files
 from latadj.tasks.data.splits import SplitFrames, Splits, refuse_longer
-from latadj.tasks.metrics.entities import OUTSIDE
 
 log = logging.getLogger("latadj")
 # What data sets call their tags beside the column that the task names.

@@ -7,7 +7,8 @@ import numpy as np
 from seqeval.metrics.sequence_labeling import get_entities
 from seqeval.scheme import IOB2, Entities, auto_detect
 
-OUTSIDE = "O"
+from latadj.config.options.task import OUTSIDE
+
 PREFIXES = tuple(f"{letter}-" for letter in "BIESLU")
 Tags = Sequence[Sequence[str]]
 

@@ -10,10 +10,11 @@ from datasets import Dataset
 from scipy.special import softmax
 from transformers import PreTrainedTokenizerBase
 
+from latadj.config.options.task import OUTSIDE
 from latadj.tasks.data.splits import Splits
 from latadj.tasks.data.tagging import load_tagged
 from latadj.tasks.encoding.batches import IGNORED, MODEL_INPUTS, POSITIONS, require_room
-from latadj.tasks.metrics.entities import OUTSIDE, require_entities, scheme_of
+from latadj.tasks.metrics.entities import require_entities, scheme_of
 from latadj.tasks.outputs.logits import TokenOutputs
 from latadj.tasks.types.base import FEW_WORDS, TaskType
 

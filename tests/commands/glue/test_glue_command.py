@@ -224,7 +224,7 @@ def test_a_submission_says_what_it_lacks(root, tmp_path, caplog):
         (["tasks=[sst2,sst2]"], "each once"),
         (["task=sst2"], "task=sst2: glue takes a list, such as tasks=[sst2,cola]"),
         (["tasks=[sst2,rte,cola]"], "no folder RTE, CoLA; leave them out with tasks=[sst2]"),
-        (["tasks=[sst2]", "plain.epoch=3"], "plain.epoch: Key 'epoch' not in 'StageConfig'"),
+        (["tasks=[sst2]", "plain.epoch=3"], "did you mean plain.epochs=?"),
         (["tasks=[sst2]", "measure.repeats=0"], "measure.repeats=0: expected at least 1"),
         (["tasks=[sst2]", "speedup=[1,7]"], "the dials will end at calibration.max_speedup=5"),
         (["tasks=[sst2]", "submission=often"], "submission=often: expected true, false, a speedup or a list of them"),

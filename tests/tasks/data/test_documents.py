@@ -6,7 +6,7 @@ from datasets import load_dataset
 
 from latadj.config import FilesConfig, HubConfig, TaskConfig
 from latadj.config.compose import compose, typed
-from latadj.tasks.data import files
+from latadj.tasks.data import files, paths
 from latadj.tasks.data.classification import load_labelled_texts
 from latadj.tasks.data.documents import load_texts
 
@@ -39,7 +39,7 @@ def write(path, rows):
 def test_no_speaker_of_the_speeches_is_in_two_splits():
     config = configured("speeches")
     splits = load_texts(config)
-    table = files.read_file(files.place(config.files.all, config), config.files, config)
+    table = files.read_file(paths.place(config.files.all, config), config.files, config)
     speaker = dict(zip(table["text"].str.strip(), table["speaker"], strict=True))
     speakers = [{speaker[text] for text in split} for split in texts(splits)]
     assert sum(map(len, speakers)) == len(set().union(*speakers))
