@@ -25,6 +25,7 @@ from latadj.checkpoints.metadata import (
 from latadj.checkpoints.task_spec import TaskSpec
 from latadj.commands.checks import check_protection, uses_pretrained
 from latadj.commands.common.session import Session, open_checkpoint, open_pretrained, open_without_examples
+from latadj.commands.common.validation_drops import ValidationDrops
 from latadj.config import CalibrateConfig
 from latadj.devices.device import place
 from latadj.devices.environment import environment
@@ -70,7 +71,7 @@ def prepare(config: CalibrateConfig, checked: CheckpointMetadata | None = None) 
 
 
 def run(session: Session) -> dict[str, Any]:
-    """Make the checkpoint's dial, and measure this device; reads the training split only.
+    """Make the checkpoint's dial from training text, measure this device, and the drops along it on validation text.
 
     Returns
     -------
@@ -86,6 +87,7 @@ def run(session: Session) -> dict[str, Any]:
         assert dial is not None
         count = int((session.metadata.notes.get("calibration") or {}).get("examples") or 0)
     else:
+        validation = ValidationDrops.of(session)  # a plain model that cannot be loaded is refused before the search
         examples = session.calibration_set(
             calibration.examples,
             autocast=session.training_dtype,  # ranking needs no more, and it is a long search
@@ -101,6 +103,8 @@ def run(session: Session) -> dict[str, Any]:
     timed = _in_time(dial, measured, config)
     if not calibration.device_only:
         timed = _searched(session, timed, examples)
+        if validation is not None:
+            timed = replace(timed, drops=validation.measured(timed, SHOWN, _shown))
         dial = replace(timed, latency=None, lengths=dial.lengths)
     shown = profiles(timed)
     result = {
@@ -123,6 +127,8 @@ def run(session: Session) -> dict[str, Any]:
     metadata = read_metadata(folder)
     if not calibration.device_only:
         calibrated = {"examples": count, "seed": config.seed, "trials": _trials(session)}
+        if validation is not None:
+            calibrated["validation_examples"] = len(validation.examples)
         metadata.dial, metadata.notes = dial, {**metadata.notes, "calibration": calibrated}
     if measured is not None:
         metadata = remember(metadata, session.device, measured)
@@ -235,6 +241,7 @@ def profiles(dial: Dial) -> list[dict[str, Any]]:
         except ValueError as error:  # texts of a few tokens cannot be cut far
             log.info("%s", error)
             break
+        drop = dial.drop_of(profile)
         shown.append(
             {
                 "speedup": speedup,
@@ -244,6 +251,8 @@ def profiles(dial: Dial) -> list[dict[str, Any]]:
                 "width": width_of(dial.shapes, profile.level),
                 "flops_speedup": dial.speedup_of(profile),
                 "predicted": dial.predicted(profile),
+                "drop": None if drop is None else drop.drop,
+                "drop_ci": None if drop is None else [drop.low, drop.high],
             }
         )
     return shown
@@ -256,7 +265,7 @@ def _document(dial: Dial, profiles: list[dict[str, Any]]) -> Document:
     ----------
     profiles : as of :func:`profiles`
     """
-    costs = ["FLOPs", *(["predicted"] if dial.target == "latency" else [])]
+    costs = ["FLOPs", *(["predicted"] if dial.target == "latency" else []), *(["drop", "95%"] if dial.drops else [])]
     least = any(profile["short_length"] for profile in profiles)
     narrow = any(profile["width"] < 1 for profile in profiles)
     lines = [
@@ -268,8 +277,12 @@ def _document(dial: Dial, profiles: list[dict[str, Any]]) -> Document:
         if dial.reads == "pooled":
             keep[-1] = "pooled"
         keep += [f"{profile['short_length']:.1f}"] * least + [f"{100 * profile['width']:.0f}%"] * narrow
-        times = (profile["flops_speedup"], profile["predicted"])
-        lines.append([f"{profile['speedup']:g}x", *keep, *(f"{value:.2f}x" for value in times[: len(costs)])])
+        values = [f"{profile['flops_speedup']:.2f}x"]
+        values += [f"{profile['predicted']:.2f}x"] if dial.target == "latency" else []
+        if profile["drop"] is not None:
+            drop, low, high = (100 * value for value in (profile["drop"], *profile["drop_ci"]))
+            values += [f"{drop:+.2f}", f"{low:+.1f} to {high:+.1f}"]
+        lines.append([f"{profile['speedup']:g}x", *keep, *values])
     if dial.layers > MOST_COLUMNS:
         lines = [list(column) for column in zip(*lines, strict=True)]
     title = f"Keep ratios by layer, profile={dial.profile_type}"

@@ -14,7 +14,8 @@ from latadj.devices.measured_times import known_layer
 from latadj.elimination.cost import width_of
 from latadj.elimination.dial import Dial
 from latadj.elimination.observation_window import WHOLE
-from latadj.reporting.results.info import DeviceInfo, DialInfo, Info, Position, PrunedInfo, Served, Shape, Tested
+from latadj.reporting.results.dial_positions import DialInfo, Position
+from latadj.reporting.results.info import DeviceInfo, Info, PrunedInfo, Served, Shape, Tested
 from latadj.reporting.results.written import tested
 from latadj.utils.files import load_json
 
@@ -133,6 +134,7 @@ def _position(dial: Dial, speedup: float) -> Position:
     if not dial.reaches(speedup):
         return Position(speedup)
     profile = dial.profile(speedup)
+    drop = dial.drop_of(profile)
     seconds = None
     if dial.latency is not None:
         seconds = float(dial.seconds(profile, dial.lengths).mean())
@@ -144,6 +146,8 @@ def _position(dial: Dial, speedup: float) -> Position:
         None if seconds is None else 1000 * seconds,
         profile.short_length,
         width_of(dial.shapes, profile.level),
+        None if drop is None else drop.drop,
+        None if drop is None else (drop.low, drop.high),
     )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from latadj.elimination.layer_structure import MOST
 from latadj.elimination.levels import Level
-from latadj.elimination.profiles import Profile
+from latadj.elimination.profiles import Anchor, Profile
 from latadj.utils.serialization import Bounds
 
 # Of one linear layer's weights, far more than any model has.
@@ -88,6 +88,25 @@ def shapes_at(shapes: Sequence[LayerShape], level: Level | None) -> tuple[LayerS
     return tuple(
         shape.narrowed(heads, neurons) for shape, heads, neurons in zip(shapes, level.heads, level.neurons, strict=True)
     )
+
+
+def check_levels(shapes: Sequence[LayerShape], anchors: Sequence[Anchor]) -> None:
+    """Refuse searched levels that a model does not have, or that are not nested along its dial.
+
+    Raises
+    ------
+    ValueError
+    """
+    before: Level | None = None
+    for anchor in anchors:
+        if anchor.level is not None:
+            shapes_at(shapes, anchor.level)
+        if before is not None and (anchor.level is None or not before.contains(anchor.level)):
+            raise ValueError(
+                f"the level of this dial at {anchor.speedup:g}x is not contained in that of a smaller speedup: "
+                "levels must be nested"
+            )
+        before = anchor.level
 
 
 def width_of(shapes: Sequence[LayerShape], level: Level | None) -> float:

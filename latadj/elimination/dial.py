@@ -9,7 +9,8 @@ from typing import Annotated
 
 import numpy as np
 
-from latadj.elimination.cost import POOLED, READS, LayerShape, flops_speedup, shapes_at
+from latadj.elimination.cost import POOLED, READS, LayerShape, check_levels, flops_speedup, shapes_at
+from latadj.elimination.drops import MeasuredDrop, check_drops, drop_at, speedup_within
 from latadj.elimination.latency_model import LatencyModel, level_shares
 from latadj.elimination.levels import Level
 from latadj.elimination.observation_window import WHOLE, ObservationWindow
@@ -44,6 +45,7 @@ class Dial:
     protected : mean number of tokens of a sequence that a task never lets go
     short_length : as in :class:`~latadj.elimination.profiles.Profile`; searched profiles have their own
     widths : shares of every layer's heads and neurons that the model was trained at; empty: tokens alone
+    drops : what was measured to be lost along the dial, on validation text; empty: nothing was
     latency : how long a device takes; not part of the dial's JSON form
     """
 
@@ -61,6 +63,7 @@ class Dial:
     protected: Annotated[int, NOT_NEGATIVE] = 0
     short_length: Annotated[float, NOT_NEGATIVE] = 0.0
     widths: Annotated[tuple[Annotated[float, Bounds(0, 1)], ...], Entries(MOST_LAYERS)] = ()
+    drops: Annotated[tuple[MeasuredDrop, ...], Entries(MOST_LAYERS)] = ()
     latency: LatencyModel | None = None
 
     def __post_init__(self) -> None:
@@ -84,7 +87,8 @@ class Dial:
             raise ValueError(f"a searched profile of this dial does not have {len(self.shapes)} keep ratios")
         if any(after.speedup < before.speedup for before, after in pairwise(self.anchors)):
             raise ValueError("the searched profiles of this dial are not in the order of their speedups")
-        _check_levels(self)
+        check_levels(self.shapes, self.anchors)
+        check_drops(self)
         if not self.lengths or min(self.lengths) < 1:
             raise ValueError("the dial needs at least one length, each at least 1")
         if len(self.lengths) > MOST_LENGTHS or len(self.lengths) * len(self.shapes) > MOST_CELLS:
@@ -105,8 +109,8 @@ class Dial:
         return [level for level in dict.fromkeys(anchor.level for anchor in self.anchors) if level is not None]
 
     def with_profile_type(self, profile_type: str) -> "Dial":
-        """The same dial with another type of profiles."""
-        return replace(self, profile_type=profile_type)
+        """The same dial with another type of profiles; drops were measured for one type only."""
+        return replace(self, profile_type=profile_type, drops=self.drops if profile_type == self.profile_type else ())
 
     @property
     def target(self) -> str:
@@ -168,28 +172,31 @@ class Dial:
             )
         return _solve(self, float(speedup))
 
+    def drop_of(self, profile: Profile) -> MeasuredDrop | None:
+        """What a profile is expected to lose on validation text; None where nothing was measured so far along the dial.
+
+        By its FLOPs, between the profiles that were measured, and no less than at any smaller speedup.
+        """
+        return drop_at(self, profile)
+
+    def within(self, max_drop: float, confident: bool = False) -> float:
+        """The largest speedup, as the dial is marked, whose drop stays within ``max_drop`` points, in hundredths.
+
+        Parameters
+        ----------
+        max_drop : in points of the metric: 0.75 allows an accuracy of 90% to fall to 89.25%
+        confident : judge by the upper end of the 95% interval, not by the mean
+
+        Raises
+        ------
+        ValueError
+            if no drops were measured, or the dial loses more at 1x already.
+        """
+        return speedup_within(self, max_drop, confident)
+
 
 # Devices differ, so a checkpoint keeps a latency model for each of them beside the dial.
 omit(Dial, "latency")
-
-
-def _check_levels(dial: Dial) -> None:
-    """Refuse levels that the model does not have, or that are not nested along the dial.
-
-    Raises
-    ------
-    ValueError
-    """
-    before: Level | None = None
-    for anchor in dial.anchors:
-        if anchor.level is not None:
-            shapes_at(dial.shapes, anchor.level)
-        if before is not None and (anchor.level is None or not before.contains(anchor.level)):
-            raise ValueError(
-                f"the level of this dial at {anchor.speedup:g}x is not contained in that of a smaller speedup: "
-                "levels must be nested"
-            )
-        before = anchor.level
 
 
 def parts_of(dial: Dial) -> list[Dial]:

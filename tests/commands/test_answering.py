@@ -8,6 +8,7 @@ from helpers import answer_data as quiz
 from typer.testing import CliRunner
 
 import latadj
+from latadj.checkpoints.metadata import read_metadata
 from latadj.cli import app
 from latadj.config import TaskConfig
 from latadj.tasks.metrics.squad import AnswerScores, best_threshold
@@ -87,6 +88,13 @@ def test_answers_are_learnt_at_1x_and_at_2x(root):
         assert set(row["thresholds"]) == {"null_threshold"}
         assert row["measured"]["bucketed"]["speedup"] > 0
     assert sweep["rows"][1]["flops_speedup"] == pytest.approx(2.0, rel=0.1)
+
+
+def test_drops_of_answers_are_measured_on_validation_questions(root):
+    metadata = read_metadata(root / "out" / "checkpoint")
+    assert len(metadata.dial.drops) >= 4
+    assert metadata.dial.drops[0].drop >= 0
+    assert 0 < metadata.notes["calibration"]["validation_examples"] < 300
 
 
 def test_predictions_are_written_as_the_official_evaluation_reads_them(root, asked):

@@ -50,6 +50,8 @@ def read(out, command):
 
 def test_a_model_as_it_is_gets_a_checkpoint_with_a_dial(out):
     saved = json.loads((out / "checkpoint" / "latadj.json").read_text())
+    assert saved["dial"]["drops"] == []
+    assert "drops along the dial are not measured (a language model's" in (out / "first" / "calibrate.log").read_text()
     assert saved["task"] == "text"
     assert saved["dial"]["profile_type"] == "searched"
     assert saved["dial"]["anchors"]

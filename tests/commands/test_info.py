@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 import pytest
 import torch
 from helpers import toy_project as toy
+from helpers.measured_drops import with_drops
 from helpers.tiny_language_models import with_dial, write_language_model
 from transformers import AutoModelForSequenceClassification
 from typer.testing import CliRunner
@@ -23,7 +24,7 @@ from latadj.elimination.cost import LayerShape
 from latadj.elimination.dial import Dial
 from latadj.elimination.latency_model import LatencyModel, Ramp
 from latadj.elimination.profiles import Anchor
-from latadj.reporting.results.info import some_layers
+from latadj.reporting.results.dial_positions import some_layers
 from latadj.utils.files import write_json
 
 HERE = place(torch.device("cpu"))
@@ -116,6 +117,21 @@ def test_what_is_out_of_reach_is_said_and_not_left_out(run):
     assert found["reach"] < 4
     assert found["positions"][-1] == dict.fromkeys(found["positions"][-1]) | {"speedup": 5.0}
     assert "out of reach" in info(run).stdout
+
+
+def test_drops_stand_beside_the_speedups(run):
+    assert "95%" not in info(run).stdout
+    metadata = calibrated_on(HERE)
+    metadata.dial = with_drops(DIAL)
+    metadata.notes = {"calibration": {"examples": 64, "validation_examples": 200}}
+    write_metadata(run / "checkpoint", metadata)
+    for position in info_json(run)["dial"]["positions"][:4]:
+        timed = metadata.dial.on(latency(32))
+        drop = timed.drop_of(timed.profile(position["speedup"]))
+        assert (position["drop"], position["drop_ci"]) == (drop.drop, [drop.low, drop.high])
+    found = " ".join(info(run).stdout.split())
+    assert "+0.00 -0.5 to +0.5" in found
+    assert "drops in points, on 200 validation examples" in found
 
 
 def test_the_terminal_shows_task_dial_devices_and_metrics(run):

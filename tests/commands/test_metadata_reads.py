@@ -56,7 +56,7 @@ CLOCK = ["measure.batches=1", "measure.repeats=2", "measure.warmup=1"]
         ("sweep", ["speedup=[1,2]", *CLOCK], {"checkpoint": 1, "plain": 1}),
         ("eval", ["speedup=2", "measure.examples=2", "measure.warmup=1"], {"checkpoint": 1}),
         # The second time is for the change: another device may have been calibrated meanwhile.
-        ("calibrate", ["search.trials=0", "calibration.examples=8", "clock.rounds=0"], {"checkpoint": 2}),
+        ("calibrate", ["search.trials=0", "calibration.examples=8", "clock.rounds=0"], {"checkpoint": 2, "plain": 1}),
         ("predict", ["speedup=2", "input=texts.txt"], {"checkpoint": 1}),
         ("explain", ["the film is good", "speedup=2"], {"checkpoint": 1}),
     ],

@@ -16,6 +16,9 @@ class CalibrationConfig(Section):
     examples: int | None = option(
         None, "training examples to measure on; null: 512 texts (fewer if long), or 24 prompts", at_least(1)
     )
+    validation_examples: int | None = option(
+        None, "validation examples to measure drops along the dial on; null: 2,000 at most; 0: none", at_least(0)
+    )
     score: str = option("acc", "score by which tokens are kept", one_of(*SCORES))
     window_size: int | None = option(
         None, "decoders: the last tokens whose attention scores the others; 0: all; null: chosen by trial", at_least(0)

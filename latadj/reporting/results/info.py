@@ -10,7 +10,8 @@ from rich.console import Console
 from latadj.config import GENERATION
 from latadj.elimination.topk_setting import TopK, TopKAttention
 from latadj.reporting.results.base import Result
-from latadj.reporting.table import Column, Document, Table, speedup
+from latadj.reporting.results.dial_positions import DialInfo, positions_table, some_layers
+from latadj.reporting.table import Document, Table
 from latadj.utils.serialization import LARGEST_INT
 
 
@@ -29,50 +30,6 @@ class Shape:
     parameters: int
     bytes: int
     formats: dict[str, int]
-
-
-@dataclass
-class Position:
-    """One position of the dial; all but ``speedup`` is None where it is out of reach.
-
-    keep : keep ratio of each layer
-    flops_speedup : over the plain model
-    predicted : as the dial is marked here: in time over the dial's speedup 1, or in FLOPs
-    batch_ms : predicted milliseconds of a batch; None where this device was not calibrated
-    short_length : as in :class:`latadj.elimination.profiles.Profile`
-    width : share of the weights of all layers' linear layers that run
-    """
-
-    speedup: float
-    keep: list[float] | None = None
-    flops_speedup: float | None = None
-    predicted: float | None = None
-    batch_ms: float | None = None
-    short_length: float | None = None
-    width: float = 1.0
-
-
-@dataclass
-class DialInfo:
-    """The dial, marked for this device if it was calibrated here.
-
-    target : ``latency`` or ``flops``
-    precision, batch : what it is marked for; None in FLOPs
-    window : of a decoder; None where all tokens score
-    """
-
-    profile_type: str
-    score: str
-    target: str
-    precision: str | None
-    batch: int | None
-    max_speedup: float
-    reach: float
-    reads: str
-    searched: list[float]
-    window: str | None
-    layer_acc: list[float]
-    positions: list[Position]
 
 
 @dataclass
@@ -172,7 +129,7 @@ class Info(Result):
         """What a checkpoint is, its dial, its devices, its results."""
         tables = [Table.of_cells("", ["", ""], _facts(self), left=2, show_header=False)]
         if self.dial is not None:
-            tables.append(_positions(self.dial))
+            tables.append(positions_table(self.dial))
         if self.devices:
             tables.append(_devices(self))
         if self.validation or self.tested or (self.pruned and self.pruned.notes):
@@ -187,8 +144,6 @@ class Info(Result):
             stderr.print(f"latadj info: {line}", style="yellow", markup=False, soft_wrap=True)
 
 
-# As many keep ratios as fit a line of 80 characters beside the other columns.
-MOST_LAYERS = 7
 FORMATS = {"F32": "fp32", "F16": "fp16", "BF16": "bf16", "F64": "fp64"}
 
 
@@ -251,39 +206,9 @@ def _dial_facts(dial: DialInfo, calibration: dict[str, Any]) -> list[tuple[str, 
         facts.insert(2, ("window", dial.window))
     if examples:
         facts.append(("calibrated", f"on {examples} training examples"))
+    if calibration.get("validation_examples") and any(position.drop is not None for position in dial.positions):
+        facts.append(("drops", f"in points, on {calibration['validation_examples']} validation examples"))
     return facts
-
-
-def _positions(dial: DialInfo) -> Table:
-    layers = some_layers(len(dial.layer_acc))
-    timed = dial.target == "latency"
-    least = any(position.short_length for position in dial.positions)
-    layer_names = "" if len(layers) == len(dial.layer_acc) else f" {_list(layers)}"
-
-    narrow = any(position.width < 1 for position in dial.positions)
-
-    def kept(position: Position) -> str:
-        if position.keep is None:
-            return "out of reach"
-        return " ".join(f"{100 * position.keep[layer - 1]:3.0f}" for layer in layers)
-
-    columns = [
-        Column("speedup", lambda position: position.speedup, "{:g}x"),
-        speedup("predicted", lambda position: position.predicted, shown=timed),
-        Column("ms a batch", lambda position: position.batch_ms, "{:.1f}", shown=timed),
-        speedup("FLOPs", lambda position: position.flops_speedup),
-        Column("width", lambda position: f"{100 * position.width:.0f}%", shown=narrow),
-        Column("short length", lambda position: position.short_length, "{:.1f}", shown=least),
-        Column(f"% kept by layer{layer_names}", kept, left=True),
-    ]
-    return Table("Dial", columns, dial.positions)
-
-
-def some_layers(count: int, most: int = MOST_LAYERS) -> list[int]:
-    """Numbers of layers to show, from 1: all, or ``most`` that are spread evenly with the first and the last."""
-    if count <= most:
-        return list(range(1, count + 1))
-    return [1 + round(place * (count - 1) / (most - 1)) for place in range(most)]
 
 
 def _devices(info: Info) -> Table:
