@@ -42,6 +42,7 @@ class Deadline:
     ms : milliseconds that a batch may take
     quantile : share of batches that are to meet it
     max_speedup : the largest speedup that may be used; None: as far as the dial goes
+    max_drop, confident : use no speedup that loses more, see :meth:`latadj.Dial.within`; None: as far as the dial goes
     longest : tokens of the longest text; None: what the model reads
     counts : what an interrupted run counted
 
@@ -52,7 +53,7 @@ class Deadline:
     Raises
     ------
     ValueError
-        if a number is out of range, or the dial is not marked in latency.
+        if a number is out of range, the dial is not marked in latency, or its drops were not measured.
     """
 
     def __init__(
@@ -62,6 +63,8 @@ class Deadline:
         *,
         quantile: float = 0.95,
         max_speedup: float | None = None,
+        max_drop: float | None = None,
+        confident: bool = False,
         longest: int | None = None,
         counts: DeadlineCounts | None = None,
     ) -> None:
@@ -76,7 +79,8 @@ class Deadline:
             raise ValueError(f"max_speedup={max_speedup}: expected a number of at least 1")
         self.model, self.seconds, self.quantile = model, ms / 1000, quantile
         self.counts = counts or DeadlineCounts()
-        reach = max(min(dial.reach(), max_speedup or math.inf), 1.0)
+        within = math.inf if max_drop is None else dial.within(max_drop, confident)
+        reach = max(min(dial.reach(), max_speedup or math.inf, within), 1.0)
         self.speedups = np.geomspace(1.0, reach, SPEEDUPS_TRIED).tolist() if reach > 1.0 else [1.0]
         self.profiles = [dial.profile(speedup) for speedup in self.speedups]
         # Seconds of a batch of the measured size, for texts of 1 to `longest` tokens.
@@ -153,7 +157,7 @@ class Deadline:
             share = np.isin(lengths, late).mean()
             log.warning(
                 "a deadline of %.4g ms cannot be met for texts of %d tokens and more, %.0f%% of the texts: alone and "
-                "at %.2fx such a text takes %.4g ms; allow as much, or a larger max_speedup",
+                "at %.2fx such a text takes %.4g ms; allow as much, or a larger max_speedup or max_drop",
                 *(1000 * self.seconds, late[0], 100 * share, self.speedups[-1], 1000 * self.fastest(int(late[0]))),
             )
 

@@ -13,7 +13,7 @@ from latadj.checkpoints import checkpoint
 from latadj.checkpoints.metadata import CheckpointMetadata, Device, Serving, check
 from latadj.config import DeviceConfig
 from latadj.devices.device import place
-from latadj.elimination.attach import as_plain, attach, attached, set_speedup
+from latadj.elimination.attach import as_plain, attach, attached, dial_of, set_speedup
 from latadj.elimination.dial import Dial
 from latadj.elimination.latency_model import LatencyModel
 from latadj.kernels.linear import DTYPES, KernelSpec
@@ -28,6 +28,8 @@ def load(
     folder: Path | str,
     *,
     speedup: float | None = None,
+    max_drop: float | None = None,
+    confident: bool = False,
     precision: str | None = DeviceConfig.precision,
     device: str = "cpu",
     head: str | None = None,
@@ -44,6 +46,9 @@ def load(
     folder : what `latadj finetune`, `latadj calibrate` or :func:`latadj.save` made, or any fine-tuned transformers
         folder
     speedup : the dial's setting; 1 when left out
+    max_drop : in place of ``speedup``: the largest one that loses at most so many points of the metric on validation
+        text, as `latadj calibrate` measured it, see :meth:`latadj.Dial.within`
+    confident : judge ``max_drop`` by the upper end of the 95% interval, not by the mean
     precision : ``fp32``, ``bf16``, ``int8`` or ``auto``: serve in this precision by the fastest kernel, for
         inference only. None leaves the weights as they are in fp32, to be trained and saved, and the dial in FLOPs.
     device : where the model runs
@@ -58,24 +63,31 @@ def load(
     Raises
     ------
     ValueError
-        if the folder is missing or damaged, holds a model with another head, has no dial and a speedup above 1 is
-        given, or its dial does not fit the model or does not reach the speedup.
+        if the folder is missing or damaged, holds a model with another head, has no dial and a speedup above 1 or
+        ``max_drop`` is given, or its dial does not fit the model, does not reach the speedup or has no drops so small.
     """
     for name, value in (("batch", batch), ("length", length)):
         if value is not None and value < 1:
             raise ValueError(f"{name}={value}: expected a number >= 1, or None for what was calibrated")
+    if max_drop is not None and speedup is not None:
+        raise ValueError(f"speedup={speedup:g} with max_drop={max_drop:g}: give one of them")
+    if confident and max_drop is None:
+        raise ValueError("confident=True says how max_drop is judged: give max_drop too")
     folder = Path(folder)
     metadata = check(folder)
     model, tokenizer = checkpoint.load(folder, head=head, metadata=metadata)
-    if metadata.dial is None and speedup not in (None, 1.0):
+    if metadata.dial is None and (speedup not in (None, 1.0) or max_drop is not None):
         raise ValueError(f"checkpoint {folder} has no dial: make one with `{metadata.calibrate(folder)}`")
     model.to(device)
     if precision is not None:
         batch = batch or (metadata.task_spec.batch_size if metadata.task_spec else None)
         make_ready(model, metadata, metadata.dial, model.device, precision=precision, batch=batch, length=length)
-    if speedup is not None and metadata.dial is not None:
+    if metadata.dial is not None:
         try:
-            set_speedup(model, speedup)
+            if max_drop is not None:
+                speedup = dial_of(model).within(max_drop, confident)
+            if speedup is not None:
+                set_speedup(model, speedup)
         except ValueError as error:
             raise ValueError(f"checkpoint {folder}: {error}") from error
     return model, tokenizer

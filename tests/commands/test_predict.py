@@ -17,6 +17,7 @@ import pytest
 import torch
 from filelock import FileLock
 from helpers import toy_project as toy
+from helpers.measured_drops import with_drops
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, pipeline
 from typer.testing import CliRunner
 
@@ -436,6 +437,35 @@ def test_a_generous_deadline_says_what_speedup_1_says(root, marked, tmp_path):
     assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
+@pytest.fixture(scope="module")
+def validated(marked):
+    """That checkpoint with drops that were written by hand."""
+    folder = shutil.copytree(marked, marked.parent / "validated")
+    sidecar = read_metadata(folder)
+    sidecar.dial = with_drops(sidecar.dial)
+    write_metadata(folder, sidecar)
+    return folder
+
+
+def test_a_drop_chooses_the_speedup(root, validated, tmp_path):
+    within = read_metadata(validated).dial.on(CLOCK).within(1.0)
+    run(root, tmp_path / "drop", "max_drop=1", checkpoint=validated.name)
+    found = result(tmp_path / "drop")
+    assert (found["speedup"], found["target"]) == (within, "latency")
+    run(root, tmp_path / "speedup", f"speedup={within}", checkpoint=validated.name)
+    paths = [tmp_path / name / "predict" / "predictions.csv" for name in ("drop", "speedup")]
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+def test_a_drop_limits_a_deadline(root, validated, tmp_path):
+    options = ["max_drop=1", "confident=true", "deadline_ms=1e-3"]
+    run(root, tmp_path, *options, checkpoint=validated.name, expect=3)
+    deadline = result(tmp_path)["deadline"]
+    within = read_metadata(validated).dial.on(CLOCK).within(1.0, confident=True)
+    assert deadline["speedups"] == {f"{within:.2f}": 60}
+    assert (deadline["max_drop"], deadline["confident"]) == (1.0, True)
+
+
 def test_a_deadline_on_a_device_that_was_not_measured_says_how_to(root, marked, tmp_path):
     message = refused(root, tmp_path, "deadline_ms=20")
     assert "calibrated on no device: run `latadj calibrate task=toys folder=" in message
@@ -460,6 +490,10 @@ def test_a_deadline_on_a_device_that_was_not_measured_says_how_to(root, marked, 
         (["speedup=[1,2]"], "predict takes one speedup"),
         (["speedup=2", "deadline_ms=20"], "a deadline picks speedups; give one of them"),
         (["max_speedup=2"], "max_speedup=2 limits a deadline: give deadline_ms too"),
+        (["speedup=2", "max_drop=1"], "speedup=2 with max_drop=1: give one of them"),
+        (["max_drop=-1"], "max_drop=-1.0: expected 0 or more"),
+        (["confident=true"], "confident=true says how max_drop is judged: give max_drop too"),
+        (["max_drop=1"], "max_drop=1: what is lost along this dial (profile=acc) was not measured: run `latadj"),
         (["deadline_ms=20", "deadline_quantile=1"], "deadline_quantile=1.0: expected a number above 0, below 1"),
         (["deadline_ms=0"], "deadline_ms=0.0: expected a number above 0"),
         (["deadline_ms=20", "dial.target=flops"], "a deadline goes by latency"),

@@ -77,6 +77,11 @@ def test_word_vectors_are_eliminated_and_their_words_tagged_all_the_same(root, s
     assert found["scores"]["eng.testb"]["entity_f1"] == sweep["rows"][1]["metric"]
 
 
+def test_a_drop_of_tags_chooses_a_speedup(root):
+    model, _ = latadj.load(root / "out" / "checkpoint", max_drop=100, precision=None)
+    assert latadj.speedup_of(model) > 2
+
+
 def test_the_labels_are_those_of_the_training_data(root):
     sidecar = json.loads((root / "out" / "checkpoint" / "latadj.json").read_text())
     assert sidecar["task_spec"]["labels"] == tagging.LABELS

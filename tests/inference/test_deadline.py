@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import tiny_bert
+from helpers.measured_drops import with_drops
 from helpers.tiny_models import batch_of, dial_for
 
 from latadj.elimination.attach import attach, attached
@@ -143,6 +144,16 @@ def test_a_largest_speedup_is_never_exceeded(model):
     assert found.speedups[-1] == pytest.approx(1.5)
     with found([20] * 8) as speedup:
         assert speedup == pytest.approx(1.5)
+
+
+@pytest.mark.parametrize("confident", [False, True])
+def test_a_largest_drop_limits_the_speedup(model, confident):
+    flops = dial_for(model, max_speedup=3.0)
+    dial = with_drops(flops, {1.0: 0.0, flops.reach(): 2.0}).on(CLOCK)
+    attach(model, dial)
+    found = Deadline(model, 1e-3, max_drop=1.0, confident=confident)
+    assert 1 < found.speedups[-1] == pytest.approx(dial.within(1.0, confident))
+    assert Deadline(model, 1e-3, max_drop=1.0, max_speedup=1.05).speedups[-1] == pytest.approx(1.05)
 
 
 def settle(found, size, ratios):

@@ -5,6 +5,7 @@ import logging
 import pytest
 import torch
 from helpers import toy_project as toy
+from helpers.measured_drops import with_drops
 from helpers.tiny_models import near
 
 import latadj
@@ -91,3 +92,33 @@ def test_without_a_precision_it_is_to_be_trained(folder, tmp_path):
     model.eval().save_pretrained(tmp_path / "again")
     tokenizer.save_pretrained(tmp_path / "again")
     assert near([logits(attach(latadj.load(tmp_path / "again")[0]))], [logits(attach(model))])
+
+
+@pytest.mark.parametrize("confident", [False, True])
+def test_a_drop_chooses_the_speedup_in_the_time_of_this_device(folder, confident):
+    metadata = read_metadata(folder)
+    metadata.dial = with_drops(metadata.dial)
+    write_metadata(folder, metadata)
+    model, _ = latadj.load(folder, max_drop=1.0, confident=confident)
+    dial = dial_of(model)
+    assert dial.latency == CLOCK
+    assert latadj.profile_of(model) == dial.profile(dial.within(1.0, confident))
+    assert (dial.within(1.0, True) < dial.within(1.0)) and latadj.profile_of(model).eliminates
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_drop": 1.0}, r"checkpoint .*: max_drop=1: .* was not measured: run `latadj calibrate`"),
+        ({"max_drop": 1.0, "speedup": 2}, "speedup=2 with max_drop=1: give one of them"),
+        ({"confident": True}, "confident=True says how max_drop is judged: give max_drop too"),
+    ],
+)
+def test_a_drop_that_cannot_choose_a_speedup_is_refused(folder, options, message):
+    with pytest.raises(ValueError, match=message):
+        latadj.load(folder, **options)
+
+
+def test_a_drop_needs_a_dial(tmp_path):
+    with pytest.raises(ValueError, match="has no dial: make one with"):
+        latadj.load(toy.write_model(tmp_path / "model"), max_drop=1.0)

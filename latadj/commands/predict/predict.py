@@ -96,6 +96,8 @@ def prepare(config: PredictConfig, checked: CheckpointMetadata | None = None) ->
             config.deadline_ms,
             quantile=config.deadline_quantile,
             max_speedup=config.max_speedup,
+            max_drop=config.max_drop,
+            confident=config.confident,
             longest=limit,
             counts=_counted(config, state),
         )
@@ -172,6 +174,9 @@ def _serve(model: PreTrainedModel, plan: Plan, config: PredictConfig, state: Pre
     state.serving = {"place": here, "precision": spec.precision, "kernel": spec.kernel}
     if config.deadline_ms is not None and dial_of(model).latency is None:
         raise ValueError(needs_clock(config, plan.metadata, f"another kernel than {spec.kernel}"))
+    if config.max_drop is not None and config.deadline_ms is None:
+        plan.speedup = dial_of(model).within(config.max_drop, config.confident)
+        log.info("max_drop=%g allows %.2fx, in %s", config.max_drop, plan.speedup, dial_of(model).target)
     if plan.dial is not None and plan.speedup is not None:
         set_speedup(model, plan.speedup)
 

@@ -54,6 +54,7 @@ def summary(
 def _deadline(latency: Any, state: PredictState, config: PredictConfig) -> dict[str, Any]:
     met = state.deadline or DeadlineCounts().to_json()
     asked = {"ms": config.deadline_ms, "quantile": config.deadline_quantile, "max_speedup": config.max_speedup}
+    asked |= {"max_drop": config.max_drop, "confident": config.confident}
     return {**asked, "batch_size": state.settings["batch_size"], "measured_at": latency.batch, **met}
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from latadj.config.commands.base import DialedConfig, escape_option, speedup_option
-from latadj.config.fields import POSITIVE, Rule, at_least, one_of, option
+from latadj.config.fields import NOT_NEGATIVE, POSITIVE, Rule, at_least, one_of, option
 from latadj.config.speedups import one_speedup
 
 BELOW_1 = Rule("a number above 0, below 1", lambda value: 0 < value < 1)
@@ -31,7 +31,7 @@ class PredictConfig(DialedConfig):
     overwrite: bool = option(False, "replace an output that exists")
     resume: bool = option(False, "continue after a kill")
     speedup: float | None = option(
-        None, "speedup to run at; null: 1, or by deadline_ms", parse=one_speedup("predict", optional=True)
+        None, "speedup to run at; null: 1, or by deadline_ms or max_drop", parse=one_speedup("predict", optional=True)
     )
     deadline_ms: float | None = option(
         None, "milliseconds that a text may wait for its batch: picks batch sizes and speedups", POSITIVE
@@ -42,6 +42,12 @@ class PredictConfig(DialedConfig):
         BELOW_1,
     )
     max_speedup: float | None = option(None, "largest speedup that a deadline may use; null: the dial's", at_least(1))
+    max_drop: float | None = option(
+        None,
+        "points of the metric that may be lost, by what calibrate measured; picks the speedup, or limits a deadline's",
+        NOT_NEGATIVE,
+    )
+    confident: bool = option(False, "judge max_drop by the upper end of the 95% interval, not by the mean")
     window: int = option(8192, "rows that are held in memory and sorted by length together", at_least(1))
     batch_size: int | None = option(None, "texts a batch; null: as fine-tuned", at_least(1))
     max_length: int | None = option(
@@ -57,6 +63,10 @@ class PredictConfig(DialedConfig):
         problems = super().problems()
         if self.deadline_ms is None and self.max_speedup is not None:
             problems.append(f"max_speedup={self.max_speedup:g} limits a deadline: give deadline_ms too")
+        if self.max_drop is not None and self.speedup is not None:
+            problems.append(f"speedup={self.speedup:g} with max_drop={self.max_drop:g}: give one of them")
+        if self.confident and self.max_drop is None:
+            problems.append("confident=true says how max_drop is judged: give max_drop too")
         if self.deadline_ms is not None:
             if self.speedup is not None:
                 problems.append(

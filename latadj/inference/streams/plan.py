@@ -55,7 +55,7 @@ class Plan:
     reader : of the input, at its start; None where standard input is left for later
     state : of a run to go on with
     finished : the result of such a run that left nothing to do
-    speedup : None with a deadline
+    speedup : None with a deadline, and with ``max_drop`` until the dial is marked for this device
     """
 
     metadata: CheckpointMetadata
@@ -170,11 +170,20 @@ def _check_output(config: PredictConfig) -> None:
 
 
 def _turned(config: PredictConfig, metadata: CheckpointMetadata) -> tuple[float | None, Dial | None]:
-    """The speedup, None with a deadline, and the dial that has it."""
+    """The speedup, None with a deadline or ``max_drop``, and the dial that has it."""
     make = f"make one with `{metadata.calibrate(Path(config.checkpoint))}`"
     dial = metadata.dial
     if dial is not None and config.profile:
         dial = dial.with_profile_type(config.profile)
+    if config.max_drop is not None:
+        if dial is None:
+            raise ValueError(
+                f"max_drop={config.max_drop:g} needs a dial, and checkpoint {config.checkpoint} has none: {make}"
+            )
+        # What is lost at 1x is the same in FLOPs as in time.
+        dial.within(config.max_drop, config.confident)
+    if config.deadline_ms is None and config.max_drop is not None:
+        return None, dial
     if config.deadline_ms is None:
         speedup = 1.0 if config.speedup is None else config.speedup
         if dial is not None:
@@ -250,6 +259,8 @@ def _settings(
         "deadline_ms": config.deadline_ms,
         "deadline_quantile": config.deadline_quantile,
         "max_speedup": config.max_speedup,
+        "max_drop": config.max_drop,
+        "confident": config.confident,
         "profile": config.profile,
         "dial.target": config.dial.target,
         "device.precision": config.device.precision,
