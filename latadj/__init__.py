@@ -3,7 +3,8 @@
 ``latadj.load(folder, speedup=3)`` gives an ordinary transformers model and its tokenizer, as the commands serve it;
 ``latadj.set_speedup`` and ``latadj.at_speedup`` turn its dial, ``latadj.speedup_of`` and ``latadj.profile_of`` say
 where it stands. ``latadj.calibrate`` makes a dial for a model in memory and ``latadj.save`` saves both.
-``latadj.attach`` and ``latadj.detach`` put elimination into any supported model and take it out again.
+``latadj.extract`` takes the sub-network of one speedup away as a smaller model. ``latadj.attach`` and
+``latadj.detach`` put elimination into any supported model and take it out again.
 """
 
 from importlib import import_module
@@ -14,6 +15,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from latadj.calibration.calibrate_model import calibrate
     from latadj.checkpoints.attached_model import save
+    from latadj.checkpoints.extraction import extract
     from latadj.elimination.attach import at_speedup, attach, detach, set_speedup
     from latadj.elimination.current_setting import profile_of, speedup_of
     from latadj.elimination.dial import Dial
@@ -27,6 +29,7 @@ _WHERE = {
     "load": "latadj.inference.serving",
     "calibrate": "latadj.calibration.calibrate_model",
     "save": "latadj.checkpoints.attached_model",
+    "extract": "latadj.checkpoints.extraction",
     "attach": "latadj.elimination.attach",
     "detach": "latadj.elimination.attach",
     "set_speedup": "latadj.elimination.attach",
@@ -50,6 +53,7 @@ __all__ = [
     "attach",
     "calibrate",
     "detach",
+    "extract",
     "load",
     "profile_of",
     "save",

@@ -13,6 +13,7 @@ from latadj.elimination.base_forward import base_forward
 from latadj.elimination.cost import ALL, READS
 from latadj.elimination.dial import Dial
 from latadj.elimination.layer_forward import layer_forward
+from latadj.elimination.narrowing import check_level
 from latadj.elimination.notices import warn_once
 from latadj.elimination.observation_window import WHOLE, ObservationWindow
 from latadj.elimination.patching import (
@@ -75,6 +76,8 @@ def attach(
             f"this dial is for a head that reads {dial.reads} positions, {type(model).__name__} reads {reads}: "
             "calibrate this model"
         )
+    for level in dial.levels[:1] if dial else ():  # which contains the others
+        check_level(model, level)
     if topk is None:
         topk = attached(model).topk if is_attached(model) else TopKAttention.full(len(layers))
     _check_topk(topk, len(layers))

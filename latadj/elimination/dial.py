@@ -274,7 +274,12 @@ def _within(part: Dial, speedup: float) -> Profile | None:
     if part.predicted(profile_at(part, floor)) < speedup * (1 - 1e-3):
         return None
     strength = _strength(lambda strength: part.predicted(profile_at(part, strength)), speedup, floor)
-    return profile_at(part, strength)
+    profile = profile_at(part, strength)
+    if part.profile_type != "searched":
+        return profile
+    # Tokens are whole, so several profiles cost the same on these lengths: one that was searched comes first.
+    found = (profile_at(part, math.log(anchor.speedup)) for anchor in part.anchors)
+    return next((own for own in found if part.predicted(own) == part.predicted(profile)), profile)
 
 
 def _strength(speedup_at: Callable[[float], float], target: float, limit: float = 2.0**20) -> float:

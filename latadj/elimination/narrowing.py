@@ -10,11 +10,15 @@ from operator import attrgetter
 from typing import Any
 
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from latadj.elimination.architectures import layer_shapes, layers_of
 from latadj.elimination.architectures.base import Architecture, registered_parts, weight_of
 from latadj.elimination.architectures.pruned_forward import shadow
+from latadj.elimination.cost import shapes_at
 from latadj.elimination.layer_structure import STRUCTURE, LayerStructure, layer_structure_of
+from latadj.elimination.levels import Level
 
 # Where a layer keeps its narrowed copies: (heads, neurons) -> layer.
 _NARROWED = "_latadj_narrowed"
@@ -101,6 +105,18 @@ def narrowed(architecture: Architecture, layer: Any, heads: int, neurons: int) -
     if not layer.training:
         keep_narrowed(layer, heads, neurons, made)
     return made
+
+
+def check_level(model: PreTrainedModel, level: Level) -> None:
+    """Refuse a level that a model does not have; one that was lowered refuses it when it runs.
+
+    Raises
+    ------
+    ValueError
+        if a layer has fewer heads or neurons.
+    """
+    if all(registered_parts(layer) is None for layer in layers_of(model)):
+        shapes_at(layer_shapes(model), level)
 
 
 def keep_narrowed(layer: Any, heads: int, neurons: int, made: Any) -> None:

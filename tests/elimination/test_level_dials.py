@@ -56,6 +56,15 @@ def test_levels_and_costs_rise_along_the_dial():
     assert all(after >= before for before, after in pairwise(gains))
 
 
+@pytest.mark.parametrize("level", [None, levels_of(DIAL, [0.5])[0]], ids=["whole", "level"])
+def test_a_searched_profile_is_met_as_it_was_found(level):
+    keep = (0.77, 0.53, 0.53, 0.31)
+    speedup = DIAL.speedup_of(Profile(keep, 3.0, level))
+    dial = replace(DIAL, profile_type="searched", anchors=(Anchor(speedup, keep, 3.0, level),))
+    assert dial.profile(speedup).keep == pytest.approx(keep, rel=1e-9)
+    assert dial.profile(speedup).short_length == pytest.approx(3.0, rel=1e-9)
+
+
 def test_a_level_that_is_too_fast_with_all_its_tokens_waits():
     narrow = levels_of(DIAL, [0.25])[0]
     anchors = (Anchor(1.5, DIAL.with_profile_type("acc").profile(1.5).keep), Anchor(4.5, (0.9,) * 4, level=narrow))

@@ -5,7 +5,7 @@ the layer's own submodules; no modelling code is repeated.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cache
 from inspect import signature
 from operator import attrgetter
@@ -119,6 +119,10 @@ class Architecture(ABC):
     def layers(self, base: Any) -> Sequence[Any]:
         """The transformer layers of a base, in order."""
         return attrgetter(self.layer_list)(base)
+
+    def staying(self, base: Any) -> Collection[int]:
+        """Layers, counted from 0, that later ones need at their place, if only without their blocks."""
+        return ()
 
     def attention_block(self, layer: Any) -> Any:
         """The attention module of a layer."""

@@ -1,5 +1,6 @@
 """GPT-2: learned positions, layer norms before each block, one linear layer for queries, keys and values."""
 
+from collections.abc import Collection
 from typing import Any
 
 from torch import Tensor
@@ -49,6 +50,9 @@ class Gpt2(Decoder):
             raise ValueError("a GPT-2 with add_cross_attention=true reads an encoder, which elimination cannot follow")
         if model.config.reorder_and_upcast_attn and model.config._attn_implementation == "eager":
             raise ValueError("a GPT-2 with reorder_and_upcast_attn=true: load it with attn_implementation='sdpa'")
+
+    def staying(self, base: Any) -> Collection[int]:
+        return range(len(base.h)) if base.config.scale_attn_by_inverse_layer_idx else ()
 
     def resize(self, layer: Any, heads: int) -> None:
         block = layer.attn

@@ -1,6 +1,6 @@
 """T5: elimination acts in the encoder, and the decoder's cross-attention reads the survivors only."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -51,6 +51,9 @@ class T5(Architecture):
         inner = getattr(model, "transformer", model)
         if hasattr(inner, "decoder"):
             yield inner, "forward", partial(read_survivors, parameter_names(type(inner).forward))
+
+    def staying(self, base: Any) -> Collection[int]:
+        return (0,)  # it holds the table of positions that all layers share
 
     def prefill(self, model: PreTrainedModel, input_ids: Tensor) -> Any:
         return self.base(model)(input_ids=input_ids)
