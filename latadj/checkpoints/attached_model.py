@@ -8,6 +8,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from latadj.checkpoints import checkpoint
 from latadj.checkpoints.metadata import CheckpointMetadata, write_metadata
 from latadj.checkpoints.replaceable import check_replaceable
+from latadj.checkpoints.weight_order import checksum_beside
 from latadj.elimination.attach import topk_attention_of
 from latadj.elimination.patching import elimination_of
 from latadj.elimination.saving import write_beside_weights
@@ -32,7 +33,7 @@ def write_attached(model: PreTrainedModel, folder: Path) -> None:
     """Write ``latadj.json`` beside the weights of an attached model that has something to say there."""
     metadata = metadata_of(model)
     if metadata != CheckpointMetadata():
-        write_metadata(folder, metadata)
+        write_metadata(folder, replace(metadata, order_checksum=checksum_beside(model, metadata)))
 
 
 def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path | str) -> None:

@@ -32,6 +32,7 @@ from latadj.checkpoints.model_class import (
     saved_head,
 )
 from latadj.checkpoints.weight_files import weight_files
+from latadj.checkpoints.weight_order import check_order, checksum_beside
 from latadj.config import ModelConfig
 from latadj.elimination.attach import attach, attached, is_attached, topk_attention_of
 from latadj.pruning import structure_of
@@ -55,7 +56,12 @@ def save(
     if broken := _not_finite(model):
         raise ValueError(f"{folder} is not written: {_named(broken)} not finite, so the training went wrong")
     topk = topk_attention_of(model) if is_attached(model) else metadata.topk_attention
-    metadata = replace(metadata, pruning=structure_of(model), topk_attention=topk)
+    metadata = replace(
+        metadata,
+        pruning=structure_of(model),
+        topk_attention=topk,
+        order_checksum=checksum_beside(model, metadata),
+    )
 
     def fill(target: Path) -> None:
         model.save_pretrained(target)
@@ -85,12 +91,14 @@ def load(
     Raises
     ------
     ValueError
-        if the folder is missing or damaged, holds a model with another head, or its dial does not fit the model.
+        if the folder is missing or damaged, holds a model with another head, or its dial does not fit the model or its
+        weights.
     """
     folder = Path(folder)
     metadata = check(folder) if metadata is None else metadata
     model, tokenizer = _pretrained(str(folder), head, metadata, local=True)
     try:
+        check_order(model, metadata)
         attach(model, metadata.dial, topk=metadata.topk_attention)
         attached(model).origin = metadata
     except ValueError as error:

@@ -117,6 +117,7 @@ class CheckpointMetadata:
     task_spec : what the task asks of the model; None if latadj does not know
     pruning : what is left of each layer; None if nothing was removed
     topk_attention : to how many keys the queries of each layer attend; None if to all
+    order_checksum : of the weights, where the dial goes by the order of heads and neurons; None if nobody wrote it
     """
 
     task: str | None = None
@@ -126,6 +127,7 @@ class CheckpointMetadata:
     task_spec: TaskSpec | None = None
     pruning: ModelStructure | None = None
     topk_attention: TopKAttention | None = None
+    order_checksum: str | None = None
 
     def __post_init__(self) -> None:
         if self.dial is None:

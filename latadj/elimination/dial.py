@@ -108,6 +108,11 @@ class Dial:
         """The levels of the searched profiles, the widest first; the whole model is not among them."""
         return [level for level in dict.fromkeys(anchor.level for anchor in self.anchors) if level is not None]
 
+    @property
+    def ordered(self) -> bool:
+        """Whether it goes by the order of heads and neurons in the weights."""
+        return bool(self.widths or self.levels)
+
     def with_profile_type(self, profile_type: str) -> "Dial":
         """The same dial with another type of profiles; drops were measured for one type only."""
         return replace(self, profile_type=profile_type, drops=self.drops if profile_type == self.profile_type else ())

@@ -107,8 +107,11 @@ def test_what_reads_a_dial_reads_its_levels(root, command):
 
 
 def test_a_dial_calibrated_again_keeps_the_widths(root):
+    checksum = read_metadata(root / "out" / "checkpoint").order_checksum
     run("calibrate", *toy.overrides(root), "search.trials=4", "search.speedups=[2]", "clock.rounds=0")
-    assert read_metadata(root / "out" / "checkpoint").dial.widths == (0.75, 0.5, 0.25)
+    found = read_metadata(root / "out" / "checkpoint")
+    assert found.dial.widths == (0.75, 0.5, 0.25)
+    assert found.order_checksum == checksum is not None
 
 
 def language_model(kind):
