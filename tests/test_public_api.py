@@ -24,7 +24,7 @@ def test_import_latadj_and_dir_load_no_torch():
 
 def test_the_guides_example_runs(tmp_path, monkeypatch, capsys):
     guide = (Path(__file__).parents[1] / "docs" / "guides" / "python.md").read_text(encoding="utf-8")
-    (snippet,) = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+    snippet = "".join(re.findall(r"```python\n(.*?)```", guide, re.DOTALL))
     toy.write_model(tmp_path / "my-model")
     texts = [" ".join(["the film is good"] * (1 + number % 6)) for number in range(24)]
     (tmp_path / "texts.txt").write_text("\n".join(texts))

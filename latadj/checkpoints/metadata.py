@@ -85,7 +85,7 @@ class Notes(TypedDict, total=False):
 
     run, origin : names of the fine-tuning that made the model, and of the one that it comes from
     validation : stage of the fine-tuning -> metrics
-    calibration, pruned : what `latadj calibrate` and `latadj prune` noted
+    calibration, pruned, extracted : what `latadj calibrate`, `latadj prune` and ``latadj.extract`` noted
     """
 
     run: str
@@ -94,6 +94,7 @@ class Notes(TypedDict, total=False):
     validation: dict[str, dict[str, Any]]
     calibration: dict[str, Any]
     pruned: "PrunedNotes"
+    extracted: "ExtractedNotes"
 
 
 class PrunedNotes(TypedDict, total=False):
@@ -104,6 +105,13 @@ class PrunedNotes(TypedDict, total=False):
     tolerance: float
     judged: float
     confirmed: float
+
+
+class ExtractedNotes(TypedDict):
+    """Of which speedup of a larger model's dial a sub-network is, and what that dial was marked in."""
+
+    speedup: float
+    target: str
 
 
 @dataclass

@@ -18,6 +18,7 @@ from latadj.config import (
     DistillationConfig,
     EvalConfig,
     ExplainConfig,
+    ExtractConfig,
     FinetuneConfig,
     GenerateConfig,
     PruneConfig,
@@ -184,6 +185,27 @@ def check_explain(config: ExplainConfig) -> CheckpointMetadata:
     metadata = check(Path(config.checkpoint))
     if type_of(Path(config.checkpoint), metadata.task_spec) == GENERATION:
         raise ValueError(f"checkpoint {config.checkpoint} {GENERATES}")
+    return _with_dial(config, metadata)
+
+
+def check_extract(config: ExtractConfig) -> CheckpointMetadata:
+    """Metadata of the model that `latadj extract` cuts, its dial on the profile type of ``profile=``.
+
+    Raises
+    ------
+    ValueError
+        if there is no such model or no dial, the speedup is off it, or ``output`` holds something that would be lost.
+    """
+    folder = Path(config.checkpoint)
+    metadata = _with_dial(config, check(folder))
+    if real_path(config.output) == real_path(folder):
+        raise ValueError(f"output={config.output}: the checkpoint itself; give the smaller model another folder")
+    check_replaceable("output", config.output, [folder, Path(config.folder), Path(config.folder) / "extract"])
+    return metadata
+
+
+def _with_dial(config: ExplainConfig | ExtractConfig, metadata: CheckpointMetadata) -> CheckpointMetadata:
+    """The metadata of a command's checkpoint with its dial as the command turns it."""
     if metadata.dial is None:
         make = f"`latadj calibrate checkpoint={config.checkpoint}`"
         raise ValueError(f"checkpoint {config.checkpoint} has no dial: make one with {make} (same task=)")

@@ -67,6 +67,7 @@ def inspect(path: Path) -> Info:
         run=metadata.notes.get("run"),
         seed=metadata.notes.get("seed"),
         pruned=_pruned(metadata),
+        extracted=metadata.notes.get("extracted"),
         topk_attention=metadata.topk_attention.to_json() if metadata.topk_attention else None,
     )
     info.warnings = _warnings(info, metadata, here)

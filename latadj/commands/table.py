@@ -92,6 +92,11 @@ COMMANDS: dict[str, Command] = {
         "commands.checks:check_explain",
         alone=False,
     ),
+    "extract": Command(
+        "Save the sub-network of one speedup as a smaller model: latadj extract speedup=3.",
+        "extract",
+        "commands.checks:check_extract",
+    ),
     "report": Command(
         "One HTML page of all that a run's folder holds: latadj report folder=FOLDER.", "report", alone=False
     ),

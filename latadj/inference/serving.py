@@ -207,17 +207,32 @@ def make_ready(
     lower(model, spec, attached(model).reads, dial.levels if dial else ())
     if dial is None:
         return spec
-    if target == "latency":
-        timed = dial_for(dial, metadata, spec, device, batch, [length] if length else None)
-        if timed is None:
-            log.warning(
-                "the dial is marked in FLOPs: this device (%s, %s) was not calibrated; `latadj calibrate "
-                "calibration.device_only=true device.precision=%s` (same options) takes a minute or two",
-                *(place(device), spec.precision, spec.precision),
-            )
-        dial = timed or dial
-    attach(model, dial)
+    attach(model, on_device(dial, metadata, spec, device, batch, length) if target == "latency" else dial)
     return spec
+
+
+def on_device(
+    dial: Dial,
+    metadata: CheckpointMetadata,
+    spec: KernelSpec,
+    device: torch.device,
+    batch: int | None,
+    length: int | None,
+) -> Dial:
+    """The dial in this device's time, or, with a warning, as it is where the device was not calibrated.
+
+    Parameters
+    ----------
+    batch, length : as in :func:`make_ready`
+    """
+    timed = dial_for(dial, metadata, spec, device, batch, [length] if length else None)
+    if timed is None:
+        log.warning(
+            "the dial is marked in FLOPs: this device (%s, %s) was not calibrated; `latadj calibrate "
+            "calibration.device_only=true device.precision=%s` (same options) takes a minute or two",
+            *(place(device), spec.precision, spec.precision),
+        )
+    return timed or dial
 
 
 def remember(metadata: CheckpointMetadata, device: torch.device, measured: Device) -> CheckpointMetadata:

@@ -59,6 +59,7 @@ COMMANDS = {
     "prune": ["prune"],
     "predict": ["predict", "input=texts.txt", "output=labels.csv"],
     "explain": ["explain", "a good film"],
+    "extract": ["extract", "speedup=1"],
     "info": ["info"],
     "generate": ["generate", "a good film"],
     "bench": ["bench"],

@@ -1,4 +1,4 @@
-"""The commands that use a model: predict, generate, explain."""
+"""The commands that use a model: predict, generate, explain, extract."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,7 +6,8 @@ from typing import Any
 from omegaconf import MISSING
 
 from latadj.config.commands.base import DialedConfig, escape_option, speedup_option
-from latadj.config.fields import NOT_NEGATIVE, POSITIVE, Rule, at_least, one_of, option
+from latadj.config.fields import NOT_NEGATIVE, POSITIVE, Rule, at_least, one_of, option, section
+from latadj.config.options.dial import WORKLOAD, WorkloadConfig
 from latadj.config.speedups import one_speedup
 
 BELOW_1 = Rule("a number above 0, below 1", lambda value: 0 < value < 1)
@@ -99,3 +100,15 @@ class ExplainConfig(DialedConfig):
 
     speedup: float = speedup_option(2.0, "explain")
     step: float = option(0.25, "step of the slider of --html, in speedup", at_least(0.01))
+
+
+@dataclass
+class ExtractConfig(DialedConfig):
+    """`latadj extract`; of its task only the name counts, which says where the checkpoint is."""
+
+    speedup: float = speedup_option(2.0, "extract")
+    output: str = option(MISSING, "folder of the smaller model")
+    workload: WorkloadConfig = section(WorkloadConfig, WORKLOAD)
+
+    def prompt_problems(self) -> list[str]:
+        return []

@@ -101,6 +101,7 @@ class Info(Result):
     auto : the precision that ``device.precision=auto`` takes there, and why; None if nobody has asked for it yet
     run, seed : of the fine-tuning
     pruned : None if nothing was removed
+    extracted : of which speedup of a larger model's dial it is; None if of none
     topk_attention : for each layer the keys that a query attends to, or their share; None if all in every layer
     warnings : each a line that says what to do
     """
@@ -122,6 +123,7 @@ class Info(Result):
     run: str | None = None
     seed: int | None = None
     pruned: PrunedInfo | None = None
+    extracted: dict[str, Any] | None = None
     topk_attention: list[TopK] | None = None
     warnings: list[str] = field(default_factory=list)
 
@@ -168,6 +170,9 @@ def _facts(info: Info) -> list[tuple[str, str]]:
         facts.append(("at most", f"{task_spec['max_length']} tokens, {task_spec['batch_size']} texts a batch"))
     if info.seed is not None or info.run is not None:
         facts.append(("made by", f"seed {info.seed}, run {info.run}"))
+    if info.extracted is not None:
+        speedup, target = info.extracted["speedup"], info.extracted["target"]
+        facts.append(("extracted", f"{speedup:g}x of a larger model's dial, in {target}"))
     if info.pruned is not None:
         facts += _pruned_facts(info.pruned)
     if info.topk_attention is not None:
