@@ -30,9 +30,10 @@ MOST_LENGTHS = 256
 MAX_FLOPS, WIDE_MAX_FLOPS = 8.0, 16.0
 # Up to how many tokens a text is not cut, where a config leaves it open: so few cost next to no time.
 SHORT_LENGTH = 8.0
-# Of what texts diverge on average, by how much those of a few words may: where tokens alone are cut they can be spared,
-# narrower layers read all texts alike.
-SHORT_SHARE, NARROW_SHORT_SHARE = 0.25, 1.0
+# Of what texts diverge on average, how much those of a few words may where tokens alone are cut: they can be spared.
+SHORT_SHARE = 0.25
+# Narrower layers read all texts alike: there what those of a few words diverge counts beside the others, so much.
+NARROW_SHORT_WEIGHT = 0.25
 
 
 @dataclass
@@ -216,8 +217,9 @@ def add_search(
     Parameters
     ----------
     examples : of the training split; the divergence from the full model is measured on these
-    short : texts cut to a few words, which are to diverge by at most ``SHORT_SHARE`` of what the others do, or by
-        ``NARROW_SHORT_SHARE`` at a level. They are too few in the data to be heard there, and cost next to nothing
+    short : texts cut to a few words, which are to diverge by at most ``SHORT_SHARE`` of what the others do; at a
+        level they count by ``NARROW_SHORT_WEIGHT``. They are too few in the data to be heard there, and cost next to
+        nothing
     speedups, trials, seed, advance : as in :func:`latadj.calibration.profile_search.search_anchors`
     """
     whole = Profile.full(dial.layers)
@@ -227,9 +229,10 @@ def add_search(
         found = examples.divergence(full, _outputs(model, examples, profile, dial))
         if short is None:
             return found
-        share = SHORT_SHARE if profile.level is None else NARROW_SHORT_SHARE
-        beyond = short.divergence(full_short, _outputs(model, short, profile, dial)) - share * found
-        return found + max(beyond, 0.0) / share
+        of_short = short.divergence(full_short, _outputs(model, short, profile, dial))
+        if profile.level is not None:
+            return found + NARROW_SHORT_WEIGHT * of_short
+        return found + max(of_short - SHORT_SHARE * found, 0.0) / SHORT_SHARE
 
     anchors = search_anchors(
         dial,
