@@ -190,8 +190,5 @@ def _least(value_at: Callable[[float], float], target: float, most: float) -> fl
     low, high = 0.0, most
     for _ in range(30):
         middle = (low + high) / 2
-        if value_at(middle) < target:
-            low = middle
-        else:
-            high = middle
+        low, high = (middle, high) if value_at(middle) < target else (low, middle)
     return high

@@ -18,7 +18,8 @@ Counts = Annotated[tuple[Annotated[int, Bounds(0, MOST)], ...], Entries(MOST_LAY
 class Level:
     """The width of each layer of a model whose heads and neurons are in the order of their significance.
 
-    A layer uses its first heads and its first neurons. One without either is left out: what enters it leaves it.
+    A layer uses its first heads and its first neurons. One without either is left out: what enters it leaves it. The
+    last layer is never left out, since the head reads it: without either its blocks are gone, and its norms run.
 
     heads : of each layer; with grouped-query attention key/value heads, each with all its queries
     neurons : of each layer
@@ -26,7 +27,7 @@ class Level:
     Raises
     ------
     ValueError
-        if there are numbers for different layers, one is below 0, or the last layer is left out, which the head reads.
+        if there are numbers for different layers, or one is below 0.
     """
 
     heads: Counts
@@ -41,8 +42,6 @@ class Level:
             raise ValueError(
                 f"a level with heads={list(self.heads)}, neurons={list(self.neurons)}: expected at least 0"
             )
-        if not self.heads[-1] and not self.neurons[-1]:
-            raise ValueError("a level leaves out the last layer, which the head reads: keep some of it")
 
     @property
     def layers(self) -> int:
@@ -50,7 +49,7 @@ class Level:
 
     def leaves_out(self, layer: int) -> bool:
         """Whether a layer, counted from 0, does not run at all."""
-        return not self.heads[layer] and not self.neurons[layer]
+        return not self.heads[layer] and not self.neurons[layer] and layer < self.layers - 1
 
     def scaled(self, heads: Sequence[float], neurons: Sequence[float]) -> "Level":
         """The level at which each layer uses a share of what it uses here, in whole heads and groups of neurons.

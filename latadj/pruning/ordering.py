@@ -30,7 +30,7 @@ def order_by(model: PreTrainedModel, significance: Significance) -> UnitOrder:
     """The order of a model's heads and neurons by significance; of equal ones the first come first.
 
     In T5, heads of all layers share a table of relative positions, so that they have one order: by the mean of their
-    significance as a share of their layer's.
+    significance as a share of their layer's. Where layers were pruned of different heads, heads stay as they are.
     """
     structures = remaining_structure(model)
     heads = [values[list(layer.heads)] for values, layer in zip(significance.heads, structures, strict=True)]
@@ -38,10 +38,8 @@ def order_by(model: PreTrainedModel, significance: Significance) -> UnitOrder:
     architecture = architecture_of(model)
     if architecture.head_tables(architecture.base(model)):
         if len({layer.heads for layer in structures}) > 1:
-            raise ValueError(
-                f"the layers of this pruned {type(model).__name__} have different heads, which share one table of "
-                "positions, so that no order fits all: prune neurons only, or leave adjust.axes=[tokens]"
-            )
+            # Pruned, the layers have different heads, and no order of the table's columns fits all.
+            return UnitOrder(tuple(torch.arange(len(values)) for values in heads), tuple(map(_falling, neurons)))
         shared = torch.stack([values / values.sum().clamp(min=1e-30) for values in heads]).mean(dim=0)
         heads = [shared] * len(heads)
     return UnitOrder(tuple(map(_falling, heads)), tuple(map(_falling, neurons)))

@@ -206,6 +206,7 @@ def test_a_dial_for_another_number_of_layers(root, checkpoint, tmp_path):
     data = json.loads((checkpoint / "latadj.json").read_text())
     data["dial"]["shapes"].pop()
     data["dial"]["layer_acc"].pop()
+    data["dial"] |= {"drops": [], "anchors": [], "profile_type": "acc"}
     (checkpoint / "latadj.json").write_text(json.dumps(data))
     message = refused(tmp_path, "eval", *toy.overrides(root), f"checkpoint={checkpoint}")
     assert "dial is for a model of 3 layers, the model has 4" in message
