@@ -42,7 +42,7 @@ log = logging.getLogger("latadj")
 # Default number of profiles tried for each speedup.
 TEXT_TRIALS, PROMPT_TRIALS = 48, 6
 SHOWN = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0)
-MOST_COLUMNS = 6  # layers that stand side by side; a terminal has no room for more
+MOST_COLUMNS = 6  # layers that stand side by side, with three columns beside them; a terminal has no room for more
 
 
 def prepare(config: CalibrateConfig, checked: CheckpointMetadata | None = None) -> Session:
@@ -283,7 +283,7 @@ def _document(dial: Dial, profiles: list[dict[str, Any]]) -> Document:
             drop, low, high = (100 * value for value in (profile["drop"], *profile["drop_ci"]))
             values += [f"{drop:+.2f}", f"{low:+.1f} to {high:+.1f}"]
         lines.append([f"{profile['speedup']:g}x", *keep, *values])
-    if dial.layers > MOST_COLUMNS:
+    if len(lines[0]) > MOST_COLUMNS + 3:
         lines = [list(column) for column in zip(*lines, strict=True)]
     title = f"Keep ratios by layer, profile={dial.profile_type}"
     if dial.shapes[0].causal:
