@@ -65,7 +65,15 @@ def _dial_of_one_profile(dial: Dial, model: PreTrainedModel, profile: Profile, k
     keep = tuple(profile.keep[number] for number in kept)
     shapes, layer_acc = layer_shapes(model), tuple(dial.layer_acc[number] for number in kept)
     dial = replace(
-        dial, shapes=shapes, layer_acc=layer_acc, anchors=(), profile_type="acc", every=1, widths=(), latency=None
+        dial,
+        shapes=shapes,
+        layer_acc=layer_acc,
+        anchors=(),
+        profile_type="acc",
+        every=1,
+        widths=(),
+        drops=(),  # they are of the whole model's profiles
+        latency=None,
     )
     end = max(dial.speedup_of(Profile(keep, profile.short_length)), 1.0)
     return replace(

@@ -1,5 +1,7 @@
 """The sub-network of one speedup, taken away as a smaller model, computes what the dial computes there."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from helpers import toy_project as toy
@@ -10,6 +12,7 @@ import latadj
 from latadj.checkpoints.metadata import CheckpointMetadata, Device, read_metadata
 from latadj.elimination.architectures import layers_of
 from latadj.elimination.attach import attached, dial_of
+from latadj.elimination.drops import MeasuredDrop
 from latadj.elimination.latency_model import LatencyModel, Ramp
 from latadj.elimination.profiles import Anchor, Profile
 from latadj.elimination.topk_setting import TopKAttention
@@ -105,6 +108,14 @@ def test_its_dial_ends_at_the_profile_that_was_taken_away():
     assert (dial.widths, dial.levels) == ((), [])
     with pytest.raises(ValueError, match="out of reach"):
         dial.profile(1.1 * dial.reach())
+
+
+def test_drops_that_were_measured_of_the_whole_model_are_left_behind():
+    model, speedup = with_level(Case("bert", "classifier").make(), SHORT)
+    dial = dial_of(model)
+    lost = MeasuredDrop(dial.profile(speedup), 0.01, 0.0, 0.02)
+    latadj.attach(model, replace(dial, drops=(lost,)))
+    assert dial_of(latadj.extract(model, speedup)).drops == ()
 
 
 def test_a_speedup_without_a_level_takes_the_profile_alone():
