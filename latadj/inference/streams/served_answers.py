@@ -1,7 +1,8 @@
 """What `latadj predict` makes of tags and of answers to questions; it needs the libraries for data sets."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
@@ -14,8 +15,31 @@ from latadj.tasks.outputs.answer_spans import Answer
 from latadj.tasks.types.question_answering import QuestionAnswering
 from latadj.tasks.types.token_classification import TokenClassification
 
+Type = TypeVar("Type", bound=TokenClassification | QuestionAnswering)
 
-class Tags(ServedTask):
+
+class TrainedTask(ServedTask, Generic[Type]):
+    """A task whose texts are encoded as for its training."""
+
+    def __init__(self, task_type: Type) -> None:
+        self.task_type, self.outputs = task_type, task_type.outputs
+
+    @abstractmethod
+    def examples(self, texts: Sequence[Sequence[str]]) -> Dataset:
+        """The texts as examples of the task, without answers."""
+
+    def check_fit(self, tokenizer: PreTrainedTokenizerBase, limit: int, texts: int) -> None:
+        self.task_type.check_fit(tokenizer, limit)
+
+    def encode(
+        self, texts: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerBase, limit: int
+    ) -> tuple[list[dict[str, Any]], Any]:
+        examples = self.examples(texts)
+        encoded = self.task_type.encode(examples, tokenizer, limit)
+        return rows_of(encoded), (encoded, examples)
+
+
+class Tags(TrainedTask[TokenClassification]):
     """A tag for each word of a text, between blanks; an answer is (words, tags, probabilities) of equal length.
 
     In CSV each of the three is one field, its entries divided by single blanks.
@@ -24,20 +48,12 @@ class Tags(ServedTask):
     columns = ("words", "tags", "probabilities")
 
     def __init__(self, task: TaskConfig) -> None:
-        self.task_type = TokenClassification(task)
-        self.outputs = self.task_type.outputs
+        super().__init__(TokenClassification(task))
 
-    def check_fit(self, tokenizer: PreTrainedTokenizerBase, limit: int, texts: int) -> None:
-        self.task_type.check_fit(tokenizer, limit)
-
-    def encode(
-        self, texts: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerBase, limit: int
-    ) -> tuple[list[dict[str, Any]], Any]:
+    def examples(self, texts: Sequence[Sequence[str]]) -> Dataset:
         sentences = [text.split() for text in texts[0]]
         # The task's own encoding, which trains too, asks for tags.
-        examples = Dataset.from_dict({"tokens": sentences, "tags": [[""] * len(words) for words in sentences]})
-        encoded = self.task_type.encode(examples, tokenizer, limit)
-        return rows_of(encoded), (encoded, examples)
+        return Dataset.from_dict({"tokens": sentences, "tags": [[""] * len(words) for words in sentences]})
 
     def answers(self, outputs: Any, encoded: Any) -> list[tuple[list[str], list[str], list[float]]]:
         rows, examples = encoded
@@ -53,26 +69,18 @@ class Tags(ServedTask):
         return {"words": words, "tags": tags, "probabilities": [float(short(one)) for one in probabilities]}
 
 
-class Spans(ServedTask):
+class Spans(TrainedTask[QuestionAnswering]):
     """A span of a context that answers a question, or none."""
 
     columns = ("answer", "start", "end", "probability", "score")
 
     def __init__(self, task: TaskConfig) -> None:
-        self.task_type = QuestionAnswering(task)
-        self.outputs = self.task_type.outputs
+        super().__init__(QuestionAnswering(task))
 
-    def check_fit(self, tokenizer: PreTrainedTokenizerBase, limit: int, texts: int) -> None:
-        self.task_type.check_fit(tokenizer, limit)
-
-    def encode(
-        self, texts: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerBase, limit: int
-    ) -> tuple[list[dict[str, Any]], Any]:
+    def examples(self, texts: Sequence[Sequence[str]]) -> Dataset:
         questions, contexts = texts
         none: list[list[Any]] = [[] for _ in questions]
-        examples = Dataset.from_dict({"question": questions, "context": contexts, "texts": none, "starts": none})
-        encoded = self.task_type.encode(examples, tokenizer, limit)
-        return rows_of(encoded), (encoded, examples)
+        return Dataset.from_dict({"question": questions, "context": contexts, "texts": none, "starts": none})
 
     def answers(self, outputs: Any, encoded: Any) -> list[Answer]:
         rows, examples = encoded
