@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from latadj.elimination.cost import POOLED, shapes_at, whole_level
+from latadj.elimination.cost import POOLED, whole_level
 from latadj.elimination.dial import Dial
 from latadj.elimination.levels import Level
 from latadj.elimination.profiles import SMALLEST_RATIO, Anchor, Profile, in_steps
@@ -141,7 +141,7 @@ def _at_speedup(dial: Dial, candidate: Candidate, outer: Profile, speedup: float
     short_length = min(candidate.short_length, outer.short_length)
     fall = np.cumsum(candidate.tokens / candidate.tokens.sum())
     fall = np.concatenate([fall, np.repeat(fall[-1:], dial.layers - len(fall))])
-    attending = [shape.attends for shape in shapes_at(dial.shapes, level)]
+    attending = dial.attending(level)
 
     def profile(strength: float) -> Profile:
         keep = np.minimum(before, np.clip(np.exp(-strength * fall), SMALLEST_RATIO, 1.0))

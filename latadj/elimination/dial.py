@@ -98,10 +98,9 @@ class Dial:
     def layers(self) -> int:
         return len(self.shapes)
 
-    @property
-    def attending(self) -> list[bool]:
-        """Which layers have attention to choose by."""
-        return [shape.attends for shape in self.shapes]
+    def attending(self, level: Level | None) -> list[bool]:
+        """Which layers have attention to choose by, at a level."""
+        return [shape.attends for shape in shapes_at(self.shapes, level)]
 
     @property
     def levels(self) -> list[Level]:
@@ -228,8 +227,7 @@ def profile_at(dial: Dial, strength: float) -> Profile:
     searched = dial.profile_type == "searched"
     short_length = searched_short_length(strength, dial.anchors) if searched else dial.short_length
     level = dial.anchors[0].level if searched else None
-    attending = [shape.attends for shape in shapes_at(dial.shapes, level)]
-    return Profile(tuple(in_steps(keep, dial.every).tolist()), short_length, level).held(attending)
+    return Profile(tuple(in_steps(keep, dial.every).tolist()), short_length, level).held(dial.attending(level))
 
 
 @lru_cache(maxsize=512)

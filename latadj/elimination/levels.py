@@ -72,13 +72,6 @@ class Level:
             for mine, theirs in zip((*self.heads, *self.neurons), (*other.heads, *other.neurons), strict=True)
         )
 
-    def text(self) -> str:
-        """Such as ``12/1536 8/1024 -``: heads and neurons of each layer, a dash for one that is left out."""
-        return " ".join(
-            "-" if self.leaves_out(layer) else f"{self.heads[layer]}/{self.neurons[layer]}"
-            for layer in range(self.layers)
-        )
-
 
 def _share(share: float, count: int, step: int) -> int:
     """A share of a count, in steps: at least one step, but 0 for a share of 0."""

@@ -94,14 +94,11 @@ def narrowed(architecture: Architecture, layer: Any, heads: int, neurons: int) -
         raise ValueError(
             f"this model was lowered for serving without layers of {heads} heads and {neurons} neurons: load it again"
         )
-    whole = _structure(architecture, layer)
-    if (heads, neurons) == (len(whole.heads), len(whole.neurons)):
+    shape = architecture.shape(layer)
+    if (heads, neurons) == (shape.heads, shape.neurons):
         return layer
-    if heads > len(whole.heads) or neurons > len(whole.neurons):
-        raise ValueError(
-            f"a level of {heads} heads and {neurons} neurons, in a layer of {len(whole.heads)} and {len(whole.neurons)}"
-        )
-    made = _make(architecture, layer, whole, heads, neurons)
+    shape.narrowed(heads, neurons)  # refuses more than there are
+    made = _make(architecture, layer, heads, neurons)
     if not layer.training:
         keep_narrowed(layer, heads, neurons, made)
     return made
@@ -129,7 +126,8 @@ def forget_narrowed(layer: Any) -> None:
     layer.__dict__.pop(_NARROWED, None)
 
 
-def _structure(architecture: Architecture, layer: Any) -> LayerStructure:
+def structure_of_layer(architecture: Architecture, layer: Any) -> LayerStructure:
+    """The remaining heads and neurons of a layer, pruned or not."""
     found = layer_structure_of(layer)
     if found is not None:
         return found
@@ -137,7 +135,7 @@ def _structure(architecture: Architecture, layer: Any) -> LayerStructure:
     return LayerStructure.whole(shape.heads, shape.neurons)
 
 
-def _make(architecture: Architecture, layer: Any, whole: LayerStructure, heads: int, neurons: int) -> Any:
+def _make(architecture: Architecture, layer: Any, heads: int, neurons: int) -> Any:
     paths, widths = architecture.paths(layer), architecture.head_widths(layer)
     linears = (*paths.states, paths.output, *paths.inner, paths.outer)
     made = _copied(layer, (*linears, paths.activation, *paths.norms, architecture.block + ".any"))
@@ -154,6 +152,7 @@ def _make(architecture: Architecture, layer: Any, whole: LayerStructure, heads: 
     replaced[paths.outer] = SlicedLinear(attrgetter(paths.outer)(layer), neurons, outputs=False)
     for path, linear in replaced.items():
         made.set_submodule(path, linear.train(layer.training))
+    whole = structure_of_layer(architecture, layer)
     structure = LayerStructure(whole.heads[:heads], whole.neurons[:neurons], whole.of_heads, whole.of_neurons)
     block = architecture.attention_block(made)
     for module in (made, block):

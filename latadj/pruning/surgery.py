@@ -24,7 +24,7 @@ from latadj.elimination.layer_structure import (
     ModelStructure,
     layer_structure_of,
 )
-from latadj.elimination.narrowing import forget_narrowed
+from latadj.elimination.narrowing import forget_narrowed, structure_of_layer
 
 if TYPE_CHECKING:
     from latadj.pruning.units import PruningUnit
@@ -52,14 +52,7 @@ def remaining_structure(model: PreTrainedModel) -> list[LayerStructure]:
     architecture = architecture_of(model)
     if any(registered_parts(layer) is not None for layer in layers_of(model)):
         raise ValueError("this model was lowered for serving and cannot be pruned: load it again without precision=")
-    return [layer_structure_of(layer) or whole_structure(architecture, layer) for layer in layers_of(model)]
-
-
-def whole_structure(architecture: Architecture, layer: Any) -> LayerStructure:
-    """The structure of a layer that was not pruned."""
-    paths = architecture.paths(layer)
-    output, outer = (weight_of(attrgetter(path)(layer)) for path in (paths.output, paths.outer))
-    return LayerStructure.whole(output.shape[1] // architecture.head_widths(layer)[0], outer.shape[1])
+    return [structure_of_layer(architecture, layer) for layer in layers_of(model)]
 
 
 def parameter_count(model: PreTrainedModel) -> int:

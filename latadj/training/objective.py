@@ -51,7 +51,7 @@ class ProfileSampler:
     """
 
     def __init__(self, dial: Dial, config: AdjustConfig) -> None:
-        self.config, self.dial = config, dial
+        self.config = config
         self.dials = [dial.with_profile_type(profile_type) for profile_type in config.profiles]
         self.full = Profile.full(dial.layers)
         self.levels: list[Level | None] = [None] if "tokens" in config.axes else []
