@@ -55,7 +55,7 @@ def _keys(keys: dict[str, Key], part: str, hints: bool) -> list[str]:
 
 
 def _forms(key: Key) -> list[str]:
-    """How a key goes on: with a value, or with an option below it; a name of the user's own cannot be foreseen."""
+    """How a key goes on: with a value, or with an option below it; a name of the user's own is not known."""
     if NAME in key.name:
         return []
     chosen = key.name in GROUPS or not key.section
