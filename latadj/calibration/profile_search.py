@@ -110,7 +110,7 @@ def search_anchors(
                 candidate = starts[trial % len(starts)]
             else:
                 candidate = best[1].changed(0.9 * 0.3 ** (trial / trials), rng)
-            profile = _at_speedup(dial, candidate, outer, speedup)
+            profile = profile_along(dial, candidate, outer, speedup)
             if profile is not None:
                 distance = divergence(profile)
                 if best is None or distance < best[0]:
@@ -130,7 +130,7 @@ def search_anchors(
     return tuple(anchors)
 
 
-def _at_speedup(dial: Dial, candidate: Candidate, outer: Profile, speedup: float) -> Profile | None:
+def profile_along(dial: Dial, candidate: Candidate, outer: Profile, speedup: float) -> Profile | None:
     """A candidate's profile of a speedup, inside ``outer``; None if none above the quality floor is."""
     level = outer.level
     if candidate.heads is not None and candidate.neurons is not None:

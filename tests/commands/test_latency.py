@@ -81,7 +81,7 @@ def common(root, folder, checkpoint):
 
 @pytest.fixture(scope="module")
 def calibrated(root):
-    """Calibrated on this device twice, in fp32 and then in int8 for the device alone; the sidecar after each."""
+    """Calibrated on this device twice, in fp32 and then in int8 for the device alone; the metadata after each."""
     folder = shutil.copytree(root / "out" / "checkpoint", root / "calibrated" / "checkpoint")
     options = [*common(root, root / "calibrated", folder), "clock.rounds=2", "calibration.examples=24"]
     after = []
@@ -209,9 +209,9 @@ def marked(root):
     serving = {"fp32": Serving("plain", (CLOCK,))}
     if has_int8():
         serving["int8"] = Serving(kernels("int8", CPU)[0], (CLOCK,))
-    sidecar = read_metadata(folder)
-    write_metadata(folder, CheckpointMetadata(sidecar.task, sidecar.dial, {}, {place(CPU): Device(serving=serving)}))
-    reach = sidecar.dial.on(CLOCK).reach()
+    metadata = read_metadata(folder)
+    write_metadata(folder, CheckpointMetadata(metadata.task, metadata.dial, {}, {place(CPU): Device(serving=serving)}))
+    reach = metadata.dial.on(CLOCK).reach()
     assert 1.5 < reach < 2.5
     return folder, reach
 

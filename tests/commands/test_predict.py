@@ -398,9 +398,9 @@ def test_a_tokenizer_that_changed_is_not_gone_on_with(root, tmp_path):
 def marked(root):
     """The checkpoint with a latency model that was written by hand."""
     folder = shutil.copytree(root / "checkpoint", root / "marked")
-    sidecar = read_metadata(folder)
-    sidecar.devices = {place(CPU): Device(serving={"fp32": Serving("plain", (CLOCK,))})}
-    write_metadata(folder, sidecar)
+    metadata = read_metadata(folder)
+    metadata.devices = {place(CPU): Device(serving={"fp32": Serving("plain", (CLOCK,))})}
+    write_metadata(folder, metadata)
     return folder
 
 
@@ -441,9 +441,9 @@ def test_a_generous_deadline_says_what_speedup_1_says(root, marked, tmp_path):
 def validated(marked):
     """That checkpoint with drops that were written by hand."""
     folder = shutil.copytree(marked, marked.parent / "validated")
-    sidecar = read_metadata(folder)
-    sidecar.dial = with_drops(sidecar.dial)
-    write_metadata(folder, sidecar)
+    metadata = read_metadata(folder)
+    metadata.dial = with_drops(metadata.dial)
+    write_metadata(folder, metadata)
     return folder
 
 
@@ -510,9 +510,9 @@ def test_what_cannot_work_is_refused_in_one_line(root, tmp_path, options, messag
 
 def test_models_for_other_tasks_are_refused(root, tmp_path):
     folder = shutil.copytree(root / "checkpoint", tmp_path / "other")
-    sidecar = read_metadata(folder)
-    sidecar.task_spec.type = "generation"
-    write_metadata(folder, sidecar)
+    metadata = read_metadata(folder)
+    metadata.task_spec.type = "generation"
+    write_metadata(folder, metadata)
     message = refused(root, tmp_path / "out", f"checkpoint={folder}")
     assert "is for generation: predict serves classification, regression, token classification and question" in message
 
