@@ -210,7 +210,7 @@ def memory(options: argparse.Namespace) -> dict[str, Any]:
 
 def peak_of(options: argparse.Namespace, path: Path, folder: Path) -> int:
     """Bytes that `latadj predict` had in memory at its peak."""
-    command = [sys.executable, "-m", "latadj.cli", "predict", f"input={path}", f"folder={folder}"]
+    command = [sys.executable, "-m", "latadj", "predict", f"input={path}", f"folder={folder}"]
     command += [f"checkpoint={options.checkpoint}", f"speedup={options.speedups[-1]:g}", "device.name=cpu"]
     command += [f"device.precision={options.precision}"]
     if options.threads:

@@ -288,7 +288,3 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 def main() -> None:
     """Entry point."""
     app()
-
-
-if __name__ == "__main__":
-    main()

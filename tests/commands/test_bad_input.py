@@ -43,7 +43,7 @@ def refused(cwd, *arguments):
 
 
 def test_a_real_process_says_one_line_too(tmp_path):
-    command = [sys.executable, "-m", "latadj.cli", "sweep", "checkpoint=nowhere"]
+    command = [sys.executable, "-m", "latadj", "sweep", "checkpoint=nowhere"]
     found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert found.returncode == 2
     assert found.stderr.startswith("latadj sweep: checkpoint nowhere: no such folder")
@@ -171,7 +171,7 @@ def test_a_model_that_was_not_fine_tuned(root, tmp_path):
 
 
 def test_a_limit_on_memory_in_which_torch_cannot_be_loaded(tmp_path):
-    command = [sys.executable, "-m", "latadj.cli", "finetune", "folder=new", "task=rotten_tomatoes"]
+    command = [sys.executable, "-m", "latadj", "finetune", "folder=new", "task=rotten_tomatoes"]
     limit = 300_000 * 1024
     found = subprocess.run(
         command,

@@ -318,7 +318,7 @@ def killed(root, folder, rows, *options):
     """Run the command in a process of its own and kill -9 it once so many rows are remembered; how many were."""
     state = folder / "predict" / "predictions.csv.state.json"
     process = subprocess.Popen(
-        [sys.executable, "-m", "latadj.cli", *command(root, folder, *options)],
+        [sys.executable, "-m", "latadj", *command(root, folder, *options)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

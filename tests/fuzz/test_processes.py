@@ -17,7 +17,7 @@ CALLS = [
 
 @pytest.mark.parametrize("arguments", CALLS, ids=" ".join)
 def test_odd_arguments_end_in_one_line(tmp_path, arguments):
-    command = [sys.executable, "-m", "latadj.cli", *arguments]
+    command = [sys.executable, "-m", "latadj", *arguments]
     found = subprocess.run(command, check=False, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert (found.returncode, found.stdout) == (2, "")
     assert found.stderr.count("\n") == 1 and found.stderr.startswith(f"latadj {arguments[0]}: ")

@@ -28,7 +28,7 @@ def test_a_killed_process_is_gone_on_with(tmp_path):
     # Steps enough to be killed in, and few enough to be finished afterwards.
     steps = ["plain.epochs=1", "adjust.max_steps=48", "adjust.epochs=99", "adjust.eval_steps=4", "adjust.patience=99"]
     settings = [*toy.overrides(tmp_path), *steps]
-    command = [sys.executable, "-m", "latadj.cli", "finetune", *settings]
+    command = [sys.executable, "-m", "latadj", "finetune", *settings]
     killed = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     work = tmp_path / "out" / "finetune" / "adjustable"
     deadline = time.monotonic() + 100

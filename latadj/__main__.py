@@ -1,0 +1,5 @@
+"""``python -m latadj``: the command line, where the script is not on the path."""
+
+from latadj.cli import main
+
+main()
