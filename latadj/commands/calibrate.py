@@ -1,7 +1,7 @@
 """latadj calibrate: ACC over training text, the profiles of every type, the dial."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, astuple, replace
 from pathlib import Path
@@ -31,6 +31,8 @@ from latadj.devices.device import place
 from latadj.devices.environment import environment
 from latadj.elimination.cost import width_of
 from latadj.elimination.dial import Dial
+from latadj.elimination.level_dials import level_gain
+from latadj.elimination.levels import Level
 from latadj.inference.serving import remember
 from latadj.reporting.plots import plot_contribution
 from latadj.reporting.table import Document, Table
@@ -232,7 +234,7 @@ def _in_time(dial: Dial, measured: Device | None, config: CalibrateConfig) -> Di
 
 def profiles(dial: Dial) -> list[dict[str, Any]]:
     """The dial's profiles at the speedups worth showing, with what each costs."""
-    shown = []
+    shown, whole = [], Level(tuple(s.heads for s in dial.shapes), tuple(s.neurons for s in dial.shapes))
     for speedup in SHOWN:
         if speedup > dial.max_speedup:
             break
@@ -241,7 +243,7 @@ def profiles(dial: Dial) -> list[dict[str, Any]]:
         except ValueError as error:  # texts of a few tokens cannot be cut far
             log.info("%s", error)
             break
-        drop = dial.drop_of(profile)
+        drop, level = dial.drop_of(profile), profile.level or whole
         shown.append(
             {
                 "speedup": speedup,
@@ -249,6 +251,9 @@ def profiles(dial: Dial) -> list[dict[str, Any]]:
                 "short_length": profile.short_length,
                 "level": unstructure(profile.level),
                 "width": width_of(dial.shapes, profile.level),
+                "heads": _shares(level.heads, whole.heads),
+                "neurons": _shares(level.neurons, whole.neurons),
+                "by_width": level_gain(dial, profile.level),
                 "flops_speedup": dial.speedup_of(profile),
                 "predicted": dial.predicted(profile),
                 "drop": None if drop is None else drop.drop,
@@ -256,6 +261,11 @@ def profiles(dial: Dial) -> list[dict[str, Any]]:
             }
         )
     return shown
+
+
+def _shares(counts: Sequence[int], whole: Sequence[int]) -> list[float]:
+    """Counts as shares of what there is; a pruned layer may have none."""
+    return [count / max(most, 1) for count, most in zip(counts, whole, strict=True)]
 
 
 def _document(dial: Dial, profiles: list[dict[str, Any]]) -> Document:

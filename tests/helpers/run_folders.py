@@ -142,6 +142,16 @@ def calibrate(layers: int = 3, by_rank: bool = True) -> dict[str, Any]:
     }
 
 
+def narrowing(layers: int = 3) -> dict[str, Any]:
+    """What `latadj calibrate` writes of a dial that goes by width too."""
+    found = calibrate(layers)
+    for one in found["profiles"]:
+        share = one["speedup"] ** -0.5
+        widths = {"heads": [share] * layers, "neurons": [share] * (layers - 1) + [0.125], "by_width": 1 / share}
+        one |= {"width": share, **widths}
+    return found
+
+
 def evaluation() -> dict[str, Any]:
     return {
         **{"schema": "latadj.eval/2", "model": "minilm", "task": "films", "metric": "accuracy", "speedup": 2.0},

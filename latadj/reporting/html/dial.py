@@ -185,6 +185,40 @@ def kept(sources: Sources) -> Section:
     return Section("keep", title, shown)
 
 
+def axes(sources: Sources) -> Section | None:
+    """What width gives along the dial and what tokens give, and how wide each layer is; None for a dial of one axis."""
+    profiles = sources.calibrate["profiles"] if sources.calibrate else []
+    if not profiles or not all({"width", "heads", "neurons", "by_width"} <= set(one) for one in profiles):
+        return None
+    if all(one["width"] >= 1 for one in profiles):
+        return None
+    requested = [one["speedup"] for one in profiles]
+    gains = {
+        "both": [one["flops_speedup"] for one in profiles],
+        "width alone": [one["by_width"] for one in profiles],
+        "tokens alone": [one["flops_speedup"] / one["by_width"] for one in profiles],
+    }
+    shown = line_chart(
+        [Series(name, requested, values, dashed=name != "both") for name, values in gains.items()],
+        title="times fewer FLOPs, by axis",
+        x_label="requested speedup",
+        y_label="times fewer FLOPs",
+        caption="Narrower layers and fewer tokens; the two lines multiplied are the third. The last layer, which "
+        "computes the one position that is read, counts as tokens.",
+    )
+    layers = len(profiles[0]["keep"])
+    for part, named in (("heads", "attention heads"), ("neurons", "feed-forward neurons")):
+        shown += heat_map(
+            [one[part] for one in profiles],
+            title=f"share of {named} that each layer uses, by speedup",
+            rows=[f"{one['speedup']:g}x" for one in profiles],
+            columns=[str(layer) for layer in range(1, layers + 1)],
+            x_label="layer",
+            caption=f"Share of each layer's {named}. A layer without heads and neurons is left out.",
+        )
+    return Section("axes", "Which axis gives what", shown)
+
+
 def _trimmed(values: list[list[float]]) -> str:
     first: Any = np.asarray(values[0])
     trims = len(first) > 1 and first[:-1].min() == 1.0 and first[-1] < 1.0

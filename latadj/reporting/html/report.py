@@ -18,6 +18,7 @@ def html_report(sources: Sources) -> str:
         dial.cost(sources.sweep),
         dial.contribution(sources),
         dial.kept(sources),
+        dial.axes(sources),
         pruning.compared(sources),
         pruning.left(sources),
         examples.slowest(sources),

@@ -24,6 +24,10 @@ class _Keeps(TypedDict):
 
 class _Profile(_Keeps, total=False):
     short_length: float
+    width: float
+    heads: list[float]
+    neurons: list[float]
+    by_width: Positive
 
 
 class _Dial(TypedDict):
@@ -108,9 +112,13 @@ def calibrated(data: dict[str, Any]) -> dict[str, Any]:
     """
     structure(Calibrated, data)
     layers = len(data["layer_acc"])
-    for name, rows in (("by_rank", data["by_rank"] or []), ("profiles", [one["keep"] for one in data["profiles"]])):
-        one_each = len(rows) in (0, layers) if name == "by_rank" else all(len(row) == layers for row in rows)
-        if not one_each or (name == "by_rank" and len({len(row) for row in rows}) > 1):
+    ranks = data["by_rank"] or []
+    parts = [one[part] for one in data["profiles"] for part in ("keep", "heads", "neurons") if part in one]
+    for name, fits in (
+        ("by_rank", len(ranks) in (0, layers) and len({len(row) for row in ranks}) <= 1),
+        ("profiles", all(len(part) == layers for part in parts)),
+    ):
+        if not fits:
             raise ValueError(f"{name}: expected numbers for each of {layers} layers")
     return data
 
