@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 from latadj.benchmark.timer import time_interleaved
 from latadj.config import PRECISIONS
 from latadj.devices.device import packs_bf16, vnni
-from latadj.devices.measured_times import FLOATS, Timing, layer_work, timing
+from latadj.devices.measured_times import FLOATS, Times, Timing, keep, layer_work, recalled, timing
 from latadj.elimination.architectures import Architecture, architecture_of, layers_of
 from latadj.elimination.architectures.base import weight_of
 from latadj.elimination.attention import attention
@@ -68,9 +68,35 @@ def fastest_kernel(model: PreTrainedModel, precision: str, device: torch.device)
     ----------
     model : in fp32, not lowered
     """
+    names = kernels(precision, device)
+    return KernelSpec(precision, names[0] if len(names) == 1 else _fastest(_kernel_times(model, precision, device)))
+
+
+def remembered_kernel(model: PreTrainedModel, precision: str, device: torch.device) -> KernelSpec:
+    """As :func:`fastest_kernel`, but measured once on a device for layers of one size: it would take seconds each time.
+
+    Parameters
+    ----------
+    model : in fp32, not lowered
+    """
+    names = kernels(precision, device)
+    if len(names) == 1:
+        return KernelSpec(precision, names[0])
+    work = f"{_largest_work(model)}, {precision}, by kernel"
+    times = recalled(work, device)
+    if not times or not set(times) <= set(names):
+        times = _kernel_times(model, precision, device)
+        keep(work, device, times)
+    return KernelSpec(precision, _fastest(times))
+
+
+def _fastest(times: Times) -> str:
+    return min(times, key=lambda name: times[name])
+
+
+def _kernel_times(model: PreTrainedModel, precision: str, device: torch.device) -> Times:
+    """Milliseconds of a layer by each kernel of a precision, those left out that compute something else."""
     specs = [KernelSpec(precision, name) for name in kernels(precision, device)]
-    if len(specs) == 1:
-        return specs[0]
     architecture = architecture_of(model)
     layer = copy.deepcopy(_largest(model)).eval()  # the model's own stays as it is
     width, heads = _sizes(architecture, layer)
@@ -102,8 +128,7 @@ def fastest_kernel(model: PreTrainedModel, precision: str, device: torch.device)
         spec.kernel: [partial(run, lowered, *part) for part in rows] for spec, lowered in layers.items()
     }
     seconds = time_interleaved(work, rounds=9, warmup=3, device=device, budget_s=BUDGET_S, settle=True)
-    best = min(work, key=lambda name: float(np.log(np.median(seconds[name], axis=0)).sum()))
-    return KernelSpec(precision, best)
+    return {name: 1000 * float(np.exp(np.log(np.median(seconds[name], axis=0)).mean())) for name in work}
 
 
 def serving_precision(model: PreTrainedModel, device: torch.device) -> str:
@@ -131,8 +156,6 @@ def serving_precision(model: PreTrainedModel, device: torch.device) -> str:
 def layer_timing(model: PreTrainedModel, device: torch.device) -> Timing:
     """What one pass of a model's largest layer takes in fp32 and in bf16; see :func:`serving_precision`."""
     architecture, largest = architecture_of(model), _largest(model)
-    width, heads = _sizes(architecture, largest)
-    inner = len(weight_of(attrgetter(architecture.paths(largest).inner[0])(largest)))
 
     def make() -> Mapping[str, Callable[[], None]]:
         return {
@@ -140,7 +163,15 @@ def layer_timing(model: PreTrainedModel, device: torch.device) -> Timing:
             for precision in FLOATS
         }
 
-    return timing(layer_work(model.config.model_type, width, heads, inner), device, make)
+    return timing(_largest_work(model), device, make)
+
+
+def _largest_work(model: PreTrainedModel) -> str:
+    """The name of a pass of the model's largest layer."""
+    architecture, largest = architecture_of(model), _largest(model)
+    width, heads = _sizes(architecture, largest)
+    inner = len(weight_of(attrgetter(architecture.paths(largest).inner[0])(largest)))
+    return layer_work(model.config.model_type, width, heads, inner)
 
 
 def _layer_pass(architecture: Architecture, largest: nn.Module, spec: KernelSpec, device: torch.device) -> Any:

@@ -86,23 +86,40 @@ def remembered(
     names : of the variants
     make : makes what a variant runs, by name; called only where they are measured
     """
+    times = recalled(work, device)
+    if set(times) != set(names):
+        times, settled = _timed(make(), device)
+        if settled:
+            log.info("measured once on this device: %s takes %s", work, shown(times))
+            keep(work, device, times)
+        else:
+            log.warning("measured on a busy machine, so not remembered: %s takes %s", work, shown(times))
+            _known[work, _place(device)] = times
+    return times
+
+
+def recalled(work: str, device: torch.device) -> Times:
+    """What is remembered of some work on a device; empty where nothing is."""
+    where = _place(device)
+    if (work, where) not in _known and (times := _read().get(work, {}).get(where)):
+        _known[work, where] = times
+    return _known.get((work, where), {})
+
+
+def keep(work: str, device: torch.device, times: Times) -> None:
+    """Remember what some work takes on a device."""
+    where = _place(device)
+    _known[work, where] = times
+    # Read again: another process may have measured something meanwhile.
+    everything = _read()
+    everything.setdefault(work, {})[where] = times
+    _write(everything)
+
+
+def _place(device: torch.device) -> str:
     from latadj.devices.device import place
 
-    where = place(device)
-    if (work, where) not in _known:
-        times = _read().get(work, {}).get(where, {})
-        if set(times) != set(names):
-            times, settled = _timed(make(), device)
-            if settled:
-                log.info("measured once on this device: %s takes %s", work, shown(times))
-                # Read again: another process may have measured something meanwhile.
-                everything = _read()
-                everything.setdefault(work, {})[where] = times
-                _write(everything)
-            else:
-                log.warning("measured on a busy machine, so not remembered: %s takes %s", work, shown(times))
-        _known[work, where] = times
-    return _known[work, where]
+    return place(device)
 
 
 def shown(times: Times) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from latadj.benchmark.kernel_selection import fastest_kernel, kernels, serving_precision
+from latadj.benchmark.kernel_selection import kernels, remembered_kernel, serving_precision
 from latadj.checkpoints import checkpoint
 from latadj.checkpoints.metadata import CheckpointMetadata, Device, Serving, check
 from latadj.config import DeviceConfig
@@ -118,7 +118,7 @@ def kernel_for(
     device: torch.device,
     kernel: str | None = None,
 ) -> KernelSpec:
-    """The kernel that serves a precision here: the one that calibration remembered, or the fastest now.
+    """The kernel that serves a precision here: the one that calibration found, or the fastest by a layer of the model.
 
     Parameters
     ----------
@@ -138,7 +138,7 @@ def kernel_for(
     served = known.serving.get(precision)
     if served is not None and served.kernel in kernels(precision, device):
         return KernelSpec(precision, served.kernel)
-    return fastest_kernel(model, precision, device)
+    return remembered_kernel(model, precision, device)
 
 
 def dial_for(

@@ -9,7 +9,7 @@ from helpers.kernel_support import needs
 from helpers.tiny_models import ARCHITECTURES, tiny
 
 from latadj.benchmark import kernel_selection
-from latadj.benchmark.kernel_selection import fastest_kernel, kernels, serving_precision
+from latadj.benchmark.kernel_selection import fastest_kernel, kernels, remembered_kernel, serving_precision
 from latadj.calibration import calibration_set as module
 from latadj.calibration import precision
 from latadj.calibration.calibration_set import ClassificationSet
@@ -64,6 +64,21 @@ def test_the_faster_kernel_is_taken(monkeypatch, name, quick):
     model = tiny_bert()
     assert fastest_kernel(model, name, CPU) == KernelSpec(name, quick)
     assert not is_lowered(model)
+
+
+def test_a_kernel_that_serves_is_measured_once_for_layers_of_a_size(monkeypatch, tmp_path):
+    needs("fp32", "onednn")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(measured_times, "_known", {})
+    turns = clock({"plain": 2.0, "onednn": 1.0})
+    monkeypatch.setattr(kernel_selection, "time_interleaved", turns)
+    for model, count in ((tiny_bert(), 1), (tiny_bert(), 1), (tiny("llama"), 2), (tiny_bert(), 2)):
+        measured_times._known.clear()  # as a new process
+        assert remembered_kernel(model, "fp32", CPU) == KernelSpec("fp32", "onednn")
+        assert len(turns.seen) == count
+    monkeypatch.setattr(kernel_selection, "kernels", lambda precision, device: ["plain", "other"])
+    monkeypatch.setattr(kernel_selection, "_kernel_times", lambda *model: {"plain": 1.0, "other": 2.0})
+    assert remembered_kernel(tiny_bert(), "fp32", CPU).kernel == "plain", "a kernel that is gone was taken"
 
 
 @pytest.mark.parametrize("profile_type", ARCHITECTURES)

@@ -150,7 +150,7 @@ def test_what_another_kernel_took_is_forgotten():
 
 
 def test_a_remembered_kernel_is_taken_without_measuring(monkeypatch, model):
-    monkeypatch.setattr(serving, "fastest_kernel", None)
+    monkeypatch.setattr(serving, "remembered_kernel", None)
     known = sidecar(precision="bf16", serving={"fp32": served("plain"), "bf16": served("plain")})
     assert kernel_for(model, known, "fp32", CPU) == KernelSpec("fp32", "plain")
     assert kernel_for(model, known, "auto", CPU) == KernelSpec("bf16", "plain")
@@ -158,7 +158,7 @@ def test_a_remembered_kernel_is_taken_without_measuring(monkeypatch, model):
 
 @pytest.mark.parametrize("known", [CheckpointMetadata(), sidecar(serving={"fp32": served("gone")})])
 def test_a_kernel_that_is_not_known_or_not_there_is_measured(monkeypatch, model, known):
-    monkeypatch.setattr(serving, "fastest_kernel", lambda model, precision, device: KernelSpec(precision, "plain"))
+    monkeypatch.setattr(serving, "remembered_kernel", lambda model, precision, device: KernelSpec(precision, "plain"))
     assert kernel_for(model, known, "fp32", CPU) == KernelSpec("fp32", "plain")
 
 
@@ -166,7 +166,7 @@ def test_a_kernel_that_is_not_known_or_not_there_is_measured(monkeypatch, model,
 @pytest.mark.parametrize("known", [CheckpointMetadata(), sidecar(serving={"int8": served()})])
 def test_auto_that_was_not_calibrated_goes_by_the_time_of_a_layer(monkeypatch, model, known, precision):
     monkeypatch.setattr(serving, "serving_precision", lambda model, device: precision)
-    monkeypatch.setattr(serving, "fastest_kernel", lambda model, precision, device: KernelSpec(precision, "plain"))
+    monkeypatch.setattr(serving, "remembered_kernel", lambda model, precision, device: KernelSpec(precision, "plain"))
     assert kernel_for(model, known, "auto", CPU) == KernelSpec(precision, "plain")
 
 
@@ -196,7 +196,7 @@ def test_a_batch_far_from_the_measured_one_is_warned_of(model, caplog, batch, wa
     ],
 )
 def test_a_model_made_ready_is_lowered_and_its_dial_marked(monkeypatch, caplog, model, known, target, marked, warns):
-    monkeypatch.setattr(serving, "fastest_kernel", lambda model, precision, device: KernelSpec(precision, "plain"))
+    monkeypatch.setattr(serving, "remembered_kernel", lambda model, precision, device: KernelSpec(precision, "plain"))
     spec = make_ready(model, known, dial(model), CPU, precision="fp32", target=target)
     assert spec == kernel_of(model) == KernelSpec("fp32", "plain")
     assert dial_of(model).target == marked
