@@ -11,7 +11,7 @@ from latadj.checkpoints.metadata import WEIGHTS, CheckpointMetadata, Device, Ser
 from latadj.checkpoints.weight_files import read_headers, shape_of
 from latadj.devices.hardware_key import HardwareKey, likely_cpu
 from latadj.devices.measured_times import known_layer
-from latadj.elimination.cost import width_of
+from latadj.elimination.cost import laid_out_weights, linear_weights, width_of
 from latadj.elimination.dial import Dial
 from latadj.elimination.observation_window import WHOLE
 from latadj.reporting.results.dial_positions import DialInfo, Position
@@ -57,7 +57,7 @@ def inspect(path: Path) -> Info:
         model=shape,
         task=metadata.task,
         task_spec=asdict(metadata.task_spec) if metadata.task_spec else None,
-        dial=_dial(metadata, here) if metadata.dial else None,
+        dial=_dial(metadata, here, weights.parameters) if metadata.dial else None,
         devices=[_device(name, device, here) for name, device in metadata.devices.items()],
         here=str(here),
         auto=_auto(metadata, shape, str(here)),
@@ -97,9 +97,17 @@ def _here(metadata: CheckpointMetadata) -> HardwareKey:
     return here
 
 
-def _dial(metadata: CheckpointMetadata, here: HardwareKey) -> DialInfo:
+def _dial(metadata: CheckpointMetadata, here: HardwareKey, parameters: int) -> DialInfo:
     dial = metadata.dial
     assert dial is not None
+    memory = {}
+    if dial.levels:
+        laid_out, rest = laid_out_weights(dial.shapes, dial.levels), max(parameters - linear_weights(dial.shapes), 0)
+        # Of what is not a layer's linear layer nothing is laid out anew, and int8 leaves it in fp32.
+        sizes = {"fp32": (4, 4), "bf16": (2, 2), "int8": (4, 1)}
+        memory = {
+            name: (rest * one + laid_out * other) / (4 * max(parameters, 1)) for name, (one, other) in sizes.items()
+        }
     precision, batch = None, None
     device = metadata.devices.get(str(here))
     if device is not None and (served := _headline(device, metadata)) is not None:
@@ -120,6 +128,8 @@ def _dial(metadata: CheckpointMetadata, here: HardwareKey) -> DialInfo:
         window=None if dial.window == WHOLE else dial.window.text(),
         layer_acc=list(dial.layer_acc),
         positions=[_position(dial, speedup) for speedup in SHOWN if speedup <= dial.max_speedup],
+        levels=len(dial.levels),
+        memory=memory,
     )
 
 

@@ -1,6 +1,6 @@
 """FLOPs of a model under an elimination profile, counted from the shapes of its own linear layers."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -109,13 +109,20 @@ def check_levels(shapes: Sequence[LayerShape], anchors: Sequence[Anchor]) -> Non
         before = anchor.level
 
 
+def linear_weights(shapes: Iterable[LayerShape]) -> int:
+    """Weights of the linear layers of some transformer layers."""
+    return sum(shape.query + shape.key_value + shape.output + shape.feed_forward for shape in shapes)
+
+
 def width_of(shapes: Sequence[LayerShape], level: Level | None) -> float:
     """Share of the weights of all layers' linear layers that a level uses."""
+    return linear_weights(shapes_at(shapes, level)) / max(linear_weights(shapes), 1)
 
-    def weights(shapes: Sequence[LayerShape]) -> int:
-        return sum(shape.query + shape.key_value + shape.output + shape.feed_forward for shape in shapes)
 
-    return weights(shapes_at(shapes, level)) / max(weights(shapes), 1)
+def laid_out_weights(shapes: Sequence[LayerShape], levels: Iterable[Level]) -> int:
+    """Weights of the linear layers where each layer is laid out whole, and once for each width of levels."""
+    by_layer = zip(*(shapes, *(shapes_at(shapes, level) for level in levels)), strict=True)
+    return sum(linear_weights(set(widths)) for widths in by_layer)
 
 
 def schedule(profile: Profile, lengths: np.ndarray, reads: str, protected: np.ndarray | int = 0) -> np.ndarray:

@@ -23,6 +23,7 @@ from latadj.devices.measured_times import cache_file, layer_work
 from latadj.elimination.cost import LayerShape
 from latadj.elimination.dial import Dial
 from latadj.elimination.latency_model import LatencyModel, Ramp
+from latadj.elimination.levels import Level
 from latadj.elimination.profiles import Anchor
 from latadj.reporting.results.dial_positions import some_layers
 from latadj.utils.files import write_json
@@ -81,6 +82,21 @@ def result(folder, name, time="2099-01-01T00:00:00+00:00", checkpoint="run/check
     }
     (folder / name).mkdir()
     (folder / name / f"{name}.json").write_text(json.dumps(data))
+
+
+def test_a_dial_with_levels_says_what_they_take_in_memory(run):
+    shape, half = LayerShape(1024, 2048, 1024, 4096, 32, heads=4, neurons=64), Level((2,) * 4, (32,) * 4)
+    anchors = (DIAL.anchors[0], replace(DIAL.anchors[1], level=half))
+    levels = replace(DIAL, shapes=(shape,) * 4, anchors=anchors)
+    write_metadata(run / "checkpoint", CheckpointMetadata("sst2", levels, NOTES, {}, PURPOSE))
+    found = info_json(run)
+    parameters, layers = found["model"]["parameters"], 4 * 8192
+    assert found["dial"]["levels"] == 1
+    assert found["dial"]["memory"]["fp32"] == pytest.approx((parameters + layers / 2) / parameters)
+    assert found["dial"]["memory"]["int8"] == pytest.approx((parameters - layers + 1.5 * layers / 4) / parameters)
+    assert "1; laid out for all, weights take the plain model's" in info(run).stdout
+    write_metadata(run / "checkpoint", CheckpointMetadata("sst2", DIAL, NOTES, {}, PURPOSE))
+    assert "laid out for all" not in info(run).stdout
 
 
 def test_the_model_is_described_without_loading_it(run):

@@ -11,7 +11,7 @@ from helpers.tiny_models import CASES, CUT, FULL, LENGTHS, REPRESENTATIVES, Case
 
 from latadj.elimination.architectures import layer_shapes, layers_of
 from latadj.elimination.attach import at_profile, attach, attached, detach
-from latadj.elimination.cost import flops, shapes_at
+from latadj.elimination.cost import flops, laid_out_weights, linear_weights, shapes_at
 from latadj.elimination.levels import Level
 from latadj.elimination.profiles import Profile
 from latadj.kernels.linear import KernelSpec
@@ -202,3 +202,20 @@ def test_a_lowered_model_runs_at_the_levels_that_it_was_lowered_for(case, shares
     other = Profile(CUT.keep, level=Level((1,) * 4, (7,) * 4))
     with at_profile(model, other), pytest.raises(ValueError, match="lowered for serving without layers of 1 heads"):
         case.outputs(model, batch)
+
+
+@pytest.mark.parametrize("case", [case for case in REPRESENTATIVES if case.architecture != "t5"], ids=str)
+def test_the_weights_that_are_laid_out_are_counted_once_for_each_width_of_a_layer(case, monkeypatch):
+    model = attach(case.make())
+    first, second = level_of(model, [1.0, 0.5, 0.5, 0.25]), level_of(model, [0.5, 0.5, 0.25, 0.25])
+    shapes, packed, pack = layer_shapes(model), [], KernelSpec.pack
+
+    def noted(spec, *linears, **options):
+        packed.extend(linear.weight.numel() for linear in linears)
+        return pack(spec, *linears, **options)
+
+    model.lm_head = None  # its vocabulary is no layer's
+    monkeypatch.setattr(KernelSpec, "pack", noted)
+    lower(model, KernelSpec("fp32", "plain"), attached(model).reads, [first, second, first])
+    assert sum(packed) == laid_out_weights(shapes, [first, second]) > laid_out_weights(shapes, [first])
+    assert laid_out_weights(shapes, []) == linear_weights(shapes)

@@ -1,6 +1,6 @@
 """The positions of a dial, as `latadj info` shows them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from latadj.reporting.table import Column, Table, speedup
 
@@ -39,6 +39,8 @@ class DialInfo:
     target : ``latency`` or ``flops``
     precision, batch : what it is marked for; None in FLOPs
     window : of a decoder; None where all tokens score
+    levels : how many widths it goes by, beside the whole one
+    memory : by precision, of weights laid out for all levels over the plain fp32 model's
     """
 
     profile_type: str
@@ -53,6 +55,8 @@ class DialInfo:
     window: str | None
     layer_acc: list[float]
     positions: list[Position]
+    levels: int = 0
+    memory: dict[str, float] = field(default_factory=dict)
 
 
 def positions_table(dial: DialInfo) -> Table:

@@ -207,6 +207,9 @@ def _dial_facts(dial: DialInfo, calibration: dict[str, Any]) -> list[tuple[str, 
         ("profiles", f"profile={dial.profile_type}, score={dial.score}{searched}"),
         ("layer ACC", " ".join(f"{value:.2f}" for value in dial.layer_acc)),
     ]
+    if dial.levels:
+        memory = ", ".join(f"{times:.1f}x in {precision}" for precision, times in dial.memory.items())
+        facts.append(("levels", f"{dial.levels}; laid out for all, weights take the plain model's {memory}"))
     if dial.window:
         facts.insert(2, ("window", dial.window))
     if examples:
