@@ -110,7 +110,9 @@ class AdjustConfig(DistillationConfig):
         "share of the batches through the full model, the others through a pruned one; null: each through both",
         SHARE,
     )
-    max_speedup: float = option(5.0, "largest speedup that is drawn, from 1.1 to calibration.max_speedup")
+    max_speedup: float = option(
+        5.0, "largest speedup, from 1.1 to calibration.max_speedup; FLOPs are cut up to so many times, with width twice as"
+    )
     speedup_sampling_power: float = option(1.5, "above 1 draws small speedups more often; 1: all alike")
     dropout: float = option(0.0, "dropout of the hidden state", DROPOUT)
     profiles: list[str] = option(["geometric", "acc"], "profile types, one drawn for each batch", PROFILES)
@@ -118,7 +120,7 @@ class AdjustConfig(DistillationConfig):
         ["tokens"], "what a faster setting leaves out: tokens, width (attention heads and neurons), or both", AXIS_NAMES
     )
     widths: list[float] = option(
-        [0.75, 0.5, 0.33, 0.25], "with axes=[width]: shares of a layer's heads and neurons that are drawn", WIDTHS
+        [0.75, 0.5, 0.33, 0.25, 0.17], "with axes=[width]: shares of a layer's heads and neurons that are drawn", WIDTHS
     )
 
     @property
