@@ -3,7 +3,7 @@
 import pytest
 from datasets import Dataset
 
-from latadj.training.word_dropout import DROPOUT, with_word_dropout
+from latadj.training.word_dropout import DROPOUT, FEW, SHORT_SHARE, with_word_dropout
 
 ROWS = Dataset.from_list(
     [
@@ -29,9 +29,14 @@ def test_copies_come_after_the_rows_and_keep_label_order_and_special_tokens():
     assert found[2] != found[4]
 
 
-def test_copies_lack_about_the_share_that_is_said():
-    lengths = [row["length"] - 2 for row in with_word_dropout(ROWS, 200, special=[1, 2], seed=0).to_list()[2::2]]
+def test_copies_lack_about_the_share_that_is_said_and_some_have_a_few_words_next_to_each_other():
+    copies = with_word_dropout(ROWS, 400, special=[1, 2], seed=0).to_list()[2::2]
+    short = [row["input_ids"][1:-1] for row in copies if row["length"] - 2 <= FEW]
+    lengths = [row["length"] - 2 for row in copies if row["length"] - 2 > FEW]
     assert sum(lengths) / len(lengths) == pytest.approx(50 * (1 - DROPOUT), abs=1)
+    assert len(short) / len(copies) == pytest.approx(SHORT_SHARE, abs=0.05)
+    assert {len(words) for words in short} == set(range(1, FEW + 1))
+    assert all(words == list(range(words[0], words[0] + len(words))) for words in short)
 
 
 def test_copies_are_those_of_the_seed():
