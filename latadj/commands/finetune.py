@@ -192,7 +192,13 @@ def _order_units(session: Session, config: FinetuneConfig) -> None:
             found: Tensor = objective.loss(model, batch) if objective.loss else model(**batch).loss
         return found.float()
 
-    reorder(model, order_by(model, significance_of(model, batches, loss)))
+    with progress("order of heads and neurons", len(batches)) as steps:
+
+        def counted(batch: Batch) -> Tensor:
+            steps.advance()
+            return loss(batch)
+
+        reorder(model, order_by(model, significance_of(model, batches, counted)))
 
 
 def _objective(session: Session, stage: StageConfig, loss: Loss | None = None) -> TrainingObjective:

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from latadj.elimination.architectures import architecture_of, layers_of
 from latadj.tasks.encoding.batches import TEACHER, max_input_length
 from latadj.tasks.outputs.predict import predict
 from latadj.training.word_dropout import with_word_dropout
+from latadj.utils.console import progress
 
 log = logging.getLogger("latadj")
 
@@ -83,7 +84,19 @@ def distillation_rows(session: Session, stage: DistillationConfig) -> Dataset:
         special = session.tokenizer.all_special_ids
         train = with_word_dropout(train, stage.word_dropout_copies, special=special, seed=session.config.seed)
         train = _no_more_than_needed(train, session, stage)
-    answers = predict(teacher(session), session.tokenizer, train, outputs=session.outputs.raw(), autocast=autocast)
+    with progress("teacher", len(train)) as steps:
+
+        @contextmanager
+        def counted(lengths: Sequence[int]) -> Iterator[None]:
+            yield
+            steps.advance(len(lengths))
+
+        answers = predict(
+            *(teacher(session), session.tokenizer, train),
+            outputs=session.outputs.raw(),
+            autocast=autocast,
+            around=counted,
+        )
     return train.add_column(TEACHER, [answer.tolist() for answer in answers])
 
 
