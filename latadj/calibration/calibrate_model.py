@@ -52,7 +52,8 @@ def calibrate(
     ----------
     model : a classifier, tagger or causal language model with its weights, not lowered
     tokenizer : gets a padding token and side if the model needs them, as in :func:`latadj.load`
-    texts : of training data, a few hundred; pairs for a model of pairs. A language model continues each text's start.
+    texts : of the model's kind, a few hundred, for a search such that it was not trained on; pairs for a model of
+        pairs. A language model continues each text's start.
     trials : profiles tried in a search at each of the speedups 1.5, 2, 3 and 5; 0: no search. 48 take some minutes
         on a small model, and are what `latadj calibrate` makes. Texts cut to 1 to 8 words are tried too: their
         outputs may diverge by a quarter of what the whole texts' do.

@@ -209,6 +209,7 @@ def add_search(
     speedups: Sequence[float],
     trials: int,
     seed: int,
+    levels: int | None = None,
     short: CalibrationSet | None = None,
     advance: Callable[[float, float], object] = lambda speedup, best: None,
 ) -> Dial:
@@ -216,11 +217,11 @@ def add_search(
 
     Parameters
     ----------
-    examples : of the training split; the divergence from the full model is measured on these
+    examples : that the model was not trained on; the divergence from the full model is measured on these
     short : texts cut to a few words, which are to diverge by at most ``SHORT_SHARE`` of what the others do; at a
         level they count by ``NARROW_SHORT_WEIGHT``. They are too few in the data to be heard there, and cost next to
         nothing
-    speedups, trials, seed, advance : as in :func:`latadj.calibration.profile_search.search_anchors`
+    speedups, trials, seed, levels, advance : as in :func:`latadj.calibration.profile_search.search_anchors`
     """
     whole = Profile.full(dial.layers)
     full, full_short = _outputs(model, examples, whole, dial), short and _outputs(model, short, whole, dial)
@@ -241,6 +242,7 @@ def add_search(
         trials,
         seed,
         advance,
+        levels,
     )
     return replace(dial, profile_type="searched", anchors=anchors) if anchors else dial
 

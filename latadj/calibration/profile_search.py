@@ -14,8 +14,10 @@ from latadj.elimination.profiles import SMALLEST_RATIO, Anchor, Profile, in_step
 MOST_SHORT_LENGTH = 3.0
 # Of the `short_length` of a slower profile, where the search for a faster one begins.
 SHORTER = (1.0, 0.8, 0.6)
-# How much of a speedup's logarithm width gives, where the search for a level begins.
-WIDTH_SHARES = (0.0, 0.4, 0.6, 0.8)
+# How much of a speedup's logarithm width gives, where the search for a level begins: all layers alike.
+WIDTH_SHARES = (0.7, 0.85, 0.5)
+# Spread of the first random changes, and of the last beside it: far from even levels few are better.
+FIRST_STEP, LAST_STEP = 0.75, 0.3
 # A layer that would use less than this share of its heads, or of its neurons, uses none.
 LEAST_SHARE = 1 / 24
 
@@ -28,6 +30,7 @@ class Candidate:
     short_length : as in :class:`Profile`
     width_share : of the speedup's logarithm, how much width gives
     heads, neurons : (layers,) how fast the log share of each layer's heads and neurons falls
+    holds_level : whether the level before stays
     """
 
     tokens: np.ndarray
@@ -35,6 +38,7 @@ class Candidate:
     width_share: float = 0.0
     heads: np.ndarray | None = None
     neurons: np.ndarray | None = None
+    holds_level: bool = False
 
     def changed(self, step: float, rng: np.random.Generator) -> "Candidate":
         """A neighbour; a larger step lies further off."""
@@ -43,8 +47,10 @@ class Candidate:
             return values * np.exp(step * rng.standard_normal(len(values)))
 
         tokens, short_length = noisy(self.tokens), self.short_length * float(np.exp(step * rng.standard_normal()))
-        if self.heads is None or self.neurons is None:
-            return Candidate(tokens, short_length)
+        if len(tokens) > 1 and rng.random() < 0.5:
+            tokens = moved(tokens, rng)
+        if self.heads is None or self.neurons is None or self.holds_level:
+            return replace(self, tokens=tokens, short_length=short_length)
         # A third of the neighbours leave the widths as they are, and a third the tokens.
         what = rng.integers(3)
         odds = self.width_share / (1 - self.width_share) if self.width_share else 0.25
@@ -58,6 +64,20 @@ class Candidate:
         )
 
 
+def moved(tokens: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A direction where one layer cuts what one beside it did, or half of it where it cut nothing.
+
+    Choosing takes time, so that a few large cuts may leave more than many small ones.
+    """
+    place = int(rng.integers(len(tokens)))
+    beside = place + 1 if place == 0 or (place + 1 < len(tokens) and rng.random() < 0.5) else place - 1
+    found = tokens.copy()
+    if tokens[beside]:
+        found[place] += tokens[beside] * (1.0 if tokens[place] else 0.5)
+        found[beside] *= 0.0 if tokens[place] else 0.5
+    return found
+
+
 def search_anchors(
     dial: Dial,
     divergence: Callable[[Profile], float],
@@ -65,13 +85,15 @@ def search_anchors(
     trials: int,
     seed: int,
     advance: Callable[[float, float], object] = lambda speedup, best: None,
+    levels: int | None = None,
 ) -> tuple[Anchor, ...]:
     """The best profile found for each speedup, its level inside the one before.
 
     A profile is a direction (how fast the log keep ratio falls in each layer), its ``short_length``, and the strength
     at which that direction costs what the speedup allows; where the model's widths were trained, also how much of the
     speedup width gives, and a direction of heads and of neurons. The search starts from the geometric and the ACC
-    direction and the one that won at the speedup before, then changes the best so far at random, in ever smaller steps.
+    direction, at levels of which all layers are alike, and from what won at the speedup before; then it changes the
+    best so far at random, in ever smaller steps.
 
     Parameters
     ----------
@@ -82,34 +104,26 @@ def search_anchors(
     trials : profiles tried for each speedup
     seed : of the random changes
     advance : called after every trial with the speedup and the best divergence so far
+    levels : how many there may be; between them tokens alone are cut further. None: one for each speedup
 
     Returns
     -------
     anchors by rising speedup; those out of reach are left out
     """
-    free = dial.layers - 1 if dial.reads == POOLED else dial.layers  # a trimmed layer's ratio changes nothing
-    free = max(free, 1)
     rng = np.random.default_rng(seed)
-    acc_direction = -np.log(np.clip(dial.layer_acc[:free], 1e-3, 0.999))
-    directions = [np.ones(free), acc_direction, np.linspace(0.1, 1.0, free)]
-    if dial.shapes[0].causal:
-        # Decoders rely on recent tokens: one deep cut at the start is often their best.
-        directions.append(np.concatenate([[1.0], np.full(free - 1, 0.01)]))
-    starts = [Candidate(direction, dial.short_length) for direction in directions]
-    if dial.widths:
-        even = np.ones(dial.layers)
-        starts = [Candidate(starts[0].tokens, dial.short_length, share, even, even) for share in WIDTH_SHARES]
     outer = Profile((1.0,) * dial.layers, MOST_SHORT_LENGTH * dial.short_length)
+    possible = [speedup for speedup in sorted(speedups) if dial.predicted(Profile.full(dial.layers)) < speedup]
+    alike = -(-len(possible) // levels) if levels else 1
     anchors: list[Anchor] = []
-    for speedup in sorted(speedups):
-        if dial.predicted(Profile.full(dial.layers)) >= speedup:
-            continue
+    before: Candidate | None = None
+    for place, speedup in enumerate(possible):
+        starts = _starts(dial, before, narrower=place % alike == 0)
         best: tuple[float, Candidate, Profile] | None = None
-        for trial in range(max(trials, len(starts))):
+        for trial in range(trials):
             if trial < len(starts) or best is None:
                 candidate = starts[trial % len(starts)]
             else:
-                candidate = best[1].changed(0.9 * 0.3 ** (trial / trials), rng)
+                candidate = best[1].changed(FIRST_STEP * LAST_STEP ** (trial / trials), rng)
             profile = profile_along(dial, candidate, outer, speedup)
             if profile is not None:
                 distance = divergence(profile)
@@ -118,22 +132,48 @@ def search_anchors(
             advance(speedup, best[0] if best else float("nan"))
         if best is None:
             break
-        outer = best[2]
+        before, outer = best[1], best[2]
         anchors.append(Anchor(speedup, outer.keep, outer.short_length, outer.level))
-        # Faster profiles afford less: what is spared for short texts is taken from long ones.
-        lengths = [share * outer.short_length for share in SHORTER] if outer.short_length else [0.0]
-        starts = [replace(best[1], short_length=length) for length in lengths]
-        plain = [np.ones(free), acc_direction]
-        starts += [replace(best[1], tokens=tokens, short_length=lengths[len(lengths) // 2]) for tokens in plain]
-        if dial.widths:
-            starts += [replace(starts[0], width_share=share) for share in WIDTH_SHARES[1:]]
     return tuple(anchors)
+
+
+def _starts(dial: Dial, before: Candidate | None, narrower: bool) -> list[Candidate]:
+    """Where the search for a speedup begins.
+
+    Parameters
+    ----------
+    before : what won at the speedup before
+    narrower : whether another level may be taken, where the model has any
+    """
+    free = max(dial.layers - 1 if dial.reads == POOLED else dial.layers, 1)  # a trimmed layer's ratio changes nothing
+    directions = [np.ones(free), -np.log(np.clip(dial.layer_acc[:free], 1e-3, 0.999))]
+    if before is None:
+        directions.append(np.linspace(0.1, 1.0, free))
+        if dial.shapes[0].causal:
+            # Decoders rely on recent tokens: one deep cut at the start is often their best.
+            directions.append(np.concatenate([[1.0], np.full(free - 1, 0.01)]))
+        lengths = [dial.short_length]
+    else:
+        # Faster profiles afford less: what is spared for short texts is taken from long ones.
+        lengths = [share * before.short_length for share in SHORTER] if before.short_length else [0.0]
+    middle = lengths[len(lengths) // 2]
+    holds = not (dial.widths and narrower)
+    again = [replace(before, short_length=length, holds_level=holds) for length in lengths] if before else []
+    if holds:
+        first = before or Candidate(directions[0], middle)
+        return again + [replace(first, tokens=each, short_length=middle, holds_level=True) for each in directions]
+    even = np.ones(dial.layers)
+    return [
+        *again,
+        *(Candidate(tokens, middle, share, even, even) for share in WIDTH_SHARES for tokens in directions[:2]),
+        Candidate(directions[0], middle, 0.0, even, even),
+    ]
 
 
 def profile_along(dial: Dial, candidate: Candidate, outer: Profile, speedup: float) -> Profile | None:
     """A candidate's profile of a speedup, inside ``outer``; None if none above the quality floor is."""
     level = outer.level
-    if candidate.heads is not None and candidate.neurons is not None:
+    if candidate.heads is not None and candidate.neurons is not None and not candidate.holds_level:
         gain = speedup**candidate.width_share
         level = _level(dial, candidate.heads, candidate.neurons, outer.level, gain)
     # A narrower level may keep more tokens than the one before it.

@@ -114,6 +114,7 @@ def search_profiles(
     speedups: Sequence[float],
     trials: int,
     seed: int,
+    levels: int | None = None,
     show: Show = silently,
 ) -> Dial:
     """The dial with searched profiles, set to ``searched`` if any was found.
@@ -125,6 +126,7 @@ def search_profiles(
     prompts : whether the examples are prompts, of which a few are tried
     speedups : to search at, as far as the dial goes
     trials : profiles tried at each; 0: no search
+    levels : how many there may be; None: one for each speedup
     """
     reached = [speedup for speedup in speedups if speedup <= dial.max_speedup]
     if not trials or not reached:
@@ -138,6 +140,7 @@ def search_profiles(
             trials=trials,
             short=short,
             seed=seed,
+            levels=levels,
             advance=lambda speedup, best: advance(f"{speedup:g}x {_note(best)}"),
         )
 

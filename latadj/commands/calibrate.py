@@ -9,7 +9,6 @@ from typing import Any
 
 from latadj.benchmark.kernel_selection import fastest_kernel, kernels
 from latadj.benchmark.noise import NoiseMonitor
-from latadj.calibration.calibration_set import CalibrationSet
 from latadj.calibration.make_dial import WindowTrial
 from latadj.calibration.precision import compare, fastest_that_agrees
 from latadj.calibration.steps import acc_dial, measure_serving, search_profiles
@@ -92,7 +91,7 @@ def run(session: Session) -> dict[str, Any]:
         validation = ValidationDrops.of(session)  # a plain model that cannot be loaded is refused before the search
         examples = session.calibration_set(
             calibration.examples,
-            autocast=session.training_dtype,  # ranking needs no more, and it is a long search
+            autocast=session.training_dtype,  # ranking needs no more
         )
         count = len(examples.lengths)
         dial, contribution, tried = acc_dial(
@@ -104,7 +103,7 @@ def run(session: Session) -> dict[str, Any]:
     measured = measure_device(session, dial) if config.clock.rounds > 0 else None
     timed = _in_time(dial, measured, config)
     if not calibration.device_only:
-        timed = _searched(session, timed, examples)
+        timed = _searched(session, timed)
         if validation is not None:
             timed = replace(timed, drops=validation.measured(timed, SHOWN, _shown))
         dial = replace(timed, latency=None, lengths=dial.lengths)
@@ -166,11 +165,15 @@ def _trials(session: Session) -> int:
     return PROMPT_TRIALS if session.generates else TEXT_TRIALS
 
 
-def _searched(session: Session, dial: Dial, examples: CalibrationSet) -> Dial:
-    """The dial with searched profiles, solved for this device's time if that is known, else for FLOPs."""
+def _searched(session: Session, dial: Dial) -> Dial:
+    """The dial with searched profiles, solved for this device's time if that is known, else for FLOPs.
+
+    They are searched on text that the model was not trained on.
+    """
     config = session.config
     assert isinstance(config, CalibrateConfig)
     search, trials, profile_type = config.search, _trials(session), dial.profile_type
+    examples = session.calibration_set(config.calibration.examples, autocast=session.training_dtype, unseen=True)
     dial = search_profiles(
         dial,
         session.model,
@@ -180,6 +183,7 @@ def _searched(session: Session, dial: Dial, examples: CalibrationSet) -> Dial:
         speedups=search.speedups,
         trials=trials,
         seed=config.seed,
+        levels=search.levels,
         show=_shown,
     )
     if config.calibration.profile == "searched" and not dial.anchors:

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from latadj.calibration.profile_search import search_anchors
+from latadj.calibration.profile_search import moved, search_anchors
 from latadj.elimination.cost import LayerShape
 from latadj.elimination.dial import Dial
 from latadj.elimination.profiles import Profile
@@ -55,6 +55,17 @@ def test_a_seed_gives_the_same_profiles_again():
     assert runs[0] == runs[1] != runs[2]
 
 
+def test_cuts_move_to_layers_beside_them_and_none_is_lost():
+    rng, tokens, seen = np.random.default_rng(0), np.array([1.0, 0.0, 2.0]), set()
+    for _ in range(50):
+        found = moved(tokens, rng)
+        assert found.sum() == pytest.approx(3.0) and (found >= 0).all()
+        seen.add(tuple(found.tolist()))
+    assert {(0.5, 0.5, 2.0), (1.0, 1.0, 1.0)} < seen
+    seen = {tuple(moved(np.array([1.0, 2.0]), rng).tolist()) for _ in range(50)}
+    assert seen == {(3.0, 0.0), (0.0, 3.0)}
+
+
 def test_speedups_out_of_reach_are_left_out():
     assert search_anchors(DIAL, early_layers_matter, [1.01, 900.0], trials=4, seed=0) == ()
 
@@ -88,14 +99,25 @@ def first_layers_need_width(profile: Profile) -> float:
 
 
 def test_where_widths_were_trained_the_search_finds_levels_that_differ_by_layer():
-    anchors = search_anchors(ELASTIC, first_layers_need_width, [1.5, 2.0, 3.0], trials=60, seed=0)
+    anchors = search_anchors(ELASTIC, first_layers_need_width, [1.5, 2.0, 3.0], trials=120, seed=0)
     assert [anchor.speedup for anchor in anchors] == [1.5, 2.0, 3.0]
     for anchor in anchors:
         profile = Profile(anchor.keep, anchor.short_length, anchor.level)
         assert ELASTIC.speedup_of(profile) == pytest.approx(anchor.speedup, rel=0.06)
     level = anchors[1].level
-    assert level.neurons[0] > level.neurons[3]
+    assert np.mean(level.neurons[:2]) > 1.2 * np.mean(level.neurons[2:])
     replace(ELASTIC, profile_type="searched", anchors=anchors)  # refuses levels that are not nested
+
+
+@pytest.mark.parametrize(("levels", "expected"), [(1, 1), (2, 2), (3, 3), (None, 4)])
+def test_there_are_no_more_levels_than_asked_for_and_tokens_do_the_rest(levels, expected):
+    speedups = [1.5, 2.0, 2.5, 3.0]
+    anchors = search_anchors(ELASTIC, first_layers_need_width, speedups, trials=20, seed=0, levels=levels)
+    assert [anchor.speedup for anchor in anchors] == speedups
+    assert len({anchor.level for anchor in anchors}) <= expected
+    for anchor in anchors:
+        profile = Profile(anchor.keep, anchor.short_length, anchor.level)
+        assert ELASTIC.speedup_of(profile) == pytest.approx(anchor.speedup, rel=0.06)
 
 
 def test_without_trained_widths_no_level_is_tried():

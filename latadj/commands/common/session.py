@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from datasets import Dataset, disable_progress_bars
+from datasets import Dataset, concatenate_datasets, disable_progress_bars
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 from transformers.utils import logging as transformers_logging
 
@@ -114,20 +114,24 @@ class Session:
         workload = getattr(self.config, "workload", None)
         return (workload.batch if workload else None) or self.task_type.default_batch
 
-    def calibration_set(self, examples: int | None, *, autocast: torch.dtype | None = None) -> CalibrationSet:
+    def calibration_set(
+        self, examples: int | None, *, autocast: torch.dtype | None = None, unseen: bool = False
+    ) -> CalibrationSet:
         """Training examples for a calibration, of a seeded shuffle.
 
         Parameters
         ----------
         examples : at most so many; None: ``TEXTS`` or ``PROMPTS``, and no more texts than have ``TOKENS`` together
+        unseen : validation examples instead. A model knows its training texts nearly by heart, so that it still answers
+            them as before when so much is cut that it fails on others
         """
         count = examples or (PROMPTS if self.generates else TEXTS)
-        train = self.splits.train.shuffle(seed=self.config.seed)
+        chosen = self._shuffled(unseen)
         if self.task_type.scores_continuations:
-            encoded = self.encoded(train).shuffle(seed=self.config.seed)
+            encoded = self.encoded(chosen).shuffle(seed=self.config.seed)
             rows = encoded.select(range(min(count, len(encoded)))).to_list()
             return ContinuationSet(rows=rows, batch_size=self.config.task.batch_size, autocast=autocast)
-        rows = rows_of(self.encoded(train.select(range(min(count, len(train))))))
+        rows = rows_of(self.encoded(chosen.select(range(min(count, len(chosen))))))
         if examples is None and not self.generates:
             rows = rows[: enough([len(row["input_ids"]) for row in rows])]
         return ClassificationSet(
@@ -139,12 +143,20 @@ class Session:
         )
 
     def short_set(self, examples: CalibrationSet) -> CalibrationSet | None:
-        """As many training examples, cut to a few words, for a search; None where a task's cannot be cut so."""
+        """As many unseen examples, cut to a few words, for a search; None where a task's cannot be cut so."""
         if self.prompts is not None or not isinstance(examples, ClassificationSet):
             return None
-        train = self.splits.train.shuffle(seed=self.config.seed)
-        short = self.task_type.shortened(train.select(range(min(len(examples.rows), len(train)))))
+        chosen = self._shuffled(unseen=True)
+        short = self.task_type.shortened(chosen.select(range(min(len(examples.rows), len(chosen)))))
         return None if short is None else replace(examples, rows=rows_of(self.encoded(short)))
+
+    def _shuffled(self, unseen: bool) -> Dataset:
+        """Training examples, or validation examples, with training ones after them where they are few."""
+        train = self.splits.train.shuffle(seed=self.config.seed)
+        if not unseen:
+            return train
+        validation = self.splits.validation.shuffle(seed=self.config.seed)
+        return validation if len(validation) >= FEWEST else concatenate_datasets([validation, train])
 
     @property
     def limit(self) -> int:

@@ -52,6 +52,9 @@ class SearchConfig(Section):
         [1.5, 2.0, 3.0, 5.0], "speedups to search at; between them profiles are interpolated"
     )
     trials: int | None = option(None, "profiles tried at each speedup; null: 48, or 6 on prompts; 0: no search")
+    levels: int | None = option(
+        None, "most widths that a dial has, each of which takes memory where weights are packed; null: one a speedup"
+    )
 
 
 @dataclass

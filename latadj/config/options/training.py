@@ -111,7 +111,7 @@ class AdjustConfig(DistillationConfig):
         SHARE,
     )
     max_speedup: float = option(
-        5.0, "largest speedup, from 1.1 to calibration.max_speedup; FLOPs are cut up to so many times, with width twice as"
+        5.0, "largest speedup, from 1.1 to calibration.max_speedup; drawn in FLOPs, up to twice as large with width"
     )
     speedup_sampling_power: float = option(1.5, "above 1 draws small speedups more often; 1: all alike")
     dropout: float = option(0.0, "dropout of the hidden state", DROPOUT)

@@ -59,6 +59,21 @@ def test_a_calibration_never_asks_about_too_few(tmp_path, monkeypatch):
     assert len(opened.calibration_set(None).lengths) == 7
 
 
+@pytest.mark.parametrize(("count", "expected"), [(8, {"validation"}), (3, {"validation", "train"})])
+def test_a_search_asks_about_texts_that_no_training_saw_unless_they_are_too_few(tmp_path, monkeypatch, count, expected):
+    monkeypatch.setattr(module, "FEWEST", 5)
+    opened, seen = session(tmp_path), []
+    parts = {"train": 30, "validation": count}
+    opened.splits = SimpleNamespace(
+        **{name: Dataset.from_dict({"text": [name] * size, "label": [0] * size}) for name, size in parts.items()}
+    )
+    monkeypatch.setattr(type(opened), "encoded", lambda self, examples: seen.append(set(examples["text"])) or examples)
+    monkeypatch.setattr(module, "rows_of", lambda examples: [{"input_ids": [1]}] * len(examples))
+    assert len(opened.calibration_set(None).rows) == 30
+    assert len(opened.calibration_set(None, unseen=True).rows) == (8 if count == 8 else 33)
+    assert seen == [{"train"}, expected]
+
+
 @pytest.mark.parametrize(("lengths", "many"), [([30] * 512, 512), ([320] * 512, 100), ([5000] * 512, 64), ([9] * 5, 5)])
 def test_of_long_texts_fewer_are_asked_about(lengths, many):
     assert len(lengths[: enough(lengths)]) == many
