@@ -14,6 +14,7 @@ from transformers import AutoModelForSequenceClassification, BertTokenizerFast
 from latadj.commands.checks import check_teacher
 from latadj.commands.common.training_stages import attention_dropped, distillation_rows
 from latadj.commands.finetune import prepare
+from latadj.config.compose import compose, typed
 from latadj.elimination.architectures import architecture_of, layers_of
 from latadj.tasks.encoding.batches import TEACHER
 from latadj.training.fit import total_steps
@@ -38,8 +39,12 @@ def test_a_stage_has_rows_for_all_its_steps_and_no_more(session, epochs):
     assert total_steps(replace(stage, epochs=min(epochs, 1), max_steps=None), len(rows)) == 2
 
 
-def test_what_is_fine_tuned_already_learns_at_half_the_rate(session):
-    assert session.config.adjust.learning_rate == session.config.plain.learning_rate / 2
+@pytest.mark.parametrize(
+    ("task", "share"), [("rotten_tomatoes", 1.0), ("wnut17", 0.5), ("squad", 0.5), ("speeches", 1.0)]
+)
+def test_what_is_fine_tuned_already_learns_at_half_the_rate_but_dials_of_classifiers_at_all_of_it(task, share):
+    config = typed("finetune", compose("finetune", [f"task={task}"]))
+    assert config.adjust.learning_rate == share * config.plain.learning_rate
 
 
 @pytest.fixture
