@@ -83,7 +83,7 @@ RUN := seed=$(SEED) folder=$(FOLDER)
 reproduce: $(READY) ## Fine-tune, calibrate and sweep the built-in default: 20 to 30 minutes on 2 cores, offline
 	$(BIN)/latadj finetune $(RUN)
 	$(BIN)/latadj calibrate $(RUN)
-	$(BIN)/latadj sweep $(RUN) 'speedup=[1,1.5,2,2.5,3,4]'
+	$(BIN)/latadj sweep $(RUN) 'speedup=[1,1.5,2,2.5,3,4,5]'
 
 # A language model as it is, the same after adjustable fine-tuning, and asked by a prompt with examples in it.
 DECODER := outputs/smollm2-speeches
