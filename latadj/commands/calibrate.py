@@ -1,7 +1,7 @@
 """latadj calibrate: ACC over training text, the profiles of every type, the dial."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, astuple, replace
 from pathlib import Path
@@ -28,13 +28,10 @@ from latadj.commands.common.validation_drops import ValidationDrops
 from latadj.config import CalibrateConfig
 from latadj.devices.device import place
 from latadj.devices.environment import environment
-from latadj.elimination.cost import width_of
 from latadj.elimination.dial import Dial
-from latadj.elimination.level_dials import level_gain
-from latadj.elimination.levels import Level
 from latadj.inference.serving import remember
 from latadj.reporting.plots import plot_contribution
-from latadj.reporting.table import Document, Table
+from latadj.reporting.results.calibrated_profiles import SHOWN, profiles_document, profiles_shown
 from latadj.utils.console import progress
 from latadj.utils.files import write_json
 from latadj.utils.serialization import unstructure
@@ -42,8 +39,6 @@ from latadj.utils.serialization import unstructure
 log = logging.getLogger("latadj")
 # Default number of profiles tried for each speedup.
 TEXT_TRIALS, PROMPT_TRIALS = 48, 6
-SHOWN = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0)
-MOST_COLUMNS = 6  # layers that stand side by side, with three columns beside them; a terminal has no room for more
 
 
 def prepare(config: CalibrateConfig, checked: CheckpointMetadata | None = None) -> Session:
@@ -107,7 +102,7 @@ def run(session: Session) -> dict[str, Any]:
         if validation is not None:
             timed = replace(timed, drops=validation.measured(timed, SHOWN, _shown))
         dial = replace(timed, latency=None, lengths=dial.lengths)
-    shown = profiles(timed)
+    shown = profiles_shown(timed)
     result = {
         "schema": "latadj.calibrate/2",
         "model": config.model.name,
@@ -140,7 +135,7 @@ def run(session: Session) -> dict[str, Any]:
     else:
         metadata.task = config.task.name
         checkpoint.save(session.model, session.tokenizer, folder, metadata)
-    _document(timed, shown).print()
+    profiles_document(timed, shown).print()
     log.info("wrote %s and %s", folder / METADATA_FILE, work)
     return result
 
@@ -234,75 +229,3 @@ def _in_time(dial: Dial, measured: Device | None, config: CalibrateConfig) -> Di
         return dial
     (served,) = measured.serving.values()
     return dial.on(served.models[0], [config.workload.length] if config.workload.length else None)
-
-
-def profiles(dial: Dial) -> list[dict[str, Any]]:
-    """The dial's profiles at the speedups worth showing, with what each costs."""
-    shown, whole = [], Level(tuple(s.heads for s in dial.shapes), tuple(s.neurons for s in dial.shapes))
-    for speedup in SHOWN:
-        if speedup > dial.max_speedup:
-            break
-        try:
-            profile = dial.profile(speedup)
-        except ValueError as error:  # texts of a few tokens cannot be cut far
-            log.info("%s", error)
-            break
-        drop, level = dial.drop_of(profile), profile.level or whole
-        shown.append(
-            {
-                "speedup": speedup,
-                "keep": list(profile.keep),
-                "short_length": profile.short_length,
-                "level": unstructure(profile.level),
-                "width": width_of(dial.shapes, profile.level),
-                "heads": _shares(level.heads, whole.heads),
-                "neurons": _shares(level.neurons, whole.neurons),
-                "by_width": level_gain(dial, profile.level),
-                "flops_speedup": dial.speedup_of(profile),
-                "predicted": dial.predicted(profile),
-                "drop": None if drop is None else drop.drop,
-                "drop_ci": None if drop is None else [drop.low, drop.high],
-            }
-        )
-    return shown
-
-
-def _shares(counts: Sequence[int], whole: Sequence[int]) -> list[float]:
-    """Counts as shares of what there is; a pruned layer may have none."""
-    return [count / max(most, 1) for count, most in zip(counts, whole, strict=True)]
-
-
-def _document(dial: Dial, profiles: list[dict[str, Any]]) -> Document:
-    """Layer ACC and profiles: a line each, or a column where a line would not fit.
-
-    Parameters
-    ----------
-    profiles : as of :func:`profiles`
-    """
-    costs = ["FLOPs", *(["predicted"] if dial.target == "latency" else []), *(["drop", "95%"] if dial.drops else [])]
-    least = any(profile["short_length"] for profile in profiles)
-    narrow = any(profile["width"] < 1 for profile in profiles)
-    lines = [
-        ["speedup", *map(str, range(1, dial.layers + 1)), *(["short length"] * least), *(["width"] * narrow), *costs],
-        ["layer ACC", *(f"{value:.2f}" for value in dial.layer_acc), *([""] * (least + narrow)), *("" for _ in costs)],
-    ]
-    for profile in profiles:
-        keep = [f"{ratio:.2f}" for ratio in profile["keep"]]
-        if dial.reads == "pooled":
-            keep[-1] = "pooled"
-        keep += [f"{profile['short_length']:.1f}"] * least + [f"{100 * profile['width']:.0f}%"] * narrow
-        values = [f"{profile['flops_speedup']:.2f}x"]
-        values += [f"{profile['predicted']:.2f}x"] if dial.target == "latency" else []
-        if profile["drop"] is not None:
-            drop, low, high = (100 * value for value in (profile["drop"], *profile["drop_ci"]))
-            values += [f"{drop:+.2f}", f"{low:+.1f} to {high:+.1f}"]
-        lines.append([f"{profile['speedup']:g}x", *keep, *values])
-    if len(lines[0]) > MOST_COLUMNS + 3:
-        lines = [list(column) for column in zip(*lines, strict=True)]
-    title = f"Keep ratios by layer, profile={dial.profile_type}"
-    if dial.shapes[0].causal:
-        title += f"; {dial.window.text()}"
-    end = f"Speedups end at {dial.reach():.2f}x here, where FLOPs are cut {dial.max_flops:g}x."
-    return Document(
-        [Table.of_cells(title, lines[0], lines[1:], left=0)], [end] if dial.reach() < dial.max_speedup else []
-    )
