@@ -8,7 +8,7 @@ from transformers import PreTrainedModel
 from latadj.checkpoints.attached_model import metadata_of
 from latadj.checkpoints.metadata import CheckpointMetadata
 from latadj.elimination.architectures import layer_shapes, layers_of
-from latadj.elimination.architectures.base import registered_parts
+from latadj.elimination.architectures.layer_parts import registered_parts
 from latadj.elimination.attach import attach, attached, detach, dial_of
 from latadj.elimination.dial import Dial
 from latadj.elimination.profiles import Anchor, Profile

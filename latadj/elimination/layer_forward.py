@@ -10,7 +10,8 @@ import numpy as np
 from torch import Tensor
 
 from latadj.elimination.architectures import Architecture
-from latadj.elimination.architectures.base import MARK, LayerParts, parameter_names
+from latadj.elimination.architectures.base import MARK, parameter_names
+from latadj.elimination.architectures.layer_parts import LayerParts
 from latadj.elimination.architectures.pruned_forward import no_states, own_bias
 from latadj.elimination.attention import attention
 from latadj.elimination.cache import Decoding, at_positions, cache_nobody, cache_states, note_level

@@ -14,7 +14,8 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from latadj.elimination.architectures import layer_shapes, layers_of
-from latadj.elimination.architectures.base import Architecture, registered_parts, weight_of
+from latadj.elimination.architectures.base import Architecture, weight_of
+from latadj.elimination.architectures.layer_parts import registered_parts
 from latadj.elimination.architectures.pruned_forward import shadow
 from latadj.elimination.cost import shapes_at
 from latadj.elimination.layer_structure import STRUCTURE, LayerStructure, layer_structure_of

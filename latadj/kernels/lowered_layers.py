@@ -128,8 +128,8 @@ class AddNorm:
 class PostNormLayer:
     """The parts of a lowered layer with the norm after each block.
 
-    They are :class:`~latadj.elimination.architectures.base.LayerParts`. Fifteen module calls a layer are a tenth of a
-    pass over one short text; these are plain calls.
+    They are :class:`~latadj.elimination.architectures.layer_parts.LayerParts`. Fifteen module calls a layer are a tenth
+    of a pass over one short text; these are plain calls.
     """
 
     qkv: QKVLinear

@@ -14,7 +14,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from latadj.elimination.architectures import Architecture, architecture_of
-from latadj.elimination.architectures.base import register_parts
+from latadj.elimination.architectures.layer_parts import register_parts
 from latadj.elimination.architectures.llama import STATE_NORMS
 from latadj.elimination.architectures.t5 import T5
 from latadj.elimination.cost import POOLED

@@ -16,7 +16,8 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from latadj.elimination.architectures import Architecture, architecture_of, layers_of
-from latadj.elimination.architectures.base import registered_parts, weight_of
+from latadj.elimination.architectures.base import weight_of
+from latadj.elimination.architectures.layer_parts import registered_parts
 from latadj.elimination.architectures.pruned_forward import shadow
 from latadj.elimination.layer_structure import (
     STRUCTURE,

@@ -6,7 +6,8 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from latadj.elimination.architectures.base import LAST, Architecture, OwnParts, is_of_transformers
+from latadj.elimination.architectures.base import LAST, Architecture, is_of_transformers
+from latadj.elimination.architectures.layer_parts import OwnParts
 from latadj.elimination.architectures.pruned_forward import no_context
 from latadj.elimination.cost import ALL, POOLED
 from latadj.elimination.layer_structure import LayerPaths, attends

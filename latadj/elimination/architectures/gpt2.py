@@ -6,8 +6,8 @@ from typing import Any
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from latadj.elimination.architectures.base import OwnParts
 from latadj.elimination.architectures.decoders import Decoder
+from latadj.elimination.architectures.layer_parts import OwnParts
 from latadj.elimination.layer_structure import LayerPaths
 
 

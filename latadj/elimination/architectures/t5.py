@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from latadj.elimination.architectures.base import Architecture, OwnParts, parameter_names
+from latadj.elimination.architectures.base import Architecture, parameter_names
+from latadj.elimination.architectures.layer_parts import OwnParts
 from latadj.elimination.architectures.pruned_forward import own_bias
 from latadj.elimination.cost import ALL, SURVIVORS
 from latadj.elimination.layer_structure import LayerPaths, attends, layer_structure_of
