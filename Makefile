@@ -80,7 +80,7 @@ SEED := 0
 FOLDER := outputs/minilm-rotten_tomatoes
 RUN := seed=$(SEED) folder=$(FOLDER)
 
-reproduce: $(READY) ## Fine-tune, calibrate and sweep the built-in default: 20 to 30 minutes on 2 cores, offline
+reproduce: $(READY) ## Fine-tune, calibrate and sweep the built-in default: 25 to 35 minutes on 2 cores, offline
 	$(BIN)/latadj finetune $(RUN)
 	$(BIN)/latadj calibrate $(RUN)
 	$(BIN)/latadj sweep $(RUN) 'speedup=[1,1.5,2,2.5,3,4,5]'
