@@ -86,29 +86,14 @@ def typed(command: str, composed: DictConfig) -> RunConfig:
     others = {field.name for schema in SCHEMAS.values() for field in fields(schema)} - own
     values = OmegaConf.masked_copy(composed, [str(key) for key in composed if key not in {"hydra", *others}])
     OmegaConf.set_struct(values, False)
-    schema = OmegaConf.structured(SCHEMAS[command])
-    _leave_out_other_commands(values, schema)
     refuse_old_keys(dotted(OmegaConf.to_container(values, resolve=False)))
     problems = read_shorthand(SCHEMAS[command], values)
-    config = OmegaConf.to_object(OmegaConf.merge(schema, values))
+    config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(SCHEMAS[command]), values))
     assert isinstance(config, RunConfig)
     # The other checks take the kinds for granted.
     if problems := [*problems, *(config.nested() or config.problems())]:
         raise ValueError("; ".join(problems))
     return config
-
-
-def _leave_out_other_commands(values: DictConfig, schema: DictConfig) -> None:
-    """Take out of each section what the section of that name has in another command only, as an experiment may."""
-    for name in [name for name in values if _is_section(values, name) and _is_section(schema, name)]:
-        for key in [key for key in values[name] if key not in schema[name]]:
-            others = map(OmegaConf.structured, SCHEMAS.values())
-            if any(_is_section(other, name) and key in other[name] for other in others):
-                del values[name][key]
-
-
-def _is_section(values: DictConfig, name: Any) -> bool:
-    return name in values and isinstance(values._get_node(name), DictConfig) and values[name] is not None
 
 
 def compose(command: str, overrides: list[str]) -> DictConfig:
