@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 # oneDNN compiles a kernel for each shape and keeps 1,024. A dial has other row counts and widths in each layer, at each
-# speedup and length, so that it went on compiling: asked for 3x it was 2.2 times as fast as at 1x, now 2.8 times.
+# speedup and length, so that it went on compiling: asked for 3x it was 2.2 times as fast as at 1x, now 2.7 times.
 # oneDNN reads it when its first kernel runs.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "8192")
 

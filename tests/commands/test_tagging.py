@@ -24,8 +24,9 @@ def root(tmp_path_factory):
     root = tmp_path_factory.mktemp("tagging")
     tagging.write_model(root / "model")
     tagging.write_task(root / "data")
+    alone = "adjust.axes=[tokens]"  # so that the words give all of the speedup
     steps = [
-        ["finetune", "plain.epochs=6", "adjust.epochs=3", "model.learning_rate=3e-3", "plain.warmup=0"],
+        ["finetune", "plain.epochs=6", "adjust.epochs=3", "model.learning_rate=3e-3", "plain.warmup=0", alone],
         ["calibrate", "search.trials=4", "search.speedups=[2]", "calibration.examples=64", "clock.rounds=0"],
         ["sweep", "speedup=[1,2]", "measure.batches=2", "measure.repeats=2", "measure.warmup=1"],
         ["eval", "speedup=2", "measure.examples=10"],
@@ -61,7 +62,7 @@ def test_a_row_of_the_sweep_has_all_scores_and_their_interval(sweep):
 
 
 def test_word_vectors_are_eliminated_and_their_words_tagged_all_the_same(root, sweep):
-    assert sweep["rows"][1]["keep"][-1] < 1.0
+    assert sweep["rows"][1]["keep"][-1] < 0.5
     with (root / "out" / "eval" / "predictions.csv").open() as file:
         rows = list(csv.DictReader(file))
     number = [int(row["sentence"]) for row in rows]
