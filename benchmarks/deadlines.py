@@ -21,7 +21,7 @@ from latadj.benchmark.noise import NoiseMonitor
 from latadj.config import EvalConfig
 from latadj.config.compose import compose, typed
 from latadj.devices.environment import environment
-from latadj.elimination.attach import at_profile
+from latadj.elimination.current_setting import at_profile
 from latadj.inference.deadline import Deadline
 from latadj.inference.serving import load
 from latadj.tasks.encoding.batches import pad, tokenize

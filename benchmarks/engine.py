@@ -17,7 +17,8 @@ from transformers import BertConfig, BertForSequenceClassification, PreTrainedMo
 from latadj.benchmark.timer import speedup, time_interleaved, time_layers
 from latadj.config import DeviceConfig
 from latadj.devices.device import choose
-from latadj.elimination.attach import at_profile, attach
+from latadj.elimination.attach import attach
+from latadj.elimination.current_setting import at_profile
 from latadj.elimination.profiles import Profile
 from latadj.kernels import linear, lowered_layers
 from latadj.kernels.linear import KernelSpec

@@ -40,7 +40,8 @@ from latadj.config import DeviceConfig
 from latadj.config.compose import package_file
 from latadj.devices.device import choose
 from latadj.devices.environment import environment
-from latadj.elimination.attach import at_speedup, attached, detach
+from latadj.elimination.attach import attached, detach
+from latadj.elimination.current_setting import at_speedup
 from latadj.inference.serving import load
 from latadj.inference.streams.engine import Engine
 from latadj.inference.streams.rows import Row

@@ -21,7 +21,8 @@ from latadj.checkpoints.checkpoint import random_model
 from latadj.config import DeviceConfig, ModelConfig
 from latadj.devices.device import choose
 from latadj.elimination.architectures import architecture_of, layer_shapes
-from latadj.elimination.attach import at_speedup, attach
+from latadj.elimination.attach import attach
+from latadj.elimination.current_setting import at_speedup
 from latadj.elimination.dial import Dial
 from latadj.elimination.observation_window import ObservationWindow
 from latadj.kernels.lowering import lower

@@ -25,7 +25,7 @@ from latadj.commands.common.session import Session
 from latadj.config import EvalConfig
 from latadj.config.compose import compose, typed
 from latadj.devices.environment import environment
-from latadj.elimination.attach import at_speedup
+from latadj.elimination.current_setting import at_speedup
 from latadj.tasks.encoding.batches import bucketed, pad, rows_of
 from latadj.tasks.outputs.predict import predict
 

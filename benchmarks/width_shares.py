@@ -17,7 +17,7 @@ from latadj.commands.common.session import open_checkpoint
 from latadj.config import CalibrateConfig
 from latadj.config.compose import compose, typed
 from latadj.devices.device import place
-from latadj.elimination.attach import at_profile
+from latadj.elimination.current_setting import at_profile
 from latadj.elimination.profiles import Profile
 from latadj.training.head_objective import head_objective
 

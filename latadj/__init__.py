@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from latadj.calibration.calibrate_model import calibrate
     from latadj.checkpoints.attached_model import save
     from latadj.checkpoints.extraction import extract
-    from latadj.elimination.attach import at_speedup, attach, detach, set_speedup
-    from latadj.elimination.current_setting import profile_of, speedup_of
+    from latadj.elimination.attach import attach, detach
+    from latadj.elimination.current_setting import at_speedup, profile_of, set_speedup, speedup_of
     from latadj.elimination.dial import Dial
     from latadj.elimination.profiles import Profile
     from latadj.elimination.topk_setting import TopKAttention
@@ -38,8 +38,8 @@ _WHERE = {
     "extract": "latadj.checkpoints.extraction",
     "attach": "latadj.elimination.attach",
     "detach": "latadj.elimination.attach",
-    "set_speedup": "latadj.elimination.attach",
-    "at_speedup": "latadj.elimination.attach",
+    "set_speedup": "latadj.elimination.current_setting",
+    "at_speedup": "latadj.elimination.current_setting",
     "speedup_of": "latadj.elimination.current_setting",
     "profile_of": "latadj.elimination.current_setting",
     "Deadline": "latadj.inference.deadline",

@@ -20,7 +20,8 @@ from transformers import PreTrainedModel
 
 from latadj.config import DeviceConfig
 from latadj.devices.device import choose
-from latadj.elimination.attach import at_profile, attach
+from latadj.elimination.attach import attach
+from latadj.elimination.current_setting import at_profile
 from latadj.elimination.profiles import Profile
 from latadj.kernels.linear import KernelSpec
 from latadj.kernels.lowering import lower

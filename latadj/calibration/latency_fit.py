@@ -12,8 +12,9 @@ from scipy.optimize import nnls
 from transformers import PreTrainedModel
 
 from latadj.benchmark.timer import time_layers
-from latadj.elimination.attach import at_profile, attached
+from latadj.elimination.attach import attached
 from latadj.elimination.cost import POOLED, schedule
+from latadj.elimination.current_setting import at_profile
 from latadj.elimination.dial import Dial
 from latadj.elimination.latency_model import WHOLE, LatencyModel, Ramp, level_shares, scales_of
 from latadj.elimination.level_dials import levels_of

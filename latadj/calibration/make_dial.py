@@ -13,8 +13,9 @@ from latadj.calibration.calibration_set import CalibrationSet
 from latadj.calibration.profile_search import search_anchors
 from latadj.config import CalibrationConfig
 from latadj.elimination.architectures import layer_shapes
-from latadj.elimination.attach import at_profile, attached
+from latadj.elimination.attach import attached
 from latadj.elimination.cost import full_flops
+from latadj.elimination.current_setting import at_profile
 from latadj.elimination.dial import Dial
 from latadj.elimination.observation_window import WHOLE, ObservationWindow
 from latadj.elimination.profiles import Profile

@@ -14,7 +14,8 @@ from latadj.benchmark.kernel_selection import fastest_kernel
 from latadj.benchmark.timer import time_interleaved
 from latadj.calibration.calibration_set import CalibrationSet
 from latadj.config import PRECISIONS
-from latadj.elimination.attach import at_profile, attached
+from latadj.elimination.attach import attached
+from latadj.elimination.current_setting import at_profile
 from latadj.elimination.profiles import Profile
 from latadj.kernels.linear import KernelSpec
 from latadj.kernels.lowering import lower

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from latadj.elimination.cost import POOLED, whole_level
-from latadj.elimination.dial import Dial
+from latadj.elimination.dial import Dial, least_strength
 from latadj.elimination.levels import Level
 from latadj.elimination.profiles import SMALLEST_RATIO, Anchor, Profile, in_steps
 
@@ -189,7 +189,7 @@ def profile_along(dial: Dial, candidate: Candidate, outer: Profile, speedup: flo
 
     if dial.predicted(profile(16.0)) < speedup:
         return None
-    deepest = profile(_least(lambda strength: dial.predicted(profile(strength)), speedup, 16.0))
+    deepest = profile(least_strength(lambda strength: dial.predicted(profile(strength)), speedup, 16.0))
     return deepest if dial.speedup_of(deepest) <= dial.max_flops else None
 
 
@@ -204,7 +204,7 @@ def _level(dial: Dial, heads: np.ndarray, neurons: np.ndarray, outer: Level | No
     def gain(strength: float) -> float:
         return dial.predicted(Profile((1.0,) * dial.layers, level=level(strength)))
 
-    strength = _least(gain, speedup * (1 + 1e-3), 8.0)
+    strength = least_strength(gain, speedup * (1 + 1e-3), 8.0)
     found = level(max(strength - 1e-3, 0.0))
     return None if found == whole else found
 
@@ -223,12 +223,3 @@ def narrower(whole: Level, outer: Level, heads: np.ndarray, neurons: np.ndarray)
     return Level(
         tuple(np.minimum(scaled.heads, outer.heads).tolist()), tuple(np.minimum(scaled.neurons, outer.neurons).tolist())
     )
-
-
-def _least(value_at: Callable[[float], float], target: float, most: float) -> float:
-    """The least strength, up to ``most``, at which a rising value reaches a target."""
-    low, high = 0.0, most
-    for _ in range(30):
-        middle = (low + high) / 2
-        low, high = (middle, high) if value_at(middle) < target else (low, middle)
-    return high

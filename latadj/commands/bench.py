@@ -25,7 +25,8 @@ from latadj.config import BenchConfig
 from latadj.devices import device
 from latadj.devices.environment import environment
 from latadj.elimination.architectures import layer_shapes
-from latadj.elimination.attach import at_profile, attach
+from latadj.elimination.attach import attach
+from latadj.elimination.current_setting import at_profile
 from latadj.elimination.dial import Dial
 from latadj.elimination.profiles import Profile
 from latadj.kernels.lowering import kernel_of, lower

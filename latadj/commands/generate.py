@@ -17,7 +17,8 @@ from latadj.commands.checks import check_generate
 from latadj.config import GENERATION, GenerateConfig
 from latadj.devices import device
 from latadj.devices.environment import environment
-from latadj.elimination.attach import attach, is_attached, set_speedup
+from latadj.elimination.attach import attach, is_attached
+from latadj.elimination.current_setting import set_speedup
 from latadj.inference.chat_template import chat_text
 from latadj.inference.serving import make_ready
 from latadj.kernels.lowering import kernel_of

@@ -233,7 +233,7 @@ def profile_at(dial: Dial, strength: float) -> Profile:
 @lru_cache(maxsize=512)
 def _floor(dial: Dial) -> float:
     """The strength at which the dial's profile type reaches the quality floor, or can cut no further."""
-    return _strength(lambda strength: dial.speedup_of(profile_at(dial, strength)), dial.max_flops)
+    return least_strength(lambda strength: dial.speedup_of(profile_at(dial, strength)), dial.max_flops)
 
 
 @lru_cache(maxsize=512)
@@ -276,7 +276,7 @@ def _within(part: Dial, speedup: float) -> Profile | None:
     floor = _floor(part)
     if part.predicted(profile_at(part, floor)) < speedup * (1 - 1e-3):
         return None
-    strength = _strength(lambda strength: part.predicted(profile_at(part, strength)), speedup, floor)
+    strength = least_strength(lambda strength: part.predicted(profile_at(part, strength)), speedup, floor)
     profile = profile_at(part, strength)
     if part.profile_type != "searched":
         return profile
@@ -285,7 +285,7 @@ def _within(part: Dial, speedup: float) -> Profile | None:
     return next((own for own in found if part.predicted(own) == part.predicted(profile)), profile)
 
 
-def _strength(speedup_at: Callable[[float], float], target: float, limit: float = 2.0**20) -> float:
+def least_strength(speedup_at: Callable[[float], float], target: float, limit: float = 2.0**20) -> float:
     """The least strength that gives a target speedup, by bisection; ``limit`` if none up to there does."""
     low, high = 0.0, min(1.0, limit)
     while speedup_at(high) < target:

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from latadj.elimination.attach import at_profile, attached, dial_of
+from latadj.elimination.attach import attached, dial_of
+from latadj.elimination.current_setting import at_profile
 from latadj.inference.deadline_counts import DeadlineCounts
 
 log = logging.getLogger("latadj")

@@ -9,8 +9,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from latadj.config.options.task import OUTSIDE
-from latadj.elimination.attach import at_profile, attached, dial_of
+from latadj.elimination.attach import attached, dial_of
 from latadj.elimination.cost import POOLED, full_flops, layer_flops
+from latadj.elimination.current_setting import at_profile
 from latadj.elimination.profiles import Profile
 from latadj.elimination.survivors import Survivors
 from latadj.inference.explained_answers import ExplainedTask, Labels

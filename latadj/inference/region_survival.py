@@ -8,7 +8,7 @@ import numpy as np
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from latadj.elimination.attach import at_profile
+from latadj.elimination.current_setting import at_profile
 from latadj.elimination.profiles import Profile
 from latadj.elimination.survivors import Survivors
 from latadj.tasks.encoding.batches import bucketed, rows_of

@@ -13,7 +13,8 @@ from latadj.checkpoints import checkpoint
 from latadj.checkpoints.metadata import CheckpointMetadata, Device, Serving, check
 from latadj.config import DeviceConfig
 from latadj.devices.device import place
-from latadj.elimination.attach import as_plain, attach, attached, dial_of, set_speedup
+from latadj.elimination.attach import as_plain, attach, attached, dial_of
+from latadj.elimination.current_setting import set_speedup
 from latadj.elimination.dial import Dial
 from latadj.elimination.latency_model import LatencyModel
 from latadj.kernels.linear import DTYPES, KernelSpec

@@ -11,7 +11,7 @@ from datasets import Dataset
 from scipy import optimize
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from latadj.elimination.attach import starting_at
+from latadj.elimination.current_setting import starting_at
 from latadj.elimination.patching import HiddenStateCache
 from latadj.pruning.acceptance import ScoredPredictions
 from latadj.tasks.encoding.batches import Batch, Collator, bucketed, position_mask

@@ -13,9 +13,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from latadj.calibration.make_dial import Contribution
 from latadj.reporting.results.bench import Bench, Cell
 from latadj.reporting.results.comparison import Comparison
+from latadj.reporting.results.dial_sweep import DialSweep
 from latadj.reporting.results.generation import LOGARITHMIC_FROM
 from latadj.reporting.results.pruning import PruneResult
-from latadj.reporting.results.sweep import DialSweep
 from latadj.utils.files import atomic_write
 
 BLUE, GREY, ORANGE, GREEN = "#1f6fb4", "#6b6b6b", "#d9730d", "#2e8b57"

@@ -24,7 +24,7 @@ from transformers import (
 import latadj.checkpoints.attached_model  # noqa: F401  what Trainer saves of an attached model keeps its dial
 from latadj.config import StageConfig
 from latadj.devices.autocast_attention import AttentionInFloat32
-from latadj.elimination.attach import at_speedup
+from latadj.elimination.current_setting import at_speedup
 from latadj.training.callbacks import (
     EMACallback,
     EpochOrderCallback,

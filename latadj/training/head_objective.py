@@ -8,7 +8,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from latadj.config import AdjustConfig
-from latadj.elimination.attach import at_profile
+from latadj.elimination.current_setting import at_profile
 from latadj.elimination.dial import Dial
 from latadj.tasks.encoding.batches import POSITION_MASK, TEACHER, Batch, Collator, rows_of
 from latadj.tasks.outputs.logits import Outputs

@@ -10,7 +10,8 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from latadj.config import AdjustConfig, TaskConfig
-from latadj.elimination.attach import at_profile, attached
+from latadj.elimination.attach import attached
+from latadj.elimination.current_setting import at_profile
 from latadj.elimination.dial import Dial
 from latadj.tasks.encoding.batches import Batch, bucketed
 from latadj.tasks.metrics.metric import metric_of

@@ -11,8 +11,9 @@ from conftest import batch_of, tiny_bert
 from latadj.benchmark.timer import time_layers
 from latadj.calibration.latency_fit import Pass, fit, measure
 from latadj.elimination.architectures import layer_shapes
-from latadj.elimination.attach import at_profile, attach, attached
+from latadj.elimination.attach import attach, attached
 from latadj.elimination.cost import ALL, POOLED, schedule
+from latadj.elimination.current_setting import at_profile
 from latadj.elimination.dial import Dial
 from latadj.elimination.latency_model import LatencyModel, Ramp
 from latadj.elimination.profiles import Profile

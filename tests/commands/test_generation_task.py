@@ -13,7 +13,8 @@ from latadj.commands.common.session import Session
 from latadj.commands.evaluation import continuation_scorer, evaluate, sweep
 from latadj.config import EvalConfig, EvalMeasureConfig, ModelConfig, SweepConfig, SweepMeasureConfig, TaskConfig
 from latadj.elimination.architectures import layer_shapes
-from latadj.elimination.attach import at_profile, attach, attached, dial_of
+from latadj.elimination.attach import attach, attached, dial_of
+from latadj.elimination.current_setting import at_profile
 from latadj.elimination.dial import Dial
 from latadj.elimination.observation_window import ObservationWindow
 from latadj.tasks.data.splits import Splits

@@ -20,7 +20,8 @@ from latadj.devices.affinity import affinity, pin
 from latadj.devices.device import place
 from latadj.devices.measured_times import Timing
 from latadj.elimination.architectures import layer_shapes
-from latadj.elimination.attach import at_speedup, dial_of
+from latadj.elimination.attach import dial_of
+from latadj.elimination.current_setting import at_speedup
 from latadj.elimination.dial import Dial
 from latadj.elimination.latency_model import LatencyModel, Ramp
 from latadj.elimination.profiles import Profile

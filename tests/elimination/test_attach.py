@@ -8,7 +8,8 @@ from conftest import tiny_bert
 from helpers.tiny_models import CUT, LENGTHS, batch_of, dial_for, near, tiny
 from torch import nn
 
-from latadj.elimination.attach import at_profile, at_speedup, attach, detach, set_speedup
+from latadj.elimination.attach import attach, detach
+from latadj.elimination.current_setting import at_profile, at_speedup, set_speedup
 from latadj.elimination.profiles import Profile
 
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 from helpers.tiny_models import CUT, DECODERS, FULL, batch_of, near, tiny
 
-from latadj.elimination.attach import at_profile, attach, detach
+from latadj.elimination.attach import attach, detach
+from latadj.elimination.current_setting import at_profile
 from latadj.pruning.surgery import without
 from latadj.pruning.units import PruningUnit
 

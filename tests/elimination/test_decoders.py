@@ -10,7 +10,8 @@ from helpers.masked_reference import masked, survivors_of
 from helpers.tiny_models import CUT, DECODERS, FULL, LENGTHS, Case, batch_of, near, tiny
 from transformers import DynamicCache
 
-from latadj.elimination.attach import at_profile, attach, detach
+from latadj.elimination.attach import attach, detach
+from latadj.elimination.current_setting import at_profile
 from latadj.elimination.observation_window import ObservationWindow
 from latadj.elimination.profiles import Profile
 from latadj.elimination.scores import shares

@@ -10,8 +10,9 @@ from helpers.tiny_models import CUT, ENCODERS, LENGTHS, near, tiny
 from torch import nn
 
 from latadj.elimination.architectures import architecture_of, layers_of
-from latadj.elimination.attach import at_profile, attach, attached
+from latadj.elimination.attach import attach, attached
 from latadj.elimination.cost import ALL, POOLED
+from latadj.elimination.current_setting import at_profile
 from latadj.elimination.profiles import Profile
 
 

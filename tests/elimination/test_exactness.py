@@ -9,8 +9,9 @@ from helpers.masked_reference import masked, survivors_of
 from helpers.tiny_models import CASES, CUT, DECODERS, FULL, LENGTHS, Case, dial_for, near
 
 from latadj.elimination.architectures import layers_of
-from latadj.elimination.attach import at_profile, at_speedup, attach, attached, detach, is_attached
+from latadj.elimination.attach import attach, attached, detach, is_attached
 from latadj.elimination.cost import SURVIVORS
+from latadj.elimination.current_setting import at_profile, at_speedup
 from latadj.elimination.profiles import Profile
 
 

@@ -9,7 +9,8 @@ import torch
 from helpers.tiny_models import CUT, DECODERS, FULL, Case, dial_for
 from transformers import GenerationConfig
 
-from latadj.elimination.attach import at_profile, at_speedup, attach, detach
+from latadj.elimination.attach import attach, detach
+from latadj.elimination.current_setting import at_profile, at_speedup
 from latadj.elimination.observation_window import ObservationWindow
 
 WAYS = {"greedy": {"do_sample": False}, "sampling": {"do_sample": True}, "beams": {"do_sample": False, "num_beams": 3}}

@@ -8,7 +8,8 @@ from conftest import tiny_bert
 from helpers.tiny_models import CUT, LENGTHS, batch_of
 
 from latadj.elimination.architectures import layers_of
-from latadj.elimination.attach import at_profile, attach, set_topk_attention, starting_at
+from latadj.elimination.attach import attach, set_topk_attention
+from latadj.elimination.current_setting import at_profile, starting_at
 from latadj.elimination.patching import HiddenStateCache
 from latadj.elimination.topk_setting import TopKAttention
 from latadj.pruning import PruningUnit, without

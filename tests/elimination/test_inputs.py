@@ -6,8 +6,9 @@ from helpers.tiny_models import CUT, DECODERS, ENCODERS, FULL, LENGTHS, Case, di
 from transformers import AutoModel, BertPreTrainedModel
 
 from latadj.elimination.architectures import architecture_of
-from latadj.elimination.attach import at_profile, attach, detach, set_speedup
+from latadj.elimination.attach import attach, detach
 from latadj.elimination.cost import ALL, POOLED
+from latadj.elimination.current_setting import at_profile, set_speedup
 from latadj.elimination.notices import warn_once
 
 

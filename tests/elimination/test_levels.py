@@ -10,8 +10,9 @@ from helpers.narrowed_reference import built_small, level_of, without_left_out
 from helpers.tiny_models import CASES, CUT, FULL, LENGTHS, REPRESENTATIVES, Case, near
 
 from latadj.elimination.architectures import layer_shapes, layers_of
-from latadj.elimination.attach import at_profile, attach, attached, detach
+from latadj.elimination.attach import attach, attached, detach
 from latadj.elimination.cost import flops, laid_out_weights, linear_weights, shapes_at
+from latadj.elimination.current_setting import at_profile
 from latadj.elimination.levels import Level
 from latadj.elimination.profiles import Profile
 from latadj.kernels.linear import KernelSpec

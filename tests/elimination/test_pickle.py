@@ -13,7 +13,8 @@ from conftest import tiny_bert
 from helpers.tiny_models import CASES, CUT, LENGTHS, Case, batch_of, dial_for, near
 from transformers import PreTrainedModel
 
-from latadj.elimination.attach import at_profile, attach, detach, is_attached
+from latadj.elimination.attach import attach, detach, is_attached
+from latadj.elimination.current_setting import at_profile
 
 
 def by_pickle(model: PreTrainedModel) -> Any:

@@ -9,8 +9,9 @@ from conftest import use_checkpointing
 from helpers.masked_reference import masked, survivors_of
 from helpers.tiny_models import ARCHITECTURES, CUT, DECODERS, LENGTHS, Case, dial_for, near
 
-from latadj.elimination.attach import at_profile, at_speedup, attach, attached, detach, protecting
+from latadj.elimination.attach import attach, attached, detach
 from latadj.elimination.cost import ALL, POOLED, flops_speedup, schedule
+from latadj.elimination.current_setting import at_profile, at_speedup, protecting
 from latadj.elimination.dial import Dial
 from latadj.elimination.profiles import Profile
 from latadj.utils.serialization import structure, unstructure

@@ -12,8 +12,9 @@ from torch.onnx import OnnxExporterError
 from transformers import DynamicCache, StaticCache
 from transformers.cache_utils import QuantizedCache
 
-from latadj.elimination.attach import at_profile, attach, detach
+from latadj.elimination.attach import attach, detach
 from latadj.elimination.cache import Decoding
+from latadj.elimination.current_setting import at_profile
 from latadj.elimination.profiles import Profile
 
 BATCH = {name: tensor for name, tensor in batch_of([14, 9], side="left").items() if name != "position_ids"}

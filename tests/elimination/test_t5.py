@@ -5,8 +5,9 @@ import torch
 from helpers.tiny_models import CUT, LENGTHS, Case, near
 from transformers import AutoModelForQuestionAnswering, T5EncoderModel, T5Model
 
-from latadj.elimination.attach import at_profile, attach, attached, detach
+from latadj.elimination.attach import attach, attached, detach
 from latadj.elimination.cost import ALL, SURVIVORS
+from latadj.elimination.current_setting import at_profile
 
 CASE = Case("t5", "language")
 

@@ -11,16 +11,9 @@ from helpers.tiny_models import CUT, DECODERS, FULL, LENGTHS, Case, dial_for, ne
 from helpers.topk_reference import with_topk
 from transformers import StaticCache
 
-from latadj.elimination.attach import (
-    at_profile,
-    attach,
-    attached,
-    detach,
-    set_speedup,
-    set_topk_attention,
-    topk_attention_of,
-)
+from latadj.elimination.attach import attach, attached, detach, set_topk_attention, topk_attention_of
 from latadj.elimination.cost import SURVIVORS
+from latadj.elimination.current_setting import at_profile, set_speedup
 from latadj.elimination.topk_setting import TopKAttention
 from latadj.kernels.linear import KernelSpec
 from latadj.kernels.lowering import lower

@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from latadj.elimination.architectures import architecture_of, layers_of
-from latadj.elimination.attach import at_profile
+from latadj.elimination.current_setting import at_profile
 from latadj.elimination.profiles import Profile
 
 # The module of a layer whose input is the state after attention and its residual.

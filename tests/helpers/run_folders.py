@@ -6,8 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from latadj.reporting.results.dial_sweep import Measured
 from latadj.reporting.results.generation import GenerationRow, GenerationSweep
-from latadj.reporting.results.sweep import Measured, Row, Sweep
+from latadj.reporting.results.sweep import Row, Sweep
 from latadj.utils.files import write_json
 
 ENVIRONMENT = {

@@ -7,8 +7,9 @@ from helpers.tiny_models import DECODERS, ENCODERS, dial_for, tiny
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import BertTokenizerFast, PreTrainedTokenizerFast
 
-from latadj.elimination.attach import at_profile, at_speedup, attach
+from latadj.elimination.attach import attach
 from latadj.elimination.cost import schedule
+from latadj.elimination.current_setting import at_profile, at_speedup
 from latadj.elimination.profiles import Profile
 from latadj.inference.explain import depth_of, pooled_column, read
 from latadj.inference.explained_text import encode_text

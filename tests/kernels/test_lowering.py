@@ -11,7 +11,8 @@ from helpers.kernel_support import needs
 from helpers.tiny_models import CUT, DECODERS, FULL, LENGTHS, Case, dial_for
 
 from latadj.devices.device import vnni
-from latadj.elimination.attach import at_profile, at_speedup, attach, detach
+from latadj.elimination.attach import attach, detach
+from latadj.elimination.current_setting import at_profile, at_speedup
 from latadj.kernels.linear import KernelSpec, PlainLinear
 from latadj.kernels.lowered_layers import LinearModule
 from latadj.kernels.lowering import is_lowered, kernel_of, lower

@@ -6,7 +6,8 @@ from helpers.narrowed_reference import level_of
 from helpers.tiny_models import CASES, CUT, LENGTHS, Case, near
 
 from latadj.elimination.architectures import layer_shapes, layers_of
-from latadj.elimination.attach import at_profile, attach
+from latadj.elimination.attach import attach
+from latadj.elimination.current_setting import at_profile
 from latadj.elimination.profiles import Profile
 from latadj.kernels.linear import KernelSpec
 from latadj.kernels.lowering import lower

@@ -9,7 +9,8 @@ from helpers.tiny_models import CUT, FULL, LENGTHS, Case, dial_for, near
 from helpers.zeroed_reference import FIRST, SOME, zeroed
 
 from latadj.elimination.architectures import layers_of
-from latadj.elimination.attach import at_profile, attach, detach
+from latadj.elimination.attach import attach, detach
+from latadj.elimination.current_setting import at_profile
 from latadj.kernels.linear import KernelSpec
 from latadj.kernels.lowering import lower
 from latadj.pruning import PruningUnit, parameter_count, remove, structure_of, units_of, without, zero_fill_pruned

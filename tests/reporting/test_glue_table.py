@@ -6,8 +6,9 @@ import json
 
 import pytest
 
+from latadj.reporting.results.dial_sweep import Measured
 from latadj.reporting.results.glue import Glue, GlueResult
-from latadj.reporting.results.sweep import OWN, Measured, Row
+from latadj.reporting.results.sweep import OWN, Row
 
 
 def row(speedup, scores, timed=True):

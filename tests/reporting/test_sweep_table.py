@@ -7,7 +7,8 @@ from rich.console import Console
 
 from latadj.reporting import table
 from latadj.reporting.plots import plot_sweep
-from latadj.reporting.results.sweep import OWN, Measured, Row, Sweep, seeds
+from latadj.reporting.results.dial_sweep import Measured
+from latadj.reporting.results.sweep import OWN, Row, Sweep, seeds
 
 
 def row(speedup, metric, timed=True):

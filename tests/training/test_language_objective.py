@@ -9,7 +9,8 @@ from helpers.tiny_language_models import DECODERS, LANGUAGE_MODELS, rows_of_leng
 
 from latadj.config import AdjustConfig, TaskConfig
 from latadj.elimination.architectures import layer_shapes
-from latadj.elimination.attach import at_profile, attach, attached
+from latadj.elimination.attach import attach, attached
+from latadj.elimination.current_setting import at_profile
 from latadj.elimination.dial import Dial
 from latadj.elimination.observation_window import ObservationWindow
 from latadj.elimination.profiles import Profile

@@ -15,7 +15,7 @@ from latadj.calibration.steps import Show
 from latadj.commands.common.served_models import fine_tuned_model
 from latadj.commands.common.session import Session
 from latadj.config import CalibrateConfig
-from latadj.elimination.attach import at_profile
+from latadj.elimination.current_setting import at_profile
 from latadj.elimination.dial import Dial
 from latadj.elimination.drops import MeasuredDrop
 from latadj.elimination.profiles import Profile

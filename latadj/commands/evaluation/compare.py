@@ -22,7 +22,7 @@ from latadj.elimination.cost import flops, full_flops
 from latadj.elimination.profiles import Profile
 from latadj.kernels.lowering import kernel_of
 from latadj.reporting.results.comparison import REFERENCE, Comparison, ModelRow, Tried
-from latadj.reporting.results.sweep import Measured
+from latadj.reporting.results.dial_sweep import Measured
 from latadj.tasks.encoding.batches import Batch, protected_counts, rows_of
 from latadj.tasks.metrics.intervals import score
 from latadj.utils.console import progress

@@ -11,8 +11,8 @@ from latadj.commands.evaluation.length_groups import length_groups
 from latadj.commands.evaluation.scorers import Scorer, seeded_profile
 from latadj.elimination.profiles import Profile
 from latadj.reporting.results.by_length import LengthGroup
+from latadj.reporting.results.dial_sweep import CONTROLS
 from latadj.reporting.results.generation import GenerationRow, GenerationSweep
-from latadj.reporting.results.sweep import CONTROLS
 from latadj.tasks.metrics.intervals import ScoredPerplexity, score_perplexity
 from latadj.tasks.outputs.likelihood import likelihoods, rows_to_score
 

@@ -19,7 +19,7 @@ from latadj.commands.evaluation.sweep import score_dial
 from latadj.commands.evaluation.timing import time_latency, time_prompts
 from latadj.config import EvalConfig
 from latadj.devices.environment import environment
-from latadj.elimination.attach import set_speedup
+from latadj.elimination.current_setting import set_speedup
 from latadj.inference.region_survival import RegionShares, survivors_by_region
 from latadj.kernels.lowering import kernel_of
 from latadj.reporting.results.by_length import LengthGroup, by_length_tables, length_warnings

@@ -16,15 +16,17 @@ from latadj.commands.evaluation.length_groups import example_lengths, length_gro
 from latadj.config import EvalConfig, SweepConfig
 from latadj.config.fields import as_list
 from latadj.devices.environment import environment
-from latadj.elimination.attach import at_profile, at_speedup, dial_of
+from latadj.elimination.attach import dial_of
 from latadj.elimination.cost import flops_speedup, schedule, width_of
+from latadj.elimination.current_setting import at_profile, at_speedup
 from latadj.elimination.dial import Dial
 from latadj.elimination.observation_window import ObservationWindow
 from latadj.elimination.profiles import Profile
 from latadj.kernels.lowering import kernel_of
 from latadj.reporting.results.by_length import LengthGroup
+from latadj.reporting.results.dial_sweep import CONTROLS
 from latadj.reporting.results.generation import GenerationRow, GenerationSweep
-from latadj.reporting.results.sweep import CONTROLS, Row, Sweep
+from latadj.reporting.results.sweep import Row, Sweep
 from latadj.tasks.encoding.batches import protected_counts, rows_of
 from latadj.tasks.metrics.intervals import score
 from latadj.tasks.outputs.predict import predict

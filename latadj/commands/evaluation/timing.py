@@ -17,10 +17,11 @@ from latadj.commands.common.session import Session
 from latadj.commands.evaluation.continuation_scorer import ContinuationScorer
 from latadj.commands.evaluation.scorers import ExampleScorer
 from latadj.config import EvalConfig, SweepConfig
-from latadj.elimination.attach import at_speedup
+from latadj.elimination.current_setting import at_speedup
+from latadj.reporting.results.dial_sweep import Measured
 from latadj.reporting.results.generation import OWN as GENERATION_OWN
 from latadj.reporting.results.generation import PLAIN, GenerationSweep
-from latadj.reporting.results.sweep import BASELINES, OWN, Measured, Sweep
+from latadj.reporting.results.sweep import BASELINES, OWN, Sweep
 from latadj.tasks.encoding.batches import Batch, bucketed_batches, pad
 from latadj.utils.console import progress
 

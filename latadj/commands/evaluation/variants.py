@@ -25,8 +25,9 @@ from latadj.commands.evaluation.compared_models import (
 from latadj.config import SweepConfig
 from latadj.devices.device import computes_in_bf16, keep_kernels
 from latadj.elimination.architectures import layer_shapes
-from latadj.elimination.attach import as_plain, at_profile, attached
+from latadj.elimination.attach import as_plain, attached
 from latadj.elimination.cost import LayerShape
+from latadj.elimination.current_setting import at_profile
 from latadj.elimination.dial import Dial
 from latadj.elimination.profiles import Profile
 from latadj.inference.serving import make_ready

@@ -10,7 +10,8 @@ from datasets import Dataset
 from latadj.commands.checks import require_dial
 from latadj.commands.common.served_models import open_served
 from latadj.config import SweepConfig, TaskConfig
-from latadj.elimination.attach import at_speedup, dial_of
+from latadj.elimination.attach import dial_of
+from latadj.elimination.current_setting import at_speedup
 from latadj.tasks.glue import GLUE, official_file, read_test, submission_text
 from latadj.tasks.outputs.logits import decisions
 from latadj.tasks.outputs.predict import predict

@@ -22,7 +22,8 @@ from latadj.commands.predict.result import document, exit_code, summary
 from latadj.config import PredictConfig
 from latadj.devices import device
 from latadj.devices.device import place
-from latadj.elimination.attach import dial_of, set_speedup
+from latadj.elimination.attach import dial_of
+from latadj.elimination.current_setting import set_speedup
 from latadj.inference.deadline import Deadline
 from latadj.inference.deadline_counts import DeadlineCounts
 from latadj.inference.serving import make_ready

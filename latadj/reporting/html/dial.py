@@ -10,8 +10,9 @@ from latadj.reporting.html.charts import Series, contribution_map, heat_map, lin
 from latadj.reporting.html.page import Section, html_table, missing, note, spread, table
 from latadj.reporting.html.sources import Sources
 from latadj.reporting.results.base import out_of_reach
+from latadj.reporting.results.dial_sweep import CONTROLS, FLOPS, PREDICTED, SPEEDUP, DialSweep
 from latadj.reporting.results.generation import LOGARITHMIC_FROM, GenerationSweep
-from latadj.reporting.results.sweep import CONTROLS, FLOPS, PREDICTED, SPEEDUP, DialSweep, Sweep
+from latadj.reporting.results.sweep import Sweep
 from latadj.reporting.table import Column, Table, speedup
 
 MOST_ROWS = 12

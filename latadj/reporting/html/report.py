@@ -8,7 +8,7 @@ from markupsafe import Markup
 from latadj.reporting.html import dial, examples, pruning, setup
 from latadj.reporting.html.page import minus, note, page, render, static, tile
 from latadj.reporting.html.sources import Sources
-from latadj.reporting.results.sweep import DialSweep
+from latadj.reporting.results.dial_sweep import DialSweep
 
 
 def html_report(sources: Sources) -> str:

@@ -6,8 +6,8 @@ from typing import Annotated, Any, ClassVar, TypedDict
 
 from latadj.elimination.topk_setting import TopK, TopKAttention
 from latadj.reporting.results.base import Result, measured_on, warning
+from latadj.reporting.results.dial_sweep import Measured
 from latadj.reporting.results.origin import Config, Environment
-from latadj.reporting.results.sweep import Measured
 from latadj.reporting.table import Column, Document, Table, entry, interval, speedup
 from latadj.utils.serialization import AT_LEAST_1, Entries, Like, Positive
 

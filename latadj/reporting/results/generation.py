@@ -8,7 +8,7 @@ import numpy as np
 
 from latadj.reporting.results.base import measured_on, out_of_reach, warning
 from latadj.reporting.results.by_length import by_length_tables
-from latadj.reporting.results.sweep import (
+from latadj.reporting.results.dial_sweep import (
     CONTROLS,
     FLOPS,
     PREDICTED,

@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedModel
 
-from latadj.elimination.attach import is_attached, protecting
+from latadj.elimination.attach import is_attached
+from latadj.elimination.current_setting import protecting
 from latadj.tasks.encoding.batches import IGNORED, PROTECTED, Batch
 
 # What a token is to the answer that is learnt, in the column ``labels``: one of many, its first, its last, or both.

@@ -10,7 +10,8 @@ from helpers.tiny_models import tiny
 from transformers import BertTokenizerFast
 
 from latadj.config import FilesConfig, HubConfig, TaskConfig
-from latadj.elimination.attach import at_profile, attach, protecting
+from latadj.elimination.attach import attach
+from latadj.elimination.current_setting import at_profile, protecting
 from latadj.elimination.profiles import Profile
 from latadj.tasks.data.questions import load_questions
 from latadj.tasks.encoding.batches import (

@@ -12,7 +12,8 @@ from transformers import AutoConfig, AutoTokenizer
 from latadj.checkpoints.model_class import auto_class, fresh_head, prepare_tokenizer, saved_head
 from latadj.config import TaskConfig
 from latadj.elimination.architectures import architecture_of
-from latadj.elimination.attach import at_profile, attach
+from latadj.elimination.attach import attach
+from latadj.elimination.current_setting import at_profile
 from latadj.elimination.profiles import Profile
 from latadj.tasks.encoding.batches import IGNORED, POSITION_MASK, TEACHER, Collator, rows_of
 from latadj.tasks.outputs.logits import TokenOutputs
