@@ -3,10 +3,10 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
@@ -86,6 +86,7 @@ def typed(command: str, composed: DictConfig) -> RunConfig:
     others = {field.name for schema in SCHEMAS.values() for field in fields(schema)} - own
     values = OmegaConf.masked_copy(composed, [str(key) for key in composed if key not in {"hydra", *others}])
     OmegaConf.set_struct(values, False)
+    _leave_to_other_commands(command, values)
     refuse_old_keys(dotted(OmegaConf.to_container(values, resolve=False)))
     problems = read_shorthand(SCHEMAS[command], values)
     config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(SCHEMAS[command]), values))
@@ -94,6 +95,23 @@ def typed(command: str, composed: DictConfig) -> RunConfig:
     if problems := [*problems, *(config.nested() or config.problems())]:
         raise ValueError("; ".join(problems))
     return config
+
+
+def _leave_to_other_commands(command: str, values: DictConfig) -> None:
+    """Take out of each section the keys that only another command's section of that name has."""
+    own = _sections(command)
+    others = [_sections(other) for other in SCHEMAS if other != command]
+    for name, given in OmegaConf.to_container(values, resolve=False).items():  # type: ignore[union-attr]
+        if name in own and isinstance(given, dict):
+            elsewhere = set().union(*(sections.get(str(name), set()) for sections in others))
+            for key in given.keys() & (elsewhere - own[str(name)]):
+                del values[name][key]
+
+
+def _sections(command: str) -> dict[str, set[str]]:
+    """The keys of each section of a command."""
+    kinds = get_type_hints(SCHEMAS[command])
+    return {name: {field.name for field in fields(kind)} for name, kind in kinds.items() if is_dataclass(kind)}
 
 
 def compose(command: str, overrides: list[str]) -> DictConfig:

@@ -106,6 +106,14 @@ def test_every_command_composes_with_every_type_of_task(command, task, task_type
     assert (config.model.name, config.device.name) == ("llama", "cpu")
 
 
+def test_each_command_takes_of_an_experiment_its_own_part_of_a_section():
+    swept, evaluated = (typed(command, compose(command, ["experiment=quick"])) for command in ("sweep", "eval"))
+    assert (swept.measure.batches, swept.measure.warmup) == (4, 1)
+    assert (evaluated.measure.examples, evaluated.measure.warmup) == (200, 1)
+    with pytest.raises(Exception, match=r"measure\.batches"):
+        compose("eval", ["measure.batches=4"])
+
+
 @pytest.mark.parametrize("path", sorted(conf_dir().rglob("*.yaml")), ids=lambda path: path.stem)
 def test_every_yaml_opens_with_a_command_that_composes(path):
     lines = [line for line in path.read_text().splitlines() if not line.startswith("# @package")]
