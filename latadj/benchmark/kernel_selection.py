@@ -22,7 +22,8 @@ from latadj.devices.measured_times import FLOATS, Times, Timing, keep, layer_wor
 from latadj.elimination.architectures import Architecture, architecture_of, layers_of
 from latadj.elimination.architectures.base import weight_of
 from latadj.elimination.attention import attention
-from latadj.kernels.linear import DTYPES, KernelSpec, engines
+from latadj.kernels.int8_linear import engines
+from latadj.kernels.linear import DTYPES, KernelSpec
 from latadj.kernels.lowering import lower_layer
 
 log = logging.getLogger("latadj")

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from latadj.devices.precision_probe import attention_product
-from latadj.kernels.linear import KernelSpec, LoweredLinear, outputs_of
+from latadj.kernels.linear import KernelSpec, outputs_of
+from latadj.kernels.lowered_linear import LoweredLinear, first_rows
 
 # From this many rows, attention beside int8 layers runs in bf16 where that pays; for fewer, fp32's kernel is fast.
 BF16_ATTENTION_FROM = 96
@@ -114,14 +115,14 @@ def _run(linear: LoweredLinear, states: Tensor) -> Tensor:
 
 
 class AddNorm:
-    """A linear layer, its residual and the norm after them."""
+    """A linear layer, its residual and the norm after them; rows that stand behind the residual's are left out."""
 
     def __init__(self, linear: LoweredLinear, norm: nn.LayerNorm) -> None:
         self.linear = linear
         self.norm = (norm.normalized_shape, norm.weight, norm.bias, norm.eps)
 
     def __call__(self, rows: Tensor, residual: Tensor) -> Tensor:
-        return torch.layer_norm(self.linear(rows).add_(residual), *self.norm)
+        return torch.layer_norm(first_rows(self.linear(rows), len(residual)).add_(residual), *self.norm)
 
 
 @dataclass
@@ -140,7 +141,7 @@ class PostNormLayer:
 
     def feed_forward(self, attended: Tensor) -> Tensor:
         """Feed-forward block with its residual and norm."""
-        return self.outer(self.activation(self.inner(attended)), attended)
+        return self.outer(self.activation(self.inner(self.inner.padded(attended))), attended)
 
 
 @dataclass
@@ -172,8 +173,10 @@ class PreNormLayer:
 
     def feed_forward(self, attended: Tensor) -> Tensor:
         """Feed-forward block with its residual."""
-        states = self.inner(self.second_norm(attended))
+        states = self.inner(self.inner.padded(self.second_norm(attended)))
         if self.gated:
             gate, up = states.chunk(2, dim=-1)
-            return self.outer(self.activation(gate).mul_(up)).add_(attended)
-        return self.outer(self.activation(states)).add_(attended)
+            activated = self.activation(gate).mul_(up)
+        else:
+            activated = self.activation(states)
+        return first_rows(self.outer(activated), len(attended)).add_(attended)

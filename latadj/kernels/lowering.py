@@ -21,8 +21,9 @@ from latadj.elimination.cost import POOLED
 from latadj.elimination.layer_structure import LayerPaths
 from latadj.elimination.levels import Level
 from latadj.elimination.narrowing import forget_narrowed, keep_narrowed, narrowed
-from latadj.kernels.linear import DTYPES, KernelSpec, LoweredLinear, outputs_of
+from latadj.kernels.linear import DTYPES, KernelSpec, outputs_of
 from latadj.kernels.lowered_layers import AddNorm, LinearModule, PostNormLayer, PreNormLayer, QKVLinear, linear_modules
+from latadj.kernels.lowered_linear import LoweredLinear
 
 MARK = "_latadj_kernel"
 # Names of the norm after all layers.

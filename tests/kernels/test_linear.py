@@ -6,9 +6,10 @@ from helpers.kernel_support import needs
 from transformers.pytorch_utils import Conv1D
 
 from latadj.elimination.attention import MANY_ROWS
-from latadj.kernels import linear
-from latadj.kernels.linear import COMPARED_ROWS, KernelSpec, few_rows
-from latadj.kernels.lowered_layers import QKVLinear
+from latadj.kernels import int8_linear
+from latadj.kernels.int8_linear import COMPARED_ROWS, few_rows
+from latadj.kernels.linear import KernelSpec
+from latadj.kernels.lowered_layers import AddNorm, PostNormLayer, QKVLinear
 
 EXACT = [KernelSpec("fp32", "plain"), KernelSpec("fp32", "onednn")]
 BF16 = [KernelSpec("bf16", "plain"), KernelSpec("bf16", "onednn")]
@@ -48,6 +49,24 @@ def test_layers_of_one_input_run_as_one(spec, count):
     assert_near(*packed_and_exact(spec, *parts, rows=torch.randn(count, 32)), spec)
 
 
+@pytest.mark.parametrize("count", [1, MANY_ROWS, MANY_ROWS + 1, 77, 128, 700])
+def test_a_block_that_is_padded_once_gives_the_rows_that_it_was_given(spec, count):
+    torch.manual_seed(0)
+    inner, outer, norm = torch.nn.Linear(32, 128), torch.nn.Linear(128, 32), torch.nn.LayerNorm(32)
+    rows = torch.randn(count, 32)
+    with torch.no_grad():
+        exact = norm(outer(torch.nn.functional.gelu(inner(rows))) + rows)
+        if spec.precision == "bf16":
+            inner, outer, norm, rows = (part.bfloat16() for part in (inner, outer, norm, rows))
+        fused = "GELUActivation" if spec.fuses("GELUActivation") else None
+        block = PostNormLayer(
+            *(None, None, spec.pack(inner, activation=fused)),
+            torch.nn.Identity() if fused else torch.nn.GELU(),
+            AddNorm(spec.pack(outer), norm),
+        )
+        assert_near(block.feed_forward(rows).float(), exact, spec)
+
+
 @pytest.mark.parametrize("count", [1, 50, 77])
 def test_weights_that_are_kept_the_other_way_round_are_packed_alike(spec, count):
     torch.manual_seed(0)
@@ -73,7 +92,7 @@ def test_the_engine_for_few_rows_is_the_one_that_was_measured_faster(monkeypatch
         rows = {name: int(name.split()[1]) for name in names}
         return {name: 1.0 if name.startswith("x86") == (rows[name] <= faster_up_to) else 2.0 for name in names}
 
-    monkeypatch.setattr(linear, "remembered", remembered)
+    monkeypatch.setattr(int8_linear, "remembered", remembered)
     assert few_rows.__wrapped__() == expected
 
 
@@ -81,7 +100,7 @@ def test_the_engine_for_few_rows_is_the_one_that_was_measured_faster(monkeypatch
 @pytest.mark.parametrize(("few", "engine"), [(0, "by_onednn"), (5, "by_few")])
 def test_the_rows_of_a_call_choose_the_engine(monkeypatch, spec, few, engine):
     packed, rows = spec.pack(torch.nn.Linear(32, 48)), torch.randn(5, 32)
-    monkeypatch.setattr(linear, "few_rows", lambda: few)
+    monkeypatch.setattr(int8_linear, "few_rows", lambda: few)
     assert torch.equal(packed(rows), getattr(packed, engine)(rows))
 
 
@@ -91,7 +110,7 @@ def test_the_rows_of_a_call_choose_the_engine(monkeypatch, spec, few, engine):
     ids=["both", "positive", "negative", "zeros"],
 )
 def test_rows_in_bytes_are_what_pytorch_makes_of_them(rows):
-    plain, scale, zero = linear._quantised_rows(rows)
+    plain, scale, zero = int8_linear._quantised_rows(rows)
     own = torch.quantize_per_tensor_dynamic(rows, torch.quint8, False)
     assert torch.equal((plain.int() - zero) * scale, own.dequantize())
 
@@ -119,12 +138,12 @@ def test_no_two_neighbours_overflow_where_the_processor_might(monkeypatch, spec)
     torch.manual_seed(0)
     part, rows, found = torch.nn.Linear(33, 48), torch.randn(50, 33), {}
     for has in (False, True):
-        monkeypatch.setattr("latadj.kernels.linear.vnni", lambda has=has: has)
+        monkeypatch.setattr("latadj.kernels.int8_linear.vnni", lambda has=has: has)
         weight = torch.ops.quantized.linear_unpack(spec.pack(part).packed)[0].int_repr().int()
         two = torch.nn.functional.pad(weight, (0, 1)).unflatten(1, (-1, 2))
         found[has] = 255 * max(int(two.clamp(min=0).sum(2).max()), int((-two).clamp(min=0).sum(2).max()))
     assert found[False] < 1 << 15 < found[True]
-    monkeypatch.setattr("latadj.kernels.linear.vnni", lambda: False)
+    monkeypatch.setattr("latadj.kernels.int8_linear.vnni", lambda: False)
     assert_near(*packed_and_exact(spec, part, rows=rows), spec)
 
 

@@ -13,8 +13,9 @@ from helpers.tiny_models import CUT, DECODERS, FULL, LENGTHS, Case, dial_for
 from latadj.devices.device import vnni
 from latadj.elimination.attach import attach, detach
 from latadj.elimination.current_setting import at_profile, at_speedup
-from latadj.kernels.linear import KernelSpec, PlainLinear
+from latadj.kernels.linear import KernelSpec
 from latadj.kernels.lowered_layers import LinearModule
+from latadj.kernels.lowered_linear import PlainLinear
 from latadj.kernels.lowering import is_lowered, kernel_of, lower
 
 EXACT = [KernelSpec("fp32", "plain"), KernelSpec("fp32", "onednn")]
