@@ -110,7 +110,7 @@ reproduce-generation: $(READY) ## Calibrate, sweep and fine-tune a built-in deco
 NEWSGROUPS := task=newsgroups folder=outputs/minilm-newsgroups
 
 reproduce-newsgroups: $(READY) ## Fine-tune, calibrate and sweep long documents: about an hour on 2 cores, offline
-	$(BIN)/latadj finetune $(NEWSGROUPS) plain.epochs=2 adjust.epochs=2
+	$(BIN)/latadj finetune $(NEWSGROUPS) plain.epochs=2 adjust.epochs=1
 	$(BIN)/latadj calibrate $(NEWSGROUPS) 'search.speedups=[1.5,2,3,4]' search.trials=16 clock.rounds=0
 	$(BIN)/latadj sweep $(NEWSGROUPS) 'speedup=[1,1.5,2,3,4]' dial.target=flops measure.batches=4 measure.repeats=3 measure.warmup=1
 
@@ -128,7 +128,7 @@ AXFORMER := outputs/reproduce-axformer/$(TASK)-$(SEED)
 # a dial is a point or two below.
 DATA_newsgroups := task.max_length=64 task.max_train=4000
 PLAIN_newsgroups := plain.epochs=10
-ADJUST_newsgroups := adjust.epochs=10
+ADJUST_newsgroups := adjust.epochs=5
 SHRINK_newsgroups := prune.step_epochs=0.5 prune.recover_epochs=5
 AX := device=cpu task=$(TASK) $(DATA_$(TASK)) seed=$(SEED) folder=$(AXFORMER)
 DIAL_newsgroups := 'search.speedups=[1.5,2,3]' search.trials=16

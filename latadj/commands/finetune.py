@@ -222,8 +222,8 @@ def _distillation(
 ) -> tuple[Dataset | list[dict[str, Any]], Callable[[Dial], Loss]]:
     """Training examples with their teacher's outputs, and the loss for a dial."""
     if not session.task_type.scores_continuations:
-        rows = distillation_rows(session, config.adjust)
-        return rows, lambda dial: AdjustableLoss(dial, config.adjust, session.outputs)
+        rows, outputs = distillation_rows(session, config.adjust, config.adjust.state_loss_weight)
+        return rows, lambda dial: AdjustableLoss(dial, config.adjust, outputs)
     train, size = training_rows(session, config.adjust).to_list(), config.task.batch_size
     with progress("teacher", len(train)) as steps:
         answers, prompts = cache_teacher_states(

@@ -53,15 +53,24 @@ def choose(key: str, value: str, choices: dict[str, Any]) -> Any:
     return choices.get(value, choices.get("default"))
 
 
-def word_dropout_copies(task_type: str, metric: str, text: Any) -> int:
+def word_dropout_copies(task_type: str, metric: str, text: Any, most: int = 1) -> int:
     """Copies of each training text with words left out that teach best, where a task says no more than this.
 
-    One where a text has a class of its own, scored by accuracy or F1, as feelings and subjects are: what a few words
-    are gone from is still about the same. None where words are gone from one of two texts that are compared, from a
-    sentence that is to be grammatical (CoLA's Matthews correlation), or from what a number is asked for.
+    That is ``most`` where a text has a class of its own, scored by accuracy or F1, as feelings and subjects are: what a
+    few words are gone from is still about the same. None where words are gone from one of two texts that are compared,
+    from a sentence that is to be grammatical (CoLA's Matthews correlation), or from what a number is asked for.
     """
     one = isinstance(text, str) or len(text) == 1
-    return int(task_type == "classification" and metric in ("accuracy", "f1") and one)
+    return most if task_type == "classification" and metric in ("accuracy", "f1") and one else 0
+
+
+def adjust_epochs(task_type: str, copies: int) -> float:
+    """Epochs of adjustable fine-tuning: of texts with word-dropout copies fewer, since an epoch has these too."""
+    if task_type == "generation":
+        return 10
+    if task_type != "classification":
+        return 8
+    return 8 / (1 + copies) if copies > 0 else 4
 
 
 def conf_dir() -> Path:
@@ -207,6 +216,7 @@ def hydra_for(command: str) -> Iterator[Any]:
     OmegaConf.register_new_resolver("package_file", package_file, replace=True)
     OmegaConf.register_new_resolver("choose", choose, replace=True)
     OmegaConf.register_new_resolver("word_dropout_copies", word_dropout_copies, replace=True)
+    OmegaConf.register_new_resolver("adjust_epochs", adjust_epochs, replace=True)
     OmegaConf.register_new_resolver("half", lambda value: value / 2, replace=True)
     before, name = GlobalHydra.instance().hydra, JobRuntime.instance().get("name")
     GlobalHydra.instance().clear()

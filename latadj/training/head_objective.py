@@ -95,7 +95,7 @@ class AdjustableLoss(ProfileSampler):
 
     ``task loss (full) + task loss (profile) + divergence (full | teacher) + divergence (profile | teacher)``, the
     teacher being the plain fine-tuned model unless another is named. Its logits come with the examples in the column
-    ``TEACHER``.
+    ``TEACHER``. Where ``outputs`` reads states too, they are part of the divergence.
     """
 
     def __init__(self, dial: Dial, config: AdjustConfig, outputs: Outputs = HEAD) -> None:

@@ -18,6 +18,7 @@ from latadj.devices import measured_times
 from latadj.elimination.architectures import layers_of
 from latadj.elimination.attach import attach
 from latadj.kernels.linear import KernelSpec
+from latadj.kernels.lowered_linear import LoweredLinear
 from latadj.kernels.lowering import is_lowered
 from latadj.pruning import PruningUnit, remove
 
@@ -123,9 +124,16 @@ def test_an_fp32_kernel_that_computes_something_else_is_not_taken(monkeypatch):
     needs("fp32", "onednn")
     pack = KernelSpec.pack
 
+    class Off(LoweredLinear):
+        def __init__(self, right):
+            self.right = right
+
+        def __call__(self, rows, dtype=None):
+            return self.right(rows, dtype) + 1e-3
+
     def wrong(spec, *maps, **options):
         packed = pack(spec, *maps, **options)
-        return (lambda rows: packed(rows) + 1e-3) if spec.kernel == "onednn" else packed
+        return Off(packed) if spec.kernel == "onednn" else packed
 
     monkeypatch.setattr(KernelSpec, "pack", wrong)
     turns = clock({"plain": 2.0, "onednn": 1.0})

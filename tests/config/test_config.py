@@ -46,23 +46,24 @@ def test_every_command_with_a_task_composes_with_its_defaults(command):
 
 
 @pytest.mark.parametrize(
-    ("options", "copies"),
+    ("options", "copies", "epochs"),
     [
-        (["task=rotten_tomatoes"], 1),
-        (["task=text_classification", "task.data_files=x.csv", "task.text=review"], 1),
-        (["task=text_classification", "task.data_files=x.csv", "task.text=[premise,hypothesis]"], 0),
-        (["task=text_regression", "task.data_files=x.csv"], 0),
-        (["task=cola"], 0),
-        (["task=stsb"], 0),
-        (["task=conll2003"], 0),
-        (["task=squad"], 0),
-        (["task=rotten_tomatoes", "STAGE.word_dropout_copies=3"], 3),
+        (["task=rotten_tomatoes"], 3, 2),
+        (["task=text_classification", "task.data_files=x.csv", "task.text=review"], 3, 2),
+        (["task=text_classification", "task.data_files=x.csv", "task.text=[premise,hypothesis]"], 0, 4),
+        (["task=text_regression", "task.data_files=x.csv"], 0, 4),
+        (["task=cola"], 0, 4),
+        (["task=stsb"], 0, 4),
+        (["task=conll2003"], 0, 8),
+        (["task=squad"], 0, 8),
+        (["task=rotten_tomatoes", "adjust.word_dropout_copies=1"], 1, 4),
     ],
 )
-@pytest.mark.parametrize(("command", "stage"), [("finetune", "adjust"), ("prune", "recover")])
-def test_words_are_left_out_of_training_texts_whose_label_survives_that(command, stage, options, copies):
-    given = [option.replace("STAGE", stage) for option in options]
-    assert getattr(typed(command, compose(command, given)), stage).word_dropout_copies == copies
+def test_words_are_left_out_of_training_texts_whose_label_survives_that(options, copies, epochs):
+    config = typed("finetune", compose("finetune", options))
+    assert (config.adjust.word_dropout_copies, config.adjust.epochs) == (copies, epochs)
+    recover = typed("prune", compose("prune", [one for one in options if "adjust" not in one])).recover
+    assert recover.word_dropout_copies == min(copies, 1)
 
 
 def test_generate_composes_with_a_decoder_and_no_examples():

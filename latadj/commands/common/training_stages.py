@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from datasets import Dataset
 from transformers import PreTrainedModel
 
@@ -16,7 +17,9 @@ from latadj.commands.common.session import Session
 from latadj.config import DistillationConfig, StageConfig
 from latadj.elimination.architectures import architecture_of, layers_of
 from latadj.tasks.encoding.batches import TEACHER, max_input_length
+from latadj.tasks.outputs.logits import Outputs
 from latadj.tasks.outputs.predict import predict
+from latadj.training.head_state import read_with_states
 from latadj.training.word_dropout import with_word_dropout
 from latadj.utils.console import progress
 
@@ -72,18 +75,26 @@ def teacher(session: Session) -> PreTrainedModel:
     return model.to(session.device)
 
 
-def distillation_rows(session: Session, stage: DistillationConfig) -> Dataset:
-    """:func:`training_rows` of a head with the outputs of the session's :func:`teacher`.
+def distillation_rows(
+    session: Session, stage: DistillationConfig, state_loss_weight: float = 0.0
+) -> tuple[Dataset, Outputs]:
+    """:func:`training_rows` of a head with the outputs of the session's :func:`teacher`, and how they are read.
 
     Texts without a prompt come with word-dropout copies, if the stage has any.
 
     The teacher never changes, so one pass over the examples serves all epochs.
+
+    Parameters
+    ----------
+    state_loss_weight : of the states that heads read, see :func:`~latadj.training.head_state.read_with_states`
     """
     train, autocast = training_rows(session, stage), session.training_dtype
     if session.prompts is None:
         special = session.tokenizer.all_special_ids
         train = with_word_dropout(train, stage.word_dropout_copies, special=special, seed=session.config.seed)
         train = _no_more_than_needed(train, session, stage)
+    taught = teacher(session)
+    outputs = read_with_states(session.outputs.raw(), session.model, taught, state_loss_weight)
     with progress("teacher", len(train)) as steps:
 
         @contextmanager
@@ -92,12 +103,14 @@ def distillation_rows(session: Session, stage: DistillationConfig) -> Dataset:
             steps.advance(len(lengths))
 
         answers = predict(
-            *(teacher(session), session.tokenizer, train),
-            outputs=session.outputs.raw(),
+            *(taught, session.tokenizer, train),
+            outputs=outputs,
             autocast=autocast,
             around=counted,
         )
-    return train.add_column(TEACHER, [answer.tolist() for answer in answers])
+    # As arrays, where all are of one length: lists of Python's numbers take several times the memory.
+    column = list(answers) if isinstance(answers, np.ndarray) else [answer.tolist() for answer in answers]
+    return train.add_column(TEACHER, column), outputs
 
 
 @contextmanager

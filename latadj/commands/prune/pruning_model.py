@@ -185,7 +185,8 @@ class PruningModel:
     def prepare_distillation(self) -> None:
         """Keep the teacher's outputs on the training text; the teacher is the model, still whole, or a named one."""
         shortest = min(epochs for last in (False, True) if (epochs := self.epochs(last=last)))
-        self._distillation_rows = distillation_rows(self.session, replace(self.config.recover, epochs=shortest))
+        stage = replace(self.config.recover, epochs=shortest)
+        self._distillation_rows, _ = distillation_rows(self.session, stage)
 
     def epochs(self, *, last: bool) -> float:
         """Of a recovery: the ``last`` one, or that after a step; at a target no fewer than after the steps to it."""

@@ -110,6 +110,11 @@ class AdjustConfig(DistillationConfig):
         "share of the batches through the full model, the others through a pruned one; null: each through both",
         SHARE,
     )
+    state_loss_weight: float = option(
+        1.0,
+        "weight of the squared distance from the state that the teacher's head reads; encoders with a classifier only",
+        NOT_NEGATIVE,
+    )
     max_speedup: float = option(
         5.0, "largest speedup, from 1.1 to calibration.max_speedup; drawn in FLOPs, up to twice as large with width"
     )

@@ -22,9 +22,9 @@ from latadj.training.fit import total_steps
 
 def test_a_teacher_answers_thinned_copies_too(session):
     stage = session.config.adjust
-    rows = distillation_rows(session, stage)
+    rows, _ = distillation_rows(session, stage)
     stage.word_dropout_copies = 0
-    whole = distillation_rows(session, stage)
+    whole, _ = distillation_rows(session, stage)
     assert len(rows) == 2 * len(whole)
     assert rows[: len(whole)]["input_ids"] == whole[:]["input_ids"]
     assert sum(rows["length"]) < 2 * sum(whole["length"])
@@ -34,7 +34,7 @@ def test_a_teacher_answers_thinned_copies_too(session):
 @pytest.mark.parametrize("epochs", [0.25, 1.0, 3.0])
 def test_a_stage_has_rows_for_all_its_steps_and_no_more(session, epochs):
     stage = replace(session.config.adjust, epochs=epochs, max_steps=2, batch_size=4)
-    rows = distillation_rows(session, stage)
+    rows, _ = distillation_rows(session, stage)
     assert total_steps(stage, len(rows)) == 2
     assert total_steps(replace(stage, epochs=min(epochs, 1), max_steps=None), len(rows)) == 2
 
@@ -58,9 +58,9 @@ def other(tmp_path):
 
 
 def test_a_named_model_teaches_in_place_of_the_model_itself(session, other):
-    own = distillation_rows(session, session.config.adjust)[TEACHER]
+    own = distillation_rows(session, session.config.adjust)[0][TEACHER]
     session.config.adjust.teacher = str(other)
-    taught = distillation_rows(session, session.config.adjust)[TEACHER]
+    taught = distillation_rows(session, session.config.adjust)[0][TEACHER]
     model = AutoModelForSequenceClassification.from_pretrained(other).eval()
     assert taught != own
     row = session.encoded(session.splits.train)[0]["input_ids"]
