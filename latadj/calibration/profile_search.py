@@ -145,8 +145,10 @@ def _starts(dial: Dial, before: Candidate | None, narrower: bool) -> list[Candid
     before : what won at the speedup before
     narrower : whether another level may be taken, where the model has any
     """
-    free = max(dial.layers - 1 if dial.reads == POOLED else dial.layers, 1)  # a trimmed layer's ratio changes nothing
-    directions = [np.ones(free), -np.log(np.clip(dial.layer_acc[:free], 1e-3, 0.999))]
+    by_acc = acc_direction(dial)
+    free = len(by_acc)
+    # Choosing takes time, so that every second layer may cut for two.
+    directions = [np.ones(free), by_acc, (np.arange(free) % 2 == 0).astype(float)]
     if before is None:
         directions.append(np.linspace(0.1, 1.0, free))
         if dial.shapes[0].causal:
@@ -165,9 +167,15 @@ def _starts(dial: Dial, before: Candidate | None, narrower: bool) -> list[Candid
     even = np.ones(dial.layers)
     return [
         *again,
-        *(Candidate(tokens, middle, share, even, even) for share in WIDTH_SHARES for tokens in directions[:2]),
+        *(Candidate(tokens, middle, share, even, even) for share in WIDTH_SHARES for tokens in directions[:3]),
         Candidate(directions[0], middle, 0.0, even, even),
     ]
+
+
+def acc_direction(dial: Dial) -> np.ndarray:
+    """How fast the log keep ratio falls in each layer that can cut, by its ACC."""
+    free = max(dial.layers - 1 if dial.reads == POOLED else dial.layers, 1)  # a trimmed layer's ratio changes nothing
+    return -np.log(np.clip(dial.layer_acc[:free], 1e-3, 0.999))
 
 
 def profile_along(dial: Dial, candidate: Candidate, outer: Profile, speedup: float) -> Profile | None:
