@@ -73,7 +73,9 @@ def profiles_document(dial: Dial, profiles: list[dict[str, Any]]) -> Document:
         keep += [f"{profile['short_length']:.1f}"] * least + [f"{100 * profile['width']:.0f}%"] * narrow
         values = [f"{profile['flops_speedup']:.2f}x"]
         values += [f"{profile['predicted']:.2f}x"] if dial.target == "latency" else []
-        if profile["drop"] is not None:
+        if profile["drop"] is None:
+            values += ["", ""] if dial.drops else []  # beyond what was measured
+        else:
             drop, low, high = (100 * value for value in (profile["drop"], *profile["drop_ci"]))
             values += [f"{drop:+.2f}", f"{low:+.1f} to {high:+.1f}"]
         lines.append([f"{profile['speedup']:g}x", *keep, *values])
