@@ -3,6 +3,7 @@
 Each returns the metadata that it read, which the command's ``prepare`` takes, so that they are read once.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib.util import find_spec
@@ -29,6 +30,9 @@ from latadj.elimination.dial import Dial
 from latadj.tasks.data.paths import require_files
 from latadj.utils import hub
 from latadj.utils.files import real_path
+
+# What a training leaves in its folder until its stage is done.
+_OF_TRAINER = re.compile(r"(damaged-)?checkpoint-\d+")
 
 
 def teacher_of(config: RunConfig) -> tuple[str, Path] | None:
@@ -233,6 +237,8 @@ def check_finetune(config: FinetuneConfig) -> None:
             f"checkpoint={config.checkpoint}: the plain model is saved here, and the adjustable one needs a folder of "
             "its own; name another, or take adjustable=false"
         )
+    for stage in ("plain", "adjustable"):
+        _check_cleared(config.folder, needed[0] / stage)
     for option, folder in (("checkpoint", config.checkpoint), ("folder", f"{config.folder}/plain")):
         # Without plain fine-tuning the plain model is the source, which may come back to its own place.
         same = option == "folder" and config.plain.epochs == 0
@@ -240,6 +246,16 @@ def check_finetune(config: FinetuneConfig) -> None:
     check_teacher(config)
     require_trackers(config.report_to)
     require_examples(config.task)
+
+
+def _check_cleared(run_folder: str, work: Path) -> None:
+    """Refuse a folder of a run whose work, which the training clears, is somebody else's."""
+    other = next((path for path in sorted(work.glob("*")) if not _OF_TRAINER.fullmatch(path.name)), None)
+    if other is not None:
+        raise ValueError(
+            f"folder={run_folder}: the training clears {work}, which holds {other.name}, and that would be lost; name "
+            "another folder, or move it away"
+        )
 
 
 def check_calibrate(config: CalibrateConfig) -> CheckpointMetadata | None:

@@ -45,7 +45,7 @@ def check_early(command: str, overrides: list[str]) -> Checked:
 def launch(
     command: str,
     overrides: list[str],
-    prepare: Callable[[Any], Prepared],
+    prepare: Callable[..., Prepared],
     run: Callable[[Prepared], Result],
     *,
     multirun: bool = False,
@@ -59,7 +59,7 @@ def launch(
     prepare : typed config -> all that ``run`` needs; it writes nothing, so bad input leaves no folder behind
     run : does the work and writes its results
     multirun : sweep over comma-separated overrides
-    composed : the config of one run, if it has been composed already
+    composed : the config of one run, if it has been composed and checked already
 
     Returns
     -------
@@ -83,23 +83,29 @@ def launch(
 
             def job(composed: DictConfig) -> Result:
                 config = _in_own_folder(command, composed, folders)
-                prepared = prepare(config)
+                prepared = _checked(command, config, prepare)
                 with _alone(command, config):
                     return run(prepared)
 
             with readable_conf(command):
                 instance.multirun(command, lambda composed: guarded(lambda: job(composed)), overrides)
         else:
-            composed = compose(command, given) if composed is None else composed
+            early, composed = composed is not None, compose(command, given) if composed is None else composed
             # Hydra would compose it once more, which takes as long as all else that it does.
             instance.compose_config = lambda **_: composed
             config = typed(command, composed)
-            prepared = prepare(config)
+            prepared = prepare(config) if early else _checked(command, config, prepare)
             with _alone(command, config):
                 result = instance.run(command, lambda cfg: guarded(lambda: run(prepared)), overrides).return_value
         if failures:
             raise failures[0]
         return result
+
+
+def _checked(command: str, config: RunConfig, prepare: Callable[..., Prepared]) -> Prepared:
+    """Refuse what the command's check refuses, such as folders that would be lost, and prepare it."""
+    found = COMMANDS[command].check(config)
+    return prepare(config) if found is None else prepare(config, checked=found)
 
 
 def _alone(command: str, config: RunConfig) -> AbstractContextManager[None]:

@@ -333,8 +333,22 @@ def test_a_folder_that_holds_something_else_is_not_replaced_by_fine_tuning(root,
         ([f"folder={new}", f"checkpoint={new}/plain", "adjustable=true"], "name another, or take adjustable=false"),
     ):
         assert message in refused(tmp_path, "finetune", *common, *options)
-    for kept in (tmp_path / "notes", tmp_path / "out" / "plain"):
+    (tmp_path / "out" / "plain" / "keep.txt").rename(tmp_path / "keep.txt")
+    (tmp_path / "out" / "finetune" / "plain").mkdir(parents=True)
+    (tmp_path / "keep.txt").rename(tmp_path / "out" / "finetune" / "plain" / "keep.txt")
+    message = refused(tmp_path, "finetune", *common, f"folder={tmp_path / 'out'}")
+    assert "finetune/plain, which holds keep.txt, and that would be lost" in message
+    for kept in (tmp_path / "notes", tmp_path / "out" / "finetune" / "plain"):
         assert (kept / "keep.txt").read_text() == "mine"
+
+
+def test_a_folder_that_holds_something_else_is_not_replaced_by_jobs_of_a_multirun(root, tmp_path):
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "keep.txt").write_text("mine")
+    options = [f"hydra.sweep.dir={tmp_path}/many", f"folder={tmp_path}/many/${{seed}}", f"checkpoint={tmp_path}/notes"]
+    given = [*toy.overrides(root), *options, "plain.epochs=1", "adjustable=false", "seed=0,1"]
+    assert "notes: this folder holds keep.txt" in refused(tmp_path, "finetune", "-m", *given)
+    assert (tmp_path / "notes" / "keep.txt").read_text() == "mine"
 
 
 def test_an_error_that_is_its_own_context_ends():

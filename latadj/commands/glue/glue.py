@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from latadj.checkpoints.metadata import METADATA_FILE
+from latadj.commands.checks import check_finetune
 from latadj.commands.common.resume import FinetuneState
 from latadj.commands.glue import submission as glue_submission
 from latadj.commands.glue.stages import stage_overrides
@@ -104,6 +105,10 @@ def prepare(config: GlueConfig) -> GlueRun:
         task = _task_run(name, configs, config.resume)
         tasks.append(task)
         try:
+            if "finetune" not in task.state.settings:
+                fine_tuning = configs["finetune"]
+                assert isinstance(fine_tuning, FinetuneConfig)
+                check_finetune(fine_tuning)
             if not task.finished:
                 splits = load_labelled_texts(configs["finetune"].task)
                 parts = {"train": splits.train, "validation": splits.validation, **splits.tests}

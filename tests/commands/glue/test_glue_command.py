@@ -251,6 +251,17 @@ def test_all_tasks_whose_data_are_bad_are_named_before_anything_runs(root, tmp_p
     assert not (tmp_path / "new").exists()
 
 
+def test_a_folder_that_would_be_lost_is_refused_before_anything_runs(root, tmp_path, ran):
+    precious = tmp_path / "new" / "stsb" / "plain" / "precious.py"
+    precious.parent.mkdir(parents=True)
+    precious.write_text("work")
+    ran.clear()
+    message = refused(*options(root, f"folder={tmp_path}/new", "tasks=[sst2,stsb]", "speedup=[1,2]"))
+    assert "1 of 2 tasks cannot be run: stsb: folder=" in message
+    assert "this folder holds precious.py, which is no part of a saved model and would be lost" in message
+    assert (ran, precious.read_text()) == ([], "work")
+
+
 def test_without_a_hub_it_says_which_folders_are_wanted(root, monkeypatch, tmp_path):
     monkeypatch.setattr("latadj.utils.hub.reachable", lambda: False)
     monkeypatch.setenv("HF_HOME", str(tmp_path))
