@@ -1,5 +1,6 @@
 """Which folders a model may take the place of: those that hold nothing but a model that latadj saved."""
 
+import os
 from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
@@ -40,7 +41,7 @@ def check_replaceable(option: str, folder: str, keep: Sequence[Path]) -> None:
     Raises
     ------
     ValueError
-        if one of them is, or the folder holds something else than a model that latadj saved.
+        if one of them is, the folder holds something else than a model that latadj saved, or it cannot be made.
     """
     target = real_path(folder)
     inside = next((path for path in map(real_path, keep) if path.is_relative_to(target)), None)
@@ -53,6 +54,9 @@ def check_replaceable(option: str, folder: str, keep: Sequence[Path]) -> None:
         raise ValueError(f"{option}={folder}: this symbolic link leads round in a circle; name another folder")
     if target.exists() and not target.is_dir():
         raise ValueError(f"{option}={folder}: this is a file, and a model is saved as a folder; name another")
+    parent = next(path for path in target.parents if path.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise ValueError(f"{option}={folder}: nothing can be written in {parent}; name another folder")
     if (other := _no_model_file(target)) is not None:
         raise ValueError(
             f"{option}={folder}: this folder holds {other.name}, which is no part of a saved model and would be lost; "

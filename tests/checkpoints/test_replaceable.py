@@ -41,6 +41,12 @@ def test_a_link_in_a_circle_is_no_folder_for_a_model(tmp_path):
     assert "this symbolic link leads round in a circle" in refusal(tmp_path / "link")
 
 
+@pytest.mark.parametrize("folder", ["notes.txt/model", "notes.txt/new/model"])
+def test_a_place_where_nothing_can_be_made_is_refused(tmp_path, folder):
+    (tmp_path / "notes.txt").write_text("work")
+    assert "nothing can be written in /" in refusal(tmp_path / folder)
+
+
 @pytest.mark.parametrize("folder", ["new", "empty"])
 def test_an_empty_place_can_be_taken(tmp_path, folder):
     (tmp_path / "empty").mkdir()
