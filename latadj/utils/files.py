@@ -160,10 +160,12 @@ def recover_folder(folder: Path) -> None:
                 return
 
 
-def _set_aside(folder: Path) -> list[Path]:
-    """What :func:`write_folder` made beside a folder, and not beside one whose name begins alike."""
-    ours = re.compile(rf"\.{re.escape(folder.name)}-[a-z0-9_]{{8}}(-old)?")
-    return [path for path in folder.parent.glob(f".{glob.escape(folder.name)}-*") if ours.fullmatch(path.name)]
+def _set_aside(folder: Path) -> dict[Path, int | None]:
+    """What :func:`write_folder` made beside a folder, not beside one whose name begins alike, and in which process."""
+    ours = re.compile(rf"\.{re.escape(folder.name)}-(?:(\d+)-)?[a-z0-9_]{{8}}(-old)?")
+    beside = ((path, ours.fullmatch(path.name)) for path in folder.parent.glob(f".{glob.escape(folder.name)}-*"))
+    # Earlier versions did not write down the process.
+    return {path: int(found[1]) if found[1] else None for path, found in beside if found}
 
 
 def write_folder(folder: Path, fill: Callable[[Path], None]) -> None:
@@ -174,9 +176,10 @@ def write_folder(folder: Path, fill: Callable[[Path], None]) -> None:
     folder = real_path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     recover_folder(folder)
-    for leftover in _set_aside(folder):  # of a run that was killed
-        shutil.rmtree(leftover, ignore_errors=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
+    for leftover, process in _set_aside(folder).items():
+        if process is None or not psutil.pid_exists(process):  # else it is being filled at this moment
+            shutil.rmtree(leftover, ignore_errors=True)
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-{os.getpid()}-"))
     old = temporary.with_name(temporary.name + "-old")
     try:
         with readable_disk_errors(folder):

@@ -36,16 +36,28 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
 
 
+@pytest.mark.parametrize("process", ["", f"{2**30}-"], ids=["of an earlier version", "ended"])
 @pytest.mark.parametrize("name", ["checkpoint", "run[1]"])
-def test_a_kill_between_two_renames_is_mended(tmp_path, name):
+def test_a_kill_between_two_renames_is_mended(tmp_path, name, process):
     folder = tmp_path / name
     write_folder(folder, lambda target: write_text(target / "a", "old"))
-    folder.rename(tmp_path / f".{name}-x1y2z3w4-old")  # what a kill would leave
-    (tmp_path / f".{name}-x1y2z3w4").mkdir()
+    folder.rename(tmp_path / f".{name}-{process}x1y2z3w4-old")  # what a kill would leave
+    (tmp_path / f".{name}-{process}x1y2z3w4").mkdir()
     recover_folder(folder)
     assert (folder / "a").read_text() == "old"
     write_folder(folder, lambda target: write_text(target / "a", "new"))
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_what_another_process_fills_at_this_moment_stays(tmp_path):
+    def fill(target):
+        write_text(target / "a", "first")
+        write_folder(tmp_path / "checkpoint", lambda other: write_text(other / "a", "second"))
+        write_text(target / "b", "first")
+
+    write_folder(tmp_path / "checkpoint", fill)
+    assert {path.name: path.read_text() for path in (tmp_path / "checkpoint").iterdir()} == {"a": "first", "b": "first"}
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
 
 
 def test_a_reader_that_comes_between_two_renames_loses_nothing(tmp_path, monkeypatch):
