@@ -24,6 +24,7 @@ from typer.testing import CliRunner
 from latadj.checkpoints import checkpoint
 from latadj.checkpoints.metadata import CheckpointMetadata, Device, Serving, TaskSpec, read_metadata, write_metadata
 from latadj.cli import app
+from latadj.commands.predict import predict
 from latadj.config.compose import compose, typed
 from latadj.devices.device import place
 from latadj.elimination.architectures import architecture_of, layer_shapes
@@ -370,6 +371,18 @@ def test_an_output_that_another_run_is_writing_is_refused(root, tmp_path):
             assert "another run is writing here" in run(root, tmp_path, *options, expect=2).stderr
     run(root, tmp_path)
     assert not (tmp_path / "predict" / "predictions.csv.lock").exists()
+
+
+def test_an_output_that_another_run_made_meanwhile_is_kept(root, tmp_path):
+    ready = [
+        predict.prepare(typed("predict", compose("predict", command(root, tmp_path, f"speedup={speedup}")[1:])))
+        for speedup in (1, 2)
+    ]
+    predict.run(ready[0])
+    before = (tmp_path / "predict" / "predictions.csv").read_bytes()
+    with pytest.raises(ValueError, match="exists already"):
+        predict.run(ready[1])
+    assert (tmp_path / "predict" / "predictions.csv").read_bytes() == before
 
 
 def test_an_input_that_changed_is_not_gone_on_with(root, tmp_path):

@@ -32,7 +32,15 @@ from latadj.inference.streams.plan import Plan, make_plan, needs_clock, result_p
 from latadj.inference.streams.reading import STREAM, Reader, Window, is_stream, windows
 from latadj.inference.streams.rows import Row
 from latadj.inference.streams.served_tasks import Labels, ServedTask
-from latadj.inference.streams.writing import FileOutput, Layout, Paths, PredictState, StreamOutput, output_format
+from latadj.inference.streams.writing import (
+    FileOutput,
+    Layout,
+    Paths,
+    PredictState,
+    StreamOutput,
+    output_format,
+    state_to_resume,
+)
 from latadj.tasks.encoding.batches import max_input_length
 from latadj.utils.console import on_stderr, progress
 from latadj.utils.files import write_json
@@ -210,6 +218,7 @@ def run(ready: Ready) -> dict[str, Any]:
         assert ready.engine is not None and ready.layout is not None and ready.state is not None
         reader, state = ready.plan.reader, ready.state
         assert reader is not None
+        _refuse_changed(ready)
         resumed = bool(state.counts["read"])
         output = _open_output(ready.layout, state, config)
         try:
@@ -232,6 +241,23 @@ def run(ready: Ready) -> dict[str, Any]:
 def _alone(config: PredictConfig) -> AbstractContextManager[None]:
     """Hold the output: two runs would write into one part file."""
     return only_writer(Paths(Path(config.output)).lock, f"output={config.output}", remove=True)
+
+
+def _refuse_changed(ready: Ready) -> None:
+    """Refuse an output that another run has made or gone on with while this one was prepared.
+
+    Raises
+    ------
+    ValueError
+    """
+    config, plan = ready.config, ready.plan
+    if config.output == STREAM:
+        return
+    paths = Paths(Path(config.output))
+    found = state_to_resume(paths, plan.settings, resume=config.resume, overwrite=config.overwrite)
+    assert ready.state is not None
+    if (found or PredictState(plan.settings)).position != ready.state.position:
+        raise ValueError(f"output={config.output}: another run has gone on here meanwhile; start this one again")
 
 
 def _open_output(layout: Layout, state: PredictState, config: PredictConfig) -> Output:
