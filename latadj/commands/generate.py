@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, TextStreamer, set_seed
+from transformers import LogitsProcessor, PreTrainedModel, PreTrainedTokenizerBase, TextStreamer, set_seed
 from transformers.utils import logging as transformers_logging
 
 from latadj.benchmark.generation_timer import cached_lengths
@@ -23,6 +23,7 @@ from latadj.inference.chat_template import chat_text
 from latadj.inference.serving import make_ready
 from latadj.kernels.lowering import kernel_of
 from latadj.tasks.encoding.batches import most_characters
+from latadj.tasks.outputs.predict import require_numbers
 from latadj.utils.console import console
 from latadj.utils.files import write_json
 from latadj.utils.readable import printable
@@ -66,6 +67,14 @@ class ConsoleStreamer(TextStreamer):
         self.text += text
         text = printable(text, keep="\n\t")
         console.print(text, end="\n" if stream_end else "", markup=False, highlight=False, soft_wrap=True)
+
+
+class NumbersOnly(LogitsProcessor):
+    """Ends a generation whose scores are no numbers: of those the largest, NaN, would be every token."""
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        require_numbers(scores)
+        return scores
 
 
 def prepare(config: GenerateConfig, prompt: str, checked: CheckpointMetadata | None = None) -> Ready:
@@ -112,6 +121,7 @@ def run(ready: Ready) -> dict[str, Any]:
         attention_mask=torch.ones_like(ready.ids),
         max_new_tokens=ready.most,
         streamer=streamer,
+        logits_processor=[NumbersOnly()],
         return_dict_in_generate=True,
         # A generation_config.json may say otherwise, and survivors are counted in the cache of one sequence.
         use_cache=True,

@@ -17,6 +17,7 @@ from latadj.elimination.survivors import Survivors
 from latadj.inference.explained_answers import ExplainedTask, Labels
 from latadj.inference.explained_text import Text, Word, is_word
 from latadj.tasks.outputs.answer_spans import Answer
+from latadj.tasks.outputs.predict import require_numbers
 
 
 @dataclass(frozen=True)
@@ -142,6 +143,11 @@ def read(model: PreTrainedModel, text: Text, speedup: float, task: ExplainedTask
     Parameters
     ----------
     task : what is answered; None: the probability of each label
+
+    Raises
+    ------
+    ValueError
+        if an output is no number.
     """
     task = task or Labels(regression=model.config.num_labels == 1)
     dial = dial_of(model)
@@ -150,6 +156,7 @@ def read(model: PreTrainedModel, text: Text, speedup: float, task: ExplainedTask
     leaving: dict[int, Survivors] = {}
     with torch.inference_mode(), at_profile(model, profile, survivor_observer=leaving.__setitem__):
         logits = task.outputs(model, inputs)[0].float().cpu()
+    require_numbers(logits)
     everyone = frozenset(range(text.tokens))
     alive = [
         frozenset(leaving[layer].places()[0].tolist()) if layer in leaving else everyone

@@ -214,13 +214,21 @@ def test_what_a_model_says_of_its_generation_does_not_change_the_search(tmp_path
     assert result(folder)["text"].strip() == expected_text("llama", PROMPT, 8)
 
 
+def test_a_model_that_scores_words_with_nan_is_refused(tmp_path):
+    folder = write_language_model(tmp_path / "model", "gpt2")
+    broken = LANGUAGE_MODELS["gpt2"]()
+    broken.transformer.wte.weight.data[-1] = torch.nan  # of a word that the prompt lacks; the head's weights too
+    broken.save_pretrained(folder)
+    assert "the model answers NaN or infinity: its weights are damaged" in generate(folder, PROMPT, expect=2).stderr
+
+
 def test_what_a_model_writes_does_not_steer_the_terminal(capsys):
     streamer = ConsoleStreamer(tiny_tokenizer())
-    streamer.on_finalized_text("a\x1b[2J [/b]\tb\n", stream_end=True)
+    streamer.on_finalized_text("a\x1b[2J [/b] x[:on:]\tb\n", stream_end=True)
     shown = capsys.readouterr().out
-    assert shown.startswith(r"a\x1b[2J [/b]")
+    assert shown.startswith(r"a\x1b[2J [/b] x[:on:]")
     assert "\x1b" not in shown
-    assert streamer.text == "a\x1b[2J [/b]\tb\n"
+    assert streamer.text == "a\x1b[2J [/b] x[:on:]\tb\n"
 
 
 def test_a_chat_template_that_refuses_the_prompt_is_one_line(tmp_path):

@@ -180,6 +180,14 @@ def test_a_regression_gives_its_value(bytes_):
         assert read(model, text, 1.0).outputs == (model(**text.inputs).logits.item(),)
 
 
+def test_what_is_no_number_is_not_explained(bytes_):
+    model = tiny("bert")
+    model.get_input_embeddings().weight.data.fill_(torch.nan)
+    attach(model, dial_for(model, profile_type="geometric"))
+    with pytest.raises(ValueError, match="the model answers NaN or infinity"):
+        read(model, encode_text([LONG], bytes_, 60), 2.0)
+
+
 def test_a_head_that_reads_all_survivors_has_no_pooled_position(bytes_):
     model = tiny("t5")
     attach(model, dial_for(model, profile_type="geometric"))

@@ -42,15 +42,13 @@ def likelihoods(
     Raises
     ------
     ValueError
-        if a prompt or a continuation is empty, or a likelihood is no number.
+        if a prompt or a continuation is empty, or a logit is no number.
     """
     rows = rows_to_score(encoded)
     nll, tokens = np.zeros(len(rows)), np.array([len(row["continuation"]) for row in rows], dtype=np.int64)
     for place, logits in continuation_logits(model, rows, batch_size=batch_size):
         targets = torch.tensor(rows[place]["continuation"], device=logits.device)
-        loss = cross_entropy(logits.float(), targets, reduction="sum")
-        require_numbers(loss)
-        nll[place] = float(loss)
+        nll[place] = float(cross_entropy(logits.float(), targets, reduction="sum"))
     return Likelihoods(nll, tokens)
 
 
@@ -66,6 +64,11 @@ def continuation_logits(
     ------
     place of the example in ``encoded``, and (tokens of its continuation, vocabulary) logits in the model's type;
     shortest prompts first, the same order for every model
+
+    Raises
+    ------
+    ValueError
+        if a prompt or a continuation is empty, or a logit is no number.
     """
     rows = rows_to_score(encoded)
     forward = _encoder_decoder if model.config.is_encoder_decoder else _decoder
@@ -75,8 +78,10 @@ def continuation_logits(
             model.eval()
             logits = forward(model, [rows[place] for place in index])
             model.train(was_training)
-            for place, own in zip(index, logits, strict=True):
-                yield int(place), own[: len(rows[place]["continuation"])]
+            for place, padded_logits in zip(index, logits, strict=True):
+                own = padded_logits[: len(rows[place]["continuation"])]
+                require_numbers(own)
+                yield int(place), own
     finally:
         model.train(was_training)
 

@@ -77,15 +77,18 @@ def predict(
 
 
 def require_numbers(outputs: torch.Tensor) -> None:
-    """Refuse outputs that are no numbers: an answer made of them would look like any other.
+    """Refuse outputs that are NaN or infinite: an answer made of them would look like any other.
+
+    Minus infinity is a score, of what can not be.
 
     Raises
     ------
     ValueError
     """
-    if bool(outputs.isnan().any()):
+    if not bool((outputs < torch.inf).all()):
         raise ValueError(
-            "the model answers NaN: its weights are damaged, or too large for its precision; try device.precision=fp32"
+            "the model answers NaN or infinity: its weights are damaged, or too large for its precision; try "
+            "device.precision=fp32"
         )
 
 
