@@ -16,7 +16,7 @@ from rich.progress import (
 )
 
 log = logging.getLogger("latadj")
-console = Console()
+console = Console(emoji=False)  # of models and users nothing is replaced
 SECONDS_BETWEEN_LINES = 20.0
 
 
