@@ -11,6 +11,8 @@ from latadj.utils.serialization import Bounds, Entries, structure
 STRUCTURE = "_latadj_structure"
 # Far more than a layer has had so far: a file that says more is damaged, and would be expanded into all memory.
 MOST = 2**20
+# Neurons of all layers together: the largest models so far have 7 million.
+MOST_NEURONS = 2**23
 
 
 @dataclass(frozen=True)
@@ -70,9 +72,12 @@ class ModelStructure:
         ValueError
             if a field is missing, of the wrong kind, or names what was never there.
         """
+        saved_layers = structure(_SavedMap, data).layers
+        if (neurons := sum(saved.of_neurons for saved in saved_layers)) > MOST_NEURONS:
+            raise ValueError(f"{neurons:,} neurons in all layers: expected at most {MOST_NEURONS:,}")
         layers = tuple(
             LayerStructure(tuple(saved.heads), saved.numbers(), saved.of_heads, saved.of_neurons)
-            for saved in structure(_SavedMap, data).layers
+            for saved in saved_layers
         )
         for number, layer in enumerate(layers):
             for what, numbers, before in (

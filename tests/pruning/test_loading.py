@@ -134,8 +134,15 @@ def test_a_model_with_hard_attention_cannot_be_made_whole_for_others():
         (lambda layers: layers[0].update(neurons=[[0, 10**5]]), r"\[0, 100000\) is no part of"),
         (lambda layers: layers[0].update(neurons=[[0, 10**9]], of_neurons=10**9), "at most 1,048,576"),
         (lambda layers: layers[0].update(neurons=[[0, 8]] * 10**5), "is no part of|rising numbers"),
+        (
+            lambda layers: layers.extend([{**layers[0], "neurons": [[0, 2**20]], "of_neurons": 2**20}] * 9),
+            "neurons in all layers: expected at most 8,388,608",
+        ),
     ],
-    ids=["layers", "heads", "order", "missing", "weights", "memory", "memory of as many", "memory again and again"],
+    ids=[
+        *("layers", "heads", "order", "missing", "weights"),
+        *("memory", "memory of as many", "memory again and again", "memory of all layers"),
+    ],
 )
 def test_a_pruning_map_that_does_not_fit_is_one_clear_line(tmp_path, change, message):
     checkpoint.save(pruned(Case("bert", "classifier")), tokenizer(), tmp_path / "model", CheckpointMetadata())
