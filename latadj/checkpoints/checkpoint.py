@@ -21,10 +21,11 @@ from transformers import (
 )
 
 from latadj.checkpoints.gguf import converted
-from latadj.checkpoints.loading_errors import readable_loading, readable_shape
-from latadj.checkpoints.metadata import CheckpointMetadata, check, read_metadata, write_metadata
+from latadj.checkpoints.loading_errors import MEND, readable_loading, readable_shape
+from latadj.checkpoints.metadata import CheckpointMetadata, check, model_config, read_metadata, write_metadata
 from latadj.checkpoints.model_class import (
     auto_class,
+    check_config,
     check_tokenizer,
     fresh_head,
     natural_head,
@@ -179,7 +180,7 @@ def _pretrained(
             missing, unlike = set(report["missing_keys"]), bool(report["mismatched_keys"])
     with readable_loading(path, "tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(path, **options)
-        check_tokenizer(tokenizer)
+        check_tokenizer(tokenizer, len(model.get_input_embeddings().weight), head)
     if fresh is None and missing:
         names = ", ".join(sorted(missing)[:3])
         raise ValueError(f"the model in {path} is not fine-tuned for {head}: it has no weights for {names}")
@@ -211,10 +212,11 @@ def _named(weights: list[str]) -> str:
 
 
 def _config(path: str, **options: Any) -> PretrainedConfig:
+    if Path(path).is_dir():
+        model_config(Path(path), MEND)
     with readable_loading(path, "config.json"):
         config = AutoConfig.from_pretrained(path, **options)
-        if not all(isinstance(name, str) for name in config.architectures or ()):
-            raise ValueError(f"architectures={config.architectures}: expected a list of names")
+        check_config(config)
         return config
 
 

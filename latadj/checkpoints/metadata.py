@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from latadj.checkpoints.task_spec import TaskSpec
+from latadj.checkpoints.weight_files import LAYERS
 from latadj.config import TaskConfig
 from latadj.config.options.model import PRECISIONS
 from latadj.elimination.dial import Dial
@@ -25,6 +26,8 @@ METADATA_FILE = "latadj.json"
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 SCHEMA = "latadj.checkpoint/2"
 SCHEMA_1 = "latadj.checkpoint/1"
+# Of a config's layers and labels, which transformers makes before it looks at the weights.
+_MOST = {**dict.fromkeys((*LAYERS, "num_decoder_layers"), 2**10), "num_labels": 2**20}
 _WINDOW = {"queries": "window_size", "sinks": "sink_tokens", "recent": "recent_ratio", "smooth": "kernel_size"}
 
 
@@ -252,11 +255,17 @@ def model_config(folder: Path, mend: str) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        if it is missing, damaged or no object; the message ends with how to ``mend`` it.
+        if it is missing, damaged, no object, or counts what would fill the memory; the message ends with how to
+        ``mend`` it.
     """
     config = read_json(folder / "config.json", "transformers model", mend, finite=False)
     if not isinstance(config, dict):
         raise ValueError(f"{folder / 'config.json'}: expected an object, got {type(config).__name__}; {mend}")
+    for name, most in _MOST.items():
+        if isinstance(count := config.get(name), (int, float)) and count > most:
+            raise ValueError(
+                f"{folder / 'config.json'}: {name}={reprlib.repr(count)}: expected at most {most:,}; {mend}"
+            )
     return config
 
 

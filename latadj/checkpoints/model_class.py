@@ -95,8 +95,27 @@ def fresh_head(head: str, labels: Sequence[str], regression: bool) -> dict[str, 
     return {"num_labels": len(labels), "id2label": names, "label2id": {name: place for place, name in names.items()}}
 
 
-def check_tokenizer(tokenizer: PreTrainedTokenizerBase) -> None:
-    """Refuse a tokenizer whose length limit is none; transformers takes whatever its file says.
+def check_config(config: PretrainedConfig) -> None:
+    """Refuse a config whose model answers in a form of its own; transformers takes whatever its file says.
+
+    Raises
+    ------
+    ValueError
+    """
+    if not all(isinstance(name, str) for name in config.architectures or ()):
+        raise ValueError(f"architectures={config.architectures}: expected a list of names")
+    if not config.return_dict:
+        raise ValueError(f"return_dict={config.return_dict}: expected true; remove it from config.json")
+    if config.id2label and sorted(config.id2label) != list(range(len(config.id2label))):
+        raise ValueError(f"id2label names the classes {list(config.id2label)[:20]}: expected 0, 1, 2 and so on")
+
+
+def check_tokenizer(tokenizer: PreTrainedTokenizerBase, embeddings: int, head: str) -> None:
+    """Refuse a tokenizer whose length limit is none, or whose tokens the model does not know.
+
+    Parameters
+    ----------
+    embeddings : tokens that the model knows
 
     Raises
     ------
@@ -105,6 +124,13 @@ def check_tokenizer(tokenizer: PreTrainedTokenizerBase) -> None:
     most = tokenizer.model_max_length
     if isinstance(most, bool) or not isinstance(most, (int, float)) or not most >= 1:
         raise ValueError(f"model_max_length={most!r} in tokenizer_config.json: expected a number of at least 1")
+    tokenizer.model_max_length = int(most)
+    names = ["bos", "eos", "unk", "sep", "cls"] + ["pad"] * (head != GENERATION)  # one prompt is never padded
+    special = [getattr(tokenizer, f"{name}_token_id", None) or 0 for name in names]
+    # What every text may hold: a sign that no vocabulary has, too.
+    largest = max(tokenizer.vocab_size - 1, *special, *tokenizer("a \u4dff")["input_ids"])
+    if largest >= embeddings:
+        raise ValueError(f"it has a token {largest}, and the model knows 0 to {embeddings - 1}: it is another model's")
 
 
 def prepare_tokenizer(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig, head: str) -> None:

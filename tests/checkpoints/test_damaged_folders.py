@@ -54,6 +54,15 @@ FOUND = {
         r"asks for an attention that is not installed .*: remove attn_implementation from its config.json",
     ),
     "no layers": (change("config.json", num_hidden_layers=None), f"{CONFIG}: .*'num_hidden_layers' expected int"),
+    "layers that fill the memory": (
+        change("config.json", num_hidden_layers=10**9),
+        "num_hidden_layers=1000000000: expected at most 1,024; ",
+    ),
+    "labels that fill the memory": (
+        change("config.json", num_labels=10**9),
+        "num_labels=1000000000: expected at most 1,048,576; ",
+    ),
+    "tuples": (change("config.json", return_dict=False), f"{CONFIG}: return_dict=False: expected true; remove it"),
     "labels as a list": (change("config.json", id2label=["a", "b"]), CONFIG),
     "no names of classes": (change("config.json", architectures=[3]), rf"{CONFIG}: architectures=\[3\]: expected a"),
     "padding out of range": (change("config.json", pad_token_id=10**9), WEIGHTS),
@@ -67,6 +76,11 @@ FOUND = {
         change("tokenizer.json", pre_tokenizer={"type": "Newer"}),
         r"of a newer format than the installed tokenizers package reads .* `pip install --upgrade transformers",
     ),
+    "a special token of its own": (
+        change("tokenizer_config.json", cls_token="<start>"),
+        f"{TOKENIZER}: it has a token 22, and the model knows 0 to 21: it is another model's",
+    ),
+    "no token for unknown words": (change("tokenizer_config.json", unk_token=None), "Missing .UNK. token"),
     "null tokenizer": (write("tokenizer.json", "null"), TOKENIZER),
     "deep tokenizer": (write("tokenizer.json", DEEP), TOKENIZER),
     "tokenizer config as a list": (write("tokenizer_config.json", "[]"), TOKENIZER),
@@ -91,9 +105,17 @@ def test_a_folder_that_cannot_be_loaded_is_one_line(folder, damage):
     assert "\n" not in str(error.value)
 
 
-def test_a_length_without_limit_is_that_of_the_model(folder):
-    change("tokenizer_config.json", model_max_length=1e30)(folder)
-    checkpoint.load(folder)
+def test_a_class_that_is_left_out_is_named(folder):
+    change("config.json", id2label={"0": "a", "7": "b"})(folder)
+    with pytest.raises(ValueError, match=r"id2label names the classes \[0, 7\]: expected 0, 1, 2 and so on"):
+        checkpoint.load(folder)
+    checkpoint.load_pretrained(ModelConfig("toy", str(folder)), ["a", "b"])  # which gets labels of its own
+
+
+@pytest.mark.parametrize(("length", "read"), [(1e30, int(1e30)), (16.0, 16)])
+def test_a_length_may_have_decimals(folder, length, read):
+    change("tokenizer_config.json", model_max_length=length)(folder)
+    assert repr(checkpoint.load(folder)[1].model_max_length) == repr(read)
 
 
 @pytest.mark.parametrize("shape", [{"num_hidden_layers": "x"}, {"hidden_act": "new"}, {"pad_token_id": 10**9}])
