@@ -66,6 +66,8 @@ def _parses(override: str) -> bool:
 def _element(text: str) -> str:
     """A list, a dict or a plain value, in which plain parts are in quotes."""
     bare = text.strip()
+    if not bare:
+        return text
     behind = _behind_bracket(bare) if bare[:1] in ("[", "{") else bare
     if behind is None:  # nobody can tell what was meant
         return text

@@ -97,7 +97,7 @@ def test_only_plain_parts_are_quoted(override, expected):
     assert value(override) == expected
 
 
-@pytest.mark.parametrize("override", ["speedup=[", "speedup=[1,2", "x", "={", "x={a:[1}"])
+@pytest.mark.parametrize("override", ["speedup=[", "speedup=[1,2", "x", "={", "x={a:[1}", "x=é,", "x=\xa0"])
 def test_what_cannot_be_read_is_left_for_hydra_to_refuse(override):
     assert quoted(override) == override
 
