@@ -7,7 +7,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import LogitsProcessor, PreTrainedModel, PreTrainedTokenizerBase, TextStreamer, set_seed
+from transformers import (
+    GenerationConfig,
+    LogitsProcessor,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    TextStreamer,
+    set_seed,
+)
 from transformers.utils import logging as transformers_logging
 
 from latadj.benchmark.generation_timer import cached_lengths
@@ -30,6 +37,10 @@ from latadj.utils.readable import printable
 
 # Tokens that a prompt may have where the model does not say it, as a T5 does not: more than any model was trained on.
 ANY_CONTEXT = 2**15
+# Of transformers' settings of a generation: those for other ways to generate, numbers, and tokens.
+UNFIT = ("is_assistant", "assistant_early_exit", "prompt_lookup_num_tokens", "prefill_chunk_size")
+NUMBERS = ("guidance_scale", "penalty_alpha", "encoder_no_repeat_ngram_size")
+TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")
 
 
 @dataclass
@@ -87,7 +98,8 @@ def prepare(config: GenerateConfig, prompt: str, checked: CheckpointMetadata | N
     Raises
     ------
     ValueError
-        if the prompt is empty or longer than the model's context, or a speedup is asked for without a dial.
+        if the prompt is empty or longer than the model's context, a speedup is asked for without a dial, or the model's
+        own settings do not fit.
     """
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
@@ -98,6 +110,7 @@ def prepare(config: GenerateConfig, prompt: str, checked: CheckpointMetadata | N
         model, tokenizer = checkpoint.load_pretrained(config.model, head=GENERATION)
     else:
         model, tokenizer = checkpoint.load(config.checkpoint, head=GENERATION, metadata=metadata)
+    check_settings(model.generation_config)
     model.eval().to(where)
     ids = encode_prompt(prompt, tokenizer, config.chat, context_of(model))
     most = room_for(ids.shape[1], model, config.max_new_tokens)
@@ -127,6 +140,7 @@ def run(ready: Ready) -> dict[str, Any]:
         use_cache=True,
         num_beams=1,
         num_return_sequences=1,
+        output_hidden_states=False,
         **sampled,
     )
     tokens, seconds = len(streamer.times), streamer.times[-1] - streamer.times[0]
@@ -151,6 +165,27 @@ def run(ready: Ready) -> dict[str, Any]:
     write_json(Path(config.folder) / "generate" / "generate.json", result)
     _print(result)
     return result
+
+
+def check_settings(settings: GenerationConfig) -> None:
+    """Refuse what a generation_config.json may hold and transformers takes without a look, or that reads otherwise.
+
+    Raises
+    ------
+    ValueError
+    """
+    for name in UNFIT:
+        if (value := getattr(settings, name, None)) not in (None, False):
+            raise ValueError(f"{name}={value!r} in generation_config.json: generate reads a prompt at once; remove it")
+    for name in NUMBERS:
+        value = getattr(settings, name, None)
+        if value is not None and not isinstance(value, (int, float)):
+            raise ValueError(f"{name}={value!r} in generation_config.json: expected a number, or null")
+    for name in TOKENS:
+        value = getattr(settings, name, None)
+        tokens = value if isinstance(value, list) else [] if value is None else [value]
+        if not all(isinstance(token, int) for token in tokens):
+            raise ValueError(f"{name}={value!r} in generation_config.json: expected the number of a token, or a list")
 
 
 def encode_prompt(

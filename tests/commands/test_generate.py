@@ -214,6 +214,20 @@ def test_what_a_model_says_of_its_generation_does_not_change_the_search(tmp_path
     assert result(folder)["text"].strip() == expected_text("llama", PROMPT, 8)
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"eos_token_id": "</s>"}, "eos_token_id='</s>' in generation_config.json: expected the number of a token"),
+        ({"eos_token_id": [1, "x"]}, "eos_token_id=[1, 'x'] in generation_config.json"),
+        ({"guidance_scale": "x"}, "guidance_scale='x' in generation_config.json: expected a number, or null"),
+        ({"prefill_chunk_size": 8}, "prefill_chunk_size=8 in generation_config.json: generate reads a prompt at once"),
+    ],
+)
+def test_settings_of_a_model_that_do_not_fit_are_one_line(llama, settings, message):
+    (llama / "generation_config.json").write_text(json.dumps({"pad_token_id": 0, **settings}))
+    assert message in refused(llama, PROMPT)
+
+
 def test_a_model_that_scores_words_with_nan_is_refused(tmp_path):
     folder = write_language_model(tmp_path / "model", "gpt2")
     broken = LANGUAGE_MODELS["gpt2"]()
