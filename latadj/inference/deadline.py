@@ -1,31 +1,23 @@
 """Runs a model within a deadline: picks, batch by batch, how many texts and which speedup meet it."""
 
 import logging
-import math
 import time
-from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
-import torch
 from transformers import PreTrainedModel
 
-from latadj.elimination.attach import attached, dial_of
 from latadj.elimination.current_setting import at_profile
 from latadj.inference.deadline_counts import DeadlineCounts
+from latadj.inference.predicted_times import PredictedTimes
 
 log = logging.getLogger("latadj")
-SPEEDUPS_TRIED = 33  # from 1 to the largest that is allowed, each a little larger than the one before
 # A larger batch is taken where it needs a speedup so many times as large as the smallest that any batch needs.
 NEAR = 1.05
-# How many of the last batches of a size say how far predictions are off, and from how many on they do.
-REMEMBERED, FEWEST = 256, 8
-# Tokens of the longest text, where neither the caller nor the model says it.
-LONGEST = 512
 
 
-class Deadline:
+class Deadline(PredictedTimes):
     """Runs a model within a deadline, which holds for each text: what it waits for is its batch.
 
     A batch's time is predicted by the dial's latency model. How far such predictions are off is measured, for each size
@@ -69,51 +61,17 @@ class Deadline:
         longest: int | None = None,
         counts: DeadlineCounts | None = None,
     ) -> None:
-        dial = dial_of(model)
-        if dial.latency is None:
-            raise ValueError("a deadline needs a dial that is marked in latency: calibrate this device")
         if not ms > 0:
             raise ValueError(f"ms={ms}: expected a number above 0")
-        if not 0 < quantile < 1:
-            raise ValueError(f"quantile={quantile}: expected a number above 0 and below 1")
-        if max_speedup is not None and max_speedup < 1:
-            raise ValueError(f"max_speedup={max_speedup}: expected a number of at least 1")
-        self.model, self.seconds, self.quantile = model, ms / 1000, quantile
-        self.counts = counts or DeadlineCounts()
-        within = math.inf if max_drop is None else dial.within(max_drop, confident)
-        reach = max(min(dial.reach(), max_speedup or math.inf, within), 1.0)
-        self.speedups = np.geomspace(1.0, reach, SPEEDUPS_TRIED).tolist() if reach > 1.0 else [1.0]
-        self.profiles = [dial.profile(speedup) for speedup in self.speedups]
-        # Seconds of a batch of the measured size, for texts of 1 to `longest` tokens.
-        longest = longest or int(getattr(model.config, "max_position_embeddings", LONGEST))
-        lengths = np.arange(1, longest + 1)
-        self._table = np.array([dial.seconds(profile, lengths) for profile in self.profiles])
-        self._batch, self._error = dial.latency.batch, dial.latency.error
-        # Measured over predicted seconds of the last batches, by size class.
-        self._ratios: dict[int, deque[float]] = {}
-
-    def predicted(self, lengths: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Seconds that a batch of these lengths takes at each of ``speedups``, by the latency model alone.
-
-        The latency model knows batches of one size and one length. Another batch is predicted as the mean over its
-        lengths; of that, what a batch of one-token texts takes is fixed and the rest goes by the number of texts.
-        """
-        mean = self._table[:, np.minimum(lengths, self._table.shape[1]) - 1].mean(axis=1)
-        fixed = self._table[:, 0]
-        return fixed + (mean - fixed) * len(lengths) / self._batch
-
-    def margin(self, size: int) -> float:
-        """By how much more than predicted a batch of a size takes, at the quantile."""
-        ratios = self._ratios.get(_size_class(size), deque())
-        if len(ratios) < FEWEST:
-            # Of the sizes that ran, those next to it say most.
-            known = {one: near for one, near in self._ratios.items() if len(near) >= FEWEST}
-            if not known:
-                return 1 + 2 * self._error
-            ratios = known[min(known, key=lambda one: abs(one - _size_class(size)))]
-        # So that a new batch is below it with this probability, and not only those that were seen.
-        rank = math.ceil((len(ratios) + 1) * self.quantile)
-        return sorted(ratios)[min(rank, len(ratios)) - 1]
+        super().__init__(
+            model,
+            quantile=quantile,
+            max_speedup=max_speedup,
+            max_drop=max_drop,
+            confident=confident,
+            longest=longest,
+        )
+        self.seconds, self.counts = ms / 1000, counts or DeadlineCounts()
 
     def needed(self, lengths: Sequence[int] | np.ndarray) -> int | None:
         """Place in ``speedups`` of the smallest with which a batch meets the deadline; None if none does."""
@@ -140,7 +98,7 @@ class Deadline:
         -------
         places of each batch's texts
         """
-        if not self._ratios and len(lengths):
+        if not self.measured and len(lengths):
             self.warm_up(lengths, most)
             self._say_what_is_possible(lengths)
         order = np.argsort(lengths, kind="stable")
@@ -183,40 +141,4 @@ class Deadline:
         took = time.perf_counter() - start
         predicted = float(self.predicted(lengths)[place])
         self.counts.count(len(lengths), self.speedups[place], predicted, took, self.seconds, possible)
-        self._remember(len(lengths), took / predicted)
-
-    def warm_up(self, lengths: Sequence[int], most: int = 32, budget_s: float = 3.0) -> None:
-        """Measure how far predictions are off, over random texts of the shortest, the median and the longest length.
-
-        Parameters
-        ----------
-        lengths, most : as of :meth:`batches`
-        budget_s : seconds for all of it; each size is measured twice anyway
-        """
-        prefill, vocabulary = attached(self.model).architecture.prefill, int(self.model.config.vocab_size)
-        sizes = [2**power for power in range(most.bit_length())]
-        spread = sorted({int(length) for length in np.quantile(lengths, (0.0, 0.5, 1.0), method="nearest")})
-        places = sorted({0, len(self.profiles) // 2, len(self.profiles) - 1})
-        rng = np.random.default_rng(0)
-        start, turn = time.perf_counter(), 0
-        while turn < 2 or (time.perf_counter() - start < budget_s and turn < 4 * FEWEST):
-            for size in sizes:
-                length, place = int(rng.choice(spread)), int(rng.choice(places))
-                ids = torch.from_numpy(rng.integers(0, vocabulary, (size, length))).to(self.model.device)
-                with torch.inference_mode(), at_profile(self.model, self.profiles[place]):
-                    prefill(self.model, ids)  # kernels for a new shape are made once
-                    before = time.perf_counter()
-                    prefill(self.model, ids)
-                    if ids.is_cuda:
-                        torch.cuda.synchronize()
-                    took = time.perf_counter() - before
-                self._remember(size, took / float(self.predicted([length] * size)[place]))
-            turn += 1
-
-    def _remember(self, size: int, ratio: float) -> None:
-        self._ratios.setdefault(_size_class(size), deque(maxlen=REMEMBERED)).append(ratio)
-
-
-def _size_class(size: int) -> int:
-    """Sizes of a batch that are alike: 1, 2, 3 and 4, 5 to 8, ..."""
-    return (size - 1).bit_length()
+        self.remember(len(lengths), took / predicted)

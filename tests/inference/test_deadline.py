@@ -10,8 +10,9 @@ from helpers.tiny_models import batch_of, dial_for
 from latadj.elimination.attach import attach, attached
 from latadj.elimination.latency_model import LatencyModel, Ramp
 from latadj.inference import deadline
-from latadj.inference.deadline import FEWEST, Deadline
+from latadj.inference.deadline import Deadline
 from latadj.inference.deadline_counts import DeadlineCounts
+from latadj.inference.predicted_times import FEWEST
 
 LINE = (1.0, 64.0)
 NONE = Ramp(0.0, LINE, (0.0,))
@@ -159,7 +160,7 @@ def test_a_largest_drop_limits_the_speedup(model, confident):
 def settle(found, size, ratios):
     """Batches of a size that took so many times what was predicted."""
     for ratio in ratios:
-        found._remember(size, ratio)
+        found.remember(size, ratio)
 
 
 def test_a_margin_covers_the_quantile_of_what_batches_of_the_size_took(model):

@@ -15,7 +15,7 @@ from transformers.utils import logging as transformers_logging
 
 from latadj.benchmark.memory import trim
 from latadj.checkpoints import checkpoint
-from latadj.checkpoints.metadata import CheckpointMetadata, Device
+from latadj.checkpoints.metadata import CheckpointMetadata
 from latadj.checkpoints.model_class import label_names
 from latadj.checkpoints.task_spec import TaskSpec, question_task
 from latadj.commands.predict.result import document, exit_code, summary
@@ -26,9 +26,10 @@ from latadj.elimination.attach import dial_of
 from latadj.elimination.current_setting import set_speedup
 from latadj.inference.deadline import Deadline
 from latadj.inference.deadline_counts import DeadlineCounts
+from latadj.inference.device_clock import needs_clock, require_clock
 from latadj.inference.serving import make_ready
 from latadj.inference.streams.engine import Engine
-from latadj.inference.streams.plan import Plan, make_plan, needs_clock, result_path
+from latadj.inference.streams.plan import Plan, make_plan, result_path
 from latadj.inference.streams.reading import STREAM, Reader, Window, is_stream, windows
 from latadj.inference.streams.rows import Row
 from latadj.inference.streams.served_tasks import Labels, ServedTask
@@ -168,8 +169,9 @@ def _serve(model: PreTrainedModel, plan: Plan, config: PredictConfig, state: Pre
             f"resume=true: this run began on {state.serving['place']}, and this is {here}: go on there, or "
             "overwrite=true starts anew"
         )
+    clock = (f"deadline_ms={config.deadline_ms or 0:g}", Path(config.checkpoint), plan.metadata)
     if config.deadline_ms is not None:
-        _require_clock(plan.metadata, config, here)
+        require_clock(*clock, here, config.device.precision, config.batch_size)
     spec = make_ready(
         model,
         plan.metadata,
@@ -182,25 +184,13 @@ def _serve(model: PreTrainedModel, plan: Plan, config: PredictConfig, state: Pre
     )
     state.serving = {"place": here, "precision": spec.precision, "kernel": spec.kernel}
     if config.deadline_ms is not None and dial_of(model).latency is None:
-        raise ValueError(needs_clock(config, plan.metadata, f"another kernel than {spec.kernel}"))
+        where = f"another kernel than {spec.kernel}"
+        raise ValueError(needs_clock(*clock, where, config.device.precision, config.batch_size))
     if config.max_drop is not None and config.deadline_ms is None:
         plan.speedup = dial_of(model).within(config.max_drop, config.confident)
         log.info("max_drop=%g allows %.2fx, in %s", config.max_drop, plan.speedup, dial_of(model).target)
     if plan.dial is not None and plan.speedup is not None:
         set_speedup(model, plan.speedup)
-
-
-def _require_clock(metadata: CheckpointMetadata, config: PredictConfig, here: str) -> None:
-    """Refuse a deadline on a device that was not measured in the precision asked for.
-
-    Raises
-    ------
-    ValueError
-    """
-    known = metadata.devices.get(here, Device())
-    precision = known.precision if config.device.precision == "auto" else config.device.precision
-    if precision is None or precision not in known.serving or not known.serving[precision].models:
-        raise ValueError(needs_clock(config, metadata, f"another device or precision than this ({here}, {precision})"))
 
 
 def run(ready: Ready) -> dict[str, Any]:

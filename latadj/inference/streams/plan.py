@@ -9,6 +9,7 @@ from latadj.checkpoints.metadata import CheckpointMetadata, check
 from latadj.checkpoints.task_spec import QUESTION_COLUMNS, type_of
 from latadj.config import PredictConfig
 from latadj.elimination.dial import Dial
+from latadj.inference.device_clock import require_any_clock
 from latadj.inference.streams.reading import STREAM, Reader, input_format, is_stream, open_reader
 from latadj.inference.streams.rows import CUT, WHOLE, WORDS, RowCounts
 from latadj.inference.streams.writing import Paths, PredictState, output_format, state_to_resume
@@ -193,19 +194,9 @@ def _turned(config: PredictConfig, metadata: CheckpointMetadata) -> tuple[float 
         return speedup, dial
     if dial is None:
         raise ValueError(f"deadline_ms needs a dial, and checkpoint {config.checkpoint} has none: {make}")
-    if not any(served.models for device in metadata.devices.values() for served in device.serving.values()):
-        raise ValueError(needs_clock(config, metadata, "no device"))
+    deadline = f"deadline_ms={config.deadline_ms:g}"
+    require_any_clock(deadline, Path(config.checkpoint), metadata, config.device.precision, config.batch_size)
     return None, dial
-
-
-def needs_clock(config: PredictConfig, metadata: CheckpointMetadata, where: str) -> str:
-    """The message where a deadline is wanted and nobody measured the device."""
-    batch = f" workload.batch={config.batch_size}" if config.batch_size else ""
-    return (
-        f"deadline_ms={config.deadline_ms:g} goes by the time that passes take, and checkpoint {config.checkpoint} was "
-        f"calibrated on {where}: run `{metadata.calibrate(Path(config.checkpoint))} "
-        f"calibration.device_only=true device.precision={config.device.precision}{batch}`, a minute or two"
-    )
 
 
 def _going_on(config: PredictConfig, settings: dict[str, Any]) -> tuple[PredictState | None, dict[str, Any] | None]:
