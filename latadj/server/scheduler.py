@@ -1,0 +1,151 @@
+"""Who runs next, with whom and how fast, and who is turned away. Pure: times are given to it."""
+
+import math
+from bisect import insort
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from latadj.server.batch_plan import first_batch, lateness, needed
+from latadj.server.corrected_times import Times
+from latadj.server.speed_policy import SpeedPolicy
+from latadj.server.work_items import EXPIRED, HOPELESS, HUNG_UP, Batch, BatchLimits, Item
+
+# Where nothing ran for so long, one request is let in whatever is predicted: what it takes corrects the prediction.
+PROBE_S = 0.5
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a request is not let in.
+
+    retry_after : seconds after which what waits now is done
+    """
+
+    reason: str
+    retry_after: float
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """A text that left the queue without an answer, and why."""
+
+    item: Item
+    reason: str
+
+
+class Scheduler:
+    """The queue of a server.
+
+    The dial is turned for each batch to the smallest speedup at which every text that waits is predicted to be answered
+    in time, and never beyond a text's ceiling. A request that cannot be answered in time at the largest one, or that
+    would make others late who were let in before, is turned away at once.
+
+    Parameters
+    ----------
+    times : how long batches take
+    replicas : how many batches run at a time
+    most : texts that may wait
+    """
+
+    def __init__(self, times: Times, limits: BatchLimits, replicas: int = 1, most: int = 10_000) -> None:
+        self.times, self.limits, self.most = times, limits, most
+        self.policy = SpeedPolicy()
+        self._waiting: list[Item] = []
+        self._running: list[Batch | None] = [None] * replicas
+        self._last = -math.inf
+
+    @property
+    def waiting(self) -> int:
+        """Texts in the queue."""
+        return len(self._waiting)
+
+    @property
+    def running(self) -> int:
+        """Texts that run."""
+        return sum(len(batch.items) for batch in self._running if batch is not None)
+
+    def _free(self, now: float) -> list[float]:
+        """When each replica is free, as far as it is known."""
+        return [now if batch is None else max(batch.end, now) for batch in self._running]
+
+    def admit(self, items: Sequence[Item], now: float) -> Refusal | None:
+        """Let the texts of a request in, all or none.
+
+        Returns
+        -------
+        None if they are in
+        """
+        self.times.settle(now)
+        self._drop_closed()
+        fastest = len(self.times.speedups) - 1
+        free = self._free(now)
+        together = list(self._waiting)
+        for item in items:
+            insort(together, item, key=_deadline)
+        probe = not self._waiting and not self.running and now - self._last > PROBE_S
+        late, end = lateness(together, fastest, free, self.times, self.limits)
+        if late and not probe:
+            before = set(map(id, lateness(self._waiting, fastest, free, self.times, self.limits)[0]))
+            if any(id(item) not in before for item in late):
+                return Refusal("no speedup that is allowed answers in time", end - now)
+        if len(together) > self.most:
+            return Refusal(f"{self.most} texts wait already", end - now)
+        self._waiting = together
+        for item in items:
+            item.ticket.probe = probe
+        return None
+
+    def next_batch(self, now: float, replica: int = 0) -> tuple[Batch | None, list[Dropped]]:
+        """What a replica is to run now, and who was dropped on the way; it runs until :meth:`ended` is told."""
+        self.times.settle(now)
+        dropped = [*self._drop_closed(), *self._drop_late(now)]
+        if not self._waiting:
+            return None, dropped
+        idle = self.running == 0 and now - self._last > self.limits.seconds
+        free = self._free(now)
+        place = self.policy.turn(needed(self._waiting, free, self.times, self.limits), idle)
+        batch, left = first_batch(self._waiting, place, now, self.times, self.limits)
+        if batch.end > batch.items[0].deadline:
+            batch, left = first_batch(self._waiting, len(self.times.speedups) - 1, now, self.times, self.limits)
+        self._waiting = left
+        self._running[replica] = batch
+        return batch, dropped
+
+    def ended(self, batch: Batch, start: float, now: float) -> None:
+        """Learn that a batch is done.
+
+        Parameters
+        ----------
+        start, now : when it was started and when it ended, by the clock
+        """
+        self._running = [None if one is batch else one for one in self._running]
+        self._last = now
+        self.times.observe(batch.place, batch.lengths, max(now - start, 1e-9), now)
+
+    def _drop_closed(self) -> list[Dropped]:
+        """Drop the texts of those who hung up."""
+        if all(item.ticket.open for item in self._waiting):
+            return []
+        dropped = [Dropped(item, HUNG_UP) for item in self._waiting if not item.ticket.open]
+        self._waiting = [item for item in self._waiting if item.ticket.open]
+        return dropped
+
+    def _drop_late(self, now: float) -> list[Dropped]:
+        """Drop what cannot be answered in time even if it is run next, and all else of the same requests."""
+        dropped = []
+        for item in self._waiting:
+            place = min(len(self.times.speedups) - 1, item.ceiling)
+            seconds = self.times.call(place) + self.times.text(place, item.length)
+            if item.deadline <= now:
+                dropped.append(Dropped(item, EXPIRED))
+            elif now + seconds * self.times.typical(1) > item.deadline and not item.ticket.probe:
+                dropped.append(Dropped(item, HOPELESS))
+        if dropped:
+            for one in dropped:
+                one.item.ticket.open = False
+            self._waiting = [item for item in self._waiting if item.ticket.open]
+        return dropped
+
+
+def _deadline(item: Item) -> float:
+    return item.deadline

@@ -1,0 +1,81 @@
+"""What waits in the server: texts, the requests that they belong to, and the batches that they run in."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+# Why a text left the queue without an answer.
+EXPIRED, HOPELESS, HUNG_UP = "expired", "hopeless", "hung_up"
+
+
+@dataclass(eq=False)
+class Ticket:
+    """A request: its texts are answered together, or not at all.
+
+    open : whether somebody waits for it; what belongs to a closed one is dropped before it runs
+    probe : it runs whatever is predicted, to learn how long it takes
+    done : what the server hands the answers to
+    """
+
+    open: bool = True
+    probe: bool = False
+    done: Any = None
+
+
+@dataclass(eq=False)
+class Item:
+    """One text that waits for its answer; times are seconds of the server's clock.
+
+    row : what the model reads
+    length : tokens of it
+    arrived, deadline : when its request came, and when its answer is due
+    ceiling : place of the largest speedup that it may run at
+    number : its place in its request
+    """
+
+    row: Any
+    length: int
+    arrived: float
+    deadline: float
+    ceiling: int
+    ticket: Ticket = field(default_factory=Ticket)
+    number: int = 0
+
+    def due(self, reserve: float) -> float:
+        """When its batch is to end, so that a share of its deadline is left for what no prediction sees."""
+        return self.deadline - reserve * (self.deadline - self.arrived)
+
+
+@dataclass(eq=False)
+class Batch:
+    """Texts that run together.
+
+    place : of its speedup
+    start, end : seconds of the clock, as predicted
+    """
+
+    items: list[Item]
+    place: int
+    start: float
+    end: float
+
+    @property
+    def lengths(self) -> list[int]:
+        return [item.length for item in self.items]
+
+    @property
+    def tokens(self) -> int:
+        return sum(self.lengths)
+
+
+@dataclass(frozen=True)
+class BatchLimits:
+    """What a batch may be.
+
+    tokens : of a batch once it is padded to its longest text
+    seconds : that a batch of several texts may take, so that who comes meanwhile does not wait for long
+    reserve : share of a deadline that is kept for what no prediction sees
+    """
+
+    tokens: int = 8192
+    seconds: float = 0.02
+    reserve: float = 0.15
