@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
 .PHONY: help install test test-oldest fuzz mutants lint format docs reproduce reproduce-generation reproduce-newsgroups reproduce-glue \
-  reproduce-axformer bench bench-predict readme clean
+  reproduce-axformer bench bench-predict bench-serve readme clean
 
 help: ## Show this help
 	@echo "latadj: a latency dial for fine-tuned transformers"
@@ -23,7 +23,7 @@ $(READY): pyproject.toml constraints.txt requirements-offline.txt
 	  || { echo "latadj needs Python 3.10 or later; choose one with: make PYTHON=/path/to/python3 install"; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,docs,backends]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,docs,backends,serve]'
 	$(BIN)/python -m pip install --quiet $(FILES_ONLY)
 	@touch $@
 
@@ -159,6 +159,9 @@ bench-predict: $(READY) ## Throughput and memory of `latadj predict`, on what `m
 
 bench: $(READY) ## The dial against other runtimes, BERT-base shape: at most 30 minutes on 2 cores, offline
 	$(BIN)/latadj bench
+
+bench-serve: $(READY) ## Answers in time and accuracy of `latadj serve` at 0.5 to 3 times the full model's load: 15 minutes
+	$(BIN)/python benchmarks/serve.py $(FOLDER)/checkpoint --json outputs/serve/serve.json
 
 readme: $(READY) ## Write what was measured into README and docs/results.md
 	sed 's#$(CURDIR)/##g' $(FOLDER)/sweep/sweep.json > docs/seed-$(SEED).json

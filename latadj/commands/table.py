@@ -74,6 +74,12 @@ COMMANDS: dict[str, Command] = {
         "inference.streams.plan:check_plan",
         alone=False,
     ),
+    "serve": Command(
+        "Serve a model over HTTP, as fast as its load asks for: latadj serve port=8080 deadline_ms=50 max_drop=1.",
+        "serve.serve",
+        "commands.serve.checks:check_serve",
+        alone=False,
+    ),
     "bench": Command("The dial against other runtimes, over batch sizes and lengths, with random weights.", "bench"),
     "generate": Command(
         'Continue a prompt at one speedup: latadj generate "Once upon a time" speedup=3.',

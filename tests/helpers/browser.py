@@ -89,8 +89,10 @@ class Browser:
 
     _session: str | None = None
 
-    def open(self, page: Path, size: tuple[int, int] = (1280, 900), *, dark: bool = False, touch: bool = False) -> None:
-        """Load a page in a window of (width, height) pixels."""
+    def open(
+        self, page: Path | str, size: tuple[int, int] = (1280, 900), *, dark: bool = False, touch: bool = False
+    ) -> None:
+        """Load a page, a file or a URL, in a window of (width, height) pixels."""
         self.requests, self.errors = [], []
         self._send(
             "Emulation.setDeviceMetricsOverride", width=size[0], height=size[1], deviceScaleFactor=1, mobile=touch
@@ -98,7 +100,7 @@ class Browser:
         self._send("Emulation.setTouchEmulationEnabled", enabled=touch)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self._send("Emulation.setEmulatedMedia", features=[scheme])
-        self._send("Page.navigate", url=page.resolve().as_uri())
+        self._send("Page.navigate", url=page if isinstance(page, str) else page.resolve().as_uri())
         self._until("Page.loadEventFired")
 
     def run(self, script: str) -> Any:

@@ -31,7 +31,9 @@ _templates.filters["shortened"] = lambda text: (
 _parts: Any = _templates.get_template("parts.html").module
 
 
-def page(title: str, body: Markup, *, style: str = "", script: str = "", data: Any = None) -> str:
+def page(
+    title: str, body: Markup, *, style: str = "", script: str = "", data: Any = None, asks_its_server: bool = False
+) -> str:
     """A whole HTML document.
 
     The page's colours and measures are CSS custom properties (``page.css``): ``style`` and inline SVG take theirs
@@ -42,6 +44,7 @@ def page(title: str, body: Markup, *, style: str = "", script: str = "", data: A
     title : plain text of the browser's title bar; the body has its own ``<h1>``
     style : CSS behind the shared one
     script : JavaScript, run after the body and the data are there
+    asks_its_server : let the script ask the server that the page comes from, and nobody else
     data : what the script reads with ``JSON.parse(document.getElementById("data").textContent)``; None for nothing
 
     Raises
@@ -51,7 +54,7 @@ def page(title: str, body: Markup, *, style: str = "", script: str = "", data: A
     """
     return render(
         "page.html",
-        policy=_POLICY,
+        policy=_POLICY + ("; connect-src 'self'" if asks_its_server else ""),
         title=title,
         style=Markup(static("page.css") + _closed(style, "style")),
         body=body,

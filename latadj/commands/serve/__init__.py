@@ -1,0 +1,1 @@
+"""`latadj serve`."""

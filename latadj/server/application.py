@@ -1,0 +1,257 @@
+"""The HTTP API: that of text-embeddings-inference for classifiers, with a deadline and a drop for each request."""
+
+import asyncio
+import hmac
+import time
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Depends, FastAPI, Header, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.sse import EventSourceResponse
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.exceptions import HTTPException
+
+from latadj import __version__
+from latadj.elimination.drops import MeasuredDrop
+from latadj.reporting.html.live_page import ServedModel, live_page
+from latadj.server.model_service import Answered, ModelService
+from latadj.server.request_errors import KINDS, NotReadyError, RequestError, TooLargeError, UnauthorizedError
+from latadj.server.request_limits import RequestLimits
+from latadj.server.wire_format import ErrorResponse, Info, Predictions, PredictRequest, predictions, scores
+
+ERRORS: dict[int | str, dict[str, Any]] = {
+    401: {"model": ErrorResponse, "description": "The API key is missing or wrong"},
+    408: {"model": ErrorResponse, "description": "The body came too slowly"},
+    413: {"model": ErrorResponse, "description": "The body, a text or the batch is too large"},
+    422: {"model": ErrorResponse, "description": "The request is not what is expected"},
+    424: {"model": ErrorResponse, "description": "The model failed"},
+    429: {"model": ErrorResponse, "description": "The answer would come too late, even at the largest speedup"},
+    503: {"model": ErrorResponse, "description": "The model is not warm yet"},
+}
+# Errors of a request's form that a message quotes.
+QUOTED = 3
+# Seconds between two moments of the page.
+EVENT_S = 1.0
+Result = TypeVar("Result")
+
+
+def application(service: ModelService, failed: Callable[[Exception], object] = lambda error: None) -> FastAPI:
+    """The application that serves a model.
+
+    Parameters
+    ----------
+    failed : called where the warm-up goes wrong
+    """
+    config = service.config
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        service.start(failed)
+        yield
+        await asyncio.to_thread(service.close)
+
+    app = FastAPI(
+        title="latadj",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,  # these load scripts from elsewhere
+        redoc_url=None,
+        responses={},
+    )
+    app.add_middleware(
+        RequestLimits,
+        telemetry=service.telemetry,
+        body_bytes=config.limits.body_bytes,
+        body_s=config.limits.body_s,
+        log_access=config.access_log,
+    )
+    app.state.ending = lambda: False
+    _answer_errors(app)
+    bearer = HTTPBearer(auto_error=False)
+
+    def authorized(given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> None:
+        token = given.credentials.encode() if given is not None else b""
+        if not hmac.compare_digest(token, str(config.api_key).encode()):
+            raise UnauthorizedError("the API key is missing or wrong: send it as `Authorization: Bearer KEY`")
+
+    async def predict(
+        body: PredictRequest,
+        request: Request,
+        deadline_ms: Annotated[
+            float | None,
+            Header(alias="X-Deadline-Ms", gt=0, le=1e6, allow_inf_nan=False, description="Milliseconds to answer in."),
+        ] = None,
+        max_drop: Annotated[
+            float | None,
+            Header(
+                alias="X-Max-Drop",
+                ge=0,
+                le=200,
+                allow_inf_nan=False,
+                description="Points of the metric that may be lost; no more than the server's.",
+            ),
+        ] = None,
+    ) -> Response:
+        """Labels of texts, the likeliest first."""
+        texts = body.texts
+        _check_sizes(texts, config.limits.request_texts, config.limits.text_characters)
+        answered = await _while_connected(
+            request,
+            service.predict(
+                texts,
+                truncate=config.truncate if body.truncate is None else body.truncate,
+                side=body.truncation_direction,
+                arrived=request.state.arrived,
+                deadline_s=(deadline_ms or config.deadline_ms) / 1000,
+                max_drop=max_drop,
+                clock=time.perf_counter,
+            ),
+        )
+        if answered is None:
+            return Response(status_code=499)  # to nobody
+        request.state.noted = {"texts": len(texts), "speedup": round(answered.speedup, 3)}
+        labelled = predictions(scores(answered.outputs, body.raw_scores), service.labels)
+        return JSONResponse(labelled if body.batch else labelled[0], headers=_headers(answered))
+
+    # Without a key the document names none.
+    locked = [] if config.api_key is None else [Depends(authorized)]
+    options: dict[str, Any] = {"dependencies": locked, "responses": ERRORS}
+    app.post("/predict", response_model=Predictions, **options)(predict)
+    app.post("/", include_in_schema=False, **options)(predict)
+
+    @app.get("/info", dependencies=locked, responses={401: ERRORS[401]})
+    async def info() -> Info:
+        """What is served."""
+        return _info(service)
+
+    @app.get("/health", response_class=Response, responses={503: ERRORS[503]})
+    async def health() -> Response:
+        """Whether the model is warm."""
+        if not service.ready:
+            raise NotReadyError("unhealthy", 1.0)
+        return Response()
+
+    @app.get("/metrics", response_class=PlainTextResponse)
+    async def metrics() -> Response:
+        """Counters for Prometheus."""
+        return Response(service.telemetry.text(), media_type=CONTENT_TYPE_LATEST)
+
+    if config.page:
+        _show_page(app, service)
+    return app
+
+
+def _show_page(app: FastAPI, service: ModelService) -> None:
+    """The page that follows the server."""
+    config = service.config
+    shown = ServedModel(
+        config.checkpoint,
+        config.policy,
+        config.deadline_ms,
+        config.max_drop,
+        service.times.speedups[-1],
+        config.api_key is not None,
+    )
+    html = live_page(shown)
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> HTMLResponse:
+        return HTMLResponse(html)
+
+    @app.get("/events", include_in_schema=False, response_class=EventSourceResponse)
+    async def events() -> AsyncIterable[dict[str, Any]]:
+        while not app.state.ending():
+            yield service.telemetry.live().to_json()
+            await asyncio.sleep(EVENT_S)
+
+
+def _check_sizes(texts: list[list[str]], most: int, characters: int) -> None:
+    if len(texts) > most:
+        raise TooLargeError(f"batch size {len(texts)} > maximum allowed batch size {most}")
+    longest = max(len(part) for text in texts for part in text)
+    if longest > characters:
+        raise TooLargeError(f"a text has {longest} characters, and {characters} are allowed")
+
+
+async def _while_connected(request: Request, work: Coroutine[Any, Any, Result]) -> Result | None:
+    """The result of work, which is given up where the client hangs up; then None."""
+    task = asyncio.create_task(work)
+    gone = asyncio.create_task(_hung_up(request))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        return task.result() if task.done() else None
+    finally:
+        gone.cancel()
+        task.cancel()
+
+
+async def _hung_up(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _headers(answered: Answered) -> dict[str, str]:
+    timing = {"queue": answered.queue_s, "tokenise": answered.tokenise_s, "run": answered.run_s}
+    headers = {
+        "X-Latadj-Speedup": f"{answered.speedup:.3f}",
+        "Server-Timing": ", ".join(f"{name};dur={1000 * max(seconds, 0):.3f}" for name, seconds in timing.items()),
+    }
+    if answered.drop is not None:
+        headers["X-Latadj-Expected-Drop"] = expected_drop(answered.drop)
+    return headers
+
+
+def expected_drop(drop: MeasuredDrop) -> str:
+    """Points that are lost on validation text, with the ends of the 95% interval."""
+    return f"{100 * drop.drop:.2f}; low={100 * drop.low:.2f}; high={100 * drop.high:.2f}"
+
+
+def _info(service: ModelService) -> Info:
+    names, limits = service.labels, service.config.limits
+    return Info.model_validate(
+        {
+            "model_id": service.config.checkpoint,
+            "model_dtype": service.dtype,
+            "model_type": {
+                "classifier": {
+                    "id2label": {str(number): name for number, name in enumerate(names)},
+                    "label2id": {name: number for number, name in enumerate(names)},
+                }
+            },
+            "max_concurrent_requests": limits.waiting_texts,
+            "max_input_length": service.limit,
+            "max_batch_tokens": service.config.batch_tokens,
+            "max_client_batch_size": limits.request_texts,
+            "auto_truncate": service.config.truncate,
+            "tokenization_workers": service.config.tokenizers,
+            "version": __version__,
+            "dial": service.facts(),
+        }
+    )
+
+
+def _answer_errors(app: FastAPI) -> None:
+    """Answer every error as ``{"error", "error_type"}``."""
+
+    def answer(status: int, message: str, kind: str, headers: dict[str, str] | None = None) -> JSONResponse:
+        return JSONResponse({"error": message, "error_type": kind}, status, headers)
+
+    @app.exception_handler(RequestError)
+    async def refused(request: Request, error: RequestError) -> JSONResponse:
+        headers = {} if error.retry_after is None else {"Retry-After": f"{error.retry_after:.0f}"}
+        return answer(error.status, str(error), error.kind, headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        found = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:QUOTED]]
+        return answer(422, "; ".join(found), KINDS[422])
+
+    @app.exception_handler(HTTPException)
+    async def failed(request: Request, error: HTTPException) -> JSONResponse:
+        # FastAPI's 400 is for a body that it could not read, such as invalid UTF-8.
+        status = 422 if error.status_code == 400 else error.status_code
+        return answer(status, str(error.detail), KINDS.get(status, "Validation"), dict(error.headers or {}))

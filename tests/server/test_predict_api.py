@@ -1,0 +1,288 @@
+"""The API of text-embeddings-inference, and what `latadj` says beside it."""
+
+import json
+import threading
+
+import httpx
+import huggingface_hub.constants
+import numpy as np
+import pytest
+import torch
+from helpers.served_model import DROPS, GENEROUS, Running, wait_for, write_served
+from huggingface_hub import InferenceClient
+
+import latadj
+
+TEXTS = ["the film is great", "a very long story about people", "bad", "awful music and the people is a poor story"]
+
+
+def logits(folder, texts, speedup=1.0):
+    """What the library answers, one text at a time."""
+    model, tokenizer = latadj.load(folder, speedup=speedup, precision=None)
+    with torch.inference_mode():
+        return np.concatenate([model(**tokenizer(*text, return_tensors="pt")).logits.numpy() for text in texts])
+
+
+def by_label(answer):
+    return {one["label"]: one["score"] for one in answer}
+
+
+def test_one_text_is_a_list_of_labels_the_likeliest_first(server, served_root):
+    response = server.post({"inputs": TEXTS[0]})
+    assert response.status_code == 200, response.text
+    assert [list(one) for one in response.json()] == [["score", "label"]] * 2
+    scores = [one["score"] for one in response.json()]
+    assert scores == sorted(scores, reverse=True)
+    expected = torch.from_numpy(logits(served_root / "checkpoint", [[TEXTS[0]]])[0]).softmax(0)
+    assert by_label(response.json()) == pytest.approx({"bad": expected[0].item(), "good": expected[1].item()}, abs=1e-5)
+
+
+def test_a_batch_is_answered_in_its_order(server, served_root):
+    texts = [[text] for text in TEXTS * 5]
+    answers = server.post({"inputs": texts, "raw_scores": True}).json()
+    expected = logits(served_root / "checkpoint", texts)
+    found = np.array([[by_label(one)["bad"], by_label(one)["good"]] for one in answers])
+    np.testing.assert_allclose(found, expected, atol=2e-4)
+
+
+def test_pairs_and_texts_mix_in_a_batch(server, served_root):
+    texts = [["the film"], ["the film", "is great"], ["bad", "poor"]]
+    answers = server.post({"inputs": texts, "raw_scores": True}).json()
+    expected = logits(served_root / "checkpoint", texts)
+    assert [by_label(one)["bad"] for one in answers] == pytest.approx(expected[:, 0].tolist(), abs=2e-4)
+    alone = server.post({"inputs": texts[1], "raw_scores": True}).json()
+    assert by_label(alone) == pytest.approx(by_label(answers[1]), abs=2e-4)
+
+
+def test_a_list_of_one_text_is_that_text(server):
+    assert server.post({"inputs": ["bad"]}).json() == server.post({"inputs": "bad"}).json()
+
+
+def test_the_score_is_a_32_bit_number_in_as_few_digits_as_tell_it(server):
+    written = json.loads(server.post({"inputs": "bad"}).text, parse_float=str)
+    assert all(len(one["score"].strip("0").replace(".", "").split("e")[0]) <= 9 for one in written)
+
+
+def test_what_is_longer_than_the_model_reads_is_refused_or_cut(server):
+    text = " ".join(["film"] * 200)
+    refused = server.post({"inputs": text})
+    assert (refused.status_code, refused.json()["error_type"]) == (413, "Validation")
+    assert "at most 32 tokens" in refused.json()["error"]
+    assert server.post({"inputs": text, "truncate": True}).status_code == 200
+    ends = [f"great {text}", f"{text} great"]
+    answers = [
+        server.post({"inputs": one, "truncate": True, "truncation_direction": side, "raw_scores": True}).json()
+        for one, side in zip(ends, ("Right", "left"), strict=True)
+    ]
+    plain = server.post({"inputs": text, "truncate": True, "raw_scores": True}).json()
+    assert plain not in answers
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"inputs": ""}, 413),
+        ({"inputs": []}, 422),
+        ({"inputs": [[]]}, 422),
+        ({"inputs": ["a", "b", "c"]}, 422),
+        ({"inputs": [["a"], "b"]}, 422),
+        ({"inputs": 3}, 422),
+        ({"inputs": None}, 422),
+        ({}, 422),
+        ([], 422),
+        ({"inputs": "a", "truncate": "yes"}, 422),
+        ({"inputs": "a " * 5000}, 413),
+        ({"inputs": [["a"]] * 41}, 413),
+    ],
+)
+def test_what_is_not_the_api_is_refused_with_a_reason(server, body, status):
+    response = server.post(body)
+    assert response.status_code == status
+    assert set(response.json()) == {"error", "error_type"}
+    assert response.json()["error"]
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b'{"inputs": "\xff\xfe"}', b'{"inputs": "\\ud800"}', b"[" * 20_000, b'{"inputs": NaN}']
+)
+def test_a_body_that_cannot_be_read_is_refused(server, content):
+    response = httpx.post(f"{server.url}/predict", content=content, headers={"content-type": "application/json"})
+    assert response.status_code == 422
+    assert set(response.json()) == {"error", "error_type"}
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_large_body_is_refused(server, streamed):
+    body = b'{"inputs": "' + b"a" * 3_000_000 + b'"}'
+    content = iter([body[:1_500_000], body[1_500_000:]]) if streamed else body
+    try:
+        response = httpx.post(
+            f"{server.url}/predict", content=content, headers={"content-type": "application/json"}, timeout=30
+        )
+    except httpx.WriteError:
+        return  # the connection was closed while it was sent, which is as good
+    assert response.status_code == 413
+
+
+def test_headers_say_how_the_answer_was_made(server):
+    headers = server.post({"inputs": "the film is great"}, {"X-Request-Id": "mine-7"}).headers
+    assert headers["X-Latadj-Speedup"] == "1.000"
+    assert headers["X-Latadj-Expected-Drop"] == "0.00; low=-0.50; high=0.50"
+    timing = dict(part.strip().split(";dur=") for part in headers["Server-Timing"].split(","))
+    assert set(timing) == {"queue", "tokenise", "run"}
+    assert all(float(value) >= 0 for value in timing.values())
+    assert headers["X-Request-Id"] == "mine-7"
+    assert len(server.post({"inputs": "a"}).headers["X-Request-Id"]) == 32
+
+
+def test_a_deadline_that_nothing_can_meet_is_answered_with_when_to_come_back(server):
+    server.post({"inputs": "bad"})
+    response = server.post({"inputs": [["the film is great"]] * 40}, {"X-Deadline-Ms": "0.001"})
+    assert (response.status_code, response.json()["error_type"]) == (429, "Overloaded")
+    assert int(response.headers["Retry-After"]) >= 1
+
+
+@pytest.mark.parametrize("headers", [{"X-Deadline-Ms": "0"}, {"X-Deadline-Ms": "nan"}, {"X-Max-Drop": "-1"}])
+def test_headers_out_of_range_are_refused(server, headers):
+    response = server.post({"inputs": "a"}, headers)
+    assert response.status_code == 422
+    assert next(iter(headers)).lower() in response.json()["error"].lower()
+
+
+def test_info_says_what_is_served(server, served_root):
+    found = httpx.get(f"{server.url}/info").json()
+    assert found["model_id"] == str(served_root / "checkpoint")
+    assert found["model_type"] == {
+        "classifier": {"id2label": {"0": "bad", "1": "good"}, "label2id": {"bad": 0, "good": 1}}
+    }
+    assert (found["max_input_length"], found["max_client_batch_size"], found["model_dtype"]) == (32, 40, "float32")
+    assert found["dial"]["deadline_ms"] == GENEROUS
+
+
+def test_metrics_count_what_was_answered(server):
+    def value(name):
+        lines = httpx.get(f"{server.url}/metrics").text.splitlines()
+        return float(next(line for line in lines if line.startswith(f"{name} ")).split()[-1])
+
+    before = value("latadj_texts_total"), value('latadj_requests_total{code="200"}')
+    server.post({"inputs": [["a"], ["bad"]]})
+    wait_for(lambda: value('latadj_requests_total{code="200"}') == before[1] + 1)
+    assert value("latadj_texts_total") == before[0] + 2
+    assert value("latadj_dial_speedup") == 1.0
+    assert value("latadj_request_duration_seconds_count") >= 1
+    assert value("latadj_queue_texts") == 0
+
+
+def test_health(server):
+    assert httpx.get(f"{server.url}/health").status_code == 200
+
+
+def test_an_unknown_page_is_no_fault_of_ours(server):
+    assert httpx.get(f"{server.url}/nothing").json() == {"error": "Not Found", "error_type": "Validation"}
+    assert httpx.get(f"{server.url}/predict").status_code == 405
+
+
+@pytest.mark.parametrize("path", ["/predict", "/"])
+def test_the_client_of_hugging_face(server, path, monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)  # it would not even ask this machine
+    answer = InferenceClient(server.url + path).text_classification("the film is great")
+    best = server.post({"inputs": "the film is great"}).json()[0]
+    assert (answer.label, answer.score) == (best["label"], best["score"])
+
+
+def test_one_server_answers_many_at_a_time(server, served_root):
+    from concurrent.futures import ThreadPoolExecutor
+
+    texts = TEXTS * 10
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda text: server.post({"inputs": text, "raw_scores": True}).json(), texts))
+    expected = logits(served_root / "checkpoint", [[text] for text in TEXTS])[:, 0].tolist() * 10
+    assert [by_label(answer)["bad"] for answer in answers] == pytest.approx(expected, abs=2e-4)
+
+
+@pytest.fixture(scope="module")
+def fast(served_root):
+    """A server that is to run at 3x."""
+    with Running(
+        served_root / "checkpoint", "policy=fixed", "speedup=3", "max_drop=null", "api_key=secret", "replicas=2"
+    ) as running:
+        yield running
+
+
+KEY = {"Authorization": "Bearer secret"}
+
+
+def test_a_fixed_speedup_is_that_of_the_dial(fast, served_root):
+    response = fast.post({"inputs": TEXTS[1], "raw_scores": True}, KEY)
+    (drop,) = fast.service.drops
+    assert response.headers["X-Latadj-Speedup"] == "3.000"
+    assert response.headers["X-Latadj-Expected-Drop"].startswith(f"{100 * drop.drop:.2f}; low=")
+    assert DROPS[2.0] < 100 * drop.drop < DROPS[5.0]
+    expected = by_label(response.json())["bad"]
+    model, tokenizer = latadj.load(served_root / "checkpoint", speedup=3, batch=8)
+    with torch.inference_mode():
+        found = model(**tokenizer(TEXTS[1], return_tensors="pt")).logits[0, 0].item()
+    assert found == pytest.approx(expected, abs=2e-4)
+
+
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic secret"}])
+def test_a_key_is_asked_for(fast, headers):
+    for response in (fast.post({"inputs": "a"}, headers), httpx.get(f"{fast.url}/info", headers=headers)):
+        assert (response.status_code, response.json()["error_type"]) == (401, "Unauthorized")
+    assert httpx.get(f"{fast.url}/health").status_code == 200
+
+
+def test_a_regression_gives_its_value_as_it_is(served_root):
+    folder = write_served(served_root, "regression", labels=())
+    with Running(folder) as running:
+        raw = running.post({"inputs": "bad", "raw_scores": True}).json()
+        score = running.post({"inputs": "bad"}).json()
+    assert [one["label"] for one in raw] == ["LABEL_0"]
+    assert score[0]["score"] == pytest.approx(1 / (1 + np.exp(-raw[0]["score"])), abs=1e-6)
+
+
+def test_a_request_may_ask_for_less_to_be_lost(server):
+    service = server.service
+    assert service.ceiling(None) == len(service.drops) - 1
+    assert service.ceiling(0.0) == 0
+    half = service.ceiling(0.5)
+    assert 0 < half < len(service.drops) - 1
+    assert 100 * service.drops[half].drop <= 0.5 < 100 * service.drops[half + 1].drop
+    assert 0.9 < 100 * service.drops[-1].drop <= 1.0  # max_drop of the server
+    assert service.ceiling(200.0) == len(service.drops) - 1
+
+
+def test_a_model_that_fails_says_so_and_the_next_is_answered(server, monkeypatch):
+    def fails(rows, place):
+        raise RuntimeError("out of memory")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(server.service.dispatcher, "_run", fails)
+        response = server.post({"inputs": "a"})
+    assert (response.status_code, response.json()["error_type"]) == (424, "Backend")
+    assert "out of memory" in response.json()["error"]
+    assert server.post({"inputs": "a"}).status_code == 200
+
+
+def test_who_hangs_up_is_forgotten(server, monkeypatch):
+    dispatcher, seen = server.service.dispatcher, []
+    entered, go_on = threading.Event(), threading.Event()
+    original = dispatcher._run
+
+    def slow(rows, place):
+        seen.append(len(rows))
+        entered.set()
+        go_on.wait(60)
+        return original(rows, place)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(dispatcher, "_run", slow)
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(f"{server.url}/predict", json={"inputs": "bad"}, timeout=0.5)  # runs, and nobody waits for it
+        entered.wait(60)
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(f"{server.url}/predict", json={"inputs": [["good"]] * 7}, timeout=0.5)  # waits behind it
+        wait_for(lambda: all(not item.ticket.open for item in server.service.scheduler._waiting))
+        go_on.set()
+        assert server.post({"inputs": "the film"}).status_code == 200
+    assert seen == [1, 1]
