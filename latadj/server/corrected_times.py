@@ -9,15 +9,15 @@ from typing import Protocol
 import numpy as np
 
 # How far the correction goes towards what a batch showed: fast where batches got slower, since then answers are late.
-SLOWER, FASTER = 0.6, 0.3
-# The middle one of so many batches is believed, so that a single slow one is not.
-BELIEVED = 3
+SLOWER, FASTER = 0.7, 0.4
+# The middle one of so many batches is believed, so that one or two that were held up are not.
+BELIEVED = 5
 # How fast sizes of batches are told apart, and how fast the spread is learnt.
 BY_SIZE, SPREAD = 0.02, 0.1
 # A batch takes longer than typical by twice the mean deviation once in twenty times or so; no more is held back.
 DEVIATIONS, WIDEST = 2.0, math.log(1.5)
 # Nobody knows how busy a machine is where nothing runs: after so many seconds the correction halves in as many more.
-QUIET_S = 1.0
+QUIET_S = 0.1
 SIZES = 20  # classes of batch sizes: up to half a million texts
 
 

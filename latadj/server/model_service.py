@@ -3,6 +3,7 @@
 import logging
 import math
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -30,6 +31,8 @@ log = logging.getLogger("latadj")
 BATCH_SHARE = 0.4
 # Texts of the largest batch that the warm-up measures.
 WARM_TEXTS = 32
+# Share of the warm-up in which kernels are made; the rest measures.
+KERNEL_SHARE = 0.7
 
 
 @dataclass(frozen=True)
@@ -143,15 +146,31 @@ class ModelService:
         threading.Thread(target=warm_up, name="warm-up", daemon=True).start()
 
     def warm_up(self) -> None:
-        """Measure how far predictions are off now, and start to serve."""
+        """Make kernels, measure how far predictions are off now, and start to serve."""
         if self.config.warm_up_s > 0:
-            self.times.warm_up(self._lengths, WARM_TEXTS, self.config.warm_up_s)
+            self._make_kernels(KERNEL_SHARE * self.config.warm_up_s)
+            self.times.warm_up(self._lengths, WARM_TEXTS, (1 - KERNEL_SHARE) * self.config.warm_up_s)
             self.scheduler.times = CorrectedTimes(
                 self.times.speedups, self.times.table, self.times.batch, self._level, self._spread()
             )
         self.dispatcher.start()
         self.ready = True
         log.info("ready: speedups of 1x to %.2fx", self.times.speedups[-1])
+
+    def _make_kernels(self, seconds: float) -> None:
+        """Run batches like those to come, half of them at 1x.
+
+        A kernel is made for each number of tokens that enters a layer, which takes longer than the layer: the first
+        batches of a new process take twice as long as later ones.
+        """
+        rng, end = np.random.default_rng(0), time.perf_counter() + seconds
+        vocabulary = int(self.runner.model.config.vocab_size)
+        while time.perf_counter() < end:
+            place = 0 if rng.random() < 0.5 else int(rng.integers(len(self.times.profiles)))
+            lengths = rng.choice(self._lengths, 2 ** int(rng.integers(WARM_TEXTS.bit_length())))
+            while len(lengths) > 1 and self.times.predicted(lengths)[place] > self.scheduler.limits.seconds:
+                lengths = lengths[: len(lengths) // 2]
+            self.runner([{"input_ids": rng.integers(0, vocabulary, length).tolist()} for length in lengths], place)
 
     def _level(self, size: int) -> float:
         ratios = self.times.ratios(size)

@@ -10,8 +10,9 @@ from latadj.server.corrected_times import Times
 from latadj.server.speed_policy import SpeedPolicy
 from latadj.server.work_items import EXPIRED, HOPELESS, HUNG_UP, Batch, BatchLimits, Item
 
-# Where nothing ran for so long, one request is let in whatever is predicted: what it takes corrects the prediction.
-PROBE_S = 0.5
+# Where nothing ran for so many times what a batch may take, one request is let in whatever is predicted: nobody is
+# harmed, and what it takes corrects the prediction.
+PROBE = 4
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class Scheduler:
         together = list(self._waiting)
         for item in items:
             insort(together, item, key=_deadline)
-        probe = not self._waiting and not self.running and now - self._last > PROBE_S
+        probe = not self._waiting and not self.running and now - self._last > PROBE * self.limits.seconds
         late, end = lateness(together, fastest, free, self.times, self.limits)
         if late and not probe:
             before = set(map(id, lateness(self._waiting, fastest, free, self.times, self.limits)[0]))

@@ -8,10 +8,14 @@ import huggingface_hub.constants
 import numpy as np
 import pytest
 import torch
-from helpers.served_model import DROPS, GENEROUS, Running, wait_for, write_served
+from fastapi.testclient import TestClient
+from helpers.served_model import DROPS, GENEROUS, Running, config_for, wait_for, write_served
 from huggingface_hub import InferenceClient
 
 import latadj
+from latadj.commands.serve.serve import open_service
+from latadj.server.application import application
+from latadj.server.model_service import ModelService
 
 TEXTS = ["the film is great", "a very long story about people", "bad", "awful music and the people is a poor story"]
 
@@ -171,6 +175,21 @@ def test_metrics_count_what_was_answered(server):
     assert value("latadj_dial_speedup") == 1.0
     assert value("latadj_request_duration_seconds_count") >= 1
     assert value("latadj_queue_texts") == 0
+
+
+def test_the_warm_up_makes_the_server_ready(served_root):
+    with Running(served_root / "checkpoint", "warm_up_s=0.5") as running:
+        assert running.post({"inputs": "bad"}).status_code == 200
+        assert running.service.times.measured
+
+
+def test_before_the_warm_up_it_is_not_healthy(served_root, monkeypatch):
+    monkeypatch.setattr(ModelService, "warm_up", lambda self: None)
+    service = open_service(config_for(served_root / "checkpoint"))
+    with TestClient(application(service)) as client:
+        for response in (client.get("/health"), client.post("/predict", json={"inputs": "a"})):
+            assert (response.status_code, response.json()["error_type"]) == (503, "Unhealthy")
+            assert int(response.headers["Retry-After"]) >= 1
 
 
 def test_health(server):

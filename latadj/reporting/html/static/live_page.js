@@ -7,9 +7,11 @@
   const number = (value, digits = 1) => value === null ? "–" : value.toFixed(digits).replace("-", "−");
   const rounded = value => value >= 100 ? value.toFixed(0) : number(value);
 
+  const tick = (value, span) => span < 10 ? value.toFixed(1) : value >= 10000 ? `${(value / 1000).toFixed(0)}k` : value.toFixed(0);
+
   const draw = (figure, lines, {least = 0, guide = null} = {}) => {
     const svg = figure.querySelector("svg");
-    const [width, height, left, bottom, top] = [720, 170, 52, 24, 12];
+    const [width, height, left, bottom, top] = [Math.max(svg.clientWidth, 240), 150, 52, 22, 10];
     const values = lines.flatMap(([name]) => history.map(one => one[name])).filter(value => value !== null);
     const most = Math.max(least + 1, guide === null ? 0 : 1.25 * guide, ...values) * 1.05;
     const x = place => left + (width - left - 8) * (place + KEPT - history.length) / (KEPT - 1);
@@ -18,7 +20,7 @@
     for (const share of [0, 0.5, 1]) {
       const value = least + share * (most - least) / 1.05;
       parts.push(`<line class="axis" x1="${left}" x2="${width - 8}" y1="${y(value)}" y2="${y(value)}"/>`,
-        `<text x="${left - 8}" y="${y(value) + 4}" text-anchor="end">${most - least < 10 ? value.toFixed(1) : value.toFixed(0)}</text>`);
+        `<text x="${left - 8}" y="${y(value) + 4}" text-anchor="end">${tick(value, most - least)}</text>`);
     }
     parts.push(`<text x="${left}" y="${height - 4}">2 minutes ago</text>`,
       `<text x="${width - 8}" y="${height - 4}" text-anchor="end">now</text>`);
