@@ -88,7 +88,7 @@ def test_every_make_target_is_there(line):
 
 
 def test_every_command_is_one_of_those_kinds():
-    assert {line.split()[0] for line in COMMANDS} <= {"latadj", "make", "pip"}
+    assert {line.split()[0] for line in COMMANDS} <= {"latadj", "make", "pip", "curl"}
 
 
 def test_a_task_of_ones_own_has_its_folder(tmp_path, monkeypatch):
