@@ -1,0 +1,309 @@
+"""How many answers come in time, and how good they are, as more and more is asked of `latadj serve`.
+
+Run alone on a quiet machine, with a checkpoint that `latadj calibrate` measured on it:
+
+    .venv/bin/python benchmarks/serve.py outputs/minilm-rotten_tomatoes/checkpoint --json outputs/serve/serve.json
+
+The load is open: requests of one test text each come when they come, whether or not those before were answered, as a
+Poisson process and as bursts (three times the load for a sixth of the time). Loads are multiples of what the full model
+answers in a second one text at a time, and the deadline is three times its median. Contestants are the same server with
+its dial fixed at 1x and with the dial turned by load; they take turns at each load. A request that is turned away, or
+answered late, is not in time. Accuracy is that of all answers given, beside that of the full model on the same texts.
+Prints a Markdown table, and writes JSON and a picture.
+"""
+
+import argparse
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import httpx
+import numpy as np
+import torch
+
+from latadj.benchmark.noise import NoiseMonitor
+from latadj.config import DeviceConfig, EvalConfig
+from latadj.config.compose import compose, typed
+from latadj.devices.device import choose
+from latadj.devices.environment import environment
+from latadj.inference.serving import load
+from latadj.reporting.plots import BLUE, GREY, new_figure, save
+from latadj.reporting.table import Column, Table
+from latadj.tasks.encoding.batches import pad, tokenize
+from latadj.tasks.types import task_type_of
+from latadj.utils.files import write_json
+
+SCHEMA = "latadj.serve-benchmark/1"
+CONTESTANTS = {"fixed at 1x": ["policy=fixed", "speedup=1"], "dial": ["policy=slack"]}
+# A burst: so many times the load, for this share of a period of so many seconds.
+BURST, SHARE, PERIOD_S = 3.0, 1 / 6, 20.0
+# How much longer than the deadline an answer is waited for.
+PATIENCE_S = 10.0
+
+
+@dataclass
+class Row:
+    """One contestant at one load.
+
+    load : over what the full model answers
+    in_time, shed, late : shares of all requests
+    accuracy, lost : of the answers given, and points below the full model on the same texts
+    speedup : mean over the answers
+    p50_ms, p99_ms : of the answers
+    """
+
+    contestant: str
+    arrivals: str
+    load: float
+    requests: int
+    in_time: float
+    shed: float
+    late: float
+    errors: int
+    accuracy: float
+    lost: float
+    speedup: float
+    p50_ms: float
+    p99_ms: float
+
+
+@dataclass
+class Reply:
+    """What a request got."""
+
+    text: int
+    status: int
+    seconds: float
+    label: str | None = None
+    speedup: float = 1.0
+
+
+def test_texts(checkpoint: Path) -> tuple[list[str], list[str]]:
+    """Texts of the built-in test split, and the names of their labels."""
+    config = typed("eval", compose("eval", [f"checkpoint={checkpoint}"]))
+    assert isinstance(config, EvalConfig)
+    test = task_type_of(config.task).load(None).tests["test"]
+    names = config.task.labels or []
+    return list(test[config.task.text[0]]), [names[label] for label in test["label"]]
+
+
+def full_model(options: argparse.Namespace, texts: Sequence[str]) -> tuple[float, list[str]]:
+    """Median seconds of one text at 1x, and what the full model answers to each."""
+    choose(DeviceConfig(name="cpu", threads=options.threads))
+    model, tokenizer = load(options.checkpoint, precision=options.precision)
+    names = [str(name) for name in model.config.id2label.values()]
+    rows = tokenize([list(texts)], tokenizer, options.max_length)
+    seconds: list[float] = []
+    answers: list[str] = []
+    for turn in range(2):  # a length that runs for the first time makes kernels
+        seconds.clear()
+        answers.clear()
+        for row in rows if turn else rows[:200]:
+            start = time.perf_counter()
+            with torch.inference_mode():
+                logits = model(**pad([row], tokenizer)).logits
+            seconds.append(time.perf_counter() - start)
+            answers.append(names[int(logits.argmax())])
+    return float(np.median(seconds)), answers
+
+
+def arrival_times(kind: str, rate: float, seconds: float, seed: int) -> np.ndarray:
+    """Seconds at which requests come, of a mean rate."""
+    rng = np.random.default_rng(seed)
+    top = rate * (BURST / (1 + (BURST - 1) * SHARE) if kind == "bursts" else 1.0)
+    times = np.cumsum(rng.exponential(1 / top, int(2 * top * seconds) + 10))
+    times = times[times < seconds]
+    if kind == "bursts":  # thin out what lies between the bursts
+        calm = times % PERIOD_S >= SHARE * PERIOD_S
+        times = times[~calm | (rng.random(len(times)) < 1 / BURST)]
+    return times
+
+
+async def replies(url: str, texts: Sequence[str], times: np.ndarray, deadline_s: float, seed: int) -> list[Reply]:
+    """Send requests when they are due, and wait for all of their answers."""
+    order = np.random.default_rng(seed).integers(0, len(texts), len(times))
+    timeout = aiohttp.ClientTimeout(total=deadline_s + PATIENCE_S)
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=timeout) as session:
+
+        async def ask(number: int) -> Reply:
+            text = int(order[number])
+            await asyncio.sleep(max(0.0, start + times[number] - time.perf_counter()))
+            due = start + times[number]  # a generator that is late counts against the server: nobody is let off
+            try:
+                async with session.post(f"{url}/predict", json={"inputs": texts[text], "truncate": True}) as answer:
+                    body = await answer.json()
+                    took = time.perf_counter() - due
+                    if answer.status != 200:
+                        return Reply(text, answer.status, took)
+                    speedup = float(answer.headers["X-Latadj-Speedup"])
+                    return Reply(text, 200, took, body[0]["label"], speedup)
+            except (aiohttp.ClientError, asyncio.TimeoutError):
+                return Reply(text, 0, time.perf_counter() - due)
+
+        start = time.perf_counter() + 0.2
+        return list(await asyncio.gather(*(ask(number) for number in range(len(times)))))
+
+
+@contextmanager
+def served(options: argparse.Namespace, deadline_s: float, choices: Sequence[str]) -> Iterator[str]:
+    """`latadj serve` in a process of its own; gives its URL once it is ready."""
+    command = [sys.executable, "-m", "latadj", "serve", f"checkpoint={options.checkpoint}", "port=0"]
+    command += [f"folder={options.json.parent / 'served'}", f"deadline_ms={1000 * deadline_s:.4g}", "device.name=cpu"]
+    command += [f"max_drop={options.max_drop}", f"device.precision={options.precision}", *choices]
+    if options.threads:
+        command.append(f"device.threads={options.threads}")
+    environ = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environ) as server:
+        assert server.stderr is not None
+        said = []
+        for line in server.stderr:
+            said.append(line)
+            if "serving on" in line:
+                break
+        else:
+            raise SystemExit("".join(said))
+        url = said[-1].split("serving on ")[1].strip()
+        try:
+            while httpx.get(f"{url}/health", timeout=10).status_code != 200:
+                time.sleep(0.1)
+            yield url
+        finally:
+            server.terminate()
+            server.wait()
+
+
+def measured(
+    contestant: str,
+    kind: str,
+    load_: float,
+    found: Sequence[Reply],
+    deadline_s: float,
+    labels: Sequence[str],
+    full: Sequence[str],
+) -> Row:
+    """What came of a load."""
+    given = [reply for reply in found if reply.status == 200]
+    in_time = [reply for reply in given if reply.seconds <= deadline_s]
+    right = np.array([reply.label == labels[reply.text] for reply in given])
+    best = np.array([full[reply.text] == labels[reply.text] for reply in given])
+    milliseconds = [1000 * reply.seconds for reply in given] or [float("nan")]
+    shed = sum(reply.status == 429 for reply in found)
+    return Row(
+        contestant,
+        kind,
+        load_,
+        len(found),
+        len(in_time) / len(found),
+        shed / len(found),
+        (len(given) - len(in_time)) / len(found),
+        len(found) - len(given) - shed,
+        float(right.mean()) if len(right) else 0.0,
+        100 * float(best.mean() - right.mean()) if len(right) else 0.0,
+        float(np.mean([reply.speedup for reply in given])) if given else 0.0,
+        float(np.percentile(milliseconds, 50)),
+        float(np.percentile(milliseconds, 99)),
+    )
+
+
+def table(rows: Sequence[Row], deadline_s: float, capacity: float) -> Table:
+    """All of it, for people."""
+    columns = [
+        Column("load", lambda row: row.load, "{:g}x"),
+        Column("arrivals", lambda row: row.arrivals, left=True),
+        Column("server", lambda row: row.contestant, left=True),
+        Column("in time", lambda row: 100 * row.in_time, "{:.1f}%"),
+        Column("turned away", lambda row: 100 * row.shed, "{:.1f}%"),
+        Column("late", lambda row: 100 * row.late, "{:.1f}%"),
+        Column("accuracy", lambda row: 100 * row.accuracy, "{:.1f}%"),
+        Column("points lost", lambda row: row.lost, "{:.2f}"),
+        Column("mean speedup", lambda row: row.speedup, "{:.2f}x"),
+        Column("p50", lambda row: row.p50_ms, "{:.1f} ms"),
+        Column("p99", lambda row: row.p99_ms, "{:.1f} ms"),
+    ]
+    note = (
+        f"1x is {capacity:.0f} requests a second, what the full model answers one at a time. Deadline: "
+        f"{1000 * deadline_s:.1f} ms. Points lost: of the answers given, below the full model on the same texts."
+    )
+    return Table("", columns, rows, note)
+
+
+def picture(rows: Sequence[Row], path: Path) -> None:
+    """In-time share and accuracy over load, for Poisson arrivals."""
+    figure = new_figure(9, 4)
+    left, right = figure.subplots(1, 2)
+    for contestant, colour in zip(CONTESTANTS, (GREY, BLUE), strict=True):
+        mine = sorted((row for row in rows if (row.contestant, row.arrivals) == (contestant, "Poisson")), key=by_load)
+        loads = [row.load for row in mine]
+        left.plot(loads, [100 * row.in_time for row in mine], "o-", color=colour, label=contestant)
+        right.plot(loads, [100 * row.accuracy for row in mine], "o-", color=colour, label=contestant)
+    left.set(xlabel="load over the full model's capacity", ylabel="answers in time, %", ylim=(0, 102))
+    right.set(xlabel="load over the full model's capacity", ylabel="accuracy of the answers, %")
+    left.legend(frameon=False)
+    for panel in (left, right):
+        panel.spines[["top", "right"]].set_visible(False)
+    save(figure, path)
+
+
+def by_load(row: Row) -> float:
+    """Key to sort by."""
+    return row.load
+
+
+def main() -> None:
+    """Run every contestant at every load, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--loads", type=float, nargs="+", default=[0.5, 0.8, 1.0, 1.5, 2.0, 3.0])
+    parser.add_argument("--burst-load", type=float, default=0.8, help="mean load of the bursts; 0: no bursts")
+    parser.add_argument("--seconds", type=float, default=20.0, help="of each contestant at each load")
+    parser.add_argument("--turns", type=int, default=2, help="times that contestants take turns at each load")
+    parser.add_argument("--texts", type=int, default=1000)
+    parser.add_argument("--max-length", type=int, default=128)
+    parser.add_argument("--max-drop", default="null", help="points that the dial may lose; null: as far as it goes")
+    parser.add_argument("--precision", default="fp32")
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--json", type=Path, default=Path("outputs/serve/serve.json"), help="the picture is beside it")
+    options = parser.parse_args()
+    texts, labels = (part[: options.texts] for part in test_texts(options.checkpoint))
+    p50, full = full_model(options, texts)
+    capacity, deadline_s = 1 / p50, 3 * p50
+    cells = [("Poisson", load_) for load_ in options.loads]
+    cells += [("bursts", options.burst_load)] if options.burst_load else []
+    found: dict[tuple[str, str, float], list[Reply]] = {}
+    with NoiseMonitor() as monitor:
+        for turn in range(options.turns):
+            for contestant, choices in CONTESTANTS.items():
+                with served(options, deadline_s, choices) as url:
+                    for kind, load_ in cells:
+                        seconds = max(options.seconds, PERIOD_S) if kind == "bursts" else options.seconds
+                        times = arrival_times(kind, load_ * capacity, seconds, turn)
+                        got = asyncio.run(replies(url, texts, times, deadline_s, turn))
+                        found.setdefault((contestant, kind, load_), []).extend(got)
+                        print(f"turn {turn + 1}, {contestant}, {kind} {load_:g}x: {len(got)} requests", flush=True)
+    rows = [
+        measured(contestant, kind, load_, got, deadline_s, labels, full)
+        for (contestant, kind, load_), got in sorted(found.items(), key=lambda one: (one[0][1], one[0][2]))
+    ]
+    result: dict[str, Any] = {
+        "schema": SCHEMA,
+        "deadline_ms": 1000 * deadline_s,
+        "capacity_per_s": capacity,
+        "rows": [asdict(row) for row in rows],
+        "environment": {**environment(torch.device("cpu"), options.precision), "quiet": asdict(monitor.report({}))},
+        "options": {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()},
+    }
+    write_json(options.json, result)
+    picture(rows, options.json.with_suffix(".png"))
+    print(table(rows, deadline_s, capacity).markdown())
+
+
+if __name__ == "__main__":
+    main()
