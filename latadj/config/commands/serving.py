@@ -41,9 +41,7 @@ class ServeConfig(CommandConfig):
     reserve: float = option(0.15, "share of a deadline that is kept for what no prediction sees", FRACTION)
     replicas: int = option(1, "batches that run at a time, each with device.threads of its own", at_least(1))
     tokenizers: int = option(1, "threads that tokenise", at_least(1))
-    warm_up_s: float = option(
-        10.0, "seconds of measuring before the server is ready; 0: none", NOT_NEGATIVE
-    )
+    warm_up_s: float = option(10.0, "seconds of measuring before the server is ready; 0: none", NOT_NEGATIVE)
     truncate: bool = option(False, "cut texts that are too long where a request does not say whether to")
     max_length: int | None = option(None, "most tokens of a text; null: as fine-tuned", at_least(2))
     drain_s: float = option(30.0, "seconds to answer who was let in, after SIGTERM", POSITIVE)
