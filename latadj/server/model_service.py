@@ -20,7 +20,7 @@ from latadj.inference.predicted_times import PredictedTimes
 from latadj.server.corrected_times import CorrectedTimes
 from latadj.server.dispatcher import Answer, Dispatcher
 from latadj.server.model_runner import ModelRunner
-from latadj.server.request_errors import NotReadyError
+from latadj.server.request_errors import NotReadyError, OverloadedError
 from latadj.server.scheduler import Scheduler
 from latadj.server.telemetry import Telemetry
 from latadj.server.text_encoder import TextEncoder
@@ -227,6 +227,9 @@ class ModelService:
         """
         if not self.ready:
             raise NotReadyError("the model is not warm yet", 1.0)
+        if self.encoder.backlog_s > deadline_s:
+            self.telemetry.shed("refused")
+            raise OverloadedError("Model is overloaded: too many texts wait for the tokenizer", 1.0)
         before = clock()
         rows = await self.encoder(texts, truncate, side)
         tokenise_s = clock() - before

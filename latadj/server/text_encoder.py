@@ -3,6 +3,7 @@
 import asyncio
 import copy
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -11,6 +12,9 @@ from transformers import PreTrainedTokenizerBase
 
 from latadj.server.request_errors import TooLargeError
 from latadj.tasks.encoding.batches import tokenize
+
+# How fast the time of a text is learnt.
+LEARNT = 0.05
 
 
 class TextEncoder:
@@ -27,6 +31,12 @@ class TextEncoder:
         self._original, self._own = tokenizer, threading.local()
         self._copying = threading.Lock()
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="tokenizer")
+        self._workers, self._texts, self._seconds_each = workers, 0, 0.0
+
+    @property
+    def backlog_s(self) -> float:
+        """Seconds until a text that comes now is tokenised."""
+        return self._texts * self._seconds_each / self._workers
 
     async def __call__(
         self, texts: Sequence[Sequence[str]], truncate: bool, side: str | None = None
@@ -44,7 +54,20 @@ class TextEncoder:
         TooLargeError
             if a text is empty, or longer and not to be cut.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._pool, self.encode, texts, truncate, side)
+        loop = asyncio.get_running_loop()
+        self._texts += len(texts)
+        try:
+            rows, seconds = await loop.run_in_executor(self._pool, self._timed, texts, truncate, side)
+        finally:
+            self._texts -= len(texts)
+        self._seconds_each += LEARNT * (seconds / len(texts) - self._seconds_each)
+        return rows
+
+    def _timed(
+        self, texts: Sequence[Sequence[str]], truncate: bool, side: str | None
+    ) -> tuple[list[dict[str, Any]], float]:
+        start = time.perf_counter()
+        return self.encode(texts, truncate, side), time.perf_counter() - start
 
     def encode(self, texts: Sequence[Sequence[str]], truncate: bool, side: str | None) -> list[dict[str, Any]]:
         """The same, in this thread."""

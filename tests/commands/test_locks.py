@@ -56,6 +56,7 @@ def test_a_killed_run_holds_nothing(tmp_path):
 def test_commands_that_only_read_a_folder_run_beside_others():
     assert {name for name, command in COMMANDS.items() if not command.alone} == {
         "predict",
+        "serve",
         "generate",
         "explain",
         "report",

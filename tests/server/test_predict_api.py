@@ -305,3 +305,9 @@ def test_who_hangs_up_is_forgotten(server, monkeypatch):
         go_on.set()
         assert server.post({"inputs": "the film"}).status_code == 200
     assert seen == [1, 1]
+
+
+def test_too_many_texts_before_the_tokenizer_are_turned_away(server, monkeypatch):
+    monkeypatch.setattr(type(server.service.encoder), "backlog_s", 5.0)
+    response = server.post({"inputs": "bad"}, {"X-Deadline-Ms": "100"})
+    assert (response.status_code, response.headers["Retry-After"]) == (429, "1")

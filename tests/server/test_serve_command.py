@@ -150,3 +150,13 @@ def test_who_was_let_in_is_answered_after_a_signal(checkpoint, number):
     assert len(statuses) <= len(logged) <= len(statuses) + len(failures)
     assert {line["status"] for line in logged} == {200}
     assert all(line["texts"] == 20 and line["speedup"] == 1.0 and line["id"] for line in logged)
+
+
+def test_a_warm_up_that_fails_ends_it_with_one_line(checkpoint, monkeypatch):
+    def fails(service):
+        raise ValueError("no time can be measured")
+
+    monkeypatch.setattr("latadj.server.model_service.ModelService.warm_up", fails)
+    where = [f"checkpoint={checkpoint}", f"folder={checkpoint.parent / 'failed'}", "device.name=cpu", "port=0"]
+    found = run("serve", *where, "device.threads=1", expect=2)
+    assert found.stderr.splitlines()[-1] == "latadj serve: no time can be measured"
