@@ -1,6 +1,7 @@
 """Which batches waiting texts would form at a speedup, and who would be late. Pure: it reads no clock."""
 
 import heapq
+from collections import deque
 from collections.abc import Iterator, Sequence
 
 from latadj.server.corrected_times import Times
@@ -24,11 +25,11 @@ def planned(
     free : when each replica is free
     late : gets the leaders of batches that end after they are due; one that is past its deadline takes no time
     """
-    replicas, left = list(free), list(waiting)
+    replicas, left = list(free), deque(waiting)
     heapq.heapify(replicas)
     while left:
         leader = left[0]
-        batch, left = first_batch(left, place, replicas[0], times, limits)
+        batch = first_batch(left, place, replicas[0], times, limits)
         if batch.end > leader.due(limits.reserve):
             late.append(leader)
         if batch.end <= leader.deadline:
@@ -36,15 +37,13 @@ def planned(
             yield batch
 
 
-def first_batch(
-    waiting: Sequence[Item], place: int, start: float, times: Times, limits: BatchLimits
-) -> tuple[Batch, list[Item]]:
-    """The batch that the first text leads, and who is left.
+def first_batch(waiting: deque[Item], place: int, start: float, times: Times, limits: BatchLimits) -> Batch:
+    """The batch that the first text leads; its texts are taken out of ``waiting``.
 
     The text whose answer is due first leads, and others of like length join it while the batch stays within the limits
     and ends when its leader is due: nobody starves.
     """
-    leader = waiting[0]
+    leader = waiting.popleft()
     place = min(place, leader.ceiling)
     items, longest, shortest = [leader], leader.length, leader.length
     seconds = times.call(place) + times.text(place, leader.length)
@@ -52,11 +51,10 @@ def first_batch(
     due = leader.due(limits.reserve)
     due = due if end <= due else leader.deadline
     passed: list[Item] = []
-    looked = 1
-    for item in waiting[1 : 1 + WINDOW]:
+    for _ in range(min(WINDOW, len(waiting))):
         if end - start >= limits.seconds or longest * (len(items) + 1) > limits.tokens:
             break
-        looked += 1
+        item = waiting.popleft()
         most, least = max(longest, item.length), min(shortest, item.length)
         more = seconds + times.text(place, item.length)
         until = start + more * times.factor(len(items) + 1)
@@ -72,7 +70,8 @@ def first_batch(
             continue
         items.append(item)
         longest, shortest, seconds, end = most, least, more, until
-    return Batch(items, place, start, end), [*passed, *waiting[looked:]]
+    waiting.extendleft(reversed(passed))
+    return Batch(items, place, start, end)
 
 
 def lateness(
@@ -86,15 +85,26 @@ def lateness(
     return late, end
 
 
-def needed(waiting: Sequence[Item], free: Sequence[float], times: Times, limits: BatchLimits) -> int:
-    """Place of the smallest speedup at which no more texts are late than at the largest."""
-    low, high = 0, len(times.speedups) - 1
-    if not lateness(waiting, low, free, times, limits)[0]:
-        return low
-    unavoidable = len(lateness(waiting, high, free, times, limits)[0])
+def needed(waiting: Sequence[Item], place: int, free: Sequence[float], times: Times, limits: BatchLimits) -> int:
+    """Place of the smallest speedup at which no more texts are late than at the largest.
+
+    Parameters
+    ----------
+    place : where the dial stands; what is smaller is tried by one step only, since it goes down no faster
+    """
+    high = len(times.speedups) - 1
+    late_here = len(lateness(waiting, place, free, times, limits)[0])
+    unavoidable = len(lateness(waiting, high, free, times, limits)[0]) if late_here else 0
+
+    def enough(place: int) -> bool:
+        return len(lateness(waiting, place, free, times, limits)[0]) <= unavoidable
+
+    if late_here <= unavoidable:
+        return place - 1 if place and enough(place - 1) else place
+    low = place + 1
     while low < high:
         middle = (low + high) // 2
-        if len(lateness(waiting, middle, free, times, limits)[0]) <= unavoidable:
+        if enough(middle):
             high = middle
         else:
             low = middle + 1

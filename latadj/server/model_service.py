@@ -28,7 +28,7 @@ from latadj.server.work_items import BatchLimits
 
 log = logging.getLogger("latadj")
 # A batch takes no more than this share of the deadline, so that who comes meanwhile has time for a batch of its own.
-BATCH_SHARE = 0.4
+BATCH_SHARE = 0.5
 # Texts of the largest batch that the warm-up measures.
 WARM_TEXTS = 32
 # Share of the warm-up in which kernels are made; the rest measures.

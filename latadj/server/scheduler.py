@@ -2,6 +2,7 @@
 
 import math
 from bisect import insort
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from latadj.server.work_items import EXPIRED, HOPELESS, HUNG_UP, Batch, BatchLim
 # Where nothing ran for so many times what a batch may take, one request is let in whatever is predicted: nobody is
 # harmed, and what it takes corrects the prediction.
 PROBE = 4
+TOO_LATE = "no speedup that is allowed answers in time"
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,12 @@ class Scheduler:
         self._waiting: list[Item] = []
         self._running: list[Batch | None] = [None] * replicas
         self._last = -math.inf
+        self._forget_plan()
+
+    def _forget_plan(self) -> None:
+        """What was planned holds until a batch starts or ends: when all that waits would be done, and who is late."""
+        self._end, self._known = -math.inf, False
+        self._refused: tuple[float, float] | None = None
 
     @property
     def waiting(self) -> int:
@@ -77,38 +85,71 @@ class Scheduler:
         None if they are in
         """
         self.times.settle(now)
-        self._drop_closed()
-        fastest = len(self.times.speedups) - 1
-        free = self._free(now)
+        probe = not self._waiting and not self.running and now - self._last > PROBE * self.limits.seconds
+        if len(self._waiting) + len(items) > self.most:
+            return Refusal(f"{self.most} texts wait already", max(self._end - now, 0.0))
+        if not probe and not self._fits_behind(items, now):
+            refusal = self._refusal(items, now)
+            if refusal is not None:
+                return refusal
+        for item in items:
+            item.ticket.probe = probe
+            insort(self._waiting, item, key=_deadline)
+        return None
+
+    def _fits_behind(self, items: Sequence[Item], now: float) -> bool:
+        """Whether texts are in time even if they run one by one behind all that wait; no plan has to be made then."""
+        if self._waiting and min(item.deadline for item in items) < self._waiting[-1].deadline:
+            return False
+        end = max(self._end, *self._free(now)) if self._known else math.inf
+        end += sum(self._alone(item) for item in items)
+        if end > min(item.due(self.limits.reserve) for item in items):
+            return False
+        self._end = end
+        return True
+
+    def _refusal(self, items: Sequence[Item], now: float) -> Refusal | None:
+        """Why texts are not let in, by a plan of all batches; None if they are."""
+        due, seconds = min(item.deadline for item in items), sum(self._alone(item) for item in items)
+        if self._refused is not None and due <= self._refused[0] and seconds >= self._refused[1]:
+            return Refusal(TOO_LATE, max(self._end - now, 0.0))
+        fastest, free = len(self.times.speedups) - 1, self._free(now)
         together = list(self._waiting)
         for item in items:
             insort(together, item, key=_deadline)
-        probe = not self._waiting and not self.running and now - self._last > PROBE * self.limits.seconds
         late, end = lateness(together, fastest, free, self.times, self.limits)
-        if late and not probe:
-            before = set(map(id, lateness(self._waiting, fastest, free, self.times, self.limits)[0]))
-            if any(id(item) not in before for item in late):
-                return Refusal("no speedup that is allowed answers in time", end - now)
-        if len(together) > self.most:
-            return Refusal(f"{self.most} texts wait already", end - now)
-        self._waiting = together
-        for item in items:
-            item.ticket.probe = probe
+        if late:
+            before, self._end = lateness(self._waiting, fastest, free, self.times, self.limits)
+            self._known = True
+            already = set(map(id, before))
+            if any(id(item) not in already for item in late):
+                self._refused = (due, seconds)
+                return Refusal(TOO_LATE, end - now)
+        self._end, self._known = end, True
         return None
+
+    def _alone(self, item: Item) -> float:
+        """Seconds of a text alone, as fast as it may run."""
+        place = min(len(self.times.speedups) - 1, item.ceiling)
+        return (self.times.call(place) + self.times.text(place, item.length)) * self.times.factor(1)
 
     def next_batch(self, now: float, replica: int = 0) -> tuple[Batch | None, list[Dropped]]:
         """What a replica is to run now, and who was dropped on the way; it runs until :meth:`ended` is told."""
         self.times.settle(now)
+        self._forget_plan()
         dropped = [*self._drop_closed(), *self._drop_late(now)]
         if not self._waiting:
             return None, dropped
         idle = self.running == 0 and now - self._last > self.limits.seconds
         free = self._free(now)
-        place = self.policy.turn(needed(self._waiting, free, self.times, self.limits), idle)
-        batch, left = first_batch(self._waiting, place, now, self.times, self.limits)
+        stands = 0 if idle else self.policy.place
+        place = self.policy.turn(needed(self._waiting, stands, free, self.times, self.limits), idle)
+        left = deque(self._waiting)
+        batch = first_batch(left, place, now, self.times, self.limits)
         if batch.end > batch.items[0].deadline:
-            batch, left = first_batch(self._waiting, len(self.times.speedups) - 1, now, self.times, self.limits)
-        self._waiting = left
+            left = deque(self._waiting)
+            batch = first_batch(left, len(self.times.speedups) - 1, now, self.times, self.limits)
+        self._waiting = list(left)
         self._running[replica] = batch
         return batch, dropped
 
@@ -121,6 +162,7 @@ class Scheduler:
         """
         self._running = [None if one is batch else one for one in self._running]
         self._last = now
+        self._forget_plan()
         self.times.observe(batch.place, batch.lengths, max(now - start, 1e-9), now)
 
     def _drop_closed(self) -> list[Dropped]:

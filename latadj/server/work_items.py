@@ -78,4 +78,4 @@ class BatchLimits:
 
     tokens: int = 8192
     seconds: float = 0.02
-    reserve: float = 0.15
+    reserve: float = 0.1

@@ -34,7 +34,7 @@ def scheduler(deadline_s: float = 0.05, fixed: float | None = None, **options: o
     speedups = SPEEDUPS if fixed is None else [fixed]
     lengths = np.arange(512)
     costs = np.array([CALL + BATCH * EACH * lengths / speedup for speedup in speedups])
-    return Scheduler(CorrectedTimes(speedups, costs, BATCH), BatchLimits(seconds=0.4 * deadline_s), **options)
+    return Scheduler(CorrectedTimes(speedups, costs, BATCH), BatchLimits(seconds=0.5 * deadline_s), **options)
 
 
 @dataclass

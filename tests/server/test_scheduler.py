@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from helpers.simulated_server import CAPACITY, SPEEDUPS, poisson, scheduler, seconds, simulate
 
+from latadj.server import scheduler as scheduler_module
 from latadj.server.work_items import Item, Ticket
 
 LAST = len(SPEEDUPS) - 1
@@ -202,3 +203,39 @@ def test_a_wrong_clock_does_not_turn_everybody_away_for_ever():
     found = simulate(server, poisson(0.3 * CAPACITY, 10.0, seed=3))
     late_ones = [number for number in found.shed if number > 600]
     assert len(late_ones) < 0.2 * (len(found.answered) + len(found.shed))
+
+
+@pytest.mark.parametrize(("load", "least"), [(1.5, 0.99), (2.0, 0.98), (3.0, 0.93)])
+def test_a_deadline_of_three_times_what_a_text_takes_is_met_beyond_the_full_models_load(load, least):
+    deadline_s = 3 * seconds([20], 1.0)
+    found = simulate(scheduler(deadline_s), poisson(load * CAPACITY, 2.0), noise=0.1, deadline_s=deadline_s)
+    assert found.in_time >= least
+
+
+def test_batches_that_are_held_up_now_and_then_are_no_reason_to_turn_everybody_away():
+    held_up = np.random.default_rng(5)
+    found = simulate(
+        scheduler(0.05),
+        poisson(0.5 * CAPACITY, 3.0),
+        noise=0.2,
+        slowdown=lambda now: 10.0 if held_up.random() < 0.03 else 1.0,
+    )
+    assert found.in_time > 0.9
+
+
+def test_many_that_wait_are_planned_once_and_not_for_each_that_comes(monkeypatch):
+    server, plans = scheduler(30.0), []
+    original = scheduler_module.lateness
+    monkeypatch.setattr(scheduler_module, "lateness", lambda *given: plans.append(1) or original(*given))
+    for number in range(500):
+        assert server.admit([item(number, now=1e-5 * number, deadline=30.0)], 1e-5 * number) is None
+    assert len(plans) <= 2
+
+
+def test_a_request_like_one_that_was_turned_away_is_turned_away_without_a_plan(monkeypatch):
+    server = scheduler(0.05)
+    while server.admit([item(deadline=0.05)], 0.0) is None:
+        pass
+    monkeypatch.setattr(scheduler_module, "lateness", None)
+    assert server.admit([item(deadline=0.05)], 0.0) is not None
+    assert server.admit([item(deadline=0.04, length=30)], 0.0) is not None

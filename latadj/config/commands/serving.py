@@ -38,7 +38,7 @@ class ServeConfig(CommandConfig):
     )
     confident: bool = option(False, "judge max_drop by the upper end of the 95% interval, not by the mean")
     batch_tokens: int = option(8192, "tokens of a batch, padded to its longest text", at_least(1))
-    reserve: float = option(0.15, "share of a deadline that is kept for what no prediction sees", FRACTION)
+    reserve: float = option(0.1, "share of a deadline that is kept for what no prediction sees", FRACTION)
     replicas: int = option(1, "batches that run at a time, each with device.threads of its own", at_least(1))
     tokenizers: int = option(1, "threads that tokenise", at_least(1))
     warm_up_s: float = option(10.0, "seconds of measuring before the server is ready; 0: none", NOT_NEGATIVE)
