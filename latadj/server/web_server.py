@@ -50,6 +50,7 @@ class WebServer:
         config = uvicorn.Config(
             app,
             log_config=None,
+            log_level="warning",
             access_log=False,
             lifespan="on",
             server_header=False,

@@ -160,3 +160,14 @@ def test_a_warm_up_that_fails_ends_it_with_one_line(checkpoint, monkeypatch):
     where = [f"checkpoint={checkpoint}", f"folder={checkpoint.parent / 'failed'}", "device.name=cpu", "port=0"]
     found = run("serve", *where, "device.threads=1", expect=2)
     assert found.stderr.splitlines()[-1] == "latadj serve: no time can be measured"
+
+
+def test_a_page_that_follows_the_server_does_not_keep_it_from_ending(checkpoint):
+    with (
+        process(checkpoint, "drain_s=600") as (server, url),
+        httpx.stream("GET", f"{url}/events", timeout=60) as events,
+    ):
+        next(line for line in events.iter_lines() if line.startswith("data:"))
+        server.terminate()
+        server.communicate(timeout=60)
+        assert server.returncode == 0
