@@ -63,6 +63,7 @@ class Dispatcher:
     ) -> None:
         self.scheduler, self.observer = scheduler, observer
         self._run, self._prepare = run, prepare
+        self._failed: Callable[[Exception], object] = lambda error: None
         self._changed = threading.Condition()
         self._ending = False
         self._threads = [
@@ -70,8 +71,14 @@ class Dispatcher:
             for number in range(replicas)
         ]
 
-    def start(self) -> None:
-        """Start the threads."""
+    def start(self, failed: Callable[[Exception], object]) -> None:
+        """Start the threads.
+
+        Parameters
+        ----------
+        failed : called where one ends although it should not: nobody would be answered any more
+        """
+        self._failed = failed
         for thread in self._threads:
             thread.start()
 
@@ -120,7 +127,14 @@ class Dispatcher:
             ticket.open = False
 
     def _serve(self, replica: int) -> None:
-        self._prepare()
+        try:
+            self._prepare()
+            self._run_batches(replica)
+        except Exception as error:
+            log.exception("replica %d ended", replica)
+            self._failed(error)
+
+    def _run_batches(self, replica: int) -> None:
         while (batch := self._next(replica)) is not None:
             start = time.perf_counter()
             failure, outputs = None, None

@@ -104,18 +104,21 @@ class ModelService:
             correction=lambda: self.scheduler.times.correction,
             deadline_s=config.deadline_ms / 1000,
         )
-        threads = torch.get_num_threads()
+        self._threads = torch.get_num_threads()
         self.dispatcher = Dispatcher(
             self.scheduler,
             self.runner,
             self.telemetry,
             config.replicas,
-            # PyTorch has a number of threads for each thread that calls it.
-            prepare=lambda: torch.set_num_threads(threads),
+            prepare=self._set_threads,
         )
         self.ready = False
         for place in sorted({0, len(self.times.profiles) - 1}):
             self.runner(self.encoder.encode([("a",), ("a a a",)], True, None), place)
+
+    def _set_threads(self) -> None:
+        """PyTorch has a number of threads for each thread that calls it."""
+        torch.set_num_threads(self._threads)
 
     def _check_fixed(self, config: ServeConfig) -> None:
         """Refuse a fixed speedup that loses more than is allowed; 1x is the most accurate that there is."""
@@ -139,22 +142,23 @@ class ModelService:
 
         def warm_up() -> None:
             try:
+                self._set_threads()
                 self.warm_up()
+                self.dispatcher.start(failed)
+                self.ready = True
             except Exception as error:
                 failed(error)
 
         threading.Thread(target=warm_up, name="warm-up", daemon=True).start()
 
     def warm_up(self) -> None:
-        """Make kernels, measure how far predictions are off now, and start to serve."""
+        """Make kernels, and measure how far predictions are off now."""
         if self.config.warm_up_s > 0:
             self._make_kernels(KERNEL_SHARE * self.config.warm_up_s)
             self.times.warm_up(self._lengths, WARM_TEXTS, (1 - KERNEL_SHARE) * self.config.warm_up_s)
             self.scheduler.times = CorrectedTimes(
                 self.times.speedups, self.times.table, self.times.batch, self._level, self._spread()
             )
-        self.dispatcher.start()
-        self.ready = True
         log.info("ready: speedups of 1x to %.2fx", self.times.speedups[-1])
 
     def _make_kernels(self, seconds: float) -> None:

@@ -60,7 +60,7 @@ class Scheduler:
 
     def _forget_plan(self) -> None:
         """What was planned holds until a batch starts or ends: when all that waits would be done, and who is late."""
-        self._end, self._known = -math.inf, False
+        self._end, self._known, self._exact = -math.inf, False, False
         self._refused: tuple[float, float] | None = None
 
     @property
@@ -105,13 +105,15 @@ class Scheduler:
         end += sum(self._alone(item) for item in items)
         if end > min(item.due(self.limits.reserve) for item in items):
             return False
-        self._end = end
+        self._end, self._exact = end, False
         return True
 
     def _refusal(self, items: Sequence[Item], now: float) -> Refusal | None:
         """Why texts are not let in, by a plan of all batches; None if they are."""
         due, seconds = min(item.deadline for item in items), sum(self._alone(item) for item in items)
-        if self._refused is not None and due <= self._refused[0] and seconds >= self._refused[1]:
+        like_one = self._refused is not None and due <= self._refused[0] and seconds >= self._refused[1]
+        if like_one or self._ends_too_late(items, now):
+            self._refused = self._refused if like_one else (due, seconds)
             return Refusal(TOO_LATE, max(self._end - now, 0.0))
         fastest, free = len(self.times.speedups) - 1, self._free(now)
         together = list(self._waiting)
@@ -120,13 +122,26 @@ class Scheduler:
         late, end = lateness(together, fastest, free, self.times, self.limits)
         if late:
             before, self._end = lateness(self._waiting, fastest, free, self.times, self.limits)
-            self._known = True
+            self._known = self._exact = True
             already = set(map(id, before))
             if any(id(item) not in already for item in late):
                 self._refused = (due, seconds)
                 return Refusal(TOO_LATE, end - now)
-        self._end, self._known = end, True
+        self._end, self._known, self._exact = end, True, True
         return None
+
+    def _ends_too_late(self, items: Sequence[Item], now: float) -> bool:
+        """Whether texts that come last are late even if they only make the last batch larger; needs no plan."""
+        if (
+            not self._exact
+            or not self._waiting
+            or len(self._running) > 1
+            or items[0].deadline < self._waiting[-1].deadline
+        ):
+            return False
+        fastest = len(self.times.speedups) - 1
+        more = sum(self.times.text(min(fastest, item.ceiling), item.length) for item in items)
+        return max(self._end, now) + more * self.times.typical(1) > items[0].due(self.limits.reserve)
 
     def _alone(self, item: Item) -> float:
         """Seconds of a text alone, as fast as it may run."""

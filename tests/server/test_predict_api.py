@@ -184,7 +184,7 @@ def test_the_warm_up_makes_the_server_ready(served_root):
 
 
 def test_before_the_warm_up_it_is_not_healthy(served_root, monkeypatch):
-    monkeypatch.setattr(ModelService, "warm_up", lambda self: None)
+    monkeypatch.setattr(ModelService, "start", lambda self, failed: None)
     service = open_service(config_for(served_root / "checkpoint"))
     with TestClient(application(service)) as client:
         for response in (client.get("/health"), client.post("/predict", json={"inputs": "a"})):
