@@ -7,9 +7,8 @@ Run alone on a quiet machine, with a checkpoint that `latadj calibrate` measured
 The load is open: requests of one test text each come when they come, whether or not those before were answered, as a
 Poisson process and as bursts (three times the load for a sixth of the time). Loads are multiples of what the full model
 answers in a second one text at a time, and the deadline is three times its median. Contestants are the same server with
-its dial fixed at 1x and with the dial turned by load; they take turns at each load. A request that is turned away, or
-answered late, is not in time. Accuracy is that of all answers given, beside that of the full model on the same texts.
-Prints a Markdown table, and writes JSON and a picture.
+its dial fixed at 1x and with the dial turned by load, in turns. What is turned away or answered late is not in time.
+Accuracy is that of all answers given. Prints a Markdown table, and writes JSON and a picture.
 """
 
 import argparse
@@ -21,6 +20,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +45,7 @@ SCHEMA = "latadj.serve-benchmark/1"
 CONTESTANTS = {"fixed at 1x": ["policy=fixed", "speedup=1"], "dial": ["policy=slack"]}
 # A burst: so many times the load, for this share of a period of so many seconds.
 BURST, SHARE, PERIOD_S = 3.0, 1 / 6, 20.0
-# How much longer than the deadline an answer is waited for.
-PATIENCE_S = 10.0
+PATIENCE_S = 10.0  # how much longer than the deadline an answer is waited for
 
 
 @dataclass
@@ -55,9 +54,7 @@ class Row:
 
     load : over what the full model answers
     in_time, shed, late : shares of all requests
-    accuracy, lost : of the answers given, and points below the full model on the same texts
-    speedup : mean over the answers
-    p50_ms, p99_ms : of the answers
+    accuracy, lost, speedup, p50_ms, p99_ms : of the answers; points lost are below the full model on the same texts
     """
 
     contestant: str
@@ -77,12 +74,12 @@ class Row:
 
 @dataclass
 class Reply:
-    """What a request got."""
+    """What a request got; status 0: nothing."""
 
     text: int
     status: int
     seconds: float
-    label: str | None = None
+    label: str = ""
     speedup: float = 1.0
 
 
@@ -101,11 +98,9 @@ def full_model(options: argparse.Namespace, texts: Sequence[str]) -> tuple[float
     model, tokenizer = load(options.checkpoint, precision=options.precision)
     names = [str(name) for name in model.config.id2label.values()]
     rows = tokenize([list(texts)], tokenizer, options.max_length)
-    seconds: list[float] = []
-    answers: list[str] = []
     for turn in range(2):  # a length that runs for the first time makes kernels
-        seconds.clear()
-        answers.clear()
+        seconds: list[float] = []
+        answers: list[str] = []
         for row in rows if turn else rows[:200]:
             start = time.perf_counter()
             with torch.inference_mode():
@@ -136,7 +131,7 @@ async def replies(url: str, texts: Sequence[str], times: np.ndarray, deadline_s:
         async def ask(number: int) -> Reply:
             text = int(order[number])
             await asyncio.sleep(max(0.0, start + times[number] - time.perf_counter()))
-            due = start + times[number]  # a generator that is late counts against the server: nobody is let off
+            due = start + times[number]  # where the generator is late, that counts too
             try:
                 async with session.post(f"{url}/predict", json={"inputs": texts[text], "truncate": True}) as answer:
                     body = await answer.json()
@@ -158,8 +153,7 @@ def served(options: argparse.Namespace, deadline_s: float, choices: Sequence[str
     command = [sys.executable, "-m", "latadj", "serve", f"checkpoint={options.checkpoint}", "port=0"]
     command += [f"folder={options.json.parent / 'served'}", f"deadline_ms={1000 * deadline_s:.4g}", "device.name=cpu"]
     command += [f"max_drop={options.max_drop}", f"device.precision={options.precision}", *choices]
-    if options.threads:
-        command.append(f"device.threads={options.threads}")
+    command += [f"device.threads={options.threads}"] if options.threads else []
     environ = {**os.environ, "HF_HUB_OFFLINE": "1"}
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environ) as server:
         assert server.stderr is not None
@@ -240,21 +234,18 @@ def picture(rows: Sequence[Row], path: Path) -> None:
     figure = new_figure(9, 4)
     left, right = figure.subplots(1, 2)
     for contestant, colour in zip(CONTESTANTS, (GREY, BLUE), strict=True):
-        mine = sorted((row for row in rows if (row.contestant, row.arrivals) == (contestant, "Poisson")), key=by_load)
+        own = [row for row in rows if (row.contestant, row.arrivals) == (contestant, "Poisson")]
+        mine = sorted(own, key=attrgetter("load"))
         loads = [row.load for row in mine]
         left.plot(loads, [100 * row.in_time for row in mine], "o-", color=colour, label=contestant)
         right.plot(loads, [100 * row.accuracy for row in mine], "o-", color=colour, label=contestant)
-    left.set(xlabel="load over the full model's capacity", ylabel="answers in time, %", ylim=(0, 102))
-    right.set(xlabel="load over the full model's capacity", ylabel="accuracy of the answers, %")
+    left.set(ylabel="answers in time, %", ylim=(0, 102))
+    right.set(ylabel="accuracy of the answers, %")
     left.legend(frameon=False)
     for panel in (left, right):
+        panel.set_xlabel("load over the full model's capacity")
         panel.spines[["top", "right"]].set_visible(False)
     save(figure, path)
-
-
-def by_load(row: Row) -> float:
-    """Key to sort by."""
-    return row.load
 
 
 def main() -> None:
@@ -275,8 +266,8 @@ def main() -> None:
     texts, labels = (part[: options.texts] for part in test_texts(options.checkpoint))
     p50, full = full_model(options, texts)
     capacity, deadline_s = 1 / p50, 3 * p50
-    cells = [("Poisson", load_) for load_ in options.loads]
-    cells += [("bursts", options.burst_load)] if options.burst_load else []
+    bursts = [("bursts", options.burst_load)] if options.burst_load else []
+    cells = [*(("Poisson", load_) for load_ in options.loads), *bursts]
     found: dict[tuple[str, str, float], list[Reply]] = {}
     with NoiseMonitor() as monitor:
         for turn in range(options.turns):
