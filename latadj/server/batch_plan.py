@@ -33,7 +33,8 @@ def planned(
         if batch.end > leader.due(limits.reserve):
             late.append(leader)
         if batch.end <= leader.deadline:
-            heapq.heapreplace(replicas, batch.end)
+            # Of several batches, one after the other, not all take longer than usual.
+            heapq.heapreplace(replicas, batch.usual)
             yield batch
 
 
@@ -71,7 +72,7 @@ def first_batch(waiting: deque[Item], place: int, start: float, times: Times, li
         items.append(item)
         longest, shortest, seconds, end = most, least, more, until
     waiting.extendleft(reversed(passed))
-    return Batch(items, place, start, end)
+    return Batch(items, place, start, start + seconds * times.typical(len(items)), end)
 
 
 def lateness(
@@ -81,7 +82,7 @@ def lateness(
     late: list[Item] = []
     end = min(free)
     for batch in planned(waiting, place, free, times, limits, late):
-        end = max(end, batch.end)
+        end = max(end, batch.usual)
     return late, end
 
 

@@ -75,7 +75,7 @@ class Scheduler:
 
     def _free(self, now: float) -> list[float]:
         """When each replica is free, as far as it is known."""
-        return [now if batch is None else max(batch.end, now) for batch in self._running]
+        return [now if batch is None else max(batch.usual, now) for batch in self._running]
 
     def admit(self, items: Sequence[Item], now: float) -> Refusal | None:
         """Let the texts of a request in, all or none.

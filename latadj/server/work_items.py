@@ -50,12 +50,14 @@ class Batch:
     """Texts that run together.
 
     place : of its speedup
-    start, end : seconds of the clock, as predicted
+    start : second of the clock
+    usual, end : when it ends as a rule, and when most such batches have ended
     """
 
     items: list[Item]
     place: int
     start: float
+    usual: float
     end: float
 
     @property
