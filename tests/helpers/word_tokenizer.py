@@ -33,6 +33,14 @@ def tokenizer(ends: bool = False, **options):
     return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<pad>", eos_token="</s>", **options)
 
 
+def few_words():
+    """A tokenizer of whole words, few enough for every tiny model."""
+    words = Tokenizer(models.WordLevel({"<pad>": 0, "</s>": 1, "<unk>": 2, "good": 3, "bad": 4}, unk_token="<unk>"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    special = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
+    return PreTrainedTokenizerFast(tokenizer_object=words, model_max_length=200, **special)
+
+
 def _language_model(kind):
     return tiny(kind, "language", layers=2, vocab_size=300, max_position_embeddings=200)
 

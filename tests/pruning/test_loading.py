@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 from helpers.tiny_models import LENGTHS, Case, near
-from helpers.word_tokenizer import tokenizer
+from helpers.word_tokenizer import few_words
 from helpers.zeroed_reference import FIRST, SOME, zeroed
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification
@@ -35,7 +35,7 @@ def said(case, model):
 @pytest.mark.parametrize("units", [SOME, FIRST], ids=["some", "first"])
 def test_a_pruned_model_is_saved_and_loaded_exactly(classifier, tmp_path, units):
     model = pruned(classifier, units)
-    checkpoint.save(model, tokenizer(), tmp_path / "model", CheckpointMetadata())
+    checkpoint.save(model, few_words(), tmp_path / "model", CheckpointMetadata())
     found, _ = checkpoint.load(tmp_path / "model")
     assert structure_of(found) == structure_of(model) == read_metadata(tmp_path / "model").pruning
     assert near(said(classifier, found), said(classifier, attach(model)), atol=0)
@@ -50,7 +50,7 @@ def test_other_heads_are_loaded_too(architecture, head, tmp_path):
         pytest.skip("a T5 that tags is not among the heads that latadj loads")
     case = Case(architecture, head)
     model = pruned(case)
-    checkpoint.save(model, tokenizer(), tmp_path / "model", CheckpointMetadata())
+    checkpoint.save(model, few_words(), tmp_path / "model", CheckpointMetadata())
     found, _ = checkpoint.load(tmp_path / "model")
     assert near(said(case, found), said(case, attach(model)), atol=0)
 
@@ -59,7 +59,7 @@ def test_other_heads_are_loaded_too(architecture, head, tmp_path):
 def test_a_pruned_language_model_stops_and_samples_as_it_did(architecture, tmp_path):
     model = pruned(Case(architecture, "language"))
     model.generation_config.update(eos_token_id=[2, 3], pad_token_id=0, max_new_tokens=7, repetition_penalty=1.5)
-    checkpoint.save(model, tokenizer(), tmp_path / "model", CheckpointMetadata())
+    checkpoint.save(model, few_words(), tmp_path / "model", CheckpointMetadata())
     for found in (checkpoint.load(tmp_path / "model")[0], zero_fill_pruned(model)):
         wanted, ours = model.generation_config, found.generation_config
         assert (ours.eos_token_id, ours.pad_token_id) == (wanted.eos_token_id, wanted.pad_token_id) == ([2, 3], 0)
@@ -67,7 +67,7 @@ def test_a_pruned_language_model_stops_and_samples_as_it_did(architecture, tmp_p
 
 
 def test_a_pruned_model_gets_a_fresh_head_for_other_labels(tmp_path):
-    checkpoint.save(pruned(Case("bert", "classifier")), tokenizer(), tmp_path / "model", CheckpointMetadata())
+    checkpoint.save(pruned(Case("bert", "classifier")), few_words(), tmp_path / "model", CheckpointMetadata())
     config = ModelConfig(name="m", path=str(tmp_path / "model"))
     found, _ = checkpoint.load_pretrained(config, ["a", "b", "c", "d", "e"])
     assert found.config.num_labels == 5
@@ -79,7 +79,7 @@ def test_a_pruned_model_gets_a_fresh_head_for_other_labels(tmp_path):
 
 def test_a_weight_that_no_file_holds_is_drawn_and_the_others_stay_as_saved(classifier, tmp_path):
     model = pruned(classifier)
-    checkpoint.save(model, tokenizer(), tmp_path, CheckpointMetadata())
+    checkpoint.save(model, few_words(), tmp_path, CheckpointMetadata())
     saved = load_file(tmp_path / "model.safetensors")
     gone = next(name for name in saved if "norm" in name.lower() or "ln_" in name)
     save_file({name: weight for name, weight in saved.items() if name != gone}, tmp_path / "model.safetensors")
@@ -94,7 +94,7 @@ def test_a_weight_that_no_file_holds_is_drawn_and_the_others_stay_as_saved(class
 
 @pytest.mark.parametrize("architecture", ["bert", "llama"])
 def test_loading_a_pruned_model_draws_no_weights_to_throw_away(architecture, tmp_path):
-    checkpoint.save(pruned(Case(architecture, "classifier")), tokenizer(), tmp_path / "model", CheckpointMetadata())
+    checkpoint.save(pruned(Case(architecture, "classifier")), few_words(), tmp_path / "model", CheckpointMetadata())
     torch.manual_seed(0)
     before = torch.get_rng_state()
     checkpoint.load(tmp_path / "model")
@@ -102,7 +102,7 @@ def test_loading_a_pruned_model_draws_no_weights_to_throw_away(architecture, tmp
 
 
 def test_plain_transformers_refuses_a_pruned_folder(tmp_path):
-    checkpoint.save(pruned(Case("bert", "classifier")), tokenizer(), tmp_path / "model", CheckpointMetadata())
+    checkpoint.save(pruned(Case("bert", "classifier")), few_words(), tmp_path / "model", CheckpointMetadata())
     with pytest.raises(RuntimeError, match="ignore_mismatched_sizes"):
         AutoModelForSequenceClassification.from_pretrained(tmp_path / "model")
 
@@ -145,7 +145,7 @@ def test_a_model_with_hard_attention_cannot_be_made_whole_for_others():
     ],
 )
 def test_a_pruning_map_that_does_not_fit_is_one_clear_line(tmp_path, change, message):
-    checkpoint.save(pruned(Case("bert", "classifier")), tokenizer(), tmp_path / "model", CheckpointMetadata())
+    checkpoint.save(pruned(Case("bert", "classifier")), few_words(), tmp_path / "model", CheckpointMetadata())
     path = tmp_path / "model" / METADATA_FILE
     data = json.loads(path.read_text())
     change(data["pruning"]["layers"])

@@ -22,6 +22,7 @@ from latadj.training.fit import total_steps
 
 def test_a_teacher_answers_thinned_copies_too(session):
     stage = session.config.adjust
+    stage.word_dropout_copies = 1
     rows, _ = distillation_rows(session, stage)
     stage.word_dropout_copies = 0
     whole, _ = distillation_rows(session, stage)
@@ -93,6 +94,7 @@ def test_a_stage_that_has_begun_goes_on_in_the_same_arithmetic(tmp_path, monkeyp
     toy.write_model(tmp_path / "model", layers=1)
     toy.write_task(tmp_path / "data", 64)
     options = [*toy.overrides(tmp_path), "plain.epochs=2", "adjust.epochs=2", "resume=true", EXACT]
+    options.append("adjust.word_dropout_copies=1")
     for stage, steps in (("plain fine-tuning", 3), ("adjustable fine-tuning", 5)):
         with killed_in(monkeypatch, stage, step=steps):
             run("finetune", *options)
@@ -153,7 +155,8 @@ def test_a_teacher_has_its_students_labels_and_tokens(session, other):
         check_teacher(session.config)
     toy.write_model(other, layers=2)
     vocabulary = (other / "vocab.txt").read_text().split("\n")
-    BertTokenizerFast(vocab={word: place for place, word in enumerate([*vocabulary, "more"])}).save_pretrained(other)
+    vocabulary[-1] = "more"
+    BertTokenizerFast(vocab={word: place for place, word in enumerate(vocabulary)}).save_pretrained(other)
     with pytest.raises(ValueError, match="its tokens are not those of its student"):
         prepare(session.config)
 
