@@ -31,13 +31,14 @@ Row = tuple[list[tuple[float, float, float]], float]
 
 @dataclass
 class Pass:
-    """One pass of a batch of sequences of one length.
+    """One pass of a batch of sequences of like length.
 
+    lengths : of its sequences; as many have each
     seconds : (layers + 1,) median over rounds of each layer, and last the rest of the pass
     shares : of each layer's linear layers, as :func:`latadj.elimination.latency_model.level_shares` gives them
     """
 
-    length: int
+    lengths: tuple[int, ...]
     profile: Profile
     seconds: np.ndarray
     shares: list[tuple[float, float]] | None = None
@@ -65,13 +66,16 @@ def measure(
     rounds : times each pass is run, at most; ``budget_s`` seconds end it earlier, but not before the third
     advance : called after each round
     """
-    prefill = attached(model).architecture.prefill
+    architecture = attached(model).architecture
     plan = [(length, profile) for length in _spread(lengths) for profile in _profiles(dial)]
     rng = np.random.default_rng(seed)
     inputs = {
         length: torch.from_numpy(rng.integers(0, model.config.vocab_size, (batch, length))).to(device)
         for length, _ in plan
     }
+    # Sorted texts of a batch differ by a token or so, which costs more than its share where layers frame them.
+    like = {length: like_lengths(length, ragged=batch > 1 and not architecture.causal) for length in inputs}
+    masks = {length: _mask(inputs[length], lengths) for length, lengths in like.items()}
     # Where every layer has maps of its own shape, all passes together have more kernels than oneDNN keeps, and each
     # would find its own gone; where the model serves, they are there.
     uneven = len(set(dial.shapes)) > 1
@@ -83,26 +87,39 @@ def measure(
         for place in rng.permutation(len(plan)):
             length, profile = plan[place]
             with torch.inference_mode(), at_profile(model, profile):
-                run = partial(prefill, model, inputs[length])
+                run = partial(architecture.prefill, model, inputs[length], masks[length])
                 if uneven:
                     run()
                 samples[place].append(time_layers(model, run, device))
         advance()
     # The first round warms up.
     passes = [
-        Pass(length, profile, np.median(times[1:], axis=0), level_shares(dial.shapes, profile.level))
+        Pass(like[length], profile, np.median(times[1:], axis=0), level_shares(dial.shapes, profile.level))
         for (length, profile), times in zip(plan, samples, strict=True)
     ]
     reads = attached(model).reads
     scales = scales_of(dial.shapes)
     trial = fit([one for place, one in enumerate(passes) if place % 4 != 3], batch, reads, scales)
     errors = [
-        abs(trial.seconds(one.profile, np.array([one.length]), reads, shares=one.shares)[0] / one.seconds.sum() - 1)
+        abs(trial.seconds(one.profile, np.array(one.lengths), reads, shares=one.shares).mean() / one.seconds.sum() - 1)
         for place, one in enumerate(passes)
         if place % 4 == 3
     ]
     error, span = float(np.median(errors)) if errors else 0.0, (min(lengths), max(lengths))
     return replace(fit(passes, batch, reads, scales), error=error, lengths=span)
+
+
+def like_lengths(length: int, *, ragged: bool) -> tuple[int, ...]:
+    """The lengths of a batch of like texts, of which the longest has so many tokens."""
+    return (length - 1, length) if ragged and length > 2 else (length,)
+
+
+def _mask(inputs: torch.Tensor, lengths: tuple[int, ...]) -> torch.Tensor | None:
+    """(batch, n) 1 on the tokens of sequences that have each length in turn; None where all have one."""
+    if len(lengths) == 1:
+        return None
+    of_each = torch.tensor([lengths[place % len(lengths)] for place in range(len(inputs))], device=inputs.device)
+    return (torch.arange(inputs.shape[1], device=inputs.device) < of_each[:, None]).long()
 
 
 def fit(passes: Sequence[Pass], batch: int, reads: str, scales: tuple[tuple[float, float], ...] = ()) -> LatencyModel:
@@ -118,7 +135,7 @@ def fit(passes: Sequence[Pass], batch: int, reads: str, scales: tuple[tuple[floa
     last_rows: list[Row] = []
     rest_rows: list[Row] = []
     for one in passes:
-        counts = schedule(one.profile, np.array([one.length]), reads)[:, 0]
+        counts = schedule(one.profile, np.array(one.lengths), reads).mean(axis=1)
         layers = len(counts) - 1
         shares, each = one.shares or [WHOLE] * layers, scales or (WHOLE,) * layers
         for layer in range(layers):
@@ -132,7 +149,7 @@ def fit(passes: Sequence[Pass], batch: int, reads: str, scales: tuple[tuple[floa
             chosen = float(n_out < n_in)
             terms = [(n_in, enters * (entering > 0), enters * entering), (n_in, chosen, chosen)]
             rows.append(([*terms, (n_out, leaves * (leaving > 0), leaves * leaving)], seconds))
-        rest_rows.append(([(one.length, 1.0, 1.0)], one.seconds[-1]))
+        rest_rows.append(([(counts[0], 1.0, 1.0)], one.seconds[-1]))
     entering_ramp, choosing, leaving_ramp = _ramps(rows)
     (trimmed_layer,) = _ramps(last_rows) if last_rows else (leaving_ramp,)
     (rest,) = _ramps(rest_rows)

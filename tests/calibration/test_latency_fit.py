@@ -59,7 +59,7 @@ def passes(reads, noise=0.0, truth=TRUTH):
             counts = schedule(profile, np.array([length]), reads)
             layers = [float(truth.layer_seconds(counts, layer, reads)[0]) for layer in range(LAYERS)]
             seconds = np.array([*layers, float(truth.outside(counts[0])[0])])
-            found.append(Pass(length, profile, seconds * rng.normal(1, noise, len(seconds))))
+            found.append(Pass((length,), profile, seconds * rng.normal(1, noise, len(seconds))))
     return found
 
 
@@ -150,7 +150,7 @@ def test_all_families_are_measured_at_a_few_lengths_that_stand_for_many(model, m
     seen = set()
 
     def time_nothing(model, run, device):
-        seen.add((run.args[-1].shape, attached(model).options().profile))
+        seen.add((run.args[1].shape, attached(model).options().profile))
         return np.ones(5)
 
     monkeypatch.setattr("latadj.calibration.latency_fit.time_layers", time_nothing)
@@ -160,6 +160,21 @@ def test_all_families_are_measured_at_a_few_lengths_that_stand_for_many(model, m
     ratios = np.array([profile.keep for _, profile in seen])
     assert ratios.max() == 1.0
     assert ratios.min() < 0.3
+
+
+@pytest.mark.parametrize(("batch", "spread"), [(1, 0), (4, 1)])
+def test_texts_of_a_batch_are_as_unlike_as_sorted_ones_are(model, monkeypatch, batch, spread):
+    seen = []
+
+    def time_nothing(model, run, device):
+        ids, mask = run.args[1:]
+        counts = torch.full((batch,), ids.shape[1]) if mask is None else mask.sum(dim=1)
+        seen.append((ids.shape[1] - int(counts.max()), int(counts.max() - counts.min())))
+        return np.ones(5)
+
+    monkeypatch.setattr("latadj.calibration.latency_fit.time_layers", time_nothing)
+    measure(model, dial_for(model), batch=batch, lengths=[8, 20], device=CPU, rounds=2)
+    assert set(seen) == {(0, spread)}
 
 
 @pytest.mark.parametrize(("pruned", "runs"), [([], 0), ([PruningUnit("head", 1, 0)], 1)])

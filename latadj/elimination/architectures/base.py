@@ -161,9 +161,14 @@ class Architecture(ABC):
         """What the base returns, given what its own forward returned for a pass."""
         return output
 
-    def prefill(self, model: PreTrainedModel, input_ids: Tensor) -> Any:
-        """The pass in which tokens are eliminated, over (batch, n) token ids without padding."""
-        return model(input_ids=input_ids)
+    def prefill(self, model: PreTrainedModel, input_ids: Tensor, mask: Tensor | None = None) -> Any:
+        """The pass in which tokens are eliminated, over (batch, n) token ids.
+
+        Parameters
+        ----------
+        mask : (batch, n) 0 on padding; None: there is none
+        """
+        return model(input_ids=input_ids, attention_mask=mask)
 
     def shape(self, layer: Any) -> LayerShape:
         """Number of weights of the layer's linear layers."""

@@ -18,10 +18,10 @@ class Decoder(Architecture):
     pooled_heads = ("ForSequenceClassification", "ForCausalLM", "LMHeadModel")
     causal = True
 
-    def prefill(self, model: PreTrainedModel, input_ids: Tensor) -> Any:
+    def prefill(self, model: PreTrainedModel, input_ids: Tensor, mask: Tensor | None = None) -> Any:
         if _generates(model):
-            return model(input_ids=input_ids, use_cache=True, logits_to_keep=1)
-        return model(input_ids=input_ids, use_cache=False)
+            return model(input_ids=input_ids, attention_mask=mask, use_cache=True, logits_to_keep=1)
+        return model(input_ids=input_ids, attention_mask=mask, use_cache=False)
 
     def heads(self, model: PreTrainedModel, reads: str) -> Iterator[tuple[nn.Module, str, Any]]:
         if model is self.base(model) or self.reads(model) != POOLED:

@@ -56,8 +56,8 @@ class T5(Architecture):
     def staying(self, base: Any) -> Collection[int]:
         return (0,)  # it holds the table of positions that all layers share
 
-    def prefill(self, model: PreTrainedModel, input_ids: Tensor) -> Any:
-        return self.base(model)(input_ids=input_ids)
+    def prefill(self, model: PreTrainedModel, input_ids: Tensor, mask: Tensor | None = None) -> Any:
+        return self.base(model)(input_ids=input_ids, attention_mask=mask)
 
     def bias(self, layer: Any, length: int, arguments: Mapping[str, Any]) -> Tensor | None:
         if arguments.get("position_bias") is not None:  # the first layer's, which all share
