@@ -8,6 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
+from latadj.inference.predicted_times import size_class
+
 # How far the correction goes towards what a batch showed: fast where batches got slower, since then answers are late.
 SLOWER, FASTER = 0.7, 0.4
 # The middle one of so many batches is believed, so that one or two that were held up are not.
@@ -96,14 +98,14 @@ class CorrectedTimes:
         return seconds[length - 1] if length <= len(seconds) else seconds[-1]
 
     def typical(self, size: int) -> float:
-        return math.exp(self._levels[(size - 1).bit_length()] + self._drift)
+        return math.exp(self._levels[size_class(size)] + self._drift)
 
     def factor(self, size: int) -> float:
         return self.typical(size) * math.exp(min(DEVIATIONS * self._deviation, WIDEST))
 
     def observe(self, place: int, lengths: Sequence[int], seconds: float, now: float) -> None:
         predicted = self.call(place) + sum(self.text(place, length) for length in lengths)
-        size = (len(lengths) - 1).bit_length()
+        size = size_class(len(lengths))
         ratio = math.log(seconds / predicted) - self._levels[size]
         self._recent.append(ratio)
         gap = median(self._recent) - self._drift
