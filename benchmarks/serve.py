@@ -6,7 +6,7 @@ Run alone on a quiet machine, with a checkpoint that `latadj calibrate` measured
 
 The load is open: requests of one test text each come when they come, whether or not those before were answered, as a
 Poisson process and as bursts (three times the load for a sixth of the time). Loads are multiples of what the full model
-answers in a second one text at a time, and the deadline is three times its median. Contestants are the same server with
+answers in a second one text at a time, and the deadline is three times its median. Variants are the same server with
 its dial fixed at 1x and with the dial turned by load, in turns. What is turned away or answered late is not in time.
 Accuracy is that of all answers given. Prints a Markdown table, and writes JSON and a picture.
 """
@@ -42,7 +42,7 @@ from latadj.tasks.types import task_type_of
 from latadj.utils.files import write_json
 
 SCHEMA = "latadj.serve-benchmark/1"
-CONTESTANTS = {"fixed at 1x": ["policy=fixed", "speedup=1"], "dial": ["policy=slack"]}
+VARIANTS = {"fixed at 1x": ["policy=fixed", "speedup=1"], "dial": ["policy=slack"]}
 # A burst: so many times the load, for this share of a period of so many seconds.
 BURST, SHARE, PERIOD_S = 3.0, 1 / 6, 20.0
 PATIENCE_S = 10.0  # how much longer than the deadline an answer is waited for
@@ -50,14 +50,14 @@ PATIENCE_S = 10.0  # how much longer than the deadline an answer is waited for
 
 @dataclass
 class Row:
-    """One contestant at one load.
+    """One variant at one load.
 
     load : over what the full model answers
     in_time, shed, late : shares of all requests
     accuracy, lost, speedup, p50_ms, p99_ms : of the answers; points lost are below the full model on the same texts
     """
 
-    contestant: str
+    variant: str
     arrivals: str
     load: float
     requests: int
@@ -175,7 +175,7 @@ def served(options: argparse.Namespace, deadline_s: float, choices: Sequence[str
 
 
 def measured(
-    contestant: str,
+    variant: str,
     kind: str,
     load_: float,
     found: Sequence[Reply],
@@ -191,7 +191,7 @@ def measured(
     milliseconds = [1000 * reply.seconds for reply in given] or [float("nan")]
     shed = sum(reply.status == 429 for reply in found)
     return Row(
-        contestant,
+        variant,
         kind,
         load_,
         len(found),
@@ -212,7 +212,7 @@ def table(rows: Sequence[Row], deadline_s: float, capacity: float) -> Table:
     columns = [
         Column("load", lambda row: row.load, "{:g}x"),
         Column("arrivals", lambda row: row.arrivals, left=True),
-        Column("server", lambda row: row.contestant, left=True),
+        Column("server", lambda row: row.variant, left=True),
         Column("in time", lambda row: 100 * row.in_time, "{:.1f}%"),
         Column("turned away", lambda row: 100 * row.shed, "{:.1f}%"),
         Column("late", lambda row: 100 * row.late, "{:.1f}%"),
@@ -233,12 +233,12 @@ def picture(rows: Sequence[Row], path: Path) -> None:
     """In-time share and accuracy over load, for Poisson arrivals."""
     figure = new_figure(9, 4)
     left, right = figure.subplots(1, 2)
-    for contestant, colour in zip(CONTESTANTS, (GREY, BLUE), strict=True):
-        own = [row for row in rows if (row.contestant, row.arrivals) == (contestant, "Poisson")]
+    for variant, colour in zip(VARIANTS, (GREY, BLUE), strict=True):
+        own = [row for row in rows if (row.variant, row.arrivals) == (variant, "Poisson")]
         mine = sorted(own, key=attrgetter("load"))
         loads = [row.load for row in mine]
-        left.plot(loads, [100 * row.in_time for row in mine], "o-", color=colour, label=contestant)
-        right.plot(loads, [100 * row.accuracy for row in mine], "o-", color=colour, label=contestant)
+        left.plot(loads, [100 * row.in_time for row in mine], "o-", color=colour, label=variant)
+        right.plot(loads, [100 * row.accuracy for row in mine], "o-", color=colour, label=variant)
     left.set(ylabel="answers in time, %", ylim=(0, 102))
     right.set(ylabel="accuracy of the answers, %")
     left.legend(frameon=False)
@@ -249,13 +249,13 @@ def picture(rows: Sequence[Row], path: Path) -> None:
 
 
 def main() -> None:
-    """Run every contestant at every load, and print the table."""
+    """Run every variant at every load, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--loads", type=float, nargs="+", default=[0.5, 0.8, 1.0, 1.5, 2.0, 3.0])
     parser.add_argument("--burst-load", type=float, default=0.8, help="mean load of the bursts; 0: no bursts")
-    parser.add_argument("--seconds", type=float, default=20.0, help="of each contestant at each load")
-    parser.add_argument("--turns", type=int, default=2, help="times that contestants take turns at each load")
+    parser.add_argument("--seconds", type=float, default=20.0, help="of each variant at each load")
+    parser.add_argument("--turns", type=int, default=2, help="times that variants take turns at each load")
     parser.add_argument("--texts", type=int, default=1000)
     parser.add_argument("--max-length", type=int, default=128)
     parser.add_argument("--max-drop", default="null", help="points that the dial may lose; null: as far as it goes")
@@ -271,17 +271,17 @@ def main() -> None:
     found: dict[tuple[str, str, float], list[Reply]] = {}
     with NoiseMonitor() as monitor:
         for turn in range(options.turns):
-            for contestant, choices in CONTESTANTS.items():
+            for variant, choices in VARIANTS.items():
                 with served(options, deadline_s, choices) as url:
                     for kind, load_ in cells:
                         seconds = max(options.seconds, PERIOD_S) if kind == "bursts" else options.seconds
                         times = arrival_times(kind, load_ * capacity, seconds, turn)
                         got = asyncio.run(replies(url, texts, times, deadline_s, turn))
-                        found.setdefault((contestant, kind, load_), []).extend(got)
-                        print(f"turn {turn + 1}, {contestant}, {kind} {load_:g}x: {len(got)} requests", flush=True)
+                        found.setdefault((variant, kind, load_), []).extend(got)
+                        print(f"turn {turn + 1}, {variant}, {kind} {load_:g}x: {len(got)} requests", flush=True)
     rows = [
-        measured(contestant, kind, load_, got, deadline_s, labels, full)
-        for (contestant, kind, load_), got in sorted(found.items(), key=lambda one: (one[0][1], one[0][2]))
+        measured(variant, kind, load_, got, deadline_s, labels, full)
+        for (variant, kind, load_), got in sorted(found.items(), key=lambda one: (one[0][1], one[0][2]))
     ]
     result: dict[str, Any] = {
         "schema": SCHEMA,

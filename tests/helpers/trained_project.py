@@ -5,8 +5,8 @@ from pathlib import Path
 from helpers import toy_project as toy
 from helpers.command_line import run
 
-LEARN = ["plain.epochs=16", "plain.patience=16", "adjust.epochs=4", "model.learning_rate=2e-3", "plain.warmup=0"]
-LEARN += ["adjust.word_dropout_copies=1"]
+LEARN = ["plain.epochs=16", "plain.patience=16", "plain.warmup=0", "model.learning_rate=2e-3"]
+LEARN += ["adjust.epochs=4", "adjust.word_dropout_copies=1"]
 
 
 def write_trained(root: Path) -> None:
