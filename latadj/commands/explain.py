@@ -7,14 +7,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedModel, set_seed
-from transformers.utils import logging as transformers_logging
+from transformers import PreTrainedModel
 
 from latadj.checkpoints import checkpoint
 from latadj.checkpoints.metadata import CheckpointMetadata
 from latadj.checkpoints.model_class import label_names
 from latadj.checkpoints.task_spec import QUESTION_COLUMNS, question_task, type_of
 from latadj.commands.checks import GENERATES, check_explain
+from latadj.commands.common.opening import begin
 from latadj.config import GENERATION, ExplainConfig
 from latadj.devices import device
 from latadj.devices.environment import environment
@@ -67,9 +67,7 @@ def prepare(
         if the checkpoint generates or has no dial, it reads another number of texts, a text is empty, or the
         speedup is off the dial.
     """
-    transformers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity_error()
-    set_seed(config.seed)
+    begin(config)
     if html is not None:
         _check_page(html)
     where, wanted = device.choose(config.device), config.speedup

@@ -13,14 +13,13 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
     TextStreamer,
-    set_seed,
 )
-from transformers.utils import logging as transformers_logging
 
 from latadj.benchmark.generation_timer import cached_lengths
 from latadj.checkpoints import checkpoint
 from latadj.checkpoints.metadata import CheckpointMetadata
 from latadj.commands.checks import check_generate
+from latadj.commands.common.opening import begin
 from latadj.config import GENERATION, GenerateConfig
 from latadj.devices import device
 from latadj.devices.environment import environment
@@ -101,9 +100,7 @@ def prepare(config: GenerateConfig, prompt: str, checked: CheckpointMetadata | N
         if the prompt is empty or longer than the model's context, a speedup is asked for without a dial, or the model's
         own settings do not fit.
     """
-    transformers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity_error()
-    set_seed(config.seed)
+    begin(config)
     where = device.choose(config.device)
     speedup, metadata = config.speedup, checked or check_generate(config)
     if metadata is None:

@@ -10,12 +10,12 @@ from typing import TypeVar
 import numpy as np
 import torch
 from datasets import Dataset, concatenate_datasets, disable_progress_bars
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
-from transformers.utils import logging as transformers_logging
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from latadj.calibration.calibration_set import CalibrationSet, ClassificationSet, ContinuationSet
 from latadj.checkpoints import checkpoint
 from latadj.checkpoints.metadata import CheckpointMetadata, check, labels_of
+from latadj.commands.common.opening import begin
 from latadj.config import CalibrateConfig, CommandConfig, PruneConfig, TaskConfig
 from latadj.devices import device
 from latadj.devices.precision_probe import trains_in_bf16
@@ -184,9 +184,7 @@ def enough(lengths: Sequence[int]) -> int:
 def set_up(config: CommandConfig) -> torch.device:
     """Seed, threads and quiet libraries; returns the device."""
     disable_progress_bars()
-    transformers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity_error()
-    set_seed(config.seed)
+    begin(config)
     task_type_of(config.task).check()
     return device.choose(config.device)
 

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel, set_seed
-from transformers.utils import logging as transformers_logging
+from transformers import PreTrainedModel
 
 from latadj.benchmark.memory import trim
 from latadj.checkpoints import checkpoint
 from latadj.checkpoints.metadata import CheckpointMetadata
 from latadj.checkpoints.model_class import label_names
 from latadj.checkpoints.task_spec import TaskSpec, question_task
+from latadj.commands.common.opening import begin
 from latadj.commands.predict.result import document, exit_code, summary
 from latadj.config import PredictConfig
 from latadj.devices import device
@@ -81,9 +81,7 @@ def prepare(config: PredictConfig, checked: CheckpointMetadata | None = None) ->
     ValueError
         if one of them is missing or does not fit, or a deadline is given on a device that was not measured.
     """
-    transformers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity_error()
-    set_seed(config.seed)
+    begin(config)
     where = device.choose(config.device)
     plan = make_plan(config, checked)
     if plan.finished is not None:

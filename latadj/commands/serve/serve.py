@@ -5,12 +5,12 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from transformers import PreTrainedModel, set_seed
-from transformers.utils import logging as transformers_logging
+from transformers import PreTrainedModel
 
 from latadj.checkpoints import checkpoint
 from latadj.checkpoints.metadata import CheckpointMetadata
 from latadj.checkpoints.model_class import label_names
+from latadj.commands.common.opening import begin
 from latadj.commands.serve.checks import check_serve
 from latadj.config import ServeConfig
 from latadj.devices import device
@@ -48,9 +48,7 @@ def prepare(config: ServeConfig, checked: CheckpointMetadata | None = None) -> R
     ValueError
         if the port is in use, the model is damaged, or this device was not measured.
     """
-    transformers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity_error()
-    set_seed(config.seed)
+    begin(config)
     listening = bound(config.host, config.port)
     try:
         service = open_service(config, checked)
