@@ -19,8 +19,10 @@ def extract(model: PreTrainedModel, speedup: float) -> PreTrainedModel:
     """The sub-network that a model runs at a speedup of its dial, as a new and smaller model.
 
     It computes what the model computes at that speedup: heads, neurons and layers that are left out there are not in
-    its weights, and the same tokens are eliminated. Its own dial is in FLOPs over itself. It goes from 1, where the
-    sub-network reads all tokens, to ``dial.reach()``, where it eliminates as the model did; there it stands at first.
+    its weights, and the same tokens are eliminated. Texts of up to ``whole_length`` tokens, see
+    :class:`~latadj.elimination.profiles.Profile`, are the exception: the model reads them whole, and the sub-network as
+    it reads all others. Its own dial is in FLOPs over itself. It goes from 1, where the sub-network reads all tokens,
+    to ``dial.reach()``, where it eliminates as the model did; there it stands at first.
 
     Parameters
     ----------

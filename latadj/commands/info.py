@@ -156,6 +156,7 @@ def _position(dial: Dial, speedup: float) -> Position:
         dial.predicted(profile),
         None if seconds is None else 1000 * seconds,
         profile.short_length,
+        profile.whole_length,
         width_of(dial.shapes, profile.level),
         None if drop is None else drop.drop,
         None if drop is None else (drop.low, drop.high),

@@ -27,6 +27,7 @@ from latadj.elimination.narrowing import narrowed
 from latadj.elimination.notices import warn_once
 from latadj.elimination.patching import Elimination, EliminationOptions, previous
 from latadj.elimination.profiles import Profile
+from latadj.elimination.whole_texts import run_in_parts, whole_rows
 
 
 @eager
@@ -54,6 +55,10 @@ def base_forward(base: Any, *args: Any, **kwargs: Any) -> Any:
             step = Decoding(past, mask, inputs.shape[1], implementation, base.dtype, elimination.topk)
             kwargs[STATE] = (step, architecture)
         return forward(*args, **kwargs)
+    whole = whole_rows(options, mask_of(arguments, inputs), (inputs.shape[0], inputs.shape[1]))
+    if whole is not None:
+        told = {} if last is None else {LAST: last}
+        return run_in_parts(elimination, options, whole, arguments, lambda part: base_forward(base, **part, **told))
     if last is not None and last > 1:
         options = _before_last(options, last, arguments, inputs)
     reads = _reads(elimination, options, last)

@@ -167,9 +167,17 @@ def layer_flops(
     -------
     (layers, sequences) FLOPs as float64
     """
+    lengths = np.asarray(lengths)
+    if profile.level is not None and (whole := profile.whole(lengths)).any():
+        protected = np.broadcast_to(protected, lengths.shape)
+        products = np.empty((len(shapes), len(lengths)))
+        full, others = Profile.full(len(shapes)), replace(profile, whole_length=0.0)
+        for rows, own in ((whole, full), (~whole, others)):
+            products[:, rows] = layer_flops(shapes, own, lengths[rows], reads, protected[rows])
+        return products
     shapes = shapes_at(shapes, profile.level)
     profile = profile.held([shape.attends for shape in shapes])
-    counts = schedule(profile, np.asarray(lengths), reads, protected).astype(np.float64)
+    counts = schedule(profile, lengths, reads, protected).astype(np.float64)
     products = np.zeros((len(shapes), counts.shape[1]))
     for layer, shape in enumerate(shapes):
         n_in, n_out = counts[layer], counts[layer + 1]

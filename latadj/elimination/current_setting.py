@@ -8,6 +8,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from latadj.elimination.attach import attached, dial_of
+from latadj.elimination.cost import SURVIVORS
 from latadj.elimination.observation_window import ObservationWindow
 from latadj.elimination.patching import HiddenStateCache, ScoreObserver, SurvivorObserver, overriding
 from latadj.elimination.profiles import Profile
@@ -89,6 +90,8 @@ def at_profile(
         raise ValueError(
             f"a profile of {len(profile.keep)} keep ratios for {len(elimination.default.profile.keep)} layers"
         )
+    if profile.whole_length and (elimination.architecture.causal or elimination.reads == SURVIVORS):
+        raise ValueError("whole_length: a level holds for all texts of a decoder, and of a model that feeds one")
     if score is not None and score not in SCORES:
         raise ValueError(f"score={score}: expected one of {', '.join(SCORES)}")
     if prompt is not None and not elimination.architecture.causal:

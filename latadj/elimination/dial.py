@@ -9,12 +9,12 @@ from typing import Annotated
 
 import numpy as np
 
-from latadj.elimination.cost import POOLED, READS, LayerShape, check_levels, flops_speedup, shapes_at
+from latadj.elimination.cost import ALL, POOLED, READS, LayerShape, check_levels, flops_speedup, shapes_at
 from latadj.elimination.drops import MeasuredDrop, check_drops, drop_at, speedup_within
 from latadj.elimination.latency_model import LatencyModel, level_shares
 from latadj.elimination.levels import Level
 from latadj.elimination.observation_window import WHOLE, ObservationWindow
-from latadj.elimination.profiles import PROFILE_TYPES, SMALLEST_RATIO, Anchor, Profile, in_steps, searched_short_length
+from latadj.elimination.profiles import PROFILE_TYPES, SMALLEST_RATIO, Anchor, Profile, in_steps, searched_lengths
 from latadj.elimination.scores import SCORES
 from latadj.utils.serialization import AT_LEAST_1, NOT_NEGATIVE, Bounds, Entries, omit
 
@@ -88,6 +88,8 @@ class Dial:
         if any(after.speedup < before.speedup for before, after in pairwise(self.anchors)):
             raise ValueError("the searched profiles of this dial are not in the order of their speedups")
         check_levels(self.shapes, self.anchors)
+        if any(anchor.whole_length for anchor in self.anchors) and not takes_whole_texts(self.shapes, self.reads):
+            raise ValueError("whole_length: a level holds for all texts of a decoder, and of a model that feeds one")
         check_drops(self)
         if not self.lengths or min(self.lengths) < 1:
             raise ValueError("the dial needs at least one length, each at least 1")
@@ -146,8 +148,12 @@ class Dial:
         """
         if self.latency is None:
             raise ValueError("a dial in FLOPs knows no time: calibrate this device")
-        shares = level_shares(self.shapes, profile.level)
-        return self.latency.seconds(profile, np.asarray(lengths), self.reads, self.protected, shares)
+        lengths, shares = np.asarray(lengths), level_shares(self.shapes, profile.level)
+        seconds = self.latency.seconds(profile, lengths, self.reads, self.protected, shares)
+        if shares is None or not (whole := profile.whole(lengths)).any():
+            return seconds
+        as_at_1x = self.latency.seconds(Profile.full(self.layers), lengths, self.reads, self.protected)
+        return np.where(whole, as_at_1x, seconds)
 
     def reach(self) -> float:
         """The largest possible speedup: by ``max_speedup``, the profile type and the quality floor."""
@@ -199,6 +205,11 @@ class Dial:
         return speedup_within(self, max_drop, confident)
 
 
+def takes_whole_texts(shapes: Sequence[LayerShape], reads: str) -> bool:
+    """Whether texts of a batch may differ in their level: in encoders, whose passes leave no cache behind."""
+    return reads in (POOLED, ALL) and not any(shape.causal for shape in shapes)
+
+
 # Devices differ, so a checkpoint keeps a latency model for each of them beside the dial.
 omit(Dial, "latency")
 
@@ -225,9 +236,9 @@ def profile_at(dial: Dial, strength: float) -> Profile:
     keep = PROFILE_TYPES[dial.profile_type](strength, dial.layer_acc, dial.anchors)
     keep = np.minimum.accumulate(np.clip(keep, SMALLEST_RATIO, 1.0))
     searched = dial.profile_type == "searched"
-    short_length = searched_short_length(strength, dial.anchors) if searched else dial.short_length
+    short, whole = searched_lengths(strength, dial.anchors) if searched else (dial.short_length, 0.0)
     level = dial.anchors[0].level if searched else None
-    return Profile(tuple(in_steps(keep, dial.every).tolist()), short_length, level).held(dial.attending(level))
+    return Profile(tuple(in_steps(keep, dial.every).tolist()), short, level, whole).held(dial.attending(level))
 
 
 @lru_cache(maxsize=512)

@@ -28,25 +28,32 @@ class Profile:
     sequence of up to ``short_length``, ever fewer in longer ones, and a quarter of ``short_length`` from twice that
     length on.
 
+    A narrow level reads texts of a few words no better than long ones, and they are the cheapest: those of up to
+    ``whole_length`` tokens use the whole model and keep all their tokens, as at speedup 1.
+
     keep : keep ratio of each layer, ``1 >= k_1 >= ... >= k_L > 0``
     short_length : tokens; 0 spares none. Need not be whole, so that it may shrink along a dial without steps
     level : how many heads and neurons each layer uses; None: all that it has
+    whole_length : tokens; 0: the level is that of all texts. Need not be whole either
 
     Raises
     ------
     ValueError
-        if a ratio lies outside (0, 1], a later layer would keep more than an earlier one, ``short_length`` is below 0,
-        or the level is for another number of layers.
+        if a ratio lies outside (0, 1], a later layer would keep more than an earlier one, ``short_length`` or
+        ``whole_length`` is below 0, or the level is for another number of layers.
     """
 
     keep: tuple[float, ...]
     short_length: float = 0.0
     level: Level | None = None
+    whole_length: float = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "keep", tuple(float(ratio) for ratio in self.keep))
         if not 0.0 <= self.short_length < math.inf:
             raise ValueError(f"short_length={self.short_length}: expected a number of at least 0")
+        if not 0.0 <= self.whole_length < math.inf:
+            raise ValueError(f"whole_length={self.whole_length}: expected a number of at least 0")
         previous = 1.0
         for layer, ratio in enumerate(self.keep, start=1):
             if not 0.0 < ratio <= 1.0:
@@ -75,6 +82,10 @@ class Profile:
         """Whether it uses the whole model for every token."""
         return self.level is None and not self.eliminates
 
+    def whole(self, lengths: np.ndarray) -> np.ndarray:
+        """Which sequences of these lengths use the whole model: (sequences,) True where they do."""
+        return np.asarray(lengths) <= self.whole_length
+
     def counts(self, lengths: np.ndarray) -> np.ndarray:
         """Tokens that each layer keeps of sequences: the spared ones and the layer's share of the others, rounded up.
 
@@ -89,7 +100,7 @@ class Profile:
         least = LEAST_SPARED * self.short_length
         # Straight from all of them at `short_length` to the least at twice that.
         falling = self.short_length - (1 - LEAST_SPARED) * (lengths - self.short_length)
-        spared = np.minimum(np.maximum(falling, least), lengths)
+        spared = np.where(self.whole(lengths), lengths, np.minimum(np.maximum(falling, least), lengths))
         return rounded_up(spared + np.array(self.keep)[:, None] * (lengths - spared), lengths)
 
     def held(self, attending: Iterable[bool]) -> "Profile":
@@ -118,9 +129,14 @@ class Anchor:
     keep: tuple[float, ...]
     short_length: float = 0.0
     level: Level | None = None
+    whole_length: float = 0.0
 
     def __post_init__(self) -> None:
-        Profile(self.keep, self.short_length, self.level)
+        self.profile  # noqa: B018 refuses what no profile can be
+
+    @property
+    def profile(self) -> Profile:
+        return Profile(self.keep, self.short_length, self.level, self.whole_length)
 
 
 # (strength, layer ACC of each layer, searched profiles) -> (layers,) keep ratios; strength 0 keeps all, more strength
@@ -166,11 +182,15 @@ def searched(strength: float, layer_acc: Sequence[float], anchors: Sequence[Anch
     return np.exp(ratios[-1] - (strength - knots[-1]))
 
 
-def searched_short_length(strength: float, anchors: Sequence[Anchor]) -> float:
-    """``short_length`` between the profiles that a search found, as :func:`searched` has the ratios between them."""
+def searched_lengths(strength: float, anchors: Sequence[Anchor]) -> tuple[float, float]:
+    """``short_length`` and ``whole_length`` between searched profiles, as :func:`searched` has the ratios."""
     knots = _knots(anchors)[1:]
-    least = float(np.interp(strength, knots, [anchor.short_length for anchor in anchors]))
-    return least * math.exp(min(0.0, knots[-1] - strength))
+    beyond = math.exp(min(0.0, knots[-1] - strength))
+    short, whole = (
+        float(np.interp(strength, knots, lengths))
+        for lengths in zip(*((anchor.short_length, anchor.whole_length) for anchor in anchors), strict=True)
+    )
+    return short * beyond, whole * beyond
 
 
 def _knots(anchors: Sequence[Anchor]) -> np.ndarray:

@@ -102,8 +102,7 @@ def test_where_widths_were_trained_the_search_finds_levels_that_differ_by_layer(
     anchors = search_anchors(ELASTIC, first_layers_need_width, [1.5, 2.0, 3.0], trials=120, seed=0)
     assert [anchor.speedup for anchor in anchors] == [1.5, 2.0, 3.0]
     for anchor in anchors:
-        profile = Profile(anchor.keep, anchor.short_length, anchor.level)
-        assert ELASTIC.speedup_of(profile) == pytest.approx(anchor.speedup, rel=0.06)
+        assert ELASTIC.speedup_of(anchor.profile) == pytest.approx(anchor.speedup, rel=0.06)
     level = anchors[1].level
     assert np.mean(level.neurons[:2]) > 1.2 * np.mean(level.neurons[2:])
     replace(ELASTIC, profile_type="searched", anchors=anchors)  # refuses levels that are not nested
@@ -116,8 +115,28 @@ def test_there_are_no_more_levels_than_asked_for_and_tokens_do_the_rest(levels, 
     assert [anchor.speedup for anchor in anchors] == speedups
     assert len({anchor.level for anchor in anchors}) <= expected
     for anchor in anchors:
-        profile = Profile(anchor.keep, anchor.short_length, anchor.level)
-        assert ELASTIC.speedup_of(profile) == pytest.approx(anchor.speedup, rel=0.06)
+        assert ELASTIC.speedup_of(anchor.profile) == pytest.approx(anchor.speedup, rel=0.06)
+
+
+@pytest.mark.parametrize("reads", ["pooled", "all", "survivors"])
+def test_the_shortest_texts_use_the_whole_model_where_a_level_fails_them(reads):
+    def short_texts_need_all(profile: Profile) -> float:
+        failed = profile.level is not None and not profile.whole(np.array([12])).any()
+        return 10 * failed + first_layers_need_width(profile)
+
+    dial = replace(ELASTIC, lengths=(8, 12, 30, 40), short_length=8.0, reads=reads)
+    anchors = search_anchors(dial, short_texts_need_all, [1.5, 2.0, 3.0], trials=60, seed=0)
+    longest = [anchor.whole_length for anchor in anchors if anchor.level is not None]
+    if reads == "survivors":  # a decoder reads what this model gives, all of it at one level
+        assert not any(longest)
+    else:
+        assert longest == sorted(longest, reverse=True)
+        assert longest[0] >= 12
+    for anchor in anchors:
+        assert dial.speedup_of(anchor.profile) == pytest.approx(anchor.speedup, rel=0.06)
+    served = replace(dial, profile_type="searched", anchors=anchors)
+    found = [served.profile(anchor.speedup).whole_length for anchor in anchors]
+    assert found == pytest.approx([anchor.whole_length for anchor in anchors], rel=0.02)
 
 
 def test_without_trained_widths_no_level_is_tried():

@@ -112,6 +112,7 @@ class Scorer(ABC, Generic[Answers, AnyRow, AnySweep]):
             "keep": [float(count / counts[0]) for count in counts[1:]],
             "profile": list(profile.keep),
             "short_length": profile.short_length,
+            "whole_length": profile.whole_length,
             "level": profile.level,
             "width": width_of(dial.shapes, profile.level),
             "profile_type": dial.profile_type,

@@ -33,6 +33,7 @@ def profiles_shown(dial: Dial) -> list[dict[str, Any]]:
                 "speedup": speedup,
                 "keep": list(profile.keep),
                 "short_length": profile.short_length,
+                "whole_length": profile.whole_length,
                 "level": unstructure(profile.level),
                 "width": width_of(dial.shapes, profile.level),
                 "heads": _shares(level.heads, whole.heads),
@@ -61,16 +62,19 @@ def profiles_document(dial: Dial, profiles: list[dict[str, Any]]) -> Document:
     """
     costs = ["FLOPs", *(["predicted"] if dial.target == "latency" else []), *(["drop", "95%"] if dial.drops else [])]
     least = any(profile["short_length"] for profile in profiles)
+    whole = any(profile["whole_length"] for profile in profiles)
     narrow = any(profile["width"] < 1 for profile in profiles)
+    lengths = ["short length"] * least + ["whole length"] * whole + ["width"] * narrow
     lines = [
-        ["speedup", *map(str, range(1, dial.layers + 1)), *(["short length"] * least), *(["width"] * narrow), *costs],
-        ["layer ACC", *(f"{value:.2f}" for value in dial.layer_acc), *([""] * (least + narrow)), *("" for _ in costs)],
+        ["speedup", *map(str, range(1, dial.layers + 1)), *lengths, *costs],
+        ["layer ACC", *(f"{value:.2f}" for value in dial.layer_acc), *("" for _ in (*lengths, *costs))],
     ]
     for profile in profiles:
         keep = [f"{ratio:.2f}" for ratio in profile["keep"]]
         if dial.reads == "pooled":
             keep[-1] = "pooled"
-        keep += [f"{profile['short_length']:.1f}"] * least + [f"{100 * profile['width']:.0f}%"] * narrow
+        keep += [f"{profile['short_length']:.1f}"] * least + [f"{profile['whole_length']:.1f}"] * whole
+        keep += [f"{100 * profile['width']:.0f}%"] * narrow
         values = [f"{profile['flops_speedup']:.2f}x"]
         values += [f"{profile['predicted']:.2f}x"] if dial.target == "latency" else []
         if profile["drop"] is None:

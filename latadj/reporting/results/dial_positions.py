@@ -16,7 +16,7 @@ class Position:
     flops_speedup : over the plain model
     predicted : as the dial is marked here: in time over the dial's speedup 1, or in FLOPs
     batch_ms : predicted milliseconds of a batch; None where this device was not calibrated
-    short_length : as in :class:`latadj.elimination.profiles.Profile`
+    short_length, whole_length : as in :class:`latadj.elimination.profiles.Profile`
     width : share of the weights of all layers' linear layers that run
     drop, drop_ci : what is lost of the metric on validation text, with its 95% interval; None where it was not measured
     """
@@ -27,6 +27,7 @@ class Position:
     predicted: float | None = None
     batch_ms: float | None = None
     short_length: float | None = None
+    whole_length: float | None = None
     width: float | None = None
     drop: float | None = None
     drop_ci: tuple[float, float] | None = None
@@ -64,6 +65,7 @@ def positions_table(dial: DialInfo) -> Table:
     layers = some_layers(len(dial.layer_acc))
     timed = dial.target == "latency"
     least = any(position.short_length for position in dial.positions)
+    whole = any(position.whole_length for position in dial.positions)
     layer_names = "" if len(layers) == len(dial.layer_acc) else " " + ", ".join(map(str, layers))
     narrow = any(position.width is not None and position.width < 1 for position in dial.positions)
     dropped = any(position.drop is not None for position in dial.positions)
@@ -82,6 +84,7 @@ def positions_table(dial: DialInfo) -> Table:
         Column("95%", lambda position: position.drop_ci, "{:+.1f}", 100, between=" to ", shown=dropped, priority=1),
         Column("width", lambda position: position.width, "{:.0f}%", 100, shown=narrow),
         Column("short length", lambda position: position.short_length, "{:.1f}", shown=least),
+        Column("whole length", lambda position: position.whole_length, "{:.1f}", shown=whole, priority=1),
         Column(f"% kept by layer{layer_names}", kept, left=True),
     ]
     return Table("Dial", columns, dial.positions)

@@ -39,7 +39,8 @@ class DialRow:
     """One position of the dial, however its quality is measured.
 
     keep : share of tokens that leave each layer, over the test texts or prompts (a trimmed last layer keeps one)
-    profile, short_length, level : what the dial asked for, see :class:`latadj.elimination.profiles.Profile`
+    profile, short_length, whole_length, level : what the dial asked for, as in
+        :class:`latadj.elimination.profiles.Profile`
     width : share of the weights of all layers' linear layers that ran
     controls : metric by each control's score at the same profile, hence the same cost
     predicted : what the latency model predicts over the dial's speedup 1; None where the dial is marked in FLOPs
@@ -56,6 +57,7 @@ class DialRow:
     controls: dict[str, float] = field(default_factory=dict)
     predicted: float | None = None
     short_length: float = 0.0
+    whole_length: float = 0.0
     level: Level | None = None
     width: float = 1.0
     by_length: list[LengthGroup] = field(default_factory=list)

@@ -24,6 +24,7 @@ class _Keeps(TypedDict):
 
 class _Profile(_Keeps, total=False):
     short_length: float
+    whole_length: float
     width: float
     heads: list[float]
     neurons: list[float]
