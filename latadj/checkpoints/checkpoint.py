@@ -20,9 +20,10 @@ from transformers import (
     set_seed,
 )
 
+from latadj.checkpoints.config_file import CONFIG_FILE, model_config
 from latadj.checkpoints.gguf import converted
 from latadj.checkpoints.loading_errors import MEND, readable_loading, readable_shape
-from latadj.checkpoints.metadata import CheckpointMetadata, check, model_config, read_metadata, write_metadata
+from latadj.checkpoints.metadata import CheckpointMetadata, check, read_metadata, write_metadata
 from latadj.checkpoints.model_class import (
     auto_class,
     check_config,
@@ -214,7 +215,7 @@ def _named(weights: list[str]) -> str:
 def _config(path: str, **options: Any) -> PretrainedConfig:
     if Path(path).is_dir():
         model_config(Path(path), MEND)
-    with readable_loading(path, "config.json"):
+    with readable_loading(path, CONFIG_FILE):
         config = AutoConfig.from_pretrained(path, **options)
         check_config(config)
         return config

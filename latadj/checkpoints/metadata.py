@@ -4,15 +4,14 @@ Imports neither torch nor transformers, so that a wrong folder or speedup is ref
 """
 
 import math
-import re
 import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypedDict
 
+from latadj.checkpoints.config_file import CONFIG_FILE, model_config, named_labels
 from latadj.checkpoints.task_spec import TaskSpec
-from latadj.checkpoints.weight_files import LAYERS
 from latadj.config import TaskConfig
 from latadj.config.options.model import PRECISIONS
 from latadj.elimination.dial import Dial
@@ -26,8 +25,6 @@ METADATA_FILE = "latadj.json"
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 SCHEMA = "latadj.checkpoint/2"
 SCHEMA_1 = "latadj.checkpoint/1"
-# Of a config's layers and labels, which transformers makes before it looks at the weights.
-_MOST = {**dict.fromkeys((*LAYERS, "num_decoder_layers"), 2**10), "num_labels": 2**20}
 _WINDOW = {"queries": "window_size", "sinks": "sink_tokens", "recent": "recent_ratio", "smooth": "kernel_size"}
 
 
@@ -231,8 +228,8 @@ def check(folder: Path, task: TaskConfig | None = None) -> CheckpointMetadata:
     recover_folder(folder)
     if not folder.is_dir():
         raise ValueError(f"checkpoint {folder}: no such folder; {make}")
-    inside = [folder / name for name in ("checkpoint", "pruned", "plain") if (folder / name / "config.json").is_file()]
-    if inside and not (folder / "config.json").is_file():
+    inside = [folder / name for name in ("checkpoint", "pruned", "plain") if (folder / name / CONFIG_FILE).is_file()]
+    if inside and not (folder / CONFIG_FILE).is_file():
         raise ValueError(
             f"checkpoint {folder}: the folder of a run, not a model; name one that it holds: "
             f"checkpoint={' or '.join(str(model) for model in inside)}"
@@ -249,39 +246,12 @@ def check(folder: Path, task: TaskConfig | None = None) -> CheckpointMetadata:
     return metadata
 
 
-def model_config(folder: Path, mend: str) -> dict[str, Any]:
-    """What ``config.json`` of a model's folder holds.
-
-    Raises
-    ------
-    ValueError
-        if it is missing, damaged, no object, or counts what would fill the memory; the message ends with how to
-        ``mend`` it.
-    """
-    config = read_json(folder / "config.json", "transformers model", mend, finite=False)
-    if not isinstance(config, dict):
-        raise ValueError(f"{folder / 'config.json'}: expected an object, got {type(config).__name__}; {mend}")
-    for name, most in _MOST.items():
-        if isinstance(count := config.get(name), (int, float)) and count > most:
-            raise ValueError(
-                f"{folder / 'config.json'}: {name}={reprlib.repr(count)}: expected at most {most:,}; {mend}"
-            )
-    return config
-
-
 def labels_of(folder: Path, metadata: CheckpointMetadata) -> list[str] | None:
     """The labels of a saved model by class number, as latadj or its author wrote them; None if nobody did."""
     task_spec = metadata.task_spec
     if task_spec is not None and (task_spec.labels or task_spec.type == "classification"):
         return task_spec.labels
-    named = model_config(folder, "name another with checkpoint=FOLDER").get("id2label")
-    try:
-        names = {int(number): str(name) for number, name in (named if isinstance(named, dict) else {}).items()}
-    except ValueError as error:
-        raise ValueError(f"{folder / 'config.json'}: id2label names a class that is no number ({error})") from error
-    if not names or all(re.fullmatch(r"LABEL_\d+", name) for name in names.values()):
-        return None
-    return [names[number] for number in sorted(names)]
+    return named_labels(folder)
 
 
 def migrated(data: dict[str, Any]) -> dict[str, Any]:

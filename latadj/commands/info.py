@@ -7,7 +7,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from latadj.checkpoints.metadata import WEIGHTS, CheckpointMetadata, Device, Serving, check, model_config
+from latadj.checkpoints.config_file import model_config
+from latadj.checkpoints.metadata import WEIGHTS, CheckpointMetadata, Device, Serving, check
 from latadj.checkpoints.weight_files import read_headers, shape_of
 from latadj.devices.hardware_key import HardwareKey, likely_cpu
 from latadj.devices.measured_times import known_layer

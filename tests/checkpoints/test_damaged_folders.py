@@ -62,6 +62,24 @@ FOUND = {
         change("config.json", num_labels=10**9),
         "num_labels=1000000000: expected at most 1,048,576; ",
     ),
+    "heads below none": (
+        change("config.json", num_attention_heads=-1),
+        "num_attention_heads=-1: expected at least 1; ",
+    ),
+    "no heads": (change("config.json", num_attention_heads=0), "num_attention_heads=0: expected at least 1; "),
+    "a width that is no number": (
+        change("config.json", hidden_size=float("nan")),
+        "hidden_size=nan: expected at most 1,048,576; ",
+    ),
+    "dropout that is no number": (
+        change("config.json", hidden_dropout_prob=float("nan")),
+        "hidden_dropout_prob=nan: expected a number from 0",
+    ),
+    "dropout of 1000": (
+        change("config.json", attention_probs_dropout_prob=1000),
+        "=1000: expected a number from 0 to 1; ",
+    ),
+    "a switch as text": (change("config.json", output_hidden_states="x"), "output_hidden_states='x': expected true or"),
     "tuples": (change("config.json", return_dict=False), f"{CONFIG}: return_dict=False: expected true; remove it"),
     "labels as a list": (change("config.json", id2label=["a", "b"]), CONFIG),
     "no names of classes": (change("config.json", architectures=[3]), rf"{CONFIG}: architectures=\[3\]: expected a"),
