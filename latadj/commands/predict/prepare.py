@@ -1,0 +1,170 @@
+"""What `latadj predict` has ready before the first text: an input that is opened, and a model with its dial turned."""
+
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from transformers import PreTrainedModel
+
+from latadj.checkpoints import checkpoint
+from latadj.checkpoints.metadata import CheckpointMetadata
+from latadj.checkpoints.model_class import label_names
+from latadj.checkpoints.task_spec import TaskSpec, question_task
+from latadj.commands.common.opening import begin
+from latadj.config import PredictConfig
+from latadj.devices import device
+from latadj.devices.device import place
+from latadj.elimination.attach import dial_of
+from latadj.elimination.current_setting import set_speedup
+from latadj.inference.deadline import Deadline
+from latadj.inference.deadline_counts import DeadlineCounts
+from latadj.inference.device_clock import needs_clock, require_clock
+from latadj.inference.serving import make_ready
+from latadj.inference.streams.engine import Engine
+from latadj.inference.streams.plan import Plan, make_plan
+from latadj.inference.streams.served_tasks import Labels, ServedTask
+from latadj.inference.streams.writing import (
+    Layout,
+    Paths,
+    PredictState,
+    output_format,
+)
+from latadj.tasks.encoding.batches import max_input_length
+from latadj.utils.serialization import structure
+
+log = logging.getLogger("latadj")
+# Tokens of a text where neither the checkpoint nor the user says it.
+MAX_LENGTH = 512
+
+
+@dataclass
+class Ready:
+    """A model with its dial turned, and an input opened at where to go on; without a model nothing is left to do."""
+
+    config: PredictConfig
+    plan: Plan
+    engine: Engine | None = None
+    layout: Layout | None = None
+    state: PredictState | None = None
+
+
+def prepare(config: PredictConfig, checked: CheckpointMetadata | None = None) -> Ready:
+    """Open the input, load the model, make it ready to serve and turn the dial.
+
+    Parameters
+    ----------
+    checked : the checkpoint's metadata, if the early check has read them
+
+    Raises
+    ------
+    ValueError
+        if one of them is missing or does not fit, or a deadline is given on a device that was not measured.
+    """
+    begin(config)
+    where = device.choose(config.device)
+    plan = make_plan(config, checked)
+    if plan.finished is not None:
+        return Ready(config, plan)
+    model, tokenizer = checkpoint.load(config.checkpoint, head=plan.task_type, metadata=plan.metadata)
+    model.eval().to(where)
+    task_spec = plan.metadata.task_spec
+    limit = min(
+        config.max_length or (task_spec.max_length if task_spec else MAX_LENGTH), max_input_length(model, tokenizer)
+    )
+    task = _served(config, plan, model, limit)
+    task.check_fit(tokenizer, limit, len(plan.settings["text"] or [""]))
+    layout = Layout(output_format(config.output), task, config.id is not None, config.escape_formulas)
+    state = plan.state or PredictState(plan.settings)
+    _serve(model, plan, config, state)
+    engine = Engine(model, tokenizer, task, limit, plan.batch_size)
+    if config.deadline_ms is not None:
+        engine.deadline = Deadline(
+            model,
+            config.deadline_ms,
+            quantile=config.deadline_quantile,
+            max_speedup=config.max_speedup,
+            max_drop=config.max_drop,
+            confident=config.confident,
+            longest=limit,
+            counts=_counted(config, state),
+        )
+    return Ready(config, plan, engine, layout, state)
+
+
+def _counted(config: PredictConfig, state: PredictState) -> DeadlineCounts:
+    """What an interrupted run counted of its deadline."""
+    try:
+        return structure(DeadlineCounts, state.deadline)
+    except ValueError as error:
+        raise ValueError(f"{Paths(Path(config.output)).state}: deadline.{error}; {state.RESTART}") from error
+
+
+def _served(config: PredictConfig, plan: Plan, model: PreTrainedModel, limit: int) -> ServedTask:
+    """What the model answers, with the labels' names.
+
+    Raises
+    ------
+    ValueError
+        if it answers with several labels at a time, or a tag cannot be written.
+    """
+    task_spec, folder = plan.metadata.task_spec, config.checkpoint
+    if plan.task_type == "question_answering":
+        protected = plan.dial is not None and plan.dial.protected > 0
+        name, threshold = plan.metadata.task, config.null_threshold
+        from latadj.inference.streams.served_answers import Spans  # labels need no library for data sets
+
+        return Spans(question_task(task_spec, name, limit, protect_question=protected, threshold=threshold))
+    names = label_names(model.config, task_spec.labels if task_spec else ())
+    if plan.task_type == "token_classification":
+        several = next((name for name in names if len(name.split()) != 1), None)
+        if several is not None and output_format(config.output) == "csv":
+            raise ValueError(
+                f"output={config.output}: the tag {several!r} of checkpoint {folder} has a blank: write .jsonl"
+            )
+        from latadj.inference.streams.served_answers import Tags
+
+        known = task_spec or TaskSpec(plan.task_type, ["words"], [], "entity_f1", limit, plan.batch_size)
+        return Tags(replace(known, labels=list(names)).config(plan.metadata.task or ""))
+    if model.config.problem_type == "multi_label_classification":
+        raise ValueError(
+            f"checkpoint {folder} gives a text several labels at a time: predict writes one, the likeliest"
+        )
+    return Labels(names, config.all_probabilities)
+
+
+def _serve(model: PreTrainedModel, plan: Plan, config: PredictConfig, state: PredictState) -> None:
+    """Lower the model and turn its dial; a run that goes on does so on the device and by the kernel of its start.
+
+    Raises
+    ------
+    ValueError
+        if that is another device, the speedup is out of its reach, or it was not measured and a deadline is given.
+    """
+    here = place(model.device)
+    if state.serving and state.serving["place"] != here:
+        raise ValueError(
+            f"resume=true: this run began on {state.serving['place']}, and this is {here}: go on there, or "
+            "overwrite=true starts anew"
+        )
+    clock = (f"deadline_ms={config.deadline_ms or 0:g}", Path(config.checkpoint), plan.metadata)
+    if config.deadline_ms is not None:
+        require_clock(*clock, here, config.device.precision, config.batch_size)
+    spec = make_ready(
+        model,
+        plan.metadata,
+        plan.dial,
+        model.device,
+        precision=state.serving.get("precision", config.device.precision),
+        target=config.dial.target,
+        batch=plan.batch_size,
+        kernel=state.serving.get("kernel"),
+    )
+    state.serving = {"place": here, "precision": spec.precision, "kernel": spec.kernel}
+    if config.deadline_ms is not None and dial_of(model).latency is None:
+        where = f"another kernel than {spec.kernel}"
+        raise ValueError(needs_clock(*clock, where, config.device.precision, config.batch_size))
+    if config.max_drop is not None and config.deadline_ms is None:
+        plan.speedup = dial_of(model).within(config.max_drop, config.confident)
+        log.info("max_drop=%g allows %.2fx, in %s", config.max_drop, plan.speedup, dial_of(model).target)
+    if plan.dial is not None and plan.speedup is not None:
+        set_speedup(model, plan.speedup)
