@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from latadj.elimination.cost import POOLED, whole_level
-from latadj.elimination.dial import Dial, least_strength, takes_whole_texts
+from latadj.elimination.dial import Dial, takes_whole_texts
+from latadj.elimination.dial_solver import least_strength
 from latadj.elimination.levels import Level
 from latadj.elimination.profiles import SMALLEST_RATIO, Anchor, Profile, in_steps
 
