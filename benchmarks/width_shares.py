@@ -57,7 +57,7 @@ def main() -> None:
         even, outer = np.ones(dial.layers), replace(full, short_length=dial.short_length)
         scores, divergences = [], []
         for tokens in (np.ones(len(acc_direction(dial))), acc_direction(dial)):
-            profile = profile_along(dial, Candidate(tokens, dial.short_length, 0.0, share, even, even), outer, speedup)
+            profile = profile_along(dial, Candidate(tokens, dial.short_length, share, even, even), outer, speedup)
             if profile is None:
                 return ""
             found = answers(profile)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from latadj.elimination.cost import POOLED, whole_level
+from latadj.elimination.cost import POOLED, flops, whole_level
 from latadj.elimination.dial import Dial, takes_whole_texts
 from latadj.elimination.dial_solver import least_strength
 from latadj.elimination.levels import Level
@@ -13,10 +13,11 @@ from latadj.elimination.profiles import SMALLEST_RATIO, Anchor, Profile, in_step
 
 # How far beyond the dial's own `short_length` a searched profile's may be.
 MOST_SHORT_LENGTH = 3.0
-# Of the `short_length` and the `whole_length` of a slower profile, where the search for a faster one begins.
+# Of the `short_length` of a slower profile, where the search for a faster one begins.
 SHORTER = (1.0, 0.8, 0.6)
-# Where the search for `whole_length` begins, over the dial's own `short_length`: as many tokens as eight words have.
-WHOLE_LENGTHS = (1.5, 1.0, 2.0)
+# `whole_length` over the dial's own `short_length`, so that it comes to the tokens of eight words, and the share of a
+# pass that texts up to there may take.
+WHOLE_LENGTH, WHOLE_SHARE = 1.5, 1 / 8
 # How much of a speedup's logarithm width gives, where the search for a level begins: all layers alike.
 WIDTH_SHARES = (0.7, 0.85, 0.5)
 # Spread of the first random changes, and of the last beside it: far from even levels few are better.
@@ -30,7 +31,7 @@ class Candidate:
     """What is changed at random: directions, along which a profile of any speedup is found.
 
     tokens : (layers,) how fast the log keep ratio falls in each layer
-    short_length, whole_length : as in :class:`Profile`
+    short_length : as in :class:`Profile`
     width_share : of the speedup's logarithm, how much width gives
     heads, neurons : (layers,) how fast the log share of each layer's heads and neurons falls
     holds_level : whether the level before stays
@@ -38,7 +39,6 @@ class Candidate:
 
     tokens: np.ndarray
     short_length: float
-    whole_length: float = 0.0
     width_share: float = 0.0
     heads: np.ndarray | None = None
     neurons: np.ndarray | None = None
@@ -50,12 +50,11 @@ class Candidate:
         def noisy(values: np.ndarray) -> np.ndarray:
             return values * np.exp(step * rng.standard_normal(len(values)))
 
-        tokens = noisy(self.tokens)
-        short_length, whole_length = noisy(np.array([self.short_length, self.whole_length])).tolist()
+        tokens, short_length = noisy(self.tokens), self.short_length * float(np.exp(step * rng.standard_normal()))
         if len(tokens) > 1 and rng.random() < 0.5:
             tokens = moved(tokens, rng)
         if self.heads is None or self.neurons is None or self.holds_level:
-            return replace(self, tokens=tokens, short_length=short_length, whole_length=whole_length)
+            return replace(self, tokens=tokens, short_length=short_length)
         # A third of the neighbours leave the widths as they are, and a third the tokens.
         what = rng.integers(3)
         odds = self.width_share / (1 - self.width_share) if self.width_share else 0.25
@@ -63,7 +62,6 @@ class Candidate:
         return Candidate(
             self.tokens if what == 1 else tokens,
             self.short_length if what == 1 else short_length,
-            self.whole_length if what == 1 else whole_length,
             self.width_share if what == 2 and self.width_share else odds / (1 + odds),
             self.heads if what == 2 else noisy(self.heads),
             self.neurons if what == 2 else noisy(self.neurons),
@@ -117,13 +115,14 @@ def search_anchors(
     anchors by rising speedup; those out of reach are left out
     """
     rng = np.random.default_rng(seed)
-    outer = Profile((1.0,) * dial.layers, MOST_SHORT_LENGTH * dial.short_length, whole_length=max(dial.lengths))
+    outer = Profile((1.0,) * dial.layers, MOST_SHORT_LENGTH * dial.short_length)
     possible = [speedup for speedup in sorted(speedups) if dial.predicted(Profile.full(dial.layers)) < speedup]
     alike = -(-len(possible) // levels) if levels else 1
     anchors: list[Anchor] = []
     before: Candidate | None = None
     for place, speedup in enumerate(possible):
         starts = _starts(dial, before, narrower=place % alike == 0)
+        outer = replace(outer, whole_length=whole_length(dial, speedup))
         best: tuple[float, Candidate, Profile] | None = None
         for trial in range(trials):
             if trial < len(starts) or best is None:
@@ -134,20 +133,28 @@ def search_anchors(
             if profile is not None:
                 distance = divergence(profile)
                 if best is None or distance < best[0]:
-                    best = (distance, _as_found(candidate, profile), profile)
+                    best = (distance, replace(candidate, short_length=profile.short_length), profile)
             advance(speedup, best[0] if best else float("nan"))
         if best is None:
             break
-        before, found = best[1], best[2]
-        anchors.append(Anchor(speedup, found.keep, found.short_length, found.level, found.whole_length))
-        outer = replace(found, whole_length=outer.whole_length) if found.level is None else found
+        before, outer = best[1], best[2]
+        anchors.append(Anchor(speedup, outer.keep, outer.short_length, outer.level, outer.whole_length))
     return tuple(anchors)
 
 
-def _as_found(candidate: Candidate, profile: Profile) -> Candidate:
-    """The candidate of a profile, with the lengths that the one before it allowed."""
-    whole_length = candidate.whole_length if profile.level is None else profile.whole_length
-    return replace(candidate, short_length=profile.short_length, whole_length=whole_length)
+def whole_length(dial: Dial, speedup: float) -> float:
+    """Up to how many tokens texts use the whole model beside a level: as many as are cheap at a speedup; 0: none.
+
+    It is not searched, since the mean over texts hardly notices how the few shortest are read.
+    """
+    if not takes_whole_texts(dial.shapes, dial.reads):
+        return 0.0
+    lengths, full = np.asarray(dial.lengths), Profile.full(dial.layers)
+    costs = dial.seconds(full, lengths) if dial.latency else flops(dial.shapes, full, lengths, dial.reads)
+    for tokens in range(int(WHOLE_LENGTH * dial.short_length), 0, -1):
+        if costs[lengths <= tokens].sum() * speedup <= WHOLE_SHARE * costs.sum():
+            return float(tokens)
+    return 0.0
 
 
 def _starts(dial: Dial, before: Candidate | None, narrower: bool) -> list[Candidate]:
@@ -167,32 +174,21 @@ def _starts(dial: Dial, before: Candidate | None, narrower: bool) -> list[Candid
         if dial.shapes[0].causal:
             # Decoders rely on recent tokens: one deep cut at the start is often their best.
             directions.append(np.concatenate([[1.0], np.full(free - 1, 0.01)]))
-        lengths, whole = [dial.short_length], [share * dial.short_length for share in WHOLE_LENGTHS]
+        lengths = [dial.short_length]
     else:
         # Faster profiles afford less: what is spared for short texts is taken from long ones.
         lengths = [share * before.short_length for share in SHORTER] if before.short_length else [0.0]
-        whole = [share * before.whole_length for share in SHORTER]
-    if not takes_whole_texts(dial.shapes, dial.reads):
-        whole = [0.0] * len(SHORTER)
     middle = lengths[len(lengths) // 2]
     holds = not (dial.widths and narrower)
-    again = [
-        replace(before, short_length=length, whole_length=longest, holds_level=holds)
-        for length, longest in zip(lengths, whole, strict=False)
-        if before
-    ]
+    again = [replace(before, short_length=length, holds_level=holds) for length in lengths] if before else []
     if holds:
         first = replace(before or Candidate(directions[0], 0.0), short_length=middle, holds_level=True)
         return again + [replace(first, tokens=each) for each in directions]
     even = np.ones(dial.layers)
     return [
         *again,
-        *(
-            Candidate(tokens, middle, longest, share, even, even)
-            for share in WIDTH_SHARES
-            for tokens, longest in zip(directions[:3], whole, strict=True)
-        ),
-        Candidate(directions[0], middle, whole[0], 0.0, even, even),
+        *(Candidate(tokens, middle, share, even, even) for share in WIDTH_SHARES for tokens in directions[:3]),
+        Candidate(directions[0], middle, 0.0, even, even),
     ]
 
 
@@ -211,14 +207,14 @@ def profile_along(dial: Dial, candidate: Candidate, outer: Profile, speedup: flo
     # A narrower level may keep more tokens than the one before it.
     before = outer.keep if level == outer.level else (1.0,) * dial.layers
     short_length = min(candidate.short_length, outer.short_length)
-    whole_length = 0.0 if level is None else min(candidate.whole_length, outer.whole_length)
+    longest = 0.0 if level is None else outer.whole_length
     fall = np.cumsum(candidate.tokens / candidate.tokens.sum())
     fall = np.concatenate([fall, np.repeat(fall[-1:], dial.layers - len(fall))])
     attending = dial.attending(level)
 
     def profile(strength: float) -> Profile:
         keep = np.minimum(before, np.clip(np.exp(-strength * fall), SMALLEST_RATIO, 1.0))
-        return Profile(tuple(in_steps(keep, dial.every).tolist()), short_length, level, whole_length).held(attending)
+        return Profile(tuple(in_steps(keep, dial.every).tolist()), short_length, level, longest).held(attending)
 
     if dial.predicted(profile(16.0)) < speedup:
         return None

@@ -185,12 +185,11 @@ def searched(strength: float, layer_acc: Sequence[float], anchors: Sequence[Anch
 def searched_lengths(strength: float, anchors: Sequence[Anchor]) -> tuple[float, float]:
     """``short_length`` and ``whole_length`` between searched profiles, as :func:`searched` has the ratios."""
     knots = _knots(anchors)[1:]
-    beyond = math.exp(min(0.0, knots[-1] - strength))
     short, whole = (
         float(np.interp(strength, knots, lengths))
         for lengths in zip(*((anchor.short_length, anchor.whole_length) for anchor in anchors), strict=True)
     )
-    return short * beyond, whole * beyond
+    return short * math.exp(min(0.0, knots[-1] - strength)), whole
 
 
 def _knots(anchors: Sequence[Anchor]) -> np.ndarray:

@@ -3,9 +3,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from latadj.calibration.profile_search import moved, search_anchors
+from latadj.calibration.profile_search import moved, search_anchors, whole_length
 from latadj.elimination.cost import LayerShape
 from latadj.elimination.dial import Dial
+from latadj.elimination.latency_model import LatencyModel, Ramp
 from latadj.elimination.profiles import Profile
 
 SHAPE = LayerShape(query=64, key_value=128, output=64, feed_forward=512, attention=8)
@@ -118,25 +119,27 @@ def test_there_are_no_more_levels_than_asked_for_and_tokens_do_the_rest(levels, 
         assert ELASTIC.speedup_of(anchor.profile) == pytest.approx(anchor.speedup, rel=0.06)
 
 
-@pytest.mark.parametrize("reads", ["pooled", "all", "survivors"])
-def test_the_shortest_texts_use_the_whole_model_where_a_level_fails_them(reads):
-    def short_texts_need_all(profile: Profile) -> float:
-        failed = profile.level is not None and not profile.whole(np.array([12])).any()
-        return 10 * failed + first_layers_need_width(profile)
+FEW_SHORT = (6, 9, 12, 14) + (40,) * 36
 
-    dial = replace(ELASTIC, lengths=(8, 12, 30, 40), short_length=8.0, reads=reads)
-    anchors = search_anchors(dial, short_texts_need_all, [1.5, 2.0, 3.0], trials=60, seed=0)
-    longest = [anchor.whole_length for anchor in anchors if anchor.level is not None]
-    if reads == "survivors":  # a decoder reads what this model gives, all of it at one level
-        assert not any(longest)
-    else:
-        assert longest == sorted(longest, reverse=True)
-        assert longest[0] >= 12
+
+@pytest.mark.parametrize("latency", [None, LatencyModel(8, *(Ramp(1e-5, (1.0, 64.0), (6e-3,)),) * 5)])
+@pytest.mark.parametrize("reads", ["pooled", "all"])
+def test_short_texts_use_the_whole_model_as_far_as_they_are_cheap(reads, latency):
+    dial = replace(ELASTIC, lengths=FEW_SHORT, short_length=8.0, reads=reads, latency=latency)
+    anchors = search_anchors(dial, first_layers_need_width, [1.5, 2.0, 3.0], trials=12, seed=0)
+    assert all(anchor.level is not None for anchor in anchors[1:])
+    assert {anchor.whole_length for anchor in anchors if anchor.level is not None} == {12.0}
     for anchor in anchors:
-        assert dial.speedup_of(anchor.profile) == pytest.approx(anchor.speedup, rel=0.06)
+        assert dial.predicted(anchor.profile) == pytest.approx(anchor.speedup, rel=0.06)
     served = replace(dial, profile_type="searched", anchors=anchors)
-    found = [served.profile(anchor.speedup).whole_length for anchor in anchors]
-    assert found == pytest.approx([anchor.whole_length for anchor in anchors], rel=0.02)
+    assert served.profile(2.5).whole_length == pytest.approx(12.0)
+    assert whole_length(dial, 12.0) < whole_length(dial, 3.0)
+    assert whole_length(replace(dial, lengths=(8, 12, 14)), 2.0) < 8
+    assert whole_length(replace(dial, short_length=0.0), 2.0) == 0.0
+
+
+def test_no_text_uses_the_whole_model_where_a_decoder_reads_on():
+    assert whole_length(replace(ELASTIC, lengths=FEW_SHORT, short_length=8.0, reads="survivors"), 2.0) == 0.0
 
 
 def test_without_trained_widths_no_level_is_tried():

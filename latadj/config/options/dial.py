@@ -37,7 +37,7 @@ class CalibrationConfig(Section):
     )
     short_length: float | None = option(
         None,
-        "tokens up to which a text is not cut; null: 8, fewer where all are short; searched too",
+        "tokens up to which a text is not cut, or made narrower; null: 8, fewer where all are short; searched too",
         at_least(0),
     )
     every: int = option(1, "eliminate in every n-th layer only, more at a time", at_least(1))
