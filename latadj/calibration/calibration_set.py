@@ -36,7 +36,7 @@ class CalibrationSet(ABC):
 
     def __post_init__(self) -> None:
         self.lengths = np.array([len(row["input_ids"]) for row in self.rows])
-        self.protected = round(float(np.mean(protected_counts(self.rows))))
+        self.protected = round(float(np.mean(protected_counts(self.rows)))) if self.rows else 0
 
     @abstractmethod
     def outputs(self, model: PreTrainedModel) -> Any:
@@ -63,6 +63,10 @@ class CalibrationSet(ABC):
     def first(self: Examples, most: int) -> Examples:
         """The first so many examples."""
         return replace(self, rows=self.rows[:most])
+
+    def longer_than(self: Examples, tokens: float) -> Examples:
+        """The examples of more tokens."""
+        return replace(self, rows=[row for row in self.rows if len(row["input_ids"]) > tokens])
 
 
 @dataclass(kw_only=True)

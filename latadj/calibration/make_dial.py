@@ -14,7 +14,7 @@ from latadj.calibration.profile_search import search_anchors
 from latadj.config import CalibrationConfig
 from latadj.elimination.architectures import layer_shapes
 from latadj.elimination.attach import attached
-from latadj.elimination.cost import full_flops
+from latadj.elimination.cost import POOLED, full_flops
 from latadj.elimination.current_setting import at_profile
 from latadj.elimination.dial import Dial
 from latadj.elimination.observation_window import WHOLE, ObservationWindow
@@ -224,14 +224,13 @@ def add_search(
         nothing
     speedups, trials, seed, levels, advance : as in :func:`latadj.calibration.profile_search.search_anchors`
     """
-    whole = Profile.full(dial.layers)
-    full, full_short = _outputs(model, examples, whole, dial), short and _outputs(model, short, whole, dial)
+    of_all, of_few = Divergence(model, examples, dial), None if short is None else Divergence(model, short, dial)
 
     def divergence(profile: Profile) -> float:
-        found = examples.divergence(full, _outputs(model, examples, profile, dial))
-        if short is None:
+        found = of_all(profile)
+        if of_few is None:
             return found
-        of_short = short.divergence(full_short, _outputs(model, short, profile, dial))
+        of_short = of_few(profile)
         if profile.level is not None:
             return found + NARROW_SHORT_WEIGHT * of_short
         return found + max(of_short - SHORT_SHARE * found, 0.0) / SHORT_SHARE
@@ -246,6 +245,37 @@ def add_search(
         levels,
     )
     return replace(dial, profile_type="searched", anchors=anchors) if anchors else dial
+
+
+class Divergence:
+    """How far a model's outputs on examples are from its own at speedup 1, by profile.
+
+    Parameters
+    ----------
+    model, examples, dial : as of :func:`add_search`
+    """
+
+    def __init__(self, model: PreTrainedModel, examples: CalibrationSet, dial: Dial) -> None:
+        self.model, self.examples, self.dial = model, examples, dial
+        # Examples that are longer than a `whole_length`, and the full model's outputs on them.
+        self._longer: dict[float, tuple[CalibrationSet, Any]] = {}
+
+    def __call__(self, profile: Profile) -> float:
+        # Texts that use the whole model do not diverge: of few words, running them would be most of the time. Where
+        # every token has an output, a text weighs by its length.
+        skips = profile.level is not None and self.dial.reads == POOLED
+        examples, full = self._longer_than(profile.whole_length if skips else 0.0)
+        if not examples.rows:
+            return 0.0
+        share = len(examples.rows) / len(self.examples.rows)
+        return share * examples.divergence(full, _outputs(self.model, examples, profile, self.dial))
+
+    def _longer_than(self, tokens: float) -> tuple[CalibrationSet, Any]:
+        if tokens not in self._longer:
+            longer = self.examples.longer_than(tokens) if tokens else self.examples
+            full = _outputs(self.model, longer, Profile.full(self.dial.layers), self.dial) if longer.rows else None
+            self._longer[tokens] = longer, full
+        return self._longer[tokens]
 
 
 def _outputs(model: PreTrainedModel, examples: CalibrationSet, profile: Profile, dial: Dial) -> Any:
