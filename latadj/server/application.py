@@ -2,7 +2,6 @@
 
 import asyncio
 import hmac
-import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, TypeVar
@@ -18,7 +17,8 @@ from starlette.exceptions import HTTPException
 from latadj import __version__
 from latadj.elimination.drops import MeasuredDrop
 from latadj.reporting.html.live_page import ServedModel, live_page
-from latadj.server.model_service import Answered, ModelService
+from latadj.server.engine import Answered
+from latadj.server.model_service import ModelService
 from latadj.server.request_errors import KINDS, NotReadyError, RequestError, TooLargeError, UnauthorizedError
 from latadj.server.request_limits import RequestLimits
 from latadj.server.wire_format import ErrorResponse, Info, Predictions, PredictRequest, predictions, scores
@@ -52,7 +52,7 @@ def application(service: ModelService, failed: Callable[[Exception], object] = l
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         service.start(failed)
         yield
-        await asyncio.to_thread(service.close)
+        await service.close()
 
     app = FastAPI(
         title="latadj",
@@ -108,13 +108,12 @@ def application(service: ModelService, failed: Callable[[Exception], object] = l
                 arrived=request.state.arrived,
                 deadline_s=(deadline_ms or config.deadline_ms) / 1000,
                 max_drop=max_drop,
-                clock=time.perf_counter,
             ),
         )
         if answered is None:
             return Response(status_code=499)  # to nobody
         request.state.noted = {"texts": len(texts), "speedup": round(answered.speedup, 3)}
-        labelled = predictions(scores(answered.outputs, body.raw_scores), service.labels)
+        labelled = predictions(scores(answered.outputs, body.raw_scores), service.served.labels)
         return JSONResponse(labelled if body.batch else labelled[0], headers=_headers(answered))
 
     # Without a key the document names none.
@@ -153,7 +152,7 @@ def _show_page(app: FastAPI, service: ModelService) -> None:
         config.policy,
         config.deadline_ms,
         config.max_drop,
-        service.times.speedups[-1],
+        service.served.speedups[-1],
         config.api_key is not None,
     )
     html = live_page(shown)
@@ -211,11 +210,11 @@ def expected_drop(drop: MeasuredDrop) -> str:
 
 
 def _info(service: ModelService) -> Info:
-    names, limits = service.labels, service.config.limits
+    names, limits = service.served.labels, service.config.limits
     return Info.model_validate(
         {
             "model_id": service.config.checkpoint,
-            "model_dtype": service.dtype,
+            "model_dtype": service.served.dtype,
             "model_type": {
                 "classifier": {
                     "id2label": {str(number): name for number, name in enumerate(names)},
@@ -223,13 +222,13 @@ def _info(service: ModelService) -> Info:
                 }
             },
             "max_concurrent_requests": limits.waiting_texts,
-            "max_input_length": service.limit,
+            "max_input_length": service.served.limit,
             "max_batch_tokens": service.config.batch_tokens,
             "max_client_batch_size": limits.request_texts,
             "auto_truncate": service.config.truncate,
             "tokenization_workers": service.config.tokenizers,
             "version": __version__,
-            "dial": service.facts(),
+            "dial": service.served.facts(service.config),
         }
     )
 

@@ -2,13 +2,13 @@
 
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from statistics import median
 from typing import Protocol
 
-import numpy as np
-
 from latadj.inference.predicted_times import size_class
+from latadj.server.time_fit import BatchTimes
 
 # How far the correction goes towards what a batch showed: fast where batches got slower, since then answers are late.
 SLOWER, FASTER = 0.7, 0.4
@@ -59,26 +59,17 @@ class CorrectedTimes:
     Parameters
     ----------
     speedups : rising
-    table : (speedups, longest) seconds of a batch of ``batch`` texts, of 1 token and more
-    batch : texts of the batches that were measured
-    level : size of a batch -> its measured over its predicted seconds, as far as it is known
-    spread : relative deviation of such a measurement from its prediction
+    times : what batches take as a rule
     """
 
-    def __init__(
-        self,
-        speedups: Sequence[float],
-        table: np.ndarray,
-        batch: int,
-        level: Callable[[int], float] = lambda size: 1.0,
-        spread: float = 0.05,
-    ) -> None:
+    def __init__(self, speedups: Sequence[float], times: BatchTimes) -> None:
         self._speedups = list(speedups)
-        # The rest of a batch's time goes by the number of its texts, as in PredictedTimes.predicted.
-        self._call: list[float] = table[:, 0].tolist()
-        self._text: list[list[float]] = ((table - table[:, :1]) / batch).tolist()
-        self._levels = [math.log(level(2**size)) for size in range(SIZES)]
-        self._deviation = spread
+        self._call: list[float] = times.call.tolist()
+        self._text: list[list[float]] = times.text.tolist()
+        # A size that was not timed is like the nearest that was.
+        known = times.levels or {0: 1.0}
+        self._levels = [math.log(known[min(known, key=partial(_apart, size))]) for size in range(SIZES)]
+        self._deviation = times.spread
         self._drift, self._seen = 0.0, -math.inf
         self._recent: deque[float] = deque(maxlen=BELIEVED)
 
@@ -121,3 +112,7 @@ class CorrectedTimes:
             self._drift *= 0.5 ** (quiet / QUIET_S)
             self._recent.clear()
             self._seen = now - QUIET_S
+
+
+def _apart(size: int, other: int) -> int:
+    return abs(size - other)

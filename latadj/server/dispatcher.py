@@ -1,21 +1,20 @@
-"""Between the event loop and the threads that run the model: requests in, answers out."""
+"""Between requests and the processes that run the model: batches out, answers in, all on the event loop."""
 
 import asyncio
 import logging
 import math
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from latadj.server.request_errors import InferenceFailedError, OverloadedError
-from latadj.server.scheduler import Dropped, Scheduler
-from latadj.server.work_items import HUNG_UP, Batch, Item, Ticket
+from latadj.server.batch_bytes import BatchAnswer
+from latadj.server.model_process import ModelDiedError
+from latadj.server.request_errors import InferenceFailedError, NotReadyError, OverloadedError
+from latadj.server.scheduler import Scheduler
+from latadj.server.work_items import HUNG_UP, Batch, Dropped, Item, Ticket
 
 log = logging.getLogger("latadj")
-# A thread looks up so often whether it is to end.
-LOOK_UP_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class Answer:
 
     output : (outputs,) of the model
     place : of the speedup that it ran at
-    queue_s, run_s : seconds that it waited, and that its batch took
+    queue_s, run_s : seconds that it waited, and that the model ran
     """
 
     output: Any
@@ -33,8 +32,21 @@ class Answer:
     run_s: float
 
 
+class Replica(Protocol):
+    """What runs batches, one at a time; see :class:`~latadj.server.model_process.ModelProcess`."""
+
+    def run(self, rows: Sequence[dict[str, Any]], place: int) -> None:
+        """Begin a batch."""
+
+    def receive(self) -> BatchAnswer | None:
+        """Its answer, once :meth:`fileno` is readable; None if it is not there yet."""
+
+    def fileno(self) -> int:
+        """What becomes readable."""
+
+
 class Observer(Protocol):
-    """Who is told what happens; from any thread."""
+    """Who is told what happens."""
 
     def batch(self, batch: Batch, queue_s: Sequence[float], run_s: float) -> None:
         """A batch ran."""
@@ -44,51 +56,55 @@ class Observer(Protocol):
 
 
 class Dispatcher:
-    """Runs a scheduler on a clock, with one thread for each replica.
+    """Runs a scheduler on a clock. Not thread-safe: all of it belongs to the event loop.
 
     Parameters
     ----------
-    run : rows and the place of a speedup -> an output for each row
-    replicas : of the scheduler
-    prepare : called by each thread before its first batch
+    replicas : as many as the scheduler has
+    lost : called with the number of a replica whose process has ended, and why
     """
 
     def __init__(
         self,
         scheduler: Scheduler,
-        run: Callable[[Sequence[Any], int], Sequence[Any]],
+        replicas: Sequence[Replica],
         observer: Observer,
-        replicas: int = 1,
-        prepare: Callable[[], object] = lambda: None,
+        lost: Callable[[int, ModelDiedError], object],
     ) -> None:
         self.scheduler, self.observer = scheduler, observer
-        self._run, self._prepare = run, prepare
-        self._failed: Callable[[Exception], object] = lambda error: None
-        self._changed = threading.Condition()
-        self._ending = False
-        self._threads = [
-            threading.Thread(target=self._serve, args=(number,), name=f"replica-{number}", daemon=True)
-            for number in range(replicas)
-        ]
+        self._replicas: list[Replica | None] = list(replicas)
+        self._running: list[tuple[Batch, float] | None] = [None] * len(self._replicas)
+        self._lost = lost
+        self._wake: asyncio.TimerHandle | None = None
 
-    def start(self, failed: Callable[[Exception], object]) -> None:
-        """Start the threads.
+    def start(self) -> None:
+        """Listen to the replicas, on the running loop."""
+        for number, replica in enumerate(self._replicas):
+            if replica is not None:
+                self._listen(number, replica)
 
-        Parameters
-        ----------
-        failed : called where one ends although it should not: nobody would be answered any more
-        """
-        self._failed = failed
-        for thread in self._threads:
-            thread.start()
+    def _listen(self, number: int, replica: Replica) -> None:
+        asyncio.get_running_loop().add_reader(replica.fileno(), self._readable, number, replica)
 
-    def close(self) -> None:
-        """End the threads once their batches are done; what still waits gets no answer."""
-        with self._changed:
-            self._ending = True
-            self._changed.notify_all()
-        for thread in self._threads:
-            thread.join()
+    @property
+    def alive(self) -> bool:
+        """Whether any replica is left."""
+        return any(replica is not None for replica in self._replicas)
+
+    def replace(self, number: int, replica: Replica) -> None:
+        """Put a new replica where one was lost."""
+        self._replicas[number] = replica
+        self.scheduler.back(number)
+        self._listen(number, replica)
+        self._feed()
+
+    def stop(self) -> None:
+        """Listen no more; what still waits gets no answer."""
+        if self._wake is not None:
+            self._wake.cancel()
+        for replica in self._replicas:
+            if replica is not None:
+                asyncio.get_running_loop().remove_reader(replica.fileno())
 
     async def answers(
         self, rows: Sequence[Any], *, arrived: float, deadline_s: float, ceiling: int
@@ -108,65 +124,85 @@ class Dispatcher:
             if the answer would come too late.
         InferenceFailedError
             if the model fails.
+        NotReadyError
+            if no replica is left.
         """
+        if not self.alive:
+            raise NotReadyError("the model is being loaded again", 1.0)
         ticket = Ticket(done=_Pending(asyncio.get_running_loop().create_future(), len(rows)))
         due = arrived + deadline_s
         items = [
             Item(row, len(row["input_ids"]), arrived, due, ceiling, ticket, number) for number, row in enumerate(rows)
         ]
-        with self._changed:
-            refusal = self.scheduler.admit(items, time.perf_counter())
-            self._changed.notify_all()
+        refusal = self.scheduler.admit(items, time.perf_counter())
         if refusal is not None:
             self.observer.shed("refused")
             raise OverloadedError(f"Model is overloaded: {refusal.reason}", max(1.0, math.ceil(refusal.retry_after)))
+        self._feed()
         try:
             answers: Sequence[Answer] = await ticket.done.future
             return answers
         finally:
             ticket.open = False
 
-    def _serve(self, replica: int) -> None:
-        try:
-            self._prepare()
-            self._run_batches(replica)
-        except Exception as error:
-            log.exception("replica %d ended", replica)
-            self._failed(error)
+    def _feed(self) -> None:
+        """Give every replica that has nothing to do its next batch, if there is one."""
+        for number, replica in enumerate(self._replicas):
+            if replica is not None and self._running[number] is None:
+                self._give(number, replica)
 
-    def _run_batches(self, replica: int) -> None:
-        while (batch := self._next(replica)) is not None:
-            start = time.perf_counter()
-            failure, outputs = None, None
+    def _give(self, number: int, replica: Replica) -> None:
+        now = time.perf_counter()
+        batch, dropped = self.scheduler.next_batch(now, number)
+        if batch is not None:
+            self._running[number] = batch, now
             try:
-                outputs = self._run([item.row for item in batch.items], batch.place)
-            except Exception as error:
-                log.exception("a batch of %d texts failed", len(batch.items))
-                failure = InferenceFailedError(f"Backend error: {error}")
-            end = time.perf_counter()
-            with self._changed:
-                self.scheduler.ended(batch, start, end)
-            if outputs is None:
-                for item in batch.items:
-                    item.ticket.done.fail(failure)
-                continue
-            waited = [start - item.arrived for item in batch.items]
-            self.observer.batch(batch, waited, end - start)
-            for item, output, queue_s in zip(batch.items, outputs, waited, strict=True):
-                item.ticket.done.fill(item.number, Answer(output, batch.place, queue_s, end - start))
+                replica.run([item.row for item in batch.items], batch.place)
+            except ModelDiedError as error:
+                self._died(number, error)
+        self._turn_away(dropped)
 
-    def _next(self, replica: int) -> Batch | None:
-        """The next batch, once there is one; None at the end."""
-        while True:
-            with self._changed:
-                batch, dropped = self.scheduler.next_batch(time.perf_counter(), replica)
-                if batch is None and not dropped:
-                    if self._ending:
-                        return None
-                    self._changed.wait(LOOK_UP_S)
-            self._turn_away(dropped)
-            if batch is not None:
-                return batch
+    def _readable(self, number: int, replica: Replica) -> None:
+        answer, failure = None, None
+        try:
+            answer = replica.receive()
+        except ModelDiedError as error:
+            asyncio.get_running_loop().remove_reader(replica.fileno())
+            self._died(number, error)
+            return
+        except InferenceFailedError as error:
+            failure = error
+        running = self._running[number]
+        if running is None or (answer is None and failure is None):
+            return
+        batch, start = running
+        self._running[number] = None
+        self.scheduler.ended(batch, start, time.perf_counter())
+        self._give(number, replica)  # first of all, so that the model waits for nobody
+        if answer is None:
+            log.error("a batch of %d texts failed: %s", len(batch.items), failure)
+            self._fail(batch, failure)
+            return
+        waited = [start - item.arrived for item in batch.items]
+        self.observer.batch(batch, waited, answer.seconds)
+        for item, output, queue_s in zip(batch.items, answer.outputs, waited, strict=True):
+            item.ticket.done.fill(item.number, Answer(output, batch.place, queue_s, answer.seconds))
+
+    def _fail(self, batch: Batch, failure: Exception | None) -> None:
+        for item in batch.items:
+            item.ticket.done.fail(failure)
+
+    def _died(self, number: int, error: ModelDiedError) -> None:
+        """Answer those who are left behind, and let somebody start another."""
+        self._replicas[number] = None
+        running, self._running[number] = self._running[number], None
+        self.scheduler.lost(number)
+        if running is not None:
+            self._fail(running[0], InferenceFailedError(f"Backend error: {error}"))
+        if not self.alive:
+            for item in self.scheduler.clear():
+                item.ticket.done.fail(NotReadyError("the model is being loaded again", 1.0))
+        self._lost(number, error)
 
     def _turn_away(self, dropped: Sequence[Dropped]) -> None:
         for ticket, reason in {one.item.ticket: one.reason for one in dropped}.items():
@@ -176,33 +212,19 @@ class Dispatcher:
 
 
 class _Pending:
-    """The answers of a request, as threads bring them."""
+    """The answers of a request, as they come."""
 
     def __init__(self, future: "asyncio.Future[Sequence[Answer]]", texts: int) -> None:
         self.future = future
         self._answers: list[Any] = [None] * texts
         self._left = texts
-        self._lock = threading.Lock()
 
     def fill(self, number: int, answer: Answer) -> None:
-        with self._lock:
-            self._answers[number] = answer
-            self._left -= 1
-            complete = self._left == 0
-        if complete:
-            self._settle(lambda: self.future.set_result(self._answers))
+        self._answers[number] = answer
+        self._left -= 1
+        if not self._left and not self.future.done():
+            self.future.set_result(self._answers)
 
     def fail(self, error: Exception | None) -> None:
-        self._settle(lambda: self.future.set_exception(error or InferenceFailedError("Backend error")))
-
-    def _settle(self, how: Callable[[], None]) -> None:
-        """Tell the loop, unless nobody waits any more."""
-
-        def settle() -> None:
-            if not self.future.done():
-                how()
-
-        try:
-            self.future.get_loop().call_soon_threadsafe(settle)
-        except RuntimeError:  # the loop is closed: the server ended
-            log.debug("an answer came after the server's end")
+        if error is not None and not self.future.done():
+            self.future.set_exception(error)

@@ -50,33 +50,30 @@ class LiveNumbers:
 
     Parameters
     ----------
-    speedups, drops : by place
     deadline_s : of the server
     clock : seconds
     """
 
     def __init__(
         self,
-        speedups: Sequence[float],
-        drops: Sequence[MeasuredDrop | None],
         deadline_s: float,
         clock: Callable[[], float],
     ) -> None:
-        self._speedups, self._drops, self._deadline_s, self._clock = speedups, drops, deadline_s, clock
+        self._deadline_s, self._clock = deadline_s, clock
         self._lock = threading.Lock()
-        # (when, status, seconds) of requests, and (when, texts, place) of batches.
+        # (when, status, seconds) of requests, and (when, texts, speedup, what it loses) of batches.
         self._requests: deque[tuple[float, int, float]] = deque(maxlen=200_000)
-        self._batches: deque[tuple[float, int, int]] = deque(maxlen=50_000)
+        self._batches: deque[tuple[float, int, float, MeasuredDrop | None]] = deque(maxlen=50_000)
 
     def request(self, status: int, seconds: float) -> None:
         """A request was answered."""
         with self._lock:
             self._requests.append((self._clock(), status, seconds))
 
-    def batch(self, texts: int, place: int) -> None:
+    def batch(self, texts: int, speedup: float, drop: MeasuredDrop | None) -> None:
         """A batch ran."""
         with self._lock:
-            self._batches.append((self._clock(), texts, place))
+            self._batches.append((self._clock(), texts, speedup, drop))
 
     def now(self, waiting: int, correction: float) -> Live:
         """This moment."""
@@ -91,17 +88,17 @@ class LiveNumbers:
         answered = [seconds for _, status, seconds in requests if status == 200]
         asked = sum(status in (200, 429) for _, status, _ in requests)
         p50, p95, p99 = (1000 * float(np.percentile(answered, rank)) if answered else None for rank in (50, 95, 99))
-        texts = sum(count for _, count, _ in batches)
+        texts = sum(count for _, count, _, _ in batches)
 
         def mean(values: Sequence[float | None]) -> float | None:
             """Over the texts that ran; None if nobody measured one of the values."""
-            chosen = [(values[place], count) for _, count, place in batches]
-            if not texts or any(value is None for value, _ in chosen):
+            counts = [count for _, count, _, _ in batches]
+            if not texts or None in values:
                 return None
-            return sum(value * count for value, count in chosen if value is not None) / texts
+            return sum(value * count for value, count in zip(values, counts, strict=True) if value is not None) / texts
 
         def points(end: str) -> float | None:
-            return mean([None if drop is None else 100 * getattr(drop, end) for drop in self._drops])
+            return mean([None if drop is None else 100 * getattr(drop, end) for *_, drop in batches])
 
         return Live(
             len(last) / RATE_S,
@@ -111,7 +108,7 @@ class LiveNumbers:
             p95,
             p99,
             sum(seconds <= self._deadline_s for seconds in answered) / asked if asked else None,
-            mean(self._speedups),
+            mean([speedup for _, _, speedup, _ in batches]),
             points("drop"),
             points("low"),
             points("high"),

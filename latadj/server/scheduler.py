@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from latadj.server.batch_plan import first_batch, lateness, needed
 from latadj.server.corrected_times import Times
 from latadj.server.speed_policy import SpeedPolicy
-from latadj.server.work_items import EXPIRED, HOPELESS, HUNG_UP, Batch, BatchLimits, Item
+from latadj.server.work_items import EXPIRED, HOPELESS, HUNG_UP, Batch, BatchLimits, Dropped, Item
 
 # Where nothing ran for so many times what a batch may take, one request is let in whatever is predicted: nobody is
 # harmed, and what it takes corrects the prediction.
@@ -26,14 +26,6 @@ class Refusal:
 
     reason: str
     retry_after: float
-
-
-@dataclass(frozen=True)
-class Dropped:
-    """A text that left the queue without an answer, and why."""
-
-    item: Item
-    reason: str
 
 
 class Scheduler:
@@ -55,6 +47,7 @@ class Scheduler:
         self.policy = SpeedPolicy()
         self._waiting: list[Item] = []
         self._running: list[Batch | None] = [None] * replicas
+        self._gone: set[int] = set()
         self._last = -math.inf
         self._forget_plan()
 
@@ -75,7 +68,11 @@ class Scheduler:
 
     def _free(self, now: float) -> list[float]:
         """When each replica is free, as far as it is known."""
-        return [now if batch is None else max(batch.usual, now) for batch in self._running]
+        return [
+            now if batch is None else max(batch.usual, now)
+            for number, batch in enumerate(self._running)
+            if number not in self._gone
+        ]
 
     def admit(self, items: Sequence[Item], now: float) -> Refusal | None:
         """Let the texts of a request in, all or none.
@@ -179,6 +176,23 @@ class Scheduler:
         self._last = now
         self._forget_plan()
         self.times.observe(batch.place, batch.lengths, max(now - start, 1e-9), now)
+
+    def lost(self, replica: int) -> None:
+        """A replica runs nothing until :meth:`back`; what it ran is lost."""
+        self._running[replica] = None
+        self._gone.add(replica)
+        self._forget_plan()
+
+    def back(self, replica: int) -> None:
+        """A replica runs batches again."""
+        self._gone.discard(replica)
+        self._forget_plan()
+
+    def clear(self) -> list[Item]:
+        """Empty the queue; gives what waited."""
+        waiting, self._waiting = self._waiting, []
+        self._forget_plan()
+        return waiting
 
     def _drop_closed(self) -> list[Dropped]:
         """Drop the texts of those who hung up."""

@@ -7,7 +7,6 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from latadj.elimination.drops import MeasuredDrop
 from latadj.server.live_numbers import Live, LiveNumbers
-from latadj.server.work_items import Batch
 
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0)
 TOKENS = tuple(2.0**power for power in range(4, 16))
@@ -18,7 +17,6 @@ class Telemetry:
 
     Parameters
     ----------
-    speedups, drops : by place, what a text loses there; None where nobody measured it
     waiting : texts in the queue
     correction : how many times as long as usual batches take now
     deadline_s : of the server
@@ -26,16 +24,13 @@ class Telemetry:
 
     def __init__(
         self,
-        speedups: Sequence[float],
-        drops: Sequence[MeasuredDrop | None],
         waiting: Callable[[], int],
         correction: Callable[[], float],
         deadline_s: float,
     ) -> None:
-        self._live = LiveNumbers(speedups, drops, deadline_s, time.monotonic)
+        self._live = LiveNumbers(deadline_s, time.monotonic)
         self._waiting, self._correction = waiting, correction
         self.registry = CollectorRegistry()
-        self._speedups, self._drops = speedups, drops
         registry = self.registry
         self._requests = Counter("latadj_requests", "Requests by status of the answer", ["code"], registry=registry)
         self._latency = Histogram(
@@ -63,16 +58,24 @@ class Telemetry:
         if status == 200:
             self._latency.observe(seconds)
 
-    def batch(self, batch: Batch, queue_s: Sequence[float], run_s: float) -> None:
-        """A batch ran."""
+    def batch(
+        self, lengths: Sequence[int], speedup: float, drop: MeasuredDrop | None, queue_s: Sequence[float], run_s: float
+    ) -> None:
+        """A batch ran.
+
+        Parameters
+        ----------
+        lengths : tokens of its texts
+        drop : what is expected to be lost at its speedup; None where nobody measured it
+        queue_s : seconds that each text waited
+        """
         for seconds in queue_s:
             self._queue.observe(seconds)
-        self._live.batch(len(batch.items), batch.place)
+        self._live.batch(len(lengths), speedup, drop)
         self._run.observe(run_s)
-        self._tokens.observe(batch.tokens)
-        self._texts.inc(len(batch.items))
-        self._speedup.set(self._speedups[batch.place])
-        drop = self._drops[batch.place]
+        self._tokens.observe(sum(lengths))
+        self._texts.inc(len(lengths))
+        self._speedup.set(speedup)
         if drop is not None:
             self._drop.set(100 * drop.drop)
 

@@ -1,4 +1,4 @@
-"""Texts to token ids, in threads of their own: nothing blocks the event loop."""
+"""Texts to token ids: few at once, many in threads of their own, so that nothing holds up the event loop."""
 
 import asyncio
 import copy
@@ -13,6 +13,8 @@ from transformers import PreTrainedTokenizerBase
 from latadj.server.request_errors import TooLargeError
 from latadj.tasks.encoding.batches import tokenize
 
+# So few are tokenised at once in less time than another thread would need to begin.
+FEW_CHARACTERS = 2000
 # How fast the time of a text is learnt.
 LEARNT = 0.05
 
@@ -54,6 +56,8 @@ class TextEncoder:
         TooLargeError
             if a text is empty, or longer and not to be cut.
         """
+        if sum(len(part) for text in texts for part in text) <= FEW_CHARACTERS:
+            return self.encode(texts, truncate, side)
         loop = asyncio.get_running_loop()
         self._texts += len(texts)
         try:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+# A batch takes no more than this share of the deadline, so that who comes meanwhile has time for a batch of its own.
+BATCH_SHARE = 0.5
 # Why a text left the queue without an answer.
 EXPIRED, HOPELESS, HUNG_UP = "expired", "hopeless", "hung_up"
 
@@ -45,6 +47,14 @@ class Item:
         return self.deadline - reserve * (self.deadline - self.arrived)
 
 
+@dataclass(frozen=True)
+class Dropped:
+    """A text that left the queue without an answer, and why."""
+
+    item: Item
+    reason: str
+
+
 @dataclass(eq=False)
 class Batch:
     """Texts that run together.
@@ -67,6 +77,11 @@ class Batch:
     @property
     def tokens(self) -> int:
         return sum(self.lengths)
+
+
+def batch_seconds(deadline_ms: float) -> float:
+    """Seconds that a batch of several texts may take."""
+    return BATCH_SHARE * deadline_ms / 1000
 
 
 @dataclass(frozen=True)

@@ -87,15 +87,16 @@ class Running:
 
     url : where it is
     service : what it serves
+    failures : what would have ended it
     """
 
     def __init__(self, folder: Path, *overrides: str) -> None:
         self.service: ModelService = open_service(config_for(folder, *overrides))
         listening = bound("127.0.0.1", 0)
         self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        self._server = uvicorn.Server(
-            uvicorn.Config(application(self.service), log_config=None, lifespan="on", server_header=False)
-        )
+        self.failures: list[Exception] = []
+        app = application(self.service, self.failures.append)
+        self._server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="on", server_header=False))
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [listening]}, daemon=True)
 
     def __enter__(self) -> "Running":

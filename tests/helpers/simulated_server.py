@@ -7,6 +7,7 @@ import numpy as np
 
 from latadj.server.corrected_times import CorrectedTimes
 from latadj.server.scheduler import Scheduler
+from latadj.server.time_fit import BatchTimes
 from latadj.server.work_items import Batch, BatchLimits, Item, Ticket
 
 SPEEDUPS = np.geomspace(1.0, 5.0, 33).tolist()
@@ -34,7 +35,9 @@ def scheduler(deadline_s: float = 0.05, fixed: float | None = None, **options: o
     speedups = SPEEDUPS if fixed is None else [fixed]
     lengths = np.arange(512)
     costs = np.array([CALL + BATCH * EACH * lengths / speedup for speedup in speedups])
-    return Scheduler(CorrectedTimes(speedups, costs, BATCH), BatchLimits(seconds=0.5 * deadline_s), **options)
+    return Scheduler(
+        CorrectedTimes(speedups, BatchTimes.predicted(costs, BATCH)), BatchLimits(seconds=0.5 * deadline_s), **options
+    )
 
 
 @dataclass

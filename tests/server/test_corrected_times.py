@@ -4,11 +4,12 @@ import pytest
 from helpers.simulated_server import BATCH, SPEEDUPS, seconds, table
 
 from latadj.server.corrected_times import QUIET_S, CorrectedTimes
+from latadj.server.time_fit import BatchTimes
 
 
 @pytest.fixture
 def times():
-    return CorrectedTimes(SPEEDUPS, table(), BATCH)
+    return CorrectedTimes(SPEEDUPS, BatchTimes.predicted(table(), BATCH))
 
 
 def predicted(times, place, lengths):

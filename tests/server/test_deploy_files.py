@@ -54,7 +54,7 @@ def test_probes_ask_for_health():
 
 
 def test_the_dashboard_draws_metrics_that_the_server_has():
-    telemetry = Telemetry([1.0], [None], waiting=lambda: 0, correction=lambda: 1.0, deadline_s=0.05)
+    telemetry = Telemetry(waiting=lambda: 0, correction=lambda: 1.0, deadline_s=0.05)
     telemetry.request(200, 0.01)
     telemetry.shed("refused")
     known = {

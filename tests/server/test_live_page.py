@@ -11,7 +11,7 @@ from latadj.elimination.drops import MeasuredDrop
 from latadj.elimination.profiles import Profile
 from latadj.server.live_numbers import LiveNumbers
 
-DROPS = [None, MeasuredDrop(Profile.full(2), 0.01, 0.0, 0.02), MeasuredDrop(Profile.full(2), 0.03, 0.01, 0.05)]
+LITTLE, MORE = MeasuredDrop(Profile.full(2), 0.01, 0.0, 0.02), MeasuredDrop(Profile.full(2), 0.03, 0.01, 0.05)
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def numbers():
         def __call__(self):
             return self.now
 
-    return LiveNumbers([1.0, 2.0, 3.0], DROPS, 0.05, Clock())
+    return LiveNumbers(0.05, Clock())
 
 
 def test_rates_are_those_of_the_last_two_seconds_and_latencies_those_of_ten(numbers):
@@ -46,12 +46,12 @@ def test_rates_are_those_of_the_last_two_seconds_and_latencies_those_of_ten(numb
 
 def test_the_dial_is_the_mean_over_texts(numbers):
     assert numbers.now(0, 1.0).speedup is None
-    numbers.batch(3, 1)
-    numbers.batch(1, 2)
+    numbers.batch(3, 2.0, LITTLE)
+    numbers.batch(1, 3.0, MORE)
     found = numbers.now(0, 1.0)
     assert found.speedup == pytest.approx(2.25)
     assert (found.drop, found.low, found.high) == (pytest.approx(1.5), pytest.approx(0.25), pytest.approx(2.75))
-    numbers.batch(1, 0)  # where nobody measured
+    numbers.batch(1, 1.0, None)  # where nobody measured
     assert numbers.now(0, 1.0).drop is None
 
 

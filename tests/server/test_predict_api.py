@@ -179,7 +179,7 @@ def test_metrics_count_what_was_answered(server):
 def test_the_warm_up_makes_the_server_ready(served_root):
     with Running(served_root / "checkpoint", "warm_up_s=0.5") as running:
         assert running.post({"inputs": "bad"}).status_code == 200
-        assert running.service.times.measured
+        assert running.service.engine.scheduler.times.call(0) > 0
 
 
 def test_before_the_warm_up_it_is_not_healthy(served_root, monkeypatch):
@@ -232,7 +232,7 @@ KEY = {"Authorization": "Bearer secret"}
 
 def test_a_fixed_speedup_is_that_of_the_dial(fast, served_root):
     response = fast.post({"inputs": TEXTS[1], "raw_scores": True}, KEY)
-    (drop,) = fast.service.drops
+    (drop,) = fast.service.served.drops
     assert response.headers["X-Latadj-Speedup"] == "3.000"
     assert response.headers["X-Latadj-Expected-Drop"].startswith(f"{100 * drop.drop:.2f}; low=")
     assert DROPS[2.0] < 100 * drop.drop < DROPS[5.0]
@@ -260,11 +260,13 @@ def test_a_regression_gives_its_value_as_it_is(served_root):
 
 
 def test_a_request_may_ask_for_less_to_be_lost(server):
-    service = server.service
-    assert service.ceiling(None) == len(service.drops) - 1
-    assert service.ceiling(0.0) == 0
-    half = service.ceiling(0.5)
-    assert 0 < half < len(service.drops) - 1
-    assert 100 * service.drops[half].drop <= 0.5 < 100 * service.drops[half + 1].drop
-    assert 0.9 < 100 * service.drops[-1].drop <= 1.0  # max_drop of the server
-    assert service.ceiling(200.0) == len(service.drops) - 1
+    served = server.service.served
+    last = len(served.drops) - 1
+    assert served.ceiling(None, False) == last
+    assert served.ceiling(0.0, False) == 0
+    half = served.ceiling(0.5, False)
+    assert 0 < half < last
+    assert 100 * served.drops[half].drop <= 0.5 < 100 * served.drops[half + 1].drop
+    assert served.ceiling(0.5, True) < half
+    assert 0.9 < 100 * served.drops[-1].drop <= 1.0  # max_drop of the server
+    assert served.ceiling(200.0, False) == last

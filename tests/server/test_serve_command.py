@@ -153,10 +153,10 @@ def test_who_was_let_in_is_answered_after_a_signal(checkpoint, number):
 
 
 def test_a_warm_up_that_fails_ends_it_with_one_line(checkpoint, monkeypatch):
-    def fails(service):
+    def fails(engine):
         raise ValueError("no time can be measured")
 
-    monkeypatch.setattr("latadj.server.model_service.ModelService.warm_up", fails)
+    monkeypatch.setattr("latadj.server.engine.Engine.warm_up", fails)
     where = [f"checkpoint={checkpoint}", f"folder={checkpoint.parent / 'failed'}", "device.name=cpu", "port=0"]
     found = run("serve", *where, "device.threads=1", expect=2)
     assert found.stderr.splitlines()[-1] == "latadj serve: no time can be measured"
