@@ -7,14 +7,21 @@ from collections.abc import Iterator, Sequence
 from latadj.server.corrected_times import Times
 from latadj.server.work_items import Batch, BatchLimits, Item
 
-# Texts of a batch differ in length by no more than this factor, or by so few tokens that it does not matter.
-LIKE, FEW = 1.5, 16
+# Texts of a batch differ in length by no more than this factor, or by so few tokens that it does not matter: only
+# attention sees the padding.
+LIKE, FEW = 1.5, 64
 # Behind the first text, so many are looked through for those of like length.
 WINDOW = 96
 
 
 def planned(
-    waiting: Sequence[Item], place: int, free: Sequence[float], times: Times, limits: BatchLimits, late: list[Item]
+    waiting: Sequence[Item],
+    place: int,
+    free: Sequence[float],
+    times: Times,
+    limits: BatchLimits,
+    late: list[Item],
+    cautious: bool = True,
 ) -> Iterator[Batch]:
     """The batches of waiting texts, in the order in which they would start.
 
@@ -24,13 +31,14 @@ def planned(
     place : of the speedup; a text's own ceiling holds
     free : when each replica is free
     late : gets the leaders of batches that end after they are due; one that is past its deadline takes no time
+    cautious : go by when most such batches have ended, else by when they end as a rule
     """
     replicas, left = list(free), deque(waiting)
     heapq.heapify(replicas)
     while left:
         leader = left[0]
         batch = first_batch(left, place, replicas[0], times, limits)
-        if batch.end > leader.due(limits.reserve):
+        if (batch.end if cautious else batch.usual) > leader.due(limits.reserve):
             late.append(leader)
         if batch.end <= leader.deadline:
             # Of several batches, one after the other, not all take longer than usual.
@@ -48,7 +56,7 @@ def first_batch(waiting: deque[Item], place: int, start: float, times: Times, li
     place = min(place, leader.ceiling)
     items, longest, shortest = [leader], leader.length, leader.length
     seconds = times.call(place) + times.text(place, leader.length)
-    end = start + seconds * times.factor(1)
+    end = start + seconds * times.typical(1)
     due = leader.due(limits.reserve)
     due = due if end <= due else leader.deadline
     passed: list[Item] = []
@@ -58,7 +66,7 @@ def first_batch(waiting: deque[Item], place: int, start: float, times: Times, li
         item = waiting.popleft()
         most, least = max(longest, item.length), min(shortest, item.length)
         more = seconds + times.text(place, item.length)
-        until = start + more * times.factor(len(items) + 1)
+        until = start + more * times.typical(len(items) + 1)
         joins = (
             min(place, item.ceiling) == place
             and (most <= LIKE * least or most - least <= FEW)
@@ -72,18 +80,23 @@ def first_batch(waiting: deque[Item], place: int, start: float, times: Times, li
         items.append(item)
         longest, shortest, seconds, end = most, least, more, until
     waiting.extendleft(reversed(passed))
-    return Batch(items, place, start, start + seconds * times.typical(len(items)), end)
+    return Batch(items, place, start, end, start + seconds * times.factor(len(items)))
 
 
 def lateness(
-    waiting: Sequence[Item], place: int, free: Sequence[float], times: Times, limits: BatchLimits
-) -> tuple[list[Item], float]:
-    """Who would be late at a speedup, and when the last batch would end."""
+    waiting: Sequence[Item],
+    place: int,
+    free: Sequence[float],
+    times: Times,
+    limits: BatchLimits,
+    cautious: bool = True,
+) -> tuple[list[Item], float, float]:
+    """Who would be late at a speedup, and when the last batch would start and end; see :func:`planned`."""
     late: list[Item] = []
-    end = min(free)
-    for batch in planned(waiting, place, free, times, limits, late):
-        end = max(end, batch.usual)
-    return late, end
+    start = end = min(free)
+    for batch in planned(waiting, place, free, times, limits, late, cautious):
+        start, end = max(start, batch.start), max(end, batch.usual)
+    return late, start, end
 
 
 def needed(waiting: Sequence[Item], place: int, free: Sequence[float], times: Times, limits: BatchLimits) -> int:

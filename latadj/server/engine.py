@@ -21,7 +21,7 @@ from latadj.server.scheduler import Scheduler
 from latadj.server.telemetry import Telemetry
 from latadj.server.text_encoder import TextEncoder
 from latadj.server.time_fit import BatchTimes
-from latadj.server.work_items import Batch, BatchLimits, batch_seconds
+from latadj.server.work_items import Batch, BatchLimits
 
 log = logging.getLogger("latadj")
 # A process that dies so soon after the one before it dies again: that is no accident.
@@ -72,7 +72,7 @@ class Engine:
             raise
         served = self.served
         self.encoder = TextEncoder(served.tokenizer, served.limit, config.tokenizers)
-        limits = BatchLimits(config.batch_tokens, batch_seconds(config.deadline_ms), config.reserve)
+        limits = BatchLimits(config.batch_tokens, config.deadline_ms / 1000, config.reserve)
         times = CorrectedTimes(served.speedups, BatchTimes.predicted(served.table, served.batch))
         self.scheduler = Scheduler(times, limits, config.replicas, config.limits.waiting_texts)
         self.dispatcher = Dispatcher(self.scheduler, self.processes, self, self._lost)

@@ -24,7 +24,7 @@ from latadj.server.model_runner import ModelRunner
 from latadj.server.served_model import ServedModel, check_fixed
 from latadj.server.time_fit import BatchTimes
 from latadj.server.warm_up import WarmUp
-from latadj.server.work_items import batch_seconds
+from latadj.server.work_items import BatchLimits
 
 # From the server: a batch, and the seconds of a warm-up. From here: an object, an answer, a failure and a log line.
 BATCH, WARM_UP = b"B", b"W"
@@ -91,7 +91,7 @@ def _open(config: ServeConfig, metadata: CheckpointMetadata) -> tuple[ModelRunne
         runner([{"input_ids": [0]}, {"input_ids": [0, 0, 0]}], place)
     lengths = [min(length, loaded.limit) for length in dial.lengths]
     predicted = BatchTimes.predicted(times.table, times.batch)
-    return runner, served, WarmUp(runner, predicted, lengths, batch_seconds(config.deadline_ms))
+    return runner, served, WarmUp(runner, predicted, lengths, BatchLimits(deadline_s=config.deadline_ms / 1000).seconds)
 
 
 def _fail(connection: Connection, error: Exception) -> None:

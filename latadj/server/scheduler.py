@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from latadj.server.batch_plan import first_batch, lateness, needed
 from latadj.server.corrected_times import Times
+from latadj.server.offered_load import OfferedLoad
 from latadj.server.speed_policy import SpeedPolicy
 from latadj.server.work_items import EXPIRED, HOPELESS, HUNG_UP, Batch, BatchLimits, Dropped, Item
 
@@ -32,8 +33,11 @@ class Scheduler:
     """The queue of a server.
 
     The dial is turned for each batch to the smallest speedup at which every text that waits is predicted to be answered
-    in time, and never beyond a text's ceiling. A request that cannot be answered in time at the largest one, or that
-    would make others late who were let in before, is turned away at once.
+    in time, and that keeps up with as many as come; never beyond a text's ceiling. A request that cannot be answered in
+    time at the largest one, or that would make others late who were let in before, is turned away at once.
+
+    Who is let in is judged by the time that batches take as a rule: a text that is late after all costs no more than
+    one that was turned away. The speedup is judged by what most batches stay within.
 
     Parameters
     ----------
@@ -45,10 +49,11 @@ class Scheduler:
     def __init__(self, times: Times, limits: BatchLimits, replicas: int = 1, most: int = 10_000) -> None:
         self.times, self.limits, self.most = times, limits, most
         self.policy = SpeedPolicy()
+        self.offered = OfferedLoad(limits.seconds, limits.deadline_s)
         self._waiting: list[Item] = []
         self._running: list[Batch | None] = [None] * replicas
         self._gone: set[int] = set()
-        self._last = -math.inf
+        self._last, self._room = -math.inf, 0.0
         self._forget_plan()
 
     def _forget_plan(self) -> None:
@@ -74,6 +79,14 @@ class Scheduler:
             if number not in self._gone
         ]
 
+    def _latest(self, items: Sequence[Item]) -> float:
+        """When a batch of these texts alone is to end.
+
+        Behind others, it has to have time for as many texts as keep up with those that come: else all who wait are let
+        in so late that each has to run at once, alone, and few are answered.
+        """
+        return min(item.due(self.limits.reserve) for item in items) - (self._room if self._waiting else 0.0)
+
     def admit(self, items: Sequence[Item], now: float) -> Refusal | None:
         """Let the texts of a request in, all or none.
 
@@ -82,6 +95,8 @@ class Scheduler:
         None if they are in
         """
         self.times.settle(now)
+        for item in items:
+            self.offered.came(item, now)
         probe = not self._waiting and not self.running and now - self._last > PROBE * self.limits.seconds
         if len(self._waiting) + len(items) > self.most:
             return Refusal(f"{self.most} texts wait already", max(self._end - now, 0.0))
@@ -100,7 +115,7 @@ class Scheduler:
             return False
         end = max(self._end, *self._free(now)) if self._known else math.inf
         end += sum(self._alone(item) for item in items)
-        if end > min(item.due(self.limits.reserve) for item in items):
+        if end > self._latest(items):
             return False
         self._end, self._exact = end, False
         return True
@@ -116,12 +131,13 @@ class Scheduler:
         together = list(self._waiting)
         for item in items:
             insort(together, item, key=_deadline)
-        late, end = lateness(together, fastest, free, self.times, self.limits)
-        if late:
-            before, self._end = lateness(self._waiting, fastest, free, self.times, self.limits)
+        late, start, end = lateness(together, fastest, free, self.times, self.limits, cautious=False)
+        crowded = together[-1] in items and start + seconds > self._latest(items)
+        if late or crowded:
+            before, _, self._end = lateness(self._waiting, fastest, free, self.times, self.limits, cautious=False)
             self._known = self._exact = True
             already = set(map(id, before))
-            if any(id(item) not in already for item in late):
+            if crowded or any(id(item) not in already for item in late):
                 self._refused = (due, seconds)
                 return Refusal(TOO_LATE, end - now)
         self._end, self._known, self._exact = end, True, True
@@ -143,19 +159,21 @@ class Scheduler:
     def _alone(self, item: Item) -> float:
         """Seconds of a text alone, as fast as it may run."""
         place = min(len(self.times.speedups) - 1, item.ceiling)
-        return (self.times.call(place) + self.times.text(place, item.length)) * self.times.factor(1)
+        return (self.times.call(place) + self.times.text(place, item.length)) * self.times.typical(1)
 
     def next_batch(self, now: float, replica: int = 0) -> tuple[Batch | None, list[Dropped]]:
         """What a replica is to run now, and who was dropped on the way; it runs until :meth:`ended` is told."""
         self.times.settle(now)
         self._forget_plan()
-        dropped = [*self._drop_closed(), *self._drop_late(now)]
+        dropped = [*self._drop_closed(now), *self._drop_late(now)]
         if not self._waiting:
             return None, dropped
         idle = self.running == 0 and now - self._last > self.limits.seconds
         free = self._free(now)
         stands = 0 if idle else self.policy.place
-        place = self.policy.turn(needed(self._waiting, stands, free, self.times, self.limits), idle)
+        enough = needed(self._waiting, stands, free, self.times, self.limits)
+        keeping_up, self._room = self.offered.needed(now, self.times, len(free))
+        place = self.policy.turn(max(enough, keeping_up), idle)
         left = deque(self._waiting)
         batch = first_batch(left, place, now, self.times, self.limits)
         if batch.end > batch.items[0].deadline:
@@ -194,11 +212,13 @@ class Scheduler:
         self._forget_plan()
         return waiting
 
-    def _drop_closed(self) -> list[Dropped]:
+    def _drop_closed(self, now: float) -> list[Dropped]:
         """Drop the texts of those who hung up."""
         if all(item.ticket.open for item in self._waiting):
             return []
         dropped = [Dropped(item, HUNG_UP) for item in self._waiting if not item.ticket.open]
+        for one in dropped:
+            self.offered.left(one.item, now)
         self._waiting = [item for item in self._waiting if item.ticket.open]
         return dropped
 

@@ -79,20 +79,20 @@ class Batch:
         return sum(self.lengths)
 
 
-def batch_seconds(deadline_ms: float) -> float:
-    """Seconds that a batch of several texts may take."""
-    return BATCH_SHARE * deadline_ms / 1000
-
-
 @dataclass(frozen=True)
 class BatchLimits:
     """What a batch may be.
 
     tokens : of a batch once it is padded to its longest text
-    seconds : that a batch of several texts may take, so that who comes meanwhile does not wait for long
+    deadline_s : seconds in which a text is to be answered, where it does not say otherwise
     reserve : share of a deadline that is kept for what no prediction sees
     """
 
     tokens: int = 8192
-    seconds: float = 0.02
+    deadline_s: float = 0.04
     reserve: float = 0.1
+
+    @property
+    def seconds(self) -> float:
+        """Seconds that a batch of several texts may take, so that who comes meanwhile does not wait for long."""
+        return BATCH_SHARE * self.deadline_s

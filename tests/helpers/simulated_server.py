@@ -36,7 +36,7 @@ def scheduler(deadline_s: float = 0.05, fixed: float | None = None, **options: o
     lengths = np.arange(512)
     costs = np.array([CALL + BATCH * EACH * lengths / speedup for speedup in speedups])
     return Scheduler(
-        CorrectedTimes(speedups, BatchTimes.predicted(costs, BATCH)), BatchLimits(seconds=0.5 * deadline_s), **options
+        CorrectedTimes(speedups, BatchTimes.predicted(costs, BATCH)), BatchLimits(deadline_s=deadline_s), **options
     )
 
 

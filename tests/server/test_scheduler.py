@@ -25,7 +25,7 @@ def test_a_light_load_runs_at_1x():
     assert {place for _, _, place in found.batches} == {0}
 
 
-@pytest.mark.parametrize(("load", "most"), [(1.5, 1.3), (2.0, 1.7), (3.0, 2.6)])
+@pytest.mark.parametrize(("load", "most"), [(1.5, 1.35), (2.0, 1.8), (3.0, 2.8)])
 def test_the_dial_goes_as_far_as_the_load_asks_for(load, most):
     found = steady(load)
     assert found.in_time >= 0.995
@@ -41,13 +41,14 @@ def test_a_fixed_speed_sheds_what_the_dial_would_have_answered():
     found = steady(2.0, fixed=1.0)
     assert found.in_time < 0.85
     assert len(found.late) <= 0.01 * len(found.answered)  # who is let in is answered in time
-    assert at_once(found) >= 0.99
+    assert at_once(found) >= 0.95
 
 
 def test_what_no_speedup_can_answer_is_turned_away_at_once_and_the_rest_is_in_time():
     found = steady(12.0, 0.5)
-    assert at_once(found) >= 0.95
-    assert len(found.late) <= 0.01 * len(found.answered)
+    assert at_once(found) >= 0.8  # the first ones are let in before it is known how many come
+    assert len(found.late) <= 0.02 * len(found.answered)
+    assert found.in_time > 0.5
     assert found.speedup > 4.5
 
 
@@ -116,7 +117,7 @@ def test_a_batch_holds_texts_of_like_length_within_the_token_budget():
     now, seen = 0.0, []
     while server.waiting:
         batch, _ = server.next_batch(now)
-        assert max(batch.lengths) <= 1.5 * min(batch.lengths)
+        assert len(set(batch.lengths)) == 1
         assert max(batch.lengths) * len(batch.items) <= server.limits.tokens
         seen += batch.items
         now += seconds(batch.lengths, SPEEDUPS[batch.place])
@@ -210,7 +211,7 @@ def test_a_wrong_clock_does_not_turn_everybody_away_for_ever():
     assert len(late_ones) < 0.2 * (len(found.answered) + len(found.shed))
 
 
-@pytest.mark.parametrize(("load", "least"), [(1.5, 0.99), (2.0, 0.98), (3.0, 0.93)])
+@pytest.mark.parametrize(("load", "least"), [(1.5, 0.995), (2.0, 0.99), (3.0, 0.97)])
 def test_a_deadline_of_three_times_what_a_text_takes_is_met_beyond_the_full_models_load(load, least):
     deadline_s = 3 * seconds([20], 1.0)
     found = simulate(scheduler(deadline_s), poisson(load * CAPACITY, 2.0), noise=0.1, deadline_s=deadline_s)
@@ -231,7 +232,9 @@ def test_batches_that_are_held_up_now_and_then_are_no_reason_to_turn_everybody_a
 def test_many_that_wait_are_planned_once_and_not_for_each_that_comes(monkeypatch):
     server, plans = scheduler(30.0), []
     original = scheduler_module.lateness
-    monkeypatch.setattr(scheduler_module, "lateness", lambda *given: plans.append(1) or original(*given))
+    monkeypatch.setattr(
+        scheduler_module, "lateness", lambda *given, **options: plans.append(1) or original(*given, **options)
+    )
     for number in range(500):
         assert server.admit([item(number, now=1e-5 * number, deadline=30.0)], 1e-5 * number) is None
     assert len(plans) <= 2
