@@ -1,5 +1,6 @@
 """How much is asked of a server, and which speedup keeps up with it. Pure: times are given to it."""
 
+import math
 from collections import deque
 
 from latadj.server.corrected_times import Times
@@ -16,6 +17,8 @@ SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 # A server that is busy all the time answers nobody in time who comes while others come too. So much of it stays free
 # for each deadline that a batch takes: found by simulation, see tests/server/test_scheduler.py.
 FREE = 1.15
+# Where nothing keeps up, the largest speedup is not worth what it loses if a smaller one answers nearly as many.
+WORTH = 0.95
 
 
 class OfferedLoad:
@@ -65,24 +68,33 @@ class OfferedLoad:
         length = max(round(self._tokens / self._texts), 1)
         rate = self._texts / min(max(now - self._since, SOONEST_S), WINDOW_S) / max(replicas, 1)
         low, high = 0, len(times.speedups) - 1
-        _, room = self._keeping_up(high, length, rate, times, 0.0)
+        most, _ = self._capacity(high, length, times, FREE, math.inf)
+        _, room = self._capacity(high, length, times, 0.0, rate)
+        wanted = min(rate, WORTH * most)
         while low < high:
             middle = (low + high) // 2
-            if self._keeping_up(middle, length, rate, times, FREE)[0]:
+            if self._capacity(middle, length, times, FREE, wanted)[0] >= wanted:
                 high = middle
             else:
                 low = middle + 1
         return low, room
 
-    def _keeping_up(self, place: int, length: int, rate: float, times: Times, free: float) -> tuple[bool, float]:
-        """Whether batches of any size are enough, and how many seconds longer than one text the smallest take."""
-        first = longer = 0.0
+    def _capacity(self, place: int, length: int, times: Times, free: float, wanted: float) -> tuple[float, float]:
+        """Texts a second of the smallest batches that give as many as are wanted, or of those that give most.
+
+        Returns
+        -------
+        texts a second, and how many seconds longer than one text such a batch takes
+        """
+        most = alone = longer = 0.0
         for size in SIZES:
             seconds = (times.call(place) + size * times.text(place, length)) * times.typical(size)
             if size > 1 and seconds > self._batch_s:
                 break
-            first = first or seconds
-            longer = seconds - first
-            if size / seconds * (1 - free * seconds / self._deadline_s) >= rate:
-                return True, longer
-        return False, longer
+            alone = alone or seconds
+            capacity = size / seconds * (1 - free * seconds / self._deadline_s)
+            if capacity > most:
+                most, longer = capacity, seconds - alone
+            if most >= wanted:
+                break
+        return most, longer
