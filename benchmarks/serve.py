@@ -7,45 +7,35 @@ Run alone on a quiet machine, with a checkpoint that `latadj calibrate` measured
 The load is open: requests of one test text each come when they come, whether or not those before were answered, as a
 Poisson process and as bursts (three times the load for a sixth of the time). Loads are multiples of what the full model
 answers in a second one text at a time, and the deadline is three times its median. Variants are the same server with
-its dial fixed at 1x and with the dial turned by load, in turns. What is turned away or answered late is not in time.
-Accuracy is that of all answers given. Prints a Markdown table, and writes JSON and a picture.
+its dial fixed at 1x, with the dial turned by load, and so with a point lost on validation text at most, in turns. What
+is turned away or answered late is not in time. Accuracy is that of all answers given. Prints a Markdown table, and
+writes JSON and a picture.
 """
 
 import argparse
 import asyncio
-import os
-import subprocess
-import sys
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-import aiohttp
-import httpx
 import numpy as np
 import torch
+from serve_load import PERIOD_S, Reply, arrival_times, full_model, replies, served, test_texts
 
 from latadj.benchmark.noise import NoiseMonitor
-from latadj.config import DeviceConfig, EvalConfig
-from latadj.config.compose import compose, typed
-from latadj.devices.device import choose
 from latadj.devices.environment import environment
-from latadj.inference.serving import load
-from latadj.reporting.plots import BLUE, GREY, new_figure, save
+from latadj.reporting.plots import BLUE, GREEN, GREY, new_figure, save
 from latadj.reporting.table import Column, Table
-from latadj.tasks.encoding.batches import pad, tokenize
-from latadj.tasks.types import task_type_of
 from latadj.utils.files import write_json
 
 SCHEMA = "latadj.serve-benchmark/1"
-VARIANTS = {"fixed at 1x": ["policy=fixed", "speedup=1"], "dial": ["policy=slack"]}
-# A burst: so many times the load, for this share of a period of so many seconds.
-BURST, SHARE, PERIOD_S = 3.0, 1 / 6, 20.0
-PATIENCE_S = 10.0  # how much longer than the deadline an answer is waited for
+VARIANTS = {
+    "fixed at 1x": ["policy=fixed", "speedup=1", "max_drop=null"],
+    "dial": ["policy=slack", "max_drop=null"],
+    "dial, max_drop=1": ["policy=slack", "max_drop=1"],
+}
 
 
 @dataclass
@@ -70,108 +60,6 @@ class Row:
     speedup: float
     p50_ms: float
     p99_ms: float
-
-
-@dataclass
-class Reply:
-    """What a request got; status 0: nothing."""
-
-    text: int
-    status: int
-    seconds: float
-    label: str = ""
-    speedup: float = 1.0
-
-
-def test_texts(checkpoint: Path) -> tuple[list[str], list[str]]:
-    """Texts of the built-in test split, and the names of their labels."""
-    config = typed("eval", compose("eval", [f"checkpoint={checkpoint}"]))
-    assert isinstance(config, EvalConfig)
-    test = task_type_of(config.task).load(None).tests["test"]
-    names = config.task.labels or []
-    return list(test[config.task.text[0]]), [names[label] for label in test["label"]]
-
-
-def full_model(options: argparse.Namespace, texts: Sequence[str]) -> tuple[float, list[str]]:
-    """Median seconds of one text at 1x, and what the full model answers to each."""
-    choose(DeviceConfig(name="cpu", threads=options.threads))
-    model, tokenizer = load(options.checkpoint, precision=options.precision)
-    names = [str(name) for name in model.config.id2label.values()]
-    rows = tokenize([list(texts)], tokenizer, options.max_length)
-    for turn in range(2):  # a length that runs for the first time makes kernels
-        seconds: list[float] = []
-        answers: list[str] = []
-        for row in rows if turn else rows[:200]:
-            start = time.perf_counter()
-            with torch.inference_mode():
-                logits = model(**pad([row], tokenizer)).logits
-            seconds.append(time.perf_counter() - start)
-            answers.append(names[int(logits.argmax())])
-    return float(np.median(seconds)), answers
-
-
-def arrival_times(kind: str, rate: float, seconds: float, seed: int) -> np.ndarray:
-    """Seconds at which requests come, of a mean rate."""
-    rng = np.random.default_rng(seed)
-    top = rate * (BURST / (1 + (BURST - 1) * SHARE) if kind == "bursts" else 1.0)
-    times = np.cumsum(rng.exponential(1 / top, int(2 * top * seconds) + 10))
-    times = times[times < seconds]
-    if kind == "bursts":  # thin out what lies between the bursts
-        calm = times % PERIOD_S >= SHARE * PERIOD_S
-        times = times[~calm | (rng.random(len(times)) < 1 / BURST)]
-    return times
-
-
-async def replies(url: str, texts: Sequence[str], times: np.ndarray, deadline_s: float, seed: int) -> list[Reply]:
-    """Send requests when they are due, and wait for all of their answers."""
-    order = np.random.default_rng(seed).integers(0, len(texts), len(times))
-    timeout = aiohttp.ClientTimeout(total=deadline_s + PATIENCE_S)
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=timeout) as session:
-
-        async def ask(number: int) -> Reply:
-            text = int(order[number])
-            await asyncio.sleep(max(0.0, start + times[number] - time.perf_counter()))
-            due = start + times[number]  # where the generator is late, that counts too
-            try:
-                async with session.post(f"{url}/predict", json={"inputs": texts[text], "truncate": True}) as answer:
-                    body = await answer.json()
-                    took = time.perf_counter() - due
-                    if answer.status != 200:
-                        return Reply(text, answer.status, took)
-                    speedup = float(answer.headers["X-Latadj-Speedup"])
-                    return Reply(text, 200, took, body[0]["label"], speedup)
-            except (aiohttp.ClientError, asyncio.TimeoutError):
-                return Reply(text, 0, time.perf_counter() - due)
-
-        start = time.perf_counter() + 0.2
-        return list(await asyncio.gather(*(ask(number) for number in range(len(times)))))
-
-
-@contextmanager
-def served(options: argparse.Namespace, deadline_s: float, choices: Sequence[str]) -> Iterator[str]:
-    """`latadj serve` in a process of its own; gives its URL once it is ready."""
-    command = [sys.executable, "-m", "latadj", "serve", f"checkpoint={options.checkpoint}", "port=0"]
-    command += [f"folder={options.json.parent / 'served'}", f"deadline_ms={1000 * deadline_s:.4g}", "device.name=cpu"]
-    command += [f"max_drop={options.max_drop}", f"device.precision={options.precision}", *choices]
-    command += [f"device.threads={options.threads}"] if options.threads else []
-    environ = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environ) as server:
-        assert server.stderr is not None
-        said = []
-        for line in server.stderr:
-            said.append(line)
-            if "serving on" in line:
-                break
-        else:
-            raise SystemExit("".join(said))
-        url = said[-1].split("serving on ")[1].strip()
-        try:
-            while httpx.get(f"{url}/health", timeout=10).status_code != 200:
-                time.sleep(0.1)
-            yield url
-        finally:
-            server.terminate()
-            server.wait()
 
 
 def measured(
@@ -233,7 +121,7 @@ def picture(rows: Sequence[Row], path: Path) -> None:
     """In-time share and accuracy over load, for Poisson arrivals."""
     figure = new_figure(9, 4)
     left, right = figure.subplots(1, 2)
-    for variant, colour in zip(VARIANTS, (GREY, BLUE), strict=True):
+    for variant, colour in zip(VARIANTS, (GREY, BLUE, GREEN), strict=True):
         own = [row for row in rows if (row.variant, row.arrivals) == (variant, "Poisson")]
         mine = sorted(own, key=attrgetter("load"))
         loads = [row.load for row in mine]
@@ -258,13 +146,12 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=2, help="times that variants take turns at each load")
     parser.add_argument("--texts", type=int, default=1000)
     parser.add_argument("--max-length", type=int, default=128)
-    parser.add_argument("--max-drop", default="null", help="points that the dial may lose; null: as far as it goes")
     parser.add_argument("--precision", default="fp32")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--json", type=Path, default=Path("outputs/serve/serve.json"), help="the picture is beside it")
     options = parser.parse_args()
     texts, labels = (part[: options.texts] for part in test_texts(options.checkpoint))
-    p50, full = full_model(options, texts)
+    p50, full, _ = full_model(options, texts)
     capacity, deadline_s = 1 / p50, 3 * p50
     bursts = [("bursts", options.burst_load)] if options.burst_load else []
     cells = [*(("Poisson", load_) for load_ in options.loads), *bursts]
@@ -272,7 +159,7 @@ def main() -> None:
     with NoiseMonitor() as monitor:
         for turn in range(options.turns):
             for variant, choices in VARIANTS.items():
-                with served(options, deadline_s, choices) as url:
+                with served(options, deadline_s, choices) as (url, _):
                     for kind, load_ in cells:
                         seconds = max(options.seconds, PERIOD_S) if kind == "bursts" else options.seconds
                         times = arrival_times(kind, load_ * capacity, seconds, turn)

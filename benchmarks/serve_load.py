@@ -1,0 +1,134 @@
+"""What `benchmarks/serve.py` and `benchmarks/serve_soak.py` share: texts, arrivals, a server, and a load for it."""
+
+import argparse
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+import httpx
+import numpy as np
+import torch
+
+from latadj.config import DeviceConfig, EvalConfig
+from latadj.config.compose import compose, typed
+from latadj.devices.device import choose
+from latadj.inference.serving import load
+from latadj.tasks.encoding.batches import pad, tokenize
+from latadj.tasks.types import task_type_of
+
+# A burst: so many times the load, for this share of a period of so many seconds.
+BURST, SHARE, PERIOD_S = 3.0, 1 / 6, 20.0
+PATIENCE_S = 10.0  # how much longer than the deadline an answer is waited for
+
+
+@dataclass
+class Reply:
+    """What a request got; status 0: nothing."""
+
+    text: int
+    status: int
+    seconds: float
+    label: str = ""
+    speedup: float = 1.0
+
+
+def test_texts(checkpoint: Path) -> tuple[list[str], list[str]]:
+    """Texts of the built-in test split, and the names of their labels."""
+    config = typed("eval", compose("eval", [f"checkpoint={checkpoint}"]))
+    assert isinstance(config, EvalConfig)
+    test = task_type_of(config.task).load(None).tests["test"]
+    names = config.task.labels or []
+    return list(test[config.task.text[0]]), [names[label] for label in test["label"]]
+
+
+def full_model(options: argparse.Namespace, texts: Sequence[str]) -> tuple[float, list[str], np.ndarray]:
+    """Median seconds of one text at 1x, what the full model answers to each, and the score of its first label."""
+    choose(DeviceConfig(name="cpu", threads=options.threads))
+    model, tokenizer = load(options.checkpoint, precision=options.precision)
+    names = [str(name) for name in model.config.id2label.values()]
+    rows = tokenize([list(texts)], tokenizer, options.max_length)
+    for turn in range(2):  # a length that runs for the first time makes kernels
+        seconds: list[float] = []
+        answers: list[str] = []
+        scores: list[float] = []
+        for row in rows if turn else rows[:200]:
+            start = time.perf_counter()
+            with torch.inference_mode():
+                logits = model(**pad([row], tokenizer)).logits
+            seconds.append(time.perf_counter() - start)
+            answers.append(names[int(logits.argmax())])
+            scores.append(float(logits[0].softmax(dim=-1)[0]))
+    return float(np.median(seconds)), answers, np.array(scores)
+
+
+def arrival_times(kind: str, rate: float, seconds: float, seed: int) -> np.ndarray:
+    """Seconds at which requests come, of a mean rate."""
+    rng = np.random.default_rng(seed)
+    top = rate * (BURST / (1 + (BURST - 1) * SHARE) if kind == "bursts" else 1.0)
+    times = np.cumsum(rng.exponential(1 / top, int(2 * top * seconds) + 10))
+    times = times[times < seconds]
+    if kind == "bursts":  # thin out what lies between the bursts
+        calm = times % PERIOD_S >= SHARE * PERIOD_S
+        times = times[~calm | (rng.random(len(times)) < 1 / BURST)]
+    return times
+
+
+async def replies(url: str, texts: Sequence[str], times: np.ndarray, deadline_s: float, seed: int) -> list[Reply]:
+    """Send requests when they are due, and wait for all of their answers."""
+    order = np.random.default_rng(seed).integers(0, len(texts), len(times))
+    timeout = aiohttp.ClientTimeout(total=deadline_s + PATIENCE_S)
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=timeout) as session:
+
+        async def ask(number: int) -> Reply:
+            text = int(order[number])
+            await asyncio.sleep(max(0.0, start + times[number] - time.perf_counter()))
+            due = start + times[number]  # where the generator is late, that counts too
+            try:
+                async with session.post(f"{url}/predict", json={"inputs": texts[text], "truncate": True}) as answer:
+                    body = await answer.json()
+                    took = time.perf_counter() - due
+                    if answer.status != 200:
+                        return Reply(text, answer.status, took)
+                    speedup = float(answer.headers["X-Latadj-Speedup"])
+                    return Reply(text, 200, took, body[0]["label"], speedup)
+            except (aiohttp.ClientError, asyncio.TimeoutError):
+                return Reply(text, 0, time.perf_counter() - due)
+
+        start = time.perf_counter() + 0.2
+        return list(await asyncio.gather(*(ask(number) for number in range(len(times)))))
+
+
+@contextmanager
+def served(
+    options: argparse.Namespace, deadline_s: float, choices: Sequence[str]
+) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """`latadj serve` in a process of its own; gives its URL once it is ready, and the process."""
+    command = [sys.executable, "-m", "latadj", "serve", f"checkpoint={options.checkpoint}", "port=0"]
+    command += [f"folder={options.json.parent / 'served'}", f"deadline_ms={1000 * deadline_s:.4g}", "device.name=cpu"]
+    command += [f"device.precision={options.precision}", *choices]
+    command += [f"device.threads={options.threads}"] if options.threads else []
+    environ = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environ) as server:
+        assert server.stderr is not None
+        said = []
+        for line in server.stderr:
+            said.append(line)
+            if "serving on" in line:
+                break
+        else:
+            raise SystemExit("".join(said))
+        url = said[-1].split("serving on ")[1].strip()
+        try:
+            while httpx.get(f"{url}/health", timeout=10).status_code != 200:
+                time.sleep(0.1)
+            yield url, server
+        finally:
+            server.terminate()
+            server.wait()
