@@ -113,7 +113,7 @@ def application(service: ModelService, failed: Callable[[Exception], object] = l
         if answered is None:
             return Response(status_code=499)  # to nobody
         request.state.noted = {"texts": len(texts), "speedup": round(answered.speedup, 3)}
-        labelled = predictions(scores(answered.outputs, body.raw_scores), service.served.labels)
+        labelled = predictions(scores(answered.outputs, body.raw_scores), answered.labels)
         return JSONResponse(labelled if body.batch else labelled[0], headers=_headers(answered))
 
     # Without a key the document names none.
@@ -126,6 +126,14 @@ def application(service: ModelService, failed: Callable[[Exception], object] = l
     async def info() -> Info:
         """What is served."""
         return _info(service)
+
+    if config.reload:
+
+        @app.post("/reload", **options)
+        async def reload() -> Info:
+            """Serve the checkpoint as it is on disk now."""
+            await service.reload()
+            return _info(service)
 
     @app.get("/health", response_class=Response, responses={503: ERRORS[503]})
     async def health() -> Response:

@@ -32,13 +32,14 @@ AGAIN_S = 60.0
 class Answered:
     """What became of a request.
 
-    outputs : (texts, outputs) of the model
+    outputs, labels : (texts, outputs) of the model, and their names
     speedup : the largest that a text of it ran at
     drop : what is expected to be lost there; None where nobody measured it
     tokenise_s, queue_s, run_s : seconds; of several texts the longest
     """
 
     outputs: np.ndarray
+    labels: list[str]
     speedup: float
     drop: MeasuredDrop | None
     tokenise_s: float
@@ -80,6 +81,7 @@ class Engine:
         self._died: float | None = None
         self._restarts: set[asyncio.Task[None]] = set()
         self._closed = threading.Event()
+        self._asked, self._idle = 0, asyncio.Event()
 
     def warm_up(self) -> None:
         """Make kernels, and measure how long batches take now; each process for itself, all at once."""
@@ -165,16 +167,23 @@ class Engine:
             self._telemetry.shed("refused")
             raise OverloadedError("Model is overloaded: too many texts wait for the tokenizer", 1.0)
         before = time.perf_counter()
-        rows = await self.encoder(texts, truncate, side)
-        tokenise_s = time.perf_counter() - before
-        ceiling = self.served.ceiling(max_drop, self.config.confident)
-        answers = await self.dispatcher.answers(rows, arrived=arrived, deadline_s=deadline_s, ceiling=ceiling)
+        self._asked += 1
+        try:
+            rows = await self.encoder(texts, truncate, side)
+            tokenise_s = time.perf_counter() - before
+            ceiling = self.served.ceiling(max_drop, self.config.confident)
+            answers = await self.dispatcher.answers(rows, arrived=arrived, deadline_s=deadline_s, ceiling=ceiling)
+        finally:
+            self._asked -= 1
+            if not self._asked:
+                self._idle.set()
         return self._answered(answers, tokenise_s)
 
     def _answered(self, answers: Sequence[Answer], tokenise_s: float) -> Answered:
         fastest = max(answer.place for answer in answers)
         return Answered(
             outputs=np.stack([answer.output for answer in answers]),
+            labels=self.served.labels,
             speedup=self.served.speedups[fastest],
             drop=self.served.drops[fastest],
             tokenise_s=tokenise_s,
@@ -191,6 +200,12 @@ class Engine:
     def shed(self, reason: str) -> None:
         """Count a request that was turned away or dropped."""
         self._telemetry.shed(reason)
+
+    async def drained(self) -> None:
+        """Wait until all who asked are answered; nobody asks any more."""
+        while self._asked:
+            self._idle.clear()
+            await self._idle.wait()
 
     def stop(self) -> None:
         """Answer nobody any more; on the loop that it was started on."""

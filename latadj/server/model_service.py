@@ -9,7 +9,7 @@ from typing import Any
 from latadj.checkpoints.metadata import CheckpointMetadata
 from latadj.config import ServeConfig
 from latadj.server.engine import Answered, Engine
-from latadj.server.request_errors import NotReadyError
+from latadj.server.request_errors import InferenceFailedError, NotReadyError
 from latadj.server.served_model import ServedModel
 from latadj.server.telemetry import Telemetry
 
@@ -22,6 +22,7 @@ class ModelService:
     Parameters
     ----------
     metadata : of the checkpoint
+    read : reads them again, for :meth:`reload`
 
     Raises
     ------
@@ -29,8 +30,12 @@ class ModelService:
         if the model is damaged, answers NaN, or its dial does not go where the policy is to take it.
     """
 
-    def __init__(self, config: ServeConfig, metadata: CheckpointMetadata) -> None:
-        self.config = config
+    def __init__(
+        self, config: ServeConfig, metadata: CheckpointMetadata, read: Callable[[], CheckpointMetadata]
+    ) -> None:
+        self.config, self._read = config, read
+        self._failed: Callable[[Exception], object] = lambda error: None
+        self._reloading = asyncio.Lock()
         self.telemetry = Telemetry(
             waiting=lambda: self.engine.scheduler.waiting,
             correction=lambda: self.engine.scheduler.times.correction,
@@ -57,6 +62,7 @@ class ModelService:
         ----------
         failed : called where that goes wrong, or where nobody would be answered any more
         """
+        self._failed = failed
 
         async def begin() -> None:
             try:
@@ -82,6 +88,39 @@ class ModelService:
         if not self._warm:
             raise NotReadyError("the model is not warm yet", 1.0)
         return await self.engine.predict(texts, **options)
+
+    async def reload(self) -> None:
+        """Load the checkpoint as it is now, and serve it once it is warm; the one before answers until then.
+
+        Raises
+        ------
+        NotReadyError
+        InferenceFailedError
+            if it cannot be served; the one before goes on.
+        """
+        if not self._warm:
+            raise NotReadyError("the model is not warm yet", 1.0)
+
+        def opened() -> Engine:
+            engine = Engine(self.config, self._read(), self.telemetry)
+            try:
+                engine.warm_up()
+            except BaseException:
+                engine.close()
+                raise
+            return engine
+
+        async with self._reloading:
+            try:
+                engine = await asyncio.to_thread(opened)
+            except (ValueError, OSError, RuntimeError) as error:
+                raise InferenceFailedError(f"not loaded, the model before goes on: {error}") from error
+            engine.start(self._failed)
+            before, self.engine = self.engine, engine
+            await before.drained()
+            before.stop()
+            await asyncio.to_thread(before.close)
+            log.info("serving %s as it is now", self.config.checkpoint)
 
     async def close(self) -> None:
         """End all processes once what runs is done."""

@@ -1,12 +1,13 @@
-"""Requests whose client hangs up, whose model fails or dies, or that come too fast for the tokenizer."""
+"""Requests whose client hangs up, whose model fails, dies or is replaced, or that come too fast for the tokenizer."""
 
 import os
+import shutil
 import signal
 import threading
 
 import httpx
 import pytest
-from helpers.served_model import Running, wait_for
+from helpers.served_model import Running, spoil, wait_for, write_served
 
 
 def test_a_model_that_fails_says_so_and_the_next_is_answered(server, monkeypatch):
@@ -72,3 +73,34 @@ def test_a_model_whose_process_is_killed_is_loaded_again_once(served_root):
         os.kill(engine.processes[0].number, signal.SIGKILL)
         wait_for(lambda: running.failures)
     assert "ended with code -9, less than 60 s after another" in str(running.failures[0])
+
+
+def test_a_checkpoint_that_changed_is_loaded_beside_the_one_before(served_root):
+    folder = shutil.copytree(served_root / "checkpoint", served_root / "changing")
+    other = write_served(served_root, "other", labels=("poor", "fine", "great"))
+    with Running(folder, "reload=true") as running:
+        before = running.post({"inputs": "the film"}).json()
+        spoil(folder)
+        refused = running.post({}, path="/reload")
+        assert (refused.status_code, refused.json()["error_type"]) == (424, "Backend")
+        assert "the model before goes on" in refused.json()["error"]
+        assert running.post({"inputs": "the film"}).json() == before
+        shutil.copytree(other, folder, dirs_exist_ok=True)
+        ended, statuses = threading.Event(), []
+
+        def ask():
+            while not ended.is_set():
+                statuses.append(running.post({"inputs": [["the film"]] * 8}).status_code)
+
+        client = threading.Thread(target=ask)
+        client.start()
+        info = running.post({}, path="/reload")
+        ended.set()
+        client.join()
+        assert info.json()["model_type"]["classifier"]["label2id"] == {"poor": 0, "fine": 1, "great": 2}
+        assert {one["label"] for one in running.post({"inputs": "the film"}).json()} == {"poor", "fine", "great"}
+        assert set(statuses) == {200}
+
+
+def test_nobody_reloads_unless_it_is_allowed(server):
+    assert server.post({}, path="/reload").status_code == 404

@@ -65,7 +65,7 @@ def open_service(config: ServeConfig, metadata: CheckpointMetadata | None = None
     ValueError
         if the model is damaged, or this device was not measured.
     """
-    return ModelService(config, check_serve(config) if metadata is None else metadata)
+    return ModelService(config, check_serve(config) if metadata is None else metadata, lambda: check_serve(config))
 
 
 def run(ready: Ready) -> dict[str, str]:

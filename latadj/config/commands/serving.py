@@ -47,6 +47,7 @@ class ServeConfig(CommandConfig):
     drain_s: float = option(30.0, "seconds to answer who was let in, after SIGTERM", POSITIVE)
     api_key: str | None = option(None, "key that requests are to bring; null: none; LATADJ_API_KEY holds it too")
     page: bool = option(True, "a page at / that shows load, latency and dial as they are now")
+    reload: bool = option(False, "POST /reload loads the checkpoint anew, beside the one that is served until then")
     access_log: bool = option(False, "a line of JSON on standard output for each request")
     limits: ServeLimits = section(ServeLimits, "what a request may be")
 
