@@ -124,6 +124,8 @@ class ModelService:
 
     async def close(self) -> None:
         """End all processes once what runs is done."""
+        if self._starting is not None:
+            self._starting.cancel()  # a warm-up that is cut short is no failure
         if self._warm:
             self.engine.stop()
         await asyncio.to_thread(self.engine.close)

@@ -15,6 +15,8 @@ from latadj.server.work_items import EXPIRED, HOPELESS, HUNG_UP, Batch, BatchLim
 # Where nothing ran for so many times what a batch may take, one request is let in whatever is predicted: nobody is
 # harmed, and what it takes corrects the prediction.
 PROBE = 4
+# What waits is let wait at a speedup that does not keep up, until running it takes this share of a deadline.
+PRESSED = 0.1
 TOO_LATE = "no speedup that is allowed answers in time"
 
 
@@ -173,7 +175,7 @@ class Scheduler:
         stands = 0 if idle else self.policy.place
         enough = needed(self._waiting, stands, free, self.times, self.limits)
         keeping_up, self._room = self.offered.needed(now, self.times, len(free))
-        place = self.policy.turn(max(enough, keeping_up), idle)
+        place = self.policy.turn(max(enough, keeping_up) if self._pressed() else enough, idle)
         left = deque(self._waiting)
         batch = first_batch(left, place, now, self.times, self.limits)
         if batch.end > batch.items[0].deadline:
@@ -194,6 +196,11 @@ class Scheduler:
         self._last = now
         self._forget_plan()
         self.times.observe(batch.place, batch.lengths, max(now - start, 1e-9), now)
+
+    def _pressed(self) -> bool:
+        """Whether what waits takes a share of a deadline that counts; else there is time to see how it goes on."""
+        texts = sum(self.times.text(0, item.length) for item in self._waiting)
+        return texts * self.times.typical(1) >= PRESSED * self.limits.deadline_s * len(self._running)
 
     def lost(self, replica: int) -> None:
         """A replica runs nothing until :meth:`back`; what it ran is lost."""

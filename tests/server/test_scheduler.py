@@ -247,3 +247,9 @@ def test_a_request_like_one_that_was_turned_away_is_turned_away_without_a_plan(m
     monkeypatch.setattr(scheduler_module, "lateness", None)
     assert server.admit([item(deadline=0.05)], 0.0) is not None
     assert server.admit([item(deadline=0.04, length=30)], 0.0) is not None
+
+
+def test_a_load_beyond_the_full_model_needs_no_speedup_while_the_deadline_is_far():
+    found = simulate(scheduler(60.0), poisson(2 * CAPACITY, 2.0), deadline_s=60.0)
+    assert found.in_time == 1.0
+    assert found.speedup == 1.0
