@@ -30,13 +30,23 @@ MODEL_FILES = (
 MODEL_FOLDERS = ("additional_chat_templates",)
 
 
-def check_replaceable(option: str, folder: str, keep: Sequence[Path]) -> None:
+def check_replaceable(
+    option: str,
+    folder: str,
+    keep: Sequence[Path],
+    *,
+    files: Sequence[str] = MODEL_FILES,
+    folders: Sequence[str] = MODEL_FOLDERS,
+    mark: str = METADATA_FILE,
+) -> None:
     """Refuse a folder that a saved model would take the place of, and something would be lost.
 
     Parameters
     ----------
     option : that names the folder
     keep : paths that must not be in it
+    files, folders : names of what may be in it
+    mark : the file without which latadj did not make it
 
     Raises
     ------
@@ -57,26 +67,26 @@ def check_replaceable(option: str, folder: str, keep: Sequence[Path]) -> None:
     parent = next(path for path in target.parents if path.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         raise ValueError(f"{option}={folder}: nothing can be written in {parent}; name another folder")
-    if (other := _no_model_file(target)) is not None:
+    if (other := _no_model_file(target, files, folders)) is not None:
         raise ValueError(
             f"{option}={folder}: this folder holds {other.name}, which is no part of a saved model and would be lost; "
             "name another folder, or move it away"
         )
-    if target.is_dir() and any(target.iterdir()) and not (target / METADATA_FILE).is_file():
+    if target.is_dir() and any(target.iterdir()) and not (target / mark).is_file():
         raise ValueError(
-            f"{option}={folder}: this folder holds files of a model and no {METADATA_FILE}, so that latadj did not "
-            "make it, and they would be lost; name another folder, or move them away"
+            f"{option}={folder}: this folder holds files of a model and no {mark}, so that latadj did not make it, "
+            "and they would be lost; name another folder, or move them away"
         )
 
 
-def _no_model_file(folder: Path) -> Path | None:
+def _no_model_file(folder: Path, files: Sequence[str], folders: Sequence[str]) -> Path | None:
     """The first entry of a folder that is no file of a saved model; None if all are, or there is no folder."""
     if not folder.is_dir():
         return None
-    return next((entry for entry in sorted(folder.iterdir()) if not _of_a_model(entry)), None)
+    return next((entry for entry in sorted(folder.iterdir()) if not _of_a_model(entry, files, folders)), None)
 
 
-def _of_a_model(entry: Path) -> bool:
+def _of_a_model(entry: Path, files: Sequence[str], folders: Sequence[str]) -> bool:
     if entry.is_dir():
-        return entry.name in MODEL_FOLDERS
-    return any(fnmatch(entry.name, name) for name in MODEL_FILES)
+        return entry.name in folders
+    return any(fnmatch(entry.name, name) for name in files)

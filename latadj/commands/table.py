@@ -103,6 +103,11 @@ COMMANDS: dict[str, Command] = {
         "extract",
         "commands.checks:check_extract",
     ),
+    "export": Command(
+        "Write a model as ONNX graphs with the dial as an input, for other runtimes: latadj export.",
+        "export",
+        "commands.checks:check_export",
+    ),
     "report": Command(
         "One HTML page of all that a run's folder holds: latadj report folder=FOLDER.", "report", alone=False
     ),

@@ -3,7 +3,7 @@
 from latadj.config.commands.base import CommandConfig, RunConfig
 from latadj.config.commands.evaluation import BenchConfig, EvalConfig, ReportConfig, SweepConfig
 from latadj.config.commands.glue import GLUE_TASKS, GlueConfig
-from latadj.config.commands.inference import ExplainConfig, ExtractConfig, GenerateConfig, PredictConfig
+from latadj.config.commands.inference import ExplainConfig, ExportConfig, ExtractConfig, GenerateConfig, PredictConfig
 from latadj.config.commands.serving import ServeConfig
 from latadj.config.commands.training import CalibrateConfig, FinetuneConfig, PruneConfig
 from latadj.config.options.dial import CalibrationConfig, ClockConfig, SearchConfig
@@ -23,6 +23,7 @@ SCHEMAS: dict[str, type[RunConfig]] = {
     "predict": PredictConfig,
     "serve": ServeConfig,
     "extract": ExtractConfig,
+    "export": ExportConfig,
     "bench": BenchConfig,
     "glue": GlueConfig,
     "report": ReportConfig,

@@ -1,14 +1,15 @@
-"""The commands that use a model: predict, generate, explain, extract."""
+"""The commands that use a model: predict, generate, explain, extract, export."""
 
 from dataclasses import dataclass
 from typing import Any
 
 from omegaconf import MISSING
 
-from latadj.config.commands.base import DialedConfig, escape_option, speedup_option
+from latadj.config.commands.base import CommandConfig, DialedConfig, escape_option, speedup_option
 from latadj.config.fields import NOT_NEGATIVE, POSITIVE, Rule, at_least, one_of, option, section
 from latadj.config.options.dial import WORKLOAD, WorkloadConfig
 from latadj.config.speedups import one_speedup
+from latadj.elimination.profiles import PROFILE_TYPES
 
 BELOW_1 = Rule("a number above 0, below 1", lambda value: 0 < value < 1)
 
@@ -109,6 +110,28 @@ class ExtractConfig(DialedConfig):
     speedup: float = speedup_option(2.0, "extract")
     output: str = option(MISSING, "folder of the smaller model")
     workload: WorkloadConfig = section(WorkloadConfig, WORKLOAD)
+
+    def prompt_problems(self) -> list[str]:
+        return []
+
+
+@dataclass
+class ExportConfig(CommandConfig):
+    """`latadj export`; of its task only the name counts, which says where the checkpoint is."""
+
+    format: str = option("onnx", "format of the graphs", one_of("onnx"))
+    opset: int = option(
+        23,
+        "version of ONNX's operators: 21 to 23; from 23 on attention is one of them",
+        Rule("21, 22 or 23", (21, 22, 23).__contains__),
+    )
+    speedup: float | None = option(
+        None,
+        "the only speedup of the graph, in FLOPs, which has no inputs but tokens then; null: the dial is an input",
+        parse=one_speedup("export", optional=True),
+    )
+    profile: str | None = option(None, "profile type; null: the dial's own", one_of(*PROFILE_TYPES))
+    output: str = option(MISSING, "folder of the graphs")
 
     def prompt_problems(self) -> list[str]:
         return []

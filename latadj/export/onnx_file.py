@@ -1,0 +1,89 @@
+"""Writes a model as an ONNX graph."""
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import onnx
+import onnx.inliner
+import torch
+from transformers import PreTrainedModel
+
+from latadj.elimination.profiles import Profile
+from latadj.export.functions import functions
+from latadj.export.graph_model import GraphModel
+from latadj.export.operators import DOMAIN
+from latadj.runtime.manifest import KEEP, SHORT_LENGTH
+
+
+def graph_of(
+    model: PreTrainedModel,
+    *,
+    reads: str,
+    score: str,
+    inputs: Sequence[str],
+    kept: Sequence[int],
+    layers: int,
+    profile: Profile | None,
+    opset: int,
+    outputs: Sequence[str],
+) -> onnx.ModelProto:
+    """The graph of a model.
+
+    Parameters
+    ----------
+    model, reads, inputs, kept, profile : as of :class:`latadj.export.graph_model.GraphModel`
+    score : a key of ``latadj.export.functions.SCORES``
+    layers : of the model that profiles are of
+    opset : one of ``latadj.export.functions.OPSETS``
+    outputs : names of what the model returns
+    """
+    module = GraphModel(model, reads, inputs, outputs, kept, profile).eval()
+    batch, length = torch.export.Dim("batch"), torch.export.Dim("length")
+    examples = [torch.ones(2, 8, dtype=torch.long) for _ in inputs]
+    shapes: list[dict[int, object]] = [{0: batch, 1: length} for _ in inputs]
+    names = list(inputs)
+    if profile is None:
+        examples += [torch.ones(layers, dtype=torch.float64), torch.zeros((), dtype=torch.float64)]
+        shapes += [{}, {}]
+        names += [KEEP, SHORT_LENGTH]
+    with torch.no_grad(), quiet():
+        program = torch.onnx.export(
+            module,
+            tuple(examples),
+            input_names=names,
+            output_names=list(outputs),
+            dynamo=True,
+            dynamic_shapes=(tuple(shapes),),
+            opset_version=opset,
+            verbose=False,
+        )
+    assert program is not None
+    return _in_onnx_alone(program.model_proto, functions(opset, score, profile is not None))
+
+
+def _in_onnx_alone(proto: onnx.ModelProto, explained: Sequence[onnx.FunctionProto]) -> onnx.ModelProto:
+    """The graph with our operators replaced by what they are."""
+    # The exporter saw one length in all layers, so that the shapes it noted hold for the first ones only.
+    del proto.graph.value_info[:]
+    proto.functions.extend(explained)
+    inlined = onnx.inliner.inline_local_functions(proto)
+    del inlined.graph.value_info[:]
+    imports = [one for one in inlined.opset_import if one.domain != DOMAIN]
+    del inlined.opset_import[:]
+    inlined.opset_import.extend(imports)
+    return inlined
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence exporters that warn of what no user of latadj can act on."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

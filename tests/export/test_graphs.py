@@ -1,0 +1,176 @@
+"""Graphs with the dial as an input compute what PyTorch computes at the same profile."""
+
+import collections
+import copy
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from helpers.tiny_models import batch_of, dial_for, tiny
+
+from latadj.elimination.architectures import architecture_of
+from latadj.elimination.attach import attach, attached, detach, is_attached
+from latadj.elimination.current_setting import at_profile
+from latadj.elimination.levels import Level
+from latadj.elimination.profiles import Profile
+from latadj.export.folder import check_exportable
+from latadj.export.functions import functions
+from latadj.export.onnx_file import graph_of
+from latadj.export.shared_weights import write_graphs
+from latadj.pruning.subnetwork import cut_to_level
+
+INPUTS = ("input_ids", "attention_mask")
+# Texts of unlike length, one alone, texts of one token, and texts of one length.
+BATCHES = ([17, 9, 23, 4], [7], [1, 1, 1], [12, 12])
+PROFILES = (
+    Profile((1.0, 1.0, 1.0)),
+    Profile((0.9, 0.6, 0.4)),
+    Profile((0.7, 0.7, 0.1), short_length=5.5),
+    Profile((1.0, 0.3, 0.3), short_length=12.0),
+)
+
+
+def graph(model, *, profile=None, opset=23, kept=range(3)):
+    return graph_of(
+        model,
+        reads=architecture_of(model).reads(model),
+        score="acc",
+        inputs=INPUTS,
+        outputs=["logits"],
+        kept=kept,
+        layers=3,
+        profile=profile,
+        opset=opset,
+    )
+
+
+def session(proto):
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def run(session, batch, profile=None):
+    feeds = {name: batch[name].numpy() for name in INPUTS}
+    if profile is not None:
+        feeds |= {"keep": np.array(profile.keep), "short_length": np.array(profile.short_length)}
+    return session.run(None, feeds)[0]
+
+
+def expected(model, batch, profile):
+    with torch.no_grad(), at_profile(model, profile):
+        return model(**{name: batch[name] for name in INPUTS}).logits.numpy()
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    return tiny("bert", layers=3)
+
+
+@pytest.fixture(scope="module")
+def classifier_graph(classifier):
+    return graph(classifier)
+
+
+def test_a_classifier_follows_the_keep_rule_at_any_profile(classifier, classifier_graph):
+    runs = session(classifier_graph)
+    attached_model = attach(classifier)
+    for lengths in BATCHES:
+        batch = batch_of(lengths)
+        for profile in PROFILES:
+            made = run(runs, batch, profile)
+            assert np.allclose(made, expected(attached_model, batch, profile), atol=1e-4), (lengths, profile)
+
+
+def test_a_tagger_puts_eliminated_tokens_back_with_attention_by_products():
+    model = tiny("distilbert", "tagger", layers=3)
+    runs = session(graph(model, opset=21))
+    attach(model)
+    for lengths in BATCHES:
+        batch = batch_of(lengths)
+        real = batch["attention_mask"].bool().numpy()
+        for profile in PROFILES:
+            made = run(runs, batch, profile)
+            assert np.allclose(made[real], expected(model, batch, profile)[real], atol=1e-4), (lengths, profile)
+
+
+def test_a_fixed_profile_has_no_inputs_but_tokens_and_asks_no_question(classifier):
+    profile = replace(PROFILES[2], whole_length=5.0)
+    proto = graph(classifier, profile=profile)
+    assert [one.name for one in proto.graph.input] == list(INPUTS)
+    assert not any(node.op_type == "If" for node in proto.graph.node)
+    runs = session(proto)
+    for lengths in BATCHES:
+        batch = batch_of(lengths)
+        assert np.allclose(run(runs, batch), expected(attach(classifier), batch, profile), atol=1e-4)
+
+
+def test_layers_that_lose_nobody_have_attention_as_one_operator_and_no_chains(classifier_graph):
+    nodes = collections.Counter(node.op_type for node in classifier_graph.graph.node)
+    branches = [
+        attribute.g
+        for node in classifier_graph.graph.node
+        if node.op_type == "If"
+        for attribute in node.attribute
+        if attribute.name == "else_branch"
+    ]
+    # The last layer, of which one position is read, asks nobody; the others do.
+    assert (nodes["Attention"], len(branches)) == (1, 2)
+    for branch in branches:
+        (attention,) = (node for node in branch.node if node.op_type == "Attention")
+        assert len(attention.output) == 1
+        assert not any(node.op_type in ("Softmax", "TopK", "GatherND") for node in branch.node)
+    assert nodes["Expand"] <= 2
+    assert all(one.version >= 21 for one in classifier_graph.opset_import if not one.domain)
+    assert {one.domain for one in classifier_graph.opset_import} <= {"", "ai.onnx"}
+    assert not classifier_graph.functions
+
+
+def test_no_index_is_negative(classifier_graph):
+    constants = {one.name: onnx.numpy_helper.to_array(one) for one in classifier_graph.graph.initializer}
+    for node in classifier_graph.graph.node:
+        if node.op_type in ("Gather", "GatherND", "GatherElements") and node.input[1] in constants:
+            assert constants[node.input[1]].min() >= 0
+
+
+def test_levels_share_the_weights_of_one_file_and_leave_blocks_out(classifier, classifier_graph, tmp_path):
+    plain = copy.deepcopy(classifier)
+    plain = detach(plain) if is_attached(plain) else plain
+    level = Level((2, 0, 3), (48, 0, 0))
+    narrow = copy.deepcopy(plain)
+    kept = cut_to_level(narrow, level)
+    wide, small = onnx.ModelProto(), graph(narrow, kept=kept)
+    wide.CopyFrom(classifier_graph)
+    size = wide.ByteSize()
+    write_graphs({"model.onnx": wide, "level-1.onnx": small}, tmp_path, "weights")
+    assert (tmp_path / "weights").stat().st_size < 1.3 * size + 4096 * len(wide.graph.initializer)
+    shared = {entry.value for one in small.graph.initializer for entry in one.external_data if entry.key == "offset"}
+    offsets = {entry.value for one in wide.graph.initializer for entry in one.external_data if entry.key == "offset"}
+    assert shared <= offsets
+    model = attach(plain)
+    for name, one in (("model.onnx", None), ("level-1.onnx", level)):
+        runs = onnxruntime.InferenceSession(str(tmp_path / name), providers=["CPUExecutionProvider"])
+        for lengths in BATCHES[:2]:
+            batch, profile = batch_of(lengths), replace(PROFILES[1], level=one)
+            assert np.allclose(run(runs, batch, profile), expected(model, batch, profile), atol=1e-4), name
+
+
+def test_scores_are_those_of_the_dial():
+    assert {one.name for one in functions(21, "attention", False)} >= {"score", "attend", "leave"}
+
+
+def refused(model, text, opset=23, **options):
+    model = attach(model, dial_for(model, **options))
+    with pytest.raises(ValueError, match=text):
+        check_exportable(model, attached(model).dial, opset)
+
+
+def test_what_no_graph_can_be_is_refused_by_name():
+    refused(tiny("gpt2", layers=2), "GPT2ForSequenceClassification cannot be exported.*gpt2.*encoders only")
+    refused(tiny("bert", "language", layers=2), "BertForMaskedLM cannot be exported: graphs are made of classifiers")
+    refused(tiny("bert", layers=2), "score=random cannot be exported: expected one of acc, attention", score="random")
+    refused(tiny("bert", layers=2), "this dial protects the question", protected=3)
+    refused(tiny("bert", layers=2), "opset=20: expected one of 21, 22, 23", opset=20)

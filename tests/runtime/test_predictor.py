@@ -1,0 +1,145 @@
+"""`latadj export` and what runs its folder without torch."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers import toy_project as toy
+from helpers.command_line import run
+from helpers.tiny_models import dial_for
+
+import latadj
+from latadj.elimination.attach import dial_of
+from latadj.elimination.current_setting import at_profile
+from latadj.elimination.latency_model import LatencyModel, Ramp
+from latadj.elimination.level_dials import with_levels
+from latadj.elimination.profiles import Profile
+from latadj.runtime import Predictor
+from latadj.runtime.manifest import clock_of
+from latadj.runtime.place import place
+from latadj.utils.serialization import unstructure
+
+TEXTS = ["a good film", "the very long story about people is awful", "music", "", "good good good fine film"]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """A run folder with a checkpoint whose dial has two levels and spares short texts, and its graphs."""
+    root = tmp_path_factory.mktemp("export")
+    model, tokenizer = latadj.load(toy.write_model(root / "model", layers=2), precision=None)
+    dial = with_levels(replace(dial_for(model), profile_type="geometric", widths=(0.75, 0.5)), [1.5, 3])
+    anchors = tuple(replace(anchor, whole_length=3.0) for anchor in dial.anchors)
+    latadj.save(latadj.attach(model, replace(dial, anchors=anchors)), tokenizer, root / "out" / "checkpoint")
+    run("export", f"folder={root / 'out'}", "device=cpu")
+    return root
+
+
+@pytest.fixture(scope="module")
+def folder(root):
+    return root / "out" / "exported"
+
+
+def logits(root, profile):
+    model, tokenizer = latadj.load(root / "out" / "checkpoint", precision=None)
+    with torch.no_grad(), at_profile(model, profile):
+        return model(**tokenizer(TEXTS, padding=True, return_tensors="pt")).logits.numpy()
+
+
+@pytest.mark.parametrize("speedup", [1, 1.5, 2.2, 3])
+def test_outputs_are_those_of_pytorch_at_the_same_speedup(root, folder, speedup):
+    predictor = Predictor(folder, threads=1, batch_size=3)
+    profile = predictor.profile(speedup)
+    (made,) = predictor.outputs(TEXTS, speedup=speedup)
+    assert np.allclose(made, logits(root, profile), atol=1e-5)
+
+
+def test_predictions_have_labels_and_probabilities(folder):
+    (first, *_) = Predictor(folder, threads=1)(TEXTS)
+    assert first.label in first.probabilities
+    assert sum(first.probabilities.values()) == pytest.approx(1)
+    assert first.probability == max(first.probabilities.values())
+    assert Predictor(folder, threads=1)([]) == []
+
+
+def test_torch_and_transformers_are_not_needed(folder):
+    program = (
+        "import sys\n"
+        "class Absent:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.split('.')[0] in ('torch', 'transformers', 'hydra', 'omegaconf', 'psutil', 'pandas'):\n"
+        "            raise ImportError(name)\n"
+        "sys.meta_path.insert(0, Absent())\n"
+        "from latadj.runtime import Predictor\n"
+        f"print(len(Predictor({str(folder)!r}, threads=1)(['a good film'], speedup=2)))\n"
+    )
+    paths = os.pathsep.join(filter(None, [str(Path(latadj.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]))
+    environment = {**os.environ, "PYTHONPATH": paths}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=False)
+    assert (done.stdout.strip(), done.returncode) == ("1", 0), done.stderr
+
+
+def test_a_deadline_takes_the_smallest_speedup_that_meets_it(folder, tmp_path):
+    with pytest.raises(ValueError, match=f"deadline_ms=5 needs a clock of this machine .{re.escape(place(1))}"):
+        Predictor(folder, threads=1)(TEXTS, deadline_ms=5)
+    timed, data = shutil.copytree(folder, tmp_path / "timed"), json.loads((folder / "latadj.json").read_text())
+    part = Ramp(1e-4, (0.0, 32.0), (32e-3,))
+    clock = LatencyModel(len(TEXTS), part, part, part, part, Ramp(1e-4, (0.0, 32.0), (1e-4,)))
+    served = {"kernel": "onnxruntime", "models": [unstructure(clock)]}
+    data["devices"] = {place(1): {"precision": None, "trials": {}, "serving": {"fp32": served}}}
+    (timed / "latadj.json").write_text(json.dumps(data))
+    predictor = Predictor(timed, threads=1)
+    assert predictor.dial.latency == clock
+    lengths = np.array([len(one) for one in predictor.encoder(TEXTS)])
+    ran = []
+    predictor.run, run_batch = lambda batch, profile: ran.append(profile) or run_batch(batch, profile), predictor.run
+    slowest, fastest = (1e3 * predictor.seconds(predictor.profile(one), lengths) for one in (1, predictor.dial.reach()))
+    for deadline_ms in (2 * slowest, (slowest + fastest) / 2, 1e-3):
+        ran.clear()
+        predictor(TEXTS, deadline_ms=deadline_ms)
+        assert ran[0].is_full == (deadline_ms > slowest)
+        if fastest < deadline_ms < slowest:
+            assert 1e3 * predictor.seconds(ran[0], lengths) <= deadline_ms
+
+
+def test_bad_input_is_one_line(root, folder, tmp_path):
+    predictor = Predictor(folder, threads=1)
+    for text, options in (
+        ("is beyond this dial", {"speedup": 50}),
+        ("speedup=2 with deadline_ms or max_drop: give one of them", {"speedup": 2, "max_drop": 1}),
+        ("was not measured", {"max_drop": 1}),
+    ):
+        with pytest.raises(ValueError, match=text):
+            predictor(TEXTS, **options)
+    with pytest.raises(ValueError, match=r"texts\[1\]: got int"):
+        predictor(["a", 3])
+    with pytest.raises(ValueError, match="above"):
+        predictor.run(predictor.encoder(["a"]), Profile((0.5, 0.9)))
+    with pytest.raises(ValueError, match="no such folder; make it with `latadj export`"):
+        Predictor(tmp_path / "nowhere")
+    other = shutil.copytree(folder, tmp_path / "other")
+    manifest = json.loads((other / "export.json").read_text())
+    (other / "export.json").write_text(json.dumps(manifest | {"schema": "latadj.export/9"}))
+    with pytest.raises(ValueError, match=r"schema 'latadj.export/9', this latadj reads 'latadj.export/1'"):
+        Predictor(other)
+
+
+def test_a_folder_of_something_else_is_not_replaced(root, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("dear")
+    found = run("export", f"folder={root / 'out'}", f"output={tmp_path / 'mine'}", expect=2)
+    assert "letter.txt, which is no part of a saved model" in " ".join(found.output.split())
+    found = run("export", f"folder={root / 'out'}", "opset=19", expect=2)
+    assert "opset=19: expected 21, 22 or 23" in " ".join(found.output.split())
+
+
+def test_no_clock_is_of_another_machine(folder):
+    assert clock_of(json.loads((folder / "latadj.json").read_text()), "another", "fp32") is None
+    assert dial_of(latadj.load(folder.parent / "checkpoint", precision=None)[0]).levels == Predictor(folder).dial.levels
