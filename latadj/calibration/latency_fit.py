@@ -67,7 +67,7 @@ def measure(
     advance : called after each round
     """
     architecture = attached(model).architecture
-    plan = [(length, profile) for length in _spread(lengths) for profile in _profiles(dial)]
+    plan = [(length, profile) for length in spread(lengths) for profile in profiles_to_time(dial)]
     rng = np.random.default_rng(seed)
     inputs = {
         length: torch.from_numpy(rng.integers(0, model.config.vocab_size, (batch, length))).to(device)
@@ -200,14 +200,14 @@ def _knots(counts: np.ndarray) -> np.ndarray:
     return 2.0 ** np.arange(top + 1)
 
 
-def _spread(lengths: Sequence[int]) -> list[int]:
+def spread(lengths: Sequence[int]) -> list[int]:
     """A few lengths that represent all."""
     if len(set(lengths)) <= LENGTHS:
         return sorted(set(lengths))
     return sorted({round(value) for value in np.quantile(np.asarray(lengths), np.linspace(0.02, 0.98, LENGTHS))})
 
 
-def _profiles(dial: Dial) -> list[Profile]:
+def profiles_to_time(dial: Dial) -> list[Profile]:
     """Profiles of every profile_type that the dial has, from none to the deepest."""
     flops = replace(dial, latency=None, max_speedup=max(SAMPLED))
     profiles = [Profile.full(dial.layers)]

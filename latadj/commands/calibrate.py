@@ -23,6 +23,7 @@ from latadj.checkpoints.metadata import (
 )
 from latadj.checkpoints.task_spec import TaskSpec
 from latadj.commands.checks import check_protection, uses_pretrained
+from latadj.commands.common.exported_clock import ExportedSession, measure_graphs, prepare_exported
 from latadj.commands.common.session import Session, open_checkpoint, open_pretrained, open_without_examples
 from latadj.commands.common.validation_drops import ValidationDrops
 from latadj.config import CalibrateConfig
@@ -41,13 +42,15 @@ log = logging.getLogger("latadj")
 TEXT_TRIALS, PROMPT_TRIALS = 48, 6
 
 
-def prepare(config: CalibrateConfig, checked: CheckpointMetadata | None = None) -> Session:
-    """Load checkpoint and examples.
+def prepare(config: CalibrateConfig, checked: CheckpointMetadata | None = None) -> Session | ExportedSession:
+    """Load checkpoint and examples, or open the graphs that another runtime is to run.
 
     Parameters
     ----------
     checked : the checkpoint's metadata, if the early check has read them
     """
+    if config.runtime is not None:
+        return prepare_exported(config)
     metadata = checked
     if metadata is None and not uses_pretrained(config):
         metadata = check(Path(config.checkpoint), config.task)
@@ -66,13 +69,15 @@ def prepare(config: CalibrateConfig, checked: CheckpointMetadata | None = None) 
     return session
 
 
-def run(session: Session) -> dict[str, Any]:
+def run(session: Session | ExportedSession) -> dict[str, Any]:
     """Make the checkpoint's dial from training text, measure this device, and the drops along it on validation text.
 
     Returns
     -------
     what ``calibrate/calibrate.json`` holds
     """
+    if isinstance(session, ExportedSession):
+        return measure_graphs(session)
     config = session.config
     assert isinstance(config, CalibrateConfig)
     calibration = config.calibration

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from latadj.checkpoints.metadata import CheckpointMetadata, check, labels_of
-from latadj.checkpoints.replaceable import MODEL_FILES, check_replaceable
+from latadj.checkpoints.replaceable import check_replaceable
 from latadj.checkpoints.task_spec import type_of
 from latadj.config import (
     GENERATION,
@@ -28,7 +28,7 @@ from latadj.config import (
     TaskConfig,
 )
 from latadj.elimination.dial import Dial
-from latadj.runtime.manifest import GRAPHS, MANIFEST_FILE
+from latadj.runtime.manifest import Manifest
 from latadj.tasks.data.paths import require_files
 from latadj.utils import hub
 from latadj.utils.files import real_path
@@ -191,7 +191,7 @@ def check_explain(config: ExplainConfig) -> CheckpointMetadata:
     metadata = check(Path(config.checkpoint))
     if type_of(Path(config.checkpoint), metadata.task_spec) == GENERATION:
         raise ValueError(f"checkpoint {config.checkpoint} {GENERATES}")
-    return _with_dial(config, metadata)
+    return with_dial(config, metadata)
 
 
 def check_extract(config: ExtractConfig) -> CheckpointMetadata:
@@ -203,44 +203,14 @@ def check_extract(config: ExtractConfig) -> CheckpointMetadata:
         if there is no such model or no dial, the speedup is off it, or ``output`` holds something that would be lost.
     """
     folder = Path(config.checkpoint)
-    metadata = _with_dial(config, check(folder))
+    metadata = with_dial(config, check(folder))
     if real_path(config.output) == real_path(folder):
         raise ValueError(f"output={config.output}: the checkpoint itself; give the smaller model another folder")
     check_replaceable("output", config.output, [folder, Path(config.folder), Path(config.folder) / "extract"])
     return metadata
 
 
-def check_export(config: ExportConfig) -> CheckpointMetadata:
-    """Metadata of the model that `latadj export` writes, its dial on the profile type of ``profile=``.
-
-    Raises
-    ------
-    ValueError
-        if there is no such model or no dial, the speedup is off it, a package is not installed, or ``output`` holds
-        something that would be lost.
-    """
-    folder = Path(config.checkpoint)
-    metadata = check(folder)
-    if type_of(folder, metadata.task_spec) == GENERATION:
-        raise ValueError(f"checkpoint {config.checkpoint} is a language model: graphs are made of encoders only")
-    metadata = _with_dial(config, metadata)
-    missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
-    if missing:
-        raise ValueError(f"format=onnx needs {', '.join(missing)}: pip install 'latadj[onnx]'")
-    check_replaceable(
-        "output",
-        config.output,
-        [folder, Path(config.folder) / "export"],
-        files=(*MODEL_FILES, MANIFEST_FILE),
-        folders=(GRAPHS,),
-        mark=MANIFEST_FILE,
-    )
-    return metadata
-
-
-def _with_dial(
-    config: ExplainConfig | ExtractConfig | ExportConfig, metadata: CheckpointMetadata
-) -> CheckpointMetadata:
+def with_dial(config: ExplainConfig | ExtractConfig | ExportConfig, metadata: CheckpointMetadata) -> CheckpointMetadata:
     """The metadata of a command's checkpoint with its dial as the command turns it."""
     if metadata.dial is None:
         make = f"`latadj calibrate checkpoint={config.checkpoint}`"
@@ -298,6 +268,9 @@ def check_calibrate(config: CalibrateConfig) -> CheckpointMetadata | None:
     ValueError
     """
     metadata = None
+    if config.runtime is not None:
+        Manifest.read(Path(config.exported))
+        return None
     if uses_pretrained(config):
         hub.model_source(config.model.path)
     else:

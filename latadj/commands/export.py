@@ -10,7 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from latadj.checkpoints import checkpoint
 from latadj.checkpoints.metadata import CheckpointMetadata
 from latadj.checkpoints.weight_files import read_headers
-from latadj.commands.checks import check_export
+from latadj.commands.common.exported_checks import check_export
 from latadj.config import ExportConfig
 from latadj.devices import device
 from latadj.devices.environment import environment

@@ -106,7 +106,7 @@ COMMANDS: dict[str, Command] = {
     "export": Command(
         "Write a model as ONNX graphs with the dial as an input, for other runtimes: latadj export.",
         "export",
-        "commands.checks:check_export",
+        "commands.common.exported_checks:check_export",
     ),
     "report": Command(
         "One HTML page of all that a run's folder holds: latadj report folder=FOLDER.", "report", alone=False

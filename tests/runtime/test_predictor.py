@@ -143,3 +143,16 @@ def test_a_folder_of_something_else_is_not_replaced(root, tmp_path):
 def test_no_clock_is_of_another_machine(folder):
     assert clock_of(json.loads((folder / "latadj.json").read_text()), "another", "fp32") is None
     assert dial_of(latadj.load(folder.parent / "checkpoint", precision=None)[0]).levels == Predictor(folder).dial.levels
+
+
+def test_calibrate_measures_the_graphs_and_leaves_the_checkpoint_alone(root, folder, tmp_path):
+    timed = shutil.copytree(folder, tmp_path / "timed")
+    before = (root / "out" / "checkpoint" / "latadj.json").read_bytes()
+    options = ("clock.rounds=2", "workload.batch=2", "device.threads=1", f"exported={timed}")
+    run("calibrate", "runtime=onnxruntime", f"folder={root / 'out'}", *options)
+    assert (root / "out" / "checkpoint" / "latadj.json").read_bytes() == before
+    predictor = Predictor(timed, threads=1)
+    assert predictor.dial.latency.batch == 2
+    assert predictor.seconds(predictor.profile(1), np.array([8, 8])) > 0
+    found = run("calibrate", "runtime=onnxruntime", f"exported={tmp_path / 'none'}", expect=2)
+    assert "no such folder; make it with `latadj export`" in " ".join(found.output.split())

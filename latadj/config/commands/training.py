@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from omegaconf import MISSING
 
 from latadj.config.commands.base import CommandConfig
-from latadj.config.fields import option, section
+from latadj.config.fields import one_of, option, section
 from latadj.config.options.dial import WORKLOAD, CalibrationConfig, ClockConfig, SearchConfig, WorkloadConfig
 from latadj.config.options.pruning import PruneOptions, TopKAttentionOptions
 from latadj.config.options.training import AdjustConfig, RecoverConfig, StageConfig, report_option
@@ -49,6 +49,10 @@ class CalibrateConfig(CommandConfig):
     search: SearchConfig = section(SearchConfig, "the search for profiles")
     workload: WorkloadConfig = section(WorkloadConfig, WORKLOAD)
     clock: ClockConfig = section(ClockConfig, "how long this device is measured")
+    runtime: str | None = option(
+        None, "measure the graphs of `latadj export` in this runtime, instead of PyTorch", one_of("onnxruntime")
+    )
+    exported: str = option(MISSING, "folder of the graphs that runtime= measures")
 
     @property
     def reads_text(self) -> bool:
