@@ -149,7 +149,7 @@ def test_who_was_let_in_is_answered_after_a_signal(checkpoint, number):
     # A connection that was idle when the server ended may be used for a request that it never reads.
     assert len(statuses) <= len(logged) <= len(statuses) + len(failures)
     assert {line["status"] for line in logged} == {200}
-    assert all(line["texts"] == 20 and line["speedup"] == 1.0 and line["id"] for line in logged)
+    assert all(line["texts"] == 20 and line["speedup"] >= 1.0 and line["id"] for line in logged)
 
 
 def test_a_warm_up_that_fails_ends_it_with_one_line(checkpoint, monkeypatch):
