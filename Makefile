@@ -182,7 +182,8 @@ readme: $(READY) ## Write what was measured into README and docs/results.md
 	test ! -f outputs/reproduce-axformer/rotten_tomatoes-0/compare/comparison.png || \
 	  cp outputs/reproduce-axformer/rotten_tomatoes-0/compare/comparison.png docs/axformer.png
 	$(BIN)/python -m latadj.reporting.readme README.md docs/results.md docs/*.json
-	$(BIN)/python -m latadj.reporting.frontier docs/frontier.png docs/seed-*.json docs/frontier/*.json docs/axformer-rotten_tomatoes-*.json
+	$(BIN)/python -m latadj.reporting.frontier docs/frontier.png \
+	  $(wildcard docs/seed-*.json docs/frontier/*.json docs/axformer-rotten_tomatoes-*.json)
 
 clean: ## Remove the venvs and caches; outputs/ stays
 	rm -rf $(VENV) $(OLDEST) .mypy_cache .pytest_cache .ruff_cache dist
