@@ -162,16 +162,6 @@ def test_a_warm_up_that_fails_ends_it_with_one_line(checkpoint, monkeypatch):
     assert found.stderr.splitlines()[-1] == "latadj serve: no time can be measured"
 
 
-def test_it_may_be_ended_before_it_is_warm(checkpoint):
-    options = [f"checkpoint={checkpoint}", f"folder={checkpoint.parent / 'early'}", "port=0", "warm_up_s=3"]
-    command = [sys.executable, "-m", "latadj", "serve", *options, "device.name=cpu", "device.threads=1"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
-        next(line for line in server.stderr if "serving on " in line)
-        server.terminate()
-        server.communicate(timeout=60)
-    assert server.returncode == 0
-
-
 def test_a_page_that_follows_the_server_does_not_keep_it_from_ending(checkpoint):
     with (
         process(checkpoint, "drain_s=600") as (server, url),
