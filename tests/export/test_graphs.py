@@ -33,13 +33,13 @@ PROFILES = (
 )
 
 
-def graph(model, *, profile=None, opset=23, kept=range(3)):
+def graph(model, *, profile=None, opset=23, kept=range(3), outputs=("logits",)):
     return graph_of(
         model,
         reads=architecture_of(model).reads(model),
         score="acc",
         inputs=INPUTS,
-        outputs=["logits"],
+        outputs=list(outputs),
         kept=kept,
         layers=3,
         profile=profile,
@@ -83,6 +83,36 @@ def test_a_classifier_follows_the_keep_rule_at_any_profile(classifier, classifie
         for profile in PROFILES:
             made = run(runs, batch, profile)
             assert np.allclose(made, expected(attached_model, batch, profile), atol=1e-4), (lengths, profile)
+
+
+@pytest.mark.parametrize("model_type", ["roberta", "electra"])
+def test_a_classifier_of_another_architecture_follows_the_keep_rule(model_type):
+    model = tiny(model_type, layers=3)
+    runs = session(graph(model))
+    attach(model)
+    for lengths in BATCHES[:3]:
+        batch = batch_of(lengths)
+        for profile in PROFILES[1:3]:
+            assert np.allclose(run(runs, batch, profile), expected(model, batch, profile), atol=1e-4), (
+                lengths,
+                profile,
+            )
+
+
+def test_a_reader_has_the_scores_of_starts_and_ends_at_every_token():
+    model = tiny("bert", "reader", layers=3, num_labels=2)
+    runs = session(graph(model, outputs=("start_logits", "end_logits")))
+    attach(model)
+    for lengths in BATCHES[:2]:
+        batch = batch_of(lengths)
+        real = batch["attention_mask"].bool().numpy()
+        feeds = {name: batch[name].numpy() for name in INPUTS}
+        for profile in PROFILES[1:3]:
+            feeds |= {"keep": np.array(profile.keep), "short_length": np.array(profile.short_length)}
+            with torch.no_grad(), at_profile(model, profile):
+                found = model(**{name: batch[name] for name in INPUTS})
+            for made, logits in zip(runs.run(None, feeds), (found.start_logits, found.end_logits), strict=True):
+                assert np.allclose(made[real], logits.numpy()[real], atol=1e-4), (lengths, profile)
 
 
 def test_a_tagger_puts_eliminated_tokens_back_with_attention_by_products():
