@@ -59,7 +59,7 @@ fuzz: $(READY) ## Odd options, data, model folders, states and results, 12 times
 	HF_HUB_OFFLINE=1 FUZZ_FACTOR=$(FUZZ_FACTOR) FUZZ_SEED=$(FUZZ_SEED) timeout 900 \
 	  $(BIN)/python -m pytest -n 2 --dist worksteal tests/fuzz
 
-mutants: $(READY) ## Put 59 small faults into the package, one at a time: do the tests notice? About half an hour
+mutants: $(READY) ## Put 60 small faults into the package, one at a time: do the tests notice? About half an hour
 	$(BIN)/python tests/mutation/check.py
 
 lint: $(READY) ## ruff check, ruff format --check, mypy, and the layers that imports may cross

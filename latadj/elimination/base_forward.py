@@ -55,8 +55,8 @@ def base_forward(base: Any, *args: Any, **kwargs: Any) -> Any:
             step = Decoding(past, mask, inputs.shape[1], implementation, base.dtype, elimination.topk)
             kwargs[STATE] = (step, architecture)
         return forward(*args, **kwargs)
-    whole = whole_rows(options, mask_of(arguments, inputs), (inputs.shape[0], inputs.shape[1]))
-    if whole is not None:
+    if options.profile.in_parts:
+        whole = whole_rows(options.profile, mask_of(arguments, inputs), (inputs.shape[0], inputs.shape[1]))
         told = {} if last is None else {LAST: last}
         return run_in_parts(elimination, options, whole, arguments, lambda part: base_forward(base, **part, **told))
     if last is not None and last > 1:

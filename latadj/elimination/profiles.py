@@ -82,6 +82,11 @@ class Profile:
         """Whether it uses the whole model for every token."""
         return self.level is None and not self.eliminates
 
+    @property
+    def in_parts(self) -> bool:
+        """Whether texts of one batch may differ in their level, so that they cannot be run together."""
+        return self.level is not None and self.whole_length > 0
+
     def whole(self, lengths: np.ndarray) -> np.ndarray:
         """Which sequences of these lengths use the whole model: (sequences,) True where they do."""
         return np.asarray(lengths) <= self.whole_length

@@ -12,17 +12,14 @@ from latadj.elimination.patching import Elimination, EliminationOptions, overrid
 from latadj.elimination.profiles import Profile
 
 
-def whole_rows(options: EliminationOptions, mask: Tensor | None, shape: tuple[int, int]) -> np.ndarray | None:
-    """Which texts of a batch use the whole model, (batch,); None where a profile makes no difference between texts.
+def whole_rows(profile: Profile, mask: Tensor | None, shape: tuple[int, int]) -> np.ndarray:
+    """Which texts of a batch use the whole model: (batch,) True where they do.
 
     Parameters
     ----------
     mask : (batch, n_0) True on real tokens; None if all are
     shape : (batch, n_0)
     """
-    profile = options.profile
-    if profile.level is None or not profile.whole_length:
-        return None
     lengths = np.full(shape[0], shape[1]) if mask is None else np.asarray(mask.sum(dim=1).tolist())
     return profile.whole(lengths)
 

@@ -39,8 +39,8 @@ FAULTS = (
     ),
     Fault(
         "short texts are cut like long ones",
-        "spared = np.minimum(np.maximum(falling, least), lengths)",
-        "spared = np.minimum(least, lengths)",
+        "np.minimum(np.maximum(falling, least), lengths))",
+        "np.minimum(least, lengths))",
         COUNTS,
     ),
     Fault(
@@ -51,8 +51,14 @@ FAULTS = (
     ),
     Fault(
         "past the last searched profile short texts stay spared",
-        "return least * math.exp(min(0.0, knots[-1] - strength))",
-        "return least",
+        "return short * math.exp(min(0.0, knots[-1] - strength)), whole",
+        "return short, whole",
+        COUNTS,
+    ),
+    Fault(
+        "a text as short as the longest that is spared whole is cut",
+        "return np.asarray(lengths) <= self.whole_length",
+        "return np.asarray(lengths) < self.whole_length",
         COUNTS,
     ),
     Fault("a protected token counts for nothing", "np.minimum(protected, lengths))", "0)", COUNTS),

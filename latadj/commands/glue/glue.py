@@ -27,7 +27,7 @@ from latadj.utils.run_state import RunState
 
 log = logging.getLogger("latadj")
 # Settings that do not change what a command finds, so that it is not done again when they change.
-ASIDE = ("folder", "checkpoint", "experiment", "resume")
+ASIDE = ("folder", "checkpoint", "exported", "experiment", "resume")
 
 
 @dataclass
