@@ -2,11 +2,11 @@
 
 import asyncio
 import hmac
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, Header, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -15,13 +15,12 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 
 from latadj import __version__
-from latadj.elimination.drops import MeasuredDrop
 from latadj.reporting.html.live_page import ServedModel, live_page
-from latadj.server.engine import Answered
+from latadj.server.answer_routes import answer_routes
 from latadj.server.model_service import ModelService
-from latadj.server.request_errors import KINDS, NotReadyError, RequestError, TooLargeError, UnauthorizedError
+from latadj.server.request_errors import KINDS, NotReadyError, RequestError, UnauthorizedError
 from latadj.server.request_limits import RequestLimits
-from latadj.server.wire_format import ErrorResponse, Info, Predictions, PredictRequest, predictions, scores
+from latadj.server.wire_format import ErrorResponse, Info
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     401: {"model": ErrorResponse, "description": "The API key is missing or wrong"},
@@ -36,7 +35,6 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 QUOTED = 3
 # Seconds between two moments of the page.
 EVENT_S = 1.0
-Result = TypeVar("Result")
 
 
 def application(service: ModelService, failed: Callable[[Exception], object] = lambda error: None) -> FastAPI:
@@ -78,49 +76,10 @@ def application(service: ModelService, failed: Callable[[Exception], object] = l
         if not hmac.compare_digest(token, str(config.api_key).encode()):
             raise UnauthorizedError("the API key is missing or wrong: send it as `Authorization: Bearer KEY`")
 
-    async def predict(
-        body: PredictRequest,
-        request: Request,
-        deadline_ms: Annotated[
-            float | None,
-            Header(alias="X-Deadline-Ms", gt=0, le=1e6, allow_inf_nan=False, description="Milliseconds to answer in."),
-        ] = None,
-        max_drop: Annotated[
-            float | None,
-            Header(
-                alias="X-Max-Drop",
-                ge=0,
-                le=200,
-                allow_inf_nan=False,
-                description="Points of the metric that may be lost; no more than the server's.",
-            ),
-        ] = None,
-    ) -> Response:
-        """Labels of texts, the likeliest first."""
-        texts = body.texts
-        _check_sizes(texts, config.limits.request_texts, config.limits.text_characters)
-        answered = await _while_connected(
-            request,
-            service.predict(
-                texts,
-                truncate=config.truncate if body.truncate is None else body.truncate,
-                side=body.truncation_direction,
-                arrived=request.state.arrived,
-                deadline_s=(deadline_ms or config.deadline_ms) / 1000,
-                max_drop=max_drop,
-            ),
-        )
-        if answered is None:
-            return Response(status_code=499)  # to nobody
-        request.state.noted = {"texts": len(texts), "speedup": round(answered.speedup, 3)}
-        labelled = predictions(scores(answered.outputs, body.raw_scores), answered.labels)
-        return JSONResponse(labelled if body.batch else labelled[0], headers=_headers(answered))
-
     # Without a key the document names none.
     locked = [] if config.api_key is None else [Depends(authorized)]
     options: dict[str, Any] = {"dependencies": locked, "responses": ERRORS}
-    app.post("/predict", response_model=Predictions, **options)(predict)
-    app.post("/", include_in_schema=False, **options)(predict)
+    app.include_router(answer_routes(service), **options)
 
     @app.get("/info", dependencies=locked, responses={401: ERRORS[401]})
     async def info() -> Info:
@@ -176,55 +135,15 @@ def _show_page(app: FastAPI, service: ModelService) -> None:
             await asyncio.sleep(EVENT_S)
 
 
-def _check_sizes(texts: list[list[str]], most: int, characters: int) -> None:
-    if len(texts) > most:
-        raise TooLargeError(f"batch size {len(texts)} > maximum allowed batch size {most}")
-    longest = max(len(part) for text in texts for part in text)
-    if longest > characters:
-        raise TooLargeError(f"a text has {longest} characters, and {characters} are allowed")
-
-
-async def _while_connected(request: Request, work: Coroutine[Any, Any, Result]) -> Result | None:
-    """The result of work, which is given up where the client hangs up; then None."""
-    task = asyncio.create_task(work)
-    gone = asyncio.create_task(_hung_up(request))
-    try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        return task.result() if task.done() else None
-    finally:
-        gone.cancel()
-        task.cancel()
-
-
-async def _hung_up(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-
-
-def _headers(answered: Answered) -> dict[str, str]:
-    timing = {"queue": answered.queue_s, "tokenise": answered.tokenise_s, "run": answered.run_s}
-    headers = {
-        "X-Latadj-Speedup": f"{answered.speedup:.3f}",
-        "Server-Timing": ", ".join(f"{name};dur={1000 * max(seconds, 0):.3f}" for name, seconds in timing.items()),
-    }
-    if answered.drop is not None:
-        headers["X-Latadj-Expected-Drop"] = expected_drop(answered.drop)
-    return headers
-
-
-def expected_drop(drop: MeasuredDrop) -> str:
-    """Points that are lost on validation text, with the ends of the 95% interval."""
-    return f"{100 * drop.drop:.2f}; low={100 * drop.low:.2f}; high={100 * drop.high:.2f}"
-
-
 def _info(service: ModelService) -> Info:
     names, limits = service.served.labels, service.config.limits
+    kind = "reranker" if service.served.reranks else "classifier"
     return Info.model_validate(
         {
             "model_id": service.config.checkpoint,
             "model_dtype": service.served.dtype,
             "model_type": {
-                "classifier": {
+                kind: {
                     "id2label": {str(number): name for number, name in enumerate(names)},
                     "label2id": {name: number for number, name in enumerate(names)},
                 }

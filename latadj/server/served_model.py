@@ -30,6 +30,11 @@ class ServedModel:
     table: np.ndarray
     batch: int
 
+    @property
+    def reranks(self) -> bool:
+        """Whether its single output is a score of a text, or of two."""
+        return len(self.labels) == 1
+
     def ceiling(self, max_drop: float | None, confident: bool) -> int:
         """Place of the largest speedup that loses at most so many points; where none does, that of the smallest.
 

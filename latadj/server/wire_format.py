@@ -27,17 +27,22 @@ Inputs = Annotated[
 ]
 
 
-class PredictRequest(BaseModel):
-    """Texts to classify; fields that are not known are ignored."""
+class TextRequest(BaseModel):
+    """What every request with texts may say; fields that are not known are ignored."""
 
     model_config = ConfigDict(strict=True)
 
-    inputs: Inputs
     truncate: bool | None = Field(None, description="Cut texts that are too long; null: as the server does.")
     truncation_direction: Annotated[
         Literal["left", "right"] | None, BeforeValidator(lambda side: side.lower() if isinstance(side, str) else side)
     ] = Field(None, description="Where to cut; null: as the tokenizer does.")
     raw_scores: bool = Field(False, description="Answer with logits; of a regression, with its value.")
+
+
+class PredictRequest(TextRequest):
+    """Texts to classify."""
+
+    inputs: Inputs
 
     @property
     def batch(self) -> bool:
@@ -51,6 +56,22 @@ class PredictRequest(BaseModel):
             return [[self.inputs]]
         single = [one for one in self.inputs if isinstance(one, str)]
         return [single] if single else [one for one in self.inputs if isinstance(one, list)]
+
+
+class RerankRequest(TextRequest):
+    """A query, and texts that may answer it."""
+
+    query: Text = Field(examples=["what is a dial?"])
+    texts: list[Text] = Field(min_length=1, examples=[["a knob that is turned", "a kind of fish"]])
+    return_text: bool = Field(False, description="Answer with the texts too.")
+
+
+class Rank(BaseModel):
+    """How well a text answers the query; ``index`` is its place in the request."""
+
+    index: int
+    text: str | None = None
+    score: float
 
 
 class Prediction(BaseModel):
@@ -70,17 +91,11 @@ class ErrorResponse(BaseModel):
     error_type: str
 
 
-class ClassifierModel(BaseModel):
+class Labels(BaseModel):
     """Labels by number, and the other way round."""
 
     id2label: dict[str, str]
     label2id: dict[str, int]
-
-
-class ModelType(BaseModel):
-    """What the model answers."""
-
-    classifier: ClassifierModel
 
 
 class Dial(BaseModel):
@@ -102,7 +117,7 @@ class Info(BaseModel):
     model_id: str
     model_sha: str | None = None
     model_dtype: str
-    model_type: ModelType
+    model_type: dict[Literal["classifier", "reranker"], Labels]
     max_concurrent_requests: int
     max_input_length: int
     max_batch_tokens: int
@@ -131,6 +146,29 @@ def predictions(values: np.ndarray, labels: list[str]) -> list[list[dict[str, fl
     answers = []
     for row in values.astype(np.float32):
         order = np.argsort(-row, kind="stable")
-        # As few digits as tell a 32-bit number from its neighbours.
-        answers.append([{"score": float(str(row[place])), "label": labels[place]} for place in order])
+        answers.append([{"score": _short(row[place]), "label": labels[place]} for place in order])
     return answers
+
+
+def ranks(values: np.ndarray, texts: list[str] | None) -> list[dict[str, float | int | str]]:
+    """Places of texts with their scores, the highest first.
+
+    Parameters
+    ----------
+    values : (texts,)
+    texts : to answer with; None: without them
+    """
+    order = np.argsort(-values, kind="stable")
+    return [
+        {
+            "index": int(place),
+            **({} if texts is None else {"text": texts[place]}),
+            "score": _short(values.astype(np.float32)[place]),
+        }
+        for place in order
+    ]
+
+
+def _short(score: np.float32) -> float:
+    """As few digits as tell a 32-bit number from its neighbours."""
+    return float(str(score))

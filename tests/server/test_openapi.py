@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 schemathesis = pytest.importorskip("schemathesis")
 from schemathesis.specs.openapi.checks import positive_data_acceptance  # noqa: E402
 
-PATHS = {"/predict": ["POST"], "/info": ["GET"], "/health": ["GET"], "/metrics": ["GET"]}
+PATHS = {"/predict": ["POST"], "/rerank": ["POST"], "/info": ["GET"], "/health": ["GET"], "/metrics": ["GET"]}
 
 
 @pytest.fixture(scope="module")

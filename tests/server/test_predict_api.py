@@ -250,13 +250,59 @@ def test_a_key_is_asked_for(fast, headers):
     assert httpx.get(f"{fast.url}/health").status_code == 200
 
 
-def test_a_regression_gives_its_value_as_it_is(served_root):
-    folder = write_served(served_root, "regression", labels=())
-    with Running(folder) as running:
-        raw = running.post({"inputs": "bad", "raw_scores": True}).json()
-        score = running.post({"inputs": "bad"}).json()
+@pytest.fixture(scope="module")
+def reranker(served_root):
+    with Running(write_served(served_root, "regression", labels=())) as running:
+        yield running
+
+
+def test_a_regression_gives_its_value_as_it_is(reranker):
+    raw = reranker.post({"inputs": "bad", "raw_scores": True}).json()
+    score = reranker.post({"inputs": "bad"}).json()
     assert [one["label"] for one in raw] == ["LABEL_0"]
     assert score[0]["score"] == pytest.approx(1 / (1 + np.exp(-raw[0]["score"])), abs=1e-6)
+
+
+def test_texts_are_ranked_by_their_score_beside_the_query(reranker, served_root):
+    body = {"query": "the film", "texts": TEXTS, "raw_scores": True}
+    response = reranker.post(body, path="/rerank")
+    assert response.status_code == 200, response.text
+    expected = logits(served_root / "regression", [["the film", text] for text in TEXTS])[:, 0]
+    assert [one["index"] for one in response.json()] == np.argsort(-expected).tolist()
+    assert [one["score"] for one in response.json()] == pytest.approx(sorted(expected, reverse=True), abs=2e-4)
+    assert response.headers["X-Latadj-Speedup"] == "1.000"
+    assert list(httpx.get(f"{reranker.url}/info").json()["model_type"]) == ["reranker"]
+
+
+def test_ranked_texts_come_with_their_text_where_it_is_asked_for(reranker):
+    bare = reranker.post({"query": "the film", "texts": TEXTS}, path="/rerank").json()
+    full = reranker.post({"query": "the film", "texts": TEXTS, "return_text": True}, path="/rerank").json()
+    assert [sorted(one) for one in bare] == [["index", "score"]] * 4
+    assert full == [{"index": one["index"], "text": TEXTS[one["index"]], "score": one["score"]} for one in bare]
+    assert all(0 < one["score"] < 1 for one in bare)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "says"),
+    [
+        ({"query": "the film", "texts": []}, 422, "texts"),
+        ({"texts": ["bad"]}, 422, "query"),
+        ({"query": "", "texts": [""]}, 413, "cannot be empty"),
+        ({"query": "the film", "texts": ["bad " * 40]}, 413, "at most 32 tokens"),
+    ],
+)
+def test_what_cannot_be_ranked_is_refused(reranker, body, status, says):
+    response = reranker.post(body, path="/rerank")
+    assert (response.status_code, sorted(response.json())) == (status, ["error", "error_type"])
+    assert says in response.json()["error"]
+
+
+def test_a_classifier_ranks_nothing(server):
+    response = server.post({"query": "the film", "texts": TEXTS}, path="/rerank")
+    assert (response.status_code, response.json()) == (
+        424,
+        {"error": "model is not a re-ranker model", "error_type": "Backend"},
+    )
 
 
 def test_a_request_may_ask_for_less_to_be_lost(server):
