@@ -10,7 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from latadj.benchmark.kernel_selection import fastest_kernel, kernels
 from latadj.calibration.calibration_set import CalibrationSet, ClassificationSet, ContinuationSet
-from latadj.calibration.steps import MOST_TRIED, acc_dial, check_serving, measure_serving, search_profiles
+from latadj.calibration.steps import MOST_TRIED, acc_dial, measure_serving, search_profiles
 from latadj.checkpoints.attached_model import metadata_of
 from latadj.checkpoints.metadata import Device
 from latadj.checkpoints.model_class import is_decoder, prepare_tokenizer, saved_head
@@ -107,10 +107,6 @@ def calibrate(
         trials=trials,
         seed=seed,
     )
-    if clock and dial.profile_type == "searched":
-        serving = check_serving(model, dial, serving, precision, clock=ClockConfig(), seed=seed)
-        devices[place(model.device)] = Device(serving={precision: serving})
-        dial = dial.on(serving.models[0])
     attach(model, dial)
     attached(model).origin = replace(before, dial=replace(dial, latency=None), devices=devices)
     return dial

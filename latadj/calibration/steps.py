@@ -4,12 +4,10 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 
 from transformers import PreTrainedModel
 
 from latadj.calibration.calibration_set import CalibrationSet
-from latadj.calibration.clock_check import WARMUP, checked
 from latadj.calibration.latency_fit import measure
 from latadj.calibration.make_dial import (
     PLAIN_PROFILE_TYPES,
@@ -25,7 +23,6 @@ from latadj.checkpoints.metadata import Serving
 from latadj.config import CalibrationConfig, ClockConfig
 from latadj.elimination.attach import attach, attached
 from latadj.elimination.dial import Dial
-from latadj.elimination.latency_model import LatencyModel
 from latadj.elimination.level_dials import levels_of
 from latadj.elimination.observation_window import WHOLE
 from latadj.kernels.linear import KernelSpec
@@ -104,52 +101,7 @@ def measure_serving(
             seed=seed,
             advance=lambda: advance(""),
         )
-    return Serving(kernel.kernel, (_checked(served, dial, latency, lengths, clock, seed, show),))
-
-
-def check_serving(
-    model: PreTrainedModel,
-    dial: Dial,
-    serving: Serving,
-    precision: str,
-    *,
-    clock: ClockConfig,
-    seed: int,
-    show: Show = silently,
-) -> Serving:
-    """The latency model of a dial that was searched, checked by passes at its own profiles.
-
-    Parameters
-    ----------
-    model, dial : as of :func:`search_profiles`, in the time of ``serving``
-    serving : as of :func:`measure_serving`, for the dial before the search
-    """
-    (latency,) = serving.models
-    kernel = KernelSpec(precision, serving.kernel)
-    served = attach(lower(copy.deepcopy(model), kernel, dial.reads, dial.levels), replace(dial, latency=None))
-    return replace(serving, models=(_checked(served, dial, latency, dial.lengths, clock, seed, show),))
-
-
-def _checked(
-    served: PreTrainedModel,
-    dial: Dial,
-    latency: LatencyModel,
-    lengths: Sequence[int],
-    clock: ClockConfig,
-    seed: int,
-    show: Show,
-) -> LatencyModel:
-    with show("clock check", clock.rounds + WARMUP) as advance:
-        return checked(
-            served,
-            dial,
-            latency,
-            lengths=lengths,
-            rounds=clock.rounds,
-            budget_s=clock.budget_s / 2,
-            seed=seed,
-            advance=lambda: advance(""),
-        )
+    return Serving(kernel.kernel, (latency,))
 
 
 def search_profiles(

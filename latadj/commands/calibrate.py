@@ -11,7 +11,7 @@ from latadj.benchmark.kernel_selection import fastest_kernel, kernels
 from latadj.benchmark.noise import NoiseMonitor
 from latadj.calibration.make_dial import WindowTrial
 from latadj.calibration.precision import compare, fastest_that_agrees
-from latadj.calibration.steps import acc_dial, check_serving, measure_serving, search_profiles
+from latadj.calibration.steps import acc_dial, measure_serving, search_profiles
 from latadj.checkpoints import checkpoint
 from latadj.checkpoints.metadata import (
     METADATA_FILE,
@@ -104,8 +104,6 @@ def run(session: Session | ExportedSession) -> dict[str, Any]:
     timed = _in_time(dial, measured, config)
     if not calibration.device_only:
         timed = _searched(session, timed)
-        if measured is not None and timed.profile_type == "searched":
-            timed = _checked(session, timed, measured)
         if validation is not None:
             timed = replace(timed, drops=validation.measured(timed, SHOWN, _shown))
         dial = replace(timed, latency=None, lengths=dial.lengths)
@@ -228,18 +226,6 @@ def measure_device(session: Session, dial: Dial) -> Device:
     log.info("%s by %s, batch %d: median error of predicted latency %.1f%%", *astuple(kernel), batch, error)
     device.serving[kernel.precision] = serving
     return device
-
-
-def _checked(session: Session, dial: Dial, measured: Device) -> Dial:
-    """The dial whose clock was checked at its searched profiles; ``measured`` follows."""
-    config = session.config
-    assert isinstance(config, CalibrateConfig)
-    ((precision, serving),) = measured.serving.items()
-    serving = check_serving(session.model, dial, serving, precision, clock=config.clock, seed=config.seed, show=_shown)
-    measured.serving[precision] = serving
-    confirmed = 100 * (1 - serving.models[0].unsaved)
-    log.info("of the time that these profiles save by the latency model, passes confirm %.0f%%", confirmed)
-    return _in_time(dial, measured, config)
 
 
 def _in_time(dial: Dial, measured: Device | None, config: CalibrateConfig) -> Dial:

@@ -20,8 +20,6 @@ from latadj.utils.serialization import Bounds, Entries, NotNegative
 MOST_KNOTS, LARGEST_BATCH, LONGEST = 2**12, 2**24, 2**30
 Seconds = Annotated[float, Bounds(0, 1e9)]
 Length = Annotated[int, Bounds(1, LONGEST)]
-# Of a predicted saving, as much may be missing (or come on top): more is a failed measurement.
-MOST_UNSAVED = 0.5
 # All of a layer's linear layers, (entering, leaving).
 WHOLE = (1.0, 1.0)
 
@@ -102,7 +100,6 @@ class LatencyModel:
     scales : of a pruned model (entering, leaving) for each layer, the size of its linear layers as a share of the
         largest layer's; empty where all layers are alike
     lengths : least and largest of the lengths that it was measured for; None: not noted
-    unsaved : of the time that a profile is to save by these parts, the share that whole passes did not
     """
 
     batch: Annotated[int, Bounds(1, LARGEST_BATCH)]
@@ -114,7 +111,6 @@ class LatencyModel:
     error: NotNegative = 0.0
     scales: tuple[tuple[NotNegative, NotNegative], ...] = ()
     lengths: tuple[Length, Length] | None = None
-    unsaved: Annotated[float, Bounds(-MOST_UNSAVED, MOST_UNSAVED)] = 0.0
 
     def __post_init__(self) -> None:
         if self.lengths is not None and self.lengths[0] > self.lengths[1]:
@@ -144,7 +140,6 @@ class LatencyModel:
             last=mixed(self.last, other.last, share),
             outside=mixed(self.outside, other.outside, share),
             error=max(self.error, other.error),
-            unsaved=(1 - share) * self.unsaved + share * other.unsaved,
         )
 
     def seconds(
@@ -166,10 +161,7 @@ class LatencyModel:
         total = self.outside(counts[0])
         for layer in range(len(profile.keep)):
             total = total + self.layer_seconds(counts, layer, reads, shares[layer] if shares else WHOLE)
-        if not self.unsaved or (shares is None and not profile.eliminates):
-            return total
-        full = self.seconds(Profile.full(len(profile.keep)), lengths, reads, protected)
-        return total + self.unsaved * (full - total)
+        return total
 
     def layer_seconds(
         self, counts: np.ndarray, layer: int, reads: str, share: tuple[float, float] = WHOLE
