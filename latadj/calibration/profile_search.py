@@ -17,7 +17,7 @@ MOST_SHORT_LENGTH = 3.0
 SHORTER = (1.0, 0.8, 0.6)
 # `whole_length` over the dial's own `short_length`, so that it comes to the tokens of eight words, and the share of a
 # pass that texts up to there may take.
-WHOLE_LENGTH, WHOLE_SHARE = 1.5, 1 / 8
+WHOLE_LENGTH, WHOLE_SHARE = 1.5, 1 / 16
 # How much of a speedup's logarithm width gives, where the search for a level begins: all layers alike.
 WIDTH_SHARES = (0.7, 0.85, 0.5)
 # Spread of the first random changes, and of the last beside it: far from even levels few are better.
