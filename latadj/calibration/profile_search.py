@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import cycle
 
 import numpy as np
 
@@ -15,6 +16,8 @@ from latadj.elimination.profiles import SMALLEST_RATIO, Anchor, Profile, in_step
 MOST_SHORT_LENGTH = 3.0
 # Of the `short_length` of a slower profile, where the search for a faster one begins.
 SHORTER = (1.0, 0.8, 0.6)
+# Of the dial's own, where it begins beside a level, which leaves few tokens to spare and reads short texts whole.
+SPARED_AT_LEVELS = (1.0, 0.25)
 # `whole_length` over the dial's own `short_length`, so that it comes to the tokens of eight words, and the share of a
 # pass that texts up to there may take.
 WHOLE_LENGTH, WHOLE_SHARE = 1.5, 1 / 16
@@ -185,9 +188,10 @@ def _starts(dial: Dial, before: Candidate | None, narrower: bool) -> list[Candid
         first = replace(before or Candidate(directions[0], 0.0), short_length=middle, holds_level=True)
         return again + [replace(first, tokens=each) for each in directions]
     even = np.ones(dial.layers)
+    spared = cycle(share * dial.short_length for share in SPARED_AT_LEVELS)
     return [
         *again,
-        *(Candidate(tokens, middle, share, even, even) for share in WIDTH_SHARES for tokens in directions[:3]),
+        *(Candidate(tokens, next(spared), share, even, even) for share in WIDTH_SHARES for tokens in directions[:3]),
         Candidate(directions[0], middle, 0.0, even, even),
     ]
 
