@@ -121,8 +121,8 @@ def test_another_precision_joins_what_is_known_and_the_dial_stays(calibrated, ro
     assert found["by_rank"] is None
     assert found["dial"] == json.loads(json.dumps(unstructure(first.dial)))
     assert found["profiles"][0] | {"flops_speedup": 0} == {
-        **{"speedup": 1.0, "keep": [1.0] * 4, "short_length": 0.0, "flops_speedup": 0, "predicted": 1.0},
-        **{"level": None, "width": 1.0, "heads": [1.0] * 4, "neurons": [1.0] * 4, "by_width": 1.0},
+        **{"speedup": 1.0, "keep": [1.0] * 4, "short_length": 0.0, "whole_length": 0.0, "predicted": 1.0},
+        **{"flops_speedup": 0, "level": None, "width": 1.0, "heads": [1.0] * 4, "neurons": [1.0] * 4, "by_width": 1.0},
         **{"drop": 0.0, "drop_ci": [0.0, 0.0]},
     }
     assert found["reach"] >= found["profiles"][-1]["speedup"] * (1 - 1e-3)
