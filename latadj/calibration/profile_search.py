@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import cycle
+from itertools import cycle, product
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from latadj.elimination.profiles import SMALLEST_RATIO, Anchor, Profile, in_step
 MOST_SHORT_LENGTH = 3.0
 # Of the `short_length` of a slower profile, where the search for a faster one begins.
 SHORTER = (1.0, 0.8, 0.6)
-# Of the dial's own, where it begins beside a level, which leaves few tokens to spare and reads short texts whole.
+# Of the dial's own, where it begins at a level: short texts are read whole there, so that sparing less is tried too.
 SPARED_AT_LEVELS = (1.0, 0.25)
 # `whole_length` over the dial's own `short_length`, so that it comes to the tokens of eight words, and the share of a
 # pass that texts up to there may take.
@@ -188,10 +188,10 @@ def _starts(dial: Dial, before: Candidate | None, narrower: bool) -> list[Candid
         first = replace(before or Candidate(directions[0], 0.0), short_length=middle, holds_level=True)
         return again + [replace(first, tokens=each) for each in directions]
     even = np.ones(dial.layers)
-    spared = cycle(share * dial.short_length for share in SPARED_AT_LEVELS)
+    turns = zip(product(WIDTH_SHARES, directions[:3]), cycle(SPARED_AT_LEVELS), strict=False)
     return [
         *again,
-        *(Candidate(tokens, next(spared), share, even, even) for share in WIDTH_SHARES for tokens in directions[:3]),
+        *(Candidate(tokens, spared * dial.short_length, share, even, even) for (share, tokens), spared in turns),
         Candidate(directions[0], middle, 0.0, even, even),
     ]
 

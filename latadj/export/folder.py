@@ -109,7 +109,7 @@ def export_folder(
     check_exportable(model, dial, opset)
     reads = attached(model).reads
     profile = None if speedup is None else dial.profile(speedup)
-    if profile is not None and profile.level is not None and profile.whole_length:
+    if profile is not None and profile.in_parts:
         log.warning(
             "a graph of one speedup has one width: texts of up to %d tokens are cut too, which the dial runs whole",
             int(profile.whole_length),

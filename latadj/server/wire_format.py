@@ -158,14 +158,10 @@ def ranks(values: np.ndarray, texts: list[str] | None) -> list[dict[str, float |
     values : (texts,)
     texts : to answer with; None: without them
     """
-    order = np.argsort(-values, kind="stable")
+    values = values.astype(np.float32)
     return [
-        {
-            "index": int(place),
-            **({} if texts is None else {"text": texts[place]}),
-            "score": _short(values.astype(np.float32)[place]),
-        }
-        for place in order
+        {"index": int(place), **({} if texts is None else {"text": texts[place]}), "score": _short(values[place])}
+        for place in np.argsort(-values, kind="stable")
     ]
 
 
