@@ -1,9 +1,6 @@
 """Writes a model as an ONNX graph."""
 
-import logging
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import onnx
 import onnx.inliner
@@ -15,6 +12,7 @@ from latadj.export.functions import functions
 from latadj.export.graph_model import GraphModel
 from latadj.export.operators import DOMAIN
 from latadj.runtime.manifest import KEEP, SHORT_LENGTH
+from latadj.utils.quiet import quiet
 
 
 def graph_of(
@@ -74,16 +72,3 @@ def _in_onnx_alone(proto: onnx.ModelProto, explained: Sequence[onnx.FunctionProt
     del inlined.opset_import[:]
     inlined.opset_import.extend(imports)
     return inlined
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Silence exporters that warn of what no user of latadj can act on."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)

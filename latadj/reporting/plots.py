@@ -48,6 +48,7 @@ LINES: dict[str, tuple[str, Any]] = {
     "onnxruntime_fp32": (ORANGE, "--"),
     "onnxruntime_int8": (ORANGE, ":"),
     "openvino_fp32": (GREEN, "--"),
+    "openvino_int8": (GREEN, ":"),
 }
 DIAL = {"fp32": (BLUE, "o"), "bf16": ("#0b3c66", "s")}
 RUNTIME = "onnxruntime"

@@ -7,7 +7,8 @@ from torch._dynamo.utils import counters
 from latadj.benchmark import backends
 from latadj.benchmark.backends import BACKENDS, build, missing
 
-LOOSE = {"sdpa_bf16", "onnxruntime_int8"}
+# Largest deviation, and least correlation; ranges that were measured beforehand fit no text exactly.
+LOOSE = {"sdpa_bf16": (0.1, 0.99), "onnxruntime_int8": (0.1, 0.99), "openvino_int8": (0.3, 0.95)}
 
 
 def batch(*lengths, inputs=backends.INPUTS):
@@ -51,8 +52,9 @@ def test_a_peer_agrees_with_the_plain_model(name, model, exported):
         assert found.dtype == np.float32
         assert found.shape == expected.shape
         if name in LOOSE:
-            assert np.abs(found - expected).max() < 0.1 * np.abs(expected).max()
-            assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.99
+            most, least = LOOSE[name]
+            assert np.abs(found - expected).max() < most * np.abs(expected).max()
+            assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > least
         else:
             assert np.abs(found - expected).max() < 1e-4
     assert np.array_equal(plain(model, batch(5, 9)), before)  # left as it was
