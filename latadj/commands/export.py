@@ -62,6 +62,7 @@ def run(prepared: Prepared) -> dict[str, Any]:
         target,
         opset=config.opset,
         speedup=config.speedup,
+        precision=config.precision,
     )
     result = {
         "schema": "latadj.export-run/1",
@@ -70,7 +71,7 @@ def run(prepared: Prepared) -> dict[str, Any]:
         "manifest": unstructure(exported.manifest),
         "bytes": {"checkpoint": read_headers(Path(config.checkpoint)).bytes, "graphs": exported.bytes},
         "output": str(target),
-        "environment": environment(device.choose(config.device), "fp32"),
+        "environment": environment(device.choose(config.device), config.precision),
         "config": asdict(config),
     }
     write_json(Path(config.folder) / "export" / "export.json", result)
@@ -84,7 +85,7 @@ def _document(result: dict[str, Any]) -> Document:
     manifest, sizes = result["manifest"], result["bytes"]
     at = "at any speedup" if manifest["speedup"] is None else f"at {manifest['speedup']:g}x"
     rows = [(one["file"], "whole" if one["level"] is None else _width(one["level"])) for one in manifest["graphs"]]
-    title = f"{result['model']} on {result['task']} {at}: {sizes['graphs'] / 1e6:,.1f} MB"
+    title = f"{result['model']} on {result['task']} {at}, {manifest['precision']}: {sizes['graphs'] / 1e6:,.1f} MB"
     return Document([Table.of_cells(title, ["graph", "heads and neurons of the first layer"], rows)], [])
 
 

@@ -18,15 +18,14 @@ from latadj.elimination.cost import ALL, POOLED
 from latadj.elimination.dial import Dial
 from latadj.elimination.levels import Level
 from latadj.export.functions import OPSETS, SCORES
+from latadj.export.int8_graphs import quantized
 from latadj.export.onnx_file import graph_of
-from latadj.export.shared_weights import write_graphs
+from latadj.export.shared_weights import LARGEST_FILE, write_graphs
 from latadj.pruning.subnetwork import cut_to_level
 from latadj.runtime.manifest import GRAPH, GRAPHS, ExportedGraph, Manifest
 from latadj.utils.files import write_folder
 
 log = logging.getLogger("latadj")
-# A graph of more bytes than this needs a file for its weights: protobuf ends at 2 GB.
-LARGEST_FILE = 1_800_000_000
 _BERT = ("input_ids", "attention_mask", "token_type_ids")
 
 
@@ -92,6 +91,7 @@ def export_folder(
     *,
     opset: int,
     speedup: float | None = None,
+    precision: str = "fp32",
 ) -> Exported:
     """Write a model's graphs, its tokenizer, its config and its dial as one folder, or not at all.
 
@@ -100,6 +100,7 @@ def export_folder(
     model : attached, in fp32 with its own modules
     metadata : of the checkpoint; what was measured on devices is of PyTorch and stays behind
     speedup : the only one; None: the dial is an input of the graphs, and each of its levels has one
+    precision : ``fp32``; ``int8``: of the weights, and of what enters linear maps, by its range in each call
 
     Raises
     ------
@@ -116,7 +117,7 @@ def export_folder(
         )
     levels: list[Level | None] = [None, *dial.levels] if profile is None else [profile.level]
     plain = detach(copy.deepcopy(model)) if is_attached(model) else model
-    manifest = _manifest(plain, tokenizer, metadata, levels, speedup)
+    manifest = _manifest(plain, tokenizer, metadata, levels, speedup, precision)
 
     def graph(level: Level | None) -> onnx.ModelProto:
         narrow, kept = plain, list(range(dial.layers))
@@ -141,6 +142,9 @@ def export_folder(
         for one, level in zip(manifest.graphs, levels, strict=True):
             graphs[Path(one.file).name] = graph(level)
             log.info("made %s, %s", one.file, "whole" if level is None else "narrower")
+        if precision == "int8":
+            graphs = quantized(graphs)
+            log.info("made the linear maps int8")
         if len(graphs) == 1 and (only := graphs[GRAPH]).ByteSize() < LARGEST_FILE:
             onnx.save(only, folder / GRAPHS / GRAPH)
         else:
@@ -161,6 +165,7 @@ def _manifest(
     metadata: CheckpointMetadata,
     levels: Sequence[Level | None],
     speedup: float | None,
+    precision: str,
 ) -> Manifest:
     task_type, spec = type_of_head(model), metadata.task_spec
     outputs = {None: ["last_hidden_state"], "question_answering": ["start_logits", "end_logits"]}
@@ -173,7 +178,7 @@ def _manifest(
     labels = [str(name) for _, name in sorted((model.config.id2label or {}).items())] if task_type else []
     return Manifest(
         format="onnx",
-        precision="fp32",
+        precision=precision,
         speedup=speedup,
         inputs=[name for name in _BERT if name in tokenizer.model_input_names],
         outputs=outputs.get(task_type, ["logits"]),

@@ -17,6 +17,8 @@ from onnx import TensorProto, helper, numpy_helper
 LEAST_BYTES = 1024
 # Runtimes map the file into memory page by page.
 PAGE = 4096
+# A graph of more bytes than this needs a file for its weights: protobuf ends at 2 GB.
+LARGEST_FILE = 1_800_000_000
 # How many numbers of a matrix tell it from others, before all are compared.
 _PROBE = 16
 
@@ -55,6 +57,12 @@ def write_graphs(graphs: Mapping[str, onnx.ModelProto], folder: Path, data: str)
                     _refer(other, tensor, values.shape, False, data, _append(file, values))
     for name, graph in graphs.items():
         onnx.save(graph, folder / name)
+
+
+def parts_of(wide: onnx.ModelProto, narrow: onnx.ModelProto) -> dict[str, str]:
+    """For the large tensors of a graph that are parts of a wider one's: whose part each is."""
+    large = {one.name: numpy_helper.to_array(one) for one in wide.graph.initializer if _is_large(one)}
+    return {name: place for name, (place, _) in _parts(large, narrow).items()}
 
 
 def _is_large(tensor: TensorProto) -> bool:

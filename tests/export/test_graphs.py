@@ -18,6 +18,7 @@ from latadj.elimination.levels import Level
 from latadj.elimination.profiles import Profile
 from latadj.export.folder import check_exportable
 from latadj.export.functions import functions
+from latadj.export.int8_graphs import quantized
 from latadj.export.onnx_file import graph_of
 from latadj.export.shared_weights import write_graphs
 from latadj.pruning.subnetwork import cut_to_level
@@ -186,6 +187,32 @@ def test_levels_share_the_weights_of_one_file_and_leave_blocks_out(classifier, c
         for lengths in BATCHES[:2]:
             batch, profile = batch_of(lengths), replace(PROFILES[1], level=one)
             assert np.allclose(run(runs, batch, profile), expected(model, batch, profile), atol=1e-4), name
+
+
+def test_int8_levels_are_parts_of_the_whole_models_weights_and_keep_its_answers(classifier, classifier_graph, tmp_path):
+    plain = copy.deepcopy(classifier)
+    plain = detach(plain) if is_attached(plain) else plain
+    level = Level((2, 0, 3), (48, 0, 0))
+    narrow = copy.deepcopy(plain)
+    kept = cut_to_level(narrow, level)
+    made = quantized({"model.onnx": classifier_graph, "level-1.onnx": graph(narrow, kept=kept)})
+    maps = collections.Counter(node.op_type for node in made["model.onnx"].graph.node)["MatMulInteger"]
+    # Six of each layer, and two of the head.
+    assert maps == 6 * 3 + 2
+    wide, small = (
+        [onnx.numpy_helper.to_array(one) for one in each.graph.initializer if one.name.endswith("_quantized")]
+        for each in made.values()
+    )
+    for part in small:
+        assert any(np.array_equal(one[: len(part), : part.shape[1]], part) for one in wide)
+    write_graphs(made, tmp_path, "weights")
+    model = attach(plain)
+    for name, one in (("model.onnx", None), ("level-1.onnx", level)):
+        runs = onnxruntime.InferenceSession(str(tmp_path / name), providers=["CPUExecutionProvider"])
+        for lengths in BATCHES:
+            batch, profile = batch_of(lengths), replace(PROFILES[1], level=one)
+            logits = expected(model, batch, profile)
+            assert np.abs(run(runs, batch, profile) - logits).max() < 0.3 * np.abs(logits).max(), (name, lengths)
 
 
 def test_scores_are_those_of_the_dial():

@@ -61,6 +61,20 @@ def test_outputs_are_those_of_pytorch_at_the_same_speedup(root, folder, speedup)
     assert np.allclose(made, logits(root, profile), atol=1e-5)
 
 
+def test_int8_graphs_are_smaller_and_say_about_the_same(root, folder, tmp_path):
+    found = run("export", f"folder={root / 'out'}", "device=cpu", "precision=int8", f"output={tmp_path / 'int8'}")
+    assert "int8" in found.output
+    predictor = Predictor(tmp_path / "int8", threads=1)
+    assert predictor.manifest.precision == "int8"
+    for speedup in (1, 3):
+        (made,) = predictor.outputs(TEXTS, speedup=speedup)
+        whole = logits(root, predictor.profile(speedup))
+        assert not np.array_equal(made, whole)
+        assert np.abs(made - whole).max() < 0.3 * np.abs(whole).max()
+    sizes = [sum(one.stat().st_size for one in (each / "onnx").iterdir()) for each in (folder, tmp_path / "int8")]
+    assert sizes[1] < sizes[0]
+
+
 def test_predictions_have_labels_and_probabilities(folder):
     (first, *_) = Predictor(folder, threads=1)(TEXTS)
     assert first.label in first.probabilities

@@ -125,6 +125,9 @@ class ExportConfig(CommandConfig):
         "version of ONNX's operators: 21 to 23; from 23 on attention is one of them",
         Rule("21, 22 or 23", (21, 22, 23).__contains__),
     )
+    precision: str = option(
+        "fp32", "precision of linear maps and embeddings: int8 is smaller and faster", one_of("fp32", "int8")
+    )
     speedup: float | None = option(
         None,
         "the only speedup of the graph, in FLOPs, which has no inputs but tokens then; null: the dial is an input",
