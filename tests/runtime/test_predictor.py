@@ -61,6 +61,13 @@ def test_outputs_are_those_of_pytorch_at_the_same_speedup(root, folder, speedup)
     assert np.allclose(made, logits(root, profile), atol=1e-5)
 
 
+def test_graphs_leave_the_cores_to_each_other_after_a_run(folder):
+    predictor = Predictor(folder, threads=1)
+    for speedup in (1, 3):
+        options = predictor.session(predictor.profile(speedup).level).get_session_options()
+        assert options.get_session_config_entry("session.force_spinning_stop") == "1"
+
+
 def test_int8_graphs_are_smaller_and_say_about_the_same(root, folder, tmp_path):
     found = run("export", f"folder={root / 'out'}", "device=cpu", "precision=int8", f"output={tmp_path / 'int8'}")
     assert "int8" in found.output
