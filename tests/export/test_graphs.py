@@ -139,6 +139,17 @@ def test_a_fixed_profile_has_no_inputs_but_tokens_and_asks_no_question(classifie
         assert np.allclose(run(runs, batch), expected(attach(classifier), batch, profile), atol=1e-4)
 
 
+def test_openvino_computes_a_fixed_profile_too(classifier, tmp_path):
+    openvino = pytest.importorskip("openvino")
+    onnx.save(graph(classifier, profile=PROFILES[2]), tmp_path / "model.onnx")
+    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
+    compiled = openvino.Core().compile_model(tmp_path / "model.onnx", "CPU", settings)
+    for lengths in BATCHES:
+        batch = batch_of(lengths)
+        (made,) = compiled({name: batch[name].numpy() for name in INPUTS}).values()
+        assert np.allclose(made, expected(attach(classifier), batch, PROFILES[2]), atol=1e-4), lengths
+
+
 def test_layers_that_lose_nobody_have_attention_as_one_operator_and_no_chains(classifier_graph):
     nodes = collections.Counter(node.op_type for node in classifier_graph.graph.node)
     branches = [
