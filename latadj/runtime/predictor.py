@@ -260,8 +260,8 @@ def open_session(path: Path, threads: int) -> Any:
         raise ValueError("this needs onnxruntime: pip install onnxruntime") from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    # The threads of a graph go on spinning after its run, and the next run may be another graph's: beside a level's, the
-    # whole model took three times as long on two cores.
+    # The threads of a graph go on spinning after its run, and the next run may be another graph's: in turns with a
+    # level's, the whole model took three times as long on two cores.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

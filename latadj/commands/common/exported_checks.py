@@ -25,7 +25,7 @@ def check_export(config: ExportConfig) -> CheckpointMetadata:
     if type_of(folder, metadata.task_spec) == GENERATION:
         raise ValueError(f"checkpoint {config.checkpoint} is a language model: graphs are made of encoders only")
     metadata = with_dial(config, metadata)
-    missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
+    missing = [name for name in ("onnx", "onnxruntime", "onnxscript") if find_spec(name) is None]
     if missing:
         raise ValueError(f"format=onnx needs {', '.join(missing)}: pip install 'latadj[onnx]'")
     check_replaceable(
