@@ -1,18 +1,20 @@
-"""Silence for libraries that warn of what no user of latadj can act on."""
+"""Silence for libraries that say what no user of latadj can act on."""
 
+import io
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No warnings, and no log messages up to warnings, inside a ``with`` block."""
+    """No warnings, no log messages up to warnings, and nothing on standard output, inside a ``with`` block."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings():
+        # NNCF shows its progress there, where `latadj bench` writes its tables.
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
