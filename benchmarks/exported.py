@@ -5,7 +5,7 @@
     .venv/bin/python benchmarks/exported.py outputs/minilm-rotten_tomatoes/checkpoint \
         outputs/minilm-rotten_tomatoes/exported outputs/minilm-rotten_tomatoes/exported-int8
 
-All of them take turns in one run, on random tokens; texts of a batch differ by a token. Speedups of the dial are in
+All are timed interleaved in one run, on random tokens; the lengths in a batch differ by one. The dial's speedups are in
 FLOPs. Prints a Markdown table: median milliseconds, for each plain export in fp32 and int8 the speedup of the dial's 1x
 in the same precision with a 95% interval, and for each speedup the same over the dial's own 1x, and in brackets the
 share of what FLOPs say.
@@ -42,17 +42,13 @@ def main() -> None:
     torch.set_num_threads(threads)
     predictors = {one.manifest.precision: one for one in (Predictor(folder, threads=threads) for folder in folders)}
     model, _ = latadj.load(checkpoint, precision=None)
-    plain = latadj.detach(model).eval()
+    plain, inputs = latadj.detach(model), next(iter(predictors.values())).manifest.inputs
     with tempfile.TemporaryDirectory() as made:
-        peers = {name: build(name, plain, Path(made), threads, inputs=_inputs(predictors)) for name in PEERS}
+        peers = {name: build(name, plain, Path(made), threads, inputs=inputs) for name in PEERS}
         print("| batch x tokens | runs | ms | over a plain export in this precision, or over its own 1x |")
         print("| --- | --- | ---: | ---: |")
         for batch, length in CELLS:
             _cell(batch, length, peers, predictors)
-
-
-def _inputs(predictors: dict[str, Predictor]) -> list[str]:
-    return next(iter(predictors.values())).manifest.inputs
 
 
 def _cell(batch: int, length: int, peers: dict[str, Any], predictors: dict[str, Predictor]) -> None:

@@ -15,13 +15,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from latadj.benchmark.peer_graphs import (
-    OUTPUT,
-    fp32_graph,
-    int8_graph,
-    openvino_int8_graph,
-    with_attention,
-)
+from latadj.benchmark.peer_graphs import OUTPUT, fp32_graph, int8_graph, openvino_int8_graph, with_attention
 from latadj.tasks.encoding.batches import MODEL_INPUTS, Batch
 
 Forward = Callable[[Batch], object]

@@ -9,7 +9,7 @@ import onnx
 from onnx import numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-from latadj.export.shared_weights import LARGEST_FILE, parts_of
+from latadj.export.shared_weights import LARGEST_FILE, large_tensors, parts_of
 from latadj.utils.quiet import quiet
 
 # Products with weights, the maps of the head, and embeddings, which are most of a small model's bytes.
@@ -30,11 +30,11 @@ def quantized(graphs: Mapping[str, onnx.ModelProto]) -> dict[str, onnx.ModelProt
     """
     (first, whole), *others = graphs.items()
     made = _quantized(whole)
-    found, weights = {first: made}, _initializers(made)
+    found, weights, large = {first: made}, _initializers(made), large_tensors(whole)
     for name, graph in others:
         narrow = _quantized(graph)
         tensors = _initializers(narrow)
-        for weight, origin in parts_of(whole, graph).items():
+        for weight, (origin, _) in parts_of(large, graph).items():
             for ending in KEPT:
                 tensor, wide = tensors.get(f"{weight}_{ending}"), weights.get(f"{origin}_{ending}")
                 if tensor is None or wide is None:

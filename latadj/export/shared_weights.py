@@ -32,8 +32,8 @@ def write_graphs(graphs: Mapping[str, onnx.ModelProto], folder: Path, data: str)
     data : name of the file of weights
     """
     first, *others = graphs.values()
-    wide = {one.name: numpy_helper.to_array(one) for one in first.graph.initializer if _is_large(one)}
-    found = [_parts(wide, other) for other in others]
+    wide = large_tensors(first)
+    found = [parts_of(wide, other) for other in others]
     narrower = {place for parts in found for place, columns in parts.values() if columns}
     with (folder / data).open("wb") as file:
         offsets: dict[str, int] = {}
@@ -59,17 +59,16 @@ def write_graphs(graphs: Mapping[str, onnx.ModelProto], folder: Path, data: str)
         onnx.save(graph, folder / name)
 
 
-def parts_of(wide: onnx.ModelProto, narrow: onnx.ModelProto) -> dict[str, str]:
-    """For the large tensors of a graph that are parts of a wider one's: whose part each is."""
-    large = {one.name: numpy_helper.to_array(one) for one in wide.graph.initializer if _is_large(one)}
-    return {name: place for name, (place, _) in _parts(large, narrow).items()}
+def large_tensors(graph: onnx.ModelProto) -> dict[str, np.ndarray]:
+    """The tensors of a graph that do not stay in it."""
+    return {one.name: numpy_helper.to_array(one) for one in graph.graph.initializer if _is_large(one)}
 
 
 def _is_large(tensor: TensorProto) -> bool:
     return len(tensor.raw_data) >= LEAST_BYTES
 
 
-def _parts(wide: Mapping[str, np.ndarray], narrow: onnx.ModelProto) -> dict[str, tuple[str, bool]]:
+def parts_of(wide: Mapping[str, np.ndarray], narrow: onnx.ModelProto) -> dict[str, tuple[str, bool]]:
     """For the large tensors of a graph that are parts of another's: which, and whether columns are left out of it."""
     beginnings: dict[bytes, list[str]] = {}
     for name, values in wide.items():

@@ -178,13 +178,33 @@ def test_no_index_is_negative(classifier_graph):
             assert constants[node.input[1]].min() >= 0
 
 
-def test_levels_share_the_weights_of_one_file_and_leave_blocks_out(classifier, classifier_graph, tmp_path):
+LEVEL = Level((2, 0, 3), (48, 0, 0))
+
+
+@pytest.fixture
+def plain(classifier):
     plain = copy.deepcopy(classifier)
-    plain = detach(plain) if is_attached(plain) else plain
-    level = Level((2, 0, 3), (48, 0, 0))
+    return detach(plain) if is_attached(plain) else plain
+
+
+def graph_at_level(plain):
     narrow = copy.deepcopy(plain)
-    kept = cut_to_level(narrow, level)
-    wide, small = onnx.ModelProto(), graph(narrow, kept=kept)
+    kept = cut_to_level(narrow, LEVEL)
+    return graph(narrow, kept=kept)
+
+
+def at_levels(plain, folder, batches):
+    """Logits of the graphs that a folder holds, those of PyTorch, and of what."""
+    model = attach(plain)
+    for name, level in (("model.onnx", None), ("level-1.onnx", LEVEL)):
+        runs = onnxruntime.InferenceSession(str(folder / name), providers=["CPUExecutionProvider"])
+        for lengths in batches:
+            batch, profile = batch_of(lengths), replace(PROFILES[1], level=level)
+            yield run(runs, batch, profile), expected(model, batch, profile), (name, lengths)
+
+
+def test_levels_share_the_weights_of_one_file_and_leave_blocks_out(plain, classifier_graph, tmp_path):
+    wide, small = onnx.ModelProto(), graph_at_level(plain)
     wide.CopyFrom(classifier_graph)
     size = wide.ByteSize()
     write_graphs({"model.onnx": wide, "level-1.onnx": small}, tmp_path, "weights")
@@ -192,38 +212,24 @@ def test_levels_share_the_weights_of_one_file_and_leave_blocks_out(classifier, c
     shared = {entry.value for one in small.graph.initializer for entry in one.external_data if entry.key == "offset"}
     offsets = {entry.value for one in wide.graph.initializer for entry in one.external_data if entry.key == "offset"}
     assert shared <= offsets
-    model = attach(plain)
-    for name, one in (("model.onnx", None), ("level-1.onnx", level)):
-        runs = onnxruntime.InferenceSession(str(tmp_path / name), providers=["CPUExecutionProvider"])
-        for lengths in BATCHES[:2]:
-            batch, profile = batch_of(lengths), replace(PROFILES[1], level=one)
-            assert np.allclose(run(runs, batch, profile), expected(model, batch, profile), atol=1e-4), name
+    for made, logits, where in at_levels(plain, tmp_path, BATCHES[:2]):
+        assert np.allclose(made, logits, atol=1e-4), where
 
 
-def test_int8_levels_are_parts_of_the_whole_models_weights_and_keep_its_answers(classifier, classifier_graph, tmp_path):
-    plain = copy.deepcopy(classifier)
-    plain = detach(plain) if is_attached(plain) else plain
-    level = Level((2, 0, 3), (48, 0, 0))
-    narrow = copy.deepcopy(plain)
-    kept = cut_to_level(narrow, level)
-    made = quantized({"model.onnx": classifier_graph, "level-1.onnx": graph(narrow, kept=kept)})
-    maps = collections.Counter(node.op_type for node in made["model.onnx"].graph.node)["MatMulInteger"]
+def test_int8_levels_are_parts_of_the_whole_models_weights_and_keep_its_answers(plain, classifier_graph, tmp_path):
+    graphs = quantized({"model.onnx": classifier_graph, "level-1.onnx": graph_at_level(plain)})
+    maps = collections.Counter(node.op_type for node in graphs["model.onnx"].graph.node)["MatMulInteger"]
     # Six of each layer, and two of the head.
     assert maps == 6 * 3 + 2
     wide, small = (
         [onnx.numpy_helper.to_array(one) for one in each.graph.initializer if one.name.endswith("_quantized")]
-        for each in made.values()
+        for each in graphs.values()
     )
     for part in small:
         assert any(np.array_equal(one[: len(part), : part.shape[1]], part) for one in wide)
-    write_graphs(made, tmp_path, "weights")
-    model = attach(plain)
-    for name, one in (("model.onnx", None), ("level-1.onnx", level)):
-        runs = onnxruntime.InferenceSession(str(tmp_path / name), providers=["CPUExecutionProvider"])
-        for lengths in BATCHES:
-            batch, profile = batch_of(lengths), replace(PROFILES[1], level=one)
-            logits = expected(model, batch, profile)
-            assert np.abs(run(runs, batch, profile) - logits).max() < 0.3 * np.abs(logits).max(), (name, lengths)
+    write_graphs(graphs, tmp_path, "weights")
+    for made, logits, where in at_levels(plain, tmp_path, BATCHES):
+        assert np.abs(made - logits).max() < 0.3 * np.abs(logits).max(), where
 
 
 def test_scores_are_those_of_the_dial():
