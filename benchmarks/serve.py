@@ -2,20 +2,24 @@
 
 Run alone on a quiet machine, with a checkpoint that `latadj calibrate` measured on it:
 
-    .venv/bin/python benchmarks/serve.py outputs/minilm-rotten_tomatoes/checkpoint --json outputs/serve/serve.json
+    .venv/bin/python benchmarks/serve.py outputs/minilm-rotten_tomatoes/checkpoint --threads 1
+
+Folders that `latadj export` wrote are served beside it with --graphs, or take its place.
 
 The load is open: requests of one test text each come when they come, whether or not those before were answered, as a
 Poisson process and as bursts (three times the load for a sixth of the time). Loads are multiples of what the full model
 answers in a second one text at a time, and the deadline is three times its median. Variants are the same server with
 its dial fixed at 1x, with the dial turned by load, and so with a point lost on validation text at most, in turns. What
-is turned away or answered late is not in time. Accuracy is that of all answers given. Prints a Markdown table, and
-writes JSON and a picture.
+is turned away or answered late is not in time. Accuracy is that of all answers given, and points lost are below the
+checkpoint's full model. Prints a Markdown table, and writes JSON and a picture.
 """
 
 import argparse
 import asyncio
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import product
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -28,10 +32,11 @@ from latadj.benchmark.noise import NoiseMonitor
 from latadj.devices.environment import environment
 from latadj.reporting.plots import BLUE, GREEN, GREY, new_figure, save
 from latadj.reporting.table import Column, Table
+from latadj.runtime.manifest import Manifest
 from latadj.utils.files import write_json
 
 SCHEMA = "latadj.serve-benchmark/1"
-VARIANTS = {
+DIALS = {
     "fixed at 1x": ["policy=fixed", "speedup=1", "max_drop=null"],
     "dial": ["policy=slack", "max_drop=null"],
     "dial, max_drop=1": ["policy=slack", "max_drop=1"],
@@ -60,6 +65,28 @@ class Row:
     speedup: float
     p50_ms: float
     p99_ms: float
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A server.
+
+    folder : that it serves
+    choices : its options
+    """
+
+    name: str
+    folder: Path
+    choices: Sequence[str]
+
+
+def variants_of(options: argparse.Namespace) -> list[Variant]:
+    """The dial of the checkpoint three ways, and that of each folder of graphs."""
+    found = [Variant(name, options.checkpoint, choices) for name, choices in DIALS.items()]
+    for folder in options.graphs:
+        graphs = f"graphs {Manifest.read(folder).precision}"
+        found += [Variant(f"{graphs}, {name}", folder, choices) for name, choices in DIALS.items()]
+    return found
 
 
 def measured(
@@ -121,12 +148,13 @@ def picture(rows: Sequence[Row], path: Path) -> None:
     """In-time share and accuracy over load, for Poisson arrivals."""
     figure = new_figure(9, 4)
     left, right = figure.subplots(1, 2)
-    for variant, colour in zip(VARIANTS, (GREY, BLUE, GREEN), strict=True):
+    styles = product(("-", "--", ":"), (GREY, BLUE, GREEN))
+    for variant, (line, colour) in zip(dict.fromkeys(row.variant for row in rows), styles, strict=False):
         own = [row for row in rows if (row.variant, row.arrivals) == (variant, "Poisson")]
         mine = sorted(own, key=attrgetter("load"))
         loads = [row.load for row in mine]
-        left.plot(loads, [100 * row.in_time for row in mine], "o-", color=colour, label=variant)
-        right.plot(loads, [100 * row.accuracy for row in mine], "o-", color=colour, label=variant)
+        left.plot(loads, [100 * row.in_time for row in mine], marker="o", linestyle=line, color=colour, label=variant)
+        right.plot(loads, [100 * row.accuracy for row in mine], marker="o", linestyle=line, color=colour, label=variant)
     left.set(ylabel="answers in time, %", ylim=(0, 102))
     right.set(ylabel="accuracy of the answers, %")
     left.legend(frameon=False)
@@ -140,6 +168,7 @@ def main() -> None:
     """Run every variant at every load, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--graphs", type=Path, nargs="+", default=[], help="folders of graphs to serve beside it")
     parser.add_argument("--loads", type=float, nargs="+", default=[0.5, 0.8, 1.0, 1.5, 2.0, 3.0])
     parser.add_argument("--burst-load", type=float, default=0.8, help="mean load of the bursts; 0: no bursts")
     parser.add_argument("--seconds", type=float, default=20.0, help="of each variant at each load")
@@ -154,18 +183,19 @@ def main() -> None:
     p50, full, _ = full_model(options, texts)
     capacity, deadline_s = 1 / p50, 3 * p50
     bursts = [("bursts", options.burst_load)] if options.burst_load else []
+    variants = variants_of(options)
     cells = [*(("Poisson", load_) for load_ in options.loads), *bursts]
     found: dict[tuple[str, str, float], list[Reply]] = {}
     with NoiseMonitor() as monitor:
         for turn in range(options.turns):
-            for variant, choices in VARIANTS.items():
-                with served(options, deadline_s, choices) as (url, _):
+            for variant in variants:
+                with served(options, deadline_s, variant.choices, variant.folder) as (url, _):
                     for kind, load_ in cells:
                         seconds = max(options.seconds, PERIOD_S) if kind == "bursts" else options.seconds
                         times = arrival_times(kind, load_ * capacity, seconds, turn)
                         got = asyncio.run(replies(url, texts, times, deadline_s, turn))
-                        found.setdefault((variant, kind, load_), []).extend(got)
-                        print(f"turn {turn + 1}, {variant}, {kind} {load_:g}x: {len(got)} requests", flush=True)
+                        found.setdefault((variant.name, kind, load_), []).extend(got)
+                        print(f"turn {turn + 1}, {variant.name}, {kind} {load_:g}x: {len(got)} requests", flush=True)
     rows = [
         measured(variant, kind, load_, got, deadline_s, labels, full)
         for (variant, kind, load_), got in sorted(found.items(), key=lambda one: (one[0][1], one[0][2]))
@@ -176,7 +206,7 @@ def main() -> None:
         "capacity_per_s": capacity,
         "rows": [asdict(row) for row in rows],
         "environment": {**environment(torch.device("cpu"), options.precision), "quiet": asdict(monitor.report({}))},
-        "options": {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()},
+        "options": json.loads(json.dumps(vars(options), default=str)),
     }
     write_json(options.json, result)
     picture(rows, options.json.with_suffix(".png"))

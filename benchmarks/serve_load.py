@@ -6,10 +6,11 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import httpx
@@ -20,11 +21,16 @@ from latadj.config import DeviceConfig, EvalConfig
 from latadj.config.compose import compose, typed
 from latadj.devices.device import choose
 from latadj.inference.serving import load
+from latadj.runtime import Predictor
+from latadj.runtime.manifest import is_exported
+from latadj.server.wire_format import scores
 from latadj.tasks.encoding.batches import pad, tokenize
 from latadj.tasks.types import task_type_of
 
 # A burst: so many times the load, for this share of a period of so many seconds.
 BURST, SHARE, PERIOD_S = 3.0, 1 / 6, 20.0
+# (1, outputs) logits of a text.
+Ask = Callable[[Any], np.ndarray]
 PATIENCE_S = 10.0  # how much longer than the deadline an answer is waited for
 
 
@@ -50,22 +56,35 @@ def test_texts(checkpoint: Path) -> tuple[list[str], list[str]]:
 
 def full_model(options: argparse.Namespace, texts: Sequence[str]) -> tuple[float, list[str], np.ndarray]:
     """Median seconds of one text at 1x, what the full model answers to each, and the score of its first label."""
-    choose(DeviceConfig(name="cpu", threads=options.threads))
-    model, tokenizer = load(options.checkpoint, precision=options.precision)
-    names = [str(name) for name in model.config.id2label.values()]
-    rows = tokenize([list(texts)], tokenizer, options.max_length)
+    ask, names, rows = (_graph if is_exported(options.checkpoint) else _model)(options, texts)
     for turn in range(2):  # a length that runs for the first time makes kernels
         seconds: list[float] = []
-        answers: list[str] = []
-        scores: list[float] = []
+        logits: list[np.ndarray] = []
         for row in rows if turn else rows[:200]:
             start = time.perf_counter()
-            with torch.inference_mode():
-                logits = model(**pad([row], tokenizer)).logits
+            answer = ask(row)
             seconds.append(time.perf_counter() - start)
-            answers.append(names[int(logits.argmax())])
-            scores.append(float(logits[0].softmax(dim=-1)[0]))
-    return float(np.median(seconds)), answers, np.array(scores)
+            logits.append(answer)
+    each = np.concatenate(logits)
+    return float(np.median(seconds)), [names[place] for place in each.argmax(axis=1)], scores(each, False)[:, 0]
+
+
+def _model(options: argparse.Namespace, texts: Sequence[str]) -> tuple[Ask, list[str], list[Any]]:
+    choose(DeviceConfig(name="cpu", threads=options.threads))
+    model, tokenizer = load(options.checkpoint, precision=options.precision)
+
+    def ask(row: Any) -> np.ndarray:
+        with torch.inference_mode():
+            return np.asarray(model(**pad([row], tokenizer)).logits.float().numpy())
+
+    names = [str(name) for name in model.config.id2label.values()]
+    return ask, names, list(tokenize([list(texts)], tokenizer, options.max_length))
+
+
+def _graph(options: argparse.Namespace, texts: Sequence[str]) -> tuple[Ask, list[str], list[Any]]:
+    predictor = Predictor(options.checkpoint, threads=options.threads)
+    full = predictor.profile(1.0)
+    return lambda row: predictor.run([row], full)[0], predictor.manifest.labels, predictor.encoder(list(texts))
 
 
 def arrival_times(kind: str, rate: float, seconds: float, seed: int) -> np.ndarray:
@@ -107,12 +126,18 @@ async def replies(url: str, texts: Sequence[str], times: np.ndarray, deadline_s:
 
 @contextmanager
 def served(
-    options: argparse.Namespace, deadline_s: float, choices: Sequence[str]
+    options: argparse.Namespace, deadline_s: float, choices: Sequence[str], folder: Path | None = None
 ) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """`latadj serve` in a process of its own; gives its URL once it is ready, and the process."""
-    command = [sys.executable, "-m", "latadj", "serve", f"checkpoint={options.checkpoint}", "port=0"]
+    """`latadj serve` in a process of its own; gives its URL once it is ready, and the process.
+
+    Parameters
+    ----------
+    folder : to serve; None: the checkpoint
+    """
+    folder = folder or options.checkpoint
+    command = [sys.executable, "-m", "latadj", "serve", f"checkpoint={folder}", "port=0"]
     command += [f"folder={options.json.parent / 'served'}", f"deadline_ms={1000 * deadline_s:.4g}", "device.name=cpu"]
-    command += [f"device.precision={options.precision}", *choices]
+    command += [*([] if is_exported(folder) else [f"device.precision={options.precision}"]), *choices]
     command += [f"device.threads={options.threads}"] if options.threads else []
     environ = {**os.environ, "HF_HUB_OFFLINE": "1"}
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environ) as server:

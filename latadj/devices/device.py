@@ -26,12 +26,10 @@ def choose(config: DeviceConfig) -> torch.device:
         if the device is unknown or not on this machine.
     """
     keep_freed_memory()
-    if config.threads is not None:
-        if config.threads < 1:
+    if config.asked_threads is not None:
+        if config.asked_threads < 1:
             raise ValueError(f"device.threads={config.threads}: expected at least 1")
-        torch.set_num_threads(config.threads)
-    elif config.cpus:
-        torch.set_num_threads(len(config.cpus))
+        torch.set_num_threads(config.asked_threads)
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if config.name == "auto":
         return torch.device(next(name for name in ("cuda", "mps", "cpu") if available[name]))

@@ -6,15 +6,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
+import torch
 from transformers import PreTrainedModel
 
+from latadj.elimination.attach import attached, dial_of
 from latadj.elimination.current_setting import at_profile
 from latadj.inference.deadline_counts import DeadlineCounts
-from latadj.inference.predicted_times import PredictedTimes
+from latadj.inference.predicted_times import FEWEST, PredictedTimes
 
 log = logging.getLogger("latadj")
 # A larger batch is taken where it needs a speedup so many times as large as the smallest that any batch needs.
 NEAR = 1.05
+# Tokens of the longest text, where neither the caller nor the model says it.
+LONGEST = 512
 
 
 class Deadline(PredictedTimes):
@@ -64,13 +68,14 @@ class Deadline(PredictedTimes):
         if not ms > 0:
             raise ValueError(f"ms={ms}: expected a number above 0")
         super().__init__(
-            model,
+            dial_of(model),
+            longest or int(getattr(model.config, "max_position_embeddings", LONGEST)),
             quantile=quantile,
             max_speedup=max_speedup,
             max_drop=max_drop,
             confident=confident,
-            longest=longest,
         )
+        self.model = model
         self.seconds, self.counts = ms / 1000, counts or DeadlineCounts()
 
     def needed(self, lengths: Sequence[int] | np.ndarray) -> int | None:
@@ -108,6 +113,35 @@ class Deadline(PredictedTimes):
             size = self._size(ordered[start:], most)
             yield order[start : start + size]
             start += size
+
+    def warm_up(self, lengths: Sequence[int], most: int = 32, budget_s: float = 3.0) -> None:
+        """Measure how far predictions are off, over random texts of the shortest, the median and the longest length.
+
+        Parameters
+        ----------
+        lengths : tokens of texts that stand for those to come
+        most : texts of a batch, at most
+        budget_s : seconds for all of it; each size is measured twice anyway
+        """
+        prefill, vocabulary = attached(self.model).architecture.prefill, int(self.model.config.vocab_size)
+        sizes = [2**power for power in range(most.bit_length())]
+        spread = sorted({int(length) for length in np.quantile(lengths, (0.0, 0.5, 1.0), method="nearest")})
+        places = sorted({0, len(self.profiles) // 2, len(self.profiles) - 1})
+        rng = np.random.default_rng(0)
+        start, turn = time.perf_counter(), 0
+        while turn < 2 or (time.perf_counter() - start < budget_s and turn < 4 * FEWEST):
+            for size in sizes:
+                length, place = int(rng.choice(spread)), int(rng.choice(places))
+                ids = torch.from_numpy(rng.integers(0, vocabulary, (size, length))).to(self.model.device)
+                with torch.inference_mode(), at_profile(self.model, self.profiles[place]):
+                    prefill(self.model, ids)  # kernels for a new shape are made once
+                    before = time.perf_counter()
+                    prefill(self.model, ids)
+                    if ids.is_cuda:
+                        torch.cuda.synchronize()
+                    took = time.perf_counter() - before
+                self.remember(size, took / float(self.predicted([length] * size)[place]))
+            turn += 1
 
     def _say_what_is_possible(self, lengths: Sequence[int]) -> None:
         fastest = np.array([self.fastest(length) for length in np.unique(lengths)])

@@ -68,7 +68,7 @@ class Manifest:
             if the folder is missing, holds no graphs, or is of another version.
         """
         mend = "make it with `latadj export`"
-        if not (folder / MANIFEST_FILE).is_file():
+        if not is_exported(folder):
             what = "no such folder" if not folder.is_dir() else f"no {MANIFEST_FILE} in it"
             raise ValueError(f"folder {folder}: {what}; {mend}")
         data = _json_of(folder / MANIFEST_FILE, mend)
@@ -83,6 +83,11 @@ class Manifest:
         if missing is not None or not manifest.graphs:
             raise ValueError(f"folder {folder}: {missing or 'no graph'} is not there; {mend} again")
         return manifest
+
+
+def is_exported(folder: Path) -> bool:
+    """Whether a folder holds graphs, and no checkpoint."""
+    return (folder / MANIFEST_FILE).is_file()
 
 
 def dial_of(folder: Path) -> tuple[Dial | None, dict[str, Any]]:

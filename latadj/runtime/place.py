@@ -1,5 +1,6 @@
 """The name under which a runtime's speed on this machine stands in ``latadj.json``."""
 
+import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,6 +13,18 @@ def place(threads: int, runtime: str = "onnxruntime") -> str:
     except PackageNotFoundError:
         number = "?"
     return f"{_processor()}, cpu, {threads} threads, {runtime} {number}"
+
+
+def cpu_threads(asked: int | None) -> int:
+    """As many threads as are asked for, else one for each CPU that this process may use."""
+    if asked is not None:
+        return asked
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def calibrate_command(folder: Path, threads: int) -> str:
+    """The command that measures a folder's graphs on this machine."""
+    return f"latadj calibrate runtime=onnxruntime exported={folder} device.threads={threads}"
 
 
 def _processor() -> str:

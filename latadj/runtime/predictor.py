@@ -1,6 +1,5 @@
 """Runs the graphs of an exported folder at any speedup of its dial."""
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -13,7 +12,7 @@ from latadj.elimination.dial import Dial
 from latadj.elimination.levels import Level
 from latadj.elimination.profiles import Profile
 from latadj.runtime.manifest import KEEP, SHORT_LENGTH, Manifest, clock_of, dial_of
-from latadj.runtime.place import place
+from latadj.runtime.place import calibrate_command, cpu_threads, place
 from latadj.runtime.tokens import Encoded, TextEncoder
 
 # A text, or two that belong together.
@@ -54,7 +53,7 @@ class Predictor:
             raise ValueError(f"batch_size={batch_size}: expected at least 1")
         self.folder = Path(folder)
         self.manifest = Manifest.read(self.folder)
-        self.batch_size, self.threads = batch_size, threads or len(os.sched_getaffinity(0))
+        self.batch_size, self.threads = batch_size, cpu_threads(threads)
         self.encoder = TextEncoder(self.folder, self.manifest)
         dial, data = dial_of(self.folder)
         self.place = place(self.threads)
@@ -126,9 +125,15 @@ class Predictor:
         for start in range(0, len(order), self.batch_size):
             batch = order[start : start + self.batch_size]
             profile = self._in_time(choices, lengths[batch], deadline_ms)
-            for part, setting in _parts(profile, batch, lengths):
-                rows.append((part, self.run([encoded[number] for number in part], setting)))
+            rows.append((batch, self.run_in_parts([encoded[number] for number in batch], profile)))
         return _joined(rows, len(texts))
+
+    def run_in_parts(self, batch: Sequence[Encoded], profile: Profile) -> list[np.ndarray]:
+        """The graphs' outputs for one batch of encoded texts; those that the profile leaves whole run by themselves."""
+        lengths = np.array([len(one) for one in batch], dtype=np.int64)
+        parts = list(_parts(profile, lengths))
+        rows = [(part, self.run([batch[number] for number in part], setting)) for part, setting in parts]
+        return rows[0][1] if len(rows) == 1 else _joined(rows, len(batch))
 
     def run(self, batch: Sequence[Encoded], profile: Profile) -> list[np.ndarray]:
         """The graph's outputs for one batch of encoded texts at a profile.
@@ -188,8 +193,8 @@ class Predictor:
             raise ValueError(f"deadline_ms={deadline_ms}: expected a number above 0")
         if dial.latency is None:
             raise ValueError(
-                f"deadline_ms={deadline_ms:g} needs a clock of this machine ({self.place}): run `latadj calibrate "
-                f"runtime=onnxruntime checkpoint={self.folder}`"
+                f"deadline_ms={deadline_ms:g} needs a clock of this machine ({self.place}): run "
+                f"`{calibrate_command(self.folder, self.threads)}`"
             )
         return list(_profiles(dial, max(most, 1.0)))
 
@@ -221,12 +226,12 @@ def _profiles(dial: Dial, most: float) -> tuple[Profile, ...]:
     return tuple(dial.profile(float(one)) for one in np.geomspace(1.0, most, SPEEDUPS_TRIED))
 
 
-def _parts(profile: Profile, batch: np.ndarray, lengths: np.ndarray) -> Iterator[tuple[np.ndarray, Profile]]:
-    """A batch in parts that run at one setting: texts that the profile leaves whole run by themselves."""
-    whole = profile.whole(lengths[batch]) if profile.whole_length else np.zeros(len(batch), dtype=bool)
+def _parts(profile: Profile, lengths: np.ndarray) -> Iterator[tuple[np.ndarray, Profile]]:
+    """Places of a batch's texts in parts that run at one setting, and the setting."""
+    whole = profile.whole(lengths) if profile.whole_length else np.zeros(len(lengths), dtype=bool)
     for part, setting in (
-        (batch[~whole], replace(profile, whole_length=0.0)),
-        (batch[whole], Profile.full(len(profile.keep))),
+        (np.flatnonzero(~whole), replace(profile, whole_length=0.0)),
+        (np.flatnonzero(whole), Profile.full(len(profile.keep))),
     ):
         if len(part):
             yield part, setting

@@ -9,18 +9,19 @@ import logging
 import pickle
 import time
 import traceback
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
+from typing import Any
 
+import numpy as np
 from transformers.utils import logging as transformers_logging
 
 from latadj.checkpoints.metadata import CheckpointMetadata
 from latadj.config import ServeConfig
 from latadj.devices.device import keep_kernels
-from latadj.elimination.attach import dial_of
 from latadj.inference.predicted_times import PredictedTimes
 from latadj.server.batch_bytes import BatchAnswer, answer_to_bytes, batch_from_bytes
 from latadj.server.model_loading import load_model
-from latadj.server.model_runner import ModelRunner
 from latadj.server.served_model import ServedModel, check_fixed
 from latadj.server.time_fit import BatchTimes
 from latadj.server.warm_up import WarmUp
@@ -29,6 +30,8 @@ from latadj.server.work_items import BatchLimits
 # From the server: a batch, and the seconds of a warm-up. From here: an object, an answer, a failure and a log line.
 BATCH, WARM_UP = b"B", b"W"
 OBJECT, ANSWER, FAILURE, LOG = b"O", b"A", b"F", b"L"
+# Runs rows at the speedup of a place.
+_Run = Callable[[Sequence[dict[str, Any]], int], np.ndarray]
 
 
 def run_model(connection: Connection, config: ServeConfig, metadata: CheckpointMetadata) -> None:
@@ -45,7 +48,7 @@ def run_model(connection: Connection, config: ServeConfig, metadata: CheckpointM
 def _serve(connection: Connection, config: ServeConfig, metadata: CheckpointMetadata) -> None:
     try:
         keep_kernels()
-        runner, served, warm_up = _open(config, metadata)
+        run, served, warm_up = _open(config, metadata)
     except Exception as error:
         _fail(connection, error)
         return
@@ -61,37 +64,38 @@ def _serve(connection: Connection, config: ServeConfig, metadata: CheckpointMeta
                 continue
             rows, place = batch_from_bytes(content)
             start = time.perf_counter()
-            outputs = runner(rows, place)
+            outputs = run(rows, place)
             answer = BatchAnswer(outputs, time.perf_counter() - start)
             connection.send_bytes(ANSWER + answer_to_bytes(answer))
         except Exception as error:
             _fail(connection, error)
 
 
-def _open(config: ServeConfig, metadata: CheckpointMetadata) -> tuple[ModelRunner, ServedModel, WarmUp]:
-    loaded = load_model(config, metadata)
-    model, fixed = loaded.model, config.policy == "fixed"
+def _open(config: ServeConfig, metadata: CheckpointMetadata) -> tuple[_Run, ServedModel, WarmUp]:
+    loaded, fixed = load_model(config, metadata), config.policy == "fixed"
+    dial = loaded.dial
     times = PredictedTimes(
-        model,
+        dial,
+        loaded.limit,
         max_speedup=config.max_speedup,
         max_drop=None if fixed else config.max_drop,
         confident=config.confident,
-        longest=loaded.limit,
         speedup=config.speedup if fixed else None,
     )
-    dial = dial_of(model)
-    drops = [dial.drop_of(profile) for profile in times.profiles]
+    profiles = times.profiles
+    drops = [dial.drop_of(profile) for profile in profiles]
     check_fixed(drops, config)
-    dtype = str(next(iter(model.parameters())).dtype).removeprefix("torch.")
     served = ServedModel(
-        loaded.tokenizer, loaded.labels, loaded.limit, dtype, times.speedups, drops, times.table, times.batch
+        loaded.tokenizer, loaded.labels, loaded.limit, loaded.dtype, times.speedups, drops, times.table, times.batch
     )
-    runner = ModelRunner(model, loaded.tokenizer, times.profiles)
-    for place in sorted({0, len(times.profiles) - 1}):
-        runner([{"input_ids": [0]}, {"input_ids": [0, 0, 0]}], place)
+    runner = loaded.runner(profiles)
+    for profile in (profiles[0], profiles[-1]):
+        runner([{"input_ids": [0]}, {"input_ids": [0, 0, 0]}], profile)
     lengths = [min(length, loaded.limit) for length in dial.lengths]
     predicted = BatchTimes.predicted(times.table, times.batch)
-    return runner, served, WarmUp(runner, predicted, lengths, BatchLimits(deadline_s=config.deadline_ms / 1000).seconds)
+    batch_s = BatchLimits(deadline_s=config.deadline_ms / 1000).seconds
+    warm_up = WarmUp(runner, profiles, predicted, lengths, batch_s)
+    return lambda rows, place: runner(rows, profiles[place]), served, warm_up
 
 
 def _fail(connection: Connection, error: Exception) -> None:

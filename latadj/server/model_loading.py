@@ -1,9 +1,10 @@
 """Loads the model that is served, with its dial in this device's time."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 
 from latadj.checkpoints import checkpoint
 from latadj.checkpoints.metadata import CheckpointMetadata
@@ -12,8 +13,13 @@ from latadj.config import ServeConfig
 from latadj.devices import device
 from latadj.devices.device import place
 from latadj.elimination.attach import dial_of
+from latadj.elimination.dial import Dial
+from latadj.elimination.profiles import Profile
 from latadj.inference.device_clock import needs_clock, require_clock
 from latadj.inference.serving import make_ready
+from latadj.runtime import Predictor
+from latadj.runtime.manifest import is_exported
+from latadj.server.model_runner import BatchRunner, GraphRunner, ModelRunner
 from latadj.tasks.encoding.batches import max_input_length, require_room
 
 # Tokens of a text where neither the checkpoint nor the user says it.
@@ -24,29 +30,37 @@ MAX_LENGTH = 512
 class LoadedModel:
     """A model ready to run.
 
-    model : in eval mode on its device, its dial attached
+    dial : in this device's time
     labels : names of its outputs
     limit : tokens of a text
+    dtype : of its weights
+    runner : made of the profiles that batches run at
     """
 
-    model: PreTrainedModel
+    dial: Dial
     tokenizer: PreTrainedTokenizerBase
     labels: list[str]
     limit: int
+    dtype: str
+    runner: Callable[[Sequence[Profile]], BatchRunner]
 
 
 def load_model(config: ServeConfig, metadata: CheckpointMetadata) -> LoadedModel:
-    """The checkpoint's model, ready to run.
+    """The model of a checkpoint, or of a folder of graphs, ready to run.
 
     Parameters
     ----------
-    metadata : of the checkpoint
+    metadata : of the folder
 
     Raises
     ------
     ValueError
         if the model is damaged, or this device was not measured.
     """
+    return (_graphs if is_exported(Path(config.checkpoint)) else _checkpoint)(config, metadata)
+
+
+def _checkpoint(config: ServeConfig, metadata: CheckpointMetadata) -> LoadedModel:
     folder, where = Path(config.checkpoint), device.choose(config.device)
     clock = (f"deadline_ms={config.deadline_ms:g}", folder, metadata)
     require_clock(*clock, place(where), config.device.precision)
@@ -57,15 +71,32 @@ def load_model(config: ServeConfig, metadata: CheckpointMetadata) -> LoadedModel
         config.max_length or (task_spec.max_length if task_spec else MAX_LENGTH), max_input_length(model, tokenizer)
     )
     require_room(tokenizer, limit)
-    labels = _labels(model, metadata, folder)
+    labels = _labels(model.config, metadata, folder)
     batch = task_spec.batch_size if task_spec else None
     spec = make_ready(model, metadata, metadata.dial, where, precision=config.device.precision, batch=batch)
-    if dial_of(model).latency is None:
+    dial = dial_of(model)
+    if dial.latency is None:
         raise ValueError(needs_clock(*clock, f"another kernel than {spec.kernel}", config.device.precision))
-    return LoadedModel(model, tokenizer, labels, limit)
+    dtype = str(next(iter(model.parameters())).dtype).removeprefix("torch.")
+    return LoadedModel(dial, tokenizer, labels, limit, dtype, lambda profiles: ModelRunner(model, tokenizer))
 
 
-def _labels(model: PreTrainedModel, metadata: CheckpointMetadata, folder: Path) -> list[str]:
+def _graphs(config: ServeConfig, metadata: CheckpointMetadata) -> LoadedModel:
+    folder = Path(config.checkpoint)
+    predictor = Predictor(folder, threads=config.device.asked_threads)
+    manifest, dial = predictor.manifest, predictor.dial
+    assert dial is not None, "checked before"
+    tokenizer, shape = AutoTokenizer.from_pretrained(folder), AutoConfig.from_pretrained(folder)
+    limit = min(config.max_length or manifest.max_length, tokenizer.model_max_length, shape.max_position_embeddings)
+    require_room(tokenizer, limit)
+    labels = _labels(shape, metadata, folder)
+    return LoadedModel(
+        *(dial, tokenizer, labels, limit, {"fp32": "float32"}.get(manifest.precision, manifest.precision)),
+        lambda profiles: GraphRunner(predictor, int(shape.vocab_size), profiles),
+    )
+
+
+def _labels(shape: PretrainedConfig, metadata: CheckpointMetadata, folder: Path) -> list[str]:
     """Names of the model's outputs.
 
     Raises
@@ -73,7 +104,7 @@ def _labels(model: PreTrainedModel, metadata: CheckpointMetadata, folder: Path) 
     ValueError
         if it gives a text several labels at a time.
     """
-    if model.config.problem_type == "multi_label_classification":
+    if shape.problem_type == "multi_label_classification":
         raise ValueError(f"checkpoint {folder} gives a text several labels at a time: serve answers with one of them")
-    names = label_names(model.config, metadata.task_spec.labels if metadata.task_spec else ())
-    return list(names) or [str(model.config.id2label[0])]
+    names = label_names(shape, metadata.task_spec.labels if metadata.task_spec else ())
+    return list(names) or [str(shape.id2label[0])]

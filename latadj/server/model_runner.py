@@ -1,43 +1,56 @@
-"""One batch through the model, at a speedup of its dial."""
+"""One batch through the model, at any setting of its dial."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from latadj.elimination.attention import kernel_rows
 from latadj.elimination.current_setting import at_profile
 from latadj.elimination.profiles import Profile
+from latadj.runtime import Predictor
+from latadj.runtime.tokens import Encoded
 from latadj.server.batch_bytes import TYPES
 from latadj.tasks.encoding.batches import pad
 from latadj.tasks.outputs.predict import HEAD, require_numbers
 
 
-class ModelRunner:
+class BatchRunner(Protocol):
     """Runs batches.
 
-    Parameters
-    ----------
-    model : in eval mode, its dial attached
-    profiles : by place
+    vocabulary : tokens that the model knows
     """
 
-    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, profiles: Sequence[Profile]) -> None:
-        self.model, self.tokenizer, self.profiles = model, tokenizer, profiles
+    vocabulary: int
 
-    def __call__(self, rows: Sequence[dict[str, Any]], place: int) -> np.ndarray:
-        """(rows, outputs) logits, float32, at the speedup of a place.
+    def __call__(self, rows: Sequence[dict[str, Any]], profile: Profile) -> np.ndarray:
+        """(rows, outputs) logits, float32.
 
         Raises
         ------
         ValueError
             if one is no number.
         """
-        return self.at(self.profiles[place], rows)
 
-    def at(self, profile: Profile, rows: Sequence[dict[str, Any]]) -> np.ndarray:
-        """The same, at any profile of the dial."""
+    def kernel_sizes(self, most: int) -> Sequence[int]:
+        """Tokens of batches that run for the first time more slowly than later, up to so many."""
+
+
+class ModelRunner:
+    """Runs batches in PyTorch.
+
+    Parameters
+    ----------
+    model : in eval mode, its dial attached
+    """
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.model, self.tokenizer = model, tokenizer
+        self.vocabulary = int(model.config.vocab_size)
+
+    def __call__(self, rows: Sequence[dict[str, Any]], profile: Profile) -> np.ndarray:
         if any(TYPES in row for row in rows):  # pairs among single texts, whose tokens are all of type 0
             rows = [row if TYPES in row else {**row, TYPES: [0] * len(row["input_ids"])} for row in rows]
         batch = {name: tensor.to(self.model.device) for name, tensor in pad(rows, self.tokenizer).items()}
@@ -45,3 +58,30 @@ class ModelRunner:
             outputs = HEAD(self.model, batch).float().cpu()
         require_numbers(outputs)
         return np.asarray(outputs.numpy())
+
+    def kernel_sizes(self, most: int) -> Sequence[int]:
+        # A kernel is made for each number of tokens that enters a layer, which takes longer than the layer.
+        return sorted({kernel_rows(count) for count in range(1, most + 1)})
+
+
+class GraphRunner:
+    """Runs batches through the graphs of an exported folder.
+
+    Parameters
+    ----------
+    profiles : that batches run at; their graphs are read now
+    """
+
+    def __init__(self, predictor: Predictor, vocabulary: int, profiles: Sequence[Profile]) -> None:
+        self.predictor, self.vocabulary = predictor, vocabulary
+        for level in dict.fromkeys([None, *(profile.level for profile in profiles)]):
+            predictor.session(level)
+
+    def __call__(self, rows: Sequence[dict[str, Any]], profile: Profile) -> np.ndarray:
+        batch = [Encoded(row["input_ids"], row.get(TYPES) or [0] * len(row["input_ids"])) for row in rows]
+        (outputs,) = self.predictor.run_in_parts(batch, profile)
+        require_numbers(torch.from_numpy(outputs))
+        return outputs
+
+    def kernel_sizes(self, most: int) -> Sequence[int]:
+        return ()

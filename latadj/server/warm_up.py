@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from latadj.elimination.attention import kernel_rows
 from latadj.elimination.profiles import Profile
-from latadj.server.model_runner import ModelRunner
+from latadj.server.model_runner import BatchRunner
 from latadj.server.time_fit import BatchTimes, TimedBatch
 
 # Texts of the batches that are timed, and how many speedups along the dial they are timed at.
@@ -25,13 +24,22 @@ class WarmUp:
 
     Parameters
     ----------
+    profiles : that batches run at
     times : as the latency model predicts them
     lengths : tokens of texts that stand for those to come
     batch_s : seconds that a batch of several texts may take
     """
 
-    def __init__(self, runner: ModelRunner, times: BatchTimes, lengths: Sequence[int], batch_s: float) -> None:
-        self._runner, self._times, self._lengths, self._batch_s = runner, times, np.asarray(lengths), batch_s
+    def __init__(
+        self,
+        runner: BatchRunner,
+        profiles: Sequence[Profile],
+        times: BatchTimes,
+        lengths: Sequence[int],
+        batch_s: float,
+    ) -> None:
+        self._runner, self._profiles, self._times = runner, profiles, times
+        self._lengths, self._batch_s = np.asarray(lengths), batch_s
         self._rng = np.random.default_rng(0)
 
     def __call__(self, seconds: float) -> BatchTimes:
@@ -41,25 +49,24 @@ class WarmUp:
         return self._times.fitted(self._timed(end))
 
     def _make_kernels(self, end: float) -> None:
-        """Run a batch of each number of rows that kernels are made for, then batches like those to come.
+        """Run a batch of each size that kernels are made for, then batches like those to come.
 
-        A kernel is made for each number of tokens that enters a layer, which takes longer than the layer: the first
-        batches of a new process take twice as long as later ones.
+        The first batches of a new process take twice as long as later ones.
         """
-        layers = len(self._runner.profiles[0].keep)
-        levels = dict.fromkeys(profile.level for profile in self._runner.profiles)
+        layers = len(self._profiles[0].keep)
+        levels = dict.fromkeys(profile.level for profile in self._profiles)
         typical = max(int(np.median(self._lengths)), 1)
         largest = max(sum(lengths) for _, lengths in self._batches(1))
-        for rows in sorted({kernel_rows(count) for count in range(1, largest + 1)}):
+        for rows in self._runner.kernel_sizes(largest):
             for level in levels:
                 texts = -(-rows // typical)
                 shared = [rows // texts + (number < rows % texts) for number in range(texts)]
-                self._runner.at(replace(Profile.full(layers), level=level), self._rows(shared))
+                self._runner(self._rows(shared), replace(Profile.full(layers), level=level))
                 if time.perf_counter() > end:
                     return
         while time.perf_counter() < end:
             for place, lengths in self._batches(1):
-                self._runner(self._rows(lengths), place)
+                self._runner(self._rows(lengths), self._profiles[place])
                 if time.perf_counter() > end:
                     return
 
@@ -69,9 +76,9 @@ class WarmUp:
             for place, lengths in self._batches(1):
                 rows = self._rows(lengths)
                 if turn < LEAST:
-                    self._runner(rows, place)  # kernels for a new shape are made once
+                    self._runner(rows, self._profiles[place])  # kernels for a new shape are made once
                 start = time.perf_counter()
-                self._runner(rows, place)
+                self._runner(rows, self._profiles[place])
                 timed.append(TimedBatch(place, lengths, time.perf_counter() - start))
                 if turn >= LEAST and time.perf_counter() > end:
                     return timed
@@ -79,7 +86,7 @@ class WarmUp:
 
     def _batches(self, turns: int) -> list[tuple[int, list[int]]]:
         """Place and lengths of batches like those to come, in no order: of each size that is not far too slow."""
-        places = sorted({round(place) for place in np.linspace(0, len(self._runner.profiles) - 1, PLACES)})
+        places = sorted({round(place) for place in np.linspace(0, len(self._profiles) - 1, PLACES)})
         chosen = []
         for size in SIZES:
             middle = float(self._rng.choice(self._lengths))
@@ -92,5 +99,4 @@ class WarmUp:
         return chosen
 
     def _rows(self, lengths: Sequence[int]) -> list[dict[str, Any]]:
-        vocabulary = int(self._runner.model.config.vocab_size)
-        return [{"input_ids": self._rng.integers(0, vocabulary, length)} for length in lengths]
+        return [{"input_ids": self._rng.integers(0, self._runner.vocabulary, length)} for length in lengths]

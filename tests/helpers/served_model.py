@@ -27,6 +27,7 @@ from latadj.devices.device import place
 from latadj.elimination.architectures import architecture_of, layer_shapes
 from latadj.elimination.dial import Dial
 from latadj.elimination.latency_model import LatencyModel, Ramp
+from latadj.elimination.level_dials import with_levels
 from latadj.server.application import application
 from latadj.server.model_service import ModelService
 from latadj.server.web_server import bound
@@ -52,8 +53,16 @@ def write_served(
     drops: bool = True,
     clock: bool = True,
     dial: bool = True,
+    widths: tuple[float, ...] = (),
+    whole_length: float = 0.0,
 ) -> Path:
-    """A checkpoint in ``root``; its model has random weights."""
+    """A checkpoint in ``root``; its model has random weights.
+
+    Parameters
+    ----------
+    widths : of the levels of its dial
+    whole_length : tokens of texts that the dial leaves whole
+    """
     source = root / "model"
     if not source.exists():
         toy.write_model(source)
@@ -62,6 +71,9 @@ def write_served(
     model = AutoModelForSequenceClassification.from_config(shape)
     reads = architecture_of(model).reads(model)
     made = Dial(layer_acc=(0.9, 0.8, 0.7, 0.6), lengths=tuple(range(6, 24)), shapes=layer_shapes(model), reads=reads)
+    if widths:
+        made = with_levels(replace(made, profile_type="geometric", widths=widths), [1.5, 3])
+        made = replace(made, anchors=tuple(replace(one, whole_length=whole_length) for one in made.anchors))
     if drops:
         made = with_drops(made, DROPS)
     devices = {place(torch.device("cpu")): Device(serving={"fp32": Serving("plain", (CLOCK,))})} if clock else {}

@@ -34,7 +34,7 @@ def prepare_exported(config: CalibrateConfig) -> ExportedSession:
     ValueError
         if it holds no graphs with a dial.
     """
-    predictor = Predictor(config.exported, threads=config.device.threads)
+    predictor = Predictor(config.exported, threads=config.device.asked_threads)
     if predictor.manifest.speedup is not None or predictor.dial is None:
         raise ValueError(f"exported={config.exported}: these graphs have no dial; export without speedup=")
     return ExportedSession(config, predictor)

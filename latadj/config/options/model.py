@@ -46,3 +46,8 @@ class DeviceConfig(Section):
         "number format for training; auto: bf16 autocast where a measured step is faster",
         one_of("auto", "fp32", "bf16"),
     )
+
+    @property
+    def asked_threads(self) -> int | None:
+        """CPU threads: as many as asked for, else one for each of ``cpus``; None: nobody says it."""
+        return len(self.cpus) if self.threads is None and self.cpus else self.threads

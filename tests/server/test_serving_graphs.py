@@ -1,0 +1,101 @@
+"""`latadj serve` over a folder that `latadj export` wrote."""
+
+import re
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+
+from helpers.command_line import run
+from helpers.served_model import CLOCK, Running, write_served
+
+from latadj.checkpoints.metadata import Device, Serving, read_metadata, write_metadata
+from latadj.runtime.place import place
+
+TEXTS = [["a good film"], ["the very long story about people is awful"], ["music"], ["good good good fine film"]]
+
+
+def exported(checkpoint, target, *options):
+    run(
+        "export",
+        f"checkpoint={checkpoint}",
+        f"folder={target.parent / 'x'}",
+        "device=cpu",
+        f"output={target}",
+        *options,
+    )
+    return target
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """A checkpoint whose dial has two levels and leaves short texts whole."""
+    return write_served(tmp_path_factory.mktemp("graphs"), widths=(0.75, 0.5), whole_length=4.0)
+
+
+@pytest.fixture(scope="module")
+def unmeasured(checkpoint):
+    return exported(checkpoint, checkpoint.parent / "exported")
+
+
+@pytest.fixture(scope="module")
+def graphs(unmeasured):
+    """The graphs, with a clock of one thread."""
+    folder = shutil.copytree(unmeasured, unmeasured.parent / "measured")
+    clock = {place(1): Device(serving={"fp32": Serving("onnxruntime", (CLOCK,))})}
+    write_metadata(folder, replace(read_metadata(folder), devices=clock))
+    return folder
+
+
+def scores(answer):
+    assert answer.status_code == 200, answer.text
+    return np.array([[one["score"] for one in sorted(row, key=lambda one: one["label"])] for row in answer.json()])
+
+
+@pytest.mark.parametrize("speedup", [1, 2.5])
+def test_graphs_answer_as_the_checkpoint_does(checkpoint, graphs, speedup):
+    fixed, answers = ["policy=fixed", f"speedup={speedup}", "max_drop=null"], []
+    for folder in (checkpoint, graphs):
+        with Running(folder, *fixed) as server:
+            answers.append(scores(server.post({"inputs": TEXTS, "raw_scores": True})))
+            info = server.service.served.facts(server.service.config)
+            assert info["speedups"][0] == speedup
+    assert np.allclose(*answers, atol=1e-5)
+
+
+def test_graphs_are_warmed_up_and_their_dial_is_turned(graphs):
+    with Running(graphs, "warm_up_s=0.5", "max_drop=null") as server:
+        found = server.post({"inputs": TEXTS})
+        assert float(found.headers["X-Latadj-Speedup"]) == 1
+        assert server.service.served.speedups[-1] > 2
+        assert not server.failures
+
+
+def refused(folder, *options):
+    where = [f"checkpoint={folder}", f"folder={folder.parent / 'none'}", "port=0", "device.threads=1"]
+    return run("serve", *where, *options, expect=2).stderr
+
+
+def test_graphs_that_were_not_measured_are_pointed_at_calibrate(unmeasured):
+    message = refused(unmeasured)
+    assert f"run `latadj calibrate runtime=onnxruntime exported={unmeasured} device.threads=1`" in message
+
+
+def test_a_graph_of_one_speedup_is_refused(checkpoint):
+    folder = exported(checkpoint, checkpoint.parent / "fixed", "speedup=2")
+    assert "holds a graph of one speedup, 2x, and serve turns a dial" in refused(folder)
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("device.precision=int8", "device.precision=int8: the graphs of .* are fp32; export others"),
+        ("device.name=cuda", "device=cuda: graphs run on the CPU"),
+    ],
+)
+def test_what_graphs_do_not_do_is_refused(graphs, option, words):
+    assert re.search(words, refused(graphs, option))
