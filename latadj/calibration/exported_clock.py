@@ -40,11 +40,10 @@ def measure_exported(
 
     Parameters
     ----------
-    dial : in FLOPs; its profiles are run, at the levels that have a graph
+    dial : in FLOPs; those of its profiles are run that have a graph
     batch, lengths, rounds, budget_s, advance : as in :func:`latadj.calibration.latency_fit.measure`
     """
-    levels = {one.level for one in predictor.manifest.graphs}
-    profiles = [replace(one, whole_length=0.0) for one in profiles_to_time(dial) if one.level in levels]
+    profiles = [replace(one, whole_length=0.0) for one in profiles_to_time(dial) if predictor.runs(one)]
     plan = [(like_lengths(length, ragged=batch > 1), profile) for length in spread(lengths) for profile in profiles]
     rng, samples = np.random.default_rng(seed), [list[float]() for _ in plan]
     start = time.perf_counter()

@@ -31,6 +31,7 @@ class Prepared:
     metadata: CheckpointMetadata
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
+    texts: list[str]
 
 
 def prepare(config: ExportConfig, checked: CheckpointMetadata | None = None) -> Prepared:
@@ -43,7 +44,27 @@ def prepare(config: ExportConfig, checked: CheckpointMetadata | None = None) -> 
     metadata = checked or check_export(config)
     model, tokenizer = checkpoint.load(config.checkpoint, metadata=metadata)
     check_exportable(model, dial_of(model), config.opset)
-    return Prepared(config, metadata, model, tokenizer)
+    return Prepared(config, metadata, model, tokenizer, _texts(config))
+
+
+def _texts(config: ExportConfig) -> list[str]:
+    """The texts of ``texts=``, without empty lines.
+
+    Raises
+    ------
+    ValueError
+        if the file is missing or holds none.
+    """
+    if config.texts is None:
+        return []
+    try:
+        lines = Path(config.texts).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"texts={config.texts}: cannot be read ({error})") from error
+    found = [line for line in lines if line.strip()]
+    if not found:
+        raise ValueError(f"texts={config.texts}: no text in it; expected one a line")
+    return found
 
 
 def run(prepared: Prepared) -> dict[str, Any]:
@@ -61,8 +82,10 @@ def run(prepared: Prepared) -> dict[str, Any]:
         dial,
         target,
         opset=config.opset,
+        format=config.format,
         speedup=config.speedup,
         precision=config.precision,
+        texts=prepared.texts,
     )
     result = {
         "schema": "latadj.export-run/1",

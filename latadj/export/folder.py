@@ -17,12 +17,14 @@ from latadj.elimination.attach import attached, detach, is_attached, topk_attent
 from latadj.elimination.cost import ALL, POOLED
 from latadj.elimination.dial import Dial
 from latadj.elimination.levels import Level
+from latadj.elimination.profiles import Profile
 from latadj.export.functions import OPSETS, SCORES
 from latadj.export.int8_graphs import quantized
 from latadj.export.onnx_file import graph_of
+from latadj.export.openvino_files import CountedGraph, calibration_batches, counted_graphs, write_openvino
 from latadj.export.shared_weights import LARGEST_FILE, write_graphs
 from latadj.pruning.subnetwork import cut_to_level
-from latadj.runtime.manifest import GRAPH, GRAPHS, ExportedGraph, Manifest
+from latadj.runtime.manifest import GRAPHS, WHOLE, ExportedGraph, Manifest
 from latadj.utils.files import write_folder
 
 log = logging.getLogger("latadj")
@@ -90,8 +92,10 @@ def export_folder(
     target: Path,
     *,
     opset: int,
+    format: str = "onnx",
     speedup: float | None = None,
     precision: str = "fp32",
+    texts: Sequence[str] = (),
 ) -> Exported:
     """Write a model's graphs, its tokenizer, its config and its dial as one folder, or not at all.
 
@@ -99,8 +103,10 @@ def export_folder(
     ----------
     model : attached, in fp32 with its own modules
     metadata : of the checkpoint; what was measured on devices is of PyTorch and stays behind
+    format : ``onnx`` or ``openvino``
     speedup : the only one; None: the dial is an input of the graphs, and each of its levels has one
-    precision : ``fp32``; ``int8``: of the weights, and of what enters linear maps, by its range in each call
+    precision : ``fp32``; ``int8``: of the weights, and of what enters linear maps, by its range in each call; of
+        OpenVINO by its range over ``texts``
 
     Raises
     ------
@@ -115,16 +121,16 @@ def export_folder(
             "a graph of one speedup has one width: texts of up to %d tokens are cut too, which the dial runs whole",
             int(profile.whole_length),
         )
-    levels: list[Level | None] = [None, *dial.levels] if profile is None else [profile.level]
+    plans = _plans(dial, profile, format)
     plain = detach(copy.deepcopy(model)) if is_attached(model) else model
-    manifest = _manifest(plain, tokenizer, metadata, levels, speedup, precision)
+    manifest = _manifest(plain, tokenizer, metadata, plans, format, speedup, precision)
 
-    def graph(level: Level | None) -> onnx.ModelProto:
+    def graph(plan: _Plan) -> onnx.ModelProto:
         narrow, kept = plain, list(range(dial.layers))
-        if level is not None:
+        if plan.level is not None:
             narrow = copy.deepcopy(plain)
-            kept = cut_to_level(narrow, level)
-        return graph_of(
+            kept = cut_to_level(narrow, plan.level)
+        made = graph_of(
             narrow,
             reads=reads if reads == POOLED else ALL,
             score=dial.score,
@@ -134,21 +140,21 @@ def export_folder(
             layers=dial.layers,
             profile=None if profile is None else replace(profile, level=None),
             opset=opset,
+            cuts=plan.cuts,
         )
+        log.info("made %s, %s", plan.file, "whole" if plan.level is None else "narrower")
+        return made
 
     def fill(folder: Path) -> None:
-        (folder / GRAPHS).mkdir()
-        graphs = {}
-        for one, level in zip(manifest.graphs, levels, strict=True):
-            graphs[Path(one.file).name] = graph(level)
-            log.info("made %s, %s", one.file, "whole" if level is None else "narrower")
-        if precision == "int8":
-            graphs = quantized(graphs)
-            log.info("made the linear maps int8")
-        if len(graphs) == 1 and (only := graphs[GRAPH]).ByteSize() < LARGEST_FILE:
-            onnx.save(only, folder / GRAPHS / GRAPH)
+        graphs = folder / GRAPHS[format]
+        graphs.mkdir()
+        if format == "openvino":
+            for plan in plans:
+                told = plan.example if plan.cuts else None
+                batches = calibration_batches(texts, tokenizer, manifest.inputs, manifest.max_length, told)
+                write_openvino(graph(plan), graphs / plan.file, batches if precision == "int8" else None)
         else:
-            write_graphs(graphs, folder / GRAPHS, f"{GRAPH}_data")
+            _write_onnx({plan.file: graph(plan) for plan in plans}, graphs, precision)
         tokenizer.save_pretrained(folder)
         plain.config.save_pretrained(folder)
         own = replace(metadata, dial=replace(dial, latency=None), devices={}, order_checksum=None, pruning=None)
@@ -156,28 +162,65 @@ def export_folder(
         manifest.write(folder)
 
     write_folder(target, fill)
-    return Exported(manifest, sum(path.stat().st_size for path in (target / GRAPHS).iterdir()))
+    return Exported(manifest, sum(path.stat().st_size for path in (target / GRAPHS[format]).iterdir()))
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A graph that is to be written.
+
+    cuts : as of :class:`latadj.runtime.manifest.ExportedGraph`
+    example : a profile that it runs, where it is told numbers of tokens
+    """
+
+    file: str
+    level: Level | None
+    cuts: list[int] | None = None
+    example: Profile | None = None
+
+
+def _plans(dial: Dial, profile: Profile | None, format: str) -> list[_Plan]:
+    """The graphs of a folder, the whole model's first."""
+    whole = WHOLE[format]
+    if profile is not None:
+        return [_Plan(whole, profile.level)]
+    narrower = {level: f"level-{number}" for number, level in enumerate(dial.levels, start=1)}
+    if format == "onnx":
+        return [_Plan(whole, None), *(_Plan(f"{name}.onnx", level) for level, name in narrower.items())]
+
+    def file(one: CountedGraph) -> str:
+        if one.level is None:
+            return whole.replace(".xml", "-cut.xml") if one.cuts else whole
+        return f"{narrower[one.level]}{'-cut' if one.cuts else ''}.xml"
+
+    return [_Plan(file(one), one.level, list(one.cuts), one.profile) for one in counted_graphs(dial)]
+
+
+def _write_onnx(graphs: dict[str, onnx.ModelProto], folder: Path, precision: str) -> None:
+    if precision == "int8":
+        graphs = quantized(graphs)
+        log.info("made the linear maps int8")
+    if len(graphs) == 1 and (only := graphs[WHOLE["onnx"]]).ByteSize() < LARGEST_FILE:
+        onnx.save(only, folder / WHOLE["onnx"])
+    else:
+        write_graphs(graphs, folder, f"{WHOLE['onnx']}_data")
 
 
 def _manifest(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     metadata: CheckpointMetadata,
-    levels: Sequence[Level | None],
+    plans: Sequence[_Plan],
+    format: str,
     speedup: float | None,
     precision: str,
 ) -> Manifest:
     task_type, spec = type_of_head(model), metadata.task_spec
     outputs = {None: ["last_hidden_state"], "question_answering": ["start_logits", "end_logits"]}
-    numbers = [number for number, level in enumerate(levels) if level is not None]
-    files = [
-        f"level-{numbers.index(number) + 1}.onnx" if speedup is None and level is not None else GRAPH
-        for number, level in enumerate(levels)
-    ]
     limit = min(tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", 512))
     labels = [str(name) for _, name in sorted((model.config.id2label or {}).items())] if task_type else []
     return Manifest(
-        format="onnx",
+        format=format,
         precision=precision,
         speedup=speedup,
         inputs=[name for name in _BERT if name in tokenizer.model_input_names],
@@ -186,5 +229,5 @@ def _manifest(
         labels=spec.labels if spec is not None and spec.labels else labels,
         max_length=spec.max_length if spec is not None else int(limit),
         pad_token_id=int(tokenizer.pad_token_id or 0),
-        graphs=[ExportedGraph(f"{GRAPHS}/{file}", level) for file, level in zip(files, levels, strict=True)],
+        graphs=[ExportedGraph(f"{GRAPHS[format]}/{plan.file}", plan.level, plan.cuts) for plan in plans],
     )

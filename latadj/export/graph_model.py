@@ -54,6 +54,8 @@ class GraphModel(nn.Module):
     outputs : names of what of the model's output is returned
     kept : number of each of its layers in the model that profiles are of
     profile : the only one that it runs; None: its keep ratios and ``short_length`` are inputs, of float64
+    cuts : of no fixed profile: numbers of the layers that let tokens go, in the model that profiles are of. How many of
+        each text leave each layer is then an input in place of the ratios, (layers, batch) of int64; None: all may
     """
 
     def __init__(
@@ -64,10 +66,12 @@ class GraphModel(nn.Module):
         outputs: Sequence[str],
         kept: Sequence[int],
         profile: Profile | None,
+        cuts: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         self.model = copy.deepcopy(model)
         self.inputs, self.outputs, self.reads, self.profile = tuple(inputs), tuple(outputs), reads, profile
+        self.kept, self.cuts = list(kept), cuts
         self.architecture = architecture_of(model)
         layers = layers_of(self.model)
         # A layer without attention keeps what the one before it kept; ratio 0 stands for all tokens.
@@ -87,12 +91,19 @@ class GraphModel(nn.Module):
 
         Parameters
         ----------
-        tensors : the inputs; keep ratios (layers,) and ``short_length`` () if no profile is fixed
+        tensors : the inputs; without a fixed profile also keep ratios (layers,) and ``short_length`` (), or numbers of
+            tokens
         """
-        tokens = dict(zip(self.inputs, tensors, strict=False))
-        ratios = tensors[len(self.inputs) :] or self._fixed()
+        tokens, settings = dict(zip(self.inputs, tensors, strict=False)), tensors[len(self.inputs) :]
         alive = tokens["attention_mask"] > 0
-        counts = self._counts(alive.sum(dim=1), *ratios)
+        lengths = alive.sum(dim=1)
+        if self.cuts is not None:
+            every = len(self.ratio_of) + 1
+            counts = (
+                torch.cat([lengths[None], *settings])[[0, *self.ratio_of]] if settings else lengths.expand(every, -1)
+            )
+        else:
+            counts = self._counts(lengths, *(settings or self._fixed()))
         falls = (counts[1:] < counts[:-1]).any(dim=1)
         bias = torch.where(alive, 0.0, LOWEST)[:, None, None]
         # Not as a buffer: it is of this pass alone.
@@ -105,6 +116,8 @@ class GraphModel(nn.Module):
         before = self.ratio_of[layer - 1] if layer else 0
         if self.ratio_of[layer] == before or self.trims(layer):
             return False
+        if self.cuts is not None:
+            return self.kept[layer] in self.cuts
         keep = None if self.profile is None else (1.0, *self.profile.keep)
         return keep is None or keep[self.ratio_of[layer]] < keep[before]
 

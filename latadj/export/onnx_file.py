@@ -11,7 +11,7 @@ from latadj.elimination.profiles import Profile
 from latadj.export.functions import functions
 from latadj.export.graph_model import GraphModel
 from latadj.export.operators import DOMAIN
-from latadj.runtime.manifest import KEEP, SHORT_LENGTH
+from latadj.runtime.manifest import KEEP, LEAVING, SHORT_LENGTH
 from latadj.utils.quiet import quiet
 
 
@@ -26,23 +26,28 @@ def graph_of(
     profile: Profile | None,
     opset: int,
     outputs: Sequence[str],
+    cuts: Sequence[int] | None = None,
 ) -> onnx.ModelProto:
     """The graph of a model.
 
     Parameters
     ----------
-    model, reads, inputs, kept, profile : as of :class:`latadj.export.graph_model.GraphModel`
+    model, reads, inputs, kept, profile, cuts : as of :class:`latadj.export.graph_model.GraphModel`
     score : a key of ``latadj.export.functions.SCORES``
     layers : of the model that profiles are of
     opset : one of ``latadj.export.functions.OPSETS``
     outputs : names of what the model returns
     """
-    module = GraphModel(model, reads, inputs, outputs, kept, profile).eval()
+    module = GraphModel(model, reads, inputs, outputs, kept, profile, cuts).eval()
     batch, length = torch.export.Dim("batch"), torch.export.Dim("length")
     examples = [torch.ones(2, 8, dtype=torch.long) for _ in inputs]
     shapes: list[dict[int, object]] = [{0: batch, 1: length} for _ in inputs]
     names = list(inputs)
-    if profile is None:
+    if cuts:
+        examples.append(torch.full((layers, 2), 4, dtype=torch.long))
+        shapes.append({1: batch})
+        names.append(LEAVING)
+    elif profile is None and cuts is None:
         examples += [torch.ones(layers, dtype=torch.float64), torch.zeros((), dtype=torch.float64)]
         shapes += [{}, {}]
         names += [KEEP, SHORT_LENGTH]
@@ -58,7 +63,7 @@ def graph_of(
             verbose=False,
         )
     assert program is not None
-    return _in_onnx_alone(program.model_proto, functions(opset, score, profile is not None))
+    return _in_onnx_alone(program.model_proto, functions(opset, score, always=profile is not None or cuts is not None))
 
 
 def _in_onnx_alone(proto: onnx.ModelProto, explained: Sequence[onnx.FunctionProto]) -> onnx.ModelProto:

@@ -8,13 +8,18 @@ from typing import Any
 from latadj.elimination.dial import Dial
 from latadj.elimination.latency_model import LatencyModel
 from latadj.elimination.levels import Level
+from latadj.elimination.profiles import Profile
 from latadj.utils.serialization import structure, unstructure
 
 MANIFEST_FILE = "export.json"
 SCHEMA = "latadj.export/1"
 # Inputs of a graph with a dial, beside the tokens.
 KEEP, SHORT_LENGTH = "keep", "short_length"
-GRAPHS, GRAPH = "onnx", "model.onnx"
+# In their place where numbers of tokens are an input.
+LEAVING = "leaving"
+# Folder of the graphs, by their format, and the whole model's.
+GRAPHS = {"onnx": "onnx", "openvino": "openvino"}
+WHOLE = {"onnx": "model.onnx", "openvino": "openvino_model.xml"}
 
 
 @dataclass
@@ -23,17 +28,20 @@ class ExportedGraph:
 
     file : its path below the folder
     level : how wide its layers are; None: whole
+    cuts : numbers of the layers that let tokens go, as many as the input ``leaving`` says; None: by keep ratios, or
+        fixed
     """
 
     file: str
     level: Level | None = None
+    cuts: list[int] | None = None
 
 
 @dataclass
 class Manifest:
     """What a folder of graphs holds.
 
-    format, precision : ``onnx``, and ``fp32`` or ``int8``
+    format, precision : ``onnx`` or ``openvino``, and ``fp32`` or ``int8``
     speedup : the one that the graph runs at; None: the dial is an input
     inputs, outputs : names of the token inputs, and of the outputs
     type : of the task, as in ``TASK_TYPES``; None: of a model without a head
@@ -79,10 +87,20 @@ class Manifest:
             manifest = structure(cls, data)
         except ValueError as error:
             raise ValueError(f"{folder / MANIFEST_FILE}: {error}; {mend} again") from error
+        if manifest.format not in GRAPHS:
+            raise ValueError(
+                f"{folder / MANIFEST_FILE}: format {manifest.format!r}, this latadj runs {', '.join(GRAPHS)}"
+            )
         missing = next((one.file for one in manifest.graphs if not (folder / one.file).is_file()), None)
         if missing is not None or not manifest.graphs:
             raise ValueError(f"folder {folder}: {missing or 'no graph'} is not there; {mend} again")
         return manifest
+
+
+def layers_that_cut(profile: Profile, dial: Dial) -> list[int]:
+    """Numbers of the layers where texts may lose tokens at a profile of a dial."""
+    keep = profile.held(dial.attending(profile.level)).keep
+    return [layer for layer, ratio in enumerate(keep) if ratio < (keep[layer - 1] if layer else 1.0)]
 
 
 def is_exported(folder: Path) -> bool:

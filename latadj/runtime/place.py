@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 
-def place(threads: int, runtime: str = "onnxruntime") -> str:
+def place(threads: int, runtime: str) -> str:
     """Name of this machine's CPU with the runtime and all that its speed depends on, but for the precision."""
     try:
         number = version(runtime)
@@ -22,9 +22,9 @@ def cpu_threads(asked: int | None) -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def calibrate_command(folder: Path, threads: int) -> str:
+def calibrate_command(folder: Path, threads: int, runtime: str) -> str:
     """The command that measures a folder's graphs on this machine."""
-    return f"latadj calibrate runtime=onnxruntime exported={folder} device.threads={threads}"
+    return f"latadj calibrate runtime={runtime} exported={folder} device.threads={threads}"
 
 
 def _processor() -> str:

@@ -9,10 +9,19 @@ from typing import Any
 import numpy as np
 
 from latadj.elimination.dial import Dial
-from latadj.elimination.levels import Level
 from latadj.elimination.profiles import Profile
-from latadj.runtime.manifest import KEEP, SHORT_LENGTH, Manifest, clock_of, dial_of
+from latadj.runtime.manifest import (
+    KEEP,
+    LEAVING,
+    SHORT_LENGTH,
+    ExportedGraph,
+    Manifest,
+    clock_of,
+    dial_of,
+    layers_that_cut,
+)
 from latadj.runtime.place import calibrate_command, cpu_threads, place
+from latadj.runtime.sessions import RUNTIMES, Session, open_session
 from latadj.runtime.tokens import Encoded, TextEncoder
 
 # A text, or two that belong together.
@@ -56,10 +65,11 @@ class Predictor:
         self.batch_size, self.threads = batch_size, cpu_threads(threads)
         self.encoder = TextEncoder(self.folder, self.manifest)
         dial, data = dial_of(self.folder)
-        self.place = place(self.threads)
+        self.runtime = RUNTIMES[self.manifest.format]
+        self.place = place(self.threads, self.runtime)
         clock = clock_of(data, self.place, self.manifest.precision)
         self.dial = dial.on(clock) if dial is not None and clock is not None else dial
-        self._sessions: dict[str, Any] = {}
+        self._sessions: dict[str, Session] = {}
 
     def __call__(
         self,
@@ -73,7 +83,7 @@ class Predictor:
 
         Parameters
         ----------
-        speedup : of the dial: in time where `latadj calibrate runtime=onnxruntime` has measured this machine, else in
+        speedup : of the dial: in time where `latadj calibrate runtime=` has measured this machine, else in
             FLOPs; 1 if nothing is given
         deadline_ms : run each batch at the smallest speedup that is predicted to take no longer
         max_drop : use the largest speedup that loses no more points of the metric, as measured on validation text; with
@@ -143,20 +153,43 @@ class Predictor:
         profile : its ``whole_length`` is not heeded
         """
         feeds = self.encoder.arrays(batch)
-        if self.manifest.speedup is None:
+        graph = self._graph(profile)
+        if graph.cuts:
+            lengths = np.array([len(one) for one in batch], dtype=np.int64)
+            feeds[LEAVING] = profile.counts(lengths)
+        elif graph.cuts is None and self.manifest.speedup is None:
             feeds[KEEP] = np.array(profile.keep, dtype=np.float64)
             feeds[SHORT_LENGTH] = np.array(profile.short_length, dtype=np.float64)
-        return list(self.session(profile.level).run(self.manifest.outputs, feeds))
+        return list(self._session(graph).run(self.manifest.outputs, feeds))
 
-    def session(self, level: Level | None) -> Any:
-        """The graph of a level in onnxruntime; read when it is first needed."""
-        graphs = self.manifest.graphs
-        graph = graphs[0] if self.manifest.speedup else next((one for one in graphs if one.level == level), None)
-        if graph is None:
-            raise ValueError(f"folder {self.folder} has no graph of this level; export it again")
+    def session(self, profile: Profile) -> Session:
+        """The graph that runs a profile; read when it is first needed."""
+        return self._session(self._graph(profile))
+
+    def _session(self, graph: ExportedGraph) -> Session:
         if graph.file not in self._sessions:
             self._sessions[graph.file] = open_session(self.folder / graph.file, self.threads)
         return self._sessions[graph.file]
+
+    def _graph(self, profile: Profile) -> ExportedGraph:
+        """The graph of a profile's level that cuts in the fewest layers, of those that cut where the profile does."""
+        graphs = self.manifest.graphs
+        if self.manifest.speedup is not None:
+            return graphs[0]
+        able = self._able(profile)
+        if not able:
+            raise ValueError(f"folder {self.folder} has no graph of this level that cuts here; export it again")
+        return min(able, key=lambda one: len(one.cuts or ()))
+
+    def runs(self, profile: Profile) -> bool:
+        """Whether a graph of the folder runs a profile."""
+        return bool(self._able(profile))
+
+    def _able(self, profile: Profile) -> list[ExportedGraph]:
+        assert self.dial is not None, "a folder without a fixed speedup has a dial"
+        cuts = set(layers_that_cut(profile, self.dial))
+        same = (one for one in self.manifest.graphs if one.level == profile.level)
+        return [one for one in same if one.cuts is None or cuts <= set(one.cuts)]
 
     def profile(self, speedup: float) -> Profile:
         """The profile of a speedup.
@@ -194,7 +227,7 @@ class Predictor:
         if dial.latency is None:
             raise ValueError(
                 f"deadline_ms={deadline_ms:g} needs a clock of this machine ({self.place}): run "
-                f"`{calibrate_command(self.folder, self.threads)}`"
+                f"`{calibrate_command(self.folder, self.threads, self.runtime)}`"
             )
         return list(_profiles(dial, max(most, 1.0)))
 
@@ -249,26 +282,3 @@ def _joined(rows: Sequence[tuple[np.ndarray, list[np.ndarray]]], texts: int) -> 
             whole[index] = piece
         made.append(whole)
     return made
-
-
-def open_session(path: Path, threads: int) -> Any:
-    """A graph in onnxruntime on the CPU.
-
-    Raises
-    ------
-    ValueError
-        if onnxruntime is not installed, or does not read the graph.
-    """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise ValueError("this needs onnxruntime: pip install onnxruntime") from error
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    # The threads of a graph go on spinning after its run, and the next run may be another graph's: in turns with a
-    # level's, the whole model took three times as long on two cores.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its own errors have no common base
-        raise ValueError(f"{path}: onnxruntime {onnxruntime.__version__} cannot read this graph ({error})") from error

@@ -74,8 +74,8 @@ class GraphRunner:
 
     def __init__(self, predictor: Predictor, vocabulary: int, profiles: Sequence[Profile]) -> None:
         self.predictor, self.vocabulary = predictor, vocabulary
-        for level in dict.fromkeys([None, *(profile.level for profile in profiles)]):
-            predictor.session(level)
+        for profile in (Profile.full(len(profiles[0].keep)), *profiles):
+            predictor.session(profile)
 
     def __call__(self, rows: Sequence[dict[str, Any]], profile: Profile) -> np.ndarray:
         batch = [Encoded(row["input_ids"], row.get(TYPES) or [0] * len(row["input_ids"])) for row in rows]

@@ -53,9 +53,18 @@ def logits(root, profile):
         return model(**tokenizer(TEXTS, padding=True, return_tensors="pt")).logits.numpy()
 
 
+@pytest.fixture(scope="module")
+def for_openvino(root):
+    """The same for OpenVINO."""
+    pytest.importorskip("openvino")
+    run("export", f"folder={root / 'out'}", "device=cpu", "format=openvino", f"output={root / 'out' / 'openvino'}")
+    return root / "out" / "openvino"
+
+
 @pytest.mark.parametrize("speedup", [1, 1.5, 2.2, 3])
-def test_outputs_are_those_of_pytorch_at_the_same_speedup(root, folder, speedup):
-    predictor = Predictor(folder, threads=1, batch_size=3)
+@pytest.mark.parametrize("graphs", ["folder", "for_openvino"])
+def test_outputs_are_those_of_pytorch_at_the_same_speedup(request, root, graphs, speedup):
+    predictor = Predictor(request.getfixturevalue(graphs), threads=1, batch_size=3)
     profile = predictor.profile(speedup)
     (made,) = predictor.outputs(TEXTS, speedup=speedup)
     assert np.allclose(made, logits(root, profile), atol=1e-5)
@@ -64,7 +73,7 @@ def test_outputs_are_those_of_pytorch_at_the_same_speedup(root, folder, speedup)
 def test_graphs_leave_the_cores_to_each_other_after_a_run(folder):
     predictor = Predictor(folder, threads=1)
     for speedup in (1, 3):
-        options = predictor.session(predictor.profile(speedup).level).get_session_options()
+        options = predictor.session(predictor.profile(speedup)).get_session_options()
         assert options.get_session_config_entry("session.force_spinning_stop") == "1"
 
 
@@ -80,6 +89,51 @@ def test_int8_graphs_are_smaller_and_say_about_the_same(root, folder, tmp_path):
         assert np.abs(made - whole).max() < 0.3 * np.abs(whole).max()
     sizes = [sum(one.stat().st_size for one in (each / "onnx").iterdir()) for each in (folder, tmp_path / "int8")]
     assert sizes[1] < sizes[0]
+
+
+def test_openvino_runs_larger_batches_after_smaller_ones(root, for_openvino):
+    predictor = Predictor(for_openvino, threads=1)
+    profile = predictor.profile(3)
+    for size in (1, 2, 5):
+        (made,) = predictor.outputs(TEXTS[:size], speedup=3)
+        assert np.allclose(made, logits(root, profile)[:size], atol=1e-5)
+
+
+def test_openvino_in_int8_says_about_the_same(root, tmp_path):
+    pytest.importorskip("nncf")
+    (tmp_path / "texts.txt").write_text("\n".join(["a good film", "", "the very long story about people is awful"] * 8))
+    options = ("format=openvino", "precision=int8", "speedup=3", f"output={tmp_path / 'int8'}")
+    run("export", f"folder={root / 'out'}", "device=cpu", *options, f"texts={tmp_path / 'texts.txt'}")
+    predictor = Predictor(tmp_path / "int8", threads=1)
+    assert (predictor.manifest.format, predictor.manifest.precision) == ("openvino", "int8")
+    profile = replace(Predictor(root / "out" / "exported").profile(3), whole_length=0.0)
+    whole = logits(root, profile)
+    (made,) = predictor.outputs(TEXTS)
+    assert not np.array_equal(made, whole)
+    assert np.abs(made - whole).max() < 0.3 * np.abs(whole).max()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["format=openvino", "precision=int8"], "measures ranges over texts like those to come: texts=FILE"),
+        (["texts=some.txt"], "texts=some.txt: only format=openvino precision=int8 reads texts"),
+        (["format=openvino", "precision=int8", "texts=nowhere.txt"], "texts=nowhere.txt: cannot be read"),
+        (["format=tflite"], "format=tflite: expected one of onnx, openvino"),
+    ],
+)
+def test_formats_that_cannot_be_written_are_refused(root, options, words):
+    found = run("export", f"folder={root / 'out'}", *options, expect=2)
+    assert words in " ".join(found.output.split())
+
+
+def test_a_profile_that_cuts_where_no_graph_does_is_refused(for_openvino):
+    predictor = Predictor(for_openvino, threads=1)
+    full = predictor.manifest.graphs[0]
+    predictor.manifest.graphs = [full]
+    assert predictor.runs(predictor.profile(1))
+    with pytest.raises(ValueError, match="has no graph of this level that cuts here; export it again"):
+        predictor.run(predictor.encoder(["a"]), Profile((0.9, 0.5)))
 
 
 def test_predictions_have_labels_and_probabilities(folder):
@@ -108,13 +162,15 @@ def test_torch_and_transformers_are_not_needed(folder):
 
 
 def test_a_deadline_takes_the_smallest_speedup_that_meets_it(folder, tmp_path):
-    with pytest.raises(ValueError, match=f"deadline_ms=5 needs a clock of this machine .{re.escape(place(1))}"):
+    with pytest.raises(
+        ValueError, match=f"deadline_ms=5 needs a clock of this machine .{re.escape(place(1, 'onnxruntime'))}"
+    ):
         Predictor(folder, threads=1)(TEXTS, deadline_ms=5)
     timed, data = shutil.copytree(folder, tmp_path / "timed"), json.loads((folder / "latadj.json").read_text())
     part = Ramp(1e-4, (0.0, 32.0), (32e-3,))
     clock = LatencyModel(len(TEXTS), part, part, part, part, Ramp(1e-4, (0.0, 32.0), (1e-4,)))
     served = {"kernel": "onnxruntime", "models": [unstructure(clock)]}
-    data["devices"] = {place(1): {"precision": None, "trials": {}, "serving": {"fp32": served}}}
+    data["devices"] = {place(1, "onnxruntime"): {"precision": None, "trials": {}, "serving": {"fp32": served}}}
     (timed / "latadj.json").write_text(json.dumps(data))
     predictor = Predictor(timed, threads=1)
     assert predictor.dial.latency == clock
@@ -166,14 +222,19 @@ def test_no_clock_is_of_another_machine(folder):
     assert dial_of(latadj.load(folder.parent / "checkpoint", precision=None)[0]).levels == Predictor(folder).dial.levels
 
 
-def test_calibrate_measures_the_graphs_and_leaves_the_checkpoint_alone(root, folder, tmp_path):
-    timed = shutil.copytree(folder, tmp_path / "timed")
+@pytest.mark.parametrize(("graphs", "runtime"), [("folder", "onnxruntime"), ("for_openvino", "openvino")])
+def test_calibrate_measures_the_graphs_and_leaves_the_checkpoint_alone(request, root, graphs, runtime, tmp_path):
+    timed = shutil.copytree(request.getfixturevalue(graphs), tmp_path / "timed")
     before = (root / "out" / "checkpoint" / "latadj.json").read_bytes()
     options = ("clock.rounds=2", "workload.batch=2", "device.threads=1", f"exported={timed}")
-    run("calibrate", "runtime=onnxruntime", f"folder={root / 'out'}", *options)
+    run("calibrate", f"runtime={runtime}", f"folder={root / 'out'}", *options)
     assert (root / "out" / "checkpoint" / "latadj.json").read_bytes() == before
     predictor = Predictor(timed, threads=1)
     assert predictor.dial.latency.batch == 2
     assert predictor.seconds(predictor.profile(1), np.array([8, 8])) > 0
+    assert all(predictor.runs(predictor.profile(one)) for one in np.linspace(1, predictor.dial.reach(), 17))
+    other = {"onnxruntime": "openvino", "openvino": "onnxruntime"}[runtime]
+    found = run("calibrate", f"runtime={other}", f"exported={timed}", expect=2)
+    assert f"the graphs of exported={timed} are for {runtime}" in " ".join(found.output.split())
     found = run("calibrate", "runtime=onnxruntime", f"exported={tmp_path / 'none'}", expect=2)
     assert "no such folder; make it with `latadj export`" in " ".join(found.output.split())

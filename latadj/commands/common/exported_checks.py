@@ -10,6 +10,9 @@ from latadj.commands.checks import with_dial
 from latadj.config import GENERATION, ExportConfig
 from latadj.runtime.manifest import GRAPHS, MANIFEST_FILE
 
+# Packages by format.
+NEEDED = {"onnx": ("onnx", "onnxruntime", "onnxscript"), "openvino": ("onnx", "onnxscript", "openvino", "nncf")}
+
 
 def check_export(config: ExportConfig) -> CheckpointMetadata:
     """Metadata of the model that `latadj export` writes, its dial on the profile type of ``profile=``.
@@ -25,15 +28,16 @@ def check_export(config: ExportConfig) -> CheckpointMetadata:
     if type_of(folder, metadata.task_spec) == GENERATION:
         raise ValueError(f"checkpoint {config.checkpoint} is a language model: graphs are made of encoders only")
     metadata = with_dial(config, metadata)
-    missing = [name for name in ("onnx", "onnxruntime", "onnxscript") if find_spec(name) is None]
+    missing = [name for name in NEEDED[config.format] if find_spec(name) is None]
     if missing:
-        raise ValueError(f"format=onnx needs {', '.join(missing)}: pip install 'latadj[onnx]'")
+        extra = "onnx" if config.format == "onnx" else "backends"
+        raise ValueError(f"format={config.format} needs {', '.join(missing)}: pip install 'latadj[{extra}]'")
     check_replaceable(
         "output",
         config.output,
         [folder, Path(config.folder) / "export"],
         files=(*MODEL_FILES, MANIFEST_FILE),
-        folders=(GRAPHS,),
+        folders=tuple(GRAPHS.values()),
         mark=MANIFEST_FILE,
     )
     return metadata

@@ -35,6 +35,10 @@ def prepare_exported(config: CalibrateConfig) -> ExportedSession:
         if it holds no graphs with a dial.
     """
     predictor = Predictor(config.exported, threads=config.device.asked_threads)
+    if predictor.runtime != config.runtime:
+        raise ValueError(
+            f"runtime={config.runtime}: the graphs of exported={config.exported} are for {predictor.runtime}"
+        )
     if predictor.manifest.speedup is not None or predictor.dial is None:
         raise ValueError(f"exported={config.exported}: these graphs have no dial; export without speedup=")
     return ExportedSession(config, predictor)

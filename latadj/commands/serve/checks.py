@@ -9,6 +9,7 @@ from latadj.config import GENERATION, ServeConfig
 from latadj.inference.device_clock import require_any_clock
 from latadj.runtime.manifest import Manifest, is_exported
 from latadj.runtime.place import calibrate_command, cpu_threads, place
+from latadj.runtime.sessions import RUNTIMES
 
 # Of the extra `serve`.
 PACKAGES = ("fastapi", "uvicorn", "prometheus_client")
@@ -73,9 +74,10 @@ def _require_clock_of_graphs(
         )
     if asked.name not in ("auto", "cpu"):
         raise ValueError(f"device={asked.name}: graphs run on the CPU; serve the checkpoint that they were made of")
-    here = metadata.devices.get(place(threads), Device())
+    runtime = RUNTIMES[exported.format]
+    here = metadata.devices.get(place(threads, runtime), Device())
     if exported.precision not in here.serving:
         raise ValueError(
             f"{deadline} goes by the time that passes take, and the graphs of {folder} were not measured on "
-            f"{place(threads)}: run `{calibrate_command(folder, threads)}`, a minute or two"
+            f"{place(threads, runtime)}: run `{calibrate_command(folder, threads, runtime)}`, a minute or two"
         )

@@ -119,7 +119,7 @@ class ExtractConfig(DialedConfig):
 class ExportConfig(CommandConfig):
     """`latadj export`; of its task only the name counts, which says where the checkpoint is."""
 
-    format: str = option("onnx", "format of the graphs", one_of("onnx"))
+    format: str = option("onnx", "format of the graphs: ONNX, or OpenVINO's own", one_of("onnx", "openvino"))
     opset: int = option(
         23,
         "version of ONNX's operators: 21 to 23; from 23 on attention is one of them",
@@ -134,7 +134,20 @@ class ExportConfig(CommandConfig):
         parse=one_speedup("export", optional=True),
     )
     profile: str | None = option(None, "profile type; null: the dial's own", one_of(*PROFILE_TYPES))
+    texts: str | None = option(
+        None, "file of texts, one a line, over which format=openvino precision=int8 measures ranges"
+    )
     output: str = option(MISSING, "folder of the graphs")
+
+    def problems(self) -> list[str]:
+        problems, measured = super().problems(), self.format == "openvino" and self.precision == "int8"
+        if measured and self.texts is None:
+            problems.append(
+                "format=openvino precision=int8 measures ranges over texts like those to come: texts=FILE, one a line"
+            )
+        if self.texts is not None and not measured:
+            problems.append(f"texts={self.texts}: only format=openvino precision=int8 reads texts; leave it out")
+        return problems
 
     def prompt_problems(self) -> list[str]:
         return []

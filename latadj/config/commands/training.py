@@ -50,7 +50,9 @@ class CalibrateConfig(CommandConfig):
     workload: WorkloadConfig = section(WorkloadConfig, WORKLOAD)
     clock: ClockConfig = section(ClockConfig, "how long this device is measured")
     runtime: str | None = option(
-        None, "measure the graphs of `latadj export` in this runtime, instead of PyTorch", one_of("onnxruntime")
+        None,
+        "measure the graphs of `latadj export` in this runtime, instead of PyTorch",
+        one_of("onnxruntime", "openvino"),
     )
     exported: str = option(MISSING, "folder of the graphs that runtime= measures")
 

@@ -1,0 +1,103 @@
+"""Graphs as OpenVINO's own files, in fp32, or in int8 by NNCF with ranges measured on texts."""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+from transformers import PreTrainedTokenizerBase
+
+from latadj.elimination.dial import Dial
+from latadj.elimination.levels import Level
+from latadj.elimination.profiles import Profile
+from latadj.runtime.manifest import LEAVING, layers_that_cut
+from latadj.utils.quiet import quiet
+
+# Speedups along a dial whose settings say which graphs it needs.
+TRIED = 129
+# Texts of a batch over which ranges are measured, and how many batches, at most.
+BATCH, BATCHES = 8, 32
+
+
+@dataclass(frozen=True)
+class CountedGraph:
+    """A graph that is told how many tokens leave each layer.
+
+    level : how wide its layers are; None: whole
+    cuts : numbers of the layers that let tokens go
+    profile : one that it runs
+    """
+
+    level: Level | None
+    cuts: tuple[int, ...]
+    profile: Profile
+
+
+def counted_graphs(dial: Dial) -> list[CountedGraph]:
+    """The graphs that run a dial without a branch in them, the whole model's first.
+
+    Of each level two, where some of its settings cut tokens and others do not: a graph without branches scores tokens
+    in every layer that may let some go.
+    """
+    speedups = [1.0, *(anchor.speedup for anchor in dial.anchors), *np.geomspace(1.0, dial.reach(), TRIED)]
+    profiles = [Profile.full(dial.layers), *(dial.profile(float(one)) for one in sorted(speedups))]
+    found: dict[tuple[Level | None, bool], list[Profile]] = {}
+    for profile in profiles:
+        found.setdefault((profile.level, bool(layers_that_cut(profile, dial))), []).append(profile)
+    return [
+        CountedGraph(
+            level, tuple(sorted({layer for one in own for layer in layers_that_cut(one, dial)})), own[len(own) // 2]
+        )
+        for (level, _), own in found.items()
+    ]
+
+
+def calibration_batches(
+    texts: Sequence[str],
+    tokenizer: PreTrainedTokenizerBase,
+    inputs: Sequence[str],
+    limit: int,
+    profile: Profile | None,
+) -> list[dict[str, np.ndarray]]:
+    """A graph's inputs for some texts.
+
+    Parameters
+    ----------
+    inputs : names of the token inputs
+    limit : tokens of a text
+    profile : says how many tokens leave each layer; None: that is no input
+    """
+    batches = []
+    for start in range(0, min(len(texts), BATCH * BATCHES), BATCH):
+        encoded = tokenizer(
+            list(texts[start : start + BATCH]), truncation=True, max_length=limit, padding=True, return_tensors="np"
+        )
+        feeds = {name: np.asarray(encoded[name], dtype=np.int64) for name in inputs}
+        if profile is not None:
+            feeds[LEAVING] = profile.counts(feeds["attention_mask"].sum(axis=1))
+        batches.append(feeds)
+    return batches
+
+
+def write_openvino(graph: onnx.ModelProto, path: Path, batches: Sequence[dict[str, np.ndarray]] | None) -> None:
+    """Write a graph as OpenVINO's ``.xml``, and its weights beside it.
+
+    Parameters
+    ----------
+    batches : over which NNCF measures ranges, for int8; None: fp32
+    """
+    import openvino
+
+    with tempfile.TemporaryDirectory() as folder, quiet():
+        source = Path(folder) / "model.onnx"
+        onnx.save(graph, source, save_as_external_data=True, location="model.data")
+        model = openvino.convert_model(source)
+        if batches is not None:
+            import nncf
+
+            model = nncf.quantize(
+                model, nncf.Dataset(list(batches)), model_type=nncf.ModelType.TRANSFORMER, subset_size=len(batches)
+            )
+        openvino.save_model(model, path, compress_to_fp16=False)

@@ -1,0 +1,78 @@
+"""Opens graphs in the runtime that they are for, on the CPU."""
+
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+# Format of a folder's graphs -> package that runs them.
+RUNTIMES = {"onnx": "onnxruntime", "openvino": "openvino"}
+
+
+class Session(Protocol):
+    """A graph that is ready to run."""
+
+    def run(self, outputs: Sequence[str], feeds: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:
+        """The outputs of these names."""
+
+
+def open_session(path: Path, threads: int) -> Session:
+    """A graph, by the ending of its file.
+
+    Raises
+    ------
+    ValueError
+        if its runtime is not installed, or does not read the graph.
+    """
+    return (_openvino if path.suffix == ".xml" else _onnxruntime)(path, threads)
+
+
+def _onnxruntime(path: Path, threads: int) -> Session:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ValueError("this needs onnxruntime: pip install onnxruntime") from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    # The threads of a graph go on spinning after its run, and the next run may be another graph's: in turns with a
+    # level's, the whole model took three times as long on two cores.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    try:
+        session: Session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its own errors have no common base
+        raise ValueError(f"{path}: onnxruntime {onnxruntime.__version__} cannot read this graph ({error})") from error
+    return session
+
+
+def _openvino(path: Path, threads: int) -> Session:
+    try:
+        import openvino
+    except ImportError as error:
+        raise ValueError("this needs OpenVINO: pip install openvino") from error
+    settings = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": threads,
+        # By default it takes bf16 where the processor has it.
+        "INFERENCE_PRECISION_HINT": "f32",
+    }
+    try:
+        compiled = openvino.Core().compile_model(str(path), "CPU", settings)
+    except RuntimeError as error:
+        raise ValueError(f"{path}: OpenVINO {openvino.__version__} cannot read this graph ({error})") from error
+    return _Compiled(compiled)
+
+
+class _Compiled:
+    """A compiled model of OpenVINO, whose requests each belong to one thread."""
+
+    def __init__(self, compiled: Any) -> None:
+        self._compiled, self._own = compiled, threading.local()
+
+    def run(self, outputs: Sequence[str], feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        if not hasattr(self._own, "request"):
+            self._own.request = self._compiled.create_infer_request()
+        found = self._own.request.infer(dict(feeds))
+        # The request writes its next outputs where it wrote these.
+        return [np.array(found[name]) for name in outputs]
