@@ -37,18 +37,24 @@ QUOTED = 3
 EVENT_S = 1.0
 
 
-def application(service: ModelService, failed: Callable[[Exception], object] = lambda error: None) -> FastAPI:
+def application(
+    service: ModelService, failed: Callable[[Exception], object] = lambda error: None, *, on_ray: bool = False
+) -> FastAPI:
     """The application that serves a model.
 
     Parameters
     ----------
     failed : called where the warm-up goes wrong
+    on_ray : start once the model is warm, and leave `X-Request-Id` to Ray's proxy; else start at once, and `/health`
+        says when it is warm
     """
     config = service.config
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         service.start(failed)
+        if on_ray:
+            await service.started()
         yield
         await service.close()
 
@@ -66,6 +72,7 @@ def application(service: ModelService, failed: Callable[[Exception], object] = l
         body_bytes=config.limits.body_bytes,
         body_s=config.limits.body_s,
         log_access=config.access_log,
+        answer_id=not on_ray,
     )
     app.state.ending = lambda: False
     _answer_errors(app)

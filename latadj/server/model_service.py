@@ -78,6 +78,19 @@ class ModelService:
 
         self._starting = asyncio.get_running_loop().create_task(begin())
 
+    async def started(self) -> None:
+        """Wait until the model is warm.
+
+        Raises
+        ------
+        RuntimeError
+            if that went wrong.
+        """
+        if self._starting is not None:
+            await self._starting
+        if not self._warm:
+            raise RuntimeError("the model did not warm up")
+
     async def predict(self, texts: Sequence[Sequence[str]], **options: Any) -> Answered:
         """Answer the texts of a request, see :meth:`Engine.predict`.
 

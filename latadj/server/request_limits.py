@@ -25,10 +25,20 @@ class RequestLimits:
     body_bytes : of a request's body, at most
     body_s : seconds in which a body is to be sent
     log_access : write a line of JSON for each request
+    answer_id : answer with the request's number
     """
 
-    def __init__(self, app: ASGIApp, *, telemetry: Telemetry, body_bytes: int, body_s: float, log_access: bool) -> None:
-        self.app, self.telemetry = app, telemetry
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        telemetry: Telemetry,
+        body_bytes: int,
+        body_s: float,
+        log_access: bool,
+        answer_id: bool = True,
+    ) -> None:
+        self.app, self.telemetry, self.answer_id = app, telemetry, answer_id
         self.body_bytes, self.body_s, self.log_access = body_bytes, body_s, log_access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -44,7 +54,8 @@ class RequestLimits:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", []), (ID_HEADER, number.encode())]
+                if self.answer_id:
+                    message["headers"] = [*message.get("headers", []), (ID_HEADER, number.encode())]
             await send(message)
 
         try:

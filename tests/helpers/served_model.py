@@ -94,10 +94,22 @@ def config_for(folder: Path, *overrides: str) -> ServeConfig:
     return config
 
 
-class Running:
-    """A server in a thread of this process.
+class Client:
+    """Asks a server.
 
     url : where it is
+    """
+
+    url: str
+
+    def post(self, body: object, headers: dict[str, str] | None = None, path: str = "/predict") -> httpx.Response:
+        """Ask for something."""
+        return httpx.post(self.url + path, json=body, headers=headers, timeout=60)
+
+
+class Running(Client):
+    """A server in a thread of this process.
+
     service : what it serves
     failures : what would have ended it
     """
@@ -120,9 +132,23 @@ class Running:
         self._server.should_exit = True
         self._thread.join(30)
 
-    def post(self, body: object, headers: dict[str, str] | None = None, path: str = "/predict") -> httpx.Response:
-        """Ask for something."""
-        return httpx.post(self.url + path, json=body, headers=headers, timeout=60)
+
+class OnRay(Client):
+    """The same on a Ray cluster of this machine."""
+
+    def __init__(self, folder: Path, *overrides: str) -> None:
+        from latadj.server.ray_server import RayServer
+
+        with bound("127.0.0.1", 0) as free:
+            port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        self._server = RayServer(config_for(folder, "engine=ray", f"port={port}", *overrides), open_service)
+
+    def __enter__(self) -> "OnRay":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._server.stop()
 
 
 def wait_for(holds, seconds: float = 60.0) -> None:

@@ -7,7 +7,9 @@ pytest.importorskip("fastapi")
 from collections.abc import Iterator
 from pathlib import Path
 
-from helpers.served_model import Running, write_served
+from helpers.served_model import Client, OnRay, Running, write_served
+
+LIMITS = ("limits.text_characters=5000", "limits.request_texts=40")
 
 
 @pytest.fixture(scope="session")
@@ -19,5 +21,18 @@ def served_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def server(served_root: Path) -> Iterator[Running]:
-    with Running(served_root / "checkpoint", "limits.text_characters=5000", "limits.request_texts=40") as running:
+    with Running(served_root / "checkpoint", *LIMITS) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def on_ray(served_root: Path) -> Iterator[OnRay]:
+    pytest.importorskip("ray")
+    with OnRay(served_root / "checkpoint", *LIMITS) as running:
+        yield running
+
+
+@pytest.fixture(params=["local", "ray"])
+def api(request: pytest.FixtureRequest) -> Client:
+    """Each engine's server."""
+    return request.getfixturevalue("server" if request.param == "local" else "on_ray")

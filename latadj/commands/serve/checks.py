@@ -27,6 +27,8 @@ def check_serve(config: ServeConfig) -> CheckpointMetadata:
     for package in PACKAGES:
         if find_spec(package) is None:
             raise ValueError(f"the package {package} is not installed: pip install 'latadj[serve]'")
+    if config.engine == "ray" and find_spec("ray") is None:
+        raise ValueError("engine=ray needs Ray Serve: pip install 'latadj[serve,ray]'")
     folder = Path(config.checkpoint)
     exported = Manifest.read(folder) if is_exported(folder) else None
     metadata = check(folder) if exported is None else read_metadata(folder)

@@ -3,6 +3,7 @@
 import logging
 import sys
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from latadj.checkpoints.metadata import CheckpointMetadata
 from latadj.commands.common.opening import begin
@@ -12,6 +13,9 @@ from latadj.server.application import application
 from latadj.server.model_service import ModelService
 from latadj.server.web_server import WebServer, bound
 
+if TYPE_CHECKING:
+    from latadj.server.ray_server import RayServer
+
 log = logging.getLogger("latadj")
 
 
@@ -19,7 +23,7 @@ log = logging.getLogger("latadj")
 class Ready:
     """A server with its model loaded and its port bound."""
 
-    server: WebServer
+    server: "WebServer | RayServer"
     address: str
 
 
@@ -37,20 +41,26 @@ def prepare(config: ServeConfig, checked: CheckpointMetadata | None = None) -> R
     """
     begin(config)
     listening = bound(config.host, config.port)
+    host, port = listening.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    address = f"http://{shown}:{port}"
+    if config.engine == "ray":
+        from latadj.server.ray_server import RayServer
+
+        listening.close()  # it is free: Ray's proxy takes it
+        return Ready(RayServer(config, open_service), address)
     try:
         service = open_service(config, checked)
     except BaseException:
         listening.close()
         raise
-    host, port = listening.getsockname()[:2]
-    shown = f"[{host}]" if ":" in host else host
     server: WebServer
 
     def failed(error: Exception) -> None:
         server.fail(error)
 
     server = WebServer(application(service, failed), listening, config.drain_s)
-    return Ready(server, f"http://{shown}:{port}")
+    return Ready(server, address)
 
 
 def open_service(config: ServeConfig, metadata: CheckpointMetadata | None = None) -> ModelService:

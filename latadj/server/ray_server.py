@@ -1,0 +1,184 @@
+"""The same application as a deployment of Ray Serve, whose replicas each hold a model of their own.
+
+Ray brings the HTTP proxy, shares requests out among replicas, on as many machines as its cluster has, and starts and
+ends replicas. Queue, dial and deadlines are each replica's own.
+"""
+
+import logging
+import os
+import re
+import signal
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+
+from latadj.config import ServeConfig
+from latadj.server.application import application
+from latadj.server.model_service import ModelService
+
+log = logging.getLogger("latadj")
+NAME = "latadj"
+# Seconds in which a cluster is to accept a connection.
+ANSWER_S = 5.0
+# What went wrong in this process.
+_failures: list[Exception] = []
+
+
+def fail_replica(error: Exception) -> None:
+    """Note that this process answers nobody any more."""
+    _failures.append(error)
+
+
+class Replica:
+    """What Ray asks of a replica, beside requests."""
+
+    def check_health(self) -> None:
+        """Tell Ray to start another replica in place of this one where its model is lost."""
+        if _failures:
+            raise RuntimeError(str(_failures[0]))
+
+
+class RayServer:
+    """Deploys a model on a Ray cluster, or on one that is started here.
+
+    Parameters
+    ----------
+    opened : opens the model of a config; Ray calls it in each replica
+
+    Raises
+    ------
+    ValueError
+        if no cluster answers, it has too few CPUs, or the model is refused.
+    """
+
+    def __init__(self, config: ServeConfig, opened: Callable[[ServeConfig], ModelService]) -> None:
+        # No network unless the user asks for it.
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        import ray
+        from ray import serve
+
+        logging.getLogger("ray.serve").setLevel(logging.WARNING)
+        self._ray, self._serve, self._owns = ray, serve, config.ray.address is None
+        if config.ray.address is not None:
+            _require_answer(config.ray.address)
+        try:
+            # Logs of the replicas stay in Ray's own folder.
+            ray.init(
+                config.ray.address,
+                include_dashboard=False if self._owns else None,
+                logging_level=logging.ERROR,
+                log_to_driver=False,
+                ignore_reinit_error=True,
+            )
+        except (ConnectionError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(f"ray.address={config.ray.address}: no Ray cluster answers there ({reason})") from error
+        try:
+            self._require_room(config)
+            serve.start(http_options={"host": config.host, "port": config.port}, logging_config=_quiet(config))
+            self._deploy(config, opened)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _require_room(self, config: ServeConfig) -> None:
+        """Refuse to wait for CPUs that this machine does not have; a cluster of several may grow."""
+        scaling = config.ray.autoscaling
+        replicas = scaling.get("min_replicas", 1) if scaling else config.replicas
+        each, have = _cpus(config), self._ray.cluster_resources().get("CPU", 0)
+        if self._owns and replicas * each > have:
+            raise ValueError(
+                f"{replicas} replicas of {each:g} CPUs each, and this machine has {have:g}: take fewer replicas, or "
+                "less with ray.cpus= or device.threads="
+            )
+
+    def _deploy(self, config: ServeConfig, opened: Callable[[ServeConfig], ModelService]) -> None:
+        # A replica runs in a folder of Ray's, and has no other replicas inside.
+        own = replace(config, checkpoint=str(Path(config.checkpoint).resolve()), replicas=1, page=False)
+
+        def build() -> FastAPI:
+            return application(opened(own), fail_replica, on_ray=True)
+
+        options: dict[str, Any] = (
+            {"autoscaling_config": config.ray.autoscaling}
+            if config.ray.autoscaling
+            else {"num_replicas": config.replicas}
+        )
+        deployment = self._serve.deployment(
+            self._serve.ingress(build)(Replica),
+            name=NAME,
+            ray_actor_options={"num_cpus": _cpus(config)},
+            # The server's own queue says what is too much.
+            max_ongoing_requests=config.limits.waiting_texts,
+            graceful_shutdown_timeout_s=config.drain_s,
+            max_constructor_retry_count=1,  # who is refused once is refused again
+            logging_config=_quiet(config),
+            **options,
+        )
+        log.info("waiting for the replicas, which load the model and warm it up")
+        try:
+            self._serve.run(deployment.bind(), name=NAME)
+        except RuntimeError as error:
+            raise ValueError(self._reason() or str(error).splitlines()[0]) from error
+
+    def _reason(self) -> str | None:
+        """Why the replicas did not start, as latadj says it."""
+        applications = self._serve.status().applications
+        said = [
+            part.message
+            for one in applications.values()
+            for part in one.deployments.values()
+            if part.message is not None
+        ]
+        found = re.findall(r"^\s*(?:\w*\.)*\w*Error: (.+)$", "\n".join(said), re.MULTILINE)
+        return str(found[-1]) if found else None
+
+    def run(self) -> None:
+        """Serve until SIGTERM or SIGINT, and then answer who was let in."""
+        ended = threading.Event()
+
+        def end(number: int, frame: object) -> None:
+            log.info("stopped by %s", signal.Signals(number).name)
+            ended.set()
+
+        before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            while not ended.wait(1.0):
+                pass
+        finally:
+            self.stop()
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def stop(self) -> None:
+        """Take the deployment away, and the cluster where it was started here."""
+        with suppress(Exception):  # it may never have started
+            self._serve.delete(NAME)
+        self._ray.shutdown()  # which ends the cluster where it was started here
+
+
+def _require_answer(address: str) -> None:
+    """Refuse a host and port where nothing listens: Ray would go on trying for a quarter of an hour."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not port.isdigit():
+        return  # such as auto, which Ray looks up
+    try:
+        socket.create_connection((host, int(port)), timeout=ANSWER_S).close()
+    except OSError as error:
+        reason = error.strerror or error
+        raise ValueError(f"ray.address={address}: no Ray cluster answers there ({reason})") from error
+
+
+def _cpus(config: ServeConfig) -> float:
+    """CPUs that a replica reserves."""
+    return config.ray.cpus if config.ray.cpus is not None else float(config.device.asked_threads or 1)
+
+
+def _quiet(config: ServeConfig) -> dict[str, Any]:
+    return {"log_level": "WARNING", "enable_access_log": config.access_log}
