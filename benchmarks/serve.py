@@ -84,8 +84,11 @@ def variants_of(options: argparse.Namespace) -> list[Variant]:
     """The dial of the checkpoint three ways, and that of each folder of graphs."""
     found = [Variant(name, options.checkpoint, choices) for name, choices in DIALS.items()]
     for folder in options.graphs:
-        graphs = f"graphs {Manifest.read(folder).precision}"
+        manifest = Manifest.read(folder)
+        graphs = f"{manifest.format} {manifest.precision}"
         found += [Variant(f"{graphs}, {name}", folder, choices) for name, choices in DIALS.items()]
+    if len({one.name for one in found}) < len(found):
+        raise SystemExit("--graphs: two folders of one format and precision")
     return found
 
 
@@ -148,7 +151,7 @@ def picture(rows: Sequence[Row], path: Path) -> None:
     """In-time share and accuracy over load, for Poisson arrivals."""
     figure = new_figure(9, 4)
     left, right = figure.subplots(1, 2)
-    styles = product(("-", "--", ":"), (GREY, BLUE, GREEN))
+    styles = product(("-", "--", ":", "-.", (0, (1, 4))), (GREY, BLUE, GREEN))
     for variant, (line, colour) in zip(dict.fromkeys(row.variant for row in rows), styles, strict=False):
         own = [row for row in rows if (row.variant, row.arrivals) == (variant, "Poisson")]
         mine = sorted(own, key=attrgetter("load"))

@@ -16,6 +16,7 @@ import aiohttp
 import httpx
 import numpy as np
 import torch
+from transformers import AutoConfig
 
 from latadj.config import DeviceConfig, EvalConfig
 from latadj.config.compose import compose, typed
@@ -84,7 +85,9 @@ def _model(options: argparse.Namespace, texts: Sequence[str]) -> tuple[Ask, list
 def _graph(options: argparse.Namespace, texts: Sequence[str]) -> tuple[Ask, list[str], list[Any]]:
     predictor = Predictor(options.checkpoint, threads=options.threads)
     full = predictor.profile(1.0)
-    return lambda row: predictor.run([row], full)[0], predictor.manifest.labels, predictor.encoder(list(texts))
+    outputs = len(AutoConfig.from_pretrained(options.checkpoint).id2label)
+    names = predictor.manifest.labels or [f"LABEL_{number}" for number in range(outputs)]
+    return lambda row: predictor.run([row], full)[0], names, predictor.encoder(list(texts))
 
 
 def arrival_times(kind: str, rate: float, seconds: float, seed: int) -> np.ndarray:

@@ -139,7 +139,7 @@ def _examples(
     head: str,
     max_length: int | None,
 ) -> CalibrationSet:
-    limit = min(max_length or MOST_TOKENS, max_input_length(model, tokenizer))
+    limit = min(max_length or MOST_TOKENS, max_input_length(model.config, tokenizer))
     if isinstance(texts, str) or not len(texts):
         raise ValueError("texts: expected a list of texts, or of pairs of texts, with at least one")
     columns = [list(texts)] if isinstance(texts[0], str) else [list(column) for column in zip(*texts, strict=True)]

@@ -79,7 +79,7 @@ def prepare(
         raise ValueError(f"checkpoint {config.checkpoint} {GENERATES}")
     model, tokenizer = checkpoint.load(config.checkpoint, head=task_type, metadata=metadata)
     model.eval().to(where)
-    limit = max_input_length(model, tokenizer)
+    limit = max_input_length(model.config, tokenizer)
     limit = min(limit, task_spec.max_length) if task_spec else limit
     task: ExplainedTask = Labels(regression=model.config.num_labels == 1)
     if task_type == "token_classification":

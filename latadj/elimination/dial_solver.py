@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 # How the whole model's tokens are cut up to the first speedup that a searched level has.
 UNTIL_LEVELS = "geometric"
+# Strengths of each part that stand for all.
+STRENGTHS, WEAKEST = 33, 1e-3
 
 
 def parts_of(dial: "Dial") -> list["Dial"]:
@@ -42,6 +44,20 @@ def profile_at(dial: "Dial", strength: float) -> Profile:
     short, whole = searched_lengths(strength, dial.anchors) if searched else (dial.short_length, 0.0)
     level = dial.anchors[0].level if searched else None
     return Profile(tuple(in_steps(keep, dial.every).tolist()), short, level, whole).held(dial.attending(level))
+
+
+def settings_of(dial: "Dial") -> list[Profile]:
+    """Profiles that cut in every layer, at every level, where any setting of a dial cuts, whatever it is marked in."""
+    parts = parts_of(dial)
+    if dial.profile_type == "searched" and dial.anchors and dial.anchors[0].level is not None:
+        parts = [replace(dial, profile_type=UNTIL_LEVELS, anchors=()), *parts]
+    found = [Profile.full(dial.layers)]
+    for part in parts:
+        # Of some profile types the floor is far beyond the strengths that differ.
+        at = [0.0, *np.geomspace(WEAKEST, max(_floor(part), WEAKEST), STRENGTHS)]
+        at += [math.log(anchor.speedup) for anchor in part.anchors]
+        found += [profile_at(part, float(strength)) for strength in sorted(at)]
+    return found
 
 
 @lru_cache(maxsize=512)

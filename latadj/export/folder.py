@@ -19,7 +19,6 @@ from latadj.elimination.dial import Dial
 from latadj.elimination.levels import Level
 from latadj.elimination.profiles import Profile
 from latadj.export.functions import OPSETS, SCORES
-from latadj.export.int8_graphs import quantized
 from latadj.export.onnx_file import graph_of
 from latadj.export.openvino_files import CountedGraph, calibration_batches, counted_graphs, write_openvino
 from latadj.export.shared_weights import LARGEST_FILE, write_graphs
@@ -191,13 +190,15 @@ def _plans(dial: Dial, profile: Profile | None, format: str) -> list[_Plan]:
     def file(one: CountedGraph) -> str:
         if one.level is None:
             return whole.replace(".xml", "-cut.xml") if one.cuts else whole
-        return f"{narrower[one.level]}{'-cut' if one.cuts else ''}.xml"
+        return f"{narrower[one.level]}.xml"
 
     return [_Plan(file(one), one.level, list(one.cuts), one.profile) for one in counted_graphs(dial)]
 
 
 def _write_onnx(graphs: dict[str, onnx.ModelProto], folder: Path, precision: str) -> None:
     if precision == "int8":
+        from latadj.export.int8_graphs import quantized  # needs onnxruntime, which fp32 and OpenVINO do without
+
         graphs = quantized(graphs)
         log.info("made the linear maps int8")
     if len(graphs) == 1 and (only := graphs[WHOLE["onnx"]]).ByteSize() < LARGEST_FILE:

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +10,12 @@ import onnx
 from transformers import PreTrainedTokenizerBase
 
 from latadj.elimination.dial import Dial
+from latadj.elimination.dial_solver import settings_of
 from latadj.elimination.levels import Level
 from latadj.elimination.profiles import Profile
 from latadj.runtime.manifest import LEAVING, layers_that_cut
 from latadj.utils.quiet import quiet
 
-# Speedups along a dial whose settings say which graphs it needs.
-TRIED = 129
 # Texts of a batch over which ranges are measured, and how many batches, at most.
 BATCH, BATCHES = 8, 32
 
@@ -38,20 +37,19 @@ class CountedGraph:
 def counted_graphs(dial: Dial) -> list[CountedGraph]:
     """The graphs that run a dial without a branch in them, the whole model's first.
 
-    Of each level two, where some of its settings cut tokens and others do not: a graph without branches scores tokens
-    in every layer that may let some go.
+    One for each level, since it scores tokens in every layer that may let some go, and of the whole model one more,
+    which lets none go.
     """
-    speedups = [1.0, *(anchor.speedup for anchor in dial.anchors), *np.geomspace(1.0, dial.reach(), TRIED)]
-    profiles = [Profile.full(dial.layers), *(dial.profile(float(one)) for one in sorted(speedups))]
-    found: dict[tuple[Level | None, bool], list[Profile]] = {}
+    full, *profiles = settings_of(dial)
+    by_level: dict[Level | None, list[Profile]] = {}
     for profile in profiles:
-        found.setdefault((profile.level, bool(layers_that_cut(profile, dial))), []).append(profile)
-    return [
-        CountedGraph(
-            level, tuple(sorted({layer for one in own for layer in layers_that_cut(one, dial)})), own[len(own) // 2]
-        )
-        for (level, _), own in found.items()
-    ]
+        by_level.setdefault(profile.level, []).append(profile)
+    found = [CountedGraph(None, (), full)]
+    for level, own in by_level.items():
+        cuts = sorted({layer for one in own for layer in layers_that_cut(one, dial)})
+        if cuts or level is not None:
+            found.append(CountedGraph(level, tuple(cuts), own[len(own) // 2]))
+    return found
 
 
 def calibration_batches(
@@ -76,7 +74,7 @@ def calibration_batches(
         )
         feeds = {name: np.asarray(encoded[name], dtype=np.int64) for name in inputs}
         if profile is not None:
-            feeds[LEAVING] = profile.counts(feeds["attention_mask"].sum(axis=1))
+            feeds[LEAVING] = replace(profile, whole_length=0.0).counts(feeds["attention_mask"].sum(axis=1))
         batches.append(feeds)
     return batches
 

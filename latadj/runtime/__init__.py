@@ -1,4 +1,4 @@
-"""Runs exported graphs, with numpy, tokenizers and onnxruntime alone: neither torch nor transformers.
+"""Runs exported graphs, with numpy, tokenizers and a runtime (onnxruntime or OpenVINO): neither torch nor transformers.
 
 ``latadj.runtime.Predictor(folder)`` labels texts at any speedup of the folder's dial.
 """

@@ -156,7 +156,7 @@ class Predictor:
         graph = self._graph(profile)
         if graph.cuts:
             lengths = np.array([len(one) for one in batch], dtype=np.int64)
-            feeds[LEAVING] = profile.counts(lengths)
+            feeds[LEAVING] = replace(profile, whole_length=0.0).counts(lengths)
         elif graph.cuts is None and self.manifest.speedup is None:
             feeds[KEEP] = np.array(profile.keep, dtype=np.float64)
             feeds[SHORT_LENGTH] = np.array(profile.short_length, dtype=np.float64)
@@ -186,9 +186,10 @@ class Predictor:
         return bool(self._able(profile))
 
     def _able(self, profile: Profile) -> list[ExportedGraph]:
-        assert self.dial is not None, "a folder without a fixed speedup has a dial"
+        same = [one for one in self.manifest.graphs if one.level == profile.level]
+        if self.dial is None:
+            return [one for one in same if one.cuts is None]
         cuts = set(layers_that_cut(profile, self.dial))
-        same = (one for one in self.manifest.graphs if one.level == profile.level)
         return [one for one in same if one.cuts is None or cuts <= set(one.cuts)]
 
     def profile(self, speedup: float) -> Profile:

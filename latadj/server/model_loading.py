@@ -68,7 +68,8 @@ def _checkpoint(config: ServeConfig, metadata: CheckpointMetadata) -> LoadedMode
     model.eval().to(where)
     task_spec = metadata.task_spec
     limit = min(
-        config.max_length or (task_spec.max_length if task_spec else MAX_LENGTH), max_input_length(model, tokenizer)
+        config.max_length or (task_spec.max_length if task_spec else MAX_LENGTH),
+        max_input_length(model.config, tokenizer),
     )
     require_room(tokenizer, limit)
     labels = _labels(model.config, metadata, folder)
@@ -87,7 +88,7 @@ def _graphs(config: ServeConfig, metadata: CheckpointMetadata) -> LoadedModel:
     manifest, dial = predictor.manifest, predictor.dial
     assert dial is not None, "checked before"
     tokenizer, shape = AutoTokenizer.from_pretrained(folder), AutoConfig.from_pretrained(folder)
-    limit = min(config.max_length or manifest.max_length, tokenizer.model_max_length, shape.max_position_embeddings)
+    limit = min(config.max_length or manifest.max_length, max_input_length(shape, tokenizer))
     require_room(tokenizer, limit)
     labels = _labels(shape, metadata, folder)
     return LoadedModel(

@@ -78,7 +78,7 @@ class GraphRunner:
             predictor.session(profile)
 
     def __call__(self, rows: Sequence[dict[str, Any]], profile: Profile) -> np.ndarray:
-        batch = [Encoded(row["input_ids"], row.get(TYPES) or [0] * len(row["input_ids"])) for row in rows]
+        batch = [Encoded(row["input_ids"], row[TYPES] if TYPES in row else [0] * len(row["input_ids"])) for row in rows]
         (outputs,) = self.predictor.run_in_parts(batch, profile)
         require_numbers(torch.from_numpy(outputs))
         return outputs

@@ -42,7 +42,7 @@ class ModelService:
             deadline_s=config.deadline_ms / 1000,
         )
         self.engine = Engine(config, metadata, self.telemetry)
-        self._warm = False
+        self._measured = self._warm = False
         self._starting: asyncio.Task[None] | None = None
 
     @property
@@ -66,7 +66,8 @@ class ModelService:
 
         async def begin() -> None:
             try:
-                await asyncio.to_thread(self.engine.warm_up)
+                if not self._measured:
+                    await asyncio.to_thread(self.warm_up)
                 self.engine.start(failed)
             except Exception as error:
                 failed(error)
@@ -78,18 +79,21 @@ class ModelService:
 
         self._starting = asyncio.get_running_loop().create_task(begin())
 
-    async def started(self) -> None:
-        """Wait until the model is warm.
+    def warm_up(self) -> None:
+        """Warm up now, before :meth:`start`, which does not do it again.
 
         Raises
         ------
-        RuntimeError
-            if that went wrong.
+        Exception
+            whatever goes wrong.
         """
+        self.engine.warm_up()
+        self._measured = True
+
+    async def started(self) -> None:
+        """Wait for :meth:`start`."""
         if self._starting is not None:
             await self._starting
-        if not self._warm:
-            raise RuntimeError("the model did not warm up")
 
     async def predict(self, texts: Sequence[Sequence[str]], **options: Any) -> Answered:
         """Answer the texts of a request, see :meth:`Engine.predict`.

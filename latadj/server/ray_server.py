@@ -60,37 +60,40 @@ class RayServer:
     def __init__(self, config: ServeConfig, opened: Callable[[ServeConfig], ModelService]) -> None:
         # No network unless the user asks for it.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        import ray
-        from ray import serve
-
+        try:
+            import ray
+            from ray import serve
+        except ImportError as error:
+            raise ValueError(f"engine=ray needs Ray Serve: pip install 'latadj[serve,ray]' ({error})") from error
         logging.getLogger("ray.serve").setLevel(logging.WARNING)
-        self._ray, self._serve, self._owns = ray, serve, config.ray.address is None
+        self._ray, self._serve, self._owns, self._deployed = ray, serve, config.ray.address is None, False
+        replicas = _first_replicas(config)
         if config.ray.address is not None:
             _require_answer(config.ray.address)
         try:
             # Logs of the replicas stay in Ray's own folder.
             ray.init(
-                config.ray.address,
+                config.ray.address or "local",
                 include_dashboard=False if self._owns else None,
                 logging_level=logging.ERROR,
                 log_to_driver=False,
-                ignore_reinit_error=True,
             )
         except (ConnectionError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
-            raise ValueError(f"ray.address={config.ray.address}: no Ray cluster answers there ({reason})") from error
+            where = (
+                "Ray did not start" if self._owns else f"ray.address={config.ray.address}: no Ray cluster answers there"
+            )
+            raise ValueError(f"{where} ({reason})") from error
         try:
-            self._require_room(config)
+            self._require_room(config, replicas)
             serve.start(http_options={"host": config.host, "port": config.port}, logging_config=_quiet(config))
             self._deploy(config, opened)
         except BaseException:
             self.stop()
             raise
 
-    def _require_room(self, config: ServeConfig) -> None:
+    def _require_room(self, config: ServeConfig, replicas: int) -> None:
         """Refuse to wait for CPUs that this machine does not have; a cluster of several may grow."""
-        scaling = config.ray.autoscaling
-        replicas = scaling.get("min_replicas", 1) if scaling else config.replicas
         each, have = _cpus(config), self._ray.cluster_resources().get("CPU", 0)
         if self._owns and replicas * each > have:
             raise ValueError(
@@ -99,11 +102,19 @@ class RayServer:
             )
 
     def _deploy(self, config: ServeConfig, opened: Callable[[ServeConfig], ModelService]) -> None:
+        from ray.serve.exceptions import RayServeException
+
+        if NAME in self._serve.status().applications:
+            raise ValueError(
+                f"ray.address={config.ray.address}: this cluster serves an application {NAME} already; end that first"
+            )
         # A replica runs in a folder of Ray's, and has no other replicas inside.
         own = replace(config, checkpoint=str(Path(config.checkpoint).resolve()), replicas=1, page=False)
 
         def build() -> FastAPI:
-            return application(opened(own), fail_replica, on_ray=True)
+            service = opened(own)
+            service.warm_up()
+            return application(service, fail_replica, on_ray=True)
 
         options: dict[str, Any] = (
             {"autoscaling_config": config.ray.autoscaling}
@@ -122,20 +133,16 @@ class RayServer:
             **options,
         )
         log.info("waiting for the replicas, which load the model and warm it up")
+        self._deployed = True
         try:
             self._serve.run(deployment.bind(), name=NAME)
-        except RuntimeError as error:
+        except (RuntimeError, RayServeException) as error:
             raise ValueError(self._reason() or str(error).splitlines()[0]) from error
 
     def _reason(self) -> str | None:
         """Why the replicas did not start, as latadj says it."""
-        applications = self._serve.status().applications
-        said = [
-            part.message
-            for one in applications.values()
-            for part in one.deployments.values()
-            if part.message is not None
-        ]
+        deployed = self._serve.status().applications.get(NAME)
+        said = [part.message or "" for part in deployed.deployments.values()] if deployed else []
         found = re.findall(r"^\s*(?:\w*\.)*\w*Error: (.+)$", "\n".join(said), re.MULTILINE)
         return str(found[-1]) if found else None
 
@@ -158,8 +165,9 @@ class RayServer:
 
     def stop(self) -> None:
         """Take the deployment away, and the cluster where it was started here."""
-        with suppress(Exception):  # it may never have started
-            self._serve.delete(NAME)
+        if self._deployed:
+            with suppress(Exception):  # it may not have started
+                self._serve.delete(NAME)
         self._ray.shutdown()  # which ends the cluster where it was started here
 
 
@@ -175,10 +183,31 @@ def _require_answer(address: str) -> None:
         raise ValueError(f"ray.address={address}: no Ray cluster answers there ({reason})") from error
 
 
+def _first_replicas(config: ServeConfig) -> int:
+    """How many replicas begin.
+
+    Raises
+    ------
+    ValueError
+        if Ray does not take ``ray.autoscaling``.
+    """
+    if not config.ray.autoscaling:
+        return config.replicas
+    from ray.serve.config import AutoscalingConfig
+
+    try:
+        scaling = AutoscalingConfig(**config.ray.autoscaling)
+    except (ValueError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"ray.autoscaling={config.ray.autoscaling}: Ray does not take it ({reason})") from error
+    return int(scaling.initial_replicas or scaling.min_replicas)
+
+
 def _cpus(config: ServeConfig) -> float:
     """CPUs that a replica reserves."""
-    return config.ray.cpus if config.ray.cpus is not None else float(config.device.asked_threads or 1)
+    return config.ray.cpus if config.ray.cpus is not None else float(config.device.threads or 1)
 
 
 def _quiet(config: ServeConfig) -> dict[str, Any]:
-    return {"log_level": "WARNING", "enable_access_log": config.access_log}
+    # Ray writes its access log at INFO.
+    return {"log_level": "INFO" if config.access_log else "WARNING", "enable_access_log": config.access_log}

@@ -25,7 +25,8 @@ def server(served_root: Path) -> Iterator[Running]:
         yield running
 
 
-@pytest.fixture(scope="session")
+# One process has one cluster at a time.
+@pytest.fixture(scope="module")
 def on_ray(served_root: Path) -> Iterator[OnRay]:
     pytest.importorskip("ray")
     with OnRay(served_root / "checkpoint", *LIMITS) as running:

@@ -20,8 +20,8 @@ def checkpoint(tmp_path_factory):
 
 
 def refused(folder, *options):
-    where = [f"checkpoint={folder}", f"folder={folder.parent / 'none'}", "device.name=cpu", "device.threads=1"]
-    return run("serve", *where, "engine=ray", *options, expect=2).stderr
+    where = [f"checkpoint={folder}", f"folder={folder.parent / 'none'}", "device.name=cpu"]
+    return run("serve", *where, "device.threads=1", "engine=ray", *options, expect=2).stderr
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,8 @@ def refused(folder, *options):
         (["port=0"], "port=0 with engine=ray"),
         (["reload=true"], "reload=true with engine=ray"),
         (["replicas=2", "ray.autoscaling={max_replicas: 3}"], "replicas=2 with ray.autoscaling"),
+        (["ray.autoscaling={min_replicas: many}"], "ray.autoscaling={'min_replicas': 'many'}: Ray does not take it"),
+        (["device.threads=null"], "each has device.threads=N threads"),
         (["engine=local", "ray.cpus=2"], "ray.* with engine=local: give engine=ray"),
         (["engine=dask"], "engine=dask: expected one of local, ray"),
         (["ray.address=127.0.0.1:1"], "ray.address=127.0.0.1:1: no Ray cluster answers there"),

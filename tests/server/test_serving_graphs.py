@@ -18,7 +18,13 @@ import latadj
 from latadj.checkpoints.metadata import Device, Serving, read_metadata, write_metadata
 from latadj.runtime.place import place
 
-TEXTS = [["a good film"], ["the very long story about people is awful"], ["music"], ["good good good fine film"]]
+TEXTS = [
+    ["a good film"],
+    ["the film", "is good"],
+    ["the very long story about people is awful"],
+    ["music"],
+    ["good good good fine film"],
+]
 
 
 def exported(checkpoint, target, *options):
@@ -78,6 +84,12 @@ def test_graphs_are_warmed_up_and_their_dial_is_turned(graphs):
         assert not server.failures
 
 
+def test_a_folder_without_a_config_is_refused(graphs, tmp_path):
+    folder = shutil.copytree(graphs, tmp_path / "bare")
+    (folder / "config.json").unlink()
+    assert "export it again with `latadj export`" in refused(folder)
+
+
 def refused(folder, *options):
     where = [f"checkpoint={folder}", f"folder={folder.parent / 'none'}", "port=0", "device.threads=1"]
     return run("serve", *where, *options, expect=2).stderr
@@ -96,7 +108,7 @@ def test_a_graph_of_one_speedup_is_refused(checkpoint):
 @pytest.mark.parametrize(
     ("option", "words"),
     [
-        ("device.precision=int8", "device.precision=int8: the graphs of .* are fp32; export others"),
+        ("device.precision=int8", "device.precision=int8: the graphs of .* are fp32, whatever is asked"),
         ("device.name=cuda", "device=cuda: graphs run on the CPU"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The part of `latadj calibrate` that measures exported graphs: runtime=onnxruntime."""
+"""The part of `latadj calibrate` that measures exported graphs: runtime=onnxruntime or openvino."""
 
 import logging
 from dataclasses import asdict, dataclass, replace

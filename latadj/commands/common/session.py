@@ -59,7 +59,7 @@ class Session:
             self.config.task,
             self.splits.train,
             self.tokenizer,
-            context=max_input_length(self.model, self.tokenizer),
+            context=max_input_length(self.model.config, self.tokenizer),
             encoder_decoder=self.model.config.is_encoder_decoder,
             seed=self.config.seed,
         )

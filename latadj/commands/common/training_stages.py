@@ -66,7 +66,7 @@ def teacher(session: Session) -> PreTrainedModel:
         raise ValueError(
             f"{option}={folder}: it has {outputs} outputs, its student {student_outputs}; name a model of the same task"
         )
-    reads = max_input_length(model, tokenizer)
+    reads = max_input_length(model.config, tokenizer)
     if reads < session.limit:
         raise ValueError(
             f"{option}={folder}: it reads {reads} tokens, its student up to {session.limit}; name another, "

@@ -69,7 +69,8 @@ def prepare(config: PredictConfig, checked: CheckpointMetadata | None = None) ->
     model.eval().to(where)
     task_spec = plan.metadata.task_spec
     limit = min(
-        config.max_length or (task_spec.max_length if task_spec else MAX_LENGTH), max_input_length(model, tokenizer)
+        config.max_length or (task_spec.max_length if task_spec else MAX_LENGTH),
+        max_input_length(model.config, tokenizer),
     )
     task = _served(config, plan, model, limit)
     task.check_fit(tokenizer, limit, len(plan.settings["text"] or [""]))

@@ -3,6 +3,7 @@
 from importlib.util import find_spec
 from pathlib import Path
 
+from latadj.checkpoints.config_file import model_config
 from latadj.checkpoints.metadata import CheckpointMetadata, Device, check, read_metadata
 from latadj.checkpoints.task_spec import type_of
 from latadj.config import GENERATION, ServeConfig
@@ -13,6 +14,7 @@ from latadj.runtime.sessions import RUNTIMES
 
 # Of the extra `serve`.
 PACKAGES = ("fastapi", "uvicorn", "prometheus_client")
+AGAIN = "export it again with `latadj export`"
 
 
 def check_serve(config: ServeConfig) -> CheckpointMetadata:
@@ -49,8 +51,11 @@ def check_serve(config: ServeConfig) -> CheckpointMetadata:
             f"checkpoint {folder} holds a graph of one speedup, {exported.speedup:g}x, and serve turns a dial: export "
             "it without speedup="
         )
+    if exported is not None:
+        model_config(folder, AGAIN)
     if metadata.dial is None:
-        raise ValueError(f"checkpoint {folder} has no dial: make one with `{metadata.calibrate(folder)}`")
+        mend = f"make one with `{metadata.calibrate(folder)}`" if exported is None else AGAIN
+        raise ValueError(f"checkpoint {folder} has no dial: {mend}")
     deadline = f"deadline_ms={config.deadline_ms:g}"
     if exported is None:
         require_any_clock(deadline, folder, metadata, config.device.precision)
@@ -71,14 +76,17 @@ def _require_clock_of_graphs(
     folder, asked, threads = Path(config.checkpoint), config.device, cpu_threads(config.device.asked_threads)
     if asked.precision not in ("fp32", "auto", exported.precision):
         raise ValueError(
-            f"device.precision={asked.precision}: the graphs of {folder} are {exported.precision}; export others with "
-            f"precision={asked.precision}"
+            f"device.precision={asked.precision}: the graphs of {folder} are {exported.precision}, whatever is asked; "
+            "leave it out"
         )
     if asked.name not in ("auto", "cpu"):
         raise ValueError(f"device={asked.name}: graphs run on the CPU; serve the checkpoint that they were made of")
     runtime = RUNTIMES[exported.format]
+    if find_spec(runtime) is None:
+        raise ValueError(f"the graphs of {folder} need {runtime}: pip install {runtime}")
     here = metadata.devices.get(place(threads, runtime), Device())
-    if exported.precision not in here.serving:
+    served = here.serving.get(exported.precision)
+    if served is None or not served.models:
         raise ValueError(
             f"{deadline} goes by the time that passes take, and the graphs of {folder} were not measured on "
             f"{place(threads, runtime)}: run `{calibrate_command(folder, threads, runtime)}`, a minute or two"

@@ -40,6 +40,13 @@ def prepare(config: ServeConfig, checked: CheckpointMetadata | None = None) -> R
         if the port is in use, the model is damaged, or this device was not measured.
     """
     begin(config)
+    if config.ray.address is not None:
+        from latadj.server.ray_server import RayServer
+
+        # Its proxies may listen already, at a port of their own.
+        return Ready(
+            RayServer(config, open_service), f"the Ray cluster {config.ray.address}, port {config.port} if new"
+        )
     listening = bound(config.host, config.port)
     host, port = listening.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host

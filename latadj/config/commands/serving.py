@@ -32,7 +32,7 @@ class RayOptions(Section):
     autoscaling: dict[str, Any] | None = option(
         None, "Ray Serve's autoscaling_config, such as {min_replicas: 1, max_replicas: 4}; null: replicas="
     )
-    cpus: float | None = option(None, "CPUs that a replica reserves; null: device.threads, else 1", POSITIVE)
+    cpus: float | None = option(None, "CPUs that a replica reserves; null: device.threads", POSITIVE)
 
 
 @dataclass
@@ -79,6 +79,11 @@ class ServeConfig(CommandConfig):
             problems.append("ray.* with engine=local: give engine=ray")
         if self.engine == "ray" and self.port == 0:
             problems.append("port=0 with engine=ray, whose proxies take a port that you name")
+        if self.engine == "ray" and (self.device.threads is None or self.device.cpus is not None):
+            problems.append(
+                "engine=ray: Ray places replicas, and each has device.threads=N threads: give that, as calibrated, and "
+                "no device.cpus"
+            )
         if self.engine == "ray" and self.reload:
             problems.append("reload=true with engine=ray, where one replica would reload: start it again instead")
         if self.ray.autoscaling is not None and self.replicas != 1:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from latadj.config import TaskConfig
 
@@ -61,14 +61,14 @@ def require_room(tokenizer: PreTrainedTokenizerBase, limit: int, texts: int = 1)
         )
 
 
-def max_input_length(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
-    """Tokens that a model and its tokenizer accept."""
-    return min(tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", tokenizer.model_max_length))
+def max_input_length(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> int:
+    """Tokens that a model of this config and its tokenizer accept."""
+    return min(tokenizer.model_max_length, getattr(config, "max_position_embeddings", tokenizer.model_max_length))
 
 
 def token_limit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, task: TaskConfig) -> int:
     """Tokens that a text may have: the least of what task, tokenizer and model allow."""
-    return min(task.max_length, max_input_length(model, tokenizer))
+    return min(task.max_length, max_input_length(model.config, tokenizer))
 
 
 def encode(examples: "Dataset", tokenizer: PreTrainedTokenizerBase, task: TaskConfig, limit: int) -> "Dataset":
