@@ -3,6 +3,7 @@
 import logging
 import sys
 from dataclasses import dataclass
+from socket import socket
 from typing import TYPE_CHECKING
 
 from latadj.checkpoints.metadata import CheckpointMetadata
@@ -40,22 +41,9 @@ def prepare(config: ServeConfig, checked: CheckpointMetadata | None = None) -> R
         if the port is in use, the model is damaged, or this device was not measured.
     """
     begin(config)
-    if config.ray.address is not None:
-        from latadj.server.ray_server import RayServer
-
-        # Its proxies may listen already, at a port of their own.
-        return Ready(
-            RayServer(config, open_service), f"the Ray cluster {config.ray.address}, port {config.port} if new"
-        )
-    listening = bound(config.host, config.port)
-    host, port = listening.getsockname()[:2]
-    shown = f"[{host}]" if ":" in host else host
-    address = f"http://{shown}:{port}"
     if config.engine == "ray":
-        from latadj.server.ray_server import RayServer
-
-        listening.close()  # it is free: Ray's proxy takes it
-        return Ready(RayServer(config, open_service), address)
+        return _on_ray(config)
+    listening = bound(config.host, config.port)
     try:
         service = open_service(config, checked)
     except BaseException:
@@ -67,7 +55,24 @@ def prepare(config: ServeConfig, checked: CheckpointMetadata | None = None) -> R
         server.fail(error)
 
     server = WebServer(application(service, failed), listening, config.drain_s)
-    return Ready(server, address)
+    return Ready(server, _address(listening))
+
+
+def _on_ray(config: ServeConfig) -> Ready:
+    from latadj.server.ray_server import RayServer
+
+    if config.ray.address is not None:
+        # Its proxies may listen already, at a port of their own.
+        address = f"the Ray cluster {config.ray.address}, port {config.port} if new"
+    else:
+        with bound(config.host, config.port) as listening:  # it is free: Ray's proxy takes it
+            address = _address(listening)
+    return Ready(RayServer(config, open_service), address)
+
+
+def _address(listening: socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def open_service(config: ServeConfig, metadata: CheckpointMetadata | None = None) -> ModelService:
