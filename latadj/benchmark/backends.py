@@ -16,6 +16,7 @@ import torch
 from transformers import PreTrainedModel
 
 from latadj.benchmark.peer_graphs import OUTPUT, fp32_graph, int8_graph, openvino_int8_graph, with_attention
+from latadj.runtime.sessions import Session, onnxruntime_session, openvino_session
 from latadj.tasks.encoding.batches import MODEL_INPUTS, Batch
 
 Forward = Callable[[Batch], object]
@@ -119,32 +120,19 @@ def _torch_compile(model: PreTrainedModel, inputs: Sequence[str], folder: Path, 
 
 
 def _onnxruntime_fp32(model: PreTrainedModel, inputs: Sequence[str], folder: Path, threads: int) -> Forward:
-    return _in_onnxruntime(fp32_graph(model, inputs, folder), threads)
+    return _in_session(onnxruntime_session(fp32_graph(model, inputs, folder), threads))
 
 
 def _onnxruntime_int8(model: PreTrainedModel, inputs: Sequence[str], folder: Path, threads: int) -> Forward:
-    return _in_onnxruntime(int8_graph(model, inputs, folder), threads)
+    return _in_session(onnxruntime_session(int8_graph(model, inputs, folder), threads))
 
 
 def _openvino_fp32(model: PreTrainedModel, inputs: Sequence[str], folder: Path, threads: int) -> Forward:
-    return _in_openvino(fp32_graph(model, inputs, folder), threads)
+    return _in_session(openvino_session(fp32_graph(model, inputs, folder), threads))
 
 
 def _openvino_int8(model: PreTrainedModel, inputs: Sequence[str], folder: Path, threads: int) -> Forward:
-    return _in_openvino(openvino_int8_graph(model, inputs, folder), threads)
-
-
-def _in_openvino(path: Path, threads: int) -> Forward:
-    import openvino
-
-    settings = {
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_NUM_THREADS": threads,
-        # By default it takes bf16 where the processor has it.
-        "INFERENCE_PRECISION_HINT": "f32",
-    }
-    compiled = openvino.Core().compile_model(path, "CPU", settings)
-    return lambda batch: compiled({name: tensor.numpy() for name, tensor in batch.items()})[OUTPUT]
+    return _in_session(openvino_session(openvino_int8_graph(model, inputs, folder), threads))
 
 
 def _in_torch(model: Callable[..., Any]) -> Forward:
@@ -155,16 +143,7 @@ def _in_torch(model: Callable[..., Any]) -> Forward:
     return forward
 
 
-def _in_onnxruntime(path: Path, threads: int) -> Forward:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    # Its threads wait for work by spinning, which makes a run fast, but they go on for a million pauses after it (40 ms
-    # on an AMD EPYC, up to 500 ms elsewhere) and would slow down the variant whose turn comes next. This ends it
-    # with the run; allow_spinning=0 would end it within the run too and make ONNX Runtime look slower than it is.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+def _in_session(session: Session) -> Forward:
     return lambda batch: session.run([OUTPUT], {name: tensor.numpy() for name, tensor in batch.items()})[0]
 
 

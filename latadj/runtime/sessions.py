@@ -26,18 +26,21 @@ def open_session(path: Path, threads: int) -> Session:
     ValueError
         if its runtime is not installed, or does not read the graph.
     """
-    return (_openvino if path.suffix == ".xml" else _onnxruntime)(path, threads)
+    return (openvino_session if path.suffix == ".xml" else onnxruntime_session)(path, threads)
 
 
-def _onnxruntime(path: Path, threads: int) -> Session:
+def onnxruntime_session(path: Path, threads: int) -> Session:
+    """An ONNX graph in ONNX Runtime; errors as of :func:`open_session`."""
     try:
         import onnxruntime
     except ImportError as error:
         raise ValueError("this needs onnxruntime: pip install onnxruntime") from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    # The threads of a graph go on spinning after its run, and the next run may be another graph's: in turns with a
-    # level's, the whole model took three times as long on two cores.
+    # Threads wait for work by spinning, which makes a run fast, but they go on for a million pauses after it (40 ms on
+    # an AMD EPYC, up to 500 ms elsewhere), and the next run may be another graph's: beside a level's, the whole model
+    # took three times as long on two cores. This ends it with the run; allow_spinning=0 would end it within the run
+    # too, which makes a run slower.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     try:
         session: Session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
@@ -46,7 +49,8 @@ def _onnxruntime(path: Path, threads: int) -> Session:
     return session
 
 
-def _openvino(path: Path, threads: int) -> Session:
+def openvino_session(path: Path, threads: int) -> Session:
+    """A graph in OpenVINO, of its own format or ONNX; errors as of :func:`open_session`."""
     try:
         import openvino
     except ImportError as error:
