@@ -23,7 +23,7 @@ from latadj.export.onnx_file import graph_of
 from latadj.export.openvino_files import CountedGraph, calibration_batches, counted_graphs, write_openvino
 from latadj.export.shared_weights import LARGEST_FILE, write_graphs
 from latadj.pruning.subnetwork import cut_to_level
-from latadj.runtime.manifest import GRAPHS, WHOLE, ExportedGraph, Manifest
+from latadj.runtime.manifest import WHOLE, ExportedGraph, Manifest
 from latadj.utils.files import write_folder
 
 log = logging.getLogger("latadj")
@@ -145,7 +145,7 @@ def export_folder(
         return made
 
     def fill(folder: Path) -> None:
-        graphs = folder / GRAPHS[format]
+        graphs = folder / format
         graphs.mkdir()
         if format == "openvino":
             for plan in plans:
@@ -161,7 +161,7 @@ def export_folder(
         manifest.write(folder)
 
     write_folder(target, fill)
-    return Exported(manifest, sum(path.stat().st_size for path in (target / GRAPHS[format]).iterdir()))
+    return Exported(manifest, sum(path.stat().st_size for path in (target / format).iterdir()))
 
 
 @dataclass(frozen=True)
@@ -230,5 +230,5 @@ def _manifest(
         labels=spec.labels if spec is not None and spec.labels else labels,
         max_length=spec.max_length if spec is not None else int(limit),
         pad_token_id=int(tokenizer.pad_token_id or 0),
-        graphs=[ExportedGraph(f"{GRAPHS[format]}/{plan.file}", plan.level, plan.cuts) for plan in plans],
+        graphs=[ExportedGraph(f"{format}/{plan.file}", plan.level, plan.cuts) for plan in plans],
     )

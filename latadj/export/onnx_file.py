@@ -38,6 +38,7 @@ def graph_of(
     opset : one of ``latadj.export.functions.OPSETS``
     outputs : names of what the model returns
     """
+    # A new module is in training mode, and dropout would become part of the graph.
     module = GraphModel(model, reads, inputs, outputs, kept, profile, cuts).eval()
     batch, length = torch.export.Dim("batch"), torch.export.Dim("length")
     examples = [torch.ones(2, 8, dtype=torch.long) for _ in inputs]

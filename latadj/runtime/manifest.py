@@ -17,8 +17,7 @@ SCHEMA = "latadj.export/1"
 KEEP, SHORT_LENGTH = "keep", "short_length"
 # In their place where numbers of tokens are an input.
 LEAVING = "leaving"
-# Folder of the graphs, by their format, and the whole model's.
-GRAPHS = {"onnx": "onnx", "openvino": "openvino"}
+# The whole model's file by format, which is the name of its folder too.
 WHOLE = {"onnx": "model.onnx", "openvino": "openvino_model.xml"}
 
 
@@ -87,9 +86,9 @@ class Manifest:
             manifest = structure(cls, data)
         except ValueError as error:
             raise ValueError(f"{folder / MANIFEST_FILE}: {error}; {mend} again") from error
-        if manifest.format not in GRAPHS:
+        if manifest.format not in WHOLE:
             raise ValueError(
-                f"{folder / MANIFEST_FILE}: format {manifest.format!r}, this latadj runs {', '.join(GRAPHS)}"
+                f"{folder / MANIFEST_FILE}: format {manifest.format!r}, this latadj runs {', '.join(WHOLE)}"
             )
         missing = next((one.file for one in manifest.graphs if not (folder / one.file).is_file()), None)
         if missing is not None or not manifest.graphs:

@@ -8,7 +8,7 @@ from latadj.checkpoints.replaceable import MODEL_FILES, check_replaceable
 from latadj.checkpoints.task_spec import type_of
 from latadj.commands.checks import with_dial
 from latadj.config import GENERATION, ExportConfig
-from latadj.runtime.manifest import GRAPHS, MANIFEST_FILE
+from latadj.runtime.manifest import MANIFEST_FILE, WHOLE
 
 # Packages by format.
 NEEDED = {"onnx": ("onnx", "onnxruntime", "onnxscript"), "openvino": ("onnx", "onnxscript", "openvino", "nncf")}
@@ -37,7 +37,7 @@ def check_export(config: ExportConfig) -> CheckpointMetadata:
         config.output,
         [folder, Path(config.folder) / "export"],
         files=(*MODEL_FILES, MANIFEST_FILE),
-        folders=tuple(GRAPHS.values()),
+        folders=tuple(WHOLE),
         mark=MANIFEST_FILE,
     )
     return metadata

@@ -31,10 +31,60 @@ def check_serve(config: ServeConfig) -> CheckpointMetadata:
             raise ValueError(f"the package {package} is not installed: pip install 'latadj[serve]'")
     if config.engine == "ray" and find_spec("ray") is None:
         raise ValueError("engine=ray needs Ray Serve: pip install 'latadj[serve,ray]'")
+    metadata = (_check_graphs if is_exported(Path(config.checkpoint)) else _check_checkpoint)(config)
+    assert metadata.dial is not None
+    if config.policy == "fixed":
+        metadata.dial.profile(config.speedup)
+    elif config.max_drop is not None:
+        # What is lost at 1x is the same in FLOPs as in time.
+        metadata.dial.within(config.max_drop, config.confident)
+    return metadata
+
+
+def _check_checkpoint(config: ServeConfig) -> CheckpointMetadata:
     folder = Path(config.checkpoint)
-    exported = Manifest.read(folder) if is_exported(folder) else None
-    metadata = check(folder) if exported is None else read_metadata(folder)
-    task_type = type_of(folder, metadata.task_spec) if exported is None else exported.type
+    metadata = check(folder)
+    _require_type(folder, type_of(folder, metadata.task_spec))
+    if metadata.dial is None:
+        raise ValueError(f"checkpoint {folder} has no dial: make one with `{metadata.calibrate(folder)}`")
+    require_any_clock(f"deadline_ms={config.deadline_ms:g}", folder, metadata, config.device.precision)
+    return metadata
+
+
+def _check_graphs(config: ServeConfig) -> CheckpointMetadata:
+    folder, asked = Path(config.checkpoint), config.device
+    manifest, metadata = Manifest.read(folder), read_metadata(folder)
+    _require_type(folder, manifest.type)
+    if manifest.speedup is not None:
+        raise ValueError(
+            f"checkpoint {folder} holds a graph of one speedup, {manifest.speedup:g}x, and serve turns a dial: export "
+            "it without speedup="
+        )
+    model_config(folder, AGAIN)
+    if metadata.dial is None:
+        raise ValueError(f"checkpoint {folder} has no dial: {AGAIN}")
+    if asked.precision not in ("fp32", "auto", manifest.precision):
+        raise ValueError(
+            f"device.precision={asked.precision}: the graphs of {folder} are {manifest.precision}, whatever is asked; "
+            "leave it out"
+        )
+    if asked.name not in ("auto", "cpu"):
+        raise ValueError(f"device={asked.name}: graphs run on the CPU; serve the checkpoint that they were made of")
+    runtime, threads = RUNTIMES[manifest.format], cpu_threads(asked.asked_threads)
+    if find_spec(runtime) is None:
+        raise ValueError(f"the graphs of {folder} need {runtime}: pip install {runtime}")
+    here = place(threads, runtime)
+    served = metadata.devices.get(here, Device()).serving.get(manifest.precision)
+    if served is None or not served.models:
+        raise ValueError(
+            f"deadline_ms={config.deadline_ms:g} goes by the time that passes take, and the graphs of {folder} were "
+            f"not measured on {here}: run `{calibrate_command(folder, threads, runtime)}`, a minute or two"
+        )
+    return metadata
+
+
+def _require_type(folder: Path, task_type: str | None) -> None:
+    """Refuse a model for another type of task; None: one without a head."""
     if task_type == GENERATION:
         raise ValueError(
             f"checkpoint {folder} is a language model: serve answers for classifiers; vLLM serves language models, and "
@@ -45,49 +95,4 @@ def check_serve(config: ServeConfig) -> CheckpointMetadata:
         raise ValueError(
             f"checkpoint {folder} is for {kind}: serve answers for classification and regression; `latadj predict` "
             "reads a file"
-        )
-    if exported is not None and exported.speedup is not None:
-        raise ValueError(
-            f"checkpoint {folder} holds a graph of one speedup, {exported.speedup:g}x, and serve turns a dial: export "
-            "it without speedup="
-        )
-    if exported is not None:
-        model_config(folder, AGAIN)
-    if metadata.dial is None:
-        mend = f"make one with `{metadata.calibrate(folder)}`" if exported is None else AGAIN
-        raise ValueError(f"checkpoint {folder} has no dial: {mend}")
-    deadline = f"deadline_ms={config.deadline_ms:g}"
-    if exported is None:
-        require_any_clock(deadline, folder, metadata, config.device.precision)
-    else:
-        _require_clock_of_graphs(deadline, config, exported, metadata)
-    if config.policy == "fixed":
-        metadata.dial.profile(config.speedup)
-    elif config.max_drop is not None:
-        # What is lost at 1x is the same in FLOPs as in time.
-        metadata.dial.within(config.max_drop, config.confident)
-    return metadata
-
-
-def _require_clock_of_graphs(
-    deadline: str, config: ServeConfig, exported: Manifest, metadata: CheckpointMetadata
-) -> None:
-    """Refuse graphs whose time on this machine nobody measured, or that do not run as asked."""
-    folder, asked, threads = Path(config.checkpoint), config.device, cpu_threads(config.device.asked_threads)
-    if asked.precision not in ("fp32", "auto", exported.precision):
-        raise ValueError(
-            f"device.precision={asked.precision}: the graphs of {folder} are {exported.precision}, whatever is asked; "
-            "leave it out"
-        )
-    if asked.name not in ("auto", "cpu"):
-        raise ValueError(f"device={asked.name}: graphs run on the CPU; serve the checkpoint that they were made of")
-    runtime = RUNTIMES[exported.format]
-    if find_spec(runtime) is None:
-        raise ValueError(f"the graphs of {folder} need {runtime}: pip install {runtime}")
-    here = metadata.devices.get(place(threads, runtime), Device())
-    served = here.serving.get(exported.precision)
-    if served is None or not served.models:
-        raise ValueError(
-            f"{deadline} goes by the time that passes take, and the graphs of {folder} were not measured on "
-            f"{place(threads, runtime)}: run `{calibrate_command(folder, threads, runtime)}`, a minute or two"
         )
