@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 from latadj.config import TaskConfig
-from latadj.config.options.task import NO_ANSWER, TASK_TYPES
+from latadj.config.options.task import EMBEDDING, NO_ANSWER, TASK_TYPES
 from latadj.utils.files import read_json
 from latadj.utils.serialization import Bounds, Entries
 
@@ -19,6 +19,8 @@ HEAD_ENDINGS = {
     "question_answering": "ForQuestionAnswering",
 }
 QUESTION_COLUMNS = ["question", "context"]
+# The file in which sentence-transformers names a model's modules.
+MODULES = "modules.json"
 
 
 @dataclass
@@ -106,7 +108,7 @@ def question_task(
 def type_of(folder: Path, task_spec: TaskSpec | None) -> str:
     """The type of task that a saved model is for, by what latadj noted or by the name of its class.
 
-    A model that says neither is taken for a classifier.
+    One of sentence-transformers embeds texts. A model that says nothing is taken for a classifier.
     """
     if task_spec is not None:
         return task_spec.type
@@ -118,4 +120,4 @@ def type_of(folder: Path, task_spec: TaskSpec | None) -> str:
         for task_type, ending in HEAD_ENDINGS.items():
             if str(name).endswith(ending):
                 return task_type
-    return "classification"
+    return EMBEDDING if (folder / MODULES).is_file() else "classification"

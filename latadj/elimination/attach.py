@@ -1,5 +1,8 @@
 """Puts elimination into a transformers model, and takes it out again without a trace."""
 
+from typing import TypeVar
+
+from torch import nn
 from transformers import PreTrainedModel
 
 from latadj.elimination.architectures import architecture_of
@@ -22,25 +25,29 @@ from latadj.elimination.patching import (
 from latadj.elimination.profiles import Profile
 from latadj.elimination.saving import save_pretrained
 from latadj.elimination.scores import SCORES
+from latadj.elimination.sentence_transformer import pipeline_of, reads_of, transformer_of
 from latadj.elimination.topk_setting import TopKAttention
+
+Model = TypeVar("Model", bound=nn.Module)
 
 
 def attach(
-    model: PreTrainedModel,
+    model: Model,
     dial: Dial | None = None,
     *,
     speedup: float = 1.0,
     reads: str | None = None,
     topk: TopKAttention | None = None,
-) -> PreTrainedModel:
+) -> Model:
     """Let a model eliminate tokens; attaching again replaces what was attached.
 
     Parameters
     ----------
-    model : a transformers model of a supported architecture, with or without a head
+    model : a transformers model of a supported architecture, with or without a head, or a ``SentenceTransformer`` of
+        one
     dial : speedup -> profile; without one the model can be observed and set to explicit profiles
     speedup : where the dial stands at first
-    reads : ``pooled``, ``all`` or ``survivors``; found from the head's class when left out
+    reads : ``pooled``, ``all`` or ``survivors``; found from the head's class, or the pooling, when left out
     topk : to how many keys the queries of each layer attend. It belongs to the model: what was attached stays when
         left out, ``TopKAttention.full(layers)`` takes it back
 
@@ -51,8 +58,14 @@ def attach(
     Raises
     ------
     ValueError
-        if the architecture is unknown, or the dial or ``topk`` is for another number of layers.
+        if the architecture or the pooling is unknown, or the dial or ``topk`` is for another number of layers.
     """
+    inner = transformer_of(model)
+    if reads is None and (pipeline := model if inner is not model else pipeline_of(model)) is not None:
+        reads = reads_of(pipeline, causal=architecture_of(inner).causal)
+    if inner is not model:
+        attach(inner, dial, speedup=speedup, reads=reads, topk=topk)
+        return model
     architecture = architecture_of(model)
     architecture.check(model)
     base = architecture.base(model)
@@ -102,7 +115,7 @@ def _has_known_head(model: PreTrainedModel) -> bool:
     return is_of_transformers(model) and ("For" in name or name.endswith(("HeadModel", "HeadsModel")))
 
 
-def detach(model: PreTrainedModel) -> PreTrainedModel:
+def detach(model: Model) -> Model:
     """Undo :func:`attach`: the model computes what it computed before, bit by bit. Returns the same model.
 
     Raises
@@ -110,17 +123,17 @@ def detach(model: PreTrainedModel) -> PreTrainedModel:
     ValueError
         if nothing is attached, or it was attached through another model with the same base.
     """
-    elimination = attached(model)
-    if not is_overridden(model, "save_pretrained"):
+    elimination, inner = attached(model), transformer_of(model)
+    if not is_overridden(inner, "save_pretrained"):
         raise ValueError(
-            f"elimination was attached through another model that has the same base as this {type(model).__name__}: "
+            f"elimination was attached through another model that has the same base as this {type(inner).__name__}: "
             "detach that one first"
         )
     architecture = elimination.architecture
-    base = architecture.base(model)
-    for head, name, _ in architecture.heads(model, elimination.reads):
+    base = architecture.base(inner)
+    for head, name, _ in architecture.heads(inner, elimination.reads):
         restore(head, name)
-    restore(model, "save_pretrained")
+    restore(inner, "save_pretrained")
     for module in (base, *architecture.layers(base)):
         restore(module, "forward")
         delattr(module, MARK)

@@ -8,7 +8,6 @@ from types import MethodType
 from typing import Any
 
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from latadj.elimination.architectures import Architecture, architecture_of
 from latadj.elimination.architectures.base import MARK
@@ -17,6 +16,7 @@ from latadj.elimination.module_method import ModuleMethod
 from latadj.elimination.observation_window import WHOLE, ObservationWindow
 from latadj.elimination.profiles import Profile
 from latadj.elimination.scores import Score
+from latadj.elimination.sentence_transformer import transformer_of
 from latadj.elimination.survivors import Survivors
 from latadj.elimination.topk_setting import TopKAttention
 
@@ -116,10 +116,11 @@ def overriding(elimination: Elimination, **options: Any) -> Iterator[Elimination
         _overrides.reset(token)
 
 
-def elimination_of(model: PreTrainedModel) -> Elimination | None:
+def elimination_of(model: nn.Module) -> Elimination | None:
     """What is attached to a model; None if nothing is."""
     try:
-        base = architecture_of(model).base(model)
+        inner = transformer_of(model)
+        base = architecture_of(inner).base(inner)
     except ValueError:  # of no architecture, so nothing can be attached
         return None
     elimination: Elimination | None = getattr(base, MARK, None)

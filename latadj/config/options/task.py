@@ -9,11 +9,13 @@ from latadj.config.fields import Section, as_list, at_least, one_of, option
 
 # A task of running text: a language model is scored on continuations. It is the name of its head, too.
 GENERATION = "generation"
+# A task of texts whose embeddings are asked for.
+EMBEDDING = "embedding"
 # The metric of tasks in which a question may have no answer.
 NO_ANSWER = "squad_v2_f1"
 # The tag of a word that belongs to no entity.
 OUTSIDE = "O"
-TASK_TYPES = ("classification", GENERATION, "token_classification", "question_answering")
+TASK_TYPES = ("classification", GENERATION, "token_classification", "question_answering", EMBEDDING)
 
 
 @dataclass
@@ -131,6 +133,8 @@ class TaskConfig(Section):
             problems.append(f"text={self.text}: expected one column, since this task generates")
         if self.type == "token_classification" and len(self.text) != 1:
             problems.append(f"text={self.text}: expected one column, the list of a sentence's words")
+        if self.type == EMBEDDING and len(self.text) > 2:
+            problems.append(self._columns_expected())
         if self.type != "classification":
             return problems
         if not self.text or len(set(self.text)) < len(self.text):

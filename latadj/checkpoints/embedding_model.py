@@ -1,0 +1,79 @@
+"""Loads models that embed texts: folders of sentence-transformers, whose modules pool what the transformer gives."""
+
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from latadj.checkpoints.loading_errors import readable_loading
+from latadj.checkpoints.task_spec import MODULES
+from latadj.elimination.sentence_transformer import remember_modules, transformer_of
+from latadj.utils.files import read_json
+
+PACKAGE, EXTRA = "sentence_transformers", "pip install 'latadj[sentence-transformers]'"
+# Of other files weights would be unpickled.
+UNSAFE = (".bin", ".pt", ".pth", ".pkl")
+
+
+def load_sentence_transformer(path: str, *, local: bool, trust_remote_code: bool = False) -> Any:
+    """The ``SentenceTransformer`` in a folder or on the hub, in fp32 on the CPU.
+
+    Raises
+    ------
+    ValueError
+        if sentence-transformers is not installed, the folder is damaged or would run code, or the first module is no
+        transformer.
+    """
+    if find_spec(PACKAGE) is None:
+        raise ValueError(f"the model in {path} embeds texts, which needs sentence-transformers: {EXTRA}")
+    if Path(path).is_dir():
+        check_modules(Path(path), trust_remote_code=trust_remote_code)
+    with readable_loading(path, "weights"):
+        pipeline = import_module(PACKAGE).SentenceTransformer(
+            path,
+            device="cpu",
+            local_files_only=local,
+            trust_remote_code=trust_remote_code,
+            model_kwargs={"dtype": torch.float32, "use_safetensors": True},
+        )
+    try:
+        remember_modules(transformer_of(pipeline), pipeline)
+    except ValueError as error:
+        raise ValueError(f"the model in {path} cannot be used: {error}") from error
+    return pipeline.eval()
+
+
+def check_modules(folder: Path, *, trust_remote_code: bool = False) -> None:
+    """Refuse a folder whose modules are not sentence-transformers' own, or whose weights would be unpickled.
+
+    Raises
+    ------
+    ValueError
+    """
+    path = folder / MODULES
+    if not path.is_file():
+        raise ValueError(
+            f"the model in {folder} does not say how it pools tokens to an embedding: no {MODULES}; save it with "
+            "sentence-transformers first"
+        )
+    modules = read_json(path, "list of modules", "save the model with sentence-transformers again")
+    known = isinstance(modules, list) and all(
+        isinstance(one, dict) and isinstance(one.get("type"), str) and isinstance(one.get("path"), str)
+        for one in modules
+    )
+    if not known or not modules:
+        raise ValueError(f"{path}: expected a list of modules, each with a type and a path")
+    for one in modules:
+        if not one["type"].startswith(f"{PACKAGE}.") and not trust_remote_code:
+            raise ValueError(
+                f"{path}: module {one['type']!r} is not one of sentence-transformers, and would run code of its own: "
+                "give model.trust_remote_code=true if you trust it"
+            )
+        own = folder / one["path"] if one["path"] else None
+        unsafe = sorted(file.name for file in own.iterdir() if file.suffix in UNSAFE) if own and own.is_dir() else []
+        if unsafe:
+            raise ValueError(
+                f"{own}: {unsafe[0]} would be unpickled, which latadj does not do: save the model anew, as safetensors"
+            )

@@ -1,0 +1,102 @@
+"""A dial in a model of sentence-transformers."""
+
+import copy
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from helpers.tiny_embedders import TEXTS, embedder
+from sentence_transformers import SentenceTransformer
+from torch import nn
+
+import latadj
+from latadj.elimination.attach import attached, is_attached
+from latadj.elimination.cost import ALL, POOLED
+from latadj.elimination.current_setting import at_profile
+from latadj.elimination.profiles import Profile
+from latadj.elimination.sentence_transformer import transformer_of
+
+CUT = Profile((0.8, 0.6, 0.5, 0.3))
+POOLINGS = ("mean", "cls", "max", "lasttoken")
+
+
+@pytest.fixture(params=POOLINGS)
+def model(request, tmp_path):
+    return embedder(tmp_path / "model", pooling=request.param)
+
+
+def test_keeping_all_gives_the_embeddings_of_sentence_transformers_and_detaching_leaves_no_trace(model):
+    before = model.encode(TEXTS)
+    assert latadj.attach(model) is model
+    assert np.abs(model.encode(TEXTS) - before).max() < 1e-6
+    with at_profile(model, CUT):
+        assert np.abs(model.encode(TEXTS) - before).max() > 1e-3
+    latadj.detach(model)
+    assert not is_attached(model)
+    assert (model.encode(TEXTS) == before).all()
+
+
+def test_a_text_alone_has_the_embedding_that_it_has_in_a_batch(model):
+    latadj.attach(model)
+    with at_profile(model, CUT):
+        alone = np.concatenate([model.encode([text]) for text in TEXTS])
+        assert np.abs(model.encode(TEXTS) - alone).max() < 1e-5
+
+
+@pytest.mark.parametrize(("pooling", "reads"), [("mean", ALL), ("cls", POOLED), ("max", ALL), ("lasttoken", ALL)])
+def test_what_is_read_follows_from_the_pooling(pooling, reads, tmp_path):
+    assert attached(latadj.attach(embedder(tmp_path / "model", pooling=pooling))).reads == reads
+
+
+def test_the_first_token_is_not_read_where_it_is_a_prompts_that_is_left_out(tmp_path):
+    model = embedder(tmp_path / "model", pooling="cls")
+    model[1].include_prompt = False
+    assert attached(latadj.attach(model)).reads == ALL
+
+
+def test_only_the_thread_that_turns_the_dial_is_faster(tmp_path):
+    model = embedder(tmp_path / "model")
+    latadj.calibrate(model, model.tokenizer, TEXTS, max_speedup=2)
+    full = model.encode(TEXTS)
+    with ThreadPoolExecutor() as pool, latadj.at_speedup(model, 1.5):
+        assert latadj.speedup_of(model) > 1.2
+        assert (pool.submit(model.encode, TEXTS).result() == full).all()
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_a_copy_has_a_dial_of_its_own(copied, tmp_path):
+    model = embedder(tmp_path / "model")
+    latadj.calibrate(model, model.tokenizer, TEXTS, max_speedup=2)
+    other = copied(model)
+    latadj.set_speedup(other, 1.5)
+    assert latadj.speedup_of(model) == pytest.approx(1.0)
+    assert transformer_of(other) is not transformer_of(model)
+    assert not np.allclose(other.encode(TEXTS), model.encode(TEXTS))
+
+
+def test_a_model_without_layers_is_refused(tmp_path):
+    model = SentenceTransformer(modules=[_Words(), embedder(tmp_path / "model")[1]], device="cpu")
+    with pytest.raises(ValueError, match="first module of this SentenceTransformer is a _Words"):
+        latadj.attach(model)
+
+
+def test_modules_that_pool_in_an_unknown_way_are_refused_unless_somebody_says_what_they_read(tmp_path):
+    model = embedder(tmp_path / "model")
+    unknown = SentenceTransformer(modules=[model[0], _Words()], device="cpu")
+    with pytest.raises(ValueError, match="comes a _Words, and latadj knows what sentence-transformers' Pooling reads"):
+        latadj.attach(unknown)
+    assert attached(latadj.attach(unknown, reads="all")).reads == ALL
+
+
+def test_a_sequence_of_modules_that_is_no_sentence_transformer_is_none():
+    model = nn.Sequential(nn.Linear(2, 2))
+    assert transformer_of(model) is model
+    assert not is_attached(model)
+
+
+class _Words(nn.Module):
+    """A module that knows no pooling."""
+
+    def forward(self, features):
+        return features

@@ -1,0 +1,60 @@
+"""Tiny models that embed texts, in the folders of sentence-transformers."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from helpers import toy_project as toy
+from sentence_transformers import SentenceTransformer
+from transformers import AutoModel, BertConfig
+
+TEXTS = [" ".join(toy.FILLER[start : start + count]) for start in range(4) for count in (1, 5, 7)]
+
+
+def write_embedder(folder: Path, *, pooling: str = "mean", layers: int = 4, normalize: bool = True) -> Path:
+    """A random BERT whose tokens are pooled, as sentence-transformers saves it."""
+    toy.write_model(folder, layers)
+    torch.manual_seed(0)
+    config = BertConfig.from_pretrained(folder, initializer_range=0.3)
+    AutoModel.from_config(config).save_pretrained(folder)
+    modules = ["Transformer", "Pooling", *(["Normalize"] if normalize else [])]
+    write_modules(folder, modules)
+    (folder / "1_Pooling").mkdir()
+    modes = {"cls": "cls_token", "mean": "mean_tokens", "max": "max_tokens", "lasttoken": "lasttoken"}
+    chosen = {f"pooling_mode_{name}": mode == pooling for mode, name in modes.items()}
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps({"word_embedding_dimension": 32, **chosen}))
+    (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 32, "do_lower_case": False}))
+    return folder
+
+
+def write_modules(folder: Path, types: list[str]) -> None:
+    """The list of modules of a folder; a type without a dot is sentence-transformers' own."""
+    modules = [
+        {
+            "idx": place,
+            "name": str(place),
+            "path": f"{place}_{name.split('.')[-1]}" if place else "",
+            "type": name if "." in name else f"sentence_transformers.models.{name}",
+        }
+        for place, name in enumerate(types)
+    ]
+    (folder / "modules.json").write_text(json.dumps(modules))
+
+
+def embedder(folder: Path, **options: Any) -> SentenceTransformer:
+    """The model of :func:`write_embedder`."""
+    return SentenceTransformer(str(write_embedder(folder, **options)), device="cpu").eval()
+
+
+def write_pairs(folder: Path, examples: int = 120) -> Path:
+    """Pairs of sentences and how alike they are, in GLUE's layout for STS-B."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, count in (("train.tsv", examples), ("dev.tsv", examples // 2)):
+        lines = ["sentence1\tsentence2\tscore"]
+        for number in range(count):
+            shared = number % 6
+            words = [toy.FILLER[(number * step + place) % len(toy.FILLER)] for step in (1, 3) for place in range(8)]
+            lines.append(f"{' '.join(words[:8])}\t{' '.join(words[:shared] + words[8 + shared :])}\t{shared}")
+        (folder / name).write_text("\n".join(lines) + "\n")
+    return folder
