@@ -14,12 +14,14 @@ from latadj.calibration.steps import MOST_TRIED, acc_dial, measure_serving, sear
 from latadj.checkpoints.attached_model import metadata_of
 from latadj.checkpoints.metadata import Device
 from latadj.checkpoints.model_class import is_decoder, prepare_tokenizer, saved_head
-from latadj.config import GENERATION, CalibrationConfig, ClockConfig, SearchConfig
+from latadj.config import EMBEDDING, GENERATION, CalibrationConfig, ClockConfig, SearchConfig
 from latadj.devices.device import place
 from latadj.elimination.attach import attach, attached, is_attached
 from latadj.elimination.dial import Dial
+from latadj.elimination.sentence_transformer import pipeline_of, remember_modules, transformer_of
 from latadj.kernels.lowering import is_lowered
 from latadj.tasks.encoding.batches import POSITIONS, max_input_length, tokenize
+from latadj.tasks.outputs.embeddings import EmbeddingOutputs
 from latadj.tasks.outputs.logits import TokenOutputs
 from latadj.tasks.outputs.predict import HEAD
 from latadj.tasks.types.base import few_words
@@ -50,7 +52,7 @@ def calibrate(
 
     Parameters
     ----------
-    model : a classifier, tagger or causal language model with its weights, not lowered
+    model : a classifier, tagger, causal language model or ``SentenceTransformer`` with its weights, not lowered
     tokenizer : gets a padding token and side if the model needs them, as in :func:`latadj.load`
     texts : of the model's kind, a few hundred, for a search such that it was not trained on; pairs for a model of
         pairs. A language model continues each text's start.
@@ -73,6 +75,7 @@ def calibrate(
     ValueError
         if the model's head is of another kind, the model is lowered, or no text has a token.
     """
+    model = _with_modules(model)
     head = _head(model)
     if is_lowered(model):
         raise ValueError("this model was loaded to serve and cannot be calibrated: load it with precision=None")
@@ -112,6 +115,14 @@ def calibrate(
     return dial
 
 
+def _with_modules(model: Any) -> PreTrainedModel:
+    """The transformer of a ``SentenceTransformer``, which knows what comes after it; any other model itself."""
+    inner = transformer_of(model)
+    if inner is not model:
+        remember_modules(inner, model)
+    return inner
+
+
 def _head(model: PreTrainedModel) -> str:
     """The head of a model that texts alone can calibrate.
 
@@ -120,6 +131,8 @@ def _head(model: PreTrainedModel) -> str:
     ValueError
         if it has another, or none.
     """
+    if pipeline_of(model) is not None:
+        return EMBEDDING
     name = type(model).__name__
     config = copy.deepcopy(model.config)
     config.architectures = [name]
@@ -127,8 +140,9 @@ def _head(model: PreTrainedModel) -> str:
     if head in ("classification", "token_classification") or (head == GENERATION and is_decoder(config)):
         return str(head)
     raise ValueError(
-        f"a {name} cannot be calibrated on texts alone: expected a sequence classifier, a token classifier or a causal "
-        "language model; `latadj calibrate task=...` calibrates the others, or make a latadj.Dial yourself"
+        f"a {name} cannot be calibrated on texts alone: expected a sequence classifier, a token classifier, a causal "
+        "language model or a SentenceTransformer; `latadj calibrate task=...` calibrates the others, or make a "
+        "latadj.Dial yourself"
     )
 
 
@@ -142,6 +156,8 @@ def _examples(
     limit = min(max_length or MOST_TOKENS, max_input_length(model.config, tokenizer))
     if isinstance(texts, str) or not len(texts):
         raise ValueError("texts: expected a list of texts, or of pairs of texts, with at least one")
+    if head == EMBEDDING and not isinstance(texts[0], str):
+        raise ValueError("texts: expected a list of texts; a model that embeds texts reads one at a time")
     columns = [list(texts)] if isinstance(texts[0], str) else [list(column) for column in zip(*texts, strict=True)]
     rows = [row for row in tokenize(columns, tokenizer, limit) if row["input_ids"]]
     if head == GENERATION:
@@ -150,8 +166,9 @@ def _examples(
         raise ValueError("texts: no text has a token, or two for a language model, which continues its start")
     if head == GENERATION:
         return ContinuationSet(rows=rows, batch_size=MOST_TRIED)
-    if head == "classification":
-        return ClassificationSet(rows=rows, tokenizer=tokenizer, batch_size=64, reader=HEAD)
+    if head in ("classification", EMBEDDING):
+        reader = EmbeddingOutputs() if head == EMBEDDING else HEAD
+        return ClassificationSet(rows=rows, tokenizer=tokenizer, batch_size=64, reader=reader)
     for row in rows:
         row[POSITIONS] = list(range(len(row["input_ids"])))
     return ClassificationSet(rows=rows, tokenizer=tokenizer, batch_size=64, reader=TokenOutputs())

@@ -1,7 +1,8 @@
 """A saved model: a transformers folder plus ``latadj.json``, which holds its dial and what it was made for.
 
-The folder loads in plain transformers as the full model; one that was pruned does not, see ``latadj.pruning``, and one
-with top-k attention loads without it. Weights are read from safetensors only; nothing is unpickled.
+The folder loads in plain transformers, or sentence-transformers, as the full model; one that was pruned does not, see
+``latadj.pruning``, and one with top-k attention loads without it. Weights are read from safetensors only; nothing is
+unpickled.
 """
 
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from transformers import (
 )
 
 from latadj.checkpoints.config_file import CONFIG_FILE, model_config
+from latadj.checkpoints.embedding_model import load_sentence_transformer
 from latadj.checkpoints.gguf import converted
 from latadj.checkpoints.loading_errors import MEND, readable_loading, readable_shape
 from latadj.checkpoints.metadata import CheckpointMetadata, check, read_metadata, write_metadata
@@ -33,10 +35,12 @@ from latadj.checkpoints.model_class import (
     prepare_tokenizer,
     saved_head,
 )
+from latadj.checkpoints.task_spec import MODULES
 from latadj.checkpoints.weight_files import weight_files
 from latadj.checkpoints.weight_order import check_order, checksum_beside
-from latadj.config import ModelConfig
+from latadj.config import EMBEDDING, ModelConfig
 from latadj.elimination.attach import attach, attached, is_attached, topk_attention_of
+from latadj.elimination.sentence_transformer import is_sentence_transformer, pipeline_of, transformer_of
 from latadj.pruning import structure_of
 from latadj.pruning.loading import load_pruned
 from latadj.utils import hub
@@ -48,6 +52,8 @@ def save(
 ) -> None:
     """Save a model, its tokenizer, its dial, its pruning map and its top-k attention as one folder, or not at all.
 
+    A ``SentenceTransformer``, or the transformer of one, is saved with its other modules, and its own tokenizer.
+
     A model that nothing is attached to has the top-k attention that ``metadata`` names.
 
     Raises
@@ -55,6 +61,8 @@ def save(
     ValueError
         if a weight is not finite; what was in the folder stays.
     """
+    pipeline = model if is_sentence_transformer(model) else pipeline_of(model)
+    model = transformer_of(model)
     if broken := _not_finite(model):
         raise ValueError(f"{folder} is not written: {_named(broken)} not finite, so the training went wrong")
     topk = topk_attention_of(model) if is_attached(model) else metadata.topk_attention
@@ -66,8 +74,11 @@ def save(
     )
 
     def fill(target: Path) -> None:
-        model.save_pretrained(target)
-        tokenizer.save_pretrained(target)
+        if pipeline is None:
+            model.save_pretrained(target)
+            tokenizer.save_pretrained(target)
+        else:
+            pipeline.save_pretrained(str(target), create_model_card=False)
         write_metadata(target, metadata)
 
     write_folder(folder, fill)
@@ -158,11 +169,20 @@ def _pretrained(
     options = {"local_files_only": local, "trust_remote_code": trust_remote_code}
     config = _config(path, **options, **(fresh or {}))
     saved = saved_head(config)
+    if saved is None and head is None and (Path(path) / MODULES).is_file():
+        head = EMBEDDING
     head = head or saved or natural_head(config)
     auto = auto_class(config, head)
     if fresh is None and saved not in (None, head):
         raise ValueError(f"the model in {path} is made for {saved}, not for {head}: it is for another kind of task")
     structure = metadata.pruning
+    if head == EMBEDDING:
+        if structure is not None:
+            raise ValueError(f"the model in {path} is pruned, and sentence-transformers loads whole models only")
+        pipeline = load_sentence_transformer(path, local=local, trust_remote_code=trust_remote_code)
+        model, tokenizer = transformer_of(pipeline), pipeline.tokenizer
+        _check_loaded(model, tokenizer, path, head)
+        return model, tokenizer
     with readable_loading(path, "weights"):
         if structure is not None:
             files, other_head = weight_files(Path(path)), fresh is not None
@@ -181,7 +201,6 @@ def _pretrained(
             missing, unlike = set(report["missing_keys"]), bool(report["mismatched_keys"])
     with readable_loading(path, "tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(path, **options)
-        check_tokenizer(tokenizer, len(model.get_input_embeddings().weight), head)
     if fresh is None and missing:
         names = ", ".join(sorted(missing)[:3])
         raise ValueError(f"the model in {path} is not fine-tuned for {head}: it has no weights for {names}")
@@ -190,11 +209,18 @@ def _pretrained(
             f"the model in {path} has no head for {head} with {model.config.num_labels} outputs, and plain.epochs=0 "
             "trains none: name a fine-tuned model with model.path=FOLDER, or leave plain.epochs=0 out"
         )
+    _check_loaded(model, tokenizer, path, head)
+    return model, tokenizer
+
+
+def _check_loaded(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: str, head: str) -> None:
+    """Refuse weights that are not finite and a tokenizer of another model, and make the tokenizer fit the head."""
+    with readable_loading(path, "tokenizer"):
+        check_tokenizer(tokenizer, len(model.get_input_embeddings().weight), head)
     # Of embeddings most pages are never read, and a look would bring them into memory.
     if broken := _not_finite(model, but=model.get_input_embeddings()):
         raise ValueError(f"the model in {path} cannot be used: {_named(broken)} not finite")
     prepare_tokenizer(tokenizer, model.config, head)
-    return model, tokenizer
 
 
 def _not_finite(model: PreTrainedModel, but: nn.Module | None = None) -> list[str]:

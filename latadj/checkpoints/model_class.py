@@ -9,6 +9,7 @@ from transformers import (
     MODEL_FOR_QUESTION_ANSWERING_MAPPING,
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
     MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING,
+    AutoModel,
     AutoModelForCausalLM,
     AutoModelForQuestionAnswering,
     AutoModelForSeq2SeqLM,
@@ -19,7 +20,7 @@ from transformers import (
 )
 
 from latadj.checkpoints.task_spec import HEAD_ENDINGS
-from latadj.config import GENERATION
+from latadj.config import EMBEDDING, GENERATION
 
 # Heads that are trained anew on top of a pretrained model, and their auto classes.
 FRESH = {
@@ -33,7 +34,7 @@ FITTING = {
     "token_classification": MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING,
     "question_answering": MODEL_FOR_QUESTION_ANSWERING_MAPPING,
 }
-HEADS = (*FRESH, GENERATION)
+HEADS = (*FRESH, GENERATION, EMBEDDING)
 
 
 def is_decoder(config: PretrainedConfig) -> bool:
@@ -68,6 +69,8 @@ def auto_class(config: PretrainedConfig, head: str) -> Any:
     """
     if head not in HEADS:
         raise ValueError(f"head={head}: expected one of {', '.join(HEADS)}")
+    if head == EMBEDDING:
+        return AutoModel
     if head in FRESH:
         auto = FRESH[head]
         # A T5 answers from its decoder, at every position of a text that was eliminated in its encoder.

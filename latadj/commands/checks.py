@@ -13,6 +13,7 @@ from latadj.checkpoints.metadata import CheckpointMetadata, check, labels_of
 from latadj.checkpoints.replaceable import check_replaceable
 from latadj.checkpoints.task_spec import type_of
 from latadj.config import (
+    EMBEDDING,
     GENERATION,
     CalibrateConfig,
     CommandConfig,
@@ -109,6 +110,7 @@ def require_examples(task: TaskConfig) -> None:
 
 # What follows the name of a checkpoint that `latadj explain` cannot show.
 GENERATES = "is a language model, and explain shows what a classifier reads: `latadj generate` counts its survivors"
+EMBEDS = "embeds texts, and explain shows what a classifier reads; `latadj sweep task=sts` compares its embeddings"
 
 
 def uses_pretrained(config: CommandConfig) -> bool:
@@ -189,8 +191,9 @@ def check_explain(config: ExplainConfig) -> CheckpointMetadata:
         if there is no such model or no dial, or the speedup is off it.
     """
     metadata = check(Path(config.checkpoint))
-    if type_of(Path(config.checkpoint), metadata.task_spec) == GENERATION:
-        raise ValueError(f"checkpoint {config.checkpoint} {GENERATES}")
+    task_type = type_of(Path(config.checkpoint), metadata.task_spec)
+    if task_type in (GENERATION, EMBEDDING):
+        raise ValueError(f"checkpoint {config.checkpoint} {GENERATES if task_type == GENERATION else EMBEDS}")
     return with_dial(config, metadata)
 
 
@@ -203,7 +206,13 @@ def check_extract(config: ExtractConfig) -> CheckpointMetadata:
         if there is no such model or no dial, the speedup is off it, or ``output`` holds something that would be lost.
     """
     folder = Path(config.checkpoint)
-    metadata = with_dial(config, check(folder))
+    metadata = check(folder)
+    if type_of(folder, metadata.task_spec) == EMBEDDING:
+        raise ValueError(
+            f"checkpoint {config.checkpoint} embeds texts, and sentence-transformers loads whole models only: turn its "
+            "dial with `latadj.load(folder, speedup=...)`"
+        )
+    metadata = with_dial(config, metadata)
     if real_path(config.output) == real_path(folder):
         raise ValueError(f"output={config.output}: the checkpoint itself; give the smaller model another folder")
     check_replaceable("output", config.output, [folder, Path(config.folder), Path(config.folder) / "extract"])

@@ -67,6 +67,8 @@ def prepare(config: FinetuneConfig) -> Session:
     session = Session(config, device, splits, model.to(device), tokenizer)
     session.check()
     teacher(session)
+    splits.fingerprint  # noqa: B018  of the texts alone, before anything stands beside them
+    splits.validation = session.with_references(splits.validation, session.model)
     return session
 
 

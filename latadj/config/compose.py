@@ -11,7 +11,7 @@ from typing import Any, get_type_hints
 from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
-from latadj.config import SCHEMAS, RunConfig
+from latadj.config import EMBEDDING, SCHEMAS, RunConfig
 from latadj.config.commands.glue import opened
 from latadj.config.fields import read_shorthand
 from latadj.config.keys import known, refuse_unknown_keys, unknown
@@ -57,10 +57,13 @@ def word_dropout_copies(task_type: str, metric: str, text: Any, most: int = 1) -
     """Copies of each training text with words left out that teach best, where a task says no more than this.
 
     That is ``most`` where a text has a class of its own, scored by accuracy or F1, as feelings and subjects are: what a
-    few words are gone from is still about the same. None where words are gone from one of two texts that are compared,
-    from a sentence that is to be grammatical (CoLA's Matthews correlation), or from what a number is asked for.
+    few words are gone from is still about the same; and where it has an embedding, which what is left of it has too.
+    None where words are gone from one of two texts that are compared, from a sentence that is to be grammatical (CoLA's
+    Matthews correlation), or from what a number is asked for.
     """
     one = isinstance(text, str) or len(text) == 1
+    if task_type == EMBEDDING:
+        return most
     return most if task_type == "classification" and metric in ("accuracy", "f1") and one else 0
 
 
@@ -68,7 +71,7 @@ def adjust_epochs(task_type: str, copies: int) -> float:
     """Epochs of adjustable fine-tuning: of texts with word-dropout copies fewer, since an epoch has these too."""
     if task_type == "generation":
         return 10
-    if task_type != "classification":
+    if task_type not in ("classification", EMBEDDING):
         return 8
     return 8 / (1 + copies) if copies > 0 else 4
 

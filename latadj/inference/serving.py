@@ -4,9 +4,10 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from latadj.benchmark.kernel_selection import kernels, remembered_kernel, serving_precision
 from latadj.checkpoints import checkpoint
@@ -17,6 +18,7 @@ from latadj.elimination.attach import as_plain, attach, attached, dial_of
 from latadj.elimination.current_setting import set_speedup
 from latadj.elimination.dial import Dial
 from latadj.elimination.latency_model import LatencyModel
+from latadj.elimination.sentence_transformer import pipeline_of
 from latadj.kernels.linear import DTYPES, KernelSpec
 from latadj.kernels.lowering import lower
 
@@ -36,7 +38,7 @@ def load(
     head: str | None = None,
     batch: int | None = None,
     length: int | None = None,
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+) -> Any:
     """Load a saved model with its dial attached, as the commands serve it.
 
     A speedup is in the time of this device if `latadj calibrate` measured it in this precision; else in FLOPs, with a
@@ -59,7 +61,8 @@ def load(
 
     Returns
     -------
-    model (an ordinary transformers model, in eval mode) and tokenizer
+    model (an ordinary transformers model, in eval mode) and tokenizer; of a model that embeds texts a single
+    ``SentenceTransformer``, which has its tokenizer
 
     Raises
     ------
@@ -91,7 +94,10 @@ def load(
                 set_speedup(model, speedup)
         except ValueError as error:
             raise ValueError(f"checkpoint {folder}: {error}") from error
-    return model, tokenizer
+    pipeline = pipeline_of(model)
+    if pipeline is None:
+        return model, tokenizer
+    return pipeline.to(device=device, dtype=model.dtype if precision is not None else None)
 
 
 def load_plain(

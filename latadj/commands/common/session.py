@@ -94,6 +94,13 @@ class Session:
             answers = predict(model, self.tokenizer, encoded, outputs=self.outputs)
             self.task_type.tune_threshold(answers, encoded, examples)
 
+    def with_references(self, examples: Dataset, full: PreTrainedModel) -> Dataset:
+        """The examples; where a task's right answers are the full model's, with these."""
+        if not self.task_type.refers_to_full_model:
+            return examples
+        answers = predict(full, self.tokenizer, self.encoded(examples), outputs=self.outputs)
+        return self.task_type.with_references(examples, answers)
+
     @cached_property
     def _validation(self) -> Dataset:
         return self.encoded(self.splits.validation)
@@ -263,7 +270,8 @@ def open_without_examples(config: CommandConfig, metadata: CheckpointMetadata) -
 def load_for(config: CommandConfig, metadata: CheckpointMetadata) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load the command's checkpoint, in fp32, refusing one whose outputs do not fit the task."""
     model, tokenizer = checkpoint.load(config.checkpoint, head=config.head, metadata=metadata)
-    if not config.generates and model.config.num_labels != (width := task_type_of(config.task).width):
+    width = task_type_of(config.task).width
+    if not config.generates and width is not None and model.config.num_labels != width:
         raise ValueError(
             f"checkpoint {config.checkpoint} has {model.config.num_labels} outputs, "
             f"task={config.task.name} needs {width}: it is for another task"

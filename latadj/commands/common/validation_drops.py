@@ -66,8 +66,9 @@ class ValidationDrops:
         count = min(most or MOST_EXAMPLES, len(validation))
         if count < len(validation):
             validation = validation.shuffle(seed=config.seed).select(range(count))
-        drops = cls(session, validation, session.encoded(validation))
         full = fine_tuned_model(session)
+        encoded = session.encoded(validation)
+        drops = cls(session, session.with_references(validation, full or session.model), encoded)
         drops.plain = None if full is None else drops._predictions(full)
         return drops
 

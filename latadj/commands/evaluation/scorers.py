@@ -168,6 +168,9 @@ class ExampleScorer(Scorer[ExampleAnswers, Row, Sweep]):
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self.rows = {name: rows_of(encoded) for name, encoded in self.tests.items()}
+        if self.task_type.refers_to_full_model:
+            full = self.full_model() or session.model
+            self.examples = {name: session.with_references(part, full) for name, part in self.examples.items()}
         self.labels = self.task_type.references(self.examples[self.headline])
         self.lengths = np.array([len(row["input_ids"]) for row in self.rows[self.headline]])
         self.protected = protected_counts(self.rows[self.headline])

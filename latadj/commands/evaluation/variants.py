@@ -139,6 +139,11 @@ def prepare(config: SweepConfig, models: list[ComparedModel] | None = None) -> C
         raise ValueError(
             f"compare.precisions={config.compare.precisions}: this device offers none; fp32 runs everywhere"
         )
+    if session.task_type.refers_to_full_model:
+        raise ValueError(
+            f"task={config.task.name}: its right answers are the full model's own, so other models cannot be compared "
+            "by them: take a task with scores, such as task=sts"
+        )
     variants = []
     for source in (first, *others):
         opened = session if source is first else open_beside(session, source.folder, source.metadata)

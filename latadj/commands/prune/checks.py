@@ -5,7 +5,7 @@ from pathlib import Path
 from latadj.checkpoints.metadata import check as check_checkpoint
 from latadj.checkpoints.replaceable import check_replaceable
 from latadj.commands.checks import check_teacher, require_examples, require_trackers, teacher_of
-from latadj.config import PruneConfig
+from latadj.config import EMBEDDING, PruneConfig
 from latadj.utils.files import real_path
 
 
@@ -37,6 +37,11 @@ def check_to_prune(config: PruneConfig) -> None:
         raise ValueError(
             f"task.type=generation: prune judges a model by its head, and task={config.task.name} asks a language "
             "model; take a task with labels, such as task=rotten_tomatoes"
+        )
+    if config.task.type == EMBEDDING:
+        raise ValueError(
+            f"task.type=embedding: sentence-transformers loads whole models only, so task={config.task.name} cannot "
+            "have a pruned one; `latadj finetune` makes one whose dial narrows it"
         )
     folder = Path(config.checkpoint)
     made = check_checkpoint(folder, config.task)

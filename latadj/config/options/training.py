@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from latadj.config.fields import NONE_OR_MORE, NOT_NEGATIVE, POSITIVE, SHARE, Rule, Section, as_list, at_least, option
+from latadj.config.options.task import EMBEDDING
 from latadj.elimination.profiles import PROFILE_TYPES
 
 ADJUSTABLE = tuple(name for name in PROFILE_TYPES if name != "searched")
@@ -93,7 +94,7 @@ class DistillationConfig(StageConfig):
 
     def problems_for(self, task_type: str) -> list[str]:
         """What a stage with a teacher cannot do for a task of this type."""
-        if self.word_dropout_copies <= 0 or task_type == "classification":
+        if self.word_dropout_copies <= 0 or task_type in ("classification", EMBEDDING):
             return []
         return [
             f"word_dropout_copies={self.word_dropout_copies}: only texts with one label each can lose words; expected 0"
@@ -132,6 +133,14 @@ class AdjustConfig(DistillationConfig):
     def narrows(self) -> bool:
         """Whether levels are trained."""
         return "width" in self.axes
+
+    def problems_for(self, task_type: str) -> list[str]:
+        problems = super().problems_for(task_type)
+        if task_type == EMBEDDING and self.task_loss_weight:
+            problems.append(
+                f"task_loss_weight={self.task_loss_weight:g}: embeddings have no labels to learn from; expected 0"
+            )
+        return problems
 
     def problems(self) -> list[str]:
         problems = super().problems()

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from rich.console import Console
 
-from latadj.config import GENERATION
+from latadj.config import EMBEDDING, GENERATION
 from latadj.elimination.topk_setting import TopK, TopKAttention
 from latadj.reporting.results.base import Result
 from latadj.reporting.results.dial_positions import DialInfo, positions_table, some_layers
@@ -165,7 +165,7 @@ def _facts(info: Info) -> list[tuple[str, str]]:
         labels = task_spec["labels"]
         some = ", ".join(labels[:6]) + (f", ... {len(labels)} in all" if len(labels) > 6 else "")
         facts.append(("made for", f"{task_spec['type']} of {' and '.join(task_spec['text'])}"))
-        if task_spec["type"] != GENERATION:
+        if task_spec["type"] not in (GENERATION, EMBEDDING):
             facts.append(("labels", some or "none: a regression"))
         facts.append(("at most", f"{task_spec['max_length']} tokens, {task_spec['batch_size']} texts a batch"))
     if info.seed is not None or info.run is not None:

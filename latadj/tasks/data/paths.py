@@ -32,6 +32,7 @@ POSSIBLE = {
     "generation": TEXTS,
     "token_classification": TAGGED,
     "question_answering": QUESTIONS,
+    "embedding": TEXTS,
 }
 
 

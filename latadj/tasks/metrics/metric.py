@@ -11,7 +11,7 @@ import evaluate
 import numpy as np
 from scipy.stats import rankdata
 
-from latadj.config import GENERATION, TaskConfig
+from latadj.config import EMBEDDING, GENERATION, TaskConfig
 from latadj.tasks.metrics import entities
 from latadj.tasks.metrics.squad import AnswerScores
 from latadj.utils.suggestions import did_you_mean
@@ -117,6 +117,39 @@ class PearsonSpearman(_Metric):
         }
 
 
+class Spearman(PearsonSpearman):
+    """The same of the cosines of pairs of embeddings, Spearman's first, as STS benchmarks have it."""
+
+    task_type = EMBEDDING
+
+    @classmethod
+    def aggregate(cls, counts: np.ndarray) -> dict[str, float]:
+        scores = super().aggregate(counts)
+        return {"spearman": scores["spearman"], "pearson": scores["pearson"]}
+
+
+class Fidelity(_Metric):
+    """Mean cosine of embeddings with the full model's."""
+
+    task_type = EMBEDDING
+    value_type = "float64"
+    inputs = "predictions, references: an embedding for each text"
+
+    @classmethod
+    def value_types(cls) -> dict[str, Any]:
+        return dict.fromkeys(("predictions", "references"), datasets.Sequence(datasets.Value("float64")))
+
+    @classmethod
+    def per_example(cls, predictions: Any, references: Any) -> np.ndarray:
+        ours, theirs = (np.asarray(part, dtype=np.float64) for part in (predictions, references))
+        lengths = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
+        return (ours * theirs).sum(axis=1, keepdims=True) / np.maximum(lengths, 1e-12)[:, None]
+
+    @classmethod
+    def aggregate(cls, counts: np.ndarray) -> dict[str, float]:
+        return {"fidelity": float(counts.mean())}
+
+
 class Perplexity(_Metric):
     """Exponential of the mean negative log-likelihood of a token."""
 
@@ -218,6 +251,8 @@ METRICS: dict[str, type[_Metric]] = {
     "matthews_correlation": MatthewsCorrelation,
     "f1": F1Accuracy,
     "pearson": PearsonSpearman,
+    "spearman": Spearman,
+    "fidelity": Fidelity,
     "perplexity": Perplexity,
     "entity_f1": EntityF1,
     "entity_f1_strict": StrictEntityF1,

@@ -3,6 +3,7 @@
 from latadj.config import TaskConfig
 from latadj.tasks.types.base import TaskType
 from latadj.tasks.types.classification import Classification
+from latadj.tasks.types.embedding import Embedding
 from latadj.tasks.types.question_answering import QuestionAnswering
 from latadj.tasks.types.text import RunningText
 from latadj.tasks.types.token_classification import TokenClassification
@@ -10,7 +11,8 @@ from latadj.tasks.types.token_classification import TokenClassification
 __all__ = ["TASK_CLASSES", "TaskType", "task_type_of"]
 
 TASK_CLASSES: dict[str, type[TaskType]] = {
-    task_type.name: task_type for task_type in (Classification, TokenClassification, QuestionAnswering, RunningText)
+    task_type.name: task_type
+    for task_type in (Classification, TokenClassification, QuestionAnswering, RunningText, Embedding)
 }
 
 

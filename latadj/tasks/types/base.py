@@ -79,6 +79,15 @@ class TaskType(ABC):
     def tune_threshold(self, answers: Any, encoded: Dataset, examples: Dataset) -> None:  # noqa: B027 most have none
         """Choose the threshold on the validation split; parameters as those of ``predictions``."""
 
+    @property
+    def refers_to_full_model(self) -> bool:
+        """Whether the right answers are the full model's own; see ``with_references``."""
+        return False
+
+    def with_references(self, examples: Dataset, answers: Any) -> Dataset:
+        """The examples with the full model's answers to them, which ``references`` gives from then on."""
+        raise TypeError(f"the answers to {self.name} are in its examples")
+
     def check_fit(self, tokenizer: PreTrainedTokenizerBase, limit: int) -> None:  # noqa: B027 most fit any
         """Refuse a tokenizer, or a number of tokens a row, with which nothing can be encoded.
 
