@@ -3,6 +3,9 @@
 import torch
 from torch import Tensor, nn
 
+# Added to the products of tokens that are too far apart to see each other. A large number and not infinity, so that
+# fillers, who may see nobody, have an attention too.
+FAR = torch.finfo(torch.bfloat16).min
 # Probabilities of as many sequences as fit are made at a time: they stay in cache, and memory stays bounded.
 WORKSPACE = 4 * 2**20
 # A causal pass goes through the queries in blocks of so many, for a workspace of so many probabilities.

@@ -192,12 +192,18 @@ class _LayerPass:
             scale=scale,
             dropout=dropout,
             causal=state.causal and not pooled,
-            bias=None if bias is None else entering.between(bias, query.dtype),
+            bias=None if bias is None else _pairs(bias, entering, query),
             observe=scored,
             window=window,
         )
         scores = None if received is None else state.score(index, window, received, value.detach())
         return context[:, 0] if pooled else entering.rows(context), scores
+
+
+def _pairs(bias: Tensor, entering: Survivors, query: Tensor) -> Tensor:
+    """The bias of those that are alive: all pairs, or the first token's where it alone has a query."""
+    pairs = entering.between(bias, query.dtype)
+    return pairs if query.shape[2] == pairs.shape[2] else pairs[:, :, : query.shape[2]]
 
 
 def _put_back(everyone: Tensor, alive: Survivors, rows: Tensor) -> Tensor:

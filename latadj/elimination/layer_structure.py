@@ -137,6 +137,7 @@ class LayerPaths:
     states : linear layers of queries, keys and values, or one for all three
     output : the linear layer after attention, whose inputs are heads
     inner : linear layers whose outputs are feed-forward neurons: one, or gate and up layer
+    inner_pieces : into how many equal parts the outputs of each divide: 2 where one is gate and up layer
     activation : after ``inner``, on the gate if there is one
     outer : the linear layer whose inputs are feed-forward neurons
     norms : the norms of the attention block and of the feed-forward block
@@ -148,6 +149,12 @@ class LayerPaths:
     activation: str
     outer: str
     norms: tuple[str, str]
+    inner_pieces: int = 1
+
+    @property
+    def gated(self) -> bool:
+        """Whether each neuron has a gate."""
+        return len(self.inner) * self.inner_pieces > 1
 
 
 def layer_structure_of(module: Any) -> LayerStructure | None:

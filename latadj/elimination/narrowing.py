@@ -149,7 +149,10 @@ def _make(architecture: Architecture, layer: Any, heads: int, neurons: int) -> A
         for path, width in zip(paths.states, widths, strict=True)
     }
     replaced[paths.output] = SlicedLinear(attrgetter(paths.output)(layer), heads * widths[0], outputs=False)
-    replaced |= {path: SlicedLinear(attrgetter(path)(layer), neurons, outputs=True) for path in paths.inner}
+    replaced |= {
+        path: SlicedLinear(attrgetter(path)(layer), neurons, pieces=paths.inner_pieces, outputs=True)
+        for path in paths.inner
+    }
     replaced[paths.outer] = SlicedLinear(attrgetter(paths.outer)(layer), neurons, outputs=False)
     for path, linear in replaced.items():
         made.set_submodule(path, linear.train(layer.training))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from latadj.elimination.architectures import Architecture
-from latadj.elimination.attention import WORKSPACE, attention, in_window, received_attention
+from latadj.elimination.attention import FAR, WORKSPACE, attention, in_window, received_attention
 from latadj.elimination.cache import Decoding
 from latadj.elimination.survivors import Survivors
 
@@ -44,6 +44,9 @@ def topk_attention(
     visible = None if real is None else real[:, None]
     if causal:
         visible = torch.ones(1, keys, keys, dtype=torch.bool, device=query.device).tril()
+    if bias is not None and bias.shape[1] == 1:  # of all heads alike: it hides what is far away
+        near = bias[:, 0] > FAR / 2
+        visible = near if visible is None else visible & near
     observed = None if causal else real
     if observe and window is not None:
         observed = in_window(window, len(query), query.shape[2], query.device)

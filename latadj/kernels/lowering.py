@@ -105,8 +105,8 @@ def lower_layer(architecture: Architecture, layer: Any, spec: KernelSpec, trims:
     block = architecture.attention_block(layer)
     _lower_norms(block, STATE_NORMS & {name for name, _ in block.named_children()})
     first_norm, second_norm = _modules(layer, paths.norms)
-    gated = len(paths.inner) > 1
-    register_parts(layer, PreNormLayer(first_norm, states, output, second_norm, inner, activation, outer, gated))
+    parts = PreNormLayer(first_norm, states, output, second_norm, inner, activation, outer, paths.gated)
+    register_parts(layer, parts)
 
 
 def _lower_feed_forward(
@@ -125,7 +125,7 @@ def _lower_feed_forward(
     """
     inner, (activation, outer) = _modules(layer, paths.inner), _modules(layer, (paths.activation, paths.outer))
     name = type(activation).__name__
-    fused = name if len(inner) == 1 and spec.fuses(name) else None
+    fused = name if not paths.gated and spec.fuses(name) else None
     if fused:
         activation = nn.Identity()
     elif name == "NewGELUActivation" and uneven:

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from latadj.elimination.architectures import architecture_of, layers_of
 from latadj.elimination.architectures.base import weight_of
 from latadj.elimination.narrowing import forget_narrowed
-from latadj.pruning.surgery import head_rows, remaining_structure, state_rows
+from latadj.pruning.surgery import head_rows, neuron_rows, remaining_structure, state_rows
 from latadj.pruning.units import Significance
 
 
@@ -66,7 +66,7 @@ def reorder(model: PreTrainedModel, order: UnitOrder) -> None:
             _permute(attrgetter(path)(layer), rows, outputs=True)
         _permute(attrgetter(paths.output)(layer), head_rows(numbers, widths[0]), outputs=False)
         for path in paths.inner:
-            _permute(attrgetter(path)(layer), neurons, outputs=True)
+            _permute(attrgetter(path)(layer), neuron_rows(paths, neurons, len(neurons)), outputs=True)
         _permute(attrgetter(paths.outer)(layer), neurons, outputs=False)
         forget_narrowed(layer)
     for table in architecture.head_tables(architecture.base(model)):

@@ -21,6 +21,7 @@ from latadj.elimination.architectures.layer_parts import registered_parts
 from latadj.elimination.architectures.pruned_forward import shadow
 from latadj.elimination.layer_structure import (
     STRUCTURE,
+    LayerPaths,
     LayerStructure,
     ModelStructure,
     layer_structure_of,
@@ -139,7 +140,8 @@ def _slice_layer(
     if after.neurons != before.neurons:
         index_of = {neuron: index for index, neuron in enumerate(before.neurons)}
         neurons = torch.tensor([index_of[neuron] for neuron in after.neurons], dtype=torch.long)
-        sliced |= {path: _sliced(layer, path, neurons, outputs=True) for path in paths.inner}
+        inner = neuron_rows(paths, neurons, len(before.neurons))
+        sliced |= {path: _sliced(layer, path, inner, outputs=True) for path in paths.inner}
         sliced[paths.outer] = _sliced(layer, paths.outer, neurons, outputs=False)
     whole = {path: attrgetter(path)(layer) for path in sliced}
 
@@ -168,6 +170,11 @@ def state_rows(widths: Sequence[int], heads: Sequence[int], of: int) -> list[Ten
     """Outputs of some heads, of so many, in each of a layer's query, key and value maps, or in one for all three."""
     pieces = range(3 if len(widths) == 1 else 1)
     return [torch.cat([head_rows(heads, size) + piece * of * size for piece in pieces]) for size in widths]
+
+
+def neuron_rows(paths: LayerPaths, neurons: Tensor, of: int) -> Tensor:
+    """Outputs of some neurons, of so many, in each of a layer's inner maps."""
+    return torch.cat([neurons + piece * of for piece in range(paths.inner_pieces)])
 
 
 def _sliced(layer: nn.Module, path: str, index: Tensor, *, outputs: bool) -> nn.Linear | Conv1D:
@@ -227,7 +234,7 @@ def zero_fill_pruned(model: PreTrainedModel) -> PreTrainedModel:
         _fill(layer, source, paths.output, head_rows(structure.heads, widths[0]), outputs=False)
         neurons = torch.tensor(structure.neurons, dtype=torch.long)
         for path in paths.inner:
-            _fill(layer, source, path, neurons, outputs=True)
+            _fill(layer, source, path, neuron_rows(paths, neurons, structure.of_neurons), outputs=True)
         _fill(layer, source, paths.outer, neurons, outputs=False)
     return whole
 

@@ -12,7 +12,7 @@ from torch import nn
 from latadj.elimination.architectures import architecture_of, layers_of
 from latadj.elimination.attach import attach, attached
 from latadj.elimination.cost import ALL, POOLED
-from latadj.elimination.current_setting import at_profile
+from latadj.elimination.current_setting import at_profile, protecting
 from latadj.elimination.profiles import Profile
 
 
@@ -71,7 +71,9 @@ def test_an_eliminated_word_vector_keeps_the_state_in_which_it_was_eliminated(ar
         states = model(**batch_of([16]), output_hidden_states=True).hidden_states
     changed = [(after != before).any(dim=-1).sum().item() for before, after in pairwise(states)]
     # A layer still updates those it eliminates through its attention, so each count is one layer behind.
-    assert changed == [16, 15, 10, 7]
+    # Behind the last layer of some stands a norm over all.
+    normed = architecture_of(model).post_norm
+    assert changed == [16, 15, 10, 7 if normed else 16]
 
 
 def test_chunks_of_the_feed_forward_block_change_nothing(architecture):
@@ -86,6 +88,31 @@ def test_chunks_of_the_feed_forward_block_change_nothing(architecture):
 def test_hidden_dropouts_are_all_but_those_of_probabilities_and_heads(architecture):
     model = tiny(architecture)
     found = {id(dropout) for dropout in architecture_of(model).hidden_dropouts(model)}
-    probabilities = {id(architecture_of(model).attention_block(layer).dropout) for layer in layers_of(model)}
+    blocks = [architecture_of(model).attention_block(layer) for layer in layers_of(model)]
+    probabilities = {id(block.dropout) for block in blocks if hasattr(block, "dropout")}
     everyone = {id(part) for part in model.base_model.modules() if isinstance(part, nn.Dropout)}
     assert found == everyone - probabilities
+
+
+@pytest.mark.parametrize(("pooling", "reads"), [("cls", POOLED), ("mean", ALL)])
+def test_a_modernbert_is_read_where_its_config_pools(pooling, reads):
+    model = tiny("modernbert", classifier_pooling=pooling)
+    batch = batch_of(LENGTHS)
+    del batch["position_ids"]
+    plain = model(**batch).logits
+    assert attached(attach(model)).reads == reads
+    assert near([model(**batch).logits], [plain])
+
+
+@pytest.mark.parametrize(("local", "sees"), [(4, False), (12, False), (128, True)])
+def test_a_window_counts_positions_of_the_text_and_not_survivors(local, sees):
+    model = attach(tiny("modernbert", "tagger", local_attention=local, layer_types=["sliding_attention"] * 4))
+    ids = batch_of([40])["input_ids"]
+    # The first layer lets go of all but the first token and the last five, which are neighbours from then on.
+    protect = torch.zeros(1, 40, dtype=torch.bool)
+    protect[0, 35:] = True
+    with torch.no_grad(), protecting(model, protect), at_profile(model, Profile((6 / 40,) * 4)):
+        before = model(input_ids=ids).logits[0, 35:]
+        ids[0, 0] += 1
+        after = model(input_ids=ids).logits[0, 35:]
+    assert bool((after != before).any()) == sees

@@ -19,7 +19,7 @@ from latadj.elimination.current_setting import at_profile
 from latadj.elimination.profiles import Profile
 
 # The module of a layer whose input is the state after attention and its residual.
-AFTER_ATTENTION = {"distilbert": "ffn", "gpt2": "ln_2", "t5": "layer.1"}
+AFTER_ATTENTION = {"distilbert": "ffn", "gpt2": "ln_2", "modernbert": "mlp_norm", "t5": "layer.1"}
 ROTARY, BERT = "post_attention_layernorm", "intermediate"
 
 
@@ -46,7 +46,9 @@ def masked(model: PreTrainedModel, alive: list[Tensor]) -> Iterator[None]:
         name = AFTER_ATTENTION.get(model.config.model_type, ROTARY if architecture.causal else BERT)
         feed_forward = layer.get_submodule(name)
         hooks += [
-            layer.register_forward_pre_hook(_hide(alive[index], architecture.causal, state), with_kwargs=True),
+            layer.register_forward_pre_hook(
+                _hide(alive[index], architecture.causal, state, _farthest(model, index)), with_kwargs=True
+            ),
             feed_forward.register_forward_pre_hook(_note(state)),
             layer.register_forward_hook(_freeze(alive[index], alive[index + 1], state)),
         ]
@@ -57,11 +59,20 @@ def masked(model: PreTrainedModel, alive: list[Tensor]) -> Iterator[None]:
             hook.remove()
 
 
-def _hide(entering: Tensor, causal: bool, state: dict[str, Tensor]) -> Callable[..., Any]:
+def _farthest(model: PreTrainedModel, layer: int) -> int | None:
+    """How many positions away a layer of local attention sees; None: all."""
+    kinds = getattr(model.config, "layer_types", None)
+    return model.config.sliding_window if kinds and kinds[layer] == "sliding_attention" else None
+
+
+def _hide(entering: Tensor, causal: bool, state: dict[str, Tensor], farthest: int | None) -> Callable[..., Any]:
     length = entering.shape[1]
     seen = entering[:, None, None].expand(-1, 1, length, -1)
     if causal:
         seen = seen & torch.ones(length, length, dtype=torch.bool).tril()
+    if farthest is not None:
+        places = torch.arange(length)
+        seen = seen & ((places[:, None] - places).abs() <= farthest)
     mask = torch.zeros(seen.shape).masked_fill(~seen, torch.finfo(torch.float32).min)
 
     def hook(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:

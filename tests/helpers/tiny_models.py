@@ -9,7 +9,7 @@ from latadj.elimination.architectures import architecture_of, layer_shapes
 from latadj.elimination.dial import Dial
 from latadj.elimination.profiles import Profile
 
-ENCODERS = ("bert", "roberta", "xlm-roberta", "electra", "distilbert")
+ENCODERS = ("bert", "roberta", "xlm-roberta", "camembert", "electra", "distilbert", "modernbert")
 DECODERS = ("gpt2", "llama", "mistral", "qwen2", "qwen3")
 ARCHITECTURES = (*ENCODERS, *DECODERS, "t5")
 HEADS = ("classifier", "language", "tagger")
@@ -48,6 +48,9 @@ def _sizes(model_type: str, layers: int) -> dict[str, object]:
     if model_type == "distilbert":
         return {**common, **sizes, "hidden_dim": 64, "max_position_embeddings": 64}
     sizes |= {"intermediate_size": 64, "max_position_embeddings": 64}
+    if model_type == "modernbert":
+        local = {"local_attention": 12, "global_attn_every_n_layers": 3, "initializer_cutoff_factor": 2.0}
+        return {**common, **sizes, **local, "cls_token_id": 3, "sep_token_id": 4}
     if model_type == "electra":
         return {**common, **sizes, "embedding_size": 16}
     if model_type == "gpt2":
@@ -139,6 +142,7 @@ REPRESENTATIVES = [
     Case("xlm-roberta", "tagger"),
     Case("electra", "language"),
     Case("distilbert", "tagger"),
+    Case("modernbert", "classifier"),
     Case("gpt2", "language"),
     Case("llama", "language"),
     Case("mistral", "tagger"),

@@ -93,7 +93,7 @@ def test_a_lowered_model_computes_what_the_model_computes(spec, case, profile):
             assert_alike(said(case, lowered, batch), said(case, model, batch), spec, near)
 
 
-@pytest.mark.parametrize("architecture", ["bert", "distilbert", "gpt2", "llama", "qwen3"])
+@pytest.mark.parametrize("architecture", ["bert", "distilbert", "modernbert", "gpt2", "llama", "qwen3"])
 @pytest.mark.parametrize("lengths", [[12], LENGTHS], ids=["one text", "of many lengths"])
 def test_a_model_lowered_for_all_positions_may_be_read_at_the_pooled_one(architecture, lengths):
     case = Case(architecture, "classifier")

@@ -47,7 +47,7 @@ class BertParts(OwnParts):
 class Bert(Encoder):
     """BERT, and those whose layers are copies of BERT's."""
 
-    model_types = ("bert", "roberta", "xlm-roberta", "electra")
+    model_types = ("bert", "roberta", "xlm-roberta", "camembert", "electra")
     own_parts = BertParts
     post_norm = True
     pooled_heads = (*POOLED_HEADS, "ForNextSentencePrediction")

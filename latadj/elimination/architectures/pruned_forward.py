@@ -16,12 +16,14 @@ NOBODY = (1, 1)
 def own_bias(module: Any, bias: Tensor | None) -> Tensor | None:
     """Of a bias for all heads that a layer once had, (1, heads, queries, keys), that of those which are left.
 
+    One that all heads share stays.
+
     Parameters
     ----------
     module : the layer, or its attention module
     """
     structure = layer_structure_of(module)
-    if bias is None or structure is None or len(structure.heads) == structure.of_heads:
+    if bias is None or structure is None or len(structure.heads) == structure.of_heads or bias.shape[1] == 1:
         return bias
     return bias[:, list(structure.heads)]
 
