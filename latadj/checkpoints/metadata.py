@@ -12,8 +12,9 @@ from typing import Any, TypedDict
 
 from latadj.checkpoints.config_file import CONFIG_FILE, model_config, named_labels
 from latadj.checkpoints.task_spec import TaskSpec
-from latadj.config import TaskConfig
+from latadj.config import EMBEDDING, TaskConfig
 from latadj.config.options.model import PRECISIONS
+from latadj.config.options.task import RETRIEVAL
 from latadj.elimination.dial import Dial
 from latadj.elimination.latency_model import LatencyModel
 from latadj.elimination.layer_structure import ModelStructure
@@ -238,6 +239,9 @@ def check(folder: Path, task: TaskConfig | None = None) -> CheckpointMetadata:
     if not any((folder / name).is_file() for name in WEIGHTS):
         raise ValueError(f"checkpoint {folder}: no {' or '.join(WEIGHTS)} (other formats are not read); {make}")
     metadata = read_metadata(folder)
+    embeds = task is not None and metadata.task_spec is not None and metadata.task_spec.type == EMBEDDING
+    if embeds and task is not None and task.type in (EMBEDDING, RETRIEVAL):
+        return metadata  # embeddings are for any task of their kind
     if task is not None and metadata.task not in (None, task.name):
         raise ValueError(
             f"checkpoint {folder} is for task={metadata.task}, not task={task.name}: "

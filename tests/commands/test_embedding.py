@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from helpers.command_line import run
 from helpers.made_once import made_once
+from helpers.retrieval_data import write_beir
 from helpers.tiny_embedders import TEXTS, write_embedder, write_pairs
 from sentence_transformers import SentenceTransformer
 
@@ -79,6 +80,21 @@ def test_sweeps_score_of_the_full_model_is_that_of_sentence_transformers(root):
     one, other = (model.encode([line[side] for line in lines]) for side in (0, 1))
     expected = metric_of("spearman").scores((one * other).sum(axis=1), np.array([float(line[2]) for line in lines]))
     assert result(root, "out", "sweep")["plain_metric"] == pytest.approx(expected["spearman"], abs=1e-6)
+
+
+def test_queries_run_at_a_speedup_of_their_own_and_find_documents_of_another(root):
+    write_beir(root / "beir")
+    quick = [*QUICK, "speedup=[2]", "dial.target=flops"]
+    options = ["task=retrieval", f"task.data_dir={root / 'beir'}", f"checkpoint={root / 'unscored' / 'checkpoint'}"]
+    found = {}
+    for queries in ("1", "null"):
+        folder = root / f"retrieval-{queries}"
+        run("sweep", *options, *quick, f"folder={folder}", f"task.query_speedup={queries}")
+        found[queries] = result(root, folder.name, "sweep")
+    assert set(found["1"]["rows"][0]["scores"]["test"]) == {"ndcg", "mrr", "recall"}
+    run("eval", *options, f"folder={root / 'retrieval-1'}", "speedup=2", "dial.target=flops", "measure.examples=2")
+    table = (root / "retrieval-1" / "eval" / "predictions.csv").read_text().splitlines()
+    assert table[0] == "query,documents"
 
 
 def test_eval_writes_the_cosine_of_every_pair(root):

@@ -16,7 +16,7 @@ from latadj.commands.evaluation.length_groups import example_lengths, length_gro
 from latadj.config import EvalConfig, SweepConfig
 from latadj.config.fields import as_list
 from latadj.devices.environment import environment
-from latadj.elimination.attach import dial_of
+from latadj.elimination.attach import dial_of, is_attached
 from latadj.elimination.cost import flops_speedup, schedule, width_of
 from latadj.elimination.current_setting import at_profile, at_speedup
 from latadj.elimination.dial import Dial
@@ -178,14 +178,22 @@ class ExampleScorer(Scorer[ExampleAnswers, Row, Sweep]):
     def score(self, model: PreTrainedModel) -> ExampleAnswers:
         session = self.session
         session.tune_threshold(model)
-        outputs = {
-            name: predict(model, session.tokenizer, rows, outputs=session.outputs) for name, rows in self.rows.items()
-        }
+        outputs = {name: self._outputs(model, name) for name in self.rows}
         predictions = {
             name: self.task_type.predictions(part, self.tests[name], self.examples[name])
             for name, part in outputs.items()
         }
         return ExampleAnswers(outputs, predictions, self.task_type.thresholds)
+
+    def _outputs(self, model: PreTrainedModel, name: str) -> Any:
+        """A model's outputs for the rows of a test split, of which the first may run at a speedup of their own."""
+        rows, session = self.rows[name], self.session
+        first, own = self.task_type.rows_at(self.examples[name]) or (0, 1.0)
+        if not first or not is_attached(model):
+            return predict(model, session.tokenizer, rows, outputs=session.outputs)
+        with at_speedup(model, own):
+            before = predict(model, session.tokenizer, rows[:first], outputs=session.outputs)
+        return np.concatenate([before, predict(model, session.tokenizer, rows[first:], outputs=session.outputs)])
 
     def at(self, speedup: float) -> ExampleAnswers:
         with at_speedup(self.session.model, speedup):
@@ -225,7 +233,9 @@ class ExampleScorer(Scorer[ExampleAnswers, Row, Sweep]):
         """Metric, loss and agreement of groups of like length; parameters as of :meth:`row`."""
         encoded, examples = self.tests[self.headline], self.examples[self.headline]
         owners = encoded["example"] if "example" in encoded.column_names else None
-        found = []
+        found: list[LengthGroup] = []
+        if not self.task_type.by_length:
+            return found
         for group in length_groups(example_lengths(self.lengths, owners, len(examples))):
             cut, own_part, best_part, labels = (
                 _select(part, group.places)

@@ -11,11 +11,13 @@ from latadj.config.fields import Section, as_list, at_least, one_of, option
 GENERATION = "generation"
 # A task of texts whose embeddings are asked for.
 EMBEDDING = "embedding"
+# A task of queries and documents whose embeddings find each other; its head is that of embeddings.
+RETRIEVAL = "retrieval"
 # The metric of tasks in which a question may have no answer.
 NO_ANSWER = "squad_v2_f1"
 # The tag of a word that belongs to no entity.
 OUTSIDE = "O"
-TASK_TYPES = ("classification", GENERATION, "token_classification", "question_answering", EMBEDDING)
+TASK_TYPES = ("classification", GENERATION, "token_classification", "question_answering", EMBEDDING, RETRIEVAL)
 
 
 @dataclass
@@ -115,6 +117,17 @@ class TaskConfig(Section):
     n_best: int = option(20, "question answering: answers listed in nbest.json", at_least(1))
     null_threshold: float | None = option(
         None, "squad_v2_f1: odds of no answer above which none is given; null: tuned on validation at each speedup"
+    )
+    qrels: str = option("qrels/test.tsv", "retrieval: file below task.data_dir that judges documents, as BEIR's")
+    query_words: int | None = option(
+        None,
+        "retrieval: the first so many words of a plain text are the query, the rest its document; null: BEIR's files",
+        at_least(1),
+    )
+    query_prefix: str = option("", "retrieval: what is put before each query")
+    document_prefix: str = option("", "retrieval: what is put before each document")
+    query_speedup: float | None = option(
+        1.0, "retrieval: speedup of queries, whatever that of documents; null: the same", at_least(1)
     )
     protect_question: bool = option(False, "question answering: never eliminate tokens of the question")
     description: str = option("", "prompts: the task in one line")

@@ -33,6 +33,7 @@ POSSIBLE = {
     "token_classification": TAGGED,
     "question_answering": QUESTIONS,
     "embedding": TEXTS,
+    "retrieval": TEXTS,
 }
 
 

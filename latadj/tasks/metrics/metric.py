@@ -16,6 +16,9 @@ from latadj.tasks.metrics import entities
 from latadj.tasks.metrics.squad import AnswerScores
 from latadj.utils.suggestions import did_you_mean
 
+# Documents that a query finds of which all count, and only those that a page of results shows.
+DEPTH, TOP = 100, 10
+
 
 class _Metric(evaluate.Metric):
     """A metric that is computed here.
@@ -126,6 +129,46 @@ class Spearman(PearsonSpearman):
     def aggregate(cls, counts: np.ndarray) -> dict[str, float]:
         scores = super().aggregate(counts)
         return {"spearman": scores["spearman"], "pearson": scores["pearson"]}
+
+
+class NDCG(_Metric):
+    """NDCG of the first ten documents that a query finds, MRR of the first ten and recall of the first hundred.
+
+    As trec_eval has them: gains are grades, discounted by the logarithm of the rank.
+    """
+
+    task_type = "retrieval"
+    inputs = "predictions: places of documents, nearest first; references: place and grade of each right one, in turn"
+
+    @classmethod
+    def value_types(cls) -> dict[str, Any]:
+        return dict.fromkeys(("predictions", "references"), datasets.Sequence(datasets.Value("int64")))
+
+    @classmethod
+    def per_example(cls, predictions: Any, references: Any) -> np.ndarray:
+        return np.array([_ranked(*pair) for pair in zip(predictions, references, strict=True)]).reshape(-1, 4)
+
+    @classmethod
+    def aggregate(cls, counts: np.ndarray) -> dict[str, float]:
+        ndcg, reciprocal, recall = counts[:, :3].sum(axis=0) / max(counts[:, 3].sum(), 1)
+        return {"ndcg": float(ndcg), "mrr": float(reciprocal), "recall": float(recall)}
+
+
+def _ranked(found: Any, relevant: Any) -> tuple[float, float, float, float]:
+    """NDCG, reciprocal rank and recall of one query, and 1; all 0 where there is nothing to be found."""
+    grades = dict(zip(relevant[::2], relevant[1::2], strict=True))
+    if not grades:
+        return (0.0,) * 4
+    gains = np.array([grades.get(place, 0) for place in found[:DEPTH]], dtype=np.float64)
+    best = np.sort(np.array(list(grades.values()), dtype=np.float64))[::-1][:TOP]
+    discounts = 1 / np.log2(np.arange(2, TOP + 2))
+    first = np.flatnonzero(gains[:TOP])
+    return (
+        float(gains[:TOP] @ discounts[: len(gains[:TOP])] / (best @ discounts[: len(best)])),
+        1 / (1 + int(first[0])) if len(first) else 0.0,
+        np.count_nonzero(gains) / len(grades),
+        1.0,
+    )
 
 
 class Fidelity(_Metric):
@@ -253,6 +296,7 @@ METRICS: dict[str, type[_Metric]] = {
     "pearson": PearsonSpearman,
     "spearman": Spearman,
     "fidelity": Fidelity,
+    "ndcg": NDCG,
     "perplexity": Perplexity,
     "entity_f1": EntityF1,
     "entity_f1_strict": StrictEntityF1,

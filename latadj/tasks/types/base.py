@@ -36,14 +36,16 @@ class TaskType(ABC):
 
     Attributes
     ----------
-    name : as in ``task.type``; the model needs the head of the same name, see ``latadj.checkpoints.model_class``
+    name : as in ``task.type``
     outputs : how the head's outputs are read
+    by_length : whether examples can be told apart by their lengths
     scores_continuations : whether a language model is scored on continuations, see
         `latadj.tasks.outputs.likelihood`; otherwise a head or a prompt answers for each example
     """
 
     name: str
     outputs: Outputs = HEAD
+    by_length: bool = True
     scores_continuations: bool = False
 
     def __init__(self, task: TaskConfig) -> None:
@@ -78,6 +80,10 @@ class TaskType(ABC):
 
     def tune_threshold(self, answers: Any, encoded: Dataset, examples: Dataset) -> None:  # noqa: B027 most have none
         """Choose the threshold on the validation split; parameters as those of ``predictions``."""
+
+    def rows_at(self, examples: Dataset) -> tuple[int, float] | None:
+        """How many of the first rows run at a speedup of their own, whatever the dial, and at which; None: none do."""
+        return None
 
     @property
     def refers_to_full_model(self) -> bool:
