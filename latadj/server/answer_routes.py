@@ -12,11 +12,17 @@ from latadj.server.engine import Answered
 from latadj.server.model_service import ModelService
 from latadj.server.request_errors import InferenceFailedError, TooLargeError
 from latadj.server.wire_format import (
+    Embeddings,
+    EmbeddingsRequest,
+    EmbedRequest,
     Predictions,
     PredictRequest,
     Rank,
     RerankRequest,
     TextRequest,
+    embeddings,
+    numbers,
+    packed,
     predictions,
     ranks,
     scores,
@@ -40,11 +46,15 @@ MaxDrop = Annotated[
 
 
 def answer_routes(service: ModelService) -> APIRouter:
-    """What asks a model: `/predict`, and `/rerank` for one whose single output is a score."""
+    """What asks a model: `/predict`, `/rerank` for one whose single output is a score, and `/embed` for embeddings."""
     config, router = service.config, APIRouter()
 
     async def answered(
-        texts: list[list[str]], body: TextRequest, request: Request, deadline_ms: float | None, max_drop: float | None
+        texts: list[list[str]],
+        body: TextRequest,
+        request: Request,
+        deadline_ms: float | None,
+        max_drop: float | None,
     ) -> Answered | None:
         """The model's answer; None if the client hung up."""
         _check_sizes(texts, config.limits.request_texts, config.limits.text_characters)
@@ -67,6 +77,8 @@ def answer_routes(service: ModelService) -> APIRouter:
         body: PredictRequest, request: Request, deadline_ms: DeadlineMs = None, max_drop: MaxDrop = None
     ) -> Response:
         """Labels of texts, the likeliest first."""
+        if service.served.pooling is not None:
+            raise InferenceFailedError("model is not a classifier model")
         found = await answered(body.texts, body, request, deadline_ms, max_drop)
         if found is None:
             return _to_nobody()
@@ -85,8 +97,47 @@ def answer_routes(service: ModelService) -> APIRouter:
         ordered = ranks(scores(found.outputs, body.raw_scores)[:, 0], body.texts if body.return_text else None)
         return JSONResponse(ordered, headers=_headers(found))
 
+    async def embedded(
+        texts: list[str], body: TextRequest, request: Request, deadline_ms: float | None, max_drop: float | None
+    ) -> Answered | None:
+        if service.served.pooling is None:
+            raise InferenceFailedError("model is not an embedding model")
+        return await answered([[text] for text in texts], body, request, deadline_ms, max_drop)
+
+    async def embed(
+        body: EmbedRequest, request: Request, deadline_ms: DeadlineMs = None, max_drop: MaxDrop = None
+    ) -> Response:
+        """The embedding of each text."""
+        texts = [body.inputs] if isinstance(body.inputs, str) else body.inputs
+        found = await embedded(texts, body, request, deadline_ms, max_drop)
+        if found is None:
+            return _to_nobody()
+        vectors = embeddings(found.outputs, body.dimensions, body.normalize)
+        return JSONResponse(numbers(vectors), headers=_headers(found))
+
+    async def openai_embeddings(
+        body: EmbeddingsRequest, request: Request, deadline_ms: DeadlineMs = None, max_drop: MaxDrop = None
+    ) -> Response:
+        """The same, as OpenAI's clients ask and are answered."""
+        texts = [body.input] if isinstance(body.input, str) else body.input
+        asked = TextRequest(truncate=None, truncation_direction=None)
+        found = await embedded(texts, asked, request, deadline_ms, max_drop)
+        if found is None:
+            return _to_nobody()
+        vectors = embeddings(found.outputs, body.dimensions)
+        written = packed(vectors) if body.encoding_format == "base64" else numbers(vectors)
+        answer = {
+            "object": "list",
+            "data": [{"object": "embedding", "embedding": one, "index": place} for place, one in enumerate(written)],
+            "model": body.model or config.checkpoint,
+            "usage": {"prompt_tokens": found.tokens, "total_tokens": found.tokens},
+        }
+        return JSONResponse(answer, headers=_headers(found))
+
+    router.post("/embed", response_model=list[list[float]])(embed)
+    router.post("/v1/embeddings", response_model=Embeddings)(openai_embeddings)
     router.post("/predict", response_model=Predictions)(predict)
-    router.post("/", include_in_schema=False)(predict)
+    router.post("/", include_in_schema=False)(predict if service.served.pooling is None else embed)
     router.post("/rerank", response_model=list[Rank])(rerank)
     return router
 

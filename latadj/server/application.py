@@ -1,4 +1,4 @@
-"""The HTTP API: that of text-embeddings-inference for classifiers, with a deadline and a drop for each request."""
+"""The HTTP API: that of text-embeddings-inference, with a deadline and a drop for each request."""
 
 import asyncio
 import hmac
@@ -128,6 +128,7 @@ def _show_page(app: FastAPI, service: ModelService) -> None:
         config.max_drop,
         service.served.speedups[-1],
         config.api_key is not None,
+        service.served.pooling is not None,
     )
     html = live_page(shown)
 
@@ -144,17 +145,19 @@ def _show_page(app: FastAPI, service: ModelService) -> None:
 
 def _info(service: ModelService) -> Info:
     names, limits = service.served.labels, service.config.limits
-    kind = "reranker" if service.served.reranks else "classifier"
+    kind: dict[str, Any] = {
+        "reranker" if service.served.reranks else "classifier": {
+            "id2label": {str(number): name for number, name in enumerate(names)},
+            "label2id": {name: number for number, name in enumerate(names)},
+        }
+    }
+    if service.served.pooling is not None:
+        kind = {"embedding": {"pooling": service.served.pooling}}
     return Info.model_validate(
         {
             "model_id": service.config.checkpoint,
             "model_dtype": service.served.dtype,
-            "model_type": {
-                kind: {
-                    "id2label": {str(number): name for number, name in enumerate(names)},
-                    "label2id": {name: number for number, name in enumerate(names)},
-                }
-            },
+            "model_type": kind,
             "max_concurrent_requests": limits.waiting_texts,
             "max_input_length": service.served.limit,
             "max_batch_tokens": service.config.batch_tokens,

@@ -36,6 +36,7 @@ class Answered:
     speedup : the largest that a text of it ran at
     drop : what is expected to be lost there; None where nobody measured it
     tokenise_s, queue_s, run_s : seconds; of several texts the longest
+    tokens : of all texts
     """
 
     outputs: np.ndarray
@@ -45,6 +46,7 @@ class Answered:
     tokenise_s: float
     queue_s: float
     run_s: float
+    tokens: int
 
 
 class Engine:
@@ -177,9 +179,9 @@ class Engine:
             self._asked -= 1
             if not self._asked:
                 self._idle.set()
-        return self._answered(answers, tokenise_s)
+        return self._answered(answers, tokenise_s, sum(len(row["input_ids"]) for row in rows))
 
-    def _answered(self, answers: Sequence[Answer], tokenise_s: float) -> Answered:
+    def _answered(self, answers: Sequence[Answer], tokenise_s: float, tokens: int) -> Answered:
         fastest = max(answer.place for answer in answers)
         return Answered(
             outputs=np.stack([answer.output for answer in answers]),
@@ -189,6 +191,7 @@ class Engine:
             tokenise_s=tokenise_s,
             queue_s=max(answer.queue_s for answer in answers) - tokenise_s,
             run_s=max(answer.run_s for answer in answers),
+            tokens=tokens,
         )
 
     def batch(self, batch: Batch, queue_s: Sequence[float], run_s: float) -> None:

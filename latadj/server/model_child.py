@@ -86,7 +86,8 @@ def _open(config: ServeConfig, metadata: CheckpointMetadata) -> tuple[_Run, Serv
     drops = [dial.drop_of(profile) for profile in profiles]
     check_fixed(drops, config)
     served = ServedModel(
-        loaded.tokenizer, loaded.labels, loaded.limit, loaded.dtype, times.speedups, drops, times.table, times.batch
+        *(loaded.tokenizer, loaded.labels, loaded.limit, loaded.dtype, times.speedups, drops, times.table, times.batch),
+        pooling=loaded.pooling,
     )
     runner = loaded.runner(profiles)
     for profile in (profiles[0], profiles[-1]):

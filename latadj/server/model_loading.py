@@ -9,18 +9,22 @@ from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrained
 from latadj.checkpoints import checkpoint
 from latadj.checkpoints.metadata import CheckpointMetadata
 from latadj.checkpoints.model_class import label_names
+from latadj.checkpoints.task_spec import type_of
 from latadj.config import ServeConfig
 from latadj.devices import device
 from latadj.devices.device import place
 from latadj.elimination.attach import dial_of
 from latadj.elimination.dial import Dial
 from latadj.elimination.profiles import Profile
+from latadj.elimination.sentence_transformer import pipeline_of, pooling_modes
 from latadj.inference.device_clock import needs_clock, require_clock
 from latadj.inference.serving import make_ready
 from latadj.runtime import Predictor
 from latadj.runtime.manifest import is_exported
 from latadj.server.model_runner import BatchRunner, GraphRunner, ModelRunner
 from latadj.tasks.encoding.batches import max_input_length, require_room
+from latadj.tasks.outputs.embeddings import EmbeddingOutputs
+from latadj.tasks.outputs.predict import HEAD
 
 # Tokens of a text where neither the checkpoint nor the user says it.
 MAX_LENGTH = 512
@@ -31,10 +35,11 @@ class LoadedModel:
     """A model ready to run.
 
     dial : in this device's time
-    labels : names of its outputs
+    labels : names of its outputs; none of embeddings
     limit : tokens of a text
     dtype : of its weights
     runner : made of the profiles that batches run at
+    pooling : what an embedding takes of the tokens; None: the model does not embed
     """
 
     dial: Dial
@@ -43,6 +48,7 @@ class LoadedModel:
     limit: int
     dtype: str
     runner: Callable[[Sequence[Profile]], BatchRunner]
+    pooling: str | None = None
 
 
 def load_model(config: ServeConfig, metadata: CheckpointMetadata) -> LoadedModel:
@@ -64,22 +70,29 @@ def _checkpoint(config: ServeConfig, metadata: CheckpointMetadata) -> LoadedMode
     folder, where = Path(config.checkpoint), device.choose(config.device)
     clock = (f"deadline_ms={config.deadline_ms:g}", folder, metadata)
     require_clock(*clock, place(where), config.device.precision)
-    model, tokenizer = checkpoint.load(folder, head="classification", metadata=metadata)
+    head = type_of(folder, metadata.task_spec)
+    model, tokenizer = checkpoint.load(folder, head=head, metadata=metadata)
     model.eval().to(where)
+    pipeline = pipeline_of(model)
+    outputs, pooling = HEAD, None
+    if pipeline is not None:
+        outputs, pooling = EmbeddingOutputs(), "+".join(pooling_modes(pipeline[1]))
     task_spec = metadata.task_spec
-    limit = min(
-        config.max_length or (task_spec.max_length if task_spec else MAX_LENGTH),
-        max_input_length(model.config, tokenizer),
-    )
+    # Of a model that embeds, sentence-transformers says how much it reads, whatever the texts of its task.
+    known = task_spec.max_length if task_spec and pooling is None else MAX_LENGTH
+    limit = min(config.max_length or known, max_input_length(model.config, tokenizer))
     require_room(tokenizer, limit)
-    labels = _labels(model.config, metadata, folder)
+    labels = _labels(model.config, metadata, folder) if pooling is None else []
     batch = task_spec.batch_size if task_spec else None
     spec = make_ready(model, metadata, metadata.dial, where, precision=config.device.precision, batch=batch)
     dial = dial_of(model)
     if dial.latency is None:
         raise ValueError(needs_clock(*clock, f"another kernel than {spec.kernel}", config.device.precision))
     dtype = str(next(iter(model.parameters())).dtype).removeprefix("torch.")
-    return LoadedModel(dial, tokenizer, labels, limit, dtype, lambda profiles: ModelRunner(model, tokenizer))
+    return LoadedModel(
+        *(dial, tokenizer, labels, limit, dtype, lambda profiles: ModelRunner(model, tokenizer, outputs)),
+        pooling=pooling,
+    )
 
 
 def _graphs(config: ServeConfig, metadata: CheckpointMetadata) -> LoadedModel:

@@ -14,6 +14,7 @@ from latadj.runtime import Predictor
 from latadj.runtime.tokens import Encoded
 from latadj.server.batch_bytes import TYPES
 from latadj.tasks.encoding.batches import pad
+from latadj.tasks.outputs.logits import Outputs
 from latadj.tasks.outputs.predict import HEAD, require_numbers
 
 
@@ -44,10 +45,11 @@ class ModelRunner:
     Parameters
     ----------
     model : in eval mode, its dial attached
+    outputs : how its answers are read
     """
 
-    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-        self.model, self.tokenizer = model, tokenizer
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, outputs: Outputs = HEAD) -> None:
+        self.model, self.tokenizer, self.outputs = model, tokenizer, outputs
         self.vocabulary = int(model.config.vocab_size)
 
     def __call__(self, rows: Sequence[dict[str, Any]], profile: Profile) -> np.ndarray:
@@ -55,7 +57,7 @@ class ModelRunner:
             rows = [row if TYPES in row else {**row, TYPES: [0] * len(row["input_ids"])} for row in rows]
         batch = {name: tensor.to(self.model.device) for name, tensor in pad(rows, self.tokenizer).items()}
         with torch.inference_mode(), at_profile(self.model, profile):
-            outputs = HEAD(self.model, batch).float().cpu()
+            outputs = self.outputs(self.model, batch).float().cpu()
         require_numbers(outputs)
         return np.asarray(outputs.numpy())
 

@@ -14,7 +14,8 @@ from latadj.elimination.drops import MeasuredDrop
 class ServedModel:
     """A model as the server sees it; a *place* is a place among ``speedups``.
 
-    labels : names of the outputs
+    labels : names of the outputs; none of embeddings
+    pooling : what an embedding takes of the tokens; None: the model does not embed
     limit : tokens of a text
     dtype : of the parameters
     speedups, drops : rising, and what is expected to be lost at each; None where nobody measured it
@@ -29,6 +30,7 @@ class ServedModel:
     drops: list[MeasuredDrop | None]
     table: np.ndarray
     batch: int
+    pooling: str | None = None
 
     @property
     def reranks(self) -> bool:

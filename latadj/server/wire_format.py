@@ -1,9 +1,15 @@
 """What is sent and answered: the format of text-embeddings-inference, with what `latadj` says beside it."""
 
+import base64
 from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from latadj.server.request_errors import UnreadableRequestError
+
+# Of a number of an embedding, behind the point.
+DIGITS = 9
 
 
 def _unicode(text: str) -> str:
@@ -36,10 +42,15 @@ class TextRequest(BaseModel):
     truncation_direction: Annotated[
         Literal["left", "right"] | None, BeforeValidator(lambda side: side.lower() if isinstance(side, str) else side)
     ] = Field(None, description="Where to cut; null: as the tokenizer does.")
+
+
+class ScoreRequest(TextRequest):
+    """What every request for scores may say."""
+
     raw_scores: bool = Field(False, description="Answer with logits; of a regression, with its value.")
 
 
-class PredictRequest(TextRequest):
+class PredictRequest(ScoreRequest):
     """Texts to classify."""
 
     inputs: Inputs
@@ -58,12 +69,64 @@ class PredictRequest(TextRequest):
         return [single] if single else [one for one in self.inputs if isinstance(one, list)]
 
 
-class RerankRequest(TextRequest):
+class RerankRequest(ScoreRequest):
     """A query, and texts that may answer it."""
 
     query: Text = Field(examples=["what is a dial?"])
     texts: list[Text] = Field(min_length=1, examples=[["a knob that is turned", "a kind of fish"]])
     return_text: bool = Field(False, description="Answer with the texts too.")
+
+
+Texts = Annotated[
+    Text | Annotated[list[Text], Field(min_length=1)],
+    Field(description="A text, or a list of texts.", examples=["a witty, moving film", ["a film", "a book"]]),
+]
+Dimensions = Annotated[
+    int | None, Field(ge=1, description="Only the first so many numbers of each embedding; null: all that it has.")
+]
+
+
+class EmbedRequest(TextRequest):
+    """Texts to embed."""
+
+    inputs: Texts
+    normalize: bool = Field(True, description="Bring embeddings to length 1.")
+    dimensions: Dimensions = None
+
+
+class EmbeddingsRequest(BaseModel):
+    """Texts to embed, as OpenAI's clients ask; fields that are not known are ignored."""
+
+    model_config = ConfigDict(strict=True)
+
+    input: Texts
+    model: str | None = Field(None, description="Answered as it is: there is one model here.")
+    encoding_format: Literal["float", "base64"] = Field("float", description="base64: of little-endian float32.")
+    dimensions: Dimensions = None
+
+
+class Embedding(BaseModel):
+    """The embedding of the text at a place of the request."""
+
+    object: Literal["embedding"] = "embedding"
+    embedding: list[float] | str
+    index: int
+
+
+class Usage(BaseModel):
+    """Tokens of all texts."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class Embeddings(BaseModel):
+    """What OpenAI's clients expect."""
+
+    object: Literal["list"] = "list"
+    data: list[Embedding]
+    model: str
+    usage: Usage
 
 
 class Rank(BaseModel):
@@ -98,6 +161,12 @@ class Labels(BaseModel):
     label2id: dict[str, int]
 
 
+class Pooling(BaseModel):
+    """What an embedding takes of the tokens."""
+
+    pooling: str
+
+
 class Dial(BaseModel):
     """How the dial is turned.
 
@@ -117,7 +186,7 @@ class Info(BaseModel):
     model_id: str
     model_sha: str | None = None
     model_dtype: str
-    model_type: dict[Literal["classifier", "reranker"], Labels]
+    model_type: dict[Literal["classifier", "reranker", "embedding"], Labels | Pooling]
     max_concurrent_requests: int
     max_input_length: int
     max_batch_tokens: int
@@ -139,6 +208,33 @@ def scores(logits: np.ndarray, raw: bool) -> np.ndarray:
         return 1 / (1 + np.exp(-logits))
     weights = np.exp(logits - logits.max(axis=1, keepdims=True))
     return np.asarray(weights / weights.sum(axis=1, keepdims=True))
+
+
+def embeddings(vectors: np.ndarray, dimensions: int | None, normalize: bool = True) -> np.ndarray:
+    """(texts, dimensions) the first numbers of each embedding, of length 1 if they are normalised; float32.
+
+    Raises
+    ------
+    UnreadableRequestError
+        if there are fewer.
+    """
+    if dimensions is not None and dimensions > vectors.shape[1]:
+        raise UnreadableRequestError(f"`dimensions`: {dimensions}, and embeddings have {vectors.shape[1]}")
+    vectors = vectors[:, :dimensions].astype(np.float32)
+    if normalize:
+        vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    return vectors
+
+
+def numbers(vectors: np.ndarray) -> list[list[float]]:
+    """Embeddings as lists, in digits that tell a 32-bit number from its neighbours."""
+    digits: list[list[float]] = vectors.astype(np.float64).round(DIGITS).tolist()
+    return digits
+
+
+def packed(vectors: np.ndarray) -> list[str]:
+    """Embeddings in base64 of little-endian float32."""
+    return [base64.b64encode(row.astype("<f4").tobytes()).decode() for row in vectors]
 
 
 def predictions(values: np.ndarray, labels: list[str]) -> list[list[dict[str, float | str]]]:

@@ -76,11 +76,27 @@ def write_served(
         made = replace(made, anchors=tuple(replace(one, whole_length=whole_length) for one in made.anchors))
     if drops:
         made = with_drops(made, DROPS)
-    devices = {place(torch.device("cpu")): Device(serving={"fp32": Serving("plain", (CLOCK,))})} if clock else {}
+    devices = _clocked() if clock else {}
     task_spec = TaskSpec("classification", ["text"], list(labels), "accuracy", 32, 8)
     metadata = CheckpointMetadata("toys", made if dial else None, devices=devices, task_spec=task_spec)
     checkpoint.save(model, AutoTokenizer.from_pretrained(source), root / name, metadata)
     return root / name
+
+
+def _clocked() -> dict[str, Device]:
+    return {place(torch.device("cpu")): Device(serving={"fp32": Serving("plain", (CLOCK,))})}
+
+
+def write_served_embedder(root: Path) -> Path:
+    """A checkpoint in ``root`` that embeds texts; its model has random weights."""
+    from helpers.tiny_embedders import write_embedder
+
+    model, tokenizer = checkpoint.load(write_embedder(root / "embedder", normalize=False), head="embedding")
+    dial = Dial(layer_acc=(0.9, 0.8, 0.7, 0.6), lengths=tuple(range(6, 24)), shapes=layer_shapes(model), reads="all")
+    task_spec = TaskSpec("embedding", ["text"], [], "fidelity", 16, 8)
+    metadata = CheckpointMetadata("embedding", with_drops(dial, DROPS), devices=_clocked(), task_spec=task_spec)
+    checkpoint.save(model, tokenizer, root / "embeds", metadata)
+    return root / "embeds"
 
 
 def config_for(folder: Path, *overrides: str) -> ServeConfig:

@@ -6,7 +6,10 @@ from hypothesis import HealthCheck, given, settings
 schemathesis = pytest.importorskip("schemathesis")
 from schemathesis.specs.openapi.checks import positive_data_acceptance  # noqa: E402
 
-PATHS = {"/predict": ["POST"], "/rerank": ["POST"], "/info": ["GET"], "/health": ["GET"], "/metrics": ["GET"]}
+PATHS = {
+    **{path: ["POST"] for path in ("/predict", "/rerank", "/embed", "/v1/embeddings")},
+    **{path: ["GET"] for path in ("/info", "/health", "/metrics")},
+}
 
 
 @pytest.fixture(scope="module")

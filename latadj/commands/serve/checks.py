@@ -6,7 +6,7 @@ from pathlib import Path
 from latadj.checkpoints.config_file import model_config
 from latadj.checkpoints.metadata import CheckpointMetadata, Device, check, read_metadata
 from latadj.checkpoints.task_spec import type_of
-from latadj.config import GENERATION, ServeConfig
+from latadj.config import EMBEDDING, GENERATION, ServeConfig
 from latadj.inference.device_clock import require_any_clock
 from latadj.runtime.manifest import Manifest, is_exported
 from latadj.runtime.place import calibrate_command, cpu_threads, place
@@ -14,6 +14,8 @@ from latadj.runtime.sessions import RUNTIMES
 
 # Of the extra `serve`.
 PACKAGES = ("fastapi", "uvicorn", "prometheus_client")
+# The types of task that are served.
+ANSWERED = ("classification", EMBEDDING)
 AGAIN = "export it again with `latadj export`"
 
 
@@ -44,7 +46,7 @@ def check_serve(config: ServeConfig) -> CheckpointMetadata:
 def _check_checkpoint(config: ServeConfig) -> CheckpointMetadata:
     folder = Path(config.checkpoint)
     metadata = check(folder)
-    _require_type(folder, type_of(folder, metadata.task_spec))
+    _require_type(folder, type_of(folder, metadata.task_spec), *ANSWERED)
     if metadata.dial is None:
         raise ValueError(f"checkpoint {folder} has no dial: make one with `{metadata.calibrate(folder)}`")
     require_any_clock(f"deadline_ms={config.deadline_ms:g}", folder, metadata, config.device.precision)
@@ -54,7 +56,7 @@ def _check_checkpoint(config: ServeConfig) -> CheckpointMetadata:
 def _check_graphs(config: ServeConfig) -> CheckpointMetadata:
     folder, asked = Path(config.checkpoint), config.device
     manifest, metadata = Manifest.read(folder), read_metadata(folder)
-    _require_type(folder, manifest.type)
+    _require_type(folder, manifest.type, "classification")
     if manifest.speedup is not None:
         raise ValueError(
             f"checkpoint {folder} holds a graph of one speedup, {manifest.speedup:g}x, and serve turns a dial: export "
@@ -83,16 +85,16 @@ def _check_graphs(config: ServeConfig) -> CheckpointMetadata:
     return metadata
 
 
-def _require_type(folder: Path, task_type: str | None) -> None:
-    """Refuse a model for another type of task; None: one without a head."""
+def _require_type(folder: Path, task_type: str | None, *possible: str) -> None:
+    """Refuse a model for another type of task than these; None: one without a head."""
     if task_type == GENERATION:
         raise ValueError(
             f"checkpoint {folder} is a language model: serve answers for classifiers; vLLM serves language models, and "
             "`latadj generate` continues a prompt"
         )
-    if task_type != "classification":
+    if task_type not in possible:
         kind = (task_type or "no task").replace("_", " ")
         raise ValueError(
-            f"checkpoint {folder} is for {kind}: serve answers for classification and regression; `latadj predict` "
-            "reads a file"
+            f"checkpoint {folder} is for {kind}: serve answers for {' and '.join(possible)}; `latadj predict` reads a "
+            "file"
         )

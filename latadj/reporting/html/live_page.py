@@ -13,6 +13,7 @@ class ServedModel:
     max_drop : points that may be lost; None: as far as the dial goes
     fastest : the largest speedup that may be used
     needs_key : whether requests bring an API key
+    embeds : whether it answers with embeddings
     """
 
     name: str
@@ -21,6 +22,7 @@ class ServedModel:
     max_drop: float | None
     fastest: float
     needs_key: bool
+    embeds: bool = False
 
 
 def live_page(model: ServedModel) -> str:
@@ -30,6 +32,6 @@ def live_page(model: ServedModel) -> str:
         render("live.html", model=model),
         style=static("live_page.css"),
         script=static("live_page.js"),
-        data={"deadline": model.deadline_ms, "fastest": model.fastest},
+        data={"deadline": model.deadline_ms, "fastest": model.fastest, "embeds": model.embeds},
         asks_its_server=True,
     )

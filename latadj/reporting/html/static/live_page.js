@@ -80,11 +80,20 @@
     if (at("deadline").value) headers["x-deadline-ms"] = at("deadline").value;
     button.disabled = true;
     try {
-      const response = await fetch("predict", {
+      const response = await fetch(data.embeds ? "embed" : "predict", {
         method: "POST", headers, body: JSON.stringify({inputs: at("text").value, truncate: true}),
       });
       const found = await response.json();
       if (!response.ok) { answer(make("p", "error", found.error)); return; }
+      const drop = response.headers.get("x-latadj-expected-drop");
+      const note = make("p", "note", `at ${response.headers.get("x-latadj-speedup")}x` +
+        (drop ? `, where ${drop.split(";")[0]} points are expected to be lost` : "") +
+        ` · milliseconds: ${response.headers.get("server-timing").replaceAll(";dur=", " ")}`);
+      if (data.embeds) {
+        const first = found[0].slice(0, 6).map(value => value.toFixed(4)).join(", ");
+        answer(make("p", "", `${found[0].length} numbers: ${first}, …`), note);
+        return;
+      }
       const list = make("ol");
       for (const {label, score} of found.slice(0, 8)) {
         const item = make("li"), bar = make("span", "bar"), fill = make("i");
@@ -93,10 +102,7 @@
         item.append(make("span", "", label), bar, make("span", "share", `${number(100 * score)}%`));
         list.append(item);
       }
-      const drop = response.headers.get("x-latadj-expected-drop");
-      answer(list, make("p", "note", `at ${response.headers.get("x-latadj-speedup")}x` +
-        (drop ? `, where ${drop.split(";")[0]} points are expected to be lost` : "") +
-        ` · milliseconds: ${response.headers.get("server-timing").replaceAll(";dur=", " ")}`));
+      answer(list, note);
     } catch (error) {
       answer(make("p", "error", String(error)));
     } finally {
