@@ -18,7 +18,7 @@ from latadj.config import EMBEDDING, GENERATION, CalibrationConfig, ClockConfig,
 from latadj.devices.device import place
 from latadj.elimination.attach import attach, attached, is_attached
 from latadj.elimination.dial import Dial
-from latadj.elimination.sentence_transformer import pipeline_of, remember_modules, transformer_of
+from latadj.elimination.sentence_transformer import pipeline_of, prompt_of, remembering
 from latadj.kernels.lowering import is_lowered
 from latadj.tasks.encoding.batches import POSITIONS, max_input_length, tokenize
 from latadj.tasks.outputs.embeddings import EmbeddingOutputs
@@ -75,7 +75,32 @@ def calibrate(
     ValueError
         if the model's head is of another kind, the model is lowered, or no text has a token.
     """
-    model = _with_modules(model)
+    with remembering(model) as inner:
+        return _calibrated(
+            *(inner, tokenizer, texts),
+            trials=trials,
+            max_speedup=max_speedup,
+            max_length=max_length,
+            batch=batch,
+            clock=clock,
+            precision=precision,
+            seed=seed,
+        )
+
+
+def _calibrated(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[Any],
+    *,
+    trials: int,
+    max_speedup: float,
+    max_length: int | None,
+    batch: int,
+    clock: bool,
+    precision: str,
+    seed: int,
+) -> Dial:
     head = _head(model)
     if is_lowered(model):
         raise ValueError("this model was loaded to serve and cannot be calibrated: load it with precision=None")
@@ -115,14 +140,6 @@ def calibrate(
     return dial
 
 
-def _with_modules(model: Any) -> PreTrainedModel:
-    """The transformer of a ``SentenceTransformer``, which knows what comes after it; any other model itself."""
-    inner = transformer_of(model)
-    if inner is not model:
-        remember_modules(inner, model)
-    return inner
-
-
 def _head(model: PreTrainedModel) -> str:
     """The head of a model that texts alone can calibrate.
 
@@ -158,6 +175,8 @@ def _examples(
         raise ValueError("texts: expected a list of texts, or of pairs of texts, with at least one")
     if head == EMBEDDING and not isinstance(texts[0], str):
         raise ValueError("texts: expected a list of texts; a model that embeds texts reads one at a time")
+    if head == EMBEDDING:
+        texts = [prompt_of(pipeline_of(model)) + text for text in texts]
     columns = [list(texts)] if isinstance(texts[0], str) else [list(column) for column in zip(*texts, strict=True)]
     rows = [row for row in tokenize(columns, tokenizer, limit) if row["input_ids"]]
     if head == GENERATION:

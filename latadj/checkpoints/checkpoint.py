@@ -35,7 +35,7 @@ from latadj.checkpoints.model_class import (
     prepare_tokenizer,
     saved_head,
 )
-from latadj.checkpoints.task_spec import MODULES
+from latadj.checkpoints.task_spec import embeds
 from latadj.checkpoints.weight_files import weight_files
 from latadj.checkpoints.weight_order import check_order, checksum_beside
 from latadj.config import EMBEDDING, ModelConfig
@@ -169,8 +169,8 @@ def _pretrained(
     options = {"local_files_only": local, "trust_remote_code": trust_remote_code}
     config = _config(path, **options, **(fresh or {}))
     saved = saved_head(config)
-    if saved is None and head is None and (Path(path) / MODULES).is_file():
-        head = EMBEDDING
+    if head in (None, EMBEDDING) and fresh is None and embeds(Path(path)):
+        head = saved = EMBEDDING  # whatever head its transformer was saved with
     head = head or saved or natural_head(config)
     auto = auto_class(config, head)
     if fresh is None and saved not in (None, head):

@@ -28,13 +28,14 @@ def load_sentence_transformer(path: str, *, local: bool, trust_remote_code: bool
     """
     if find_spec(PACKAGE) is None:
         raise ValueError(f"the model in {path} embeds texts, which needs sentence-transformers: {EXTRA}")
-    if Path(path).is_dir():
-        check_modules(Path(path), trust_remote_code=trust_remote_code)
+    if not Path(path).is_dir():
+        path = _from_hub(path, local)
+    check_modules(Path(path), trust_remote_code=trust_remote_code)
     with readable_loading(path, "weights"):
         pipeline = import_module(PACKAGE).SentenceTransformer(
             path,
             device="cpu",
-            local_files_only=local,
+            local_files_only=True,
             trust_remote_code=trust_remote_code,
             model_kwargs={"dtype": torch.float32, "use_safetensors": True},
         )
@@ -43,6 +44,15 @@ def load_sentence_transformer(path: str, *, local: bool, trust_remote_code: bool
     except ValueError as error:
         raise ValueError(f"the model in {path} cannot be used: {error}") from error
     return pipeline.eval()
+
+
+def _from_hub(name: str, local: bool) -> str:
+    """The folder of a model of the hub in the cache, fetched without what would be unpickled."""
+    from huggingface_hub import snapshot_download
+
+    others = [f"*{suffix}" for suffix in UNSAFE] + ["*.h5", "*.msgpack", "*.ot", "onnx/*", "openvino/*"]
+    with readable_loading(name, "files"):
+        return str(snapshot_download(name, ignore_patterns=others, local_files_only=local))
 
 
 def check_modules(folder: Path, *, trust_remote_code: bool = False) -> None:
@@ -72,8 +82,9 @@ def check_modules(folder: Path, *, trust_remote_code: bool = False) -> None:
                 "give model.trust_remote_code=true if you trust it"
             )
         own = folder / one["path"] if one["path"] else None
-        unsafe = sorted(file.name for file in own.iterdir() if file.suffix in UNSAFE) if own and own.is_dir() else []
-        if unsafe:
+        files = sorted(own.iterdir()) if own and own.is_dir() else []
+        unsafe = [file.name for file in files if file.suffix in UNSAFE]
+        if unsafe and not any(file.suffix == ".safetensors" for file in files):
             raise ValueError(
                 f"{own}: {unsafe[0]} would be unpickled, which latadj does not do: save the model anew, as safetensors"
             )

@@ -12,6 +12,7 @@ from latadj.elimination.architectures.layer_parts import registered_parts
 from latadj.elimination.attach import attach, attached, detach, dial_of
 from latadj.elimination.dial import Dial
 from latadj.elimination.profiles import Anchor, Profile
+from latadj.elimination.sentence_transformer import is_sentence_transformer, pipeline_of
 from latadj.pruning.subnetwork import cut_to_level
 
 
@@ -38,6 +39,10 @@ def extract(model: PreTrainedModel, speedup: float) -> PreTrainedModel:
     ValueError
         if the model has no dial, the speedup is off it, or the model was lowered for serving.
     """
+    if is_sentence_transformer(model) or pipeline_of(model) is not None:
+        raise ValueError(
+            "extract: sentence-transformers loads whole models only: turn the dial with `latadj.set_speedup` instead"
+        )
     dial = dial_of(model)
     if any(registered_parts(layer) is not None for layer in layers_of(model)):
         raise ValueError(

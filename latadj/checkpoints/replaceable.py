@@ -6,6 +6,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from latadj.checkpoints.metadata import METADATA_FILE
+from latadj.checkpoints.task_spec import MODULES
 from latadj.utils.files import real_path
 
 # What `save_pretrained` of models and tokenizers writes, and what we add to it.
@@ -26,8 +27,12 @@ MODEL_FILES = (
     "spiece.model",
     "sentencepiece.bpe.model",
     "chat_template.jinja",
+    # Of sentence-transformers, whose modules have folders of a number and a name.
+    MODULES,
+    "config_sentence_transformers.json",
+    "sentence_bert_config.json",
 )
-MODEL_FOLDERS = ("additional_chat_templates",)
+MODEL_FOLDERS = ("additional_chat_templates", "[1-9]_[A-Z]*")
 
 
 def check_replaceable(
@@ -88,5 +93,5 @@ def _no_model_file(folder: Path, files: Sequence[str], folders: Sequence[str]) -
 
 def _of_a_model(entry: Path, files: Sequence[str], folders: Sequence[str]) -> bool:
     if entry.is_dir():
-        return entry.name in folders
+        return any(fnmatch(entry.name, name) for name in folders)
     return any(fnmatch(entry.name, name) for name in files)

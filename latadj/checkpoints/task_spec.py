@@ -112,6 +112,8 @@ def type_of(folder: Path, task_spec: TaskSpec | None) -> str:
     """
     if task_spec is not None:
         return task_spec.type
+    if embeds(folder):
+        return EMBEDDING
     config = read_json(
         folder / "config.json", "transformers model", "name another with checkpoint=FOLDER", finite=False
     )
@@ -120,4 +122,19 @@ def type_of(folder: Path, task_spec: TaskSpec | None) -> str:
         for task_type, ending in HEAD_ENDINGS.items():
             if str(name).endswith(ending):
                 return task_type
-    return EMBEDDING if (folder / MODULES).is_file() else "classification"
+    return "classification"
+
+
+def embeds(folder: Path) -> bool:
+    """Whether sentence-transformers saved a model that pools tokens to an embedding in a folder.
+
+    Raises
+    ------
+    ValueError
+        if its list of modules is damaged.
+    """
+    path = folder / MODULES
+    if not path.is_file():
+        return False
+    modules = read_json(path, "list of modules", "save the model with sentence-transformers again")
+    return isinstance(modules, list) and any("Pooling" in str(one) for one in modules)

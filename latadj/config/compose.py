@@ -220,7 +220,7 @@ def hydra_for(command: str) -> Iterator[Any]:
     OmegaConf.register_new_resolver("choose", choose, replace=True)
     OmegaConf.register_new_resolver("word_dropout_copies", word_dropout_copies, replace=True)
     OmegaConf.register_new_resolver("adjust_epochs", adjust_epochs, replace=True)
-    OmegaConf.register_new_resolver("half", lambda value: value / 2, replace=True)
+    OmegaConf.register_new_resolver("times", lambda value, factor: value * factor, replace=True)
     before, name = GlobalHydra.instance().hydra, JobRuntime.instance().get("name")
     GlobalHydra.instance().clear()
     initialize_config_dir(config_dir=str(conf_dir()), job_name=command, version_base="1.3")

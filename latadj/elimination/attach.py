@@ -25,7 +25,7 @@ from latadj.elimination.patching import (
 from latadj.elimination.profiles import Profile
 from latadj.elimination.saving import save_pretrained
 from latadj.elimination.scores import SCORES
-from latadj.elimination.sentence_transformer import pipeline_of, reads_of, transformer_of
+from latadj.elimination.sentence_transformer import is_sentence_transformer, pipeline_of, reads_of, transformer_of
 from latadj.elimination.topk_setting import TopKAttention
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -43,8 +43,8 @@ def attach(
 
     Parameters
     ----------
-    model : a transformers model of a supported architecture, with or without a head, or a ``SentenceTransformer`` of
-        one
+    model : a transformers model of a supported architecture, with or without a head, or a ``SentenceTransformer`` or
+        ``CrossEncoder`` of one
     dial : speedup -> profile; without one the model can be observed and set to explicit profiles
     speedup : where the dial stands at first
     reads : ``pooled``, ``all`` or ``survivors``; found from the head's class, or the pooling, when left out
@@ -61,7 +61,8 @@ def attach(
         if the architecture or the pooling is unknown, or the dial or ``topk`` is for another number of layers.
     """
     inner = transformer_of(model)
-    if reads is None and (pipeline := model if inner is not model else pipeline_of(model)) is not None:
+    pipeline = model if is_sentence_transformer(model) else pipeline_of(inner)
+    if reads is None and pipeline is not None:
         reads = reads_of(pipeline, causal=architecture_of(inner).causal)
     if inner is not model:
         attach(inner, dial, speedup=speedup, reads=reads, topk=topk)

@@ -42,6 +42,11 @@ def base_forward(base: Any, *args: Any, **kwargs: Any) -> Any:
     inputs = arguments.get("input_ids") if arguments.get("input_ids") is not None else arguments.get("inputs_embeds")
     if inputs is None:
         return forward(*args, **kwargs)  # transformers says what is missing
+    if arguments.get("cu_seq_lens_q") is not None:
+        raise ValueError(
+            "cu_seq_lens_q: several texts in one row, as for flash attention, which elimination takes for one text: "
+            "give each a row of its own; in sentence-transformers with model[0].unpad_inputs = False"
+        )
     past = arguments.get("past_key_values")
     if past is not None and is_filled(past):
         if selects:

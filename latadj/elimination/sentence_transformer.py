@@ -1,6 +1,7 @@
 """The transformer inside a model of sentence-transformers, and where what follows it reads. Imports none of them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from torch import nn
@@ -14,13 +15,15 @@ _PIPELINE = "_latadj_sentence_transformer"
 
 
 def transformer_of(model: Any) -> Any:
-    """The transformers model in a ``SentenceTransformer``; any other model itself.
+    """The transformers model in a ``SentenceTransformer`` or ``CrossEncoder``; any other model itself.
 
     Raises
     ------
     ValueError
         if the first module of a ``SentenceTransformer`` is no transformer.
     """
+    if _is(model, "CrossEncoder"):
+        return model.model  # with its head, which says where it reads
     if not is_sentence_transformer(model):
         return model
     inner = getattr(model[0], "auto_model", None)
@@ -33,9 +36,14 @@ def transformer_of(model: Any) -> Any:
 
 
 def is_sentence_transformer(model: Any) -> bool:
-    """Whether this is a pipeline of modules of sentence-transformers."""
-    return isinstance(model, nn.Sequential) and any(
-        base.__module__.split(".")[0] == "sentence_transformers" for base in type(model).__mro__
+    """Whether this is a pipeline of modules that ends in an embedding of each text."""
+    return isinstance(model, nn.Sequential) and _is(model, "SentenceTransformer")
+
+
+def _is(model: Any, name: str) -> bool:
+    return any(
+        base.__name__ == name and base.__module__.split(".")[0] == "sentence_transformers"
+        for base in type(model).__mro__
     )
 
 
@@ -87,6 +95,28 @@ def remember_modules(transformer: Any, pipeline: Any) -> None:
     transformer.__dict__[_PIPELINE] = pipeline  # not as a module of it, which would have no end
 
 
+@contextmanager
+def remembering(model: Any) -> Iterator[Any]:
+    """The transformer in a model, with a note of its ``SentenceTransformer``, if any, inside a ``with`` block."""
+    inner = transformer_of(model)
+    noted = pipeline_of(inner)
+    if is_sentence_transformer(model):
+        remember_modules(inner, model)
+    try:
+        yield inner
+    finally:
+        if noted is None:
+            inner.__dict__.pop(_PIPELINE, None)
+        else:
+            remember_modules(inner, noted)
+
+
 def pipeline_of(transformer: Any) -> Any:
     """The ``SentenceTransformer`` that was noted of a transformer; None if none was."""
     return transformer.__dict__.get(_PIPELINE)
+
+
+def prompt_of(pipeline: Any, *names: str) -> str:
+    """What ``encode`` puts before a text: the first prompt of these names that the model has, else its default one."""
+    prompts = pipeline.prompts or {}
+    return next((prompts[name] for name in (*names, pipeline.default_prompt_name) if prompts.get(name)), "")

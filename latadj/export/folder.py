@@ -50,11 +50,12 @@ def check_exportable(model: PreTrainedModel, dial: Dial, opset: int) -> None:
     ValueError
     """
     architecture, name = architecture_of(model), type(model).__name__
-    if not isinstance(architecture, Encoder):
-        known = ", ".join(sorted({one for kind in Encoder.__subclasses__() for one in kind.model_types}))
+    if not isinstance(architecture, Encoder) or not architecture.in_graphs:
+        kinds = [kind for kind in Encoder.__subclasses__() if kind.in_graphs]
+        known = ", ".join(sorted({one for kind in kinds for one in kind.model_types}))
         raise ValueError(
             f"{name} cannot be exported: its layers are those of a {model.config.model_type}, and graphs are made of "
-            f"encoders only ({known})"
+            f"some encoders only ({known})"
         )
     task_type = type_of_head(model)
     if task_type is None and "For" in name:

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from latadj.elimination.attach import attached, dial_of
 from latadj.elimination.current_setting import at_profile
+from latadj.elimination.sentence_transformer import transformer_of
 from latadj.inference.deadline_counts import DeadlineCounts
 from latadj.inference.predicted_times import FEWEST, PredictedTimes
 
@@ -67,6 +68,7 @@ class Deadline(PredictedTimes):
     ) -> None:
         if not ms > 0:
             raise ValueError(f"ms={ms}: expected a number above 0")
+        model = transformer_of(model)
         super().__init__(
             dial_of(model),
             longest or int(getattr(model.config, "max_position_embeddings", LONGEST)),

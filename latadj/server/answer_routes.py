@@ -98,18 +98,26 @@ def answer_routes(service: ModelService) -> APIRouter:
         return JSONResponse(ordered, headers=_headers(found))
 
     async def embedded(
-        texts: list[str], body: TextRequest, request: Request, deadline_ms: float | None, max_drop: float | None
+        texts: list[str],
+        prompt_name: str | None,
+        body: TextRequest,
+        request: Request,
+        deadline_ms: float | None,
+        max_drop: float | None,
     ) -> Answered | None:
         if service.served.pooling is None:
             raise InferenceFailedError("model is not an embedding model")
-        return await answered([[text] for text in texts], body, request, deadline_ms, max_drop)
+        if not all(texts):
+            raise TooLargeError("`inputs` cannot be empty")
+        prompted = [[text] for text in service.served.prompted(texts, prompt_name)]
+        return await answered(prompted, body, request, deadline_ms, max_drop)
 
     async def embed(
         body: EmbedRequest, request: Request, deadline_ms: DeadlineMs = None, max_drop: MaxDrop = None
     ) -> Response:
         """The embedding of each text."""
         texts = [body.inputs] if isinstance(body.inputs, str) else body.inputs
-        found = await embedded(texts, body, request, deadline_ms, max_drop)
+        found = await embedded(texts, body.prompt_name, body, request, deadline_ms, max_drop)
         if found is None:
             return _to_nobody()
         vectors = embeddings(found.outputs, body.dimensions, body.normalize)
@@ -121,7 +129,7 @@ def answer_routes(service: ModelService) -> APIRouter:
         """The same, as OpenAI's clients ask and are answered."""
         texts = [body.input] if isinstance(body.input, str) else body.input
         asked = TextRequest(truncate=None, truncation_direction=None)
-        found = await embedded(texts, asked, request, deadline_ms, max_drop)
+        found = await embedded(texts, None, asked, request, deadline_ms, max_drop)
         if found is None:
             return _to_nobody()
         vectors = embeddings(found.outputs, body.dimensions)

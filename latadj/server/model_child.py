@@ -88,6 +88,8 @@ def _open(config: ServeConfig, metadata: CheckpointMetadata) -> tuple[_Run, Serv
     served = ServedModel(
         *(loaded.tokenizer, loaded.labels, loaded.limit, loaded.dtype, times.speedups, drops, times.table, times.batch),
         pooling=loaded.pooling,
+        prompt=loaded.prompt,
+        prompts=loaded.prompts,
     )
     runner = loaded.runner(profiles)
     for profile in (profiles[0], profiles[-1]):

@@ -1,8 +1,9 @@
 """Loads the model that is served, with its dial in this device's time."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 
@@ -16,7 +17,7 @@ from latadj.devices.device import place
 from latadj.elimination.attach import dial_of
 from latadj.elimination.dial import Dial
 from latadj.elimination.profiles import Profile
-from latadj.elimination.sentence_transformer import pipeline_of, pooling_modes
+from latadj.elimination.sentence_transformer import pipeline_of, pooling_modes, prompt_of
 from latadj.inference.device_clock import needs_clock, require_clock
 from latadj.inference.serving import make_ready
 from latadj.runtime import Predictor
@@ -28,6 +29,8 @@ from latadj.tasks.outputs.predict import HEAD
 
 # Tokens of a text where neither the checkpoint nor the user says it.
 MAX_LENGTH = 512
+# And where only the model says how many, which may be no number that a text has.
+LONGEST = 2**15
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class LoadedModel:
     dtype : of its weights
     runner : made of the profiles that batches run at
     pooling : what an embedding takes of the tokens; None: the model does not embed
+    prompt, prompts : what is put before a text to embed, as a rule and by name
     """
 
     dial: Dial
@@ -49,6 +53,8 @@ class LoadedModel:
     dtype: str
     runner: Callable[[Sequence[Profile]], BatchRunner]
     pooling: str | None = None
+    prompt: str = ""
+    prompts: Mapping[str, str] = field(default_factory=dict)
 
 
 def load_model(config: ServeConfig, metadata: CheckpointMetadata) -> LoadedModel:
@@ -74,12 +80,14 @@ def _checkpoint(config: ServeConfig, metadata: CheckpointMetadata) -> LoadedMode
     model, tokenizer = checkpoint.load(folder, head=head, metadata=metadata)
     model.eval().to(where)
     pipeline = pipeline_of(model)
-    outputs, pooling = HEAD, None
+    outputs, pooling, prompts = HEAD, None, dict[str, Any]()
     if pipeline is not None:
         outputs, pooling = EmbeddingOutputs(), "+".join(pooling_modes(pipeline[1]))
+        prompts = {"prompt": prompt_of(pipeline), "prompts": dict(pipeline.prompts or {})}
     task_spec = metadata.task_spec
-    # Of a model that embeds, sentence-transformers says how much it reads, whatever the texts of its task.
-    known = task_spec.max_length if task_spec and pooling is None else MAX_LENGTH
+    known = task_spec.max_length if task_spec else MAX_LENGTH
+    if pooling is not None:
+        known = LONGEST  # sentence-transformers says how much it reads, whatever the texts of its task
     limit = min(config.max_length or known, max_input_length(model.config, tokenizer))
     require_room(tokenizer, limit)
     labels = _labels(model.config, metadata, folder) if pooling is None else []
@@ -92,6 +100,7 @@ def _checkpoint(config: ServeConfig, metadata: CheckpointMetadata) -> LoadedMode
     return LoadedModel(
         *(dial, tokenizer, labels, limit, dtype, lambda profiles: ModelRunner(model, tokenizer, outputs)),
         pooling=pooling,
+        **prompts,
     )
 
 

@@ -1,6 +1,7 @@
 """What the server knows of the model that its processes hold, without holding it."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from latadj.config import ServeConfig
 from latadj.elimination.drops import MeasuredDrop
+from latadj.server.request_errors import UnreadableRequestError
 
 
 @dataclass(frozen=True)
@@ -16,6 +18,7 @@ class ServedModel:
 
     labels : names of the outputs; none of embeddings
     pooling : what an embedding takes of the tokens; None: the model does not embed
+    prompt, prompts : what is put before a text to embed, as a rule and by name
     limit : tokens of a text
     dtype : of the parameters
     speedups, drops : rising, and what is expected to be lost at each; None where nobody measured it
@@ -31,6 +34,22 @@ class ServedModel:
     table: np.ndarray
     batch: int
     pooling: str | None = None
+    prompt: str = ""
+    prompts: Mapping[str, str] = field(default_factory=dict)
+
+    def prompted(self, texts: Sequence[str], name: str | None) -> list[str]:
+        """Texts with the prompt of a name before each; None: the one that they have as a rule.
+
+        Raises
+        ------
+        UnreadableRequestError
+            if there is none of that name.
+        """
+        if name is not None and name not in self.prompts:
+            known = ", ".join(self.prompts) or "none"
+            raise UnreadableRequestError(f"`prompt_name`: {name!r}, and this model has {known}")
+        prompt = self.prompt if name is None else self.prompts[name]
+        return [prompt + text for text in texts]
 
     @property
     def reranks(self) -> bool:

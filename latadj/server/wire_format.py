@@ -91,6 +91,7 @@ class EmbedRequest(TextRequest):
 
     inputs: Texts
     normalize: bool = Field(True, description="Bring embeddings to length 1.")
+    prompt_name: str | None = Field(None, description="Of the model's prompts; null: the one it has as a rule.")
     dimensions: Dimensions = None
 
 
@@ -227,7 +228,7 @@ def embeddings(vectors: np.ndarray, dimensions: int | None, normalize: bool = Tr
 
 
 def numbers(vectors: np.ndarray) -> list[list[float]]:
-    """Embeddings as lists, in digits that tell a 32-bit number from its neighbours."""
+    """Embeddings as lists of numbers, rounded to ``DIGITS`` behind the point."""
     digits: list[list[float]] = vectors.astype(np.float64).round(DIGITS).tolist()
     return digits
 

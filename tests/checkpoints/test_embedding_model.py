@@ -1,5 +1,6 @@
 """Folders of sentence-transformers: loaded, saved with a dial, refused where they would run or unpickle something."""
 
+import json
 from dataclasses import replace
 from importlib.machinery import ModuleSpec
 
@@ -10,10 +11,20 @@ from helpers.tiny_embedders import TEXTS, write_embedder, write_modules
 from sentence_transformers import SentenceTransformer
 
 import latadj
+from latadj.calibration import calibrate_model
 from latadj.checkpoints import checkpoint, embedding_model
 from latadj.checkpoints.metadata import check
+from latadj.checkpoints.task_spec import type_of
 from latadj.elimination.layer_structure import LayerStructure, ModelStructure
 from latadj.elimination.sentence_transformer import pipeline_of
+from latadj.tasks.encoding.batches import tokenize
+from latadj.tasks.outputs.embeddings import EmbeddingOutputs
+from latadj.tasks.outputs.predict import predict
+
+try:
+    from sentence_transformers.base.modules import Dense
+except ImportError:  # sentence-transformers 5.2
+    from sentence_transformers.models import Dense
 
 
 @pytest.fixture
@@ -80,7 +91,7 @@ def test_without_a_list_of_modules_the_pooling_is_not_known(folder):
 def test_a_damaged_list_of_modules_is_one_line(folder, content, message):
     (folder / "modules.json").write_text(content)
     with pytest.raises(ValueError, match=message) as error:
-        latadj.load(folder)
+        checkpoint.load(folder, head="embedding")
     assert "\n" not in str(error.value)
 
 
@@ -96,6 +107,53 @@ def test_weights_of_modules_are_never_unpickled(folder):
     (folder / "2_Dense" / "pytorch_model.bin").write_bytes(b"")
     with pytest.raises(ValueError, match=r"pytorch_model\.bin would be unpickled"):
         latadj.load(folder)
+
+
+def test_weights_beside_which_safe_ones_stand_are_not_read(folder):
+    write_modules(folder, ["Transformer", "Pooling", "Dense"])
+    (folder / "2_Dense").mkdir()
+    for name in ("pytorch_model.bin", "model.safetensors"):
+        (folder / "2_Dense" / name).write_bytes(b"")
+    embedding_model.check_modules(folder)
+
+
+def test_a_model_is_saved_over_itself(dialed):
+    model = latadj.load(dialed, precision=None)
+    latadj.save(model, model.tokenizer, dialed)
+    assert latadj.load(dialed, speedup=2)
+
+
+def test_modules_with_weights_embed_as_they_do_in_sentence_transformers(folder, tmp_path):
+    plain = SentenceTransformer(str(folder), device="cpu")
+    dense = Dense(32, 8)
+    SentenceTransformer(modules=[plain[0], plain[1], dense], device="cpu").save_pretrained(str(tmp_path / "dense"))
+    model, tokenizer = checkpoint.load(tmp_path / "dense", head="embedding")
+    expected = SentenceTransformer(str(tmp_path / "dense"), device="cpu").encode(TEXTS)
+    found = predict(model, tokenizer, tokenize([TEXTS], tokenizer, 32), outputs=EmbeddingOutputs())
+    assert found.shape == (len(TEXTS), 8)
+    assert np.abs(found - expected).max() < 1e-6
+
+
+@pytest.mark.parametrize(("prompts", "default"), [({"query": "good ", "document": "bad "}, "document"), ({}, None)])
+def test_calibration_reads_texts_behind_the_prompt_that_encode_puts_there(folder, prompts, default, monkeypatch):
+    model = SentenceTransformer(str(folder), device="cpu", prompts=prompts, default_prompt_name=default)
+    read = []
+
+    def noted(columns, *args):
+        read.extend(columns[0])
+        return tokenize(columns, *args)
+
+    monkeypatch.setattr(calibrate_model, "tokenize", noted)
+    latadj.calibrate(model, model.tokenizer, TEXTS, max_speedup=2)
+    assert read == [("bad " if default else "") + text for text in TEXTS]
+
+
+def test_a_decoder_that_embeds_is_no_language_model(tmp_path):
+    folder = write_embedder(tmp_path / "model", pooling="lasttoken")
+    shape = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**shape, "architectures": ["BertLMHeadModel"]}))
+    assert type_of(folder, None) == "embedding"
+    assert isinstance(latadj.load(folder), SentenceTransformer)
 
 
 def test_a_pruned_model_is_refused_by_name(dialed):

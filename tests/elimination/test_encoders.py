@@ -116,3 +116,11 @@ def test_a_window_counts_positions_of_the_text_and_not_survivors(local, sees):
         ids[0, 0] += 1
         after = model(input_ids=ids).logits[0, 35:]
     assert bool((after != before).any()) == sees
+
+
+def test_a_modernbert_learns_after_it_has_answered():
+    model, ids = attach(tiny("modernbert", local_attention=4)), batch_of([20])["input_ids"]
+    with torch.inference_mode():
+        model(input_ids=ids)
+    model(input_ids=ids).logits.square().mean().backward()
+    assert all(weight.grad is not None for weight in model.model.layers[0].attn.parameters())

@@ -6,8 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import torch
+from helpers import toy_project as toy
 from helpers.tiny_embedders import TEXTS, embedder
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import CrossEncoder, SentenceTransformer
 from torch import nn
 
 import latadj
@@ -87,6 +89,40 @@ def test_modules_that_pool_in_an_unknown_way_are_refused_unless_somebody_says_wh
     with pytest.raises(ValueError, match="comes a _Words, and latadj knows what sentence-transformers' Pooling reads"):
         latadj.attach(unknown)
     assert attached(latadj.attach(unknown, reads="all")).reads == ALL
+
+
+def test_a_model_that_was_calibrated_and_detached_knows_nothing_of_it(tmp_path):
+    model = embedder(tmp_path / "model")
+    before = {name: set(module.__dict__) for name, module in model.named_modules()}
+    latadj.calibrate(model, model.tokenizer, TEXTS, max_speedup=2)
+    latadj.detach(model)
+    assert {name: set(module.__dict__) for name, module in model.named_modules()} == before
+
+
+def test_a_cross_encoder_is_read_where_its_head_reads(tmp_path):
+    toy.write_model(tmp_path / "ranker")
+    model = CrossEncoder(str(tmp_path / "ranker"), device="cpu")
+    pairs = [(TEXTS[0], text) for text in TEXTS]
+    before = model.predict(pairs)
+    assert attached(latadj.attach(model)).reads == POOLED
+    assert np.abs(model.predict(pairs) - before).max() < 1e-6
+    latadj.calibrate(model, model.tokenizer, pairs, max_speedup=2)
+    with latadj.at_speedup(model, 1.5):
+        assert np.abs(model.predict(pairs) - before).max() > 1e-6
+
+
+def test_several_texts_in_one_row_are_refused(tmp_path):
+    inner = transformer_of(latadj.attach(embedder(tmp_path / "model")))
+    ids = torch.ones(1, 7, dtype=torch.long)
+    with pytest.raises(ValueError, match=r"cu_seq_lens_q: several texts in one row"):
+        inner(input_ids=ids, cu_seq_lens_q=torch.tensor([0, 3, 7]))
+
+
+def test_extract_is_refused(tmp_path):
+    model = embedder(tmp_path / "model")
+    latadj.calibrate(model, model.tokenizer, TEXTS, max_speedup=2)
+    with pytest.raises(ValueError, match="sentence-transformers loads whole models only"):
+        latadj.extract(model, 1.5)
 
 
 def test_a_sequence_of_modules_that_is_no_sentence_transformer_is_none():

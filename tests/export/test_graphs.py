@@ -248,3 +248,11 @@ def test_what_no_graph_can_be_is_refused_by_name():
     refused(tiny("bert", layers=2), "score=random cannot be exported: expected one of acc, attention", score="random")
     refused(tiny("bert", layers=2), "this dial protects the question", protected=3)
     refused(tiny("bert", layers=2), "opset=20: expected one of 21, 22, 23", opset=20)
+
+
+def test_positions_that_graphs_do_not_have_are_refused_by_name():
+    model = tiny("modernbert")
+    dial = dial_for(model)
+    attach(model, dial)
+    with pytest.raises(ValueError, match="layers are those of a modernbert, and graphs are made of some encoders only"):
+        check_exportable(model, dial, 21)

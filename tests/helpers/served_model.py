@@ -28,6 +28,7 @@ from latadj.elimination.architectures import architecture_of, layer_shapes
 from latadj.elimination.dial import Dial
 from latadj.elimination.latency_model import LatencyModel, Ramp
 from latadj.elimination.level_dials import with_levels
+from latadj.elimination.sentence_transformer import pipeline_of
 from latadj.server.application import application
 from latadj.server.model_service import ModelService
 from latadj.server.web_server import bound
@@ -92,6 +93,7 @@ def write_served_embedder(root: Path) -> Path:
     from helpers.tiny_embedders import write_embedder
 
     model, tokenizer = checkpoint.load(write_embedder(root / "embedder", normalize=False), head="embedding")
+    pipeline_of(model).prompts = {"query": "good "}
     dial = Dial(layer_acc=(0.9, 0.8, 0.7, 0.6), lengths=tuple(range(6, 24)), shapes=layer_shapes(model), reads="all")
     task_spec = TaskSpec("embedding", ["text"], [], "fidelity", 16, 8)
     metadata = CheckpointMetadata("embedding", with_drops(dial, DROPS), devices=_clocked(), task_spec=task_spec)

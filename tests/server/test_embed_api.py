@@ -79,6 +79,13 @@ def test_texts_are_read_as_far_as_sentence_transformers_reads_them(embedder, fol
     assert embedder.post({"inputs": long}, path="/embed").status_code in (200, 413)
 
 
+def test_a_prompt_stands_before_each_text(embedder, folder):
+    plain = SentenceTransformer(str(folder), device="cpu", prompts={"query": "good "})
+    found = embedder.post({"inputs": TEXTS, "prompt_name": "query"}, path="/embed").json()
+    expected = plain.encode(TEXTS, prompt_name="query", normalize_embeddings=True)
+    assert np.abs(np.array(found) - expected).max() < 1e-6
+
+
 def test_info_names_the_pooling(embedder):
     assert httpx.get(f"{embedder.url}/info").json()["model_type"] == {"embedding": {"pooling": "mean"}}
 
@@ -89,6 +96,8 @@ def test_info_names_the_pooling(embedder):
         ("/predict", {"inputs": "a film"}, 424, "model is not a classifier model"),
         ("/rerank", {"query": "a", "texts": ["b"]}, 424, "model is not a re-ranker model"),
         ("/embed", {"inputs": []}, 422, "inputs"),
+        ("/embed", {"inputs": ""}, 413, "cannot be empty"),
+        ("/embed", {"inputs": "a film", "prompt_name": "nobody"}, 422, "`prompt_name`: 'nobody', and this model has"),
         ("/embed", {"inputs": "a film", "dimensions": 0}, 422, "dimensions"),
         ("/embed", {"inputs": "a film", "dimensions": 999}, 422, "embeddings have 32"),
         ("/v1/embeddings", {"input": [1, 2]}, 422, "input"),

@@ -17,9 +17,11 @@ from latadj.checkpoints import checkpoint
 from latadj.checkpoints.metadata import CheckpointMetadata, check, labels_of
 from latadj.commands.common.opening import begin
 from latadj.config import CalibrateConfig, CommandConfig, PruneConfig, TaskConfig
+from latadj.config.options.task import RETRIEVAL
 from latadj.devices import device
 from latadj.devices.precision_probe import trains_in_bf16
 from latadj.elimination.attach import attach
+from latadj.elimination.sentence_transformer import pipeline_of, prompt_of
 from latadj.tasks.data.splits import Splits
 from latadj.tasks.encoding.batches import max_input_length, rows_of, token_limit
 from latadj.tasks.outputs.logits import LabelWords, Outputs
@@ -35,6 +37,8 @@ TEXTS, PROMPTS = 512, 24
 # few that chance decides.
 TOKENS, FEWEST = 32_000, 64
 TEXTS_AT_ONCE, PROMPTS_AT_ONCE = 64, 8
+# What models call the prompt of a document, as `encode_document` of sentence-transformers looks for it.
+DOCUMENTS = ("document", "passage", "corpus")
 Config = TypeVar("Config", bound=CommandConfig)
 
 
@@ -67,7 +71,20 @@ class Session:
     @cached_property
     def task_type(self) -> TaskType:
         """What the task asks of a model."""
-        return task_type_of(self.config.task)
+        return task_type_of(self._prompted(self.config.task))
+
+    def _prompted(self, task: TaskConfig) -> TaskConfig:
+        """The task with the prompts that ``encode`` of the session's model would put before its texts."""
+        pipeline = pipeline_of(self.model)
+        if pipeline is None:
+            return task
+        query, document = task.query_prefix, task.document_prefix
+        names = DOCUMENTS if task.type == RETRIEVAL else ()
+        return replace(
+            task,
+            query_prefix=prompt_of(pipeline, "query") if query is None else query,
+            document_prefix=prompt_of(pipeline, *names) if document is None else document,
+        )
 
     @cached_property
     def outputs(self) -> Outputs:
@@ -179,7 +196,7 @@ class Session:
         """
         if self.prompts is not None:
             return self.prompts.encode(examples)
-        task_type = self.task_type if task is None else task_type_of(task)
+        task_type = self.task_type if task is None else task_type_of(self._prompted(task))
         return task_type.encode(examples, self.tokenizer, task_type.limit(self.model, self.tokenizer))
 
 

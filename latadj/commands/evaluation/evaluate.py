@@ -82,7 +82,7 @@ def _examples(session: Session, folder: Path) -> dict[str, Any]:
         write_text(folder / f"predictions{suffix}.csv", frame_csv(table, escape=config.escape_formulas))
         for file, content in task_type.files(outputs, scorer.tests[name], examples).items():
             write_json(folder / f"{file}{suffix}.json", content)
-    latency, quiet = time_latency(session, scorer.rows[scorer.headline])
+    latency, quiet = time_latency(session, scorer.timed)
     regions = None
     if session.prompts is not None:
         encoded = scorer.tests[scorer.headline]

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from latadj.commands.common.served_models import fine_tuned_model
+from latadj.commands.common.served_models import fine_tuned_model, plain_model
 from latadj.commands.common.session import Session
 from latadj.commands.evaluation.length_groups import example_lengths, length_groups
 from latadj.config import EvalConfig, SweepConfig
@@ -169,11 +169,17 @@ class ExampleScorer(Scorer[ExampleAnswers, Row, Sweep]):
         super().__init__(session)
         self.rows = {name: rows_of(encoded) for name, encoded in self.tests.items()}
         if self.task_type.refers_to_full_model:
-            full = self.full_model() or session.model
+            full = self.full_model() or plain_model(session)
             self.examples = {name: session.with_references(part, full) for name, part in self.examples.items()}
         self.labels = self.task_type.references(self.examples[self.headline])
-        self.lengths = np.array([len(row["input_ids"]) for row in self.rows[self.headline]])
-        self.protected = protected_counts(self.rows[self.headline])
+        self.lengths = np.array([len(row["input_ids"]) for row in self.timed])
+        self.protected = protected_counts(self.timed)
+
+    @property
+    def timed(self) -> list[dict[str, Any]]:
+        """The rows of the headline split that run at the dial's speedup."""
+        first, _ = self.task_type.rows_at(self.examples[self.headline]) or (0, 1.0)
+        return self.rows[self.headline][first:]
 
     def score(self, model: PreTrainedModel) -> ExampleAnswers:
         session = self.session

@@ -30,7 +30,7 @@ def time_batches(scorer: ExampleScorer, sweep: Sweep) -> None:
     """Fill in the clock's part of every row: all speedups and baselines take turns in one run."""
     session, config = scorer.session, scorer.session.config
     assert isinstance(config, SweepConfig)
-    batches = batches_to_time(session, scorer.rows[scorer.headline], config.measure.batches)
+    batches = batches_to_time(session, scorer.timed, config.measure.batches)
     # The baselines run what a user has without latadj: the same weights through transformers' own forward.
     plain = plain_model(session)
 

@@ -124,8 +124,10 @@ class TaskConfig(Section):
         "retrieval: the first so many words of a plain text are the query, the rest its document; null: BEIR's files",
         at_least(1),
     )
-    query_prefix: str = option("", "retrieval: what is put before each query")
-    document_prefix: str = option("", "retrieval: what is put before each document")
+    query_prefix: str | None = option(None, "retrieval: what is put before each query; null: the model's own prompt")
+    document_prefix: str | None = option(
+        None, "embedding, retrieval: what is put before each text or document; null: the model's own prompt"
+    )
     query_speedup: float | None = option(
         1.0, "retrieval: speedup of queries, whatever that of documents; null: the same", at_least(1)
     )

@@ -19,6 +19,9 @@ POOLED_HEADS = ("ForSequenceClassification", "ForMultipleChoice")
 class Encoder(Architecture):
     """Encoders whose pooled position is the first."""
 
+    # Whether their positions are in the hidden state alone, as exported graphs have them.
+    in_graphs = True
+
     def heads(self, model: PreTrainedModel, reads: str) -> Iterator[tuple[nn.Module, str, Any]]:
         # A head of the user's own need not hand arguments on, so there the base reads as it was attached.
         if reads == POOLED and is_of_transformers(model) and model is not self.base(model):

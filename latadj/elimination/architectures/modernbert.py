@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -34,6 +33,7 @@ class ModernBertParts(OwnParts):
 class ModernBert(Encoder):
     """ModernBERT. A window counts positions of the text, not survivors."""
 
+    in_graphs = False
     model_types = ("modernbert",)
     own_parts = ModernBertParts
     pooled_heads = POOLED_HEADS
@@ -85,7 +85,6 @@ class ModernBert(Encoder):
         return super().reads(model) if model.config.classifier_pooling == "cls" else ALL
 
 
-@lru_cache(maxsize=64)
 def outside(length: int, window: int, device: torch.device) -> Tensor:
     """What hides tokens that are ``window`` positions or more apart: (1, 1, length, length), 0 for all others."""
     places = torch.arange(length, device=device)

@@ -21,21 +21,19 @@ LEAST = 4
 
 
 def load_retrieval(task: TaskConfig) -> Splits:
-    """A test split of queries and documents: columns ``text``, ``query`` (whether it is one) and ``relevant``.
+    """A test split of queries and documents: columns ``text``, ``query`` (whether it is one), ``relevant`` and ``own``.
 
-    ``relevant`` are the places, among the documents, of those that answer a query, and how well each does, in turn;
-    queries come first. There is nothing to train on.
+    Queries come first. ``relevant`` are the places, among the documents, of those that answer a query, and how well
+    each does, in turn; below 0 where it is not there. ``own`` is the place of the document that is the query itself, or
+    -1. There is nothing to train on.
 
     Raises
     ------
     ValueError
         if files or columns are missing, there is no document or query, or the judgements name none.
     """
-    if task.query_words is not None:
-        queries, documents, relevant = _cut(task, task.query_words)
-    else:
-        queries, documents, relevant = _beir(task)
-    chosen = take(pd.DataFrame({"text": queries, "relevant": relevant}), task.max_test)
+    queries, documents = _beir(task) if task.query_words is None else _cut(task, task.query_words)
+    chosen = take(queries, task.max_test)
     if not len(chosen) or not len(documents):
         what = "document" if len(chosen) else "query that a document answers"
         raise ValueError(f"task {task.name}: there is no {what}")
@@ -43,24 +41,26 @@ def load_retrieval(task: TaskConfig) -> Splits:
         "text": [*chosen["text"], *documents],
         "query": [True] * len(chosen) + [False] * len(documents),
         "relevant": [*chosen["relevant"], *([] for _ in documents)],
+        "own": [*chosen["own"], *(-1 for _ in documents)],
     }
-    nothing = Dataset.from_dict({"text": [], "query": [], "relevant": []})
+    nothing = Dataset.from_dict({name: [] for name in table})
     return Splits(nothing, nothing, {"test": Dataset.from_dict(table)})
 
 
-def _cut(task: TaskConfig, words: int) -> tuple[list[str], list[str], list[list[int]]]:
+def _queries(rows: list[tuple[str, list[int], int]]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["text", "relevant", "own"])
+
+
+def _cut(task: TaskConfig, words: int) -> tuple[pd.DataFrame, list[str]]:
     """The first words of each text of the test split as a query, and the rest as the document that answers it."""
     own = replace(task, type="generation", metric="perplexity", max_test=None, max_train=None)
     texts = [text.split() for text in load_texts(own).tests["test"]["text"][:]]
     texts = [text for text in texts if len(text) >= LEAST * words and text[0].casefold().strip(":") != REPLY]
-    return (
-        [" ".join(text[:words]) for text in texts],
-        [" ".join(text[words:]) for text in texts],
-        [[place, 1] for place in range(len(texts))],
-    )
+    queries = [(" ".join(text[:words]), [place, 1], -1) for place, text in enumerate(texts)]
+    return _queries(queries), [" ".join(text[words:]) for text in texts]
 
 
-def _beir(task: TaskConfig) -> tuple[list[str], list[str], list[list[int]]]:
+def _beir(task: TaskConfig) -> tuple[pd.DataFrame, list[str]]:
     if not task.data_dir:
         raise ValueError(
             f"task {task.name} names no data: give task.data_dir=FOLDER with {CORPUS}, {QUERIES} and {task.qrels}, or "
@@ -76,25 +76,27 @@ def _beir(task: TaskConfig) -> tuple[list[str], list[str], list[list[int]]]:
         (judged, ["query-id", "corpus-id", "score"], task.qrels),
     ):
         require_columns(frame, names, str(folder / where))
-    places = {str(name): place for place, name in enumerate(corpus["_id"])}
     grades = pd.to_numeric(judged["score"], errors="coerce")
-    if grades.isna().any() or (grades % 1 != 0).any():
-        strange = judged["score"][grades.isna() | (grades % 1 != 0)].iloc[0]
-        raise ValueError(f"{folder / task.qrels}: score {strange!r}: expected a whole number")
+    if (wrong := grades.isna() | (grades % 1 != 0)).any():
+        raise ValueError(f"{folder / task.qrels}: score {judged['score'][wrong].iloc[0]!r}: expected a whole number")
+    places = {str(name): place for place, name in enumerate(corpus["_id"])}
     relevant: dict[str, list[int]] = {}
     for query, document, grade in zip(judged["query-id"], judged["corpus-id"], grades.astype(int), strict=True):
-        if grade > 0 and str(document) in places:
-            relevant.setdefault(str(query), []).extend((places[str(document)], int(grade)))
-    if not relevant:
+        if grade > 0:
+            answers = relevant.setdefault(str(query), [])
+            # One that is not there is never found, and counts.
+            answers += [places.get(str(document), -1 - len(answers)), int(grade)]
+    if not any(place >= 0 for answers in relevant.values() for place in answers[::2]):
         raise ValueError(f"{folder / task.qrels}: it names no document of {CORPUS}: do they belong together?")
     titles: Any = corpus["title"].fillna("") if "title" in corpus else [""] * len(corpus)
     documents = [f"{title} {text}".strip() for title, text in zip(titles, corpus["text"].fillna(""), strict=True)]
-    asked = [
-        (str(text), relevant[str(name)])
-        for name, text in zip(queries["_id"], queries["text"], strict=True)
+    asked = queries[queries["text"].notna()]
+    rows = [
+        (str(text), relevant[str(name)], places.get(str(name), -1))
+        for name, text in zip(asked["_id"], asked["text"], strict=True)
         if str(name) in relevant
     ]
-    return [text for text, _ in asked], documents, [answers for _, answers in asked]
+    return _queries(rows), documents
 
 
 def _table(path: Path, task: TaskConfig, form: str) -> pd.DataFrame:

@@ -24,12 +24,11 @@ class EmbeddingOutputs(Outputs):
 
     def __call__(self, model: PreTrainedModel, batch: Batch) -> Tensor:
         pipeline = pipeline_of(getattr(model, "module", model))
-        features: dict[str, Any] = {
-            "token_embeddings": model(**batch).last_hidden_state.float(),
-            "attention_mask": batch["attention_mask"],
-        }
+        hidden = model(**batch).last_hidden_state.float()
+        features: dict[str, Any] = {"token_embeddings": hidden, "attention_mask": batch["attention_mask"]}
         for module in list(pipeline)[1:]:
-            features = module(features)
+            # Who moves the transformer, to another device or type, need not know what comes after it.
+            features = module.to(hidden.device)(features)
         return features["sentence_embedding"]
 
     def loss(self, outputs: Tensor, targets: Batch) -> Tensor:

@@ -82,7 +82,10 @@ class TaskType(ABC):
         """Choose the threshold on the validation split; parameters as those of ``predictions``."""
 
     def rows_at(self, examples: Dataset) -> tuple[int, float] | None:
-        """How many of the first rows run at a speedup of their own, whatever the dial, and at which; None: none do."""
+        """How many of the first rows run at a speedup of their own, whatever the dial, and at which; None: none do.
+
+        These are not timed.
+        """
         return None
 
     @property

@@ -60,7 +60,8 @@ class Embedding(TaskType):
     def encode(self, examples: Dataset, tokenizer: PreTrainedTokenizerBase, limit: int) -> Dataset:
         """Rows as in :class:`TaskType`, with the ``example`` of each: a pair's two texts follow each other."""
         columns = [examples[name][:] for name in self._columns]
-        texts = [text for example in zip(*columns, strict=True) for text in example]
+        prefix = self.task.document_prefix or ""
+        texts = [prefix + text for example in zip(*columns, strict=True) for text in example]
         rows = tokenize([texts], tokenizer, limit)
         for place, row in enumerate(rows):
             row |= {"example": place // len(columns), "length": len(row["input_ids"])}

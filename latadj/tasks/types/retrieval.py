@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from latadj.tasks.data.retrieval import load_retrieval
 from latadj.tasks.data.splits import Splits
 from latadj.tasks.encoding.batches import require_room, tokenize
-from latadj.tasks.metrics.metric import DEPTH
+from latadj.tasks.metrics.metric import DEPTH, TOP
 from latadj.tasks.outputs.embeddings import EmbeddingOutputs, unit
 from latadj.tasks.types.base import TaskType
 
@@ -22,7 +22,7 @@ AT_ONCE = 256
 class Retrieval(TaskType):
     """Which documents a query finds: a row for each query and, after them, one for each document.
 
-    A prediction is the list of the documents nearest to a query by cosine, and empty for a document.
+    Queries alone are scored. A prediction is the list of the documents nearest to one by cosine.
     """
 
     name = "retrieval"
@@ -45,7 +45,7 @@ class Retrieval(TaskType):
         require_room(tokenizer, limit)
 
     def encode(self, examples: Dataset, tokenizer: PreTrainedTokenizerBase, limit: int) -> Dataset:
-        prefixes = {True: self.task.query_prefix, False: self.task.document_prefix}
+        prefixes = {True: self.task.query_prefix or "", False: self.task.document_prefix or ""}
         texts = [prefixes[query] + text for query, text in zip(examples["query"], examples["text"], strict=True)]
         rows = tokenize([texts], tokenizer, limit)
         return Dataset.from_list([row | {"length": len(row["input_ids"])} for row in rows])
@@ -55,24 +55,29 @@ class Retrieval(TaskType):
         return None if speedup is None else (sum(examples["query"][:]), speedup)
 
     def references(self, examples: Dataset) -> list[list[int]]:
-        return list(examples["relevant"][:])
+        return examples["relevant"][: sum(examples["query"][:])]
 
     def predictions(self, answers: np.ndarray, encoded: Dataset, examples: Dataset) -> list[list[int]]:
         count = sum(examples["query"][:])
-        queries, documents = unit(answers[:count]), unit(answers[count:])
+        queries, documents, own = unit(answers[:count]), unit(answers[count:]), examples["own"][:count]
         found: list[list[int]] = []
         for start in range(0, count, AT_ONCE):
             near = -(queries[start : start + AT_ONCE] @ documents.T)
-            found += np.argsort(near, axis=1, kind="stable")[:, :DEPTH].tolist()
-        return found + [[] for _ in documents]
+            nearest = np.argsort(near, axis=1, kind="stable")[:, : DEPTH + 1].tolist()
+            # A query that is a document itself does not count as found.
+            found += [
+                [place for place in places if place != itself][:DEPTH]
+                for places, itself in zip(nearest, own[start : start + AT_ONCE], strict=True)
+            ]
+        return found
 
     def agreement(self, predictions: list[list[int]], full: list[list[int]]) -> float:
         """Share of the full model's first ten documents that are among the first ten too."""
-        pairs = [(set(ours[:10]), theirs[:10]) for ours, theirs in zip(predictions, full, strict=True) if theirs]
-        return float(np.mean([len(ours.intersection(theirs)) / len(theirs) for ours, theirs in pairs]))
+        pairs = [(set(ours[:TOP]), theirs[:TOP]) for ours, theirs in zip(predictions, full, strict=True)]
+        return float(np.mean([len(ours.intersection(theirs)) / max(len(theirs), 1) for ours, theirs in pairs]))
 
     def table(self, examples: Dataset, predictions: list[list[int]], answers: Any) -> pd.DataFrame:
         """Queries with the places of the first ten documents that they find, counted from 0."""
         queries = [text for text, query in zip(examples["text"], examples["query"], strict=True) if query]
-        found = [" ".join(map(str, places[:10])) for places in predictions[: len(queries)]]
+        found = [" ".join(map(str, places[:TOP])) for places in predictions]
         return pd.DataFrame({"query": queries, "documents": found})

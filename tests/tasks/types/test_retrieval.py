@@ -17,9 +17,27 @@ def task(**options):
 def test_queries_come_first_and_name_their_documents_by_place_and_grade(tmp_path):
     kind = task_type_of(task(data_dir=str(write_beir(tmp_path / "data"))))
     examples = kind.load(train=False).tests["test"]
+    assert examples["text"][:] == ["story", "people", "the film", "A title a long story"]
+    assert examples["query"][:] == [True, True, False, False]
+    # A document that was judged and is not there is never found.
+    assert kind.references(examples) == [[1, 2, 0, 1], [-1, 1]]
+
+
+def test_a_query_without_text_is_left_out(tmp_path):
+    folder = write_beir(tmp_path / "data")
+    (folder / "queries.jsonl").write_text('{"_id": "q1", "text": "story"}\n{"_id": "q2", "text": null}')
+    examples = task_type_of(task(data_dir=str(folder))).load(train=False).tests["test"]
     assert examples["text"][:] == ["story", "the film", "A title a long story"]
-    assert examples["query"][:] == [True, False, False]
-    assert kind.references(examples) == [[1, 2, 0, 1], [], []]
+
+
+def test_a_query_that_is_a_document_does_not_find_itself(tmp_path):
+    folder = write_beir(tmp_path / "data")
+    (folder / "queries.jsonl").write_text('{"_id": "d1", "text": "the film"}')
+    (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nd1\td2\t1\n")
+    kind = task_type_of(task(data_dir=str(folder)))
+    examples = kind.load(train=False).tests["test"]
+    answers = np.array([[1, 0], [1, 0], [0, 1]], dtype=np.float32)
+    assert kind.predictions(answers, None, examples) == [[1]]
 
 
 def test_plain_texts_are_cut_into_queries_and_documents_and_replies_are_left_out(tmp_path):
@@ -29,15 +47,15 @@ def test_plain_texts_are_cut_into_queries_and_documents_and_replies_are_left_out
     kind = task_type_of(task(query_words=2, documents="row", split={"train": 0.5, "validation": 0.5}, **options))
     examples = kind.load(train=False).tests["test"]
     assert sorted(examples["text"][:2]) == ["music the", "the film"]
-    assert kind.references(examples)[:2] == [[0, 1], [1, 1]]
+    assert kind.references(examples) == [[0, 1], [1, 1]]
     assert all(text not in " ".join(examples["text"][:]) for text in ("Re:", "a film "))
 
 
 def test_what_is_nearest_by_cosine_is_found_first():
     kind = task_type_of(task())
-    examples = {"query": [True, True, False, False, False]}
+    examples = {"query": [True, True, False, False, False], "own": [-1] * 5}
     answers = np.array([[1, 0], [0, 2], [0, 1], [5, 1], [-1, 0]], dtype=np.float32)
-    assert kind.predictions(answers, None, examples) == [[1, 0, 2], [0, 1, 2], [], [], []]
+    assert kind.predictions(answers, None, examples) == [[1, 0, 2], [0, 1, 2]]
 
 
 @pytest.mark.parametrize(
@@ -52,7 +70,7 @@ def test_what_is_nearest_by_cosine_is_found_first():
     ],
 )
 def test_scores_are_those_of_the_definition(found, relevant, ndcg, mrr, recall):
-    scores = metric_of("ndcg").scores([found, []], [relevant, []])
+    scores = metric_of("ndcg").scores([found], [relevant])
     assert scores == pytest.approx({"ndcg": ndcg, "mrr": mrr, "recall": recall})
 
 
