@@ -36,7 +36,7 @@ def base_forward(base: Any, *args: Any, **kwargs: Any) -> Any:
     refuse_recording(base)
     elimination: Elimination = getattr(base, MARK)
     architecture, options, selects = elimination.architecture, elimination.options(), elimination.topk.selects
-    last = kwargs.pop(LAST, None)
+    last = kwargs.pop(LAST, architecture.told())
     forward = previous(base, "forward")
     arguments = {**dict(zip(parameter_names(type(base).forward), args, strict=False)), **kwargs}
     inputs = arguments.get("input_ids") if arguments.get("input_ids") is not None else arguments.get("inputs_embeds")
@@ -102,7 +102,7 @@ def base_forward(base: Any, *args: Any, **kwargs: Any) -> Any:
         _warn_of_left_padding(mask, state, arguments)
     if "attention_mask" in kwargs:
         kwargs["attention_mask"] = None  # who is real travels in the state; transformers need not build a mask
-    return architecture.finish(forward(*args, **kwargs, **{STATE: (state, architecture)}), state)
+    return architecture.finish(architecture.run(forward, args, kwargs, {STATE: (state, architecture)}), state)
 
 
 def _attending(profile: Profile, layers: Sequence[Any]) -> tuple[bool, ...]:

@@ -46,7 +46,7 @@ def test_a_model_at_a_level_computes_what_a_model_of_that_size_computes(case, sh
     model, small, profile, own = both(case, shares, keep)
     batch = case.batch(LENGTHS)
     with at_profile(model, profile), at_profile(small, own):
-        assert near(case.outputs(model, batch), case.outputs(small, batch), atol=1e-5)
+        assert near(case.outputs(model, batch), case.outputs(small, batch), atol=2e-5)
 
 
 @pytest.mark.parametrize("case", REPRESENTATIVES, ids=str)

@@ -9,7 +9,7 @@ from latadj.elimination.architectures import architecture_of, layer_shapes
 from latadj.elimination.dial import Dial
 from latadj.elimination.profiles import Profile
 
-ENCODERS = ("bert", "roberta", "xlm-roberta", "camembert", "electra", "distilbert", "modernbert")
+ENCODERS = ("bert", "roberta", "xlm-roberta", "camembert", "electra", "distilbert", "mpnet", "modernbert")
 DECODERS = ("gpt2", "llama", "mistral", "qwen2", "qwen3")
 ARCHITECTURES = (*ENCODERS, *DECODERS, "t5")
 HEADS = ("classifier", "language", "tagger")
@@ -142,6 +142,7 @@ REPRESENTATIVES = [
     Case("xlm-roberta", "tagger"),
     Case("electra", "language"),
     Case("distilbert", "tagger"),
+    Case("mpnet", "tagger"),
     Case("modernbert", "classifier"),
     Case("gpt2", "language"),
     Case("llama", "language"),

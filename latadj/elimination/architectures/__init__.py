@@ -9,10 +9,11 @@ from latadj.elimination.architectures.encoders import Bert, DistilBert
 from latadj.elimination.architectures.gpt2 import Gpt2
 from latadj.elimination.architectures.llama import Llama
 from latadj.elimination.architectures.modernbert import ModernBert
+from latadj.elimination.architectures.mpnet import MPNet
 from latadj.elimination.architectures.t5 import T5
 from latadj.elimination.cost import LayerShape
 
-ARCHITECTURES: tuple[Architecture, ...] = (Bert(), DistilBert(), ModernBert(), Gpt2(), Llama(), T5())
+ARCHITECTURES: tuple[Architecture, ...] = (Bert(), DistilBert(), ModernBert(), MPNet(), Gpt2(), Llama(), T5())
 
 __all__ = ["ARCHITECTURES", "Architecture", "architecture_of", "layer_shapes", "layers_of"]
 

@@ -68,6 +68,16 @@ class Architecture(ABC):
         """
         return iter(())
 
+    def told(self) -> int | None:
+        """What a head told its base in another way than by the argument ``LAST``; None: nothing."""
+        return None
+
+    def run(
+        self, forward: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], handed: Mapping[str, Any]
+    ) -> Any:
+        """The base's own forward, with arguments that it is to hand on to its layers."""
+        return forward(*args, **kwargs, **handed)
+
     def layers(self, base: Any) -> Sequence[Any]:
         """The transformer layers of a base, in order."""
         return attrgetter(self.layer_list)(base)

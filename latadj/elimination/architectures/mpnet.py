@@ -1,0 +1,116 @@
+"""MPNet: BERT's layers with a bias for relative positions, which its encoder makes once for all of them."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from latadj.elimination.architectures.encoders import POOLED_HEADS, Encoder
+from latadj.elimination.architectures.layer_parts import OwnParts
+from latadj.elimination.architectures.pruned_forward import own_bias
+from latadj.elimination.layer_structure import LayerPaths, attends, layer_structure_of
+
+# What the base hands its encoder in this thread's pass: transformers' own forward in between drops it.
+_HANDED: ContextVar[Mapping[str, Any]] = ContextVar("latadj_mpnet", default={})  # noqa: B039 never mutated
+# What its head tells the base in this thread's pass; see ``LAST``.
+_TOLD: ContextVar[int | None] = ContextVar("latadj_mpnet_told", default=None)
+
+
+class MPNetParts(OwnParts):
+    """An MPNet layer in parts."""
+
+    def qkv(self, rows: Tensor, query_rows: Tensor | None) -> tuple[Tensor, ...]:
+        block = self.layer.attention.attn
+        return block.q(rows if query_rows is None else query_rows), block.k(rows), block.v(rows)
+
+    def project(self, context: Tensor, residual: Tensor) -> Tensor:
+        attention = self.layer.attention
+        return attention.LayerNorm(attention.dropout(attention.attn.o(context)) + residual)
+
+    def feed_forward(self, attended: Tensor) -> Tensor:
+        return self.layer.output(self.layer.intermediate(attended), attended)
+
+
+class MPNet(Encoder):
+    """MPNet, whose forwards hand on no arguments that they do not know."""
+
+    in_graphs = False
+    model_types = ("mpnet",)
+    own_parts = MPNetParts
+    post_norm = True
+    pooled_heads = POOLED_HEADS
+    layer_list = "encoder.layer"
+    block = "attention.attn"
+    layer_paths = LayerPaths(
+        states=("attention.attn.q", "attention.attn.k", "attention.attn.v"),
+        output="attention.attn.o",
+        inner=("intermediate.dense",),
+        activation="intermediate.intermediate_act_fn",
+        outer="output.dense",
+        norms=("attention.LayerNorm", "output.LayerNorm"),
+    )
+    head_size = "attention_head_size"
+    attention_dropout = "dropout.p"
+    base_dropouts = ("embeddings.dropout",)
+    layer_dropouts = ("attention.dropout", "output.dropout")
+
+    def heads(self, model: PreTrainedModel, reads: str) -> Iterator[tuple[nn.Module, str, Any]]:
+        yield self.base(model).encoder, "forward", hand_on
+        yield from ((module, name, read_first) for module, name, _ in super().heads(model, reads))
+
+    def told(self) -> int | None:
+        return _TOLD.get()
+
+    def run(self, forward: Callable[..., Any], args: Any, kwargs: Any, handed: Mapping[str, Any]) -> Any:
+        token = _HANDED.set(handed)
+        try:
+            return forward(*args, **kwargs)
+        finally:
+            _HANDED.reset(token)
+
+    def attention(self, layer: Any) -> tuple[float, float]:
+        block = layer.attention.attn
+        return block.attention_head_size**-0.5, block.dropout.p if block.training else 0.0
+
+    def bias(self, layer: Any, length: int, arguments: Mapping[str, Any]) -> Tensor | None:
+        return arguments["position_bias"][:1]  # the same for each text
+
+    def head_tables(self, base: Any) -> list[Tensor]:
+        return [base.encoder.relative_attention_bias.weight]
+
+    def result(self, hidden: Tensor, bias: Tensor | None) -> Any:
+        return (hidden,)
+
+    def pruned_forward(self, layer: Any) -> Any:
+        structure = layer_structure_of(layer)
+        return None if structure is None or len(structure.heads) == structure.of_heads else _with_own_bias
+
+    def resize(self, layer: Any, heads: int) -> None:
+        block = layer.attention.attn
+        block.num_attention_heads, block.all_head_size = heads, heads * block.attention_head_size
+
+
+def read_first(model: Any, *args: Any, **kwargs: Any) -> Any:
+    """A classifier's forward, which tells the base that it reads one position of each text."""
+    token = _TOLD.set(0)
+    try:
+        return type(model).forward(model, *args, **kwargs)
+    finally:
+        _TOLD.reset(token)
+
+
+def hand_on(encoder: Any, *args: Any, **kwargs: Any) -> Any:
+    """The encoder's forward, with what the base handed on."""
+    return type(encoder).forward(encoder, *args, **kwargs, **_HANDED.get())
+
+
+def _with_own_bias(
+    block: Any, hidden_states: Tensor, attention_mask: Any = None, position_bias: Any = None, **kwargs: Any
+) -> tuple[Any, ...]:
+    """Attention of the heads that are left, with their part of the bias of all."""
+    if not attends(block):
+        return torch.zeros_like(hidden_states), None
+    return type(block).forward(block, hidden_states, attention_mask, own_bias(block, position_bias), **kwargs)
