@@ -9,6 +9,8 @@ from typer.testing import CliRunner
 
 from latadj.cli import app
 
+MODELS = ["bert", "flan_t5", "gpt2", "llama", "minilm", "modernbert", "mpnet", "smollm2"]
+
 
 def completed(*words):
     """What bash offers for the last word; it takes ``=`` for a word of its own."""
@@ -29,7 +31,7 @@ def completed(*words):
         (("latadj", "finetune", "adj"), ["adjustable=", "adjust."]),
         (("latadj", "finetune", "device.cpus"), ["device.cpus=", "device.cpus=<list of integer or null>"]),
         (("latadj", "finetune", "task", "=", "ss"), ["sst2", "sst5"]),
-        (("latadj", "finetune", "model", "="), ["bert", "flan_t5", "gpt2", "llama", "minilm", "smollm2"]),
+        (("latadj", "finetune", "model", "="), MODELS),
         (("latadj", "finetune", "task=ss"), ["task=sst2", "task=sst5"]),
         (("latadj", "sweep", "seed=1", "dial.target", "="), ["latency", "flops"]),
         (("latadj", "finetune", "resume", "=", ""), ["true", "false"]),

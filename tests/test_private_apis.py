@@ -51,8 +51,8 @@ PUBLIC = {
 }
 # Methods whose arguments are endings and beginnings of names.
 ENDINGS = {"startswith", "endswith", "removeprefix", "removesuffix"}
-# Endings of columns, and whatever begins with our own name, belong to nobody else.
-OURS = re.compile(r"_low|_high|_fp32|_latadj\w*|_LATADJ_COMPLETE")
+# Endings of columns, and whatever begins with our own name, belong to nobody else; `_id` is a column of BEIR's files.
+OURS = re.compile(r"_low|_high|_fp32|_id|_latadj\w*|_LATADJ_COMPLETE")
 
 
 class Private(NamedTuple):

@@ -56,7 +56,7 @@ def test_a_real_process_says_one_line_too(tmp_path):
     [
         (
             "model=bertt",
-            "no conf/model/bertt.yaml; expected one of bert, flan_t5, gpt2, llama, minilm, smollm2",
+            "no conf/model/bertt.yaml; expected one of bert, flan_t5, gpt2, llama, minilm, modernbert, mpnet, smollm2",
         ),
         ("task=sst", "did you mean sst2 or sst5?"),
         ("experiment=qick", "did you mean quick?"),
