@@ -4,6 +4,7 @@ A layer runs as ``qkv`` -> ``states`` -> attention -> (elimination) -> ``project
 the layer's own submodules; no modelling code is repeated.
 """
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cache
@@ -153,7 +154,8 @@ class Architecture(ABC):
     def attention(self, layer: Any) -> tuple[float, float]:
         """Scale of the attention products, and dropout of the probabilities (0 outside training)."""
         block = self.attention_block(layer)
-        return block.scaling, attrgetter(self.attention_dropout)(block) if block.training else 0.0
+        scale = getattr(block, "scaling", getattr(block, self.head_size) ** -0.5)
+        return scale, attrgetter(self.attention_dropout)(block) if block.training else 0.0
 
     def bias(self, layer: Any, length: int, arguments: Mapping[str, Any]) -> Tensor | None:
         """What is added to the attention products: (1, heads, n_0, n_0), or None."""
@@ -234,6 +236,28 @@ class Architecture(ABC):
 def is_of_transformers(model: Any) -> bool:
     """Whether a model's class is transformers' own: its head hands arguments on, and its name says what it reads."""
     return type(model).__module__.startswith("transformers.")
+
+
+def rotated(
+    block: Any,
+    query: Tensor,
+    key: Tensor,
+    alive: Survivors,
+    arguments: Mapping[str, Any],
+    pick: Callable[[Tensor], Tensor] | None,
+) -> tuple[Tensor, Tensor]:
+    """Queries and keys with rotary positions, by the function beside the attention module's class.
+
+    Parameters
+    ----------
+    pick : takes the row of the pooled token out of a table of positions, where it alone has a query; None: all have
+    """
+    rotate = sys.modules[type(block).__module__].apply_rotary_pos_emb
+    cos, sin = (alive.at_origin(table).to(key.dtype) for table in arguments["position_embeddings"])
+    if pick is None:
+        both: tuple[Tensor, Tensor] = rotate(query, key, cos, sin)
+        return both
+    return rotate(query, query, pick(cos), pick(sin))[0], rotate(key, key, cos, sin)[1]
 
 
 def weight_of(module: nn.Linear | Conv1D) -> Tensor:

@@ -1,12 +1,12 @@
 """The Llama kind of decoder: rotary positions, root-mean-square norms before each block, gated feed-forward."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from latadj.elimination.architectures.base import rotated
 from latadj.elimination.architectures.decoders import Decoder, refuse_sliding
 from latadj.elimination.architectures.layer_parts import OwnParts
 from latadj.elimination.layer_structure import LayerPaths
@@ -76,12 +76,7 @@ class Llama(Decoder):
         block = layer.self_attn
         if hasattr(block, "q_norm"):
             query, key = block.q_norm(query), block.k_norm(key)
-        rotated = sys.modules[type(block).__module__].apply_rotary_pos_emb
-        cos, sin = (alive.at_origin(table).to(key.dtype) for table in arguments["position_embeddings"])
-        if not pooled:
-            return rotated(query, key, cos, sin)
-        key = rotated(key, key, cos, sin)[1]
-        return rotated(query, query, alive.pick_last(cos), alive.pick_last(sin))[0], key
+        return rotated(block, query, key, alive, arguments, alive.pick_last if pooled else None)
 
     def resize(self, layer: Any, heads: int) -> None:
         layer.mlp.intermediate_size = layer.mlp.down_proj.in_features

@@ -1,6 +1,5 @@
 """ModernBERT: rotary positions, local attention in most layers, norms before each block, gated feed-forward."""
 
-import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -8,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from latadj.elimination.architectures.base import rotated
 from latadj.elimination.architectures.encoders import POOLED_HEADS, Encoder
 from latadj.elimination.architectures.layer_parts import OwnParts
 from latadj.elimination.attention import FAR
@@ -53,19 +53,10 @@ class ModernBert(Encoder):
     base_dropouts = ("embeddings.drop",)
     layer_dropouts = ("attn.out_drop", "mlp.drop")
 
-    def attention(self, layer: Any) -> tuple[float, float]:
-        block = layer.attn
-        return block.head_dim**-0.5, block.attention_dropout if block.training else 0.0
-
     def rotate(
         self, layer: Any, query: Tensor, key: Tensor, alive: Survivors, arguments: Mapping[str, Any], pooled: bool
     ) -> tuple[Tensor, Tensor]:
-        rotated = sys.modules[type(layer.attn).__module__].apply_rotary_pos_emb
-        cos, sin = (alive.at_origin(table).to(key.dtype) for table in arguments["position_embeddings"])
-        if not pooled:
-            return rotated(query, key, cos, sin)
-        key = rotated(key, key, cos, sin)[1]
-        return rotated(query, query, cos[:, :1], sin[:, :1])[0], key
+        return rotated(layer.attn, query, key, alive, arguments, (lambda table: table[:, :1]) if pooled else None)
 
     def bias(self, layer: Any, length: int, arguments: Mapping[str, Any]) -> Tensor | None:
         window = layer.attn.sliding_window  # one more than the farthest that is seen

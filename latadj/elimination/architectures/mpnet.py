@@ -10,8 +10,8 @@ from transformers import PreTrainedModel
 
 from latadj.elimination.architectures.encoders import POOLED_HEADS, Encoder
 from latadj.elimination.architectures.layer_parts import OwnParts
-from latadj.elimination.architectures.pruned_forward import own_bias
-from latadj.elimination.layer_structure import LayerPaths, attends, layer_structure_of
+from latadj.elimination.architectures.pruned_forward import lacks_heads, own_bias
+from latadj.elimination.layer_structure import LayerPaths, attends
 
 # What the base hands its encoder in this thread's pass: transformers' own forward in between drops it.
 _HANDED: ContextVar[Mapping[str, Any]] = ContextVar("latadj_mpnet", default={})  # noqa: B039 never mutated
@@ -71,10 +71,6 @@ class MPNet(Encoder):
         finally:
             _HANDED.reset(token)
 
-    def attention(self, layer: Any) -> tuple[float, float]:
-        block = layer.attention.attn
-        return block.attention_head_size**-0.5, block.dropout.p if block.training else 0.0
-
     def bias(self, layer: Any, length: int, arguments: Mapping[str, Any]) -> Tensor | None:
         return arguments["position_bias"][:1]  # the same for each text
 
@@ -85,8 +81,7 @@ class MPNet(Encoder):
         return (hidden,)
 
     def pruned_forward(self, layer: Any) -> Any:
-        structure = layer_structure_of(layer)
-        return None if structure is None or len(structure.heads) == structure.of_heads else _with_own_bias
+        return _with_own_bias if lacks_heads(layer) else None
 
     def resize(self, layer: Any, heads: int) -> None:
         block = layer.attention.attn

@@ -23,9 +23,15 @@ def own_bias(module: Any, bias: Tensor | None) -> Tensor | None:
     module : the layer, or its attention module
     """
     structure = layer_structure_of(module)
-    if bias is None or structure is None or len(structure.heads) == structure.of_heads or bias.shape[1] == 1:
+    if bias is None or structure is None or not lacks_heads(module) or bias.shape[1] == 1:
         return bias
     return bias[:, list(structure.heads)]
+
+
+def lacks_heads(module: Any) -> bool:
+    """Whether a layer, or its attention module, has fewer heads than it once had."""
+    structure = layer_structure_of(module)
+    return structure is not None and len(structure.heads) < structure.of_heads
 
 
 def shadow(block: nn.Module, forward: Any) -> None:

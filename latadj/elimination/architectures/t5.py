@@ -10,9 +10,9 @@ from transformers import PreTrainedModel
 
 from latadj.elimination.architectures.base import Architecture, parameter_names
 from latadj.elimination.architectures.layer_parts import OwnParts
-from latadj.elimination.architectures.pruned_forward import own_bias
+from latadj.elimination.architectures.pruned_forward import lacks_heads, own_bias
 from latadj.elimination.cost import ALL, SURVIVORS
-from latadj.elimination.layer_structure import LayerPaths, attends, layer_structure_of
+from latadj.elimination.layer_structure import LayerPaths, attends
 
 # Field of the encoder's output that says which of its tokens are real; `generate` repeats it with the others.
 REAL = "survivors_mask"
@@ -93,8 +93,7 @@ class T5(Architecture):
         )
 
     def pruned_forward(self, layer: Any) -> Any:
-        structure = layer_structure_of(layer)
-        return None if structure is None or len(structure.heads) == structure.of_heads else _with_own_bias
+        return _with_own_bias if lacks_heads(layer) else None
 
     def resize(self, layer: Any, heads: int) -> None:
         block = layer.layer[0].SelfAttention
