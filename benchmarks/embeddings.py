@@ -38,7 +38,7 @@ from latadj.devices.environment import environment
 from latadj.elimination.attach import as_plain, dial_of
 from latadj.runtime.sessions import openvino_session
 from latadj.tasks.encoding.batches import pad, tokenize
-from latadj.tasks.outputs.embeddings import cosines
+from latadj.tasks.metrics.cosines import cosines
 from latadj.tasks.types import task_type_of
 from latadj.utils.quiet import quiet
 

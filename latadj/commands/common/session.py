@@ -17,11 +17,10 @@ from latadj.checkpoints import checkpoint
 from latadj.checkpoints.metadata import CheckpointMetadata, check, labels_of
 from latadj.commands.common.opening import begin
 from latadj.config import CalibrateConfig, CommandConfig, PruneConfig, TaskConfig
-from latadj.config.options.task import RETRIEVAL
 from latadj.devices import device
 from latadj.devices.precision_probe import trains_in_bf16
 from latadj.elimination.attach import attach
-from latadj.elimination.sentence_transformer import pipeline_of, prompt_of
+from latadj.elimination.sentence_transformer import pipeline_of
 from latadj.tasks.data.splits import Splits
 from latadj.tasks.encoding.batches import max_input_length, rows_of, token_limit
 from latadj.tasks.outputs.logits import LabelWords, Outputs
@@ -29,6 +28,7 @@ from latadj.tasks.outputs.predict import predict
 from latadj.tasks.prompts import Prompts
 from latadj.tasks.types import TaskType, task_type_of
 from latadj.tasks.types.classification import Classification
+from latadj.tasks.types.embedding import with_prompts
 
 log = logging.getLogger("latadj")
 # Training examples of a calibration by default: texts, and prompts, which are long.
@@ -37,8 +37,6 @@ TEXTS, PROMPTS = 512, 24
 # few that chance decides.
 TOKENS, FEWEST = 32_000, 64
 TEXTS_AT_ONCE, PROMPTS_AT_ONCE = 64, 8
-# What models call the prompt of a document, as `encode_document` of sentence-transformers looks for it.
-DOCUMENTS = ("document", "passage", "corpus")
 Config = TypeVar("Config", bound=CommandConfig)
 
 
@@ -76,15 +74,7 @@ class Session:
     def _prompted(self, task: TaskConfig) -> TaskConfig:
         """The task with the prompts that ``encode`` of the session's model would put before its texts."""
         pipeline = pipeline_of(self.model)
-        if pipeline is None:
-            return task
-        query, document = task.query_prefix, task.document_prefix
-        names = DOCUMENTS if task.type == RETRIEVAL else ()
-        return replace(
-            task,
-            query_prefix=prompt_of(pipeline, "query") if query is None else query,
-            document_prefix=prompt_of(pipeline, *names) if document is None else document,
-        )
+        return task if pipeline is None else with_prompts(task, pipeline)
 
     @cached_property
     def outputs(self) -> Outputs:

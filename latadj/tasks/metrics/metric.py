@@ -13,11 +13,10 @@ from scipy.stats import rankdata
 
 from latadj.config import EMBEDDING, GENERATION, TaskConfig
 from latadj.tasks.metrics import entities
+from latadj.tasks.metrics.cosines import cosines
+from latadj.tasks.metrics.ranking import ranked
 from latadj.tasks.metrics.squad import AnswerScores
 from latadj.utils.suggestions import did_you_mean
-
-# Documents that a query finds of which all count, and only those that a page of results shows.
-DEPTH, TOP = 100, 10
 
 
 class _Metric(evaluate.Metric):
@@ -28,11 +27,13 @@ class _Metric(evaluate.Metric):
 
     task_type : type of the tasks that it scores
     value_type : ``int64`` for classes, ``float64`` for a regression
+    lists : whether an answer is a list of such values
     inputs : description of the predictions and references
     """
 
     task_type = "classification"
     value_type = "int64"
+    lists = False
     inputs = "predictions, references: one number for each example"
     greater_is_better = True
 
@@ -47,7 +48,8 @@ class _Metric(evaluate.Metric):
     @classmethod
     def value_types(cls) -> dict[str, Any]:
         """Types of the predictions and references."""
-        return dict.fromkeys(("predictions", "references"), datasets.Value(cls.value_type))
+        value = datasets.Value(cls.value_type)
+        return dict.fromkeys(("predictions", "references"), datasets.Sequence(value) if cls.lists else value)
 
     def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
         return self.scores(predictions, references)
@@ -134,19 +136,16 @@ class Spearman(PearsonSpearman):
 class NDCG(_Metric):
     """NDCG of the first ten documents that a query finds, MRR of the first ten and recall of the first hundred.
 
-    As trec_eval has them: gains are grades, discounted by the logarithm of the rank.
+    Gains are grades, discounted by the logarithm of the rank.
     """
 
     task_type = "retrieval"
+    lists = True
     inputs = "predictions: places of documents, nearest first; references: place and grade of each right one, in turn"
 
     @classmethod
-    def value_types(cls) -> dict[str, Any]:
-        return dict.fromkeys(("predictions", "references"), datasets.Sequence(datasets.Value("int64")))
-
-    @classmethod
     def per_example(cls, predictions: Any, references: Any) -> np.ndarray:
-        return np.array([_ranked(*pair) for pair in zip(predictions, references, strict=True)]).reshape(-1, 4)
+        return np.array([ranked(*pair) for pair in zip(predictions, references, strict=True)]).reshape(-1, 4)
 
     @classmethod
     def aggregate(cls, counts: np.ndarray) -> dict[str, float]:
@@ -154,39 +153,16 @@ class NDCG(_Metric):
         return {"ndcg": float(ndcg), "mrr": float(reciprocal), "recall": float(recall)}
 
 
-def _ranked(found: Any, relevant: Any) -> tuple[float, float, float, float]:
-    """NDCG, reciprocal rank and recall of one query, and 1; all 0 where there is nothing to be found."""
-    grades = dict(zip(relevant[::2], relevant[1::2], strict=True))
-    if not grades:
-        return (0.0,) * 4
-    gains = np.array([grades.get(place, 0) for place in found[:DEPTH]], dtype=np.float64)
-    best = np.sort(np.array(list(grades.values()), dtype=np.float64))[::-1][:TOP]
-    discounts = 1 / np.log2(np.arange(2, TOP + 2))
-    first = np.flatnonzero(gains[:TOP])
-    return (
-        float(gains[:TOP] @ discounts[: len(gains[:TOP])] / (best @ discounts[: len(best)])),
-        1 / (1 + int(first[0])) if len(first) else 0.0,
-        np.count_nonzero(gains) / len(grades),
-        1.0,
-    )
-
-
 class Fidelity(_Metric):
     """Mean cosine of embeddings with the full model's."""
 
     task_type = EMBEDDING
-    value_type = "float64"
+    value_type, lists = "float64", True
     inputs = "predictions, references: an embedding for each text"
 
     @classmethod
-    def value_types(cls) -> dict[str, Any]:
-        return dict.fromkeys(("predictions", "references"), datasets.Sequence(datasets.Value("float64")))
-
-    @classmethod
     def per_example(cls, predictions: Any, references: Any) -> np.ndarray:
-        ours, theirs = (np.asarray(part, dtype=np.float64) for part in (predictions, references))
-        lengths = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
-        return (ours * theirs).sum(axis=1, keepdims=True) / np.maximum(lengths, 1e-12)[:, None]
+        return cosines(np.asarray(predictions), np.asarray(references))[:, None]
 
     @classmethod
     def aggregate(cls, counts: np.ndarray) -> dict[str, float]:
@@ -211,12 +187,9 @@ class EntityF1(_Metric):
     """F1 of whole entities, and precision, recall and the accuracy of words, as `conlleval` and seqeval count."""
 
     task_type = "token_classification"
+    value_type, lists = "string", True
     headline, strict = "entity_f1", False
     inputs = "predictions, references: a list of tags for each sentence"
-
-    @classmethod
-    def value_types(cls) -> dict[str, Any]:
-        return dict.fromkeys(("predictions", "references"), datasets.Sequence(datasets.Value("string")))
 
     @classmethod
     def per_example(cls, predictions: Any, references: Any) -> np.ndarray:

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 
 from latadj.elimination.sentence_transformer import pipeline_of
 from latadj.tasks.encoding.batches import Batch
+from latadj.tasks.metrics.cosines import cosines
 from latadj.tasks.outputs.logits import Outputs
 
 
@@ -44,15 +45,3 @@ class EmbeddingOutputs(Outputs):
     def agreement(self, ours: np.ndarray, full: np.ndarray) -> float:
         """Mean cosine of each text's two embeddings."""
         return float(cosines(ours, full).mean())
-
-
-def cosines(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Cosine of each row with the same row of another array: twice (n, dimensions) to (n,) float64."""
-    one, other = (unit(part) for part in (one, other))
-    return (one * other).sum(axis=1)
-
-
-def unit(vectors: np.ndarray) -> np.ndarray:
-    """(n, dimensions) as float64 of length 1; zeros stay."""
-    vectors = vectors.astype(np.float64)
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)

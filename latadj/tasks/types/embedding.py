@@ -1,6 +1,7 @@
 """Texts, or pairs of them with a number, whose embeddings are compared."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,30 +9,55 @@ import pandas as pd
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
+from latadj.config import TaskConfig
+from latadj.config.options.task import RETRIEVAL
+from latadj.elimination.sentence_transformer import prompt_of
 from latadj.tasks.data.classification import load_labelled_texts
 from latadj.tasks.data.documents import load_texts
 from latadj.tasks.data.splits import Splits
 from latadj.tasks.encoding.batches import require_room, tokenize
-from latadj.tasks.outputs.embeddings import EmbeddingOutputs, cosines
+from latadj.tasks.metrics.cosines import cosines
+from latadj.tasks.outputs.embeddings import EmbeddingOutputs
 from latadj.tasks.outputs.logits import agreement
 from latadj.tasks.types.base import TaskType, few_words
 
+# What models call the prompt of a document, as `encode_document` of sentence-transformers looks for it.
+DOCUMENTS = ("document", "passage", "corpus")
 # Column of the full model's embeddings of texts that nobody scored.
 REFERENCE = "reference"
 
 
-class Embedding(TaskType):
+class EmbeddingTask(TaskType):
+    """A task whose answers are embeddings of single texts."""
+
+    outputs = EmbeddingOutputs()
+
+    @property
+    def width(self) -> int | None:
+        return None
+
+    def check_fit(self, tokenizer: PreTrainedTokenizerBase, limit: int) -> None:
+        require_room(tokenizer, limit)
+
+
+def with_prompts(task: TaskConfig, pipeline: Any) -> TaskConfig:
+    """The task with what ``encode`` of a ``SentenceTransformer`` puts before texts, where it says nothing itself."""
+    query, document = task.query_prefix, task.document_prefix
+    names = DOCUMENTS if task.type == RETRIEVAL else ()
+    return replace(
+        task,
+        query_prefix=prompt_of(pipeline, "query") if query is None else query,
+        document_prefix=prompt_of(pipeline, *names) if document is None else document,
+    )
+
+
+class Embedding(EmbeddingTask):
     """An embedding for each text: a row for each text column of an example.
 
     The cosine of a pair is compared with its number. Texts without one are compared with the full model's embedding.
     """
 
     name = "embedding"
-    outputs = EmbeddingOutputs()
-
-    @property
-    def width(self) -> int | None:
-        return None
 
     @property
     def pairs(self) -> bool:
@@ -53,9 +79,6 @@ class Embedding(TaskType):
 
     def load(self, known: Sequence[str] | None = None, *, train: bool = True) -> Splits:
         return load_labelled_texts(self.task, known, train=train) if self.pairs else load_texts(self.task)
-
-    def check_fit(self, tokenizer: PreTrainedTokenizerBase, limit: int) -> None:
-        require_room(tokenizer, limit)
 
     def encode(self, examples: Dataset, tokenizer: PreTrainedTokenizerBase, limit: int) -> Dataset:
         """Rows as in :class:`TaskType`, with the ``example`` of each: a pair's two texts follow each other."""

@@ -10,28 +10,23 @@ from transformers import PreTrainedTokenizerBase
 
 from latadj.tasks.data.retrieval import load_retrieval
 from latadj.tasks.data.splits import Splits
-from latadj.tasks.encoding.batches import require_room, tokenize
-from latadj.tasks.metrics.metric import DEPTH, TOP
-from latadj.tasks.outputs.embeddings import EmbeddingOutputs, unit
-from latadj.tasks.types.base import TaskType
+from latadj.tasks.encoding.batches import tokenize
+from latadj.tasks.metrics.cosines import unit
+from latadj.tasks.metrics.ranking import DEPTH, TOP
+from latadj.tasks.types.embedding import EmbeddingTask
 
 # Queries whose products with all documents are made at a time.
 AT_ONCE = 256
 
 
-class Retrieval(TaskType):
+class Retrieval(EmbeddingTask):
     """Which documents a query finds: a row for each query and, after them, one for each document.
 
     Queries alone are scored. A prediction is the list of the documents nearest to one by cosine.
     """
 
     name = "retrieval"
-    outputs = EmbeddingOutputs()
     by_length = False
-
-    @property
-    def width(self) -> int | None:
-        return None
 
     def load(self, known: Sequence[str] | None = None, *, train: bool = True) -> Splits:
         if train:
@@ -41,9 +36,6 @@ class Retrieval(TaskType):
             )
         return load_retrieval(self.task)
 
-    def check_fit(self, tokenizer: PreTrainedTokenizerBase, limit: int) -> None:
-        require_room(tokenizer, limit)
-
     def encode(self, examples: Dataset, tokenizer: PreTrainedTokenizerBase, limit: int) -> Dataset:
         prefixes = {True: self.task.query_prefix or "", False: self.task.document_prefix or ""}
         texts = [prefixes[query] + text for query, text in zip(examples["query"], examples["text"], strict=True)]
@@ -52,13 +44,13 @@ class Retrieval(TaskType):
 
     def rows_at(self, examples: Dataset) -> tuple[int, float] | None:
         speedup = self.task.query_speedup
-        return None if speedup is None else (sum(examples["query"][:]), speedup)
+        return None if speedup is None else (_queries(examples), speedup)
 
     def references(self, examples: Dataset) -> list[list[int]]:
-        return examples["relevant"][: sum(examples["query"][:])]
+        return examples["relevant"][: _queries(examples)]
 
     def predictions(self, answers: np.ndarray, encoded: Dataset, examples: Dataset) -> list[list[int]]:
-        count = sum(examples["query"][:])
+        count = _queries(examples)
         queries, documents, own = unit(answers[:count]), unit(answers[count:]), examples["own"][:count]
         found: list[list[int]] = []
         for start in range(0, count, AT_ONCE):
@@ -78,6 +70,11 @@ class Retrieval(TaskType):
 
     def table(self, examples: Dataset, predictions: list[list[int]], answers: Any) -> pd.DataFrame:
         """Queries with the places of the first ten documents that they find, counted from 0."""
-        queries = [text for text, query in zip(examples["text"], examples["query"], strict=True) if query]
+        queries = examples["text"][: _queries(examples)]
         found = [" ".join(map(str, places[:TOP])) for places in predictions]
         return pd.DataFrame({"query": queries, "documents": found})
+
+
+def _queries(examples: Dataset) -> int:
+    """How many of the examples are queries, which come first."""
+    return sum(examples["query"][:])
