@@ -75,69 +75,44 @@ def calibrate(
     ValueError
         if the model's head is of another kind, the model is lowered, or no text has a token.
     """
-    with remembering(model) as inner:
-        return _calibrated(
-            *(inner, tokenizer, texts),
+    with remembering(model) as model:
+        head = _head(model)
+        if is_lowered(model):
+            raise ValueError("this model was loaded to serve and cannot be calibrated: load it with precision=None")
+        if not max_speedup >= 1:
+            raise ValueError(f"max_speedup={max_speedup}: expected a number >= 1")
+        if trials < 0 or batch < 1:
+            raise ValueError(f"trials={trials}, batch={batch}: expected trials >= 0 and batch >= 1")
+        if clock:
+            kernels(precision, model.device)  # refuses a precision that does not run here
+        prepare_tokenizer(tokenizer, model.config, head)
+        examples = _examples(model, tokenizer, texts, head, max_length)
+        before = metadata_of(model)
+        was = attached(model) if is_attached(model) else None
+        attach(model, topk=was.topk if was else None)
+        widths = was.dial.widths if was and was.dial else ()
+        dial, _, _ = acc_dial(model, examples, CalibrationConfig(max_speedup=max_speedup), widths=widths)
+        devices = dict(before.devices)
+        if clock:
+            kernel = fastest_kernel(model, precision, model.device)
+            serving = measure_serving(
+                model, dial, kernel, batch=batch, lengths=dial.lengths, clock=ClockConfig(), seed=seed
+            )
+            devices[place(model.device)] = Device(serving={precision: serving})
+            dial = dial.on(serving.models[0])
+        dial = search_profiles(
+            dial,
+            model,
+            examples,
+            _short_examples(model, tokenizer, texts[: len(examples.rows)], head, max_length) if trials else None,
+            prompts=head == GENERATION,
+            speedups=SearchConfig().speedups,
             trials=trials,
-            max_speedup=max_speedup,
-            max_length=max_length,
-            batch=batch,
-            clock=clock,
-            precision=precision,
             seed=seed,
         )
-
-
-def _calibrated(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    texts: Sequence[Any],
-    *,
-    trials: int,
-    max_speedup: float,
-    max_length: int | None,
-    batch: int,
-    clock: bool,
-    precision: str,
-    seed: int,
-) -> Dial:
-    head = _head(model)
-    if is_lowered(model):
-        raise ValueError("this model was loaded to serve and cannot be calibrated: load it with precision=None")
-    if not max_speedup >= 1:
-        raise ValueError(f"max_speedup={max_speedup}: expected a number >= 1")
-    if trials < 0 or batch < 1:
-        raise ValueError(f"trials={trials}, batch={batch}: expected trials >= 0 and batch >= 1")
-    if clock:
-        kernels(precision, model.device)  # refuses a precision that does not run here
-    prepare_tokenizer(tokenizer, model.config, head)
-    examples = _examples(model, tokenizer, texts, head, max_length)
-    before = metadata_of(model)
-    was = attached(model) if is_attached(model) else None
-    attach(model, topk=was.topk if was else None)
-    widths = was.dial.widths if was and was.dial else ()
-    dial, _, _ = acc_dial(model, examples, CalibrationConfig(max_speedup=max_speedup), widths=widths)
-    devices = dict(before.devices)
-    if clock:
-        kernel = fastest_kernel(model, precision, model.device)
-        serving = measure_serving(
-            model, dial, kernel, batch=batch, lengths=dial.lengths, clock=ClockConfig(), seed=seed
-        )
-        devices[place(model.device)] = Device(serving={precision: serving})
-        dial = dial.on(serving.models[0])
-    dial = search_profiles(
-        dial,
-        model,
-        examples,
-        _short_examples(model, tokenizer, texts[: len(examples.rows)], head, max_length) if trials else None,
-        prompts=head == GENERATION,
-        speedups=SearchConfig().speedups,
-        trials=trials,
-        seed=seed,
-    )
-    attach(model, dial)
-    attached(model).origin = replace(before, dial=replace(dial, latency=None), devices=devices)
-    return dial
+        attach(model, dial)
+        attached(model).origin = replace(before, dial=replace(dial, latency=None), devices=devices)
+        return dial
 
 
 def _head(model: PreTrainedModel) -> str:
@@ -173,9 +148,9 @@ def _examples(
     limit = min(max_length or MOST_TOKENS, max_input_length(model.config, tokenizer))
     if isinstance(texts, str) or not len(texts):
         raise ValueError("texts: expected a list of texts, or of pairs of texts, with at least one")
-    if head == EMBEDDING and not isinstance(texts[0], str):
-        raise ValueError("texts: expected a list of texts; a model that embeds texts reads one at a time")
     if head == EMBEDDING:
+        if not isinstance(texts[0], str):
+            raise ValueError("texts: expected a list of texts; a model that embeds texts reads one at a time")
         texts = [prompt_of(pipeline_of(model)) + text for text in texts]
     columns = [list(texts)] if isinstance(texts[0], str) else [list(column) for column in zip(*texts, strict=True)]
     rows = [row for row in tokenize(columns, tokenizer, limit) if row["input_ids"]]

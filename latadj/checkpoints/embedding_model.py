@@ -43,7 +43,7 @@ def load_sentence_transformer(path: str, *, local: bool, trust_remote_code: bool
         remember_modules(transformer_of(pipeline), pipeline)
     except ValueError as error:
         raise ValueError(f"the model in {path} cannot be used: {error}") from error
-    return pipeline.eval()
+    return pipeline.eval()  # all modules: transformers leaves its own in that mode, and no other
 
 
 def _from_hub(name: str, local: bool) -> str:

@@ -50,11 +50,7 @@ def answer_routes(service: ModelService) -> APIRouter:
     config, router = service.config, APIRouter()
 
     async def answered(
-        texts: list[list[str]],
-        body: TextRequest,
-        request: Request,
-        deadline_ms: float | None,
-        max_drop: float | None,
+        texts: list[list[str]], body: TextRequest, request: Request, deadline_ms: float | None, max_drop: float | None
     ) -> Answered | None:
         """The model's answer; None if the client hung up."""
         _check_sizes(texts, config.limits.request_texts, config.limits.text_characters)
@@ -77,7 +73,7 @@ def answer_routes(service: ModelService) -> APIRouter:
         body: PredictRequest, request: Request, deadline_ms: DeadlineMs = None, max_drop: MaxDrop = None
     ) -> Response:
         """Labels of texts, the likeliest first."""
-        if service.served.pooling is not None:
+        if service.served.embedder is not None:
             raise InferenceFailedError("model is not a classifier model")
         found = await answered(body.texts, body, request, deadline_ms, max_drop)
         if found is None:
@@ -105,11 +101,13 @@ def answer_routes(service: ModelService) -> APIRouter:
         deadline_ms: float | None,
         max_drop: float | None,
     ) -> Answered | None:
-        if service.served.pooling is None:
+        """The answer to single texts behind their prompt; None if the client hung up."""
+        embedder = service.served.embedder
+        if embedder is None:
             raise InferenceFailedError("model is not an embedding model")
         if not all(texts):
             raise TooLargeError("`inputs` cannot be empty")
-        prompted = [[text] for text in service.served.prompted(texts, prompt_name)]
+        prompted = [[text] for text in embedder.prompted(texts, prompt_name)]
         return await answered(prompted, body, request, deadline_ms, max_drop)
 
     async def embed(
@@ -145,7 +143,7 @@ def answer_routes(service: ModelService) -> APIRouter:
     router.post("/embed", response_model=list[list[float]])(embed)
     router.post("/v1/embeddings", response_model=Embeddings)(openai_embeddings)
     router.post("/predict", response_model=Predictions)(predict)
-    router.post("/", include_in_schema=False)(predict if service.served.pooling is None else embed)
+    router.post("/", include_in_schema=False)(predict if service.served.embedder is None else embed)
     router.post("/rerank", response_model=list[Rank])(rerank)
     return router
 

@@ -128,7 +128,7 @@ def _show_page(app: FastAPI, service: ModelService) -> None:
         config.max_drop,
         service.served.speedups[-1],
         config.api_key is not None,
-        service.served.pooling is not None,
+        service.served.embedder is not None,
     )
     html = live_page(shown)
 
@@ -144,20 +144,12 @@ def _show_page(app: FastAPI, service: ModelService) -> None:
 
 
 def _info(service: ModelService) -> Info:
-    names, limits = service.served.labels, service.config.limits
-    kind: dict[str, Any] = {
-        "reranker" if service.served.reranks else "classifier": {
-            "id2label": {str(number): name for number, name in enumerate(names)},
-            "label2id": {name: number for number, name in enumerate(names)},
-        }
-    }
-    if service.served.pooling is not None:
-        kind = {"embedding": {"pooling": service.served.pooling}}
+    limits = service.config.limits
     return Info.model_validate(
         {
             "model_id": service.config.checkpoint,
             "model_dtype": service.served.dtype,
-            "model_type": kind,
+            "model_type": _model_type(service),
             "max_concurrent_requests": limits.waiting_texts,
             "max_input_length": service.served.limit,
             "max_batch_tokens": service.config.batch_tokens,
@@ -168,6 +160,19 @@ def _info(service: ModelService) -> Info:
             "dial": service.served.facts(service.config),
         }
     )
+
+
+def _model_type(service: ModelService) -> dict[str, Any]:
+    """What kind of model it is, and what that kind has."""
+    served = service.served
+    if served.embedder is not None:
+        return {"embedding": {"pooling": served.embedder.pooling}}
+    return {
+        "reranker" if served.reranks else "classifier": {
+            "id2label": {str(number): name for number, name in enumerate(served.labels)},
+            "label2id": {name: number for number, name in enumerate(served.labels)},
+        }
+    }
 
 
 def _answer_errors(app: FastAPI) -> None:

@@ -87,9 +87,7 @@ def _open(config: ServeConfig, metadata: CheckpointMetadata) -> tuple[_Run, Serv
     check_fixed(drops, config)
     served = ServedModel(
         *(loaded.tokenizer, loaded.labels, loaded.limit, loaded.dtype, times.speedups, drops, times.table, times.batch),
-        pooling=loaded.pooling,
-        prompt=loaded.prompt,
-        prompts=loaded.prompts,
+        embedder=loaded.embedder,
     )
     runner = loaded.runner(profiles)
     for profile in (profiles[0], profiles[-1]):

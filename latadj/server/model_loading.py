@@ -1,9 +1,8 @@
 """Loads the model that is served, with its dial in this device's time."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 
@@ -23,6 +22,7 @@ from latadj.inference.serving import make_ready
 from latadj.runtime import Predictor
 from latadj.runtime.manifest import is_exported
 from latadj.server.model_runner import BatchRunner, GraphRunner, ModelRunner
+from latadj.server.served_model import Embedder
 from latadj.tasks.encoding.batches import max_input_length, require_room
 from latadj.tasks.outputs.embeddings import EmbeddingOutputs
 from latadj.tasks.outputs.predict import HEAD
@@ -42,8 +42,7 @@ class LoadedModel:
     limit : tokens of a text
     dtype : of its weights
     runner : made of the profiles that batches run at
-    pooling : what an embedding takes of the tokens; None: the model does not embed
-    prompt, prompts : what is put before a text to embed, as a rule and by name
+    embedder : how it embeds; None: it does not
     """
 
     dial: Dial
@@ -52,9 +51,7 @@ class LoadedModel:
     limit: int
     dtype: str
     runner: Callable[[Sequence[Profile]], BatchRunner]
-    pooling: str | None = None
-    prompt: str = ""
-    prompts: Mapping[str, str] = field(default_factory=dict)
+    embedder: Embedder | None = None
 
 
 def load_model(config: ServeConfig, metadata: CheckpointMetadata) -> LoadedModel:
@@ -80,17 +77,18 @@ def _checkpoint(config: ServeConfig, metadata: CheckpointMetadata) -> LoadedMode
     model, tokenizer = checkpoint.load(folder, head=head, metadata=metadata)
     model.eval().to(where)
     pipeline = pipeline_of(model)
-    outputs, pooling, prompts = HEAD, None, dict[str, Any]()
+    embedder = None
     if pipeline is not None:
-        outputs, pooling = EmbeddingOutputs(), "+".join(pooling_modes(pipeline[1]))
-        prompts = {"prompt": prompt_of(pipeline), "prompts": dict(pipeline.prompts or {})}
+        modes = "+".join(pooling_modes(pipeline[1]))
+        embedder = Embedder(modes, prompt_of(pipeline), dict(pipeline.prompts or {}))
+    outputs = HEAD if embedder is None else EmbeddingOutputs()
     task_spec = metadata.task_spec
     known = task_spec.max_length if task_spec else MAX_LENGTH
-    if pooling is not None:
+    if embedder is not None:
         known = LONGEST  # sentence-transformers says how much it reads, whatever the texts of its task
     limit = min(config.max_length or known, max_input_length(model.config, tokenizer))
     require_room(tokenizer, limit)
-    labels = _labels(model.config, metadata, folder) if pooling is None else []
+    labels = _labels(model.config, metadata, folder) if embedder is None else []
     batch = task_spec.batch_size if task_spec else None
     spec = make_ready(model, metadata, metadata.dial, where, precision=config.device.precision, batch=batch)
     dial = dial_of(model)
@@ -99,8 +97,7 @@ def _checkpoint(config: ServeConfig, metadata: CheckpointMetadata) -> LoadedMode
     dtype = str(next(iter(model.parameters())).dtype).removeprefix("torch.")
     return LoadedModel(
         *(dial, tokenizer, labels, limit, dtype, lambda profiles: ModelRunner(model, tokenizer, outputs)),
-        pooling=pooling,
-        **prompts,
+        embedder=embedder,
     )
 
 

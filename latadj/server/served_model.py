@@ -1,7 +1,7 @@
 """What the server knows of the model that its processes hold, without holding it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,29 +13,16 @@ from latadj.server.request_errors import UnreadableRequestError
 
 
 @dataclass(frozen=True)
-class ServedModel:
-    """A model as the server sees it; a *place* is a place among ``speedups``.
+class Embedder:
+    """How a model embeds texts.
 
-    labels : names of the outputs; none of embeddings
-    pooling : what an embedding takes of the tokens; None: the model does not embed
-    prompt, prompts : what is put before a text to embed, as a rule and by name
-    limit : tokens of a text
-    dtype : of the parameters
-    speedups, drops : rising, and what is expected to be lost at each; None where nobody measured it
-    table : (speedups, limit) seconds of a batch of ``batch`` texts of one length, for 1 token and more
+    pooling : what an embedding takes of the tokens
+    prompt, prompts : what is put before a text, as a rule and by name
     """
 
-    tokenizer: PreTrainedTokenizerBase
-    labels: list[str]
-    limit: int
-    dtype: str
-    speedups: list[float]
-    drops: list[MeasuredDrop | None]
-    table: np.ndarray
-    batch: int
-    pooling: str | None = None
-    prompt: str = ""
-    prompts: Mapping[str, str] = field(default_factory=dict)
+    pooling: str
+    prompt: str
+    prompts: Mapping[str, str]
 
     def prompted(self, texts: Sequence[str], name: str | None) -> list[str]:
         """Texts with the prompt of a name before each; None: the one that they have as a rule.
@@ -50,6 +37,29 @@ class ServedModel:
             raise UnreadableRequestError(f"`prompt_name`: {name!r}, and this model has {known}")
         prompt = self.prompt if name is None else self.prompts[name]
         return [prompt + text for text in texts]
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A model as the server sees it; a *place* is a place among ``speedups``.
+
+    labels : names of the outputs; none of embeddings
+    embedder : how it embeds; None: it does not
+    limit : tokens of a text
+    dtype : of the parameters
+    speedups, drops : rising, and what is expected to be lost at each; None where nobody measured it
+    table : (speedups, limit) seconds of a batch of ``batch`` texts of one length, for 1 token and more
+    """
+
+    tokenizer: PreTrainedTokenizerBase
+    labels: list[str]
+    limit: int
+    dtype: str
+    speedups: list[float]
+    drops: list[MeasuredDrop | None]
+    table: np.ndarray
+    batch: int
+    embedder: Embedder | None = None
 
     @property
     def reranks(self) -> bool:
