@@ -5,7 +5,7 @@
     .venv/bin/python benchmarks/embeddings.py outputs/minilm-sts --sts STS-B
 
 The folder is that of a run: the plain model, and the checkpoint with a dial in this device's time. Speed is that of
-`encode` over posts to newsgroups, sorted by length, all contestants in turns; quality is Spearman's correlation of
+`encode` over posts to newsgroups, sorted by length, all of them in turns; quality is Spearman's correlation of
 cosines with the scores of STS-B's dev pairs, times 100. ONNX Runtime and OpenVINO run the plain model as one graph, its
 mean pooling in it; OpenVINO's int8 ranges are measured on sentences of the training pairs. `model2vec` distils static
 embeddings of the plain model's vocabulary, where it is installed. Prints a table; JSON and a picture go to `--output`.
@@ -30,7 +30,7 @@ from torch import nn
 import latadj
 from latadj.benchmark.backends import build
 from latadj.benchmark.noise import NoiseMonitor
-from latadj.benchmark.peer_graphs import OUTPUT, fp32_graph
+from latadj.benchmark.peer_graphs import OUTPUT, fp32_graph, openvino_int8
 from latadj.benchmark.timer import speedup, time_interleaved
 from latadj.checkpoints import checkpoint
 from latadj.config.compose import compose, typed
@@ -68,7 +68,7 @@ class Pooled(nn.Module):
 
 
 def main() -> None:
-    """Time and score every contestant."""
+    """Time and score every one of them."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--sts", type=Path, required=True)
@@ -80,11 +80,11 @@ def main() -> None:
     options = parser.parse_args()
     train, dev = (pd.read_csv(options.sts / f"{name}.tsv", sep="\t", quoting=3) for name in ("train", "dev"))
     documents = _documents(options.documents)
-    contestants = _contestants(options, train["sentence1"].tolist())
-    print(f"{len(documents)} documents, {len(dev)} pairs, {', '.join(contestants)}", flush=True)
-    scores = {name: _spearman(encode, dev) for name, encode in contestants.items()}
+    encoders = _encoders(options, train["sentence1"].tolist())
+    print(f"{len(documents)} documents, {len(dev)} pairs, {', '.join(encoders)}", flush=True)
+    scores = {name: _spearman(encode, dev) for name, encode in encoders.items()}
     chunks = [documents[start : start + 2 * BATCH] for start in range(0, len(documents), 2 * BATCH)]
-    work = {name: [partial(encode, chunk) for chunk in chunks] for name, encode in contestants.items()}
+    work = {name: [partial(encode, chunk) for chunk in chunks] for name, encode in encoders.items()}
     with NoiseMonitor() as monitor:
         seconds = time_interleaved(work, rounds=options.rounds, warmup=1, device=torch.device("cpu"), budget_s=900)
     rows = []
@@ -120,10 +120,10 @@ def _documents(count: int) -> list[str]:
     return sorted((posts[place] for place in chosen), key=len)
 
 
-def _contestants(options: argparse.Namespace, sentences: Sequence[str]) -> dict[str, Encode]:
+def _encoders(options: argparse.Namespace, sentences: Sequence[str]) -> dict[str, Encode]:
     from sentence_transformers import SentenceTransformer
 
-    plain = SentenceTransformer(str(options.folder / "plain"), device="cpu", local_files_only=True).eval()
+    plain = SentenceTransformer(str(options.folder / "plain"), device="cpu", local_files_only=True)
     plain.max_seq_length = TOKENS
     found: dict[str, Encode] = {BASE: lambda texts: np.asarray(plain.encode(list(texts), batch_size=BATCH))}
     for precision in options.precisions:
@@ -134,6 +134,7 @@ def _contestants(options: argparse.Namespace, sentences: Sequence[str]) -> dict[
         for one in options.speedups:
             found[f"latadj {precision} {one:g}x"] = partial(_at, model, one)
     transformer, tokenizer = checkpoint.load(options.folder / "plain", head="embedding")
+    # A module that was just made is in training mode, which no backend takes.
     pooled, made = Pooled(as_plain(transformer)).eval(), options.output / "graphs"
     made.mkdir(parents=True, exist_ok=True)
     runs = {name: build(name, pooled, made, torch.get_num_threads(), inputs=INPUTS) for name in PEERS}
@@ -168,20 +169,13 @@ def _batch(tokenizer: Any, texts: Sequence[str]) -> dict[str, torch.Tensor]:
 
 def _openvino_int8(pooled: Any, tokenizer: Any, sentences: Sequence[str], folder: Path) -> Path:
     """The plain model with int8 weights and activations, by ranges on real sentences."""
-    import nncf
     import openvino
 
     batches = [
         {name: one.numpy() for name, one in _batch(tokenizer, sentences[BATCH * place :][:BATCH]).items()}
         for place in range(RANGES)
     ]
-    with quiet():
-        quantized = nncf.quantize(
-            openvino.Core().read_model(fp32_graph(pooled, INPUTS, folder)),
-            nncf.Dataset(batches),
-            model_type=nncf.ModelType.TRANSFORMER,
-            subset_size=len(batches),
-        )
+    quantized = openvino_int8(openvino.Core().read_model(fp32_graph(pooled, INPUTS, folder)), batches)
     openvino.save_model(quantized, folder / "int8.xml", compress_to_fp16=False)
     return folder / "int8.xml"
 

@@ -3,8 +3,9 @@
 import copy
 import hashlib
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -82,7 +83,6 @@ def openvino_int8_graph(model: PreTrainedModel, inputs: Sequence[str], folder: P
     target = folder / source.parent.name.replace("fp32", "openvino-int8")
 
     def fill(temporary: Path) -> None:
-        import nncf
         import openvino
 
         rng = np.random.default_rng(0)
@@ -93,18 +93,22 @@ def openvino_int8_graph(model: PreTrainedModel, inputs: Sequence[str], folder: P
             arrays = {name: np.zeros((8, length), dtype=np.int64) for name in inputs}
             arrays["input_ids"] = rng.integers(0, model.config.vocab_size, (8, length))
             batches.append({**arrays, "attention_mask": np.ones((8, length), dtype=np.int64)})
-        with quiet():
-            quantized = nncf.quantize(
-                openvino.Core().read_model(source),
-                nncf.Dataset(batches),
-                model_type=nncf.ModelType.TRANSFORMER,
-                subset_size=len(batches),
-            )
+        quantized = openvino_int8(openvino.Core().read_model(source), batches)
         openvino.save_model(quantized, temporary / "model.xml", compress_to_fp16=False)
 
     if not target.exists():
         write_folder(target, fill)
     return target / "model.xml"
+
+
+def openvino_int8(model: Any, batches: Sequence[Mapping[str, np.ndarray]]) -> Any:
+    """A model of OpenVINO with int8 weights and activations, whose ranges NNCF measures over these batches."""
+    import nncf
+
+    with quiet():
+        return nncf.quantize(
+            model, nncf.Dataset(list(batches)), model_type=nncf.ModelType.TRANSFORMER, subset_size=len(batches)
+        )
 
 
 def _export(model: PreTrainedModel, inputs: Sequence[str], path: Path) -> None:

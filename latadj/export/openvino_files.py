@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 from transformers import PreTrainedTokenizerBase
 
+from latadj.benchmark.peer_graphs import openvino_int8
 from latadj.elimination.dial import Dial
 from latadj.elimination.dial_solver import settings_of
 from latadj.elimination.levels import Level
@@ -93,9 +94,5 @@ def write_openvino(graph: onnx.ModelProto, path: Path, batches: Sequence[dict[st
         onnx.save(graph, source, save_as_external_data=True, location="model.data")
         model = openvino.convert_model(source)
         if batches is not None:
-            import nncf
-
-            model = nncf.quantize(
-                model, nncf.Dataset(list(batches)), model_type=nncf.ModelType.TRANSFORMER, subset_size=len(batches)
-            )
+            model = openvino_int8(model, batches)
         openvino.save_model(model, path, compress_to_fp16=False)

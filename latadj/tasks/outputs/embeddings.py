@@ -1,4 +1,4 @@
-"""How the embeddings of a model of sentence-transformers are read, taught and compared."""
+"""How the embeddings of a model of sentence-transformers are read, distilled and compared."""
 
 from typing import Any
 
