@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -42,11 +43,27 @@ def onnxruntime_session(path: Path, threads: int) -> Session:
     # took three times as long on two cores. This ends it with the run; allow_spinning=0 would end it within the run
     # too, which makes a run slower.
     options.add_session_config_entry("session.force_spinning_stop", "1")
+    _share_memory()
+    options.add_session_config_entry("session.use_env_allocators", "1")
     try:
         session: Session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its own errors have no common base
         raise ValueError(f"{path}: onnxruntime {onnxruntime.__version__} cannot read this graph ({error})") from error
     return session
+
+
+@cache
+def _share_memory() -> None:
+    """Let all sessions of this process take memory from one arena: a dial has one for each width, of which one runs.
+
+    Each of its own would hold on to the memory of the largest batch that it ever ran.
+    """
+    import onnxruntime
+
+    cpu = onnxruntime.OrtMemoryInfo(
+        "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+    )
+    onnxruntime.create_and_register_allocator(cpu, None)
 
 
 def openvino_session(path: Path, threads: int) -> Session:

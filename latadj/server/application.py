@@ -29,7 +29,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     422: {"model": ErrorResponse, "description": "The request is not what is expected"},
     424: {"model": ErrorResponse, "description": "The model failed"},
     429: {"model": ErrorResponse, "description": "The answer would come too late, even at the largest speedup"},
-    503: {"model": ErrorResponse, "description": "The model is not warm yet"},
+    503: {"model": ErrorResponse, "description": "The model is not warm yet, or the server ends"},
 }
 # Errors of a request's form that a message quotes.
 QUOTED = 3
@@ -74,6 +74,7 @@ def application(
         log_access=config.access_log,
         answer_id=not on_ray,
     )
+    # Answers tell clients to close their connections then, and a page that follows the server comes to its end.
     app.state.ending = lambda: False
     _answer_errors(app)
     bearer = HTTPBearer(auto_error=False)
@@ -103,8 +104,8 @@ def application(
 
     @app.get("/health", response_class=Response, responses={503: ERRORS[503]})
     async def health() -> Response:
-        """Whether the model is warm."""
-        if not service.ready:
+        """Whether the model is warm, and the server is to go on."""
+        if not service.ready or app.state.ending():
             raise NotReadyError("unhealthy", 1.0)
         return Response()
 

@@ -54,8 +54,10 @@ class RequestLimits:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                if self.answer_id:
-                    message["headers"] = [*message.get("headers", []), (ID_HEADER, number.encode())]
+                added = [(ID_HEADER, number.encode())] if self.answer_id else []
+                if scope["app"].state.ending():
+                    added.append((b"connection", b"close"))
+                message["headers"] = [*message.get("headers", []), *added]
             await send(message)
 
         try:

@@ -3,6 +3,7 @@
 import logging
 import signal
 import socket
+import time
 from types import FrameType
 
 import uvicorn
@@ -36,16 +37,48 @@ def bound(host: str, port: int) -> socket.socket:
     return listening
 
 
+class _Lingering(uvicorn.Server):
+    """Goes on for a moment after a first signal, and ends at once after a second.
+
+    A client may send its next request on a connection that is open and idle in the very moment in which the server
+    closes it, and then never gets an answer (RFC 9112, section 9.5). Whoever asks in this moment is answered and told
+    to close the connection.
+    """
+
+    def __init__(self, config: uvicorn.Config, linger_s: float) -> None:
+        super().__init__(config)
+        self._linger_s = linger_s
+        self._signal: int | None = None
+        self._end = 0.0
+
+    @property
+    def ending(self) -> bool:
+        """Whether it got a signal."""
+        return self._signal is not None or self.should_exit
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self.ending:
+            super().handle_exit(sig, frame)
+        else:
+            self._signal, self._end = sig, time.monotonic() + self._linger_s
+
+    async def on_tick(self, counter: int) -> bool:
+        if self._signal is not None and not self.should_exit and time.monotonic() >= self._end:
+            super().handle_exit(self._signal, None)
+        return await super().on_tick(counter)
+
+
 class WebServer:
     """Serves an application until SIGTERM or SIGINT, and then answers who was let in.
 
     Parameters
     ----------
     listening : as :func:`bound` gives it
-    drain_s : seconds for that
+    linger_s : seconds in which it still answers all who ask, and tells them to close their connections
+    drain_s : seconds for the answers that are left then
     """
 
-    def __init__(self, app: FastAPI, listening: socket.socket, drain_s: float) -> None:
+    def __init__(self, app: FastAPI, listening: socket.socket, *, linger_s: float, drain_s: float) -> None:
         self._listening = listening
         config = uvicorn.Config(
             app,
@@ -56,9 +89,8 @@ class WebServer:
             server_header=False,
             timeout_graceful_shutdown=max(1, round(drain_s)),
         )
-        self._server = uvicorn.Server(config)
-        # A page that follows the server would keep it from ending.
-        app.state.ending = lambda: self._server.should_exit
+        self._server = _Lingering(config, linger_s)
+        app.state.ending = lambda: self._server.ending
         self.failure: Exception | None = None
 
     def fail(self, error: Exception) -> None:

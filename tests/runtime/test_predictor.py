@@ -77,6 +77,32 @@ def test_graphs_leave_the_cores_to_each_other_after_a_run(folder):
         assert options.get_session_config_entry("session.force_spinning_stop") == "1"
 
 
+def test_graphs_of_all_widths_use_the_same_memory(folder):
+    code = """
+import sys
+from pathlib import Path
+from latadj.runtime import Predictor
+
+def pages():
+    return int(Path("/proc/self/statm").read_text().split()[1])
+
+texts = ["a good film about people and music"] * 4000
+predictor = Predictor(sys.argv[1], threads=1, batch_size=len(texts))
+for speedup in (1, 1.5, 3):
+    predictor.outputs(texts[:2], speedup=speedup)
+before = pages()
+for _ in range(3):
+    predictor.outputs(texts, speedup=1)
+first = pages()
+for speedup in (1.5, 3):
+    predictor.outputs(texts, speedup=speedup)
+print(before, first, pages())
+"""
+    found = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True)
+    before, first, last = map(int, found.stdout.split())
+    assert last - first < (first - before) / 4
+
+
 def test_int8_graphs_are_smaller_and_say_about_the_same(root, folder, tmp_path):
     found = run("export", f"folder={root / 'out'}", "device=cpu", "precision=int8", f"output={tmp_path / 'int8'}")
     assert "int8" in found.output

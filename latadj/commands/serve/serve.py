@@ -54,7 +54,8 @@ def prepare(config: ServeConfig, checked: CheckpointMetadata | None = None) -> R
     def failed(error: Exception) -> None:
         server.fail(error)
 
-    server = WebServer(application(service, failed), listening, config.drain_s)
+    app = application(service, failed)
+    server = WebServer(app, listening, linger_s=config.linger_s, drain_s=config.drain_s)
     return Ready(server, _address(listening))
 
 

@@ -59,7 +59,10 @@ class ServeConfig(CommandConfig):
     warm_up_s: float = option(10.0, "seconds of measuring before the server is ready; 0: none", NOT_NEGATIVE)
     truncate: bool = option(False, "cut texts that are too long where a request does not say whether to")
     max_length: int | None = option(None, "most tokens of a text; null: as fine-tuned", at_least(2))
-    drain_s: float = option(30.0, "seconds to answer who was let in, after SIGTERM", POSITIVE)
+    linger_s: float = option(
+        0.5, "seconds after SIGTERM in which requests are still let in, each the last of its connection", NOT_NEGATIVE
+    )
+    drain_s: float = option(30.0, "seconds to answer who was let in until then", POSITIVE)
     api_key: str | None = option(None, "key that requests are to bring; null: none; LATADJ_API_KEY holds it too")
     page: bool = option(True, "a page at / that shows load, latency and dial as they are now")
     reload: bool = option(False, "POST /reload loads the checkpoint anew, beside the one that is served until then")
