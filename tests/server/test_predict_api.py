@@ -282,6 +282,18 @@ def test_ranked_texts_come_with_their_text_where_it_is_asked_for(reranker):
     assert all(0 < one["score"] < 1 for one in bare)
 
 
+def test_haystacks_ranker_for_text_embeddings_inference_ranks(reranker, monkeypatch):
+    monkeypatch.setenv("HAYSTACK_TELEMETRY_ENABLED", "False")
+    from haystack import Document
+    from haystack_integrations.components.rankers.huggingface_api import HuggingFaceTEIRanker
+
+    documents = [Document(id=str(number), content=text) for number, text in enumerate(TEXTS)]
+    found = HuggingFaceTEIRanker(url=reranker.url, top_k=3).run(query="the film", documents=documents)["documents"]
+    expected = reranker.post({"query": "the film", "texts": TEXTS}, path="/rerank").json()[:3]
+    assert [int(one.id) for one in found] == [one["index"] for one in expected]
+    assert [one.score for one in found] == [one["score"] for one in expected]
+
+
 @pytest.mark.parametrize(
     ("body", "status", "says"),
     [
