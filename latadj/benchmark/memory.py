@@ -5,10 +5,8 @@ Comparing variants is fair in separate processes; within one, call :func:`releas
 :func:`peak_memory` does) and read the figures as those of the whole process, its libraries and models included.
 """
 
-import ctypes
 import gc
 import multiprocessing
-import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -25,6 +23,7 @@ from latadj.elimination.current_setting import at_profile
 from latadj.elimination.profiles import Profile
 from latadj.kernels.linear import KernelSpec
 from latadj.kernels.lowering import lower
+from latadj.utils.memory import trim
 
 Result = TypeVar("Result")
 CLEAR_PEAK = "5"  # man proc_pid_clear_refs: resets the peak resident size to the current one
@@ -68,21 +67,9 @@ def in_own_process(function: Callable[..., Result], *arguments: Any) -> Result:
 
 
 def release() -> None:
-    """Collect garbage and hand freed memory back to the system.
-
-    The latter works with glibc's own allocator on Linux; elsewhere, and with another one preloaded (jemalloc,
-    tcmalloc), freed memory may stay with the process.
-    """
+    """Collect garbage, and hand freed memory back to the system as :func:`latadj.utils.memory.trim` does."""
     gc.collect()
     trim()
-
-
-def trim() -> None:
-    """:func:`release` without collecting garbage: a few milliseconds."""
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None)
-        if hasattr(libc, "malloc_trim"):  # musl has none
-            libc.malloc_trim(0)
 
 
 def _reset_peak() -> bool:

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from latadj.benchmark.memory import trim
 from latadj.commands.predict.prepare import Ready, prepare
 from latadj.commands.predict.result import document, exit_code, summary
 from latadj.config import PredictConfig
@@ -123,7 +122,6 @@ def _stream(reader: Reader, output: Output, engine: Engine, layout: Layout, conf
                 state.deadline = engine.deadline.counts.to_json()
             output.commit(data, window.broken)
             behind = float(reader.done)
-            trim()  # kernels for ever new numbers of rows break freed memory into pieces, which would add up
 
 
 def _columns(rows: Sequence[Row]) -> list[list[str]]:

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from latadj.tasks.encoding.batches import bucketed, pad, position_mask, rows_of
 from latadj.tasks.outputs.logits import Outputs
+from latadj.utils.memory import trim_now_and_then
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -65,6 +66,7 @@ def predict(
             require_numbers(logits)
             own = outputs.per_example(logits, position_mask([rows[place] for place in index], batch))
             answers.update((place, answer.numpy()) for place, answer in zip(index, own, strict=True))
+            trim_now_and_then()
         return outputs.stack([answers[place] for place in range(len(rows))])
 
     with torch.inference_mode(), torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
