@@ -6,71 +6,18 @@ arguments, so they are a few lines of numpy. The tests compare them with scikit-
 
 from typing import Any
 
-import datasets
-import evaluate
 import numpy as np
 from scipy.stats import rankdata
 
 from latadj.config import EMBEDDING, GENERATION, TaskConfig
-from latadj.tasks.metrics import entities
+from latadj.tasks.metrics.base import Metric
 from latadj.tasks.metrics.cosines import cosines
 from latadj.tasks.metrics.ranking import ranked
-from latadj.tasks.metrics.squad import AnswerScores
+from latadj.tasks.metrics.text_metrics import EntityF1, SquadF1, SquadV2F1, StrictEntityF1, TagAccuracy
 from latadj.utils.suggestions import did_you_mean
 
 
-class _Metric(evaluate.Metric):
-    """A metric that is computed here.
-
-    A class counts per example once, and ``aggregate`` makes scores of any choice of these counts, so that resampling
-    for an interval only has to add up.
-
-    task_type : type of the tasks that it scores
-    value_type : ``int64`` for classes, ``float64`` for a regression
-    lists : whether an answer is a list of such values
-    inputs : description of the predictions and references
-    """
-
-    task_type = "classification"
-    value_type = "int64"
-    lists = False
-    inputs = "predictions, references: one number for each example"
-    greater_is_better = True
-
-    def _info(self) -> evaluate.MetricInfo:
-        return evaluate.MetricInfo(
-            description=self.__doc__,
-            citation="",
-            inputs_description=self.inputs,
-            features=datasets.Features(self.value_types()),
-        )
-
-    @classmethod
-    def value_types(cls) -> dict[str, Any]:
-        """Types of the predictions and references."""
-        value = datasets.Value(cls.value_type)
-        return dict.fromkeys(("predictions", "references"), datasets.Sequence(value) if cls.lists else value)
-
-    def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
-        return self.scores(predictions, references)
-
-    @classmethod
-    def scores(cls, predictions: Any, references: Any) -> dict[str, float]:
-        """Scores by name, the headline first, as fractions of 1."""
-        return cls.aggregate(cls.per_example(predictions, references))
-
-    @classmethod
-    def per_example(cls, predictions: Any, references: Any) -> np.ndarray:
-        """(examples, n) counts from which ``aggregate`` computes the scores."""
-        return np.stack([predictions, references], axis=1)
-
-    @classmethod
-    def aggregate(cls, counts: np.ndarray) -> dict[str, float]:
-        """The scores of the examples of these counts."""
-        raise TypeError("a metric is one of METRICS")
-
-
-class Accuracy(_Metric):
+class Accuracy(Metric):
     """Share of right classes."""
 
     @classmethod
@@ -78,7 +25,7 @@ class Accuracy(_Metric):
         return {"accuracy": _accuracy(*counts.T)}
 
 
-class MatthewsCorrelation(_Metric):
+class MatthewsCorrelation(Metric):
     """Matthews correlation, GLUE's metric for CoLA; 0 where only one class is predicted."""
 
     @classmethod
@@ -94,7 +41,7 @@ class MatthewsCorrelation(_Metric):
         return {"matthews_correlation": float(covariance / spread) if spread else 0.0}
 
 
-class F1Accuracy(_Metric):
+class F1Accuracy(Metric):
     """F1 of class 1, and accuracy; GLUE's metrics for MRPC and QQP; F1 is 0 where class 1 is nowhere."""
 
     @classmethod
@@ -106,7 +53,7 @@ class F1Accuracy(_Metric):
         return {"f1": f1, "accuracy": _accuracy(predictions, references)}
 
 
-class PearsonSpearman(_Metric):
+class PearsonSpearman(Metric):
     """Pearson and Spearman correlation, GLUE's metrics for STS-B; 0 if all predictions are equal or one is NaN."""
 
     value_type = "float64"
@@ -133,7 +80,7 @@ class Spearman(PearsonSpearman):
         return {"spearman": scores["spearman"], "pearson": scores["pearson"]}
 
 
-class NDCG(_Metric):
+class NDCG(Metric):
     """NDCG of the first ten documents that a query finds, MRR of the first ten and recall of the first hundred.
 
     Gains are grades, discounted by the logarithm of the rank.
@@ -153,7 +100,7 @@ class NDCG(_Metric):
         return {"ndcg": float(ndcg), "mrr": float(reciprocal), "recall": float(recall)}
 
 
-class Fidelity(_Metric):
+class Fidelity(Metric):
     """Mean cosine of embeddings with the full model's."""
 
     task_type = EMBEDDING
@@ -169,7 +116,7 @@ class Fidelity(_Metric):
         return {"fidelity": float(counts.mean())}
 
 
-class Perplexity(_Metric):
+class Perplexity(Metric):
     """Exponential of the mean negative log-likelihood of a token."""
 
     task_type = GENERATION
@@ -183,74 +130,6 @@ class Perplexity(_Metric):
         return {"perplexity": float(np.exp(nll / tokens))}
 
 
-class EntityF1(_Metric):
-    """F1 of whole entities, and precision, recall and the accuracy of words, as `conlleval` and seqeval count."""
-
-    task_type = "token_classification"
-    value_type, lists = "string", True
-    headline, strict = "entity_f1", False
-    inputs = "predictions, references: a list of tags for each sentence"
-
-    @classmethod
-    def per_example(cls, predictions: Any, references: Any) -> np.ndarray:
-        return entities.counts(predictions, references, cls.strict)
-
-    @classmethod
-    def aggregate(cls, counts: np.ndarray) -> dict[str, float]:
-        scores = entities.scores(counts)
-        return {cls.headline: scores.pop("f1"), **scores}
-
-
-class StrictEntityF1(EntityF1):
-    """The same by the rules of the tagging scheme, as seqeval's strict mode: no entity starts with ``I-`` in IOB2."""
-
-    headline, strict = "entity_f1_strict", True
-
-
-class TagAccuracy(EntityF1):
-    """Share of words with the right tag, for tags that mark no entities, such as parts of speech."""
-
-    headline = "tag_accuracy"
-
-    @classmethod
-    def per_example(cls, predictions: Any, references: Any) -> np.ndarray:
-        return entities.words(predictions, references)
-
-    @classmethod
-    def aggregate(cls, counts: np.ndarray) -> dict[str, float]:
-        right, words = counts.sum(axis=0).tolist()
-        return {cls.headline: right / words}
-
-
-class SquadF1(_Metric):
-    """F1 of answers' words, and exact match, as SQuAD 1.1 defines them."""
-
-    task_type = "question_answering"
-    headline, no_answer = "squad_f1", False
-    inputs = "predictions: a text for each question; references: a list of right texts, none: no answer"
-
-    @classmethod
-    def value_types(cls) -> dict[str, Any]:
-        text = datasets.Value("string")
-        return {"predictions": text, "references": datasets.Sequence(text)}
-
-    @classmethod
-    def per_example(cls, predictions: Any, references: Any) -> np.ndarray:
-        scores = AnswerScores.of(predictions, references, no_answer=cls.no_answer)
-        return np.stack([scores.exact, scores.f1, scores.answerable], axis=1)
-
-    @classmethod
-    def aggregate(cls, counts: np.ndarray) -> dict[str, float]:
-        exact, f1, answerable = counts.T
-        return AnswerScores(exact, f1, answerable > 0).summary(cls.headline, groups=cls.no_answer)
-
-
-class SquadV2F1(SquadF1):
-    """The same where a question may have no answer, as SQuAD 2.0 defines it, and for those with and without one."""
-
-    headline, no_answer = "squad_v2_f1", True
-
-
 def _accuracy(predictions: np.ndarray, references: np.ndarray) -> float:
     return float(np.mean(predictions == references))
 
@@ -262,7 +141,7 @@ def _correlation(x: np.ndarray, y: np.ndarray) -> float:
     return float(np.clip((x / np.linalg.norm(x)) @ (y / np.linalg.norm(y)), -1.0, 1.0))
 
 
-METRICS: dict[str, type[_Metric]] = {
+METRICS: dict[str, type[Metric]] = {
     "accuracy": Accuracy,
     "matthews_correlation": MatthewsCorrelation,
     "f1": F1Accuracy,
@@ -279,7 +158,7 @@ METRICS: dict[str, type[_Metric]] = {
 }
 
 
-def metric_of(name: str) -> _Metric:
+def metric_of(name: str) -> Metric:
     """The metric of that headline.
 
     Raises
