@@ -165,7 +165,7 @@ def test_info_says_what_is_served(api, served_root):
 def test_metrics_count_what_was_answered(api):
     def value(name):
         lines = httpx.get(f"{api.url}/metrics").text.splitlines()
-        return float(next(line for line in lines if line.startswith(f"{name} ")).split()[-1])
+        return float(next((line for line in lines if line.startswith(f"{name} ")), "0").split()[-1])
 
     before = value("latadj_texts_total"), value('latadj_requests_total{code="200"}')
     api.post({"inputs": [["a"], ["bad"]]})

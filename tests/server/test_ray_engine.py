@@ -5,6 +5,7 @@ import signal
 import threading
 
 import httpx
+import psutil
 import pytest
 from helpers.command_line import run
 from helpers.served_model import process, spoil, write_served
@@ -50,11 +51,36 @@ def test_broken_weights_are_refused_with_their_reason(checkpoint, tmp_path):
     assert "NaN" in found[-1] or "not finite" in found[-1]
 
 
-def test_two_replicas_answer_and_who_was_let_in_is_answered_after_a_signal(checkpoint):
+def replicas_of(server):
+    return {
+        one.pid: one
+        for one in psutil.Process(server.pid).children(recursive=True)
+        if "ServeReplica" in one.name() + "".join(one.cmdline())
+    }
+
+
+def free_port():
     with bound("127.0.0.1", 0) as free:
-        port = free.getsockname()[1]
+        return free.getsockname()[1]
+
+
+def test_a_replica_that_dies_is_started_again(checkpoint):
+    body = {"inputs": "the film is great"}
+    with process(checkpoint, "engine=ray", f"port={free_port()}") as (server, url):
+        (before,) = replicas_of(server).values()
+        expected = httpx.post(f"{url}/predict", json=body, timeout=30).json()
+        before.kill()
+        before.wait()
+        while (response := httpx.post(f"{url}/predict", json=body, timeout=60)).status_code != 200:
+            assert response.status_code >= 500
+        assert response.json() == expected
+        (after,) = replicas_of(server)
+        assert after != before.pid
+
+
+def test_two_replicas_answer_and_who_was_let_in_is_answered_after_a_signal(checkpoint):
     body = {"inputs": [["the film is great"]] * 20}
-    with process(checkpoint, "engine=ray", "replicas=2", f"port={port}", "drain_s=20") as (server, url):
+    with process(checkpoint, "engine=ray", "replicas=2", f"port={free_port()}", "drain_s=20") as (server, url):
         statuses, ending = [], threading.Event()
 
         def ask():
