@@ -4,7 +4,8 @@ Run alone on a quiet machine, with a checkpoint that `latadj calibrate` measured
 
     .venv/bin/python benchmarks/serve.py outputs/minilm-rotten_tomatoes/checkpoint --threads 1
 
-Folders that `latadj export` wrote are served beside it with --graphs, or take its place.
+Folders that `latadj export` wrote, and other checkpoints, are served beside it with --beside, or take its place. With
+--infinity PYTHON, the interpreter of an environment that has `infinity-emb`, that server takes its turn too.
 
 The load is open: requests of one test text each come when they come, whether or not those before were answered, as a
 Poisson process and as bursts (three times the load for a sixth of the time). Loads are multiples of what the full model
@@ -17,7 +18,8 @@ checkpoint's full model. Prints a Markdown table, and writes JSON and a picture.
 import argparse
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import product
 from operator import attrgetter
@@ -26,13 +28,25 @@ from typing import Any
 
 import numpy as np
 import torch
-from serve_load import PERIOD_S, Reply, arrival_times, full_model, replies, served, test_texts
+from serve_load import (
+    INFINITY,
+    LATADJ,
+    PERIOD_S,
+    Dialect,
+    Reply,
+    arrival_times,
+    full_model,
+    infinity,
+    replies,
+    served,
+    test_texts,
+)
 
 from latadj.benchmark.noise import NoiseMonitor
 from latadj.devices.environment import environment
 from latadj.reporting.plots import BLUE, GREEN, GREY, new_figure, save
 from latadj.reporting.table import Column, Table
-from latadj.runtime.manifest import Manifest
+from latadj.runtime.manifest import Manifest, is_exported
 from latadj.utils.files import write_json
 
 SCHEMA = "latadj.serve-benchmark/1"
@@ -72,24 +86,46 @@ class Variant:
     """A server.
 
     folder : that it serves
-    choices : its options
+    choices : its options; None: it is Infinity
     """
 
     name: str
     folder: Path
-    choices: Sequence[str]
+    choices: Sequence[str] | None
 
 
 def variants_of(options: argparse.Namespace) -> list[Variant]:
-    """The dial of the checkpoint three ways, and that of each folder of graphs."""
+    """The dial of the checkpoint three ways, that of each other folder, and Infinity."""
     found = [Variant(name, options.checkpoint, choices) for name, choices in DIALS.items()]
-    for folder in options.graphs:
-        manifest = Manifest.read(folder)
-        graphs = f"{manifest.format} {manifest.precision}"
-        found += [Variant(f"{graphs}, {name}", folder, choices) for name, choices in DIALS.items()]
+    for folder in options.beside:
+        found += [Variant(f"{_name(folder)}, {name}", folder, choices) for name, choices in DIALS.items()]
     if len({one.name for one in found}) < len(found):
-        raise SystemExit("--graphs: two folders of one format and precision")
+        raise SystemExit("--beside: two folders of one name, or of graphs of one format and precision")
+    if options.infinity:
+        if is_exported(options.checkpoint):
+            raise SystemExit(
+                "--infinity: give a checkpoint, whose folder transformers loads, and its graphs by --beside"
+            )
+        found.append(Variant("Infinity", options.checkpoint, None))
     return found
+
+
+def _name(folder: Path) -> str:
+    if not is_exported(folder):
+        return folder.resolve().parent.name
+    manifest = Manifest.read(folder)
+    return f"{manifest.format} {manifest.precision}"
+
+
+@contextmanager
+def _started(variant: Variant, options: argparse.Namespace, deadline_s: float) -> Iterator[tuple[str, Dialect]]:
+    """Its URL, and how it is asked."""
+    if variant.choices is None:
+        with infinity(options.infinity, options) as url:
+            yield url, INFINITY
+    else:
+        with served(options, deadline_s, variant.choices, variant.folder) as (url, _):
+            yield url, LATADJ
 
 
 def measured(
@@ -171,7 +207,8 @@ def main() -> None:
     """Run every variant at every load, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--graphs", type=Path, nargs="+", default=[], help="folders of graphs to serve beside it")
+    parser.add_argument("--beside", type=Path, nargs="+", default=[], help="graphs and checkpoints to serve beside it")
+    parser.add_argument("--infinity", type=Path, metavar="PYTHON", help="interpreter that has infinity-emb")
     parser.add_argument("--loads", type=float, nargs="+", default=[0.5, 0.8, 1.0, 1.5, 2.0, 3.0])
     parser.add_argument("--burst-load", type=float, default=0.8, help="mean load of the bursts; 0: no bursts")
     parser.add_argument("--seconds", type=float, default=20.0, help="of each variant at each load")
@@ -192,11 +229,11 @@ def main() -> None:
     with NoiseMonitor() as monitor:
         for turn in range(options.turns):
             for variant in variants:
-                with served(options, deadline_s, variant.choices, variant.folder) as (url, _):
+                with _started(variant, options, deadline_s) as (url, dialect):
                     for kind, load_ in cells:
                         seconds = max(options.seconds, PERIOD_S) if kind == "bursts" else options.seconds
                         times = arrival_times(kind, load_ * capacity, seconds, turn)
-                        got = asyncio.run(replies(url, texts, times, deadline_s, turn))
+                        got = asyncio.run(replies(url, texts, times, deadline_s, turn, dialect))
                         found.setdefault((variant.name, kind, load_), []).extend(got)
                         print(f"turn {turn + 1}, {variant.name}, {kind} {load_:g}x: {len(got)} requests", flush=True)
     rows = [

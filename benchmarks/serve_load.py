@@ -1,4 +1,4 @@
-"""What `benchmarks/serve.py` and `benchmarks/serve_soak.py` share: texts, arrivals, a server, and a load for it."""
+"""What the benchmarks of `latadj serve` share: texts, arrivals, a server, and a load for it."""
 
 import argparse
 import asyncio
@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from latadj.devices.device import choose
 from latadj.inference.serving import load
 from latadj.runtime import Predictor
 from latadj.runtime.manifest import is_exported
+from latadj.server.web_server import bound
 from latadj.server.wire_format import scores
 from latadj.tasks.encoding.batches import pad, tokenize
 from latadj.tasks.types import task_type_of
@@ -33,6 +34,31 @@ BURST, SHARE, PERIOD_S = 3.0, 1 / 6, 20.0
 # (1, outputs) logits of a text.
 Ask = Callable[[Any], np.ndarray]
 PATIENCE_S = 10.0  # how much longer than the deadline an answer is waited for
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a server is asked for the label of a text.
+
+    body : JSON that asks for a text
+    read : label and speedup, of an answer's headers and JSON
+    """
+
+    path: str
+    body: Callable[[str], dict[str, Any]]
+    read: Callable[[Mapping[str, str], Any], tuple[str, float]]
+
+
+LATADJ = Dialect(
+    "/predict",
+    lambda text: {"inputs": text, "truncate": True},
+    lambda headers, found: (found[0]["label"], float(headers["X-Latadj-Speedup"])),
+)
+INFINITY = Dialect(
+    "/classify",
+    lambda text: {"model": "served", "input": [text]},
+    lambda headers, found: (max(found["data"][0], key=lambda one: one["score"])["label"], 1.0),
+)
 
 
 @dataclass
@@ -102,7 +128,9 @@ def arrival_times(kind: str, rate: float, seconds: float, seed: int) -> np.ndarr
     return times
 
 
-async def replies(url: str, texts: Sequence[str], times: np.ndarray, deadline_s: float, seed: int) -> list[Reply]:
+async def replies(
+    url: str, texts: Sequence[str], times: np.ndarray, deadline_s: float, seed: int, dialect: Dialect = LATADJ
+) -> list[Reply]:
     """Send requests when they are due, and wait for all of their answers."""
     order = np.random.default_rng(seed).integers(0, len(texts), len(times))
     timeout = aiohttp.ClientTimeout(total=deadline_s + PATIENCE_S)
@@ -113,13 +141,12 @@ async def replies(url: str, texts: Sequence[str], times: np.ndarray, deadline_s:
             await asyncio.sleep(max(0.0, start + times[number] - time.perf_counter()))
             due = start + times[number]  # where the generator is late, that counts too
             try:
-                async with session.post(f"{url}/predict", json={"inputs": texts[text], "truncate": True}) as answer:
+                async with session.post(url + dialect.path, json=dialect.body(texts[text])) as answer:
                     body = await answer.json()
                     took = time.perf_counter() - due
                     if answer.status != 200:
                         return Reply(text, answer.status, took)
-                    speedup = float(answer.headers["X-Latadj-Speedup"])
-                    return Reply(text, 200, took, body[0]["label"], speedup)
+                    return Reply(text, 200, took, *dialect.read(answer.headers, body))
             except (aiohttp.ClientError, asyncio.TimeoutError):
                 return Reply(text, 0, time.perf_counter() - due)
 
@@ -160,3 +187,47 @@ def served(
         finally:
             server.terminate()
             server.wait()
+
+
+@contextmanager
+def infinity(python: Path, options: argparse.Namespace) -> Iterator[str]:
+    """Infinity (`infinity-emb`) with the checkpoint, which is an ordinary folder to it; gives its URL.
+
+    Parameters
+    ----------
+    python : interpreter of an environment that has it, as it needs older packages than this project
+    """
+    with bound("127.0.0.1", 0) as free:
+        port = free.getsockname()[1]
+    command = [
+        python,
+        "-m",
+        "infinity_emb.cli",
+        "v2",
+        "--model-id",
+        options.checkpoint,
+        "--served-model-name",
+        "served",
+    ]
+    command += ["--engine", "torch", "--device", "cpu", "--dtype", "float32", "--host", "127.0.0.1", "--port", port]
+    command += ["--no-bettertransformer", "--log-level", "error"]
+    threads = {"OMP_NUM_THREADS": str(options.threads)} if options.threads else {}
+    environ = {**os.environ, **threads, "HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1"}
+    with subprocess.Popen(list(map(str, command)), env=environ) as server:
+        url = f"http://127.0.0.1:{port}"
+        try:
+            while not _healthy(url):
+                if server.poll() is not None:
+                    raise SystemExit(f"{' '.join(map(str, command))} failed")
+                time.sleep(0.1)
+            yield url
+        finally:
+            server.terminate()
+            server.wait()
+
+
+def _healthy(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/health", timeout=10).status_code == 200
+    except httpx.TransportError:
+        return False
