@@ -109,8 +109,8 @@ reproduce-generation: $(READY) ## Calibrate, sweep and fine-tune a built-in deco
 # Long texts, few telling words.
 NEWSGROUPS := task=newsgroups folder=outputs/minilm-newsgroups
 
-reproduce-newsgroups: $(READY) ## Fine-tune, calibrate and sweep long documents: about 50 minutes on 2 cores, offline
-	$(BIN)/latadj finetune $(NEWSGROUPS) device.train_precision=bf16 plain.epochs=1 adjust.max_steps=400
+reproduce-newsgroups: $(READY) ## Fine-tune, calibrate and sweep long documents: about two hours on 2 cores, offline
+	$(BIN)/latadj finetune $(NEWSGROUPS) device.train_precision=bf16 plain.epochs=2 adjust.epochs=1
 	$(BIN)/latadj calibrate $(NEWSGROUPS) 'search.speedups=[1.5,2,3,4,5]' search.trials=16
 	$(BIN)/latadj sweep $(NEWSGROUPS) 'speedup=[1,1.5,2,2.5,3,4,5]' measure.batches=6 measure.repeats=3 measure.warmup=1
 
