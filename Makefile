@@ -5,8 +5,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install test test-oldest fuzz mutants lint format docs reproduce reproduce-generation reproduce-newsgroups reproduce-glue \
-  reproduce-axformer bench bench-predict bench-serve readme clean
+.PHONY: help install test test-oldest fuzz mutants lint format docs reproduce reproduce-tokens reproduce-generation \
+  reproduce-newsgroups reproduce-glue reproduce-axformer bench bench-predict bench-serve readme clean
 
 help: ## Show this help
 	@echo "latadj: a latency dial for fine-tuned transformers"
@@ -84,6 +84,14 @@ reproduce: $(READY) ## Fine-tune, calibrate and sweep the built-in default: 25 t
 	$(BIN)/latadj finetune $(RUN)
 	$(BIN)/latadj calibrate $(RUN)
 	$(BIN)/latadj sweep $(RUN) 'speedup=[1,1.5,2,2.5,3,4,5]'
+
+# The same plain model, its dial trained for tokens alone: the other line of README's picture.
+TOKENS := $(RUN)-tokens model.path=$(FOLDER)/plain
+
+reproduce-tokens: $(READY) ## A dial over tokens alone, on the plain model of `make reproduce`: about 20 minutes on 2 cores
+	$(BIN)/latadj finetune $(TOKENS) plain.epochs=0 'adjust.axes=[tokens]'
+	$(BIN)/latadj calibrate $(TOKENS)
+	$(BIN)/latadj sweep $(TOKENS) 'speedup=[1,1.5,2,2.5,3,4,5]'
 
 # A language model as it is, the same after adjustable fine-tuning, and asked by a prompt with examples in it.
 DECODER := outputs/smollm2-speeches
@@ -166,6 +174,8 @@ bench-serve: $(READY) ## Answers in time and accuracy of `latadj serve` at 0.5 t
 readme: $(READY) ## Write what was measured into README and docs/results.md
 	sed 's#$(CURDIR)/##g' $(FOLDER)/sweep/sweep.json > docs/seed-$(SEED).json
 	test $(SEED) != 0 || cp $(FOLDER)/sweep/sweep.png docs/sweep.png
+	test ! -f $(FOLDER)-tokens/sweep/sweep.json || { mkdir -p docs/frontier; \
+	  sed 's#$(CURDIR)/##g' $(FOLDER)-tokens/sweep/sweep.json > docs/frontier/tokens-$(SEED).json; }
 	for name in speeches speeches-adjusted recall few_shot; do \
 	  found=outputs/smollm2-$$name/sweep; test ! -f $$found/sweep.json || { \
 	  sed 's#$(CURDIR)/##g' $$found/sweep.json > docs/generation-$$name.json; }; done
