@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -181,8 +181,7 @@ def served(
             raise SystemExit("".join(said))
         url = said[-1].split("serving on ")[1].strip()
         try:
-            while httpx.get(f"{url}/health", timeout=10).status_code != 200:
-                time.sleep(0.1)
+            _wait_until_healthy(url, server)
             yield url, server
         finally:
             server.terminate()
@@ -199,16 +198,8 @@ def infinity(python: Path, options: argparse.Namespace) -> Iterator[str]:
     """
     with bound("127.0.0.1", 0) as free:
         port = free.getsockname()[1]
-    command = [
-        python,
-        "-m",
-        "infinity_emb.cli",
-        "v2",
-        "--model-id",
-        options.checkpoint,
-        "--served-model-name",
-        "served",
-    ]
+    command = [python, "-m", "infinity_emb.cli", "v2", "--model-id", options.checkpoint]
+    command += ["--served-model-name", "served"]
     command += ["--engine", "torch", "--device", "cpu", "--dtype", "float32", "--host", "127.0.0.1", "--port", port]
     command += ["--no-bettertransformer", "--log-level", "error"]
     threads = {"OMP_NUM_THREADS": str(options.threads)} if options.threads else {}
@@ -216,18 +207,17 @@ def infinity(python: Path, options: argparse.Namespace) -> Iterator[str]:
     with subprocess.Popen(list(map(str, command)), env=environ) as server:
         url = f"http://127.0.0.1:{port}"
         try:
-            while not _healthy(url):
-                if server.poll() is not None:
-                    raise SystemExit(f"{' '.join(map(str, command))} failed")
-                time.sleep(0.1)
+            _wait_until_healthy(url, server)
             yield url
         finally:
             server.terminate()
             server.wait()
 
 
-def _healthy(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/health", timeout=10).status_code == 200
-    except httpx.TransportError:
-        return False
+def _wait_until_healthy(url: str, server: "subprocess.Popen[Any]") -> None:
+    while server.poll() is None:
+        with suppress(httpx.TransportError):  # it does not listen yet
+            if httpx.get(f"{url}/health", timeout=10).status_code == 200:
+                return
+        time.sleep(0.1)
+    raise SystemExit(f"{url}: the server ended with {server.returncode} before it was ready")

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import torch
 from predict import ModelVariant, by_predict
 from serve_load import served, test_texts
 
@@ -92,7 +91,7 @@ def main() -> None:
             {name: [partial(run, chunk) for chunk in chunks] for name, run in variants.items()},
             rounds=options.turns,
             warmup=1,
-            device=torch.device("cpu"),
+            device=device,
         )
     ratios = {at: speedup(seconds[f"predict, {at:g}x"], seconds[f"serve, {at:g}x"]) for at in options.speedups}
     rates = {name: len(texts) * options.turns / float(times.sum()) for name, times in seconds.items()}
