@@ -111,6 +111,20 @@ def by_predict(engine: Engine, layout: Layout, at: float) -> ModelVariant:
     return run
 
 
+def engine_of(checkpoint: Path, precision: str, batch_size: int | None = None) -> tuple[Engine, Layout]:
+    """The engine of `latadj predict` for a classifier, and how it writes.
+
+    Parameters
+    ----------
+    batch_size : None: the checkpoint's
+    """
+    spec = read_metadata(checkpoint).task_spec
+    model, tokenizer = load(checkpoint, precision=precision, head="classification")
+    task = Labels(tuple(model.config.id2label.values()))
+    limit, own = (spec.max_length, spec.batch_size) if spec else (128, 32)
+    return Engine(model, tokenizer, task, limit, batch_size or own), Layout("csv", task)
+
+
 def best(make: Callable[[int], ModelVariant], sample: Sequence[str]) -> tuple[int, dict[int, float]]:
     """The batch size that is fastest on a sample, and texts a second at each; each runs twice, the faster counts."""
     rates = {}
@@ -129,16 +143,12 @@ def best(make: Callable[[int], ModelVariant], sample: Sequence[str]) -> tuple[in
 def throughput(options: argparse.Namespace) -> dict[str, Any]:
     """Texts a second of every variant, and by how much `predict` is ahead."""
     device = choose(DeviceConfig(name="cpu", threads=options.threads))
-    task_spec = read_metadata(options.checkpoint).task_spec
-    limit = task_spec.max_length if task_spec else 128
-    model, tokenizer = load(options.checkpoint, precision=options.precision, head="classification")
+    engine, layout = engine_of(options.checkpoint, options.precision, options.batch_size)
+    model, tokenizer, limit = engine.model, engine.tokenizer, engine.limit
     plain, _ = checkpoint.load(options.checkpoint, head="classification")
     spec, dial = kernel_of(model), attached(model).dial
     plain = detach(plain).to(DTYPES[spec.precision])
     plain.set_attn_implementation("sdpa")
-    task = Labels(tuple(plain.config.id2label.values()))
-    batch_size = options.batch_size or (task_spec.batch_size if task_spec else 32)
-    engine, layout = Engine(model, tokenizer, task, limit, batch_size), Layout("csv", task)
 
     texts = sentences(options.sentences)
     sample = texts[: options.sample]

@@ -20,19 +20,14 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-from predict import ModelVariant, by_predict
+from predict import ModelVariant, by_predict, engine_of
 from serve_load import served, test_texts
 
 from latadj.benchmark.noise import NoiseMonitor
 from latadj.benchmark.timer import speedup, time_interleaved
-from latadj.checkpoints.metadata import read_metadata
 from latadj.config import DeviceConfig
 from latadj.devices.device import choose
 from latadj.devices.environment import environment
-from latadj.inference.serving import load
-from latadj.inference.streams.engine import Engine
-from latadj.inference.streams.served_tasks import Labels
-from latadj.inference.streams.writing import Layout
 from latadj.utils.files import write_json
 
 # So long that nobody is turned away.
@@ -75,11 +70,7 @@ def main() -> None:
     texts, _ = test_texts(options.checkpoint)
     chunks = [texts[start : start + options.chunk] for start in range(0, len(texts), options.chunk)]
     device = choose(DeviceConfig(name="cpu", threads=options.threads))
-    model, tokenizer = load(options.checkpoint, precision=options.precision, head="classification")
-    spec = read_metadata(options.checkpoint).task_spec
-    labels = Labels(tuple(model.config.id2label.values()))
-    engine = Engine(model, tokenizer, labels, spec.max_length if spec else 128, spec.batch_size if spec else 32)
-    layout = Layout("csv", labels)
+    engine, layout = engine_of(options.checkpoint, options.precision)
     variants: dict[str, ModelVariant] = {}
     with ExitStack() as servers, NoiseMonitor() as monitor:
         for at in options.speedups:
