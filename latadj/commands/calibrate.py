@@ -30,7 +30,7 @@ from latadj.config import CalibrateConfig
 from latadj.devices.device import place
 from latadj.devices.environment import environment
 from latadj.elimination.dial import Dial
-from latadj.inference.serving import remember
+from latadj.inference.device_dial import remember
 from latadj.reporting.plots import plot_contribution
 from latadj.reporting.results.calibrated_profiles import SHOWN, profiles_document, profiles_shown
 from latadj.utils.console import progress

@@ -23,7 +23,8 @@ from latadj.elimination.attach import attach, dial_of
 from latadj.elimination.cost import flops
 from latadj.elimination.dial import Dial
 from latadj.elimination.profiles import Profile
-from latadj.inference.serving import kernel_for, on_device
+from latadj.inference.device_dial import on_device
+from latadj.inference.serving import kernel_for
 from latadj.reporting.table import Document, Table
 from latadj.utils.files import write_json
 from latadj.utils.serialization import unstructure

@@ -1,30 +1,26 @@
 """Loads a model ready to serve: its precision and kernel, and a dial in this device's time."""
 
-import logging
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from latadj.benchmark.kernel_selection import kernels, remembered_kernel, serving_precision
 from latadj.checkpoints import checkpoint
-from latadj.checkpoints.metadata import CheckpointMetadata, Device, Serving, check
+from latadj.checkpoints.metadata import CheckpointMetadata, Device, check
 from latadj.config import DeviceConfig
 from latadj.devices.device import place
 from latadj.elimination.attach import as_plain, attach, attached, dial_of
 from latadj.elimination.current_setting import set_speedup
 from latadj.elimination.dial import Dial
-from latadj.elimination.latency_model import LatencyModel
 from latadj.elimination.sentence_transformer import pipeline_of
+from latadj.inference.device_dial import on_device
+from latadj.inference.graph_folder import check_graphs
+from latadj.inference.graph_model import GraphModel, load_graphs
 from latadj.kernels.linear import DTYPES, KernelSpec
 from latadj.kernels.lowering import lower
-
-log = logging.getLogger("latadj")
-# A latency model that was measured for lengths this near takes the place of an older one.
-SAME = 1.25
+from latadj.runtime.manifest import is_exported
 
 
 def load(
@@ -47,7 +43,7 @@ def load(
     Parameters
     ----------
     folder : what `latadj finetune`, `latadj calibrate` or :func:`latadj.save` made, or any fine-tuned transformers
-        folder
+        folder; or graphs that `latadj export` wrote, which run in their own runtime and precision on the CPU
     speedup : the dial's setting; 1 when left out
     max_drop : in place of ``speedup``: the largest one that loses at most so many points of the metric on validation
         text, as `latadj calibrate` measured it, see :meth:`latadj.Dial.within`
@@ -78,14 +74,17 @@ def load(
     if confident and max_drop is None:
         raise ValueError("confident=True says how max_drop is judged: give max_drop too")
     folder = Path(folder)
-    metadata = check(folder)
-    model, tokenizer = checkpoint.load(folder, head=head, metadata=metadata)
-    if metadata.dial is None and (speedup not in (None, 1.0) or max_drop is not None):
-        raise ValueError(f"checkpoint {folder} has no dial: make one with `{metadata.calibrate(folder)}`")
-    model.to(device)
-    if precision is not None:
-        batch = batch or (metadata.task_spec.batch_size if metadata.task_spec else None)
-        make_ready(model, metadata, metadata.dial, model.device, precision=precision, batch=batch, length=length)
+    if is_exported(folder):
+        model, tokenizer, metadata = _open_graphs(folder, head, precision, device, batch, length)
+    else:
+        metadata = check(folder)
+        model, tokenizer = checkpoint.load(folder, head=head, metadata=metadata)
+        if metadata.dial is None and (speedup not in (None, 1.0) or max_drop is not None):
+            raise ValueError(f"checkpoint {folder} has no dial: make one with `{metadata.calibrate(folder)}`")
+        model.to(device)
+        if precision is not None:
+            batch = batch or (metadata.task_spec.batch_size if metadata.task_spec else None)
+            make_ready(model, metadata, metadata.dial, model.device, precision=precision, batch=batch, length=length)
     if metadata.dial is not None:
         try:
             if max_drop is not None:
@@ -98,6 +97,17 @@ def load(
     if pipeline is None:
         return model, tokenizer
     return pipeline.to(device=device, dtype=model.dtype if precision is not None else None)
+
+
+def _open_graphs(
+    folder: Path, head: str | None, precision: str | None, device: str, batch: int | None, length: int | None
+) -> tuple[GraphModel, PreTrainedTokenizerBase, CheckpointMetadata]:
+    """What :func:`load` gives of a folder of graphs, and its metadata."""
+    for name, value in (("head", head), ("precision", precision)):
+        if (value is None) == (name == "precision"):
+            raise ValueError(f"{name}={value}: {folder} holds graphs; load the checkpoint that they were made of")
+    metadata = check_graphs(folder, DeviceConfig(name=device, precision=precision or "auto"), "load")
+    return *load_graphs(folder, metadata, batch=batch, length=length), metadata
 
 
 def load_plain(
@@ -148,42 +158,6 @@ def kernel_for(
     return remembered_kernel(model, precision, device)
 
 
-def dial_for(
-    dial: Dial,
-    metadata: CheckpointMetadata,
-    spec: KernelSpec,
-    device: torch.device,
-    batch: int | None,
-    lengths: Sequence[int] | None,
-) -> Dial | None:
-    """The dial in this device's time; None if the device was not calibrated in this precision.
-
-    Parameters
-    ----------
-    batch, lengths : the workload; None are the batch that was measured and the lengths of the calibration set
-    """
-    served = metadata.devices.get(place(device), Device()).serving.get(spec.precision)
-    expected = lengths or dial.lengths
-    latency = served.model(batch, expected) if served and served.kernel == spec.kernel else None
-    if latency is None:
-        return None
-    if batch and not 0.5 <= latency.batch / batch <= 2:
-        log.warning(
-            "the dial was calibrated at batch %d, for batch %d it may be off: calibrate with workload.batch=%d",
-            latency.batch,
-            batch,
-            batch,
-        )
-    if latency.lengths is not None and latency.beyond(expected) > 2:
-        least, largest = latency.lengths
-        log.warning(
-            "the dial was calibrated on texts of %d to %d tokens, for those of %d to %d it may be off: calibrate %s",
-            *(least, largest, min(expected), max(expected)),
-            f"with workload.length={max(expected)}" if lengths else "without workload.length",
-        )
-    return dial.on(latency, lengths)
-
-
 def make_ready(
     model: PreTrainedModel,
     metadata: CheckpointMetadata,
@@ -216,49 +190,3 @@ def make_ready(
         return spec
     attach(model, on_device(dial, metadata, spec, device, batch, length) if target == "latency" else dial)
     return spec
-
-
-def on_device(
-    dial: Dial,
-    metadata: CheckpointMetadata,
-    spec: KernelSpec,
-    device: torch.device,
-    batch: int | None,
-    length: int | None,
-) -> Dial:
-    """The dial in this device's time, or, with a warning, as it is where the device was not calibrated.
-
-    Parameters
-    ----------
-    batch, length : as in :func:`make_ready`
-    """
-    timed = dial_for(dial, metadata, spec, device, batch, [length] if length else None)
-    if timed is None:
-        log.warning(
-            "the dial is marked in FLOPs: this device (%s, %s) was not calibrated; `latadj calibrate "
-            "calibration.device_only=true device.precision=%s` (same options) takes a minute or two",
-            *(place(device), spec.precision, spec.precision),
-        )
-    return timed or dial
-
-
-def remember(metadata: CheckpointMetadata, device: torch.device, measured: Device) -> CheckpointMetadata:
-    """The metadata with what was measured on this device added to what they had."""
-    before = metadata.devices.get(place(device), Device())
-    serving = {name: _merged(before.serving.get(name), served) for name, served in measured.serving.items()}
-    merged = Device(
-        measured.precision or before.precision, measured.trials or before.trials, {**before.serving, **serving}
-    )
-    return replace(metadata, devices={**metadata.devices, place(device): merged})
-
-
-def _merged(before: Serving | None, measured: Serving) -> Serving:
-    """The new measurement, with the models of other batch sizes and lengths if it is of the same kernel."""
-    if before is None or before.kernel != measured.kernel:
-        return measured
-
-    def stands_for(newer: LatencyModel, model: LatencyModel) -> bool:
-        return newer.batch == model.batch and (model.lengths is None or newer.beyond(model.lengths) <= SAME)
-
-    others = tuple(model for model in before.models if not any(stands_for(newer, model) for newer in measured.models))
-    return Serving(measured.kernel, (*measured.models, *others))

@@ -15,7 +15,8 @@ from latadj.elimination.attach import attach, dial_of
 from latadj.elimination.dial import Dial
 from latadj.elimination.latency_model import LatencyModel, Ramp
 from latadj.inference import serving
-from latadj.inference.serving import dial_for, kernel_for, make_ready, remember
+from latadj.inference.device_dial import dial_for, remember
+from latadj.inference.serving import kernel_for, make_ready
 from latadj.kernels.linear import KernelSpec
 from latadj.kernels.lowering import kernel_of
 from latadj.utils.files import write_json

@@ -49,7 +49,8 @@ def run(ready: Ready) -> dict[str, Any]:
         if ready.plan.finished is not None:
             log.info("%s is finished already, there is nothing to go on with", config.output)
             return ready.plan.finished
-        assert ready.engine is not None and ready.layout is not None and ready.state is not None
+        assert ready.engine is not None and ready.kernel is not None
+        assert ready.layout is not None and ready.state is not None
         reader, state = ready.plan.reader, ready.state
         assert reader is not None
         _refuse_changed(ready)
@@ -62,7 +63,7 @@ def run(ready: Ready) -> dict[str, Any]:
         finally:
             output.close()
             reader.close()
-        result = summary(ready.engine.model, ready.plan, state, config, resumed, broken)
+        result = summary(ready.engine.model, ready.kernel, ready.plan, state, config, resumed, broken)
         write_json(result_path(config), result)
         output.forget()
         document(result).print()

@@ -4,7 +4,8 @@ import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from transformers import PreTrainedModel
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from latadj.checkpoints import checkpoint
 from latadj.checkpoints.metadata import CheckpointMetadata
@@ -19,6 +20,7 @@ from latadj.elimination.current_setting import set_speedup
 from latadj.inference.deadline import Deadline
 from latadj.inference.deadline_counts import DeadlineCounts
 from latadj.inference.device_clock import needs_clock, require_clock
+from latadj.inference.graph_model import GraphModel, load_graphs
 from latadj.inference.serving import make_ready
 from latadj.inference.streams.engine import Engine
 from latadj.inference.streams.plan import Plan, make_plan
@@ -29,6 +31,8 @@ from latadj.inference.streams.writing import (
     PredictState,
     output_format,
 )
+from latadj.kernels.linear import KernelSpec
+from latadj.runtime.manifest import is_exported
 from latadj.tasks.encoding.batches import max_input_length
 from latadj.utils.serialization import structure
 
@@ -46,6 +50,7 @@ class Ready:
     engine: Engine | None = None
     layout: Layout | None = None
     state: PredictState | None = None
+    kernel: KernelSpec | None = None
 
 
 def prepare(config: PredictConfig, checked: CheckpointMetadata | None = None) -> Ready:
@@ -65,8 +70,7 @@ def prepare(config: PredictConfig, checked: CheckpointMetadata | None = None) ->
     plan = make_plan(config, checked)
     if plan.finished is not None:
         return Ready(config, plan)
-    model, tokenizer = checkpoint.load(config.checkpoint, head=plan.task_type, metadata=plan.metadata)
-    model.eval().to(where)
+    model, tokenizer = _loaded(plan, config, where)
     task_spec = plan.metadata.task_spec
     limit = min(
         config.max_length or (task_spec.max_length if task_spec else MAX_LENGTH),
@@ -76,7 +80,7 @@ def prepare(config: PredictConfig, checked: CheckpointMetadata | None = None) ->
     task.check_fit(tokenizer, limit, len(plan.settings["text"] or [""]))
     layout = Layout(output_format(config.output), task, config.id is not None, config.escape_formulas)
     state = plan.state or PredictState(plan.settings)
-    _serve(model, plan, config, state)
+    spec = _serve(model, plan, config, state)
     engine = Engine(model, tokenizer, task, limit, plan.batch_size)
     if config.deadline_ms is not None:
         engine.deadline = Deadline(
@@ -89,7 +93,7 @@ def prepare(config: PredictConfig, checked: CheckpointMetadata | None = None) ->
             longest=limit,
             counts=_counted(config, state),
         )
-    return Ready(config, plan, engine, layout, state)
+    return Ready(config, plan, engine, layout, state, spec)
 
 
 def _counted(config: PredictConfig, state: PredictState) -> DeadlineCounts:
@@ -133,20 +137,52 @@ def _served(config: PredictConfig, plan: Plan, model: PreTrainedModel, limit: in
     return Labels(names, config.all_probabilities)
 
 
-def _serve(model: PreTrainedModel, plan: Plan, config: PredictConfig, state: PredictState) -> None:
+def _loaded(plan: Plan, config: PredictConfig, where: torch.device) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The checkpoint, or the graphs, which are ready to serve."""
+    folder = Path(config.checkpoint)
+    if is_exported(folder):
+        return load_graphs(
+            *(folder, plan.metadata),
+            dial=plan.dial,
+            target=config.dial.target,
+            batch=plan.batch_size,
+            threads=config.device.asked_threads,
+        )
+    model, tokenizer = checkpoint.load(folder, head=plan.task_type, metadata=plan.metadata)
+    return model.eval().to(where), tokenizer
+
+
+def _serve(model: PreTrainedModel, plan: Plan, config: PredictConfig, state: PredictState) -> KernelSpec:
     """Lower the model and turn its dial; a run that goes on does so on the device and by the kernel of its start.
+
+    Returns
+    -------
+    the kernel
 
     Raises
     ------
     ValueError
         if that is another device, the speedup is out of its reach, or it was not measured and a deadline is given.
     """
-    here = place(model.device)
+    graphs = isinstance(model, GraphModel)
+    here = model.predictor.place if graphs else place(model.device)
     if state.serving and state.serving["place"] != here:
         raise ValueError(
             f"resume=true: this run began on {state.serving['place']}, and this is {here}: go on there, or "
             "overwrite=true starts anew"
         )
+    spec = model.kernel if graphs else _lowered(model, plan, config, state, here)
+    state.serving = {"place": here, "precision": spec.precision, "kernel": spec.kernel}
+    if config.max_drop is not None and config.deadline_ms is None:
+        plan.speedup = dial_of(model).within(config.max_drop, config.confident)
+        log.info("max_drop=%g allows %.2fx, in %s", config.max_drop, plan.speedup, dial_of(model).target)
+    if plan.dial is not None and plan.speedup is not None:
+        set_speedup(model, plan.speedup)
+    return spec
+
+
+def _lowered(model: PreTrainedModel, plan: Plan, config: PredictConfig, state: PredictState, here: str) -> KernelSpec:
+    """Lower a checkpoint's model; its dial is in this device's time from then on."""
     clock = (f"deadline_ms={config.deadline_ms or 0:g}", Path(config.checkpoint), plan.metadata)
     if config.deadline_ms is not None:
         require_clock(*clock, here, config.device.precision, config.batch_size)
@@ -160,12 +196,7 @@ def _serve(model: PreTrainedModel, plan: Plan, config: PredictConfig, state: Pre
         batch=plan.batch_size,
         kernel=state.serving.get("kernel"),
     )
-    state.serving = {"place": here, "precision": spec.precision, "kernel": spec.kernel}
     if config.deadline_ms is not None and dial_of(model).latency is None:
         where = f"another kernel than {spec.kernel}"
         raise ValueError(needs_clock(*clock, where, config.device.precision, config.batch_size))
-    if config.max_drop is not None and config.deadline_ms is None:
-        plan.speedup = dial_of(model).within(config.max_drop, config.confident)
-        log.info("max_drop=%g allows %.2fx, in %s", config.max_drop, plan.speedup, dial_of(model).target)
-    if plan.dial is not None and plan.speedup is not None:
-        set_speedup(model, plan.speedup)
+    return spec

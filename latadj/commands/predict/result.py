@@ -12,7 +12,7 @@ from latadj.elimination.attach import attached, dial_of
 from latadj.inference.deadline_counts import DeadlineCounts
 from latadj.inference.streams.plan import Plan
 from latadj.inference.streams.writing import PredictState
-from latadj.kernels.lowering import kernel_of
+from latadj.kernels.linear import KernelSpec
 from latadj.reporting.table import Document, Table
 from latadj.utils.serialization import unstructure
 
@@ -22,10 +22,16 @@ MISSED = 3
 
 
 def summary(
-    model: PreTrainedModel, plan: Plan, state: PredictState, config: PredictConfig, resumed: bool, broken: Path | None
+    model: PreTrainedModel,
+    spec: KernelSpec,
+    plan: Plan,
+    state: PredictState,
+    config: PredictConfig,
+    resumed: bool,
+    broken: Path | None,
 ) -> dict[str, Any]:
     """What ``predict.json`` holds."""
-    dial, speedup, spec = attached(model).dial, plan.speedup, kernel_of(model)
+    dial, speedup = attached(model).dial, plan.speedup
     profile = dial.profile(speedup) if dial is not None and speedup is not None else None
     return {
         "schema": "latadj.predict/1",

@@ -3,20 +3,17 @@
 from importlib.util import find_spec
 from pathlib import Path
 
-from latadj.checkpoints.config_file import model_config
-from latadj.checkpoints.metadata import CheckpointMetadata, Device, check, read_metadata
+from latadj.checkpoints.metadata import CheckpointMetadata, check
 from latadj.checkpoints.task_spec import type_of
 from latadj.config import EMBEDDING, GENERATION, ServeConfig
 from latadj.inference.device_clock import require_any_clock
+from latadj.inference.graph_folder import check_graphs, require_graph_clock
 from latadj.runtime.manifest import Manifest, is_exported
-from latadj.runtime.place import calibrate_command, cpu_threads, place
-from latadj.runtime.sessions import RUNTIMES
 
 # Of the extra `serve`.
 PACKAGES = ("fastapi", "uvicorn", "prometheus_client")
 # The types of task that are served.
 ANSWERED = ("classification", EMBEDDING)
-AGAIN = "export it again with `latadj export`"
 
 
 def check_serve(config: ServeConfig) -> CheckpointMetadata:
@@ -54,34 +51,10 @@ def _check_checkpoint(config: ServeConfig) -> CheckpointMetadata:
 
 
 def _check_graphs(config: ServeConfig) -> CheckpointMetadata:
-    folder, asked = Path(config.checkpoint), config.device
-    manifest, metadata = Manifest.read(folder), read_metadata(folder)
-    _require_type(folder, manifest.type, "classification")
-    if manifest.speedup is not None:
-        raise ValueError(
-            f"checkpoint {folder} holds a graph of one speedup, {manifest.speedup:g}x, and serve turns a dial: export "
-            "it without speedup="
-        )
-    model_config(folder, AGAIN)
-    if metadata.dial is None:
-        raise ValueError(f"checkpoint {folder} has no dial: {AGAIN}")
-    if asked.precision not in ("fp32", "auto", manifest.precision):
-        raise ValueError(
-            f"device.precision={asked.precision}: the graphs of {folder} are {manifest.precision}, whatever is asked; "
-            "leave it out"
-        )
-    if asked.name not in ("auto", "cpu"):
-        raise ValueError(f"device={asked.name}: graphs run on the CPU; serve the checkpoint that they were made of")
-    runtime, threads = RUNTIMES[manifest.format], cpu_threads(asked.asked_threads)
-    if find_spec(runtime) is None:
-        raise ValueError(f"the graphs of {folder} need {runtime}: pip install {runtime}")
-    here = place(threads, runtime)
-    served = metadata.devices.get(here, Device()).serving.get(manifest.precision)
-    if served is None or not served.models:
-        raise ValueError(
-            f"deadline_ms={config.deadline_ms:g} goes by the time that passes take, and the graphs of {folder} were "
-            f"not measured on {here}: run `{calibrate_command(folder, threads, runtime)}`, a minute or two"
-        )
+    folder = Path(config.checkpoint)
+    metadata = check_graphs(folder, config.device, "serve")
+    _require_type(folder, Manifest.read(folder).type, "classification")
+    require_graph_clock(f"deadline_ms={config.deadline_ms:g}", folder, metadata, config.device.asked_threads)
     return metadata
 
 

@@ -10,9 +10,11 @@ from latadj.checkpoints.task_spec import QUESTION_COLUMNS, type_of
 from latadj.config import PredictConfig
 from latadj.elimination.dial import Dial
 from latadj.inference.device_clock import require_any_clock
+from latadj.inference.graph_folder import check_graphs, require_graph_clock
 from latadj.inference.streams.reading import STREAM, Reader, input_format, is_stream, open_reader
 from latadj.inference.streams.rows import CUT, WHOLE, WORDS, RowCounts
 from latadj.inference.streams.writing import Paths, PredictState, output_format, state_to_resume
+from latadj.runtime.manifest import is_exported
 from latadj.utils.files import read_json, real_path
 from latadj.utils.serialization import structure
 
@@ -107,7 +109,7 @@ def make_plan(config: PredictConfig, metadata: CheckpointMetadata | None = None,
     kind = input_format(config.input, config.format)
     output_format(config.output)
     _check_output(config)
-    metadata = check(Path(config.checkpoint)) if metadata is None else metadata
+    metadata = _metadata(config) if metadata is None else metadata
     task_spec = metadata.task_spec
     task_type = type_of(Path(config.checkpoint), task_spec)
     _check_type(config, task_type)
@@ -126,6 +128,12 @@ def make_plan(config: PredictConfig, metadata: CheckpointMetadata | None = None,
             reader.close()
         raise
     return Plan(metadata, task_type, dial, reader, settings, state, finished, speedup, batch_size)
+
+
+def _metadata(config: PredictConfig) -> CheckpointMetadata:
+    """Metadata of the checkpoint, or of the folder of graphs."""
+    folder = Path(config.checkpoint)
+    return check_graphs(folder, config.device, "predict") if is_exported(folder) else check(folder)
 
 
 def _check_type(config: PredictConfig, task_type: str) -> None:
@@ -194,8 +202,11 @@ def _turned(config: PredictConfig, metadata: CheckpointMetadata) -> tuple[float 
         return speedup, dial
     if dial is None:
         raise ValueError(f"deadline_ms needs a dial, and checkpoint {config.checkpoint} has none: {make}")
-    deadline = f"deadline_ms={config.deadline_ms:g}"
-    require_any_clock(deadline, Path(config.checkpoint), metadata, config.device.precision, config.batch_size)
+    deadline, folder = f"deadline_ms={config.deadline_ms:g}", Path(config.checkpoint)
+    if is_exported(folder):
+        require_graph_clock(deadline, folder, metadata, config.device.asked_threads)
+    else:
+        require_any_clock(deadline, folder, metadata, config.device.precision, config.batch_size)
     return None, dial
 
 
