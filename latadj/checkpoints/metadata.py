@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from latadj.checkpoints.config_file import CONFIG_FILE, model_config, named_labels
+from latadj.checkpoints.runtime_times import RuntimeTimes
 from latadj.checkpoints.task_spec import TaskSpec
 from latadj.config import EMBEDDING, TaskConfig
 from latadj.config.options.model import PRECISIONS
@@ -70,11 +71,13 @@ class Device:
     precision : what ``auto`` chose; None if it was never used
     trials : precision -> agreement with fp32 and milliseconds a batch, the reason of the choice
     serving : precision -> kernel and latency models
+    runtimes : for each batch size the time in PyTorch and in each runtime
     """
 
     precision: str | None = None
     trials: dict[str, dict[str, float]] = field(default_factory=dict)
     serving: dict[str, Serving] = field(default_factory=dict)
+    runtimes: tuple[RuntimeTimes, ...] = ()
 
     def __post_init__(self) -> None:
         if self.precision not in (None, *PRECISIONS):
@@ -175,7 +178,7 @@ class CheckpointMetadata:
 register(ModelStructure, ModelStructure.from_json, ModelStructure.to_json)
 register(TopKAttention, TopKAttention.from_json, TopKAttention.to_json)
 require_all(Serving)
-require_all(Device)
+require_all(Device, "runtimes")
 
 
 def read_metadata(folder: Path) -> CheckpointMetadata:

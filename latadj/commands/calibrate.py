@@ -24,6 +24,7 @@ from latadj.checkpoints.metadata import (
 from latadj.checkpoints.task_spec import TaskSpec
 from latadj.commands.checks import check_protection, uses_pretrained
 from latadj.commands.common.exported_clock import ExportedSession, measure_graphs, prepare_exported
+from latadj.commands.common.runtime_choice import choose_runtime
 from latadj.commands.common.session import Session, open_checkpoint, open_pretrained, open_without_examples
 from latadj.commands.common.validation_drops import ValidationDrops
 from latadj.config import CalibrateConfig
@@ -49,7 +50,7 @@ def prepare(config: CalibrateConfig, checked: CheckpointMetadata | None = None) 
     ----------
     checked : the checkpoint's metadata, if the early check has read them
     """
-    if config.runtime is not None:
+    if config.runtime not in (None, "auto"):
         return prepare_exported(config)
     metadata = checked
     if metadata is None and not uses_pretrained(config):
@@ -80,6 +81,8 @@ def run(session: Session | ExportedSession) -> dict[str, Any]:
         return measure_graphs(session)
     config = session.config
     assert isinstance(config, CalibrateConfig)
+    if config.runtime == "auto":
+        return choose_runtime(session)
     calibration = config.calibration
     folder, work = Path(config.checkpoint), Path(config.folder) / "calibrate"
     contribution, tried = None, list[WindowTrial]()

@@ -277,9 +277,11 @@ def check_calibrate(config: CalibrateConfig) -> CheckpointMetadata | None:
     ValueError
     """
     metadata = None
-    if config.runtime is not None:
+    if config.runtime not in (None, "auto"):
         Manifest.read(Path(config.exported))
         return None
+    if config.runtime == "auto":
+        return require_dial(config, [])
     if uses_pretrained(config):
         hub.model_source(config.model.path)
     else:

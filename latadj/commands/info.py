@@ -171,7 +171,7 @@ def _device(name: str, device: Device, here: HardwareKey) -> DeviceInfo:
         for model in sorted(served.models, key=lambda model: model.batch)
     ]
     serving += [Served(name, served.kernel) for name, served in device.serving.items() if not served.models]
-    return DeviceInfo(name, name == str(here), device.precision, device.trials, serving)
+    return DeviceInfo(name, name == str(here), device.precision, device.trials, serving, device.runtimes)
 
 
 def _auto(metadata: CheckpointMetadata, shape: Shape, here: str) -> str | None:

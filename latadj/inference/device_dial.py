@@ -91,8 +91,11 @@ def remember(metadata: CheckpointMetadata, device: torch.device, measured: Devic
     """The metadata with what was measured on this device added to what they had."""
     before = metadata.devices.get(place(device), Device())
     serving = {name: _merged(before.serving.get(name), served) for name, served in measured.serving.items()}
-    merged = Device(
-        measured.precision or before.precision, measured.trials or before.trials, {**before.serving, **serving}
+    merged = replace(
+        before,
+        precision=measured.precision or before.precision,
+        trials=measured.trials or before.trials,
+        serving={**before.serving, **serving},
     )
     return replace(metadata, devices={**metadata.devices, place(device): merged})
 

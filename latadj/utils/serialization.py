@@ -133,12 +133,12 @@ def omit(cls: type[Any], *names: str) -> None:
     _converter.register_unstructure_hook(cls, make_dict_unstructure_fn(cls, _converter, **left_out))
 
 
-def require_all(cls: type[Any]) -> None:
-    """Take a missing field of a class for damage, also one that has a default."""
+def require_all(cls: type[Any], *but: str) -> None:
+    """Take a missing field of a class for damage, also one that has a default, but for some that came later."""
     structured = make_dict_structure_fn(cls, _converter)
 
     def checked(data: Any, _: Any) -> Any:
-        missing = [field.name for field in fields(cls) if field.name not in data]
+        missing = [field.name for field in fields(cls) if field.name not in data and field.name not in but]
         if missing:
             raise ValueError(f"{', '.join(missing)} missing")
         return structured(data, cls)

@@ -20,6 +20,7 @@ from latadj.elimination.current_setting import set_speedup
 from latadj.inference.deadline import Deadline
 from latadj.inference.deadline_counts import DeadlineCounts
 from latadj.inference.device_clock import needs_clock, require_clock
+from latadj.inference.fastest_runtime import with_fastest
 from latadj.inference.graph_model import GraphModel, load_graphs
 from latadj.inference.serving import make_ready
 from latadj.inference.streams.engine import Engine
@@ -67,6 +68,8 @@ def prepare(config: PredictConfig, checked: CheckpointMetadata | None = None) ->
     """
     begin(config)
     where = device.choose(config.device)
+    if config.runtime == "auto":
+        config, checked = with_fastest(config, where, checked, batch=config.batch_size, speedup=_asked(config))
     plan = make_plan(config, checked)
     if plan.finished is not None:
         return Ready(config, plan)
@@ -94,6 +97,13 @@ def prepare(config: PredictConfig, checked: CheckpointMetadata | None = None) ->
             counts=_counted(config, state),
         )
     return Ready(config, plan, engine, layout, state, spec)
+
+
+def _asked(config: PredictConfig) -> float | None:
+    """The speedup that is asked for; None where a deadline or ``max_drop`` picks it."""
+    if config.deadline_ms is not None or config.max_drop is not None:
+        return None
+    return 1.0 if config.speedup is None else config.speedup
 
 
 def _counted(config: PredictConfig, state: PredictState) -> DeadlineCounts:

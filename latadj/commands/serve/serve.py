@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from socket import socket
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,8 @@ from latadj.checkpoints.metadata import CheckpointMetadata
 from latadj.commands.common.opening import begin
 from latadj.commands.serve.checks import check_serve
 from latadj.config import ServeConfig
+from latadj.devices import device
+from latadj.inference.fastest_runtime import with_fastest
 from latadj.server.application import application
 from latadj.server.model_service import ModelService
 from latadj.server.web_server import WebServer, bound
@@ -88,7 +90,12 @@ def open_service(config: ServeConfig, metadata: CheckpointMetadata | None = None
     ValueError
         if the model is damaged, or this device was not measured.
     """
-    return ModelService(config, check_serve(config) if metadata is None else metadata, lambda: check_serve(config))
+    metadata = check_serve(config) if metadata is None else metadata
+    if config.runtime == "auto":
+        speedup = config.speedup if config.policy == "fixed" else None
+        config, _ = with_fastest(config, device.choose(config.device), metadata, batch=None, speedup=speedup)
+        metadata = check_serve(replace(config, runtime=None))
+    return ModelService(config, metadata, lambda: check_serve(replace(config, runtime=None)))
 
 
 def run(ready: Ready) -> dict[str, str]:

@@ -72,6 +72,15 @@ def speedups_option(default: list[float]) -> Any:
     return option(default, "speedups: 3, 1..5, 1..5:0.5 or [1,1.5,2]", parse=parse_speedups, type="speedups")
 
 
+def runtime_option() -> Any:
+    """Whether the checkpoint itself runs, or what is faster."""
+    return option(
+        None,
+        "auto: what `latadj calibrate runtime=auto` found the fastest; null: what checkpoint= names",
+        one_of("auto"),
+    )
+
+
 def escape_option() -> Any:
     """Whether predictions in CSV are made safe for spreadsheets."""
     return option(

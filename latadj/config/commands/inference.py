@@ -5,7 +5,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from latadj.config.commands.base import CommandConfig, DialedConfig, escape_option, speedup_option
+from latadj.config.commands.base import CommandConfig, DialedConfig, escape_option, runtime_option, speedup_option
 from latadj.config.fields import NOT_NEGATIVE, POSITIVE, Rule, at_least, one_of, option, section
 from latadj.config.options.dial import WORKLOAD, WorkloadConfig
 from latadj.config.speedups import one_speedup
@@ -18,6 +18,7 @@ BELOW_1 = Rule("a number above 0, below 1", lambda value: 0 < value < 1)
 class PredictConfig(DialedConfig):
     """`latadj predict`; its model and task say where the checkpoint is, which says what it is for."""
 
+    runtime: str | None = runtime_option()
     input: str | None = option(None, "file to read, or - for standard input")
     format: str | None = option(
         None, "format of the input; null: by its suffix", type="text | csv | tsv | jsonl | parquet"

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from latadj.config.commands.base import CommandConfig
+from latadj.config.commands.base import CommandConfig, runtime_option
 from latadj.config.fields import FRACTION, NOT_NEGATIVE, POSITIVE, Rule, Section, at_least, one_of, option, section
 from latadj.config.speedups import one_speedup
 
@@ -39,6 +39,7 @@ class RayOptions(Section):
 class ServeConfig(CommandConfig):
     """`latadj serve`; its model and task say where the checkpoint is, which says what it is for."""
 
+    runtime: str | None = runtime_option()
     host: str = option("127.0.0.1", "address to listen at; 0.0.0.0: every one of this machine")
     port: int = option(8080, "port to listen at; 0: one that is free", PORT)
     deadline_ms: float = option(50.0, "milliseconds in which a request is to be answered", POSITIVE)

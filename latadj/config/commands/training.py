@@ -51,15 +51,15 @@ class CalibrateConfig(CommandConfig):
     clock: ClockConfig = section(ClockConfig, "how long this device is measured")
     runtime: str | None = option(
         None,
-        "measure the graphs of `latadj export` in this runtime, instead of PyTorch",
-        one_of("onnxruntime", "openvino"),
+        "measure exported graphs in this runtime, not PyTorch; auto: which is the fastest of all in the run's folder",
+        one_of("onnxruntime", "openvino", "auto"),
     )
-    exported: str = option(MISSING, "folder of the graphs that runtime= measures")
+    exported: str = option(MISSING, "folder of the graphs that runtime=onnxruntime or openvino measures")
 
     @property
     def reads_text(self) -> bool:
         """Whether examples are needed: a device is measured on random tokens, but precisions are compared on texts."""
-        return not self.calibration.device_only or self.device.precision == "auto"
+        return not self.calibration.device_only or self.device.precision == "auto" or self.runtime == "auto"
 
 
 @dataclass

@@ -7,10 +7,12 @@ from typing import Any, ClassVar
 
 from rich.console import Console
 
+from latadj.checkpoints.runtime_times import RuntimeTimes
 from latadj.config import EMBEDDING, GENERATION
 from latadj.elimination.topk_setting import TopK, TopKAttention
 from latadj.reporting.results.base import Result
 from latadj.reporting.results.dial_positions import DialInfo, positions_table, some_layers
+from latadj.reporting.results.runtimes import runtimes_table
 from latadj.reporting.table import Document, Table
 from latadj.utils.serialization import LARGEST_INT
 
@@ -49,6 +51,7 @@ class DeviceInfo:
     here : whether a command would run there now, with no ``device=``
     auto : the precision that ``device.precision=auto`` takes there; None if it was not asked
     trials : what that choice stands on
+    runtimes : for each batch size the time in PyTorch and of exported graphs; empty: `runtime=auto` was not asked
     """
 
     place: str
@@ -56,6 +59,7 @@ class DeviceInfo:
     auto: str | None
     trials: dict[str, dict[str, float]]
     serving: list[Served]
+    runtimes: tuple[RuntimeTimes, ...] = ()
 
 
 @dataclass
@@ -134,6 +138,7 @@ class Info(Result):
             tables.append(positions_table(self.dial))
         if self.devices:
             tables.append(_devices(self))
+            tables += [runtimes_table(one.runtimes) for one in self.devices if one.here and one.runtimes]
         if self.validation or self.tested or (self.pruned and self.pruned.notes):
             tables.append(_metrics(self))
         return Document(tables)

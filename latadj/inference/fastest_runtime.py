@@ -1,0 +1,72 @@
+"""Takes the place of a checkpoint by the graphs that are faster here: runtime=auto."""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+from latadj.checkpoints.metadata import CheckpointMetadata, Device, check
+from latadj.checkpoints.runtime_times import RuntimeTrial, nearest
+from latadj.config import PredictConfig, ServeConfig
+from latadj.devices.device import place
+from latadj.inference.graph_folder import check_graphs
+from latadj.runtime.manifest import is_exported
+
+log = logging.getLogger("latadj")
+Config = TypeVar("Config", PredictConfig, ServeConfig)
+
+
+def with_fastest(
+    config: Config,
+    where: torch.device,
+    metadata: CheckpointMetadata | None,
+    *,
+    batch: int | None,
+    speedup: float | None,
+) -> tuple[Config, CheckpointMetadata]:
+    """The config with the folder that is the fastest in the checkpoint's place, and that folder's metadata.
+
+    Parameters
+    ----------
+    metadata : of the checkpoint, if they have been read already
+    batch : texts of a batch; None: any number, so that the largest that was timed counts
+    speedup : at which it runs; None: any
+
+    Raises
+    ------
+    ValueError
+        if nothing was timed on this device, or graphs are gone or hold another dial.
+    """
+    folder = Path(config.checkpoint)
+    if is_exported(folder):
+        raise ValueError(f"runtime=auto chooses between a checkpoint and its graphs, and {folder} holds graphs")
+    metadata = check(folder) if metadata is None else metadata
+    here, precision = place(where), config.device.precision
+    timed = metadata.devices.get(here, Device()).runtimes
+    calibrate = f"`{metadata.calibrate(folder)} runtime=auto device.precision={precision}`"
+
+    def able(trial: RuntimeTrial) -> bool:
+        return precision in ("auto", trial.precision)
+
+    times = nearest(timed, batch or max(one.batch for one in timed)) if timed else None
+    best = times.fastest(speedup, able) if times else None
+    if times is None or best is None:
+        raise ValueError(f"runtime=auto: no runtime was timed on this device ({here}, {precision}): run {calibrate}")
+    if best.folder is None:
+        log.info("runtime=auto takes PyTorch in %s: %s", best.precision, _text(times.speedups, best))
+        return config, metadata
+    graphs = (folder / best.folder).resolve()
+    if not is_exported(graphs):
+        raise ValueError(f"runtime=auto: {graphs}, which was the fastest, is gone; export it again, or run {calibrate}")
+    found = check_graphs(graphs, replace(config.device, precision="auto"), "run")
+    if found.dial != metadata.dial:
+        raise ValueError(f"runtime=auto: {graphs} holds another dial than {folder}; export it again")
+    log.info("runtime=auto takes %s in %s: %s", graphs, best.precision, _text(times.speedups, best))
+    device = replace(config.device, precision=best.precision)
+    return replace(config, checkpoint=str(graphs), device=device), found
+
+
+def _text(speedups: tuple[float, ...], trial: RuntimeTrial) -> str:
+    return ", ".join(f"{ms:.3g} ms at {speedup:g}x" for ms, speedup in zip(trial.ms, speedups, strict=True))
