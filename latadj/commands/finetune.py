@@ -15,9 +15,9 @@ from transformers import set_seed
 from latadj.calibration.make_dial import make_dial, measure_contribution, windows_to_try
 from latadj.checkpoints import checkpoint
 from latadj.checkpoints.metadata import CheckpointMetadata, read_metadata
-from latadj.commands.checks import check_teacher
 from latadj.commands.common.resume import FinetuneState
 from latadj.commands.common.session import Session, enough, known_labels, set_up, with_examples
+from latadj.commands.common.training_checks import check_teacher
 from latadj.commands.common.training_stages import (
     attention_dropped,
     distillation_rows,

@@ -46,7 +46,9 @@ class Command:
 
 COMMANDS: dict[str, Command] = {
     "finetune": Command(
-        "Fine-tune a model: plain first, then adjustable along the dial.", "finetune", "commands.checks:check_finetune"
+        "Fine-tune a model: plain first, then adjustable along the dial.",
+        "finetune",
+        "commands.common.training_checks:check_finetune",
     ),
     "prune": Command(
         "Prune the heads, neurons and blocks of a fine-tuned model that its task does not need.",

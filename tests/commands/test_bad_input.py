@@ -299,7 +299,8 @@ def test_data_that_is_not_there_is_refused_before_anything_is_loaded(root, tmp_p
 
 
 def test_the_check_before_torch_imports_no_library_that_reads_data():
-    code = "import latadj.commands.checks, latadj.inference.streams.plan, sys; print(sys.modules.keys() & {names})"
+    code = "import latadj.commands.common.training_checks, latadj.inference.streams.plan, sys; "
+    code += "print(sys.modules.keys() & {names})"
     code = code.replace("{names}", "{'torch', 'transformers', 'pandas', 'datasets', 'pyarrow'}")
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "set()"

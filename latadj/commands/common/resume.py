@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from uuid import uuid4
 
 from latadj.checkpoints.weight_files import fingerprint
-from latadj.commands.checks import teacher_of
+from latadj.commands.common.training_checks import teacher_of
 from latadj.config import FinetuneConfig, RunConfig
 from latadj.devices.device import choose
 from latadj.devices.precision_probe import trains_in_bf16

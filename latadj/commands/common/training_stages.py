@@ -12,8 +12,8 @@ from datasets import Dataset
 from transformers import PreTrainedModel
 
 from latadj.checkpoints import checkpoint
-from latadj.commands.checks import teacher_of
 from latadj.commands.common.session import Session
+from latadj.commands.common.training_checks import teacher_of
 from latadj.config import DistillationConfig, StageConfig
 from latadj.elimination.architectures import architecture_of, layers_of
 from latadj.tasks.encoding.batches import TEACHER, max_input_length

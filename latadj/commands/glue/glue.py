@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from latadj.checkpoints.metadata import METADATA_FILE
-from latadj.commands.checks import check_finetune
 from latadj.commands.common.resume import FinetuneState
+from latadj.commands.common.training_checks import check_finetune
 from latadj.commands.glue import submission as glue_submission
 from latadj.commands.glue.stages import stage_overrides
 from latadj.commands.launch import launch

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from latadj.checkpoints.metadata import check as check_checkpoint
 from latadj.checkpoints.replaceable import check_replaceable
-from latadj.commands.checks import check_teacher, require_examples, require_trackers, teacher_of
+from latadj.commands.checks import require_examples
+from latadj.commands.common.training_checks import check_teacher, require_trackers, teacher_of
 from latadj.config import EMBEDDING, PruneConfig
 from latadj.utils.files import real_path
 

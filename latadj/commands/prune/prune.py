@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from latadj.commands.checks import check_teacher
 from latadj.commands.common.session import open_checkpoint
+from latadj.commands.common.training_checks import check_teacher
 from latadj.commands.common.training_stages import say_replaced, teacher
 from latadj.commands.prune.checks import check_to_prune, outputs_of
 from latadj.commands.prune.pruning_model import PruningModel

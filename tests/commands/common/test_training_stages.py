@@ -11,7 +11,7 @@ from helpers.command_line import run
 from helpers.pruning_runs import EXACT, killed_in
 from transformers import AutoModelForSequenceClassification, BertTokenizerFast
 
-from latadj.commands.checks import check_teacher
+from latadj.commands.common.training_checks import check_teacher
 from latadj.commands.common.training_stages import attention_dropped, distillation_rows
 from latadj.commands.finetune import prepare
 from latadj.config.compose import compose, typed
