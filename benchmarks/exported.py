@@ -5,7 +5,7 @@
     .venv/bin/python benchmarks/exported.py outputs/minilm-rotten_tomatoes/checkpoint \
         outputs/minilm-rotten_tomatoes/exported outputs/minilm-rotten_tomatoes/exported-int8
 
-Any number of folders, of either format.
+Any number of folders, of either format; --cells 8x512 names other cells than the six that are the default.
 
 All are timed interleaved in one run, on random tokens; the lengths in a batch differ by one. The dial's speedups are in
 FLOPs. Prints a Markdown table: median milliseconds, for each plain export in fp32 and int8 the speedup of the fastest
@@ -13,6 +13,7 @@ dial's 1x in the same precision with a 95% interval, and for each speedup the sa
 brackets the share of what FLOPs say.
 """
 
+import argparse
 import os
 import sys
 import tempfile
@@ -31,7 +32,7 @@ from latadj.benchmark.timer import speedup, time_interleaved
 from latadj.runtime import Predictor
 from latadj.runtime.tokens import Encoded
 
-CELLS = ((1, 32), (1, 128), (8, 32), (8, 128), (32, 32), (32, 128))
+CELLS = ["1x32", "1x128", "8x32", "8x128", "32x32", "32x128"]
 SPEEDUPS = (1.0, 2.0, 3.0)
 PEERS = ("onnxruntime_fp32", "onnxruntime_int8", "openvino_fp32", "openvino_int8")
 ROUNDS, WARMUP, BUDGET_S = 15, 3, 60.0
@@ -39,18 +40,23 @@ ROUNDS, WARMUP, BUDGET_S = 15, 3, 60.0
 
 def main() -> None:
     """Time every cell, and print the table."""
-    checkpoint, *folders = sys.argv[1:]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("folders", type=Path, nargs="+")
+    parser.add_argument("--cells", nargs="+", default=CELLS, metavar="BATCHxTOKENS")
+    options = parser.parse_args()
     threads = len(os.sched_getaffinity(0))
     torch.set_num_threads(threads)
-    opened = [Predictor(folder, threads=threads) for folder in folders]
+    opened = [Predictor(folder, threads=threads) for folder in options.folders]
     predictors = {f"{one.runtime} dial {one.manifest.precision}": one for one in opened}
-    model, _ = latadj.load(checkpoint, precision=None)
+    model, _ = latadj.load(options.checkpoint, precision=None)
     plain, inputs = latadj.detach(model), next(iter(predictors.values())).manifest.inputs
     with tempfile.TemporaryDirectory() as made:
         peers = {name: build(name, plain, Path(made), threads, inputs=inputs) for name in PEERS}
         print("| batch x tokens | runs | ms | over a plain export in this precision, or over its own 1x |")
         print("| --- | --- | ---: | ---: |")
-        for batch, length in CELLS:
+        for cell in options.cells:
+            batch, length = map(int, cell.split("x"))
             _cell(batch, length, peers, predictors)
 
 
