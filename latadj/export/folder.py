@@ -5,12 +5,14 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import onnx
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from latadj.checkpoints.metadata import CheckpointMetadata, write_metadata
 from latadj.checkpoints.task_spec import HEAD_ENDINGS
+from latadj.config import EMBEDDING
 from latadj.elimination.architectures import architecture_of
 from latadj.elimination.architectures.encoders import Encoder
 from latadj.elimination.attach import attached, detach, is_attached, topk_attention_of
@@ -18,12 +20,14 @@ from latadj.elimination.cost import ALL, POOLED
 from latadj.elimination.dial import Dial
 from latadj.elimination.levels import Level
 from latadj.elimination.profiles import Profile
+from latadj.elimination.sentence_transformer import pipeline_of, pooling_modes, prompt_of
 from latadj.export.functions import OPSETS, SCORES
+from latadj.export.graph_model import EMBEDDED
 from latadj.export.onnx_file import graph_of
 from latadj.export.openvino_files import CountedGraph, calibration_batches, counted_graphs, write_openvino
 from latadj.export.shared_weights import LARGEST_FILE, write_graphs
 from latadj.pruning.subnetwork import cut_to_level
-from latadj.runtime.manifest import WHOLE, ExportedGraph, Manifest
+from latadj.runtime.manifest import WHOLE, Embedding, ExportedGraph, Manifest
 from latadj.utils.files import write_folder
 
 log = logging.getLogger("latadj")
@@ -72,6 +76,12 @@ def check_exportable(model: PreTrainedModel, dial: Dial, opset: int) -> None:
         raise ValueError(
             "this dial protects the question, which graphs cannot: calibrate with task.protect_question=false"
         )
+    pipeline = pipeline_of(model)
+    if pipeline is not None and not pipeline[1].include_prompt:
+        raise ValueError(
+            "this model leaves its prompt out of the pooling, and a graph does not see where a prompt ends: embed with "
+            "the checkpoint"
+        )
     if (topk := topk_attention_of(model)) is not None:
         raise ValueError(f"this model has top-k attention ({topk.text()}), which graphs do not compute")
     if opset not in OPSETS:
@@ -80,6 +90,8 @@ def check_exportable(model: PreTrainedModel, dial: Dial, opset: int) -> None:
 
 def type_of_head(model: PreTrainedModel) -> str | None:
     """The type of task that a model's head is for; None without one, or for another."""
+    if pipeline_of(model) is not None:
+        return EMBEDDING
     name = type(model).__name__
     return next((kind for kind, ending in HEAD_ENDINGS.items() if name.endswith(ending)), None)
 
@@ -218,9 +230,16 @@ def _manifest(
     precision: str,
 ) -> Manifest:
     task_type, spec = type_of_head(model), metadata.task_spec
-    outputs = {None: ["last_hidden_state"], "question_answering": ["start_logits", "end_logits"]}
+    outputs = {
+        None: ["last_hidden_state"],
+        EMBEDDING: [EMBEDDED],
+        "question_answering": ["start_logits", "end_logits"],
+    }
     limit = min(tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", 512))
     labels = [str(name) for _, name in sorted((model.config.id2label or {}).items())] if task_type else []
+    if task_type == EMBEDDING:
+        # Its SentenceTransformer says how much it reads, whatever the texts of its task.
+        spec, labels, limit = None, [], min(limit, pipeline_of(model).max_seq_length or limit)
     return Manifest(
         format=format,
         precision=precision,
@@ -232,4 +251,12 @@ def _manifest(
         max_length=spec.max_length if spec is not None else int(limit),
         pad_token_id=int(tokenizer.pad_token_id or 0),
         graphs=[ExportedGraph(f"{format}/{plan.file}", plan.level, plan.cuts) for plan in plans],
+        embedding=_embedding(pipeline_of(model)),
     )
+
+
+def _embedding(pipeline: Any) -> Embedding | None:
+    """How a ``SentenceTransformer`` embeds; None of none."""
+    if pipeline is None:
+        return None
+    return Embedding("+".join(pooling_modes(pipeline[1])), prompt_of(pipeline), dict(pipeline.prompts or {}))

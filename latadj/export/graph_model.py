@@ -20,8 +20,11 @@ from latadj.elimination.architectures.layer_parts import LayerParts
 from latadj.elimination.cost import POOLED
 from latadj.elimination.layer_structure import attends
 from latadj.elimination.profiles import LEAST_SPARED, Profile
+from latadj.elimination.sentence_transformer import pipeline_of
 from latadj.export.operators import attend, attend_and_leave, attend_and_score, leave, put_back
 
+# The output that is a text's embedding.
+EMBEDDED = "sentence_embedding"
 # What is added to the attention products of padding.
 LOWEST = torch.finfo(torch.float32).min
 
@@ -51,7 +54,8 @@ class GraphModel(nn.Module):
     model : with nothing attached, whole or cut to a level; it stays as it is
     reads : ``pooled`` or ``all``
     inputs : names of the token inputs, each (batch, length) of int64, ``attention_mask`` among them
-    outputs : names of what of the model's output is returned
+    outputs : names of what of the model's output is returned; ``EMBEDDED``: what the modules of its
+        ``SentenceTransformer`` make of it
     kept : number of each of its layers in the model that profiles are of
     profile : the only one that it runs; None: its keep ratios and ``short_length`` are inputs, of float64
     cuts : of no fixed profile: numbers of the layers that let tokens go, in the model that profiles are of. How many of
@@ -73,6 +77,8 @@ class GraphModel(nn.Module):
         self.inputs, self.outputs, self.reads, self.profile = tuple(inputs), tuple(outputs), reads, profile
         self.kept, self.cuts = list(kept), cuts
         self.architecture = architecture_of(model)
+        pipeline = pipeline_of(self.model)
+        self.after = nn.ModuleList(list(pipeline)[1:] if pipeline is not None and EMBEDDED in outputs else [])
         layers = layers_of(self.model)
         # A layer without attention keeps what the one before it kept; ratio 0 stands for all tokens.
         self.ratio_of, last = list[int](), 0
@@ -109,6 +115,11 @@ class GraphModel(nn.Module):
         # Not as a buffer: it is of this pass alone.
         self.__dict__["alive"] = Alive(bias, counts.unbind()[1:], falls.unbind())
         output = self.model(**tokens)
+        if self.after:
+            features = {"token_embeddings": output[0], "attention_mask": tokens["attention_mask"]}
+            for module in self.after:
+                features = module(features)
+            output = {EMBEDDED: features["sentence_embedding"]}
         return tuple(output[name] for name in self.outputs)
 
     def may_fall(self, layer: int) -> bool:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from latadj.checkpoints.config_file import model_config
 from latadj.checkpoints.metadata import CheckpointMetadata, Device, Serving, read_metadata
-from latadj.config import DeviceConfig
+from latadj.config import EMBEDDING, DeviceConfig
 from latadj.runtime.manifest import Manifest
 from latadj.runtime.place import calibrate_command, cpu_threads, place
 from latadj.runtime.sessions import RUNTIMES
@@ -13,12 +13,13 @@ from latadj.runtime.sessions import RUNTIMES
 AGAIN = "export it again with `latadj export`"
 
 
-def check_graphs(folder: Path, asked: DeviceConfig, command: str) -> CheckpointMetadata:
+def check_graphs(folder: Path, asked: DeviceConfig, command: str, *, embeds: bool = False) -> CheckpointMetadata:
     """Metadata of a folder of graphs.
 
     Parameters
     ----------
     command : that is to run them, for the message
+    embeds : whether it runs those that embed texts
 
     Raises
     ------
@@ -33,6 +34,11 @@ def check_graphs(folder: Path, asked: DeviceConfig, command: str) -> CheckpointM
             "export it without speedup="
         )
     model_config(folder, AGAIN)
+    if manifest.type == EMBEDDING and not embeds:
+        raise ValueError(
+            f"the graphs of {folder} embed texts: `latadj serve` and latadj.runtime.Predictor run them, and {command} "
+            "takes the checkpoint that they were made of"
+        )
     if metadata.dial is None:
         raise ValueError(f"checkpoint {folder} has no dial: {AGAIN}")
     if asked.precision not in ("fp32", "auto", manifest.precision):

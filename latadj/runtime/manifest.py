@@ -36,6 +36,20 @@ class ExportedGraph:
     cuts: list[int] | None = None
 
 
+@dataclass(frozen=True)
+class Embedding:
+    """How a model embeds.
+
+    pooling : names of what its pooling takes of the tokens, such as ``mean``, which the graphs do
+    prompt : what it puts before a text
+    prompts : what it may put there instead, by name
+    """
+
+    pooling: str
+    prompt: str
+    prompts: dict[str, str]
+
+
 @dataclass
 class Manifest:
     """What a folder of graphs holds.
@@ -48,6 +62,7 @@ class Manifest:
     max_length : most tokens of a text
     pad_token_id : what stands beyond the tokens of a text
     graphs : the whole model's first
+    embedding : how it embeds; None: it does not
     """
 
     format: str
@@ -60,6 +75,7 @@ class Manifest:
     max_length: int
     pad_token_id: int
     graphs: list[ExportedGraph]
+    embedding: Embedding | None = None
 
     def write(self, folder: Path) -> None:
         text = json.dumps({"schema": SCHEMA, **unstructure(self)}, indent=1)

@@ -95,9 +95,7 @@ class Predictor:
             if the folder is of no classifier, or the dial does not reach what is asked.
         """
         if self.manifest.type != "classification":
-            raise ValueError(
-                f"folder {self.folder} holds no classifier, whose outputs have labels: call `outputs` for arrays"
-            )
+            raise ValueError(f"folder {self.folder} holds no classifier: call `outputs` for arrays, or `embed`")
         if not len(texts):
             return []
         (logits,) = self.outputs(texts, speedup=speedup, deadline_ms=deadline_ms, max_drop=max_drop)
@@ -111,6 +109,23 @@ class Predictor:
             Prediction(names[one], float(row[one]), dict(zip(names, map(float, row), strict=False)))
             for one, row in zip(best, shares, strict=True)
         ]
+
+    def embed(
+        self,
+        texts: Sequence[Text],
+        *,
+        speedup: float | None = None,
+        deadline_ms: float | None = None,
+        max_drop: float | None = None,
+    ) -> np.ndarray:
+        """(texts, dimensions) embeddings, float32; the model's prompt is not put before a text.
+
+        Parameters and errors as of calling the predictor, but for a folder of a model that embeds texts.
+        """
+        if self.manifest.embedding is None:
+            raise ValueError(f"folder {self.folder} holds no model that embeds texts: call `outputs` for arrays")
+        (vectors,) = self.outputs(texts, speedup=speedup, deadline_ms=deadline_ms, max_drop=max_drop)
+        return vectors
 
     def outputs(
         self,

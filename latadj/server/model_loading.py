@@ -109,10 +109,15 @@ def _graphs(config: ServeConfig, metadata: CheckpointMetadata) -> LoadedModel:
     tokenizer, shape = AutoTokenizer.from_pretrained(folder), AutoConfig.from_pretrained(folder)
     limit = min(config.max_length or manifest.max_length, max_input_length(shape, tokenizer))
     require_room(tokenizer, limit)
-    labels = _labels(shape, metadata, folder)
+    embeds = manifest.embedding
     return LoadedModel(
-        *(dial, tokenizer, labels, limit, {"fp32": "float32"}.get(manifest.precision, manifest.precision)),
+        dial,
+        tokenizer,
+        _labels(shape, metadata, folder) if embeds is None else [],
+        limit,
+        {"fp32": "float32"}.get(manifest.precision, manifest.precision),
         lambda profiles: GraphRunner(predictor, int(shape.vocab_size), profiles),
+        None if embeds is None else Embedder(embeds.pooling, embeds.prompt, embeds.prompts),
     )
 
 

@@ -1,6 +1,6 @@
 """What the server knows of the model that its processes hold, without holding it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,20 +9,12 @@ from transformers import PreTrainedTokenizerBase
 
 from latadj.config import ServeConfig
 from latadj.elimination.drops import MeasuredDrop
+from latadj.runtime.manifest import Embedding
 from latadj.server.request_errors import UnreadableRequestError
 
 
-@dataclass(frozen=True)
-class Embedder:
-    """How a model embeds texts.
-
-    pooling : what an embedding takes of the tokens
-    prompt, prompts : what is put before a text, as a rule and by name
-    """
-
-    pooling: str
-    prompt: str
-    prompts: Mapping[str, str]
+class Embedder(Embedding):
+    """How a model embeds the texts of requests."""
 
     def prompted(self, texts: Sequence[str], name: str | None) -> list[str]:
         """Texts with the prompt of a name before each; None: the one that they have as a rule.

@@ -1,15 +1,20 @@
 """`/embed`, as text-embeddings-inference has it, and `/v1/embeddings`, as OpenAI's clients ask."""
 
 import base64
+from dataclasses import replace
 
 import httpx
 import huggingface_hub.constants
 import numpy as np
 import pytest
-from helpers.served_model import Running, write_served_embedder
+from helpers.command_line import run
+from helpers.served_model import CLOCK, Running, write_served_embedder
 from huggingface_hub import InferenceClient
 from openai import OpenAI
 from sentence_transformers import SentenceTransformer
+
+from latadj.checkpoints.metadata import Device, Serving, read_metadata, write_metadata
+from latadj.runtime.place import place
 
 TEXTS = ["the film is good", "a very long story about people and music", "bad"]
 
@@ -36,6 +41,21 @@ def test_embeddings_are_those_of_sentence_transformers(embedder, expected):
     assert np.abs(np.array(answer.json()) - expected).max() < 1e-6
     assert answer.headers["x-latadj-speedup"] == "1.000"
     assert float(answer.headers["x-latadj-expected-drop"].split(";")[0]) == 0
+
+
+def test_graphs_embed_as_the_checkpoint_does(folder, expected):
+    pytest.importorskip("onnxscript")
+    graphs = folder.parent / "graphs"
+    run("export", f"checkpoint={folder}", f"folder={folder.parent / 'run'}", f"output={graphs}")
+    clock = {place(1, "onnxruntime"): Device(serving={"fp32": Serving("onnxruntime", (CLOCK,))})}
+    write_metadata(graphs, replace(read_metadata(graphs), devices=clock))
+    with Running(graphs) as running:
+        answer = running.post({"inputs": TEXTS}, path="/embed")
+        asked = running.post({"inputs": ["the film"], "prompt_name": "query"}, path="/embed")
+    assert np.abs(np.array(answer.json()) - expected).max() < 1e-5
+    plain = SentenceTransformer(str(folder), device="cpu")
+    found = plain.encode(["the film"], prompt="good ", normalize_embeddings=True)
+    assert np.abs(np.array(asked.json()) - found).max() < 1e-5
 
 
 def test_one_text_is_answered_in_a_list_too(embedder, expected):
