@@ -44,9 +44,9 @@ from latadj.elimination.attach import attached, detach
 from latadj.elimination.current_setting import at_speedup
 from latadj.inference.serving import load
 from latadj.inference.streams.engine import Engine
+from latadj.inference.streams.layouts import Layout
 from latadj.inference.streams.rows import Row
 from latadj.inference.streams.served_tasks import Labels
-from latadj.inference.streams.writing import Layout
 from latadj.kernels.linear import DTYPES
 from latadj.kernels.lowering import kernel_of
 from latadj.reporting.results.predict_benchmark import SCHEMA, document

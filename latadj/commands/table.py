@@ -71,7 +71,7 @@ COMMANDS: dict[str, Command] = {
         "commands.checks:check_eval",
     ),
     "predict": Command(
-        "Label, tag or answer a stream of texts: latadj predict speedup=3 input=texts.txt, or deadline_ms=20.",
+        "Label, tag, answer or embed a stream of texts: latadj predict speedup=3 input=texts.txt, or deadline_ms=20.",
         "predict.predict",
         "inference.streams.plan:check_plan",
         alone=False,

@@ -23,14 +23,12 @@ from latadj.runtime import Predictor
 from latadj.runtime.manifest import is_exported
 from latadj.server.model_runner import BatchRunner, GraphRunner, ModelRunner
 from latadj.server.served_model import Embedder
-from latadj.tasks.encoding.batches import max_input_length, require_room
+from latadj.tasks.encoding.batches import MOST_TOKENS, max_input_length, require_room
 from latadj.tasks.outputs.embeddings import EmbeddingOutputs
 from latadj.tasks.outputs.predict import HEAD
 
 # Tokens of a text where neither the checkpoint nor the user says it.
 MAX_LENGTH = 512
-# And where only the model says how many, which may be no number that a text has.
-LONGEST = 2**15
 
 
 @dataclass(frozen=True)
@@ -85,7 +83,7 @@ def _checkpoint(config: ServeConfig, metadata: CheckpointMetadata) -> LoadedMode
     task_spec = metadata.task_spec
     known = task_spec.max_length if task_spec else MAX_LENGTH
     if embedder is not None:
-        known = LONGEST  # sentence-transformers says how much it reads, whatever the texts of its task
+        known = MOST_TOKENS  # sentence-transformers says how much it reads, whatever the texts of its task
     limit = min(config.max_length or known, max_input_length(model.config, tokenizer))
     require_room(tokenizer, limit)
     labels = _labels(model.config, metadata, folder) if embedder is None else []

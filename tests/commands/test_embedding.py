@@ -115,7 +115,7 @@ def test_the_checkpoint_is_a_sentence_transformer_with_a_dial(root):
         (["sweep"], ["task=sst2"], "is for task=sts, not task=sst2"),
         (["explain", "a film"], [], "embeds texts, and explain shows what a classifier reads"),
         (["extract"], ["speedup=2", "output=small"], "sentence-transformers loads whole models only"),
-        (["predict"], ["input=texts.txt", "output=out.csv"], "is for embedding"),
+        (["predict"], ["input=texts.txt", "output=out.csv", "all_probabilities=true"], "is for embedding: it has none"),
         (["prune"], ["task=sts"], "sentence-transformers loads whole models only"),
         (["calibrate"], ["task=sts", "task.metric=fidelity"], "expected spearman"),
         (["finetune"], ["task=sts", "adjust.task_loss_weight=1"], "embeddings have no labels to learn from"),

@@ -292,7 +292,7 @@ def test_a_pipe_gives_what_a_file_does(root, tmp_path):
 
 def test_standard_output_that_is_closed(root, tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
-        patched.setattr("latadj.inference.streams.plan.sys.stdout", None)
+        patched.setattr("latadj.inference.streams.checks.sys.stdout", None)
         with pytest.raises(ValueError, match="output=-: standard output is closed: give a file"):
             check_plan(typed("predict", compose("predict", command(root, tmp_path, "output=-")[1:])))
 
@@ -527,7 +527,7 @@ def test_models_for_other_tasks_are_refused(root, tmp_path):
     metadata.task_spec.type = "generation"
     write_metadata(folder, metadata)
     message = refused(root, tmp_path / "out", f"checkpoint={folder}")
-    assert "is for generation: predict serves classification, regression, token classification and question" in message
+    assert "is for generation: predict serves classification, regression, token classification, question" in message
 
 
 def test_several_labels_at_a_time_are_refused(root, tmp_path):

@@ -9,6 +9,12 @@ from helpers import toy_project as toy
 from sentence_transformers import SentenceTransformer
 from transformers import AutoModel, BertConfig
 
+from latadj.checkpoints import checkpoint
+from latadj.checkpoints.metadata import CheckpointMetadata
+from latadj.checkpoints.task_spec import TaskSpec
+from latadj.elimination.architectures import architecture_of, layer_shapes
+from latadj.elimination.dial import Dial
+
 TEXTS = [" ".join(toy.FILLER[start : start + count]) for start in range(4) for count in (1, 5, 7)]
 
 
@@ -45,6 +51,20 @@ def write_modules(folder: Path, types: list[str]) -> None:
 def embedder(folder: Path, **options: Any) -> SentenceTransformer:
     """The model of :func:`write_embedder`."""
     return SentenceTransformer(str(write_embedder(folder, **options)), device="cpu").eval()
+
+
+def write_dialled(folder: Path, source: Path) -> Path:
+    """A checkpoint of such a model, with a dial that was not searched, and a task of pairs."""
+    model, tokenizer = checkpoint.load(source)
+    dial = Dial(
+        layer_acc=(0.9, 0.8, 0.7, 0.6),
+        lengths=tuple(range(6, 24)),
+        shapes=layer_shapes(model),
+        reads=architecture_of(model).reads(model),
+    )
+    task_spec = TaskSpec("embedding", ["sentence1", "sentence2"], [], "spearman", 32, 4)
+    checkpoint.save(model, tokenizer, folder, CheckpointMetadata("sts", dial, task_spec=task_spec))
+    return folder
 
 
 def write_pairs(folder: Path, examples: int = 120) -> Path:

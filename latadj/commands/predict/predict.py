@@ -14,12 +14,12 @@ from latadj.commands.predict.prepare import Ready, prepare
 from latadj.commands.predict.result import document, exit_code, summary
 from latadj.config import PredictConfig
 from latadj.inference.streams.engine import Engine
+from latadj.inference.streams.layouts import Layout
 from latadj.inference.streams.plan import result_path
 from latadj.inference.streams.reading import STREAM, Reader, Window, is_stream, windows
 from latadj.inference.streams.rows import Row
 from latadj.inference.streams.writing import (
     FileOutput,
-    Layout,
     Paths,
     PredictState,
     StreamOutput,
@@ -121,7 +121,8 @@ def _stream(reader: Reader, output: Output, engine: Engine, layout: Layout, conf
             start = now
             if engine.deadline is not None:
                 state.deadline = engine.deadline.counts.to_json()
-            output.commit(data, window.broken)
+            state.ranges = layout.task.ranges
+            output.commit(data, window.rows, window.broken)
             behind = float(reader.done)
 
 

@@ -12,11 +12,12 @@ from latadj.checkpoints.metadata import CheckpointMetadata
 from latadj.checkpoints.model_class import label_names
 from latadj.checkpoints.task_spec import TaskSpec, question_task
 from latadj.commands.common.opening import begin
-from latadj.config import PredictConfig
+from latadj.config import EMBEDDING, PredictConfig
 from latadj.devices import device
 from latadj.devices.device import place
 from latadj.elimination.attach import dial_of
 from latadj.elimination.current_setting import set_speedup
+from latadj.elimination.sentence_transformer import pipeline_of
 from latadj.inference.deadline import Deadline
 from latadj.inference.deadline_counts import DeadlineCounts
 from latadj.inference.device_clock import needs_clock, require_clock
@@ -24,17 +25,14 @@ from latadj.inference.fastest_runtime import with_fastest
 from latadj.inference.graph_model import GraphModel, load_graphs
 from latadj.inference.serving import make_ready
 from latadj.inference.streams.engine import Engine
+from latadj.inference.streams.layouts import Layout
 from latadj.inference.streams.plan import Plan, make_plan
+from latadj.inference.streams.ranges import Ranges
 from latadj.inference.streams.served_tasks import Labels, ServedTask
-from latadj.inference.streams.writing import (
-    Layout,
-    Paths,
-    PredictState,
-    output_format,
-)
+from latadj.inference.streams.writing import NPY, PARQUET, Paths, PredictState, output_format
 from latadj.kernels.linear import KernelSpec
 from latadj.runtime.manifest import is_exported
-from latadj.tasks.encoding.batches import max_input_length
+from latadj.tasks.encoding.batches import MOST_TOKENS, max_input_length
 from latadj.utils.serialization import structure
 
 log = logging.getLogger("latadj")
@@ -75,15 +73,15 @@ def prepare(config: PredictConfig, checked: CheckpointMetadata | None = None) ->
         return Ready(config, plan)
     model, tokenizer = _loaded(plan, config, where)
     task_spec = plan.metadata.task_spec
-    limit = min(
-        config.max_length or (task_spec.max_length if task_spec else MAX_LENGTH),
-        max_input_length(model.config, tokenizer),
-    )
-    task = _served(config, plan, model, limit)
-    task.check_fit(tokenizer, limit, len(plan.settings["text"] or [""]))
-    layout = Layout(output_format(config.output), task, config.id is not None, config.escape_formulas)
+    known = task_spec.max_length if task_spec else MAX_LENGTH
+    if plan.task_type == EMBEDDING:
+        known = MOST_TOKENS  # sentence-transformers says how much it reads, whatever the texts of its task
+    limit = min(config.max_length or known, max_input_length(model.config, tokenizer))
     state = plan.state or PredictState(plan.settings)
+    task = _served(config, plan, model, limit, state)
+    task.check_fit(tokenizer, limit, len(plan.settings["text"] or [""]))
     spec = _serve(model, plan, config, state)
+    layout = _layout(config, plan, task, model, tokenizer)
     engine = Engine(model, tokenizer, task, limit, plan.batch_size)
     if config.deadline_ms is not None:
         engine.deadline = Deadline(
@@ -114,7 +112,27 @@ def _counted(config: PredictConfig, state: PredictState) -> DeadlineCounts:
         raise ValueError(f"{Paths(Path(config.output)).state}: deadline.{error}; {state.RESTART}") from error
 
 
-def _served(config: PredictConfig, plan: Plan, model: PreTrainedModel, limit: int) -> ServedTask:
+def _layout(
+    config: PredictConfig, plan: Plan, task: ServedTask, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> Layout:
+    """How the answers of a model that is ready to serve are written."""
+    kind = output_format(config.output)
+    written = (kind, task, config.id is not None, config.escape_formulas)
+    if plan.task_type != EMBEDDING:
+        return Layout(*written)
+    from latadj.inference.streams.served_embeddings import Embeddings
+    from latadj.inference.streams.vector_files import NpyLayout, ParquetLayout
+
+    assert isinstance(task, Embeddings)
+    vectors = (task.width(model, tokenizer), task.dtype)
+    if kind == NPY:
+        return NpyLayout(*written, *vectors)
+    if kind == PARQUET:
+        return ParquetLayout(*written, *vectors, plan.reader.key_type if plan.reader else None)
+    return Layout(*written)
+
+
+def _served(config: PredictConfig, plan: Plan, model: PreTrainedModel, limit: int, state: PredictState) -> ServedTask:
     """What the model answers, with the labels' names.
 
     Raises
@@ -123,6 +141,11 @@ def _served(config: PredictConfig, plan: Plan, model: PreTrainedModel, limit: in
         if it answers with several labels at a time, or a tag cannot be written.
     """
     task_spec, folder = plan.metadata.task_spec, config.checkpoint
+    if plan.task_type == EMBEDDING:
+        from latadj.inference.streams.served_embeddings import Embeddings, prompt_before
+
+        ranges = state.ranges or (Ranges.read(Path(config.ranges)) if config.ranges else None)
+        return Embeddings(config.vectors or "float32", prompt_before(pipeline_of(model), config.prompt_name), ranges)
     if plan.task_type == "question_answering":
         protected = plan.dial is not None and plan.dial.protected > 0
         name, threshold = plan.metadata.task, config.null_threshold

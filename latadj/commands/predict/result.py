@@ -6,12 +6,12 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from latadj.config import PredictConfig
+from latadj.config import EMBEDDING, PredictConfig
 from latadj.devices.environment import environment
 from latadj.elimination.attach import attached, dial_of
 from latadj.inference.deadline_counts import DeadlineCounts
 from latadj.inference.streams.plan import Plan
-from latadj.inference.streams.writing import PredictState
+from latadj.inference.streams.writing import NPY, Paths, PredictState, output_format
 from latadj.kernels.linear import KernelSpec
 from latadj.reporting.table import Document, Table
 from latadj.utils.serialization import unstructure
@@ -51,6 +51,7 @@ def summary(
         "level": unstructure(profile.level) if profile else None,
         "predicted": dial.predicted(profile) if dial and profile and dial.latency else None,
         "deadline": _deadline(dial_of(model).latency, state, config) if config.deadline_ms is not None else None,
+        "vectors": _vectors(state, config) if plan.task_type == EMBEDDING else None,
         "settings": plan.settings,
         "environment": {**environment(model.device, spec.precision), "kernel": spec.kernel},
         "config": asdict(config),
@@ -62,6 +63,19 @@ def _deadline(latency: Any, state: PredictState, config: PredictConfig) -> dict[
     asked = {"ms": config.deadline_ms, "quantile": config.deadline_quantile, "max_speedup": config.max_speedup}
     asked |= {"max_drop": config.max_drop, "confident": config.confident}
     return {**asked, "batch_size": state.settings["batch_size"], "measured_at": latency.batch, **met}
+
+
+def _vectors(state: PredictState, config: PredictConfig) -> dict[str, Any]:
+    """Of embeddings: the type of their numbers, and the files beside them that tell what the numbers mean."""
+    ranges, paths = state.ranges, Paths(Path(config.output))
+    numbers = len(ranges.low) * state.counts["written"] if ranges else 0
+    return {
+        "type": config.vectors or "float32",
+        "rows": str(paths.rows) if output_format(config.output) == NPY else None,
+        "ranges": str(paths.ranges) if ranges and ranges.texts else config.ranges,
+        "ranges_of_texts": ranges.texts if ranges else None,
+        "clipped": ranges.clipped / numbers if ranges and numbers else None,
+    }
 
 
 def exit_code(result: dict[str, Any]) -> int:
@@ -83,6 +97,13 @@ def document(result: dict[str, Any]) -> Document:
     ]
     if result["texts_per_s"] is not None:
         lines.append(["texts a second", f"{result['texts_per_s']:,.0f}"])
+    vectors = result["vectors"]
+    if vectors is not None and vectors["rows"]:
+        lines.append(["row of each vector", vectors["rows"]])
+    if vectors is not None and vectors["ranges"]:
+        lines.append(["ranges", vectors["ranges"]])
+    if vectors is not None and vectors["clipped"] is not None:
+        lines.append(["numbers beyond them", f"{vectors['clipped']:.2%}"])
     if deadline is not None and deadline["batches"]:
         for name, which in DEADLINES.items():
             batches, texts = deadline[f"{which}_batches"], deadline[f"{which}_texts"] / deadline["texts"]

@@ -11,6 +11,9 @@ from latadj.config.options.dial import WORKLOAD, WorkloadConfig
 from latadj.config.speedups import one_speedup
 from latadj.elimination.profiles import PROFILE_TYPES
 
+# Types of an embedding's numbers, as sentence-transformers calls them; of those of 8 bits each, a range is needed.
+RANGED = ("int8", "uint8")
+VECTORS = ("float32", "float16", *RANGED, "binary", "ubinary")
 BELOW_1 = Rule("a number above 0, below 1", lambda value: 0 < value < 1)
 
 
@@ -28,7 +31,9 @@ class PredictConfig(DialedConfig):
     )
     id: str | None = option(None, "column that is copied to the output")
     on_error: str = option("skip", "what to do with a broken row", one_of("skip", "stop"))
-    output: str = option(MISSING, "file to write, .csv or .jsonl, or - for standard output")
+    output: str = option(
+        MISSING, "file to write, .csv or .jsonl, of embeddings also .npy or .parquet, or - for standard output"
+    )
     all_probabilities: bool = option(False, "write the probability of every label, not only of the likeliest")
     escape_formulas: bool = escape_option()
     overwrite: bool = option(False, "replace an output that exists")
@@ -61,6 +66,15 @@ class PredictConfig(DialedConfig):
     null_threshold: float | None = option(
         None, "squad_v2_f1: odds of no answer above which none is given; null: the task's, or 0"
     )
+    vectors: str | None = option(
+        None, "embeddings: type of their numbers, in binary and ubinary 8 a byte; null: float32", one_of(*VECTORS)
+    )
+    ranges: str | None = option(
+        None, "vectors=int8, uint8: .npy of the least and largest number of each dimension; null: the first window's"
+    )
+    prompt_name: str | None = option(
+        None, "embeddings: which of the model's prompts is put before each text; null: the one it has as a rule"
+    )
 
     def problems(self) -> list[str]:
         problems = super().problems()
@@ -77,6 +91,13 @@ class PredictConfig(DialedConfig):
                 )
             if self.dial.target == "flops":
                 problems.append("dial.target=flops with deadline_ms: a deadline goes by latency")
+        if self.ranges is not None and self.vectors not in RANGED:
+            problems.append(f"ranges={self.ranges} is for vectors of 8 bits: add vectors={' or '.join(RANGED)}")
+        if self.ranges is None and self.vectors in RANGED and self.output == "-":
+            problems.append(
+                f"vectors={self.vectors} with output=-: nobody would know the ranges that the first window gives; "
+                "add ranges=FILE.npy"
+            )
         columns = self.text if isinstance(self.text, (list, tuple)) else [self.text]
         if not (self.text is None or (1 <= len(columns) <= 2 and all(isinstance(name, str) for name in columns))):
             problems.append(f"text={self.text}: expected a column, or two as in text=[premise,hypothesis]")

@@ -59,9 +59,11 @@ class LineReader:
 
     columns : the text columns that are read; of plain text there is one without a name
     row : rows that were given out
+    key_type : as a Parquet file has it; none of text
     """
 
     columns: tuple[str, ...]
+    key_type = None
 
     def __init__(self, stream: BinaryIO, name: str, options: ColumnOptions) -> None:
         self.lines, self.name, self.options, self.row = Lines(stream), name, options, 0

@@ -1,26 +1,24 @@
 """What `latadj predict` is about to do, found out without torch, so that what cannot work is refused at once."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
 from latadj.checkpoints.metadata import CheckpointMetadata, check
 from latadj.checkpoints.task_spec import QUESTION_COLUMNS, type_of
-from latadj.config import PredictConfig
+from latadj.config import EMBEDDING, PredictConfig
 from latadj.elimination.dial import Dial
 from latadj.inference.device_clock import require_any_clock
 from latadj.inference.graph_folder import check_graphs, require_graph_clock
+from latadj.inference.streams.checks import READS, check_output, check_type
 from latadj.inference.streams.reading import STREAM, Reader, input_format, is_stream, open_reader
-from latadj.inference.streams.rows import CUT, WHOLE, WORDS, RowCounts
+from latadj.inference.streams.rows import RowCounts
 from latadj.inference.streams.writing import Paths, PredictState, output_format, state_to_resume
 from latadj.runtime.manifest import is_exported
 from latadj.utils.files import read_json, real_path
 from latadj.utils.serialization import structure
 
 BATCH_SIZE = 32  # where nobody says it
-# The types of task that are served, and what their models do with a text.
-READS = {"classification": CUT, "token_classification": WORDS, "question_answering": WHOLE}
 
 
 class _Deadline(TypedDict):
@@ -108,15 +106,17 @@ def make_plan(config: PredictConfig, metadata: CheckpointMetadata | None = None,
         raise ValueError("prompt=: predict asks a model's classification head, which takes no prompt")
     kind = input_format(config.input, config.format)
     output_format(config.output)
-    _check_output(config)
+    check_output(config)
     metadata = _metadata(config) if metadata is None else metadata
     task_spec = metadata.task_spec
     task_type = type_of(Path(config.checkpoint), task_spec)
-    _check_type(config, task_type)
+    check_type(config, task_type)
     speedup, dial = _turned(config, metadata)
     trained = task_spec.text if task_spec else []
     if task_type == "question_answering":
         trained = QUESTION_COLUMNS
+    if task_type == EMBEDDING and len(trained) != 1:
+        trained = ["text"]  # pairs are compared, and each of their texts has an embedding of its own
     text = [config.text] if isinstance(config.text, str) else list(config.text or [])
     batch_size = config.batch_size or (task_spec.batch_size if task_spec else BATCH_SIZE)
     reader = open_reader(config.input, config.format, text, trained, config.id, READS[task_type]) if touch else None
@@ -134,48 +134,6 @@ def _metadata(config: PredictConfig) -> CheckpointMetadata:
     """Metadata of the checkpoint, or of the folder of graphs."""
     folder = Path(config.checkpoint)
     return check_graphs(folder, config.device, "predict") if is_exported(folder) else check(folder)
-
-
-def _check_type(config: PredictConfig, task_type: str) -> None:
-    """Refuse a model that predict does not serve, and options that mean nothing for one that it does."""
-    what = task_type.replace("_", " ")
-    if task_type not in READS:
-        raise ValueError(
-            f"checkpoint {config.checkpoint} is for {what}: predict serves classification, regression, token "
-            "classification and question answering; `latadj generate` continues a prompt"
-        )
-    if config.all_probabilities and task_type != "classification":
-        raise ValueError(
-            f"all_probabilities=true, and checkpoint {config.checkpoint} is for {what}: predict writes the probability "
-            "of each answer; leave it out"
-        )
-    if config.null_threshold is not None and task_type != "question_answering":
-        raise ValueError(
-            f"null_threshold={config.null_threshold:g} is for question answering, and checkpoint {config.checkpoint} "
-            f"is for {what}: leave it out"
-        )
-    if config.deadline_ms is not None and task_type == "question_answering":
-        raise ValueError(
-            f"deadline_ms={config.deadline_ms:g} holds for a text in one batch, and a context is read in as many "
-            f"windows as it needs: checkpoint {config.checkpoint} is for question answering, which takes speedup="
-        )
-
-
-def _check_output(config: PredictConfig) -> None:
-    """Refuse an output in whose place there is something else."""
-    if config.output == STREAM:
-        if sys.stdout is None:
-            raise ValueError("output=-: standard output is closed: give a file")
-        return
-    output = Path(config.output)
-    if output.is_dir():
-        raise ValueError(f"output={output}: this is a folder; name a file in it")
-    if config.input == STREAM:
-        return
-    for path in Paths(output).all:
-        if real_path(path) == real_path(config.input or ""):
-            which = "this is the input" if path == output else f"its file {path} is the input"
-            raise ValueError(f"output={output}: {which}; give another name")
 
 
 def _turned(config: PredictConfig, metadata: CheckpointMetadata) -> tuple[float | None, Dial | None]:
@@ -271,6 +229,9 @@ def _settings(
         "max_length": config.max_length,
         "all_probabilities": config.all_probabilities,
         "null_threshold": config.null_threshold,
+        "vectors": config.vectors,
+        "ranges": None if config.ranges is None else _stamp(Path(config.ranges)),
+        "prompt_name": config.prompt_name,
         "escape_formulas": config.escape_formulas,
         "seed": config.seed,
     }

@@ -26,6 +26,7 @@ class ParquetReader:
 
     columns : the text columns that are read
     reads : what the model does with a text
+    key_type : Arrow's type of the ids, where they are whole numbers; None: they are written as text
     """
 
     def __init__(self, path: Path, options: ColumnOptions) -> None:
@@ -43,6 +44,8 @@ class ParquetReader:
             raise ValueError(f"{path}: this is no Parquet file: {str(error).splitlines()[0]}") from error
         self.columns, self.key = options.text_columns(names, self.name, textual), options.key
         self.reads = options.reads
+        kind = None if self.key is None else schema.field(self.key).type
+        self.key_type = kind if kind is not None and pa.types.is_integer(kind) else None
         for column in self.columns:
             if column not in textual:
                 raise ValueError(f"{path}: column {column!r} holds {schema.field(column).type}, not text")

@@ -8,8 +8,8 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from latadj.config import TaskConfig
+from latadj.inference.streams.layouts import short
 from latadj.inference.streams.served_tasks import ServedTask
-from latadj.inference.streams.writing import short
 from latadj.tasks.encoding.batches import rows_of
 from latadj.tasks.outputs.answer_spans import Answer
 from latadj.tasks.types.question_answering import QuestionAnswering

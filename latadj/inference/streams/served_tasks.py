@@ -8,7 +8,8 @@ import numpy as np
 from scipy.special import softmax
 from transformers import PreTrainedTokenizerBase
 
-from latadj.inference.streams.writing import short
+from latadj.inference.streams.layouts import short
+from latadj.inference.streams.ranges import Ranges
 from latadj.tasks.encoding.batches import require_room, tokenize
 from latadj.tasks.outputs.logits import Outputs
 from latadj.tasks.outputs.predict import HEAD
@@ -21,10 +22,12 @@ class ServedTask(ABC):
     ----------
     outputs : how the head's outputs are read
     columns : of a CSV file, behind ``row`` and ``id``
+    ranges : of vectors of 8 bits, once they are known
     """
 
     outputs: Outputs = HEAD
     columns: Sequence[str]
+    ranges: Ranges | None = None
 
     @abstractmethod
     def check_fit(self, tokenizer: PreTrainedTokenizerBase, limit: int, texts: int) -> None:

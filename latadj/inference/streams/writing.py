@@ -1,30 +1,32 @@
-"""Predictions as CSV or JSON lines, in an output that survives being killed at any moment.
+"""Predictions in an output that survives being killed at any moment.
 
-Beside ``predictions.csv`` grow ``predictions.csv.part`` and ``predictions.csv.broken.csv.part``. After each window both
-are synced to the disk, and only then ``predictions.csv.state.json`` says how long they are and where the reader
-stands. A run that goes on cuts off what was written after that, so no row is lost and none is there twice. In the end
-the parts are renamed.
+Beside ``predictions.csv`` grow ``predictions.csv.part`` and ``predictions.csv.broken.csv.part``, and beside a file of
+vectors alone a table of their rows. After each window all are synced to the disk, and only then
+``predictions.csv.state.json`` says how long they are and where the reader stands. A run that goes on cuts off what was
+written after that, so no row is lost and none is there twice. In the end the parts become the files themselves.
 """
 
 import glob
-import json
-import math
 import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, ClassVar
+from typing import Annotated, Any, BinaryIO, ClassVar
 
+from latadj.inference.streams.layouts import Layout, broken_header, broken_rows
+from latadj.inference.streams.ranges import Ranges
 from latadj.inference.streams.rows import Place, Row, RowCounts, StreamPosition
-from latadj.utils.csv_text import csv_text
 from latadj.utils.run_state import RunState, remove_matching
 from latadj.utils.serialization import Like, NotNegative
 
-if TYPE_CHECKING:
-    from latadj.inference.streams.served_tasks import ServedTask
-
-SUFFIXES = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+# Of vectors alone: what they hold has neither labels nor texts.
+NPY, PARQUET = "npy", "parquet"
+VECTOR_KINDS = (NPY, PARQUET)
+SUFFIXES = {
+    **{".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"},
+    **{".npy": NPY, ".parquet": PARQUET, ".pq": PARQUET},
+}
 RESTART = "overwrite=true starts anew"
 SERVED_ON = {"place", "precision", "kernel"}
 
@@ -47,62 +49,6 @@ def output_format(output: str) -> str:
     return SUFFIXES[suffix]
 
 
-@dataclass(frozen=True)
-class Layout:
-    """How predictions are written.
-
-    kind : ``csv`` or ``jsonl``
-    task : what an answer is, and how it is written
-    keyed : whether rows have an ``id``
-    escape : of CSV, see :func:`latadj.utils.csv_text.escaped`
-    """
-
-    kind: str
-    task: "ServedTask"
-    keyed: bool = False
-    escape: bool = False
-
-    def header(self) -> bytes:
-        """What stands before the first row."""
-        if self.kind == "jsonl":
-            return b""
-        return _csv([["row", *(["id"] if self.keyed else []), *self.task.columns]], escape=self.escape)
-
-    def rows(self, rows: Sequence[Row], answers: Sequence[Any]) -> bytes:
-        """A window's rows, with the task's answer to each."""
-        pairs = zip(rows, answers, strict=True)
-        if self.kind == "jsonl":
-            lines = (json.dumps(self._object(*pair), ensure_ascii=False, default=str) + "\n" for pair in pairs)
-            return "".join(lines).encode(errors="backslashreplace")  # an id may hold half a character
-        keyed = self.keyed
-        records = [[row.number, *([row.key] if keyed else []), *self.task.record(answer)] for row, answer in pairs]
-        return _csv(records, escape=self.escape)
-
-    def _object(self, row: Row, answer: Any) -> dict[str, Any]:
-        # JSON has no infinity and no NaN.
-        key = str(row.key) if isinstance(row.key, float) and not math.isfinite(row.key) else row.key
-        return {"row": row.number, **({"id": key} if self.keyed else {}), **self.task.fields(answer)}
-
-
-def broken_header() -> bytes:
-    """What stands before the first broken row."""
-    return _csv([["row", "line", "reason"]])
-
-
-def broken_rows(rows: Sequence[Row], *, escape: bool = False) -> bytes:
-    """The broken rows of a window, as CSV: their numbers, the lines on which they begin, and what is wrong."""
-    return _csv([[row.number, row.line or row.number, row.broken] for row in rows], escape=escape)
-
-
-def short(value: float) -> str:
-    """A number with as many digits as fp32 has: more would only be its rounding."""
-    return f"{float(value):.7g}"
-
-
-def _csv(rows: Sequence[Sequence[Any]], *, escape: bool = False) -> bytes:
-    return csv_text(rows, escape=escape).encode(errors="backslashreplace")
-
-
 @dataclass
 class PredictState(RunState):
     """How far a run has come.
@@ -110,26 +56,28 @@ class PredictState(RunState):
     settings : what its output depends on
     serving : ``place``, ``precision`` and ``kernel`` that it ran on
     position : where the reader stands
-    bytes : of the output and of the list of broken rows
+    bytes : of the output and of the list of broken rows, and of the table of rows where there is one
     counts : rows ``read``, ``written``, ``broken``
     seconds : of reading, predicting and writing, over all the runs
     deadline : what :class:`latadj.inference.deadline_counts.DeadlineCounts` counted; empty without a deadline
+    ranges : of vectors of 8 bits, once they are known
     complete : whether nothing is left but the renaming
     """
 
-    SCHEMA: ClassVar[str] = "latadj.predict-state/2"
+    SCHEMA: ClassVar[str] = "latadj.predict-state/3"
     LABEL: ClassVar[str] = "record of an interrupted run"
     DAMAGED: ClassVar[str] = "not the {label} ({error})"
     RESTART: ClassVar[str] = RESTART
 
     serving: dict[str, str] = field(default_factory=dict)
     position: StreamPosition = field(default_factory=StreamPosition)
-    bytes: tuple[Place, Place] = (0, 0)
+    bytes: tuple[Place, ...] = (0, 0)
     counts: Annotated[dict[str, int], Like(RowCounts)] = field(
         default_factory=lambda: {"read": 0, "written": 0, "broken": 0}
     )
     seconds: NotNegative = 0.0
     deadline: dict[str, Any] = field(default_factory=dict)
+    ranges: Ranges | None = None
     complete: bool = False
 
     def __post_init__(self) -> None:
@@ -146,8 +94,11 @@ class Paths:
     def __init__(self, final: Path) -> None:
         self.final, self.part = final, Path(f"{final}.part")
         self.broken, self.broken_part = Path(f"{final}.broken.csv"), Path(f"{final}.broken.csv.part")
+        self.rows, self.rows_part = Path(f"{final}.rows.csv"), Path(f"{final}.rows.csv.part")
+        self.ranges = Path(f"{final}.ranges.npy")
         self.state, self.lock = Path(f"{final}.state.json"), Path(f"{final}.lock")
         self.all = (self.final, self.part, self.broken, self.broken_part, self.state, self.lock)
+        self.of_vectors = (self.rows, self.rows_part, self.ranges)
 
 
 def state_to_resume(paths: Paths, settings: dict[str, Any], *, resume: bool, overwrite: bool) -> PredictState | None:
@@ -188,28 +139,38 @@ class FileOutput:
     def __init__(self, paths: Paths, layout: Layout, state: PredictState, *, resumable: bool) -> None:
         self.paths, self.layout, self.state, self.resumable = paths, layout, state, resumable
         paths.final.parent.mkdir(parents=True, exist_ok=True)
-        self._files: tuple[BinaryIO, BinaryIO] | None = None
+        self._beside = [(paths.broken_part, paths.broken)] + [(paths.rows_part, paths.rows)] * layout.indexed
+        self._files: list[BinaryIO] = []
         if state.complete:
             return
         remove_matching(paths.final.parent, f".{glob.escape(paths.state.stem)}-*")  # of a run that was killed
+        parts = [paths.part, *(part for part, _ in self._beside)]
         begins = not any(state.bytes)
         if begins:
             paths.state.unlink(missing_ok=True)  # of a run that is overwritten: its parts go next
-        self._files = (_opened(paths.part, state.bytes[0]), _opened(paths.broken_part, state.bytes[1]))
+            state.bytes = (0,) * len(parts)
+        if len(state.bytes) != len(parts):
+            raise ValueError(f"{paths.state}: bytes: {len(state.bytes)} files, expected {len(parts)}; {RESTART}")
+        self._files = [_opened(part, size) for part, size in zip(parts, state.bytes, strict=True)]
         if begins:
-            self._write(layout.header(), broken_header())
+            self._write(layout.header(), broken_header(), layout.index_header())
 
-    def commit(self, data: bytes, broken: Sequence[Row]) -> None:
-        """Add a window's rows; ``state`` says all but how many bytes that makes."""
-        self._write(data, broken_rows(broken, escape=self.layout.escape))
+    def commit(self, data: bytes, rows: Sequence[Row], broken: Sequence[Row]) -> None:
+        """Add a window; ``state`` says all but how many bytes that makes.
+
+        Parameters
+        ----------
+        data : its answers, as they are written
+        rows, broken : those that were answered, and the others
+        """
+        self._write(data, broken_rows(broken, escape=self.layout.escape), self.layout.index(rows))
 
     def _write(self, *parts: bytes) -> None:
-        assert self._files is not None
-        for file, part in zip(self._files, parts, strict=True):
+        for file, part in zip(self._files, parts, strict=False):  # without a table of rows there is no third
             file.write(part)
             file.flush()
             os.fsync(file.fileno())
-        self.state.bytes = (self._files[0].tell(), self._files[1].tell())
+        self.state.bytes = tuple(file.tell() for file in self._files)
         self._remember()
 
     def _remember(self) -> None:
@@ -217,7 +178,7 @@ class FileOutput:
             self.state.write(self.paths.state)
 
     def finish(self) -> Path | None:
-        """Rename the parts; returns the list of broken rows, if there are any. :meth:`forget` comes last."""
+        """Make the files of the parts; returns the list of broken rows, if there are any. :meth:`forget` comes last."""
         if not self.state.complete:
             self.close()
             self.state.complete = True
@@ -226,9 +187,13 @@ class FileOutput:
         if not broken:
             self.paths.broken_part.unlink(missing_ok=True)
             self.paths.broken.unlink(missing_ok=True)  # of an output that was overwritten
-        for part, final in ((self.paths.broken_part, self.paths.broken), (self.paths.part, self.paths.final)):
+        if self.state.ranges is not None:
+            self.state.ranges.leave(self.paths.ranges)
+        for part, final in self._beside:
             if part.exists():
                 part.replace(final)
+        if self.paths.part.exists():
+            self.layout.publish(self.paths.part, self.paths.final, self.state.counts["written"])
         return self.paths.broken if broken else None
 
     def forget(self) -> None:
@@ -237,7 +202,7 @@ class FileOutput:
 
     def close(self) -> None:
         """Close the parts, which stay."""
-        for file in self._files or ():
+        for file in self._files:
             file.close()
 
 
@@ -265,8 +230,8 @@ class StreamOutput:
         self.state = state
         self._write(layout.header())
 
-    def commit(self, data: bytes, broken: Sequence[Row]) -> None:
-        """Write a window's rows; broken ones are in the log."""
+    def commit(self, data: bytes, rows: Sequence[Row], broken: Sequence[Row]) -> None:
+        """Write a window's answers; broken rows are in the log."""
         self._write(data)
 
     def _write(self, data: bytes) -> None:

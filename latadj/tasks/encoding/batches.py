@@ -22,6 +22,8 @@ PROTECTED = "protected"
 TEACHER, POSITION_MASK = "teacher_logits", "position_mask"
 # What labels are padded with, and no loss counts.
 IGNORED = -100
+# Of a text where only the model says how many it reads, which may be no number that a text has.
+MOST_TOKENS = 2**15
 # Few enough that what a tokenizer keeps of each text besides its ids takes little memory.
 TOKENIZER_BATCH = 1024
 # Prose has four or five characters a token, blanks included, and the longest entries of known vocabularies have 128

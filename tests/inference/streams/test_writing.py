@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from latadj.inference.streams.layouts import Layout, broken_header, broken_rows
 from latadj.inference.streams.rows import Row
 from latadj.inference.streams.served_tasks import Labels
-from latadj.inference.streams.writing import Layout, broken_header, broken_rows, output_format
+from latadj.inference.streams.writing import output_format
 
 ROWS = [Row(1, ("a",), key="x,1"), Row(3, ("b",), key=7)]
 OUTPUTS = np.array([[0.25, 0.75], [1.0, 2e-9]], dtype=np.float32)
