@@ -15,7 +15,7 @@ from latadj.checkpoints.runtime_times import RuntimeTimes
 from latadj.checkpoints.task_spec import TaskSpec
 from latadj.config import EMBEDDING, TaskConfig
 from latadj.config.options.model import PRECISIONS
-from latadj.config.options.task import RETRIEVAL
+from latadj.config.options.task import MTEB, RETRIEVAL
 from latadj.elimination.dial import Dial
 from latadj.elimination.latency_model import LatencyModel
 from latadj.elimination.layer_structure import ModelStructure
@@ -243,7 +243,7 @@ def check(folder: Path, task: TaskConfig | None = None) -> CheckpointMetadata:
         raise ValueError(f"checkpoint {folder}: no {' or '.join(WEIGHTS)} (other formats are not read); {make}")
     metadata = read_metadata(folder)
     embeds = task is not None and metadata.task_spec is not None and metadata.task_spec.type == EMBEDDING
-    if embeds and task is not None and task.type in (EMBEDDING, RETRIEVAL):
+    if embeds and task is not None and task.type in (EMBEDDING, RETRIEVAL, MTEB):
         return metadata  # embeddings are for any task of their kind
     if task is not None and metadata.task not in (None, task.name):
         raise ValueError(

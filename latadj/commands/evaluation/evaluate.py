@@ -14,10 +14,12 @@ from latadj.commands.checks import require_dial
 from latadj.commands.common.served_models import open_served
 from latadj.commands.common.session import Session
 from latadj.commands.evaluation.continuation_scorer import ContinuationScorer
+from latadj.commands.evaluation.mteb_scorer import MtebScorer
 from latadj.commands.evaluation.scorers import ExampleScorer
 from latadj.commands.evaluation.sweep import score_dial
 from latadj.commands.evaluation.timing import time_latency, time_prompts
 from latadj.config import EvalConfig
+from latadj.config.options.task import MTEB
 from latadj.devices.environment import environment
 from latadj.elimination.current_setting import set_speedup
 from latadj.inference.region_survival import RegionShares, survivors_by_region
@@ -51,9 +53,14 @@ def run(session: Session) -> dict[str, Any]:
 
     Returns
     -------
-    what ``eval/eval.json`` holds
+    what ``eval/eval.json`` holds, or of a task of mteb ``eval/mteb.json``
     """
     folder = Path(session.config.folder) / "eval"
+    if session.config.task.type == MTEB:
+        assert isinstance(session.config, EvalConfig)
+        found = score_dial(MtebScorer(session), [session.config.speedup], controls=False)
+        found.report(folder)
+        return found.to_json()
     evaluate = _continuations if session.task_type.scores_continuations else _examples
     result = evaluate(session, folder)
     write_json(folder / "eval.json", result)

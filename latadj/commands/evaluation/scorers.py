@@ -26,14 +26,15 @@ from latadj.kernels.lowering import kernel_of
 from latadj.reporting.results.by_length import LengthGroup
 from latadj.reporting.results.dial_sweep import CONTROLS
 from latadj.reporting.results.generation import GenerationRow, GenerationSweep
+from latadj.reporting.results.mteb import MtebRow, MtebSweep
 from latadj.reporting.results.sweep import Row, Sweep
 from latadj.tasks.encoding.batches import protected_counts, rows_of
 from latadj.tasks.metrics.intervals import score
 from latadj.tasks.outputs.predict import predict
 
 Answers = TypeVar("Answers")
-AnyRow = TypeVar("AnyRow", Row, GenerationRow)
-AnySweep = TypeVar("AnySweep", Sweep, GenerationSweep)
+AnyRow = TypeVar("AnyRow", Row, GenerationRow, MtebRow)
+AnySweep = TypeVar("AnySweep", Sweep, GenerationSweep, MtebSweep)
 
 
 class Scorer(ABC, Generic[Answers, AnyRow, AnySweep]):

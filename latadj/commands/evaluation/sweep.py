@@ -18,13 +18,16 @@ from latadj.commands.evaluation import compare
 from latadj.commands.evaluation import variants as compared
 from latadj.commands.evaluation.compared_models import ComparedModel
 from latadj.commands.evaluation.continuation_scorer import ContinuationScorer
+from latadj.commands.evaluation.mteb_scorer import MtebScorer
 from latadj.commands.evaluation.scorers import Answers, AnyRow, AnySweep, ExampleScorer, Scorer
 from latadj.commands.evaluation.timing import time_batches, time_prompts
 from latadj.config import SweepConfig, TaskConfig
+from latadj.config.options.task import MTEB
 from latadj.config.speedups import shown_speedups
 from latadj.elimination.attach import dial_of
 from latadj.reporting.results.comparison import Comparison
 from latadj.reporting.results.generation import GenerationSweep
+from latadj.reporting.results.mteb import MtebSweep
 from latadj.reporting.results.sweep import Sweep
 from latadj.utils.console import progress
 from latadj.utils.csv_text import frame_csv
@@ -52,15 +55,17 @@ def prepare(
     return session
 
 
-def run(session: Session | compared.ComparisonSession) -> Sweep | GenerationSweep | Comparison:
+def run(session: Session | compared.ComparisonSession) -> Sweep | GenerationSweep | MtebSweep | Comparison:
     """Turn the dial through ``speedup`` and measure, or compare several models; reads the test split."""
     if isinstance(session, compared.ComparisonSession):
         return compare.run(session)
     config, speedups = session.config, within_reach(session)
     assert isinstance(config, SweepConfig)
     folder, measure = Path(config.folder) / "sweep", config.measure
-    sweep: Sweep | GenerationSweep
-    if session.task_type.scores_continuations:
+    sweep: Sweep | GenerationSweep | MtebSweep
+    if config.task.type == MTEB:
+        sweep = score_dial(MtebScorer(session), speedups, controls=False)
+    elif session.task_type.scores_continuations:
         continuations = ContinuationScorer(session)
         sweep = score_dial(continuations, speedups)
         if measure.prompts > 0:

@@ -19,6 +19,7 @@ from latadj.config.options.measurement import (
     SweepMeasureConfig,
 )
 from latadj.config.options.model import PRECISIONS, DeviceConfig
+from latadj.config.options.task import MTEB
 from latadj.config.speedups import shown_speedups
 
 
@@ -46,6 +47,8 @@ class SweepConfig(DialedConfig):
                 f"device.precision={self.device.precision}: several models are compared, each in all of "
                 f"compare.precisions={shown(self.compare.precisions)}"
             )
+        if self.task.type == MTEB:
+            problems.append("compare.models with task=mteb: sweep the models one by one")
         if self.generates:
             problems.append("compare.models: classifiers, taggers and readers are compared, without a prompt")
         return problems

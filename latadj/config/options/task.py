@@ -13,11 +13,13 @@ GENERATION = "generation"
 EMBEDDING = "embedding"
 # A task of queries and documents whose embeddings find each other; its head is that of embeddings.
 RETRIEVAL = "retrieval"
+# A task of the package of that name, which has its data and scores it; its head is that of embeddings.
+MTEB = "mteb"
 # The metric of tasks in which a question may have no answer.
 NO_ANSWER = "squad_v2_f1"
 # The tag of a word that belongs to no entity.
 OUTSIDE = "O"
-TASK_TYPES = ("classification", GENERATION, "token_classification", "question_answering", EMBEDDING, RETRIEVAL)
+TASK_TYPES = ("classification", GENERATION, "token_classification", "question_answering", EMBEDDING, RETRIEVAL, MTEB)
 
 
 @dataclass
@@ -150,6 +152,8 @@ class TaskConfig(Section):
             problems.append(f"text={self.text}: expected one column, the list of a sentence's words")
         if self.type == EMBEDDING and len(self.text) > 2:
             problems.append(self._columns_expected())
+        if self.type == MTEB and (self.data_dir or self.data_files):
+            problems.append(f"type=mteb: mteb has the data of {self.name}; leave data_dir and data_files out")
         if self.type != "classification":
             return problems
         if not self.text or len(set(self.text)) < len(self.text):

@@ -52,7 +52,6 @@ class DialRow:
     profile: list[float]
     profile_type: str
     metric: float
-    metric_ci: tuple[float, float]
     flops_speedup: Positive
     controls: dict[str, float] = field(default_factory=dict)
     predicted: float | None = None

@@ -44,6 +44,7 @@ class GenerationRow(DialRow):
     cache_bytes : keys and values after the prefill of a prompt, and their share of the plain model's
     """
 
+    metric_ci: Interval
     increase: float
     increase_ci: Interval
     controls_ci: dict[str, Interval] = field(default_factory=dict)

@@ -35,6 +35,7 @@ class Row(DialRow):
     agreement : share of examples with the full model's prediction; for a regression, correlation with it
     """
 
+    metric_ci: tuple[float, float]
     scores: dict[str, dict[str, float]]
     drop: float
     drop_ci: tuple[float, float]

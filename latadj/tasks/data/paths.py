@@ -3,10 +3,12 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from latadj.config import FilesConfig, TaskConfig
+from latadj.config.options.task import MTEB
 
 NAMES = ("train", "validation", "test")
 TABLES = {
@@ -181,12 +183,18 @@ def require_folder(task: TaskConfig) -> None:
 
 
 def require_files(task: TaskConfig) -> None:
-    """Refuse files that a task names and that are not there.
+    """Refuse files that a task names and that are not there, and a package that is to have them.
 
     Raises
     ------
     ValueError
     """
+    if task.type == MTEB:
+        if find_spec(MTEB) is None:
+            raise ValueError("task=mteb needs the package mteb: pip install 'latadj[mteb]'")
+        if task.name == MTEB:
+            raise ValueError("task=mteb: which task of mteb? Name it, as in task.name=STSBenchmark")
+        return
     require_folder(task)
     if task.data_files is not None:
         files = data_files(task.data_files, POSSIBLE[task.type])
