@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from latadj.elimination.architectures.base import LAST, MARK, eager, parameter_names, refuse_recording
+from latadj.elimination.architectures.base import LAST, MARK, parameter_names
 from latadj.elimination.architectures.pruned_forward import NOBODY
+from latadj.elimination.architectures.recording import eager, refuse_recording
 from latadj.elimination.cache import (
     Decoding,
     can_shorten,
@@ -100,8 +101,9 @@ def base_forward(base: Any, *args: Any, **kwargs: Any) -> Any:
     )
     if reads == POOLED and not architecture.causal and mask is not None:
         _warn_of_left_padding(mask, state, arguments)
-    if "attention_mask" in kwargs:
-        kwargs["attention_mask"] = None  # who is real travels in the state; transformers need not build a mask
+    if kwargs.get("attention_mask") is not None:
+        # Who is real travels in the state; transformers need not build a mask of pairs.
+        kwargs["attention_mask"] = architecture.unmasked(kwargs["attention_mask"])
     return architecture.finish(architecture.run(forward, args, kwargs, {STATE: (state, architecture)}), state)
 
 

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from latadj.elimination.architectures import Architecture
 from latadj.elimination.architectures.base import MARK, parameter_names
+from latadj.elimination.architectures.closed_encoder import unpacked
 from latadj.elimination.architectures.layer_parts import LayerParts
-from latadj.elimination.architectures.pruned_forward import no_states, own_bias
+from latadj.elimination.architectures.pruned_forward import no_states
 from latadj.elimination.attention import attention
 from latadj.elimination.cache import Decoding, at_positions, cache_nobody, cache_states, note_level
 from latadj.elimination.cost import ALL
@@ -36,6 +37,7 @@ def layer_forward(layer: Any, hidden: Tensor, *args: Any, **kwargs: Any) -> Any:
     width) for an encoder, (batch, n_0, width) for a decoder, whose other positions are zero. Where every position is
     read, (batch, n_0, width) to the same.
     """
+    kwargs = unpacked(kwargs)
     if kwargs.get(STATE) is None:
         return previous(layer, "forward")(hidden, *args, **kwargs)
     state, architecture = kwargs.pop(STATE)
@@ -182,7 +184,7 @@ class _LayerPass:
             # Beside int8 products attention may run in bf16; decoding goes on in the model's own type.
             cache_states(past, index, entering, key.to(rows.dtype), value.to(rows.dtype), state.after)
         scale, dropout = architecture.attention(layer)
-        bias, k, scored = own_bias(layer, bias), state.topk.layers[index], state.wants_scores(index)
+        k, scored = state.topk.layers[index], state.wants_scores(index)
         window = state.window_columns(index) if scored else None
         context, received = (attention if k is None else partial(topk_attention, k))(
             query,
@@ -192,18 +194,12 @@ class _LayerPass:
             scale=scale,
             dropout=dropout,
             causal=state.causal and not pooled,
-            bias=None if bias is None else _pairs(bias, entering, query),
+            bias=architecture.pairs(layer, bias, query, key, entering, self.arguments),
             observe=scored,
             window=window,
         )
         scores = None if received is None else state.score(index, window, received, value.detach())
         return context[:, 0] if pooled else entering.rows(context), scores
-
-
-def _pairs(bias: Tensor, entering: Survivors, query: Tensor) -> Tensor:
-    """The bias of those that are alive: all pairs, or the first token's where it alone has a query."""
-    pairs = entering.between(bias, query.dtype)
-    return pairs if query.shape[2] == pairs.shape[2] else pairs[:, :, : query.shape[2]]
 
 
 def _put_back(everyone: Tensor, alive: Survivors, rows: Tensor) -> Tensor:

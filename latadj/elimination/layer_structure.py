@@ -141,6 +141,7 @@ class LayerPaths:
     activation : after ``inner``, on the gate if there is one
     outer : the linear layer whose inputs are feed-forward neurons
     norms : the norms of the attention block and of the feed-forward block
+    positions : linear layers whose outputs are heads too, and whose inputs are positions instead of tokens
     """
 
     states: tuple[str, ...]
@@ -150,6 +151,12 @@ class LayerPaths:
     outer: str
     norms: tuple[str, str]
     inner_pieces: int = 1
+    positions: tuple[str, ...] = ()
+
+    @property
+    def headed(self) -> tuple[str, ...]:
+        """The linear layers whose outputs are heads."""
+        return (*self.states, *self.positions)
 
     @property
     def gated(self) -> bool:

@@ -138,7 +138,7 @@ def structure_of_layer(architecture: Architecture, layer: Any) -> LayerStructure
 
 def _make(architecture: Architecture, layer: Any, heads: int, neurons: int) -> Any:
     paths, widths = architecture.paths(layer), architecture.head_widths(layer)
-    linears = (*paths.states, paths.output, *paths.inner, paths.outer)
+    linears = (*paths.headed, paths.output, *paths.inner, paths.outer)
     made = _copied(layer, (*linears, paths.activation, *paths.norms, architecture.block + ".any"))
     for name in [name for name in made.__dict__ if name == "forward" or name.startswith("_latadj_")]:
         if name != STRUCTURE:
@@ -146,7 +146,7 @@ def _make(architecture: Architecture, layer: Any, heads: int, neurons: int) -> A
     pieces = 3 if len(paths.states) == 1 else 1
     replaced = {
         path: SlicedLinear(attrgetter(path)(layer), heads * width, pieces=pieces, outputs=True)
-        for path, width in zip(paths.states, widths, strict=True)
+        for path, width in zip(paths.headed, widths, strict=True)
     }
     replaced[paths.output] = SlicedLinear(attrgetter(paths.output)(layer), heads * widths[0], outputs=False)
     replaced |= {

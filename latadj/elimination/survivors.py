@@ -93,9 +93,23 @@ class Survivors:
             return table.to(dtype)
         # Its first column, from the last row up, and its first row: 2 * n_0 - 1 distances are quicker to look up.
         distances = torch.cat([table[0, :, 1:, 0].flip(-1), table[0, :, 0]], dim=1).to(dtype)
-        places = self.frame(self.columns[:, None]).squeeze(2)
-        pairs = places[:, None, :] - places[:, :, None] + self.length - 1
+        pairs = self.distances(self.width)
         return distances.index_select(1, pairs.flatten()).view(-1, *pairs.shape).transpose(0, 1)
+
+    def distances(self, queries: int) -> Tensor:
+        """How far each token stands behind each of the first ``queries`` of its text, by columns of the input.
+
+        With everyone alive, one text's hold for all.
+
+        Returns
+        -------
+        (batch or 1, queries, width), ``n_0 - 1`` more than the distance, so that the smallest is 0
+        """
+        if self.origin is None:
+            places = torch.arange(self.length, device=self.device)[None]
+        else:
+            places = self.frame(self.columns[:, None]).squeeze(2)
+        return places[:, None, :] - places[:, :queries, None] + self.length - 1
 
     def chosen(self, survivors: Tensor, counts: np.ndarray) -> "Survivors":
         """Those of these rows: ``survivors`` are (rows,) indices, ``counts`` how many of each sequence."""

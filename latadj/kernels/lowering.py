@@ -60,7 +60,8 @@ def lower(
     architecture = architecture_of(model)
     model.eval().to(DTYPES[spec.precision])
     pooled = (reads or architecture.reads(model)) == POOLED
-    layers, levels = architecture.layers(architecture.base(model)), list(levels)
+    base, levels = architecture.base(model), list(levels)
+    layers = architecture.layers(base)
     for index, layer in enumerate(layers):
         trims = pooled and index == len(layers) - 1
         forget_narrowed(layer)
@@ -68,11 +69,13 @@ def lower(
         copies = {width: narrowed(architecture, layer, *width) for width in sorted(used)}
         for made in copies.values():
             if made is not layer:
+                architecture.settle(base, made)
                 lower_layer(architecture, made, spec, trims)
+        architecture.settle(base, layer)
         lower_layer(architecture, layer, spec, trims)
         for width, made in copies.items():
             keep_narrowed(layer, *width, None if made is layer else made)
-    _lower_final_norm(architecture.base(model))
+    _lower_final_norm(base)
     if isinstance(architecture, T5):
         _lower_t5_decoder(architecture, model, spec)
     if isinstance(head := getattr(model, "lm_head", None), nn.Linear):

@@ -6,11 +6,11 @@ import pytest
 import torch
 from conftest import batch_of
 from helpers.layer_states import layer_states
-from helpers.tiny_models import CUT, ENCODERS, LENGTHS, near, tiny
+from helpers.tiny_models import CUT, ENCODERS, FULL, LENGTHS, Case, near, tiny
 from torch import nn
 
 from latadj.elimination.architectures import architecture_of, layers_of
-from latadj.elimination.attach import attach, attached
+from latadj.elimination.attach import attach, attached, detach
 from latadj.elimination.cost import ALL, POOLED
 from latadj.elimination.current_setting import at_profile, protecting
 from latadj.elimination.profiles import Profile
@@ -30,7 +30,7 @@ def test_a_head_that_is_called_pooled_reads_the_first_position_only(architecture
     def note(layer, args, output):
         state = output[0] if isinstance(output, tuple) else output
         states.append(state.detach().requires_grad_())
-        return (states[0],) if isinstance(output, tuple) else states[0]
+        return (states[0], *output[1:]) if isinstance(output, tuple) else states[0]
 
     last = layers_of(model)[-1]
     with at_profile(model, Profile.full(4), score_observer=lambda *_: None):  # with an observer, no position is trimmed
@@ -49,6 +49,33 @@ def test_an_electra_that_sums_up_otherwise_than_by_the_first_position_is_not_tri
 def test_heads_of_many_positions_read_all(architecture):
     for head in ("language", "tagger"):
         assert attached(attach(tiny(architecture, head))).reads == ALL
+
+
+@torch.no_grad()
+def everywhere(head, model, batch):
+    """What a head that reads all positions gives at the real ones of each text."""
+    output = model(**batch)
+    states = output.last_hidden_state if head == "none" else torch.stack([output.start_logits, output.end_logits], -1)
+    return [row[real] for row, real in zip(states, batch["attention_mask"].bool(), strict=True)]
+
+
+@pytest.mark.parametrize("head", ["reader", "none"])
+def test_answers_and_bare_states_are_the_plain_models_and_those_of_each_text_alone(architecture, head):
+    case = Case(architecture, head)
+    model = case.make(num_labels=2)
+    for side in ("right", "left"):
+        batch = case.batch(LENGTHS, width=30, side=side)
+        plain = everywhere(head, model, batch)
+        attach(model)
+        with at_profile(model, FULL, score_observer=lambda *_: None):  # so that our own layers run
+            assert near(everywhere(head, model, batch), plain)
+        with at_profile(model, CUT):
+            cut = everywhere(head, model, batch)
+            for row, expected in enumerate(cut):
+                assert near(everywhere(head, model, case.row(batch, row)), [expected])
+        assert not near(cut, plain)
+        detach(model)
+        assert near(everywhere(head, model, batch), plain, atol=0)
 
 
 def test_the_hidden_state_gets_shorter_layer_by_layer(architecture):

@@ -8,7 +8,7 @@ from conftest import use_checkpointing
 from helpers.masked_reference import masked, survivors_of
 from helpers.tiny_models import CASES, CUT, DECODERS, FULL, LENGTHS, Case, dial_for, near
 
-from latadj.elimination.architectures import layers_of
+from latadj.elimination.architectures import architecture_of, layers_of
 from latadj.elimination.attach import attach, attached, detach, is_attached
 from latadj.elimination.cost import SURVIVORS
 from latadj.elimination.current_setting import at_profile, at_speedup
@@ -144,7 +144,8 @@ def test_gradient_checkpointing_really_runs_layers_again(classifier):
     use_checkpointing(model)
     attach(model).train()
     calls = []
-    inside = next(part for part in layers_of(model)[1].modules() if not list(part.children()))
+    layer = layers_of(model)[1]
+    inside = layer.get_submodule(architecture_of(model).paths(layer).output)
     inside.register_forward_hook(lambda *_: calls.append(1))
     with at_profile(model, CUT):
         model(**classifier.batch(LENGTHS)).logits.sum().backward()

@@ -39,7 +39,7 @@ def survivors_of(model: PreTrainedModel, mask: Tensor, profile: Profile, run: Ca
 @contextmanager
 def masked(model: PreTrainedModel, alive: list[Tensor]) -> Iterator[None]:
     """Let a plain model hide, in each layer, the keys that are not alive when the layer begins."""
-    architecture = architecture_of(model)
+    architecture, boolean = architecture_of(model), model.config.model_type == "deberta-v2"
     hooks = []
     for index, layer in enumerate(layers_of(model)):
         state: dict[str, Tensor] = {}
@@ -47,7 +47,7 @@ def masked(model: PreTrainedModel, alive: list[Tensor]) -> Iterator[None]:
         feed_forward = layer.get_submodule(name)
         hooks += [
             layer.register_forward_pre_hook(
-                _hide(alive[index], architecture.causal, state, _farthest(model, index)), with_kwargs=True
+                _hide(alive[index], architecture.causal, state, _farthest(model, index), boolean), with_kwargs=True
             ),
             feed_forward.register_forward_pre_hook(_note(state)),
             layer.register_forward_hook(_freeze(alive[index], alive[index + 1], state)),
@@ -65,7 +65,9 @@ def _farthest(model: PreTrainedModel, layer: int) -> int | None:
     return model.config.sliding_window if kinds and kinds[layer] == "sliding_attention" else None
 
 
-def _hide(entering: Tensor, causal: bool, state: dict[str, Tensor], farthest: int | None) -> Callable[..., Any]:
+def _hide(
+    entering: Tensor, causal: bool, state: dict[str, Tensor], farthest: int | None, boolean: bool
+) -> Callable[..., Any]:
     length = entering.shape[1]
     seen = entering[:, None, None].expand(-1, 1, length, -1)
     if causal:
@@ -73,7 +75,7 @@ def _hide(entering: Tensor, causal: bool, state: dict[str, Tensor], farthest: in
     if farthest is not None:
         places = torch.arange(length)
         seen = seen & ((places[:, None] - places).abs() <= farthest)
-    mask = torch.zeros(seen.shape).masked_fill(~seen, torch.finfo(torch.float32).min)
+    mask = seen if boolean else torch.zeros(seen.shape).masked_fill(~seen, torch.finfo(torch.float32).min)
 
     def hook(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         state["before"] = args[0]

@@ -9,12 +9,29 @@ from latadj.elimination.architectures import architecture_of, layer_shapes
 from latadj.elimination.dial import Dial
 from latadj.elimination.profiles import Profile
 
-ENCODERS = ("bert", "roberta", "xlm-roberta", "camembert", "electra", "distilbert", "mpnet", "modernbert")
+ENCODERS = (
+    "bert",
+    "roberta",
+    "xlm-roberta",
+    "camembert",
+    "electra",
+    "distilbert",
+    "mpnet",
+    "deberta-v2",
+    "modernbert",
+)
 DECODERS = ("gpt2", "llama", "mistral", "qwen2", "qwen3")
 ARCHITECTURES = (*ENCODERS, *DECODERS, "t5")
 HEADS = ("classifier", "language", "tagger")
 LENGTHS = [17, 9, 23, 4]
 FULL, CUT = Profile.full(4), Profile((0.9, 0.6, 0.4, 0.2))
+AUTO_CLASSES = {
+    "classifier": tf.AutoModelForSequenceClassification,
+    "tagger": tf.AutoModelForTokenClassification,
+    "reader": tf.AutoModelForQuestionAnswering,
+    "choice": tf.AutoModelForMultipleChoice,
+    "none": tf.AutoModel,
+}
 # What a T5's text ends with, since its classifier reads there; no tiny text has it elsewhere.
 END = 1
 
@@ -28,12 +45,7 @@ def tiny(model_type: str, head: str = "classifier", layers: int = 4, **options: 
 
 def _builder(model_type: str, head: str) -> type:
     if head != "language":
-        return {
-            "classifier": tf.AutoModelForSequenceClassification,
-            "tagger": tf.AutoModelForTokenClassification,
-            "reader": tf.AutoModelForQuestionAnswering,
-            "choice": tf.AutoModelForMultipleChoice,
-        }[head]
+        return AUTO_CLASSES[head]
     if model_type == "t5":
         return tf.AutoModelForSeq2SeqLM
     return tf.AutoModelForCausalLM if model_type in DECODERS else tf.AutoModelForMaskedLM
@@ -51,6 +63,11 @@ def _sizes(model_type: str, layers: int) -> dict[str, object]:
     if model_type == "modernbert":
         local = {"local_attention": 12, "global_attn_every_n_layers": 3, "initializer_cutoff_factor": 2.0}
         return {**common, **sizes, **local, "cls_token_id": 3, "sep_token_id": 4}
+    if model_type == "deberta-v2":
+        # As in DeBERTa-v3. Buckets of distances, the farthest of which stand in one, begin within a tiny text.
+        relative = {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_buckets": 12}
+        shared = {"share_att_key": True, "norm_rel_ebd": "layer_norm", "position_biased_input": False}
+        return {**common, **sizes, **relative, **shared}
     if model_type == "electra":
         return {**common, **sizes, "embedding_size": 16}
     if model_type == "gpt2":
@@ -143,6 +160,7 @@ REPRESENTATIVES = [
     Case("electra", "language"),
     Case("distilbert", "tagger"),
     Case("mpnet", "tagger"),
+    Case("deberta-v2", "classifier"),
     Case("modernbert", "classifier"),
     Case("gpt2", "language"),
     Case("llama", "language"),

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from helpers.narrowed_reference import level_of
+from helpers.random_order import at_random
 from helpers.tiny_models import CASES, CUT, LENGTHS, Case, near
 
 from latadj.elimination.architectures import layer_shapes, layers_of
@@ -11,16 +12,7 @@ from latadj.elimination.current_setting import at_profile
 from latadj.elimination.profiles import Profile
 from latadj.kernels.linear import KernelSpec
 from latadj.kernels.lowering import lower
-from latadj.pruning import PruningUnit, Significance, order_by, remove, reorder
-
-
-def at_random(model, seed=0):
-    """A significance that puts everything in another order."""
-    generator = torch.Generator().manual_seed(seed)
-    significance = Significance(model)
-    significance.heads = [torch.rand(len(values), generator=generator) for values in significance.heads]
-    significance.neurons = [torch.rand(len(values), generator=generator) for values in significance.neurons]
-    return significance
+from latadj.pruning import PruningUnit, order_by, remove, reorder
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

@@ -5,6 +5,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from latadj.elimination.architectures.base import Architecture
+from latadj.elimination.architectures.deberta import DebertaV2
 from latadj.elimination.architectures.encoders import Bert, DistilBert
 from latadj.elimination.architectures.gpt2 import Gpt2
 from latadj.elimination.architectures.llama import Llama
@@ -13,7 +14,16 @@ from latadj.elimination.architectures.mpnet import MPNet
 from latadj.elimination.architectures.t5 import T5
 from latadj.elimination.cost import LayerShape
 
-ARCHITECTURES: tuple[Architecture, ...] = (Bert(), DistilBert(), ModernBert(), MPNet(), Gpt2(), Llama(), T5())
+ARCHITECTURES: tuple[Architecture, ...] = (
+    Bert(),
+    DistilBert(),
+    ModernBert(),
+    MPNet(),
+    DebertaV2(),
+    Gpt2(),
+    Llama(),
+    T5(),
+)
 
 __all__ = ["ARCHITECTURES", "Architecture", "architecture_of", "layer_shapes", "layers_of"]
 

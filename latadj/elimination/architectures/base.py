@@ -4,21 +4,19 @@ A layer runs as ``qkv`` -> ``states`` -> attention -> (elimination) -> ``project
 the layer's own submodules; no modelling code is repeated.
 """
 
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cache
 from inspect import signature
 from operator import attrgetter
-from typing import Any, TypeVar
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from latadj.elimination.architectures.layer_parts import LayerParts, OwnParts, registered_parts
-from latadj.elimination.architectures.pruned_forward import NOBODY, no_output
+from latadj.elimination.architectures.pruned_forward import NOBODY, no_output, own_bias
 from latadj.elimination.cost import ALL, POOLED, LayerShape
 from latadj.elimination.layer_structure import LayerPaths, attends, layer_structure_of
 from latadj.elimination.survivors import Survivors
@@ -79,6 +77,10 @@ class Architecture(ABC):
         """The base's own forward, with arguments that it is to hand on to its layers."""
         return forward(*args, **kwargs, **handed)
 
+    def unmasked(self, mask: Tensor) -> Tensor | None:
+        """The mask with which the base runs instead of that of a batch: one that hides nothing."""
+        return None
+
     def layers(self, base: Any) -> Sequence[Any]:
         """The transformer layers of a base, in order."""
         return attrgetter(self.layer_list)(base)
@@ -96,8 +98,8 @@ class Architecture(ABC):
         return self.layer_paths
 
     def head_widths(self, layer: Any) -> tuple[int, ...]:
-        """Outputs that a head has in each of ``paths(layer).states``; it has as many inputs to the output layer."""
-        return (getattr(self.attention_block(layer), self.head_size),) * len(self.paths(layer).states)
+        """Outputs that a head has in each of ``paths(layer).headed``; it has as many inputs to the output layer."""
+        return (getattr(self.attention_block(layer), self.head_size),) * len(self.paths(layer).headed)
 
     def cached_states(self, layer: Any, config: Any) -> tuple[int, int]:
         """Heads of a layer whose keys a cache holds, and the size of each; those of no block as it stands for them."""
@@ -158,8 +160,34 @@ class Architecture(ABC):
         return scale, attrgetter(self.attention_dropout)(block) if block.training else 0.0
 
     def bias(self, layer: Any, length: int, arguments: Mapping[str, Any]) -> Tensor | None:
-        """What is added to the attention products: (1, heads, n_0, n_0), or None."""
+        """What positions bring to the attention products, or None.
+
+        A bias of each distance for all heads that the layer once had, (1, heads, n_0, n_0), unless :meth:`pairs` reads
+        another table.
+        """
         return None
+
+    def pairs(
+        self,
+        layer: Any,
+        bias: Tensor | None,
+        query: Tensor,
+        key: Tensor,
+        alive: Survivors,
+        arguments: Mapping[str, Any],
+    ) -> Tensor | None:
+        """What is added to the attention products of those alive: (batch or 1, heads, queries, keys), or None.
+
+        Parameters
+        ----------
+        bias : of :meth:`bias`
+        query, key : of :meth:`states`; queries of all, or of the first of each text alone
+        """
+        own = own_bias(layer, bias)
+        if own is None:
+            return None
+        pairs = alive.between(own, query.dtype)
+        return pairs if query.shape[2] == pairs.shape[2] else pairs[:, :, : query.shape[2]]
 
     def head_tables(self, base: Any) -> list[Tensor]:
         """Weights with a column for each head, which all layers share."""
@@ -220,6 +248,14 @@ class Architecture(ABC):
         ):
             yield from (attrgetter(name)(module) for name in names)
 
+    def settle(self, base: Any, layer: Any) -> None:  # noqa: B027 most have nothing that needs it
+        """Compute once what a layer's pass needs of weights alone: they are laid out for serving, and never change.
+
+        Parameters
+        ----------
+        layer : of the base, or a narrowed copy of one
+        """
+
     def drop_attention(self, layer: Any, share: float) -> float:
         """Set the dropout of the layer's attention probabilities, and say what it was."""
         owner, _, name = f"{self.block}.{self.attention_dropout}".rpartition(".")
@@ -238,28 +274,6 @@ def is_of_transformers(model: Any) -> bool:
     return type(model).__module__.startswith("transformers.")
 
 
-def rotated(
-    block: Any,
-    query: Tensor,
-    key: Tensor,
-    alive: Survivors,
-    arguments: Mapping[str, Any],
-    pick: Callable[[Tensor], Tensor] | None,
-) -> tuple[Tensor, Tensor]:
-    """Queries and keys with rotary positions, by the function beside the attention module's class.
-
-    Parameters
-    ----------
-    pick : takes the row of the pooled token out of a table of positions, where it alone has a query; None: all have
-    """
-    rotate = sys.modules[type(block).__module__].apply_rotary_pos_emb
-    cos, sin = (alive.at_origin(table).to(key.dtype) for table in arguments["position_embeddings"])
-    if pick is None:
-        both: tuple[Tensor, Tensor] = rotate(query, key, cos, sin)
-        return both
-    return rotate(query, query, pick(cos), pick(sin))[0], rotate(key, key, cos, sin)[1]
-
-
 def weight_of(module: nn.Linear | Conv1D) -> Tensor:
     """Weight of a linear module, (out, in); GPT-2 keeps it the other way round."""
     weight = module.weight.detach()
@@ -275,27 +289,3 @@ def split_heads(states: Tensor, size: int) -> Tensor:
 def parameter_names(forward: Any) -> tuple[str, ...]:
     """Names of a method's parameters, without ``self``."""
     return tuple(signature(forward).parameters)[1:]
-
-
-F = TypeVar("F", bound=Callable[..., object])
-_WHY = "elimination runs eagerly: leave fullgraph=True out, or detach the model first"
-
-
-def eager(function: F) -> F:
-    """Run a function outside any graph; a model compiled with ``fullgraph=True`` says why it cannot be."""
-    disabled: F = torch.compiler.disable(function, reason=_WHY)  # type: ignore[no-untyped-call]
-    return disabled
-
-
-def refuse_recording(model: Any) -> None:
-    """Refuse a pass that is recorded to run elsewhere: who survives is decided while it runs.
-
-    Raises
-    ------
-    ValueError
-    """
-    if torch.compiler.is_exporting() or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
-        raise ValueError(
-            f"{type(model).__name__} has elimination attached, which torch.export, torch.jit.trace and ONNX cannot "
-            "record: call latadj.detach(model) before the export"
-        )

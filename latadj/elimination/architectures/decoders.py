@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from latadj.elimination.architectures.base import LAST, MARK, Architecture, eager, parameter_names, refuse_recording
+from latadj.elimination.architectures.base import LAST, MARK, Architecture, parameter_names
+from latadj.elimination.architectures.recording import eager, refuse_recording
 from latadj.elimination.cost import POOLED
 
 

@@ -6,9 +6,9 @@ from typing import Any
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from latadj.elimination.architectures.base import rotated
 from latadj.elimination.architectures.decoders import Decoder, refuse_sliding
 from latadj.elimination.architectures.layer_parts import OwnParts
+from latadj.elimination.architectures.rotary import rotated
 from latadj.elimination.layer_structure import LayerPaths
 from latadj.elimination.survivors import Survivors
 

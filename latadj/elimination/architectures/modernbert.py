@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from latadj.elimination.architectures.base import rotated
 from latadj.elimination.architectures.encoders import POOLED_HEADS, Encoder
 from latadj.elimination.architectures.layer_parts import OwnParts
+from latadj.elimination.architectures.rotary import rotated
 from latadj.elimination.attention import FAR
 from latadj.elimination.cost import ALL
 from latadj.elimination.layer_structure import LayerPaths

@@ -1,22 +1,16 @@
 """MPNet: BERT's layers with a bias for relative positions, which its encoder makes once for all of them."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextvars import ContextVar
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from transformers import PreTrainedModel
+from torch import Tensor
 
-from latadj.elimination.architectures.encoders import POOLED_HEADS, Encoder
+from latadj.elimination.architectures.closed_encoder import ClosedEncoder, handed
+from latadj.elimination.architectures.encoders import POOLED_HEADS
 from latadj.elimination.architectures.layer_parts import OwnParts
 from latadj.elimination.architectures.pruned_forward import lacks_heads, own_bias
 from latadj.elimination.layer_structure import LayerPaths, attends
-
-# What the base hands its encoder in this thread's pass: transformers' own forward in between drops it.
-_HANDED: ContextVar[Mapping[str, Any]] = ContextVar("latadj_mpnet", default={})  # noqa: B039 never mutated
-# What its head tells the base in this thread's pass; see ``LAST``.
-_TOLD: ContextVar[int | None] = ContextVar("latadj_mpnet_told", default=None)
 
 
 class MPNetParts(OwnParts):
@@ -34,12 +28,17 @@ class MPNetParts(OwnParts):
         return self.layer.output(self.layer.intermediate(attended), attended)
 
 
-class MPNet(Encoder):
-    """MPNet, whose forwards hand on no arguments that they do not know."""
+def hand_on(encoder: Any, *args: Any, **kwargs: Any) -> Any:
+    """The encoder's forward, with what the base handed on."""
+    return type(encoder).forward(encoder, *args, **kwargs, **handed())
 
-    in_graphs = False
+
+class MPNet(ClosedEncoder):
+    """MPNet, whose encoder hands on to its layers what it does not know."""
+
     model_types = ("mpnet",)
     own_parts = MPNetParts
+    encoder_forward = staticmethod(hand_on)
     post_norm = True
     pooled_heads = POOLED_HEADS
     layer_list = "encoder.layer"
@@ -57,20 +56,6 @@ class MPNet(Encoder):
     base_dropouts = ("embeddings.dropout",)
     layer_dropouts = ("attention.dropout", "output.dropout")
 
-    def heads(self, model: PreTrainedModel, reads: str) -> Iterator[tuple[nn.Module, str, Any]]:
-        yield self.base(model).encoder, "forward", hand_on
-        yield from ((module, name, read_first) for module, name, _ in super().heads(model, reads))
-
-    def told(self) -> int | None:
-        return _TOLD.get()
-
-    def run(self, forward: Callable[..., Any], args: Any, kwargs: Any, handed: Mapping[str, Any]) -> Any:
-        token = _HANDED.set(handed)
-        try:
-            return forward(*args, **kwargs)
-        finally:
-            _HANDED.reset(token)
-
     def bias(self, layer: Any, length: int, arguments: Mapping[str, Any]) -> Tensor | None:
         return arguments["position_bias"][:1]  # the same for each text
 
@@ -86,20 +71,6 @@ class MPNet(Encoder):
     def resize(self, layer: Any, heads: int) -> None:
         block = layer.attention.attn
         block.num_attention_heads, block.all_head_size = heads, heads * block.attention_head_size
-
-
-def read_first(model: Any, *args: Any, **kwargs: Any) -> Any:
-    """A classifier's forward, which tells the base that it reads one position of each text."""
-    token = _TOLD.set(0)
-    try:
-        return type(model).forward(model, *args, **kwargs)
-    finally:
-        _TOLD.reset(token)
-
-
-def hand_on(encoder: Any, *args: Any, **kwargs: Any) -> Any:
-    """The encoder's forward, with what the base handed on."""
-    return type(encoder).forward(encoder, *args, **kwargs, **_HANDED.get())
 
 
 def _with_own_bias(
