@@ -75,7 +75,8 @@ def save(
 
     def fill(target: Path) -> None:
         if pipeline is None:
-            model.save_pretrained(target)
+            # Those of a pruned model are read by the names of its modules.
+            model.save_pretrained(target, save_original_format=metadata.pruning is None)
             tokenizer.save_pretrained(target)
         else:
             pipeline.save_pretrained(str(target), create_model_card=False)

@@ -6,6 +6,7 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
+from latadj.elimination.layer_structure import layer_structure_of
 from latadj.elimination.notices import warn_once
 from latadj.elimination.patching import elimination_of, previous
 
@@ -22,6 +23,9 @@ def write_beside_weights(writer: Writer) -> Writer:
 
 def save_pretrained(model: Any, save_directory: Any, *args: Any, **kwargs: Any) -> Any:
     """transformers' own, and then the dial beside the weights; `push_to_hub` and `Trainer` come here too."""
+    if any(layer_structure_of(module) is not None for module in model.modules()):
+        # Shapes by module: no converter of transformers' knows them.
+        kwargs.setdefault("save_original_format", False)
     result = previous(model, "save_pretrained")(save_directory, *args, **kwargs)
     is_main = args[0] if args else kwargs.get("is_main_process", True)
     elimination = elimination_of(model)

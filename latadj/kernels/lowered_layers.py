@@ -131,6 +131,8 @@ class PostNormLayer:
 
     They are :class:`~latadj.elimination.architectures.layer_parts.LayerParts`. Fifteen module calls a layer are a tenth
     of a pass over one short text; these are plain calls.
+
+    inner, activation : as in :class:`PreNormLayer`
     """
 
     qkv: QKVLinear
@@ -138,10 +140,12 @@ class PostNormLayer:
     inner: LoweredLinear
     activation: nn.Module
     outer: AddNorm
+    gated: bool = False
 
     def feed_forward(self, attended: Tensor) -> Tensor:
         """Feed-forward block with its residual and norm."""
-        return self.outer(self.activation(self.inner(self.inner.padded(attended))), attended)
+        states = self.inner(self.inner.padded(attended))
+        return self.outer(_activated(states, self.activation, self.gated), attended)
 
 
 @dataclass
@@ -174,9 +178,15 @@ class PreNormLayer:
     def feed_forward(self, attended: Tensor) -> Tensor:
         """Feed-forward block with its residual."""
         states = self.inner(self.inner.padded(self.second_norm(attended)))
-        if self.gated:
-            gate, up = states.chunk(2, dim=-1)
-            activated = self.activation(gate).mul_(up)
-        else:
-            activated = self.activation(states)
-        return first_rows(self.outer(activated), len(attended)).add_(attended)
+        outer = self.outer(_activated(states, self.activation, self.gated))
+        return first_rows(outer, len(attended)).add_(attended)
+
+
+def _activated(states: Tensor, activation: Any, gated: bool) -> Tensor:
+    """What enters the layer back to the model's width; gate and up side by side are overwritten."""
+    if not gated:
+        activated: Tensor = activation(states)
+        return activated
+    gate, up = states.chunk(2, dim=-1)
+    product: Tensor = activation(gate).mul_(up)
+    return product

@@ -102,7 +102,7 @@ def lower_layer(architecture: Architecture, layer: Any, spec: KernelSpec, trims:
     inner, activation, outer = _lower_feed_forward(layer, paths, spec, uneven=not architecture.post_norm)
     if architecture.post_norm:
         first, second = (AddNorm(*pair) for pair in zip((output, outer), _modules(layer, paths.norms), strict=True))
-        register_parts(layer, PostNormLayer(states, first, inner, activation, second))
+        register_parts(layer, PostNormLayer(states, first, inner, activation, second, paths.gated))
         return
     _lower_norms(layer, paths.norms)
     block = architecture.attention_block(layer)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from conftest import batch_of
 from helpers.layer_states import layer_states
-from helpers.tiny_models import CUT, ENCODERS, FULL, LENGTHS, Case, near, tiny
+from helpers.tiny_models import CUT, ENCODERS, FULL, LENGTHS, WITHOUT, Case, near, tiny
 from torch import nn
 
 from latadj.elimination.architectures import architecture_of, layers_of
@@ -21,8 +21,14 @@ def architecture(request):
     return request.param
 
 
+def skip_without(architecture, head):
+    if (architecture, head) in WITHOUT:
+        pytest.skip(f"transformers has no {head} of a {architecture}")
+
+
 @pytest.mark.parametrize("head", ["classifier", "choice"])
 def test_a_head_that_is_called_pooled_reads_the_first_position_only(architecture, head):
+    skip_without(architecture, head)
     model = tiny(architecture, head)
     assert attached(attach(model)).reads == POOLED
     states = []
@@ -61,6 +67,7 @@ def everywhere(head, model, batch):
 
 @pytest.mark.parametrize("head", ["reader", "none"])
 def test_answers_and_bare_states_are_the_plain_models_and_those_of_each_text_alone(architecture, head):
+    skip_without(architecture, head)
     case = Case(architecture, head)
     model = case.make(num_labels=2)
     for side in ("right", "left"):

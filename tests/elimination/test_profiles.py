@@ -49,7 +49,7 @@ def test_lossless_trimming_of_six_layers_is_worth_a_tenth():
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_shapes_are_read_from_the_layers(architecture):
-    grouped, gated = architecture in DECODERS[1:], architecture in (*DECODERS[1:], "t5", "modernbert")
+    grouped, gated = architecture in DECODERS[1:], architecture in (*DECODERS[1:], "t5", "modernbert", "nomic_bert")
     expected = LayerShape(
         query=32 * 32,
         key_value=2 * 32 * (16 if grouped else 32),

@@ -19,7 +19,7 @@ from latadj.elimination.current_setting import at_profile
 from latadj.elimination.profiles import Profile
 
 # The module of a layer whose input is the state after attention and its residual.
-AFTER_ATTENTION = {"distilbert": "ffn", "gpt2": "ln_2", "modernbert": "mlp_norm", "t5": "layer.1"}
+AFTER_ATTENTION = {"distilbert": "ffn", "gpt2": "ln_2", "modernbert": "mlp_norm", "nomic_bert": "mlp", "t5": "layer.1"}
 ROTARY, BERT = "post_attention_layernorm", "intermediate"
 
 

@@ -18,6 +18,7 @@ ENCODERS = (
     "distilbert",
     "mpnet",
     "deberta-v2",
+    "nomic_bert",
     "modernbert",
 )
 DECODERS = ("gpt2", "llama", "mistral", "qwen2", "qwen3")
@@ -32,6 +33,8 @@ AUTO_CLASSES = {
     "choice": tf.AutoModelForMultipleChoice,
     "none": tf.AutoModel,
 }
+# What transformers has no class for.
+WITHOUT = {("nomic_bert", "reader"), ("nomic_bert", "choice")}
 # What a T5's text ends with, since its classifier reads there; no tiny text has it elsewhere.
 END = 1
 
@@ -68,6 +71,8 @@ def _sizes(model_type: str, layers: int) -> dict[str, object]:
         relative = {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_buckets": 12}
         shared = {"share_att_key": True, "norm_rel_ebd": "layer_norm", "position_biased_input": False}
         return {**common, **sizes, **relative, **shared}
+    if model_type == "nomic_bert":
+        return {**common, **sizes, "initializer_range": 0.2}  # gates multiply what rounding adds
     if model_type == "electra":
         return {**common, **sizes, "embedding_size": 16}
     if model_type == "gpt2":
@@ -161,6 +166,7 @@ REPRESENTATIVES = [
     Case("distilbert", "tagger"),
     Case("mpnet", "tagger"),
     Case("deberta-v2", "classifier"),
+    Case("nomic_bert", "language"),
     Case("modernbert", "classifier"),
     Case("gpt2", "language"),
     Case("llama", "language"),

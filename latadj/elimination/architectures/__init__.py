@@ -11,6 +11,7 @@ from latadj.elimination.architectures.gpt2 import Gpt2
 from latadj.elimination.architectures.llama import Llama
 from latadj.elimination.architectures.modernbert import ModernBert
 from latadj.elimination.architectures.mpnet import MPNet
+from latadj.elimination.architectures.nomic_bert import NomicBert
 from latadj.elimination.architectures.t5 import T5
 from latadj.elimination.cost import LayerShape
 
@@ -20,6 +21,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     ModernBert(),
     MPNet(),
     DebertaV2(),
+    NomicBert(),
     Gpt2(),
     Llama(),
     T5(),
