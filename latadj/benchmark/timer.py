@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from latadj.elimination.architectures import layers_of
+from latadj.elimination.architectures import distinct_layers
 
 FEWEST_ROUNDS = 3  # fewer say nothing about the spread
 STEADY_ROUNDS, STEADY = 3, 0.05
@@ -210,7 +210,7 @@ def time_layers(model: PreTrainedModel, run: Callable[[], object], device: torch
     -------
     (layers + 1,) seconds of each layer, and last the rest of the pass: embeddings, head and calls
     """
-    layers = layers_of(model)
+    layers = distinct_layers(model)  # one that runs again is timed each time
     watch = stopwatch(device)
     entered: list[float] = []
     left: list[float] = []

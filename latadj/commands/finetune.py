@@ -28,7 +28,7 @@ from latadj.commands.common.training_stages import (
 from latadj.config import FinetuneConfig, StageConfig
 from latadj.devices.environment import environment
 from latadj.devices.precision_probe import training_step, trains_in_bf16
-from latadj.elimination.architectures import architecture_of
+from latadj.elimination.architectures import architecture_of, refuse_shared_weights
 from latadj.elimination.attach import as_plain, attach, attached
 from latadj.elimination.dial import Dial
 from latadj.elimination.level_dials import with_levels
@@ -66,6 +66,8 @@ def prepare(config: FinetuneConfig) -> Session:
     check_teacher(config)
     session = Session(config, device, splits, model.to(device), tokenizer)
     session.check()
+    if config.adjustable and config.adjust.narrows:
+        refuse_shared_weights(architecture_of(session.model), type(session.model).__name__)
     teacher(session)
     splits.fingerprint  # noqa: B018  of the texts alone, before anything stands beside them
     splits.validation = session.with_references(splits.validation, session.model)

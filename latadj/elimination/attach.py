@@ -105,8 +105,9 @@ def attach(
     override(model, "save_pretrained", save_pretrained)
     for head, name, function in heads:
         override(head, name, function)
-    for index, layer in enumerate(layers):
-        setattr(layer, MARK, index)
+    for layer in dict.fromkeys(layers):
+        places = [index for index, other in enumerate(layers) if other is layer]
+        setattr(layer, MARK, places[0] if len(places) == 1 else None)
         override(layer, "forward", layer_forward)
     return model
 
@@ -135,7 +136,7 @@ def detach(model: Model) -> Model:
     for head, name, _ in architecture.heads(inner, elimination.reads):
         restore(head, name)
     restore(inner, "save_pretrained")
-    for module in (base, *architecture.layers(base)):
+    for module in (base, *dict.fromkeys(architecture.layers(base))):
         restore(module, "forward")
         delattr(module, MARK)
     return model

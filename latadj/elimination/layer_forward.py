@@ -43,6 +43,8 @@ def layer_forward(layer: Any, hidden: Tensor, *args: Any, **kwargs: Any) -> Any:
     state, architecture = kwargs.pop(STATE)
     arguments = {**dict(zip(parameter_names(type(layer).forward)[1:], args, strict=False)), **kwargs}
     index = getattr(layer, MARK)
+    if index is None:
+        index = _running(state)
     if isinstance(state, Decoding):
         return _decode(layer, index, state, architecture, arguments, hidden)
     level: Level | None = state.level
@@ -66,6 +68,23 @@ def layer_forward(layer: Any, hidden: Tensor, *args: Any, **kwargs: Any) -> Any:
         arguments["past_key_values"] = None  # run again, a layer would cache twice
         return architecture.result(layer._gradient_checkpointing_func(run, hidden, bias), bias)
     return architecture.result(run(hidden, bias), bias)
+
+
+def _running(state: ForwardState) -> int:
+    """The layer that runs now, of those that are one module: the first that nobody has left yet.
+
+    Raises
+    ------
+    ValueError
+        if all have run, as where somebody runs a layer again for its gradients.
+    """
+    index = len(state.entering) - 1
+    if index == state.layers:
+        raise ValueError(
+            "a layer that shares its weights with others was run again after the pass, so which of them it is, is not "
+            "known: turn checkpointing of its gradients off"
+        )
+    return index
 
 
 def _decode(

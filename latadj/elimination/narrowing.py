@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from latadj.elimination.architectures import layer_shapes, layers_of
+from latadj.elimination.architectures import architecture_of, layer_shapes, layers_of, refuse_shared_weights
 from latadj.elimination.architectures.base import Architecture, weight_of
 from latadj.elimination.architectures.layer_parts import registered_parts
 from latadj.elimination.architectures.pruned_forward import shadow
@@ -86,11 +86,12 @@ def narrowed(architecture: Architecture, layer: Any, heads: int, neurons: int) -
     Raises
     ------
     ValueError
-        if it has fewer, or was lowered without this width.
+        if it has fewer, shares its weights with others, or was lowered without this width.
     """
     known = layer.__dict__.get(_NARROWED, {})
     if (heads, neurons) in known and not layer.training:
         return known[heads, neurons] or layer
+    refuse_shared_weights(architecture, type(layer).__name__)
     if registered_parts(layer) is not None:
         raise ValueError(
             f"this model was lowered for serving without layers of {heads} heads and {neurons} neurons: load it again"
@@ -111,8 +112,9 @@ def check_level(model: PreTrainedModel, level: Level) -> None:
     Raises
     ------
     ValueError
-        if a layer has fewer heads or neurons.
+        if a layer has fewer heads or neurons, or shares its weights with others.
     """
+    refuse_shared_weights(architecture_of(model), type(model).__name__)
     if all(registered_parts(layer) is None for layer in layers_of(model)):
         shapes_at(layer_shapes(model), level)
 

@@ -62,10 +62,16 @@ def lower(
     pooled = (reads or architecture.reads(model)) == POOLED
     base, levels = architecture.base(model), list(levels)
     layers = architecture.layers(base)
-    for index, layer in enumerate(layers):
-        trims = pooled and index == len(layers) - 1
+    for layer in dict.fromkeys(layers):
+        places = [index for index, other in enumerate(layers) if other is layer]
+        trims = pooled and places == [len(layers) - 1]
         forget_narrowed(layer)
-        used = {(level.heads[index], level.neurons[index]) for level in levels if not level.leaves_out(index)}
+        used = {
+            (level.heads[index], level.neurons[index])
+            for level in levels
+            for index in places
+            if not level.leaves_out(index)
+        }
         copies = {width: narrowed(architecture, layer, *width) for width in sorted(used)}
         for made in copies.values():
             if made is not layer:

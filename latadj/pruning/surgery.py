@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from latadj.elimination.architectures import Architecture, architecture_of, layers_of
+from latadj.elimination.architectures import Architecture, architecture_of, layers_of, refuse_shared_weights
 from latadj.elimination.architectures.base import weight_of
 from latadj.elimination.architectures.layer_parts import registered_parts
 from latadj.elimination.architectures.pruned_forward import shadow
@@ -49,9 +49,10 @@ def remaining_structure(model: PreTrainedModel) -> list[LayerStructure]:
     Raises
     ------
     ValueError
-        if the architecture is unknown, or the model was lowered for serving.
+        if the architecture is unknown, its layers share their weights, or the model was lowered for serving.
     """
     architecture = architecture_of(model)
+    refuse_shared_weights(architecture, type(model).__name__)
     if any(registered_parts(layer) is not None for layer in layers_of(model)):
         raise ValueError("this model was lowered for serving and cannot be pruned: load it again without precision=")
     return [structure_of_layer(architecture, layer) for layer in layers_of(model)]

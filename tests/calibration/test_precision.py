@@ -6,7 +6,7 @@ import pytest
 import torch
 from conftest import tiny_bert
 from helpers.kernel_support import needs
-from helpers.tiny_models import ARCHITECTURES, tiny
+from helpers.tiny_models import ARCHITECTURES, SHARED, tiny
 
 from latadj.benchmark import kernel_selection
 from latadj.benchmark.kernel_selection import fastest_kernel, kernels, remembered_kernel, serving_precision
@@ -22,6 +22,7 @@ from latadj.kernels.lowered_linear import LoweredLinear
 from latadj.kernels.lowering import is_lowered
 from latadj.pruning import PruningUnit, remove
 
+PRUNABLE = [architecture for architecture in ARCHITECTURES if architecture not in SHARED]
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 KERNELS = dict.fromkeys(("plain", "onednn", "x86", "fbgemm", "qnnpack"), 2.0)
 
@@ -105,7 +106,7 @@ def test_a_pruned_model_is_asked_about_a_layer_that_it_has(monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["attention", "feed_forward"])
-@pytest.mark.parametrize("profile_type", ARCHITECTURES)
+@pytest.mark.parametrize("profile_type", PRUNABLE)
 def test_a_layer_with_one_of_its_blocks_is_enough(profile_type, kind):
     needs("int8", "x86")
     model = tiny(profile_type)
@@ -311,7 +312,7 @@ def test_auto_measures_anew_for_layers_of_another_size(measuring):
 
 
 @pytest.mark.parametrize("kind", [None, "attention", "feed_forward"])
-@pytest.mark.parametrize("profile_type", ARCHITECTURES)
+@pytest.mark.parametrize("profile_type", PRUNABLE)
 def test_a_layer_of_every_architecture_can_be_measured_in_both(measuring, profile_type, kind):
     model = tiny(profile_type)
     if kind:

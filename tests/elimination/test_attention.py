@@ -5,7 +5,7 @@ import torch
 from helpers.tiny_models import ARCHITECTURES, tiny
 
 from latadj.elimination import attention as attention_module
-from latadj.elimination.architectures import architecture_of, layers_of
+from latadj.elimination.architectures import architecture_of, distinct_layers
 from latadj.elimination.attention import MANY_ROWS, attention, kernel_rows, received_from
 
 
@@ -139,12 +139,12 @@ def test_a_bias_is_added_to_the_products():
 def test_the_dropout_of_probabilities_can_be_set_in_every_architecture(model_type):
     model = tiny(model_type).train()
     architecture = architecture_of(model)
-    for layer in layers_of(model):
+    for layer in distinct_layers(model):
         own = architecture.attention(layer)[1]
         assert architecture.drop_attention(layer, 0.25) == own != 0.25
         assert architecture.attention(layer)[1] == 0.25
     model.eval()
-    assert {architecture.attention(layer)[1] for layer in layers_of(model)} == {0.0}
+    assert {architecture.attention(layer)[1] for layer in distinct_layers(model)} == {0.0}
 
 
 def test_kernels_meet_few_numbers_of_rows_and_compute_few_too_many():

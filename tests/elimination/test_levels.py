@@ -7,7 +7,7 @@ import threading
 import pytest
 import torch
 from helpers.narrowed_reference import built_small, level_of, without_left_out
-from helpers.tiny_models import CASES, CUT, FULL, LENGTHS, REPRESENTATIVES, Case, near
+from helpers.tiny_models import CUT, FULL, LENGTHS, NARROWABLE, REPRESENTATIVES, Case, near
 
 from latadj.elimination.architectures import layer_shapes, layers_of
 from latadj.elimination.attach import attach, attached, detach
@@ -40,7 +40,7 @@ def both(case, shares, keep):
 
 @pytest.mark.parametrize("keep", [FULL.keep, CUT.keep], ids=["full", "cut"])
 @pytest.mark.parametrize("shares", [NARROW, SHORT, FIRST_OUT], ids=["narrow", "short", "first out"])
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", NARROWABLE, ids=str)
 @torch.no_grad()
 def test_a_model_at_a_level_computes_what_a_model_of_that_size_computes(case, shares, keep):
     model, small, profile, own = both(case, shares, keep)

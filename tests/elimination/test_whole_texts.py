@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.narrowed_reference import level_of
-from helpers.tiny_models import CASES, CUT, ENCODERS, FULL, LENGTHS, Case, dial_for, near
+from helpers.tiny_models import CUT, ENCODERS, FULL, LENGTHS, NARROWABLE, Case, dial_for, near
 
 from latadj.elimination.attach import attach
 from latadj.elimination.cost import ALL, POOLED, full_flops, layer_flops, schedule
@@ -22,7 +22,7 @@ NARROW = [0.5, 0.5, 0.25, 0.25]
 OUT = [0.0, 0.5, 0.5, 0.5]
 # Of LENGTHS, 17, 9, 23 and 4.
 SHORT, WHOLE = 10.0, [False, True, False, True]
-ENCODER_CASES = [case for case in CASES if case.architecture in ENCODERS]
+ENCODER_CASES = [case for case in NARROWABLE if case.architecture in ENCODERS]
 
 
 def cut_at(model, shares=NARROW, **options):

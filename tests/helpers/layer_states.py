@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from latadj.elimination.architectures import layers_of
+from latadj.elimination.architectures import distinct_layers
 
 
 @torch.no_grad()
@@ -18,7 +18,7 @@ def layer_states(model: PreTrainedModel, batch: dict[str, Any]) -> list[Tensor]:
         states.extend([args[0]] if not states else [])
         states.append(output[0] if isinstance(output, tuple) else output)
 
-    hooks = [layer.register_forward_hook(note) for layer in layers_of(model)]
+    hooks = [layer.register_forward_hook(note) for layer in distinct_layers(model)]
     try:
         model(**batch)
     finally:

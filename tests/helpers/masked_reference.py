@@ -19,7 +19,14 @@ from latadj.elimination.current_setting import at_profile
 from latadj.elimination.profiles import Profile
 
 # The module of a layer whose input is the state after attention and its residual.
-AFTER_ATTENTION = {"distilbert": "ffn", "gpt2": "ln_2", "modernbert": "mlp_norm", "nomic_bert": "mlp", "t5": "layer.1"}
+AFTER_ATTENTION = {
+    "albert": "ffn",
+    "distilbert": "ffn",
+    "gpt2": "ln_2",
+    "modernbert": "mlp_norm",
+    "nomic_bert": "mlp",
+    "t5": "layer.1",
+}
 ROTARY, BERT = "post_attention_layernorm", "intermediate"
 
 
@@ -40,17 +47,22 @@ def survivors_of(model: PreTrainedModel, mask: Tensor, profile: Profile, run: Ca
 def masked(model: PreTrainedModel, alive: list[Tensor]) -> Iterator[None]:
     """Let a plain model hide, in each layer, the keys that are not alive when the layer begins."""
     architecture, boolean = architecture_of(model), model.config.model_type == "deberta-v2"
-    hooks = []
-    for index, layer in enumerate(layers_of(model)):
+    layers, runs = layers_of(model), list[int]()
+    hooks = [layer.register_forward_pre_hook(lambda *_: runs.append(1)) for layer in dict.fromkeys(layers)]
+
+    def at(index: int, hook: Callable[..., Any]) -> Callable[..., Any]:
+        """A hook of a layer where it is the one of this index, since one module may be several layers."""
+        return lambda *args: hook(*args) if (len(runs) - 1) % len(layers) == index else None
+
+    for index, layer in enumerate(layers):
         state: dict[str, Tensor] = {}
         name = AFTER_ATTENTION.get(model.config.model_type, ROTARY if architecture.causal else BERT)
         feed_forward = layer.get_submodule(name)
+        hide = _hide(alive[index], architecture.causal, state, _farthest(model, index), boolean)
         hooks += [
-            layer.register_forward_pre_hook(
-                _hide(alive[index], architecture.causal, state, _farthest(model, index), boolean), with_kwargs=True
-            ),
-            feed_forward.register_forward_pre_hook(_note(state)),
-            layer.register_forward_hook(_freeze(alive[index], alive[index + 1], state)),
+            layer.register_forward_pre_hook(at(index, hide), with_kwargs=True),
+            feed_forward.register_forward_pre_hook(at(index, _note(state))),
+            layer.register_forward_hook(at(index, _freeze(alive[index], alive[index + 1], state))),
         ]
     try:
         yield

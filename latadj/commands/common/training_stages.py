@@ -15,7 +15,7 @@ from latadj.checkpoints import checkpoint
 from latadj.commands.common.session import Session
 from latadj.commands.common.training_checks import teacher_of
 from latadj.config import DistillationConfig, StageConfig
-from latadj.elimination.architectures import architecture_of, layers_of
+from latadj.elimination.architectures import architecture_of, distinct_layers
 from latadj.tasks.encoding.batches import TEACHER, max_input_length
 from latadj.tasks.outputs.logits import Outputs
 from latadj.tasks.outputs.predict import predict
@@ -120,7 +120,7 @@ def attention_dropped(session: Session, stage: StageConfig) -> Iterator[None]:
     if share is None:
         yield
         return
-    architecture, layers = architecture_of(session.model), layers_of(session.model)
+    architecture, layers = architecture_of(session.model), distinct_layers(session.model)
     before = [architecture.drop_attention(layer, share) for layer in layers]
     try:
         yield

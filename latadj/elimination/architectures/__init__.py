@@ -4,6 +4,7 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
+from latadj.elimination.architectures.albert import Albert
 from latadj.elimination.architectures.base import Architecture
 from latadj.elimination.architectures.deberta import DebertaV2
 from latadj.elimination.architectures.encoders import Bert, DistilBert
@@ -18,6 +19,7 @@ from latadj.elimination.cost import LayerShape
 ARCHITECTURES: tuple[Architecture, ...] = (
     Bert(),
     DistilBert(),
+    Albert(),
     ModernBert(),
     MPNet(),
     DebertaV2(),
@@ -27,7 +29,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     T5(),
 )
 
-__all__ = ["ARCHITECTURES", "Architecture", "architecture_of", "layer_shapes", "layers_of"]
+__all__ = ["ARCHITECTURES", "Architecture", "architecture_of", "distinct_layers", "layer_shapes", "layers_of"]
 
 
 def architecture_of(model: Any) -> Architecture:
@@ -47,9 +49,32 @@ def architecture_of(model: Any) -> Architecture:
 
 
 def layers_of(model: PreTrainedModel) -> list[Any]:
-    """The layers of a model in which tokens are eliminated."""
+    """The layers of a model in which tokens are eliminated, in order; one that runs again stands there again."""
     architecture = architecture_of(model)
     return list(architecture.layers(architecture.base(model)))
+
+
+def distinct_layers(model: PreTrainedModel) -> list[Any]:
+    """The layers of a model, each once however often it runs."""
+    return list(dict.fromkeys(layers_of(model)))
+
+
+def refuse_shared_weights(architecture: Architecture, name: str) -> None:
+    """Refuse to take heads or neurons from some layers of a model whose layers share their weights.
+
+    Parameters
+    ----------
+    name : of the class of the model, or of its layers
+
+    Raises
+    ------
+    ValueError
+    """
+    if architecture.shares_weights:
+        raise ValueError(
+            f"{name}: its layers share their weights, so that no layer can have fewer heads or neurons than another: "
+            "turn its dial over tokens alone (adjust.axes=[tokens]), without pruning"
+        )
 
 
 def layer_shapes(model: PreTrainedModel) -> tuple[LayerShape, ...]:

@@ -21,7 +21,7 @@ from latadj.elimination.cost import ALL, POOLED, LayerShape
 from latadj.elimination.layer_structure import LayerPaths, attends, layer_structure_of
 from latadj.elimination.survivors import Survivors
 
-# On a base model its Elimination, on a layer its index.
+# On a base model its Elimination, on a layer its index; None on one that runs in several places.
 MARK = "_latadj"
 # Argument in which a head tells its base where it reads: how many of the last columns; 0: one token of each text, the
 # first real one of an encoder and the last real one of a decoder.
@@ -38,6 +38,8 @@ class Architecture(ABC):
     own_parts: type[OwnParts]
     # Whether a token sees only those before it; the pooled position is then the last one, else the first.
     causal = False
+    # Whether one module may be several layers, with the same weights in each place.
+    shares_weights = False
     # Whether the norms stand after each block and its residual, or before the block.
     post_norm = False
     # Where the base keeps its layers, and a layer its attention module and its linear layers.
@@ -82,7 +84,7 @@ class Architecture(ABC):
         return None
 
     def layers(self, base: Any) -> Sequence[Any]:
-        """The transformer layers of a base, in order."""
+        """The transformer layers of a base, in the order in which they run; one that runs again stands there again."""
         return attrgetter(self.layer_list)(base)
 
     def staying(self, base: Any) -> Collection[int]:
@@ -244,7 +246,7 @@ class Architecture(ABC):
         base = self.base(model)
         for module, names in (
             (base, self.base_dropouts),
-            *((layer, self.layer_dropouts) for layer in self.layers(base)),
+            *((layer, self.layer_dropouts) for layer in dict.fromkeys(self.layers(base))),
         ):
             yield from (attrgetter(name)(module) for name in names)
 
