@@ -14,6 +14,7 @@ from latadj.devices.hardware_key import HardwareKey, likely_cpu
 from latadj.devices.measured_times import known_layer
 from latadj.elimination.cost import laid_out_weights, linear_weights, width_of
 from latadj.elimination.dial import Dial
+from latadj.elimination.model_types import SUPPORTED, unsupported
 from latadj.elimination.observation_window import WHOLE
 from latadj.reporting.results.dial_positions import DialInfo, Position
 from latadj.reporting.results.info import DeviceInfo, Info, PrunedInfo, Served, Shape, Tested
@@ -70,6 +71,7 @@ def inspect(path: Path) -> Info:
         pruned=_pruned(metadata),
         extracted=metadata.notes.get("extracted"),
         topk_attention=metadata.topk_attention.to_json() if metadata.topk_attention else None,
+        supports=list(SUPPORTED.get(shape.type, ())),
     )
     info.warnings = _warnings(info, metadata, here)
     return info
@@ -247,6 +249,8 @@ def _first(data: dict[str, Any]) -> float:
 
 
 def _warnings(info: Info, metadata: CheckpointMetadata, here: HardwareKey) -> list[str]:
+    if not info.supports:
+        return [unsupported(info.model.type)]
     calibrate = metadata.calibrate(Path(info.folder))
     if info.dial is None:
         return [f"there is no dial, so it runs at speedup 1 only: make one with `{calibrate}`"]

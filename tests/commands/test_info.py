@@ -12,6 +12,7 @@ import torch
 from helpers import toy_project as toy
 from helpers.measured_drops import with_drops
 from helpers.tiny_language_models import with_dial, write_language_model
+from helpers.tiny_models import tiny
 from transformers import AutoModelForSequenceClassification
 from typer.testing import CliRunner
 
@@ -108,6 +109,28 @@ def test_the_model_is_described_without_loading_it(run):
     assert shape["parameters"] == model.num_parameters()
     assert shape["formats"] == {"F32": model.num_parameters()}
     assert shape["bytes"] == (run / "checkpoint" / "model.safetensors").stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("model_type", "supports"),
+    [("bert", "tokens, width, pruning, export"), ("deberta-v2", "tokens, width, pruning"), ("albert", "tokens")],
+)
+def test_what_models_of_its_kind_support_is_said(tmp_path, model_type, supports):
+    tiny(model_type).save_pretrained(tmp_path)
+    assert info_json(tmp_path)["supports"] == supports.split(", ")
+    facts = [line.split() for line in info(tmp_path).stdout.splitlines()]
+    assert ["supports", *supports.split()] in facts
+
+
+def test_a_kind_that_is_not_known_is_said_to_support_nothing(tmp_path):
+    tiny("bert").save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "model_type": "bart"}))
+    assert info_json(tmp_path)["supports"] == []
+    said = info(tmp_path)
+    assert "nothing: latadj does not know a bart" in said.stdout
+    assert "model type 'bart' is not supported, since of encoders that feed a decoder" in said.stderr
+    assert "make one with" not in said.stderr
 
 
 def test_a_run_folder_and_its_checkpoint_say_the_same(run):

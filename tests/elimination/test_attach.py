@@ -7,6 +7,7 @@ import torch
 from conftest import tiny_bert
 from helpers.tiny_models import CUT, LENGTHS, batch_of, dial_for, near, tiny
 from torch import nn
+from transformers import AutoConfig
 
 from latadj.elimination.attach import attach, detach
 from latadj.elimination.current_setting import at_profile, at_speedup, set_speedup
@@ -71,6 +72,21 @@ def test_an_unknown_architecture_is_refused_with_what_is_possible():
     known += "deberta-v2, nomic_bert, gpt2, llama, mistral, qwen2, qwen3, t5"
     with pytest.raises(ValueError, match=f"not supported: expected one of {known}$"):
         attach(nn.Linear(2, 2))
+
+
+@pytest.mark.parametrize(
+    ("model_type", "reason"),
+    [
+        ("bart", "of encoders that feed a decoder T5's alone eliminates"),
+        ("mbart", "of encoders that feed a decoder T5's alone eliminates"),
+        ("deberta", "its layers are not those of DeBERTa-v2 and v3"),
+    ],
+)
+def test_some_architectures_are_refused_with_the_reason(model_type, reason):
+    model = nn.Linear(2, 2)
+    model.config = AutoConfig.for_model(model_type)
+    with pytest.raises(ValueError, match=f"model type '{model_type}' is not supported, since {reason}: expected one"):
+        attach(model)
 
 
 @pytest.mark.parametrize("architecture", ["bert", "roberta", "electra"])

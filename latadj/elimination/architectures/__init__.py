@@ -15,6 +15,7 @@ from latadj.elimination.architectures.mpnet import MPNet
 from latadj.elimination.architectures.nomic_bert import NomicBert
 from latadj.elimination.architectures.t5 import T5
 from latadj.elimination.cost import LayerShape
+from latadj.elimination.model_types import unsupported
 
 ARCHITECTURES: tuple[Architecture, ...] = (
     Bert(),
@@ -44,8 +45,7 @@ def architecture_of(model: Any) -> Architecture:
     for architecture in ARCHITECTURES:
         if model_type in architecture.model_types:
             return architecture
-    known = ", ".join(name for architecture in ARCHITECTURES for name in architecture.model_types)
-    raise ValueError(f"model type {model_type!r} is not supported: expected one of {known}")
+    raise ValueError(unsupported(model_type))
 
 
 def layers_of(model: PreTrainedModel) -> list[Any]:

@@ -107,6 +107,7 @@ class Info(Result):
     pruned : None if nothing was removed
     extracted : of which speedup of a larger model's dial it is; None if of none
     topk_attention : for each layer the keys that a query attends to, or their share; None if all in every layer
+    supports : what can be done with models of its kind; nothing where latadj does not know it
     warnings : each a line that says what to do
     """
 
@@ -129,6 +130,7 @@ class Info(Result):
     pruned: PrunedInfo | None = None
     extracted: dict[str, Any] | None = None
     topk_attention: list[TopK] | None = None
+    supports: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
     def document(self) -> Document:
@@ -164,6 +166,7 @@ def _facts(info: Info) -> list[tuple[str, str]]:
         ("checkpoint", info.folder),
         ("model", ", ".join([model.architecture or model.type, *shape])),
         ("weights", f"{model.parameters:,} parameters, {formats}, {_size(model.bytes)}"),
+        ("supports", ", ".join(info.supports) or f"nothing: latadj does not know a {model.type}"),
         ("task", info.task or "not known: latadj did not make it"),
     ]
     if task_spec is not None:
