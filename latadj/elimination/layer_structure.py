@@ -1,6 +1,6 @@
 """Where a layer keeps its modules, and what is left of a pruned model's layers. Needs no torch."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Annotated, Any
@@ -134,7 +134,7 @@ def ranges(numbers: Iterable[int]) -> list[list[int]]:
 class LayerPaths:
     """Where a layer keeps its linear layers and what stands between them: paths of submodules below the layer.
 
-    states : linear layers of queries, keys and values, or one for all three
+    states : linear layers of queries, keys and values, or one whose outputs are all three, one after the other
     output : the linear layer after attention, whose inputs are heads
     inner : linear layers whose outputs are feed-forward neurons: one, or gate and up layer
     inner_pieces : into how many equal parts the outputs of each divide: 2 where one is gate and up layer
@@ -153,10 +153,16 @@ class LayerPaths:
     inner_pieces: int = 1
     positions: tuple[str, ...] = ()
 
-    @property
-    def headed(self) -> tuple[str, ...]:
-        """The linear layers whose outputs are heads."""
-        return (*self.states, *self.positions)
+    def headed(self, widths: Sequence[int]) -> dict[str, tuple[int, ...]]:
+        """The linear layers whose outputs are heads, and how many a head has in each of their pieces.
+
+        Parameters
+        ----------
+        widths : queries, keys and values that a head has; of what goes by positions it has as many as of queries
+        """
+        together = len(self.states) == 1
+        of_states = [tuple(widths)] if together else [(width,) for width in widths]
+        return dict(zip(self.states, of_states, strict=True)) | dict.fromkeys(self.positions, (widths[0],))
 
     @property
     def gated(self) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
@@ -31,19 +32,21 @@ class SlicedLinear(nn.Module):
     Parameters
     ----------
     linear : whose weights it shares
-    count : how many outputs (or inputs) remain of each piece
-    pieces : into which the outputs divide evenly: three where one layer is query, key and value layer
+    counts : how many outputs (or inputs) remain of each piece
+    shares : the pieces into which the outputs divide, by their sizes beside each other: three where one layer is query,
+        key and value layer
     outputs : whether outputs are left out, else inputs. Without inputs it adds nothing, not even its bias
     """
 
-    def __init__(self, linear: Any, count: int, *, pieces: int = 1, outputs: bool) -> None:
+    def __init__(self, linear: Any, *counts: int, shares: Sequence[int] = (1,), outputs: bool) -> None:
         super().__init__()
         # Not a submodule: the layer's own weights are listed once.
         self.__dict__["source"] = linear
-        self.count, self.pieces, self.outputs = count, pieces, outputs
+        self.counts, self.outputs = counts, outputs
         out_features, in_features = _sizes(linear)
-        self.out_features = count * pieces if outputs else out_features
-        self.in_features = in_features if outputs else count
+        self.sizes = [out_features * share // sum(shares) for share in shares]
+        self.out_features = sum(counts) if outputs else out_features
+        self.in_features = in_features if outputs else sum(counts)
 
     @property
     def weight(self) -> Tensor:
@@ -53,21 +56,21 @@ class SlicedLinear(nn.Module):
         if self.outputs:
             return self._first(weight)
         # Backward, PyTorch's CPU kernels take twice as long for a part of each row.
-        return weight[:, : self.count].contiguous() if self.training else weight[:, : self.count]
+        kept = weight[:, : self.in_features]
+        return kept.contiguous() if self.training else kept
 
     @property
     def bias(self) -> Tensor | None:
         """(out,)"""
         bias: Tensor | None = self.__dict__["source"].bias
-        if bias is None or not self.count:
+        if bias is None or not any(self.counts):
             return None
         return self._first(bias) if self.outputs else bias
 
     def _first(self, values: Tensor) -> Tensor:
         """The first outputs of each piece."""
-        if self.pieces == 1:
-            return values[: self.count]
-        return values.unflatten(0, (self.pieces, -1))[:, : self.count].flatten(0, 1)  # type: ignore[no-untyped-call]
+        pieces = [piece[:count] for piece, count in zip(torch.split(values, self.sizes), self.counts, strict=True)]
+        return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
 
     def forward(self, states: Tensor) -> Tensor:
         return nn.functional.linear(states, self.weight, self.bias)
@@ -140,19 +143,19 @@ def structure_of_layer(architecture: Architecture, layer: Any) -> LayerStructure
 
 def _make(architecture: Architecture, layer: Any, heads: int, neurons: int) -> Any:
     paths, widths = architecture.paths(layer), architecture.head_widths(layer)
-    linears = (*paths.headed, paths.output, *paths.inner, paths.outer)
+    linears = (*paths.headed(widths), paths.output, *paths.inner, paths.outer)
     made = _copied(layer, (*linears, paths.activation, *paths.norms, architecture.block + ".any"))
     for name in [name for name in made.__dict__ if name == "forward" or name.startswith("_latadj_")]:
         if name != STRUCTURE:
             del made.__dict__[name]
-    pieces = 3 if len(paths.states) == 1 else 1
     replaced = {
-        path: SlicedLinear(attrgetter(path)(layer), heads * width, pieces=pieces, outputs=True)
-        for path, width in zip(paths.headed, widths, strict=True)
+        path: SlicedLinear(attrgetter(path)(layer), *(heads * width for width in own), shares=own, outputs=True)
+        for path, own in paths.headed(widths).items()
     }
     replaced[paths.output] = SlicedLinear(attrgetter(paths.output)(layer), heads * widths[0], outputs=False)
+    pieces = paths.inner_pieces
     replaced |= {
-        path: SlicedLinear(attrgetter(path)(layer), neurons, pieces=paths.inner_pieces, outputs=True)
+        path: SlicedLinear(attrgetter(path)(layer), *[neurons] * pieces, shares=[1] * pieces, outputs=True)
         for path in paths.inner
     }
     replaced[paths.outer] = SlicedLinear(attrgetter(paths.outer)(layer), neurons, outputs=False)

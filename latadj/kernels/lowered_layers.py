@@ -152,12 +152,14 @@ class PostNormLayer:
 class PreNormLayer:
     """The parts of a lowered layer with the norm before each block, as plain calls.
 
+    pieces : queries, keys and values of a token
     inner : the layer to the inner width; of a gated block gate and up layer side by side
     activation : run after ``inner``, on the gate if there is one
     """
 
     first_norm: Any
     states: QKVLinear
+    pieces: list[int]
     output: LoweredLinear
     second_norm: Any
     inner: LoweredLinear
@@ -168,7 +170,7 @@ class PreNormLayer:
     def qkv(self, rows: Tensor, query_rows: Tensor | None) -> tuple[Tensor, ...]:
         """Queries of ``query_rows`` (None, or where the query layer is not apart: of ``rows``), keys and values."""
         if len(self.states.sizes) == 1:
-            return self.states(self.first_norm(rows), None)[0].chunk(3, dim=-1)
+            return self.states(self.first_norm(rows), None)[0].split_with_sizes(self.pieces, dim=-1)
         return self.states(self.first_norm(rows), None if query_rows is None else self.first_norm(query_rows))
 
     def project(self, context: Tensor, residual: Tensor) -> Tensor:

@@ -100,7 +100,7 @@ def lower_layer(architecture: Architecture, layer: Any, spec: KernelSpec, trims:
     trims : whether only the pooled position needs a context in this layer
     """
     paths = architecture.paths(layer)
-    separate = trims and len(paths.states) > 1
+    separate, heads = trims and len(paths.states) > 1, architecture.shape(layer).heads
     states = QKVLinear(spec, *_modules(layer, paths.states), separate_query=separate)
     output = spec.pack(*_modules(layer, (paths.output,)))
     _replace(layer, paths.states, states.modules())
@@ -114,7 +114,8 @@ def lower_layer(architecture: Architecture, layer: Any, spec: KernelSpec, trims:
     block = architecture.attention_block(layer)
     _lower_norms(block, STATE_NORMS & {name for name, _ in block.named_children()})
     first_norm, second_norm = _modules(layer, paths.norms)
-    parts = PreNormLayer(first_norm, states, output, second_norm, inner, activation, outer, paths.gated)
+    pieces = [heads * width for width in architecture.head_widths(layer)]
+    parts = PreNormLayer(first_norm, states, pieces, output, second_norm, inner, activation, outer, paths.gated)
     register_parts(layer, parts)
 
 

@@ -62,7 +62,7 @@ def reorder(model: PreTrainedModel, order: UnitOrder) -> None:
     for layer, heads, neurons in zip(layers_of(model), order.heads, order.neurons, strict=True):
         paths, widths = architecture.paths(layer), architecture.head_widths(layer)
         numbers = heads.tolist()
-        for path, rows in zip(paths.headed, state_rows(widths, numbers, len(numbers)), strict=True):
+        for path, rows in state_rows(paths, widths, numbers, len(numbers)).items():
             _permute(attrgetter(path)(layer), rows, outputs=True)
         _permute(attrgetter(paths.output)(layer), head_rows(numbers, widths[0]), outputs=False)
         for path in paths.inner:

@@ -135,7 +135,7 @@ def _slice_layer(
     sliced: dict[str, nn.Module] = {}
     if after.heads != before.heads:
         kept = [before.heads.index(head) for head in after.heads]
-        for path, rows in zip(paths.headed, state_rows(widths, kept, len(before.heads)), strict=True):
+        for path, rows in state_rows(paths, widths, kept, len(before.heads)).items():
             sliced[path] = _sliced(layer, path, rows, outputs=True)
         sliced[paths.output] = _sliced(layer, paths.output, head_rows(kept, widths[0]), outputs=False)
     if after.neurons != before.neurons:
@@ -167,10 +167,12 @@ def head_rows(heads: Sequence[int], size: int) -> Tensor:
     return (torch.tensor(heads, dtype=torch.long)[:, None] * size + torch.arange(size)).flatten()
 
 
-def state_rows(widths: Sequence[int], heads: Sequence[int], of: int) -> list[Tensor]:
-    """Outputs of some heads, of so many, in each map that has them, or in one for queries, keys and values."""
-    pieces = range(3 if len(widths) == 1 else 1)
-    return [torch.cat([head_rows(heads, size) + piece * of * size for piece in pieces]) for size in widths]
+def state_rows(paths: LayerPaths, widths: Sequence[int], heads: Sequence[int], of: int) -> dict[str, Tensor]:
+    """Outputs of some heads, of so many, in each of a layer's linear layers whose outputs are heads, by their paths."""
+    return {
+        path: torch.cat([head_rows(heads, size) + of * sum(own[:piece]) for piece, size in enumerate(own)])
+        for path, own in paths.headed(widths).items()
+    }
 
 
 def neuron_rows(paths: LayerPaths, neurons: Tensor, of: int) -> Tensor:
@@ -230,7 +232,7 @@ def zero_fill_pruned(model: PreTrainedModel) -> PreTrainedModel:
     whole.load_state_dict(unpruned, strict=False)
     for layer, source, structure in zip(layers_of(whole), layers_of(model), structures, strict=True):
         paths, widths = architecture.paths(layer), architecture.head_widths(layer)
-        for path, rows in zip(paths.headed, state_rows(widths, structure.heads, structure.of_heads), strict=True):
+        for path, rows in state_rows(paths, widths, structure.heads, structure.of_heads).items():
             _fill(layer, source, path, rows, outputs=True)
         _fill(layer, source, paths.output, head_rows(structure.heads, widths[0]), outputs=False)
         neurons = torch.tensor(structure.neurons, dtype=torch.long)

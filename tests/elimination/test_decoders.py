@@ -148,7 +148,7 @@ def test_a_position_that_more_queries_see_is_divided_by_as_many(architecture):
     model = tiny(architecture, "language")
     with torch.no_grad():
         for name, weight in model.named_parameters():
-            if any(part in name for part in ("c_attn", "q_proj", "q_norm")):
+            if any(part in name for part in ("c_attn", "q_proj", "qkv_proj", "q_norm")):
                 weight.zero_()
     attach(model)
     seen = []

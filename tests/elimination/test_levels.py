@@ -3,13 +3,15 @@
 import copy
 import pickle
 import threading
+from operator import attrgetter
 
 import pytest
 import torch
 from helpers.narrowed_reference import built_small, level_of, without_left_out
 from helpers.tiny_models import CUT, FULL, LENGTHS, NARROWABLE, REPRESENTATIVES, Case, near
+from transformers.pytorch_utils import Conv1D
 
-from latadj.elimination.architectures import layer_shapes, layers_of
+from latadj.elimination.architectures import architecture_of, layer_shapes, layers_of
 from latadj.elimination.attach import attach, attached, detach
 from latadj.elimination.cost import flops, laid_out_weights, linear_weights, shapes_at
 from latadj.elimination.current_setting import at_profile
@@ -69,22 +71,18 @@ def test_gradients_of_a_level_reach_the_weights_that_it_uses_and_no_others(case)
     with at_profile(model, Profile(CUT.keep, level=level)):
         torch.stack([output.sum() for output in case.outputs(model, case.batch(LENGTHS))]).sum().backward()
     layer, shape = layers_of(model)[0], layer_shapes(model)[0]
-    inner = [
-        weight.grad
-        for name, weight in layer.named_parameters()
-        if weight.grad is not None and weight.ndim == 2 and shape.neurons in weight.shape
-    ]
-    assert inner
-    for grad in inner:
-        by_neuron = grad if grad.shape[0] == shape.neurons else grad.T
-        used = level.neurons[0]
-        assert by_neuron[:used].abs().sum() > 0
-        assert by_neuron[used:].abs().sum() == 0
+    paths, used = architecture_of(model).paths(layer), level.neurons[0]
+    for path in (*paths.inner, paths.outer):
+        linear = attrgetter(path)(layer)
+        grad = linear.weight.grad.T if isinstance(linear, Conv1D) else linear.weight.grad
+        for by_neuron in (grad.T if path == paths.outer else grad).split(shape.neurons):
+            assert by_neuron[:used].abs().sum() > 0
+            assert by_neuron[used:].abs().sum() == 0
 
 
 @pytest.mark.parametrize("shares", [NARROW, SHORT, FIRST_OUT], ids=["narrow", "short", "first out"])
 @pytest.mark.parametrize("keep", [FULL.keep, CUT.keep], ids=["full", "cut"])
-@pytest.mark.parametrize("architecture", ["gpt2", "llama", "qwen3", "t5"])
+@pytest.mark.parametrize("architecture", ["gpt2", "llama", "qwen3", "phi3", "t5"])
 def test_a_model_at_a_level_generates_what_a_model_of_that_size_generates(architecture, shares, keep):
     case = Case(architecture, "language")
     model, small, profile, own = both(case, shares, keep)

@@ -22,7 +22,7 @@ ENCODERS = (
     "nomic_bert",
     "modernbert",
 )
-DECODERS = ("gpt2", "llama", "mistral", "qwen2", "qwen3")
+DECODERS = ("gpt2", "llama", "mistral", "qwen2", "qwen3", "phi3")
 ARCHITECTURES = (*ENCODERS, *DECODERS, "t5")
 # Those whose layers share their weights, so that none can be made narrower than another.
 SHARED = ("albert",)
@@ -181,6 +181,7 @@ REPRESENTATIVES = [
     Case("mistral", "tagger"),
     Case("qwen2", "classifier"),
     Case("qwen3", "tagger"),
+    Case("phi3", "language"),
     Case("t5", "language"),
 ]
 """Every architecture once, every head with encoders and with decoders; ALBERT, which has no width, has its own file."""

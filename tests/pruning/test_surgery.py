@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 from helpers.kernel_support import needs
-from helpers.tiny_models import CUT, FULL, LENGTHS, Case, dial_for, near
+from helpers.tiny_models import CUT, DECODERS, FULL, LENGTHS, Case, dial_for, near
 from helpers.zeroed_reference import FIRST, SOME, zeroed
 
 from latadj.elimination.architectures import layers_of
@@ -157,7 +157,7 @@ def test_a_lowered_model_is_not_pruned(classifier):
 
 def test_parts_go_from_coarse_to_fine(classifier):
     model = classifier.make()
-    grouped = classifier.architecture in ("llama", "mistral", "qwen2", "qwen3")
+    grouped = classifier.architecture in DECODERS[1:]
     heads = 2 if grouped else 4
     kinds = [unit.kind for unit in units_of(model, groups=8)]
     assert kinds == ["attention", "feed_forward"] * 4 + ["head"] * heads * 4 + ["neurons"] * 32
@@ -185,7 +185,7 @@ def test_a_dial_eliminates_where_there_is_attention(classifier):
 
 @pytest.mark.parametrize("profile", [FULL, CUT], ids=["full", "cut"])
 @pytest.mark.parametrize("units", [SOME, FIRST], ids=["some", "first"])
-@pytest.mark.parametrize("architecture", ["gpt2", "llama", "qwen3", "t5"])
+@pytest.mark.parametrize("architecture", ["gpt2", "llama", "qwen3", "phi3", "t5"])
 def test_a_pruned_model_generates_what_the_masked_one_generates(architecture, units, profile):
     case = Case(architecture, "language")
     model, masked = pair(case, units)

@@ -13,6 +13,7 @@ from latadj.elimination.architectures.llama import Llama
 from latadj.elimination.architectures.modernbert import ModernBert
 from latadj.elimination.architectures.mpnet import MPNet
 from latadj.elimination.architectures.nomic_bert import NomicBert
+from latadj.elimination.architectures.phi3 import Phi3
 from latadj.elimination.architectures.t5 import T5
 from latadj.elimination.cost import LayerShape
 from latadj.elimination.model_types import unsupported
@@ -27,6 +28,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     NomicBert(),
     Gpt2(),
     Llama(),
+    Phi3(),
     T5(),
 )
 

@@ -99,9 +99,10 @@ class Architecture(ABC):
         """Where a layer keeps its linear layers, activation and norms."""
         return self.layer_paths
 
-    def head_widths(self, layer: Any) -> tuple[int, ...]:
-        """Outputs that a head has in each of ``paths(layer).headed``; it has as many inputs to the output layer."""
-        return (getattr(self.attention_block(layer), self.head_size),) * len(self.paths(layer).headed)
+    def head_widths(self, layer: Any) -> tuple[int, int, int]:
+        """Queries, keys and values that a head has; it has as many inputs to the output layer as it has queries."""
+        size = getattr(self.attention_block(layer), self.head_size)
+        return size, size, size
 
     def cached_states(self, layer: Any, config: Any) -> tuple[int, int]:
         """Heads of a layer whose keys a cache holds, and the size of each; those of no block as it stands for them."""
@@ -219,17 +220,16 @@ class Architecture(ABC):
         def weights(*names: str) -> int:
             return sum(weight_of(attrgetter(name)(layer)).numel() for name in names)
 
-        first, *others = paths.states
-        share = 1 if others else 3  # one layer computes queries, keys and values
-        query = weights(first) // share
+        states, widths = weights(*paths.states), self.head_widths(layer)
+        query, attention = states * widths[0] // sum(widths), weight_of(attrgetter(paths.output)(layer)).shape[1]
         return LayerShape(
             query=query,
-            key_value=weights(*others) if others else 2 * query,
+            key_value=states - query,
             output=weights(paths.output),
             feed_forward=weights(*paths.inner, paths.outer),
-            attention=len(weight_of(attrgetter(first)(layer))) // share,
+            attention=attention,
             causal=self.causal,
-            heads=weight_of(attrgetter(paths.output)(layer)).shape[1] // self.head_widths(layer)[0],
+            heads=attention // widths[0],
             neurons=weight_of(attrgetter(paths.outer)(layer)).shape[1],
         )
 

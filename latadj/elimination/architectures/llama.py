@@ -12,9 +12,7 @@ from latadj.elimination.architectures.rotary import rotated
 from latadj.elimination.layer_structure import LayerPaths
 from latadj.elimination.survivors import Survivors
 
-# What a layer of this kind consists of, and nothing else.
-PARTS = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
-ATTENTION_PARTS = {"q_proj", "k_proj", "v_proj", "o_proj"}
+# Norms of queries and keys by heads, which some of these have.
 STATE_NORMS = {"q_norm", "k_norm"}
 
 
@@ -37,8 +35,11 @@ class LlamaParts(OwnParts):
 class Llama(Decoder):
     """Llama, SmolLM2 (a Llama), Mistral, Qwen2 and Qwen3."""
 
-    model_types = ("llama", "mistral", "qwen2", "qwen3")
-    own_parts = LlamaParts
+    model_types: tuple[str, ...] = ("llama", "mistral", "qwen2", "qwen3")
+    own_parts: type[OwnParts] = LlamaParts
+    # What a layer and its attention module consist of, and nothing else.
+    parts_of_layer = frozenset({"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"})
+    parts_of_attention = frozenset({"q_proj", "k_proj", "v_proj", "o_proj"})
     layer_list = "layers"
     block = "self_attn"
     layer_paths = LayerPaths(
@@ -57,16 +58,16 @@ class Llama(Decoder):
         for layer in self.layers(self.base(model)):
             parts = {name for name, _ in layer.named_children()}
             inner = {name for name, _ in layer.self_attn.named_children()} - STATE_NORMS
-            if parts != PARTS or inner != ATTENTION_PARTS:
+            if parts != self.parts_of_layer or inner != self.parts_of_attention:
                 raise ValueError(
                     f"{type(model).__name__} has layers of {', '.join(sorted(parts | inner))}: expected those of a "
-                    f"Llama, {', '.join(sorted(PARTS | ATTENTION_PARTS))}"
+                    f"{type(self).__name__}, {', '.join(sorted(self.parts_of_layer | self.parts_of_attention))}"
                 )
 
     def layers(self, base: Any) -> Sequence[Any]:
         return base.layers[: base.config.num_hidden_layers]
 
-    def head_widths(self, layer: Any) -> tuple[int, ...]:
+    def head_widths(self, layer: Any) -> tuple[int, int, int]:
         block = layer.self_attn
         return block.head_dim * block.num_key_value_groups, block.head_dim, block.head_dim
 
