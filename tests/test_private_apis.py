@@ -193,6 +193,21 @@ def freezing(_: Path) -> None:
     assert config.freezing is before
 
 
+def sliding_layer(_: Path) -> None:
+    from transformers import DynamicCache
+    from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+
+    config = tiny("mistral", "language", layers=2, sliding_window=3).config
+    cache, grows, states = DynamicCache(config=config), DynamicCache(config=config), torch.zeros(1, 2, 4, 8)
+    assert [type(layer) for layer in cache.layers] == [DynamicSlidingWindowLayer] * 2
+    grows.layers = [DynamicLayer(), DynamicLayer()]
+    for one, held in ((cache, 2), (grows, 4)):
+        assert one.layers[0].get_seq_length() == 0
+        one.update(states, states, 0)
+        assert one.get_seq_length() == 4
+        assert one.layers[0].keys.shape[2] == held
+
+
 def dynamic_layer(_: Path) -> None:
     from transformers import DynamicCache
     from transformers.cache_utils import DynamicLayer
@@ -340,6 +355,11 @@ UNDOCUMENTED = [
         "transformers.cache_utils.DynamicLayer",
         "the layer of a cache that holds survivors derives from it",
         dynamic_layer,
+    ),
+    Private(
+        "transformers.cache_utils.DynamicSlidingWindowLayer",
+        "what a cache has for a layer with a window, which forgets by the number of what it holds",
+        sliding_layer,
     ),
     Private("transformers.pytorch_utils.Conv1D", "GPT-2's maps, whose weights lie the other way round", conv1d),
     Private(

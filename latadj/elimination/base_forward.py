@@ -11,7 +11,6 @@ from latadj.elimination.architectures.base import LAST, MARK, parameter_names
 from latadj.elimination.architectures.pruned_forward import NOBODY
 from latadj.elimination.architectures.recording import eager, refuse_recording
 from latadj.elimination.cache import (
-    Decoding,
     can_shorten,
     is_filled,
     is_short,
@@ -20,6 +19,7 @@ from latadj.elimination.cache import (
     require_shortenable,
 )
 from latadj.elimination.cost import ALL, POOLED
+from latadj.elimination.decoding import Decoding
 from latadj.elimination.forward_state import ForwardState
 from latadj.elimination.layer_forward import STATE
 from latadj.elimination.layer_structure import attends

@@ -6,13 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import Cache, DynamicCache
-from transformers.cache_utils import DynamicLayer
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from latadj.elimination.architectures.base import split_heads
 from latadj.elimination.architectures.pruned_forward import no_states
 from latadj.elimination.levels import Level
 from latadj.elimination.survivors import Survivors
-from latadj.elimination.topk_setting import TopKAttention
 
 _LEVEL = "_latadj_level"
 _START = "a cache goes on with the model and the texts that it was filled by: start the conversation anew"
@@ -26,6 +25,7 @@ class ShortLayer(DynamicLayer):
     columns : columns of the prompt before elimination, padding included
     real : (batch, survivors) True on real ones, where sequences differ in number; None if all are real
     after : of the columns, how many at the end were never to be eliminated
+    positions : (batch or 1, survivors) columns in which they stood, rising, where a window counts them; None: none does
 
     Attributes
     ----------
@@ -34,9 +34,9 @@ class ShortLayer(DynamicLayer):
         of the prompt that are gone
     """
 
-    def __init__(self, columns: int, real: Tensor | None, after: int = 0) -> None:
+    def __init__(self, columns: int, real: Tensor | None, after: int = 0, positions: Tensor | None = None) -> None:
         super().__init__()
-        self.columns, self.real, self.after = columns, real, after
+        self.columns, self.real, self.after, self.positions = columns, real, after, positions
         self.decoded = 0
         self.expected = True
 
@@ -67,6 +67,8 @@ class ShortLayer(DynamicLayer):
         super().crop(tokens_to_remove)
         self.decoded -= forgotten - from_prompt
         self.columns, self.after = self.columns - from_prompt, self.after - from_prompt
+        if self.positions is not None:
+            self.positions = self.positions[:, : self.positions.shape[1] - from_prompt]
 
     def reset(self) -> None:
         raise ValueError("a cache that holds survivors belongs to one prompt: make a new one instead of resetting it")
@@ -86,6 +88,8 @@ class ShortLayer(DynamicLayer):
     def _each(self, change: Any) -> None:
         if self.real is not None:
             self.real = change(self.real)
+        if self.positions is not None and len(self.positions) > 1:
+            self.positions = change(self.positions)
 
 
 def note_level(cache: Cache, level: Level) -> None:
@@ -111,11 +115,22 @@ def is_short(cache: Cache) -> bool:
 
 def can_shorten(cache: Any) -> bool:
     """Whether survivors alone can be kept in a cache: its layers grow, and nothing else reads their length."""
-    return cache is None or (
-        type(cache) is DynamicCache
-        and not cache.offloading
-        and all(type(layer) in (DynamicLayer, ShortLayer) for layer in cache.layers)
+    return cache is None or (type(cache) is DynamicCache and not cache.offloading and all(map(_can_grow, cache.layers)))
+
+
+def _can_grow(layer: Any) -> bool:
+    # One that forgets what has left its window is replaced while nothing is in it.
+    return type(layer) in (DynamicLayer, ShortLayer) or (
+        type(layer) is DynamicSlidingWindowLayer and not layer.get_seq_length()
     )
+
+
+def keep_every_column(cache: Cache) -> None:
+    """Let the layers of an empty cache grow that would forget what has left their window.
+
+    It would be counted in what they hold, and that may be survivors.
+    """
+    cache.layers = [DynamicLayer() if type(layer) is DynamicSlidingWindowLayer else layer for layer in cache.layers]
 
 
 def require_same(cache: Cache, states: Sequence[tuple[int, int]], batch: int) -> None:
@@ -176,108 +191,63 @@ def require_shortenable(cache: Any, topk: bool = False) -> None:
 
 
 def store(
-    cache: Cache, index: int, key: Tensor, value: Tensor, columns: int, real: Tensor | None, after: int = 0
+    cache: Cache,
+    index: int,
+    key: Tensor,
+    value: Tensor,
+    columns: int,
+    real: Tensor | None,
+    after: int = 0,
+    positions: Tensor | None = None,
 ) -> None:
     """Put a layer's keys and values into an empty cache.
 
     Parameters
     ----------
     key, value : (batch, key heads, survivors, head_dim)
-    columns, real, after : as in :class:`ShortLayer`; a layer that holds every column stays transformers' own
+    columns, real, after, positions : as in :class:`ShortLayer`; a layer that holds every column stays transformers' own
     """
     while len(cache.layers) <= index:
         cache.layers.append(DynamicLayer())
     if real is not None or key.shape[2] < columns:
-        cache.layers[index] = ShortLayer(columns, real, after)
+        cache.layers[index] = ShortLayer(columns, real, after, positions)
     cache.update(key, value, index)
 
 
-class Decoding:
-    """The masks of one decoding step over a shortened cache.
+def cache_states(
+    past: Any, index: int, entering: Survivors, key: Tensor, value: Tensor, after: int, reach: int | None
+) -> None:
+    """Keep a layer's keys and values; those of the first layer at every column, so that positions are counted right.
 
     Parameters
     ----------
-    mask : (batch, prompt and all that was decoded) True on real tokens; None if all are
-    steps : tokens that are decoded in this pass
-    implementation : transformers' attention implementation
-    topk : to how many keys the queries of each layer attend; None: to all in every layer
+    reach : positions that a query of the layer sees, its own among them; None: all before it, or everyone stays
     """
-
-    def __init__(
-        self,
-        cache: Cache,
-        mask: Tensor | None,
-        steps: int,
-        implementation: str,
-        dtype: torch.dtype,
-        topk: TopKAttention | None = None,
-    ) -> None:
-        self._cache, self._mask, self._steps = cache, mask, steps
-        self.level = level_of(cache)
-        self.topk = topk or TopKAttention.full(len(cache.layers))
-        self._implementation, self._dtype = implementation, dtype
-        self._made: dict[Any, Tensor | None] = {}
-
-    def mask(self, index: int, plain: Tensor | None) -> Tensor | None:
-        """The mask of a layer, as its attention wants it; ``plain`` where the layer holds every column."""
-        layer = self._cache.layers[index]
-        if not isinstance(layer, ShortLayer):
-            return plain
-        layer.expected = True
-        key = (layer.get_seq_length(), layer.columns, None if layer.real is None else index)
-        if key not in self._made:
-            self._made[key] = self._make(index)
-        return self._made[key]
-
-    def visible(self, index: int) -> Tensor | None:
-        """(batch or 1, steps, keys) True on the keys of a layer that each new token may see; None if on all.
-
-        The keys are those that the layer holds when the new ones have joined them, but have not yet.
-        """
-        layer = self._cache.layers[index]
-        if isinstance(layer, ShortLayer):
-            layer.expected = True
-        columns, real = (layer.columns, layer.real) if isinstance(layer, ShortLayer) else (0, None)
-        new = None if self._mask is None else self._mask[:, columns:]
-        if new is not None and bool(new.all()):
-            new = None
-        if real is None and new is None and self._steps == 1:
-            return None
-        held, device = layer.get_seq_length(), layer.device
-        batch = 1 if real is None and new is None else len(real if real is not None else new)  # type: ignore[arg-type]
-        visible = torch.ones(batch, self._steps, held + self._steps, dtype=torch.bool, device=device)
-        visible[:, :, held:] = torch.ones(self._steps, self._steps, dtype=torch.bool, device=device).tril()
-        if real is not None:
-            visible[:, :, : real.shape[1]] &= real[:, None]
-        if new is not None:
-            visible[:, :, -new.shape[1] :] &= new[:, None]
-        return visible
-
-    def _make(self, index: int) -> Tensor | None:
-        visible = self.visible(index)
-        if visible is None:
-            return None
-        mask = visible[:, None]
-        if self._implementation == "sdpa":
-            return mask
-        if self._implementation == "eager":
-            return torch.zeros(mask.shape, dtype=self._dtype, device=mask.device).masked_fill_(
-                ~mask, torch.finfo(self._dtype).min
-            )
-        raise ValueError(
-            f"attn_implementation={self._implementation}: decoding after elimination needs a mask, which sdpa and "
-            "eager take: load the model with attn_implementation='sdpa'"
-        )
-
-
-def cache_states(past: Any, index: int, entering: Survivors, key: Tensor, value: Tensor, after: int) -> None:
-    """Keep a layer's keys and values; those of the first layer at every column, so that positions are counted right."""
+    if index > 0 and reach is not None:
+        _store_near(past, index, entering, key, value, after, reach)
+        return
     if index > 0 or entering.origin is None:
         store(past, index, key, value, entering.length, entering.real, after)
         return
     columns = (at_positions(entering.rows(states.transpose(1, 2).flatten(2)), entering) for states in (key, value))
     key, value = (split_heads(states, key.shape[3]) for states in columns)
     store(past, index, key, value, entering.length, None)
+
+
+def _store_near(past: Any, index: int, entering: Survivors, key: Tensor, value: Tensor, after: int, reach: int) -> None:
+    """Keep the last of each sequence, among whom are all that tokens to come may see."""
+    positions, real, near = entering.positions, entering.real, reach + after
+    if entering.width > near:
+        # So far back sees the next one when `crop` has forgotten what follows the prompt, and its last token.
+        columns = torch.from_numpy(entering.counts).to(key.device)[:, None] + torch.arange(-near, 0, device=key.device)
+        real = columns >= 0 if int(entering.counts.min()) < near else None
+        columns = columns.clamp_(min=0)
+        key, value = (
+            states.gather(2, columns[:, None, :, None].expand(-1, states.shape[1], -1, states.shape[3]))
+            for states in (key, value)
+        )
+        positions = positions.expand(len(columns), -1).gather(1, columns)
+    store(past, index, key, value, entering.length, real, after, positions)
 
 
 def cache_nobody(past: Any, index: int, entering: Survivors, like: Tensor, after: int) -> None:

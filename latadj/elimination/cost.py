@@ -14,6 +14,8 @@ from latadj.utils.serialization import Bounds
 # Of one linear layer's weights, far more than any model has.
 Weights = Annotated[int, Bounds(0, 2**45)]
 
+# Positions of a window, far more than any text has.
+FARTHEST = 2**40
 # Where the head reads: the pooled position alone, every position, or (a decoder behind an encoder) who survived.
 READS = POOLED, ALL, SURVIVORS = "pooled", "all", "survivors"
 
@@ -26,6 +28,7 @@ class LayerShape:
     attention : heads * head_dim, the width of the two attention products; 0 in a layer without attention
     causal : whether a token attends to those before it only, which halves the products
     heads, neurons : that share these weights alike; 0 where nobody counted, as in files of earlier versions
+    reach : positions that a token of a causal layer attends to, its own among them; 0: all before it
     """
 
     query: Weights
@@ -36,6 +39,7 @@ class LayerShape:
     causal: bool = False
     heads: Annotated[int, Bounds(0, MOST)] = 0
     neurons: Annotated[int, Bounds(0, MOST)] = 0
+    reach: Annotated[int, Bounds(0, FARTHEST)] = 0
 
     @property
     def attends(self) -> bool:
@@ -183,7 +187,9 @@ def layer_flops(
         n_in, n_out = counts[layer], counts[layer + 1]
         trimmed = reads == POOLED and layer == len(shapes) - 1
         queries = n_out if trimmed else n_in
-        pairs = n_in * (n_in + 1) / 2 if shape.causal and not trimmed else queries * n_in
+        # A window of positions holds that share of the tokens that it is of the text.
+        seen = n_in * np.minimum(shape.reach / np.maximum(counts[0], 1), 1.0) if shape.reach else n_in
+        pairs = seen * (2 * n_in - seen + 1) / 2 if shape.causal and not trimmed else queries * seen
         # A restored token leaves with its attention update, so its output layer runs too.
         projected = n_in if reads == ALL else n_out
         products[layer] = queries * shape.query + n_in * shape.key_value + 2 * pairs * shape.attention

@@ -7,18 +7,22 @@ from functools import lru_cache
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from latadj.elimination.cost import POOLED, schedule
-from latadj.elimination.observation_window import ObservationWindow
+from latadj.elimination.observation_window import WHOLE
+from latadj.elimination.observed_queries import (
+    raise_window,
+    smoothed,
+    visible_to_all,
+    visible_to_window,
+    window_columns,
+)
 from latadj.elimination.patching import EliminationOptions
-from latadj.elimination.profiles import Profile, rounded_up
+from latadj.elimination.profiles import Profile
 from latadj.elimination.scores import shares
+from latadj.elimination.sliding_window import SlidingWindow
 from latadj.elimination.survivors import Survivors
 from latadj.elimination.topk_setting import TopKAttention
-
-# Above every score: the most recent and the sinks, which give way to each other only where places are few.
-RECENT, SINK = 1e30, 2e30
 
 
 class ForwardState:
@@ -74,6 +78,16 @@ class ForwardState:
         """Tokens at the end of every sequence that are no prompt."""
         return int(self._after.min()) if len(self._after) else 0
 
+    @property
+    def everyone_stays(self) -> bool:
+        """Whether every layer has the keys of every column."""
+        return self.entering[0].origin is None and not any(self._falls[:-1])
+
+    @property
+    def goes_on_plain(self) -> bool:
+        """Whether transformers alone decodes after this pass."""
+        return self.everyone_stays and self.level is None and not self.topk.selects
+
     def trims(self, layer: int) -> bool:
         """Whether only the pooled position leaves this layer, so that it alone needs computing."""
         # An observer wants every query's attention, so there the pooled position is chosen like any survivor.
@@ -89,13 +103,25 @@ class ForwardState:
         scored = self.eliminates(layer) and not self._last_read(layer) and not all_recent
         return scored or self.options.score_observer is not None
 
-    def window_columns(self, layer: int) -> Tensor | None:
-        """(batch, window) columns of the queries whose attention is scored, below 0 = nobody; None: all real ones."""
+    def window_columns(self, layer: int, sliding: SlidingWindow | None = None) -> Tensor | None:
+        """(batch, window) columns of the queries whose attention is scored, below 0 = nobody; None: all real ones.
+
+        Where queries do not see back to the first token, all are scored: the last ones say nothing of those they do not
+        see.
+        """
         if not self.causal:
             return None
-        return window_columns(self.options.window, self.entering[layer], self._prompts[layer])
+        window = self.options.window if sliding is None else WHOLE
+        return window_columns(window, self.entering[layer], self._prompts[layer])
 
-    def score(self, layer: int, window: Tensor | None, received: Tensor, values: Tensor) -> Tensor:
+    def score(
+        self,
+        layer: int,
+        window: Tensor | None,
+        received: Tensor,
+        values: Tensor,
+        sliding: SlidingWindow | None = None,
+    ) -> Tensor:
         """Scores of the tokens that enter a layer, (batch, width).
 
         Parameters
@@ -103,12 +129,13 @@ class ForwardState:
         window : columns of the queries that attention was received from, as of :meth:`window_columns`
         received : (batch, key heads, keys) attention that each token receives
         values : (batch, key heads, keys, head_dim), detached
+        sliding : how far back queries see; None: to the first token
         """
         entering, options = self.entering[layer], self.options
         if window is None:
             visible = visible_to_all(entering)
         else:
-            visible = visible_to_window(entering, self._prompts[layer], window.shape[1])
+            visible = visible_to_window(entering, self._prompts[layer], window.shape[1], sliding)
         scores = options.score(received, values, visible)
         if options.window.kernel_size > 1:
             scores = smoothed(scores, entering.real, options.window.kernel_size)
@@ -197,81 +224,6 @@ def _entering(mask: Tensor | None, batch: int, length: int, device: torch.device
         if int(counts.min(initial=length)) < length:
             return Survivors(counts, mask.flatten().nonzero().squeeze(1), length, device)
     return Survivors(np.full(batch, length, dtype=np.int64), None, length, device)
-
-
-def window_columns(window: ObservationWindow, entering: Survivors, prompts: np.ndarray) -> Tensor:
-    """(batch, window) columns of the frame in which each prompt's observation window stands, -1 before its start.
-
-    Parameters
-    ----------
-    prompts : (batch,) tokens of each prompt that enter the layer
-    """
-    size = min(window.window_size or entering.width, int(prompts.max(initial=1)))
-    columns = np.maximum(prompts[:, None] - np.arange(size, 0, -1), -1)
-    return torch.from_numpy(columns).to(entering.device)
-
-
-def visible_to_all(entering: Survivors) -> Tensor | None:
-    """(batch, width) how many real queries see each token of an encoder, 0 on fillers; None where all see all."""
-    if entering.real is None:
-        return None
-    return entering.real * torch.from_numpy(entering.counts).to(entering.device)[:, None]
-
-
-def visible_to_window(entering: Survivors, prompts: np.ndarray, size: int) -> Tensor:
-    """(batch, width) how many queries of a decoder's observation window see each token, 0 on fillers.
-
-    Parameters
-    ----------
-    prompts : (batch,) tokens of each prompt that enter the layer
-    size : queries in the window
-    """
-    # Of queries that follow each other, those at a key or after it.
-    places = torch.arange(entering.width, device=entering.device)
-    ends = torch.from_numpy(prompts).to(entering.device)[:, None]
-    visible = (ends - places.maximum(ends - size)).clamp(min=0)
-    return visible if entering.real is None else visible * entering.real
-
-
-def smoothed(scores: Tensor, real: Tensor | None, width: int) -> Tensor:
-    """Each score's mean with its neighbours': (batch, keys) to the same, 0 on fillers.
-
-    Parameters
-    ----------
-    real : (batch, keys) True on real tokens, which alone are averaged; None if all are
-    width : neighbours, the token itself among them; odd
-    """
-    present = torch.ones_like(scores) if real is None else real.to(scores.dtype)
-
-    def pooled(values: Tensor) -> Tensor:
-        return functional.avg_pool1d(values[:, None], width, stride=1, padding=width // 2)[:, 0]
-
-    means = pooled(scores * present) / pooled(present).clamp(min=1e-20)
-    return means if real is None else means * present
-
-
-def raise_window(
-    scores: Tensor, window: ObservationWindow, entering: int, prompts: np.ndarray, leaving: np.ndarray
-) -> None:
-    """Raise the scores of a decoder's sinks, most recent tokens and last prompt token above all others, in place.
-
-    Parameters
-    ----------
-    scores : (batch, width)
-    entering : width, of the frame
-    prompts, leaving : (batch,) tokens of each prompt that enter and leave the layer
-    """
-    places = torch.arange(entering, device=scores.device)
-    ends = torch.from_numpy(prompts).to(scores.device)[:, None]
-    share = rounded_up(window.recent_ratio * leaving, leaving, at_least=0)
-    recent = places >= ends - torch.from_numpy(share).to(scores.device)[:, None]
-    # Where there are fewer places than protected ones, the first sinks and the last of the recent stay. No two are
-    # equal, or the width of the batch would break the tie.
-    by_place = torch.where(recent, RECENT * (1 + places / entering), scores)
-    sinks = min(window.sink_tokens, entering)
-    by_place[:, :sinks] = SINK * (2 - places[:sinks] / max(sinks, 1))
-    torch.maximum(scores, by_place, out=scores)
-    scores.masked_fill_(places >= ends - 1, torch.inf)
 
 
 def protected_marks(

@@ -15,13 +15,15 @@ from latadj.elimination.architectures.closed_encoder import unpacked
 from latadj.elimination.architectures.layer_parts import LayerParts
 from latadj.elimination.architectures.pruned_forward import no_states
 from latadj.elimination.attention import attention
-from latadj.elimination.cache import Decoding, at_positions, cache_nobody, cache_states, note_level
+from latadj.elimination.cache import at_positions, cache_nobody, cache_states, keep_every_column, note_level
 from latadj.elimination.cost import ALL
+from latadj.elimination.decoding import Decoding
 from latadj.elimination.forward_state import ForwardState
 from latadj.elimination.layer_structure import attends
 from latadj.elimination.levels import Level
 from latadj.elimination.narrowing import narrowed
 from latadj.elimination.patching import previous
+from latadj.elimination.sliding_window import SlidingWindow
 from latadj.elimination.survivors import Survivors
 from latadj.elimination.topk_attention import decoding_step, topk_attention
 
@@ -49,8 +51,10 @@ def layer_forward(layer: Any, hidden: Tensor, *args: Any, **kwargs: Any) -> Any:
         return _decode(layer, index, state, architecture, arguments, hidden)
     level: Level | None = state.level
     left_out = level is not None and level.leaves_out(index)
-    if level is not None and index == 0 and arguments.get("past_key_values") is not None:
-        note_level(arguments["past_key_values"], level)
+    if index == 0 and (past := arguments.get("past_key_values")) is not None and not state.goes_on_plain:
+        keep_every_column(past)
+        if level is not None:
+            note_level(past, level)
     bias = architecture.bias(layer, state.entering[0].length, arguments)
     used = (
         layer if level is None or left_out else narrowed(architecture, layer, level.heads[index], level.neurons[index])
@@ -107,7 +111,7 @@ def _decode(
         forward = MethodType(type(layer).forward, layer)
     if step.topk.layers[index] is not None and attends(layer):
         return architecture.result(decoding_step(layer, index, step, architecture, arguments, hidden), None)
-    arguments["attention_mask"] = step.mask(index, arguments.get("attention_mask"))
+    arguments["attention_mask"] = step.mask(index, arguments.get("attention_mask"), architecture.reach(layer))
     return forward(hidden, **arguments)
 
 
@@ -201,24 +205,40 @@ class _LayerPass:
         query, key, value = architecture.states(layer, qkv, entering, self.arguments, pooled)
         if past is not None:
             # Beside int8 products attention may run in bf16; decoding goes on in the model's own type.
-            cache_states(past, index, entering, key.to(rows.dtype), value.to(rows.dtype), state.after)
+            reach = None if state.everyone_stays else architecture.reach(layer)
+            cache_states(past, index, entering, key.to(rows.dtype), value.to(rows.dtype), state.after, reach)
         scale, dropout = architecture.attention(layer)
         k, scored = state.topk.layers[index], state.wants_scores(index)
-        window = state.window_columns(index) if scored else None
+        sliding, real = _sliding_window(architecture.reach(layer), entering), entering.real
+        if sliding is not None and pooled:
+            real = _near_the_last(sliding, entering)
+        window = state.window_columns(index, sliding) if scored else None
         context, received = (attention if k is None else partial(topk_attention, k))(
             query,
             key,
             value,
-            entering.real,
+            real,
             scale=scale,
             dropout=dropout,
             causal=state.causal and not pooled,
             bias=architecture.pairs(layer, bias, query, key, entering, self.arguments),
             observe=scored,
             window=window,
+            sliding=sliding,
         )
-        scores = None if received is None else state.score(index, window, received, value.detach())
+        scores = None if received is None else state.score(index, window, received, value.detach(), sliding)
         return context[:, 0] if pooled else entering.rows(context), scores
+
+
+def _sliding_window(reach: int | None, entering: Survivors) -> SlidingWindow | None:
+    """How far back the queries of a layer see; None: all see the first token."""
+    return None if reach is None or reach >= entering.length else SlidingWindow(reach, entering.positions)
+
+
+def _near_the_last(sliding: SlidingWindow, entering: Survivors) -> Tensor:
+    """(batch, width) True on the tokens that the last of each sequence sees."""
+    seen = sliding.seen_by_last(entering.pick_last(sliding.positions[..., None])[..., 0]).expand(entering.batch, -1)
+    return seen if entering.real is None else seen & entering.real
 
 
 def _put_back(everyone: Tensor, alive: Survivors, rows: Tensor) -> Tensor:

@@ -143,6 +143,14 @@ class Survivors:
             return torch.arange(self.length, device=self.device).repeat(self.batch)
         return self.origin % self.length
 
+    @cached_property
+    def positions(self) -> Tensor:
+        """(batch or 1, width) column of the input in which each of the frame stood; ``length`` on fillers."""
+        if self.origin is None:
+            return torch.arange(self.length, device=self.device)[None]
+        framed = self.frame(self.columns[:, None])[..., 0]
+        return framed if self.real is None else framed.masked_fill(~self.real, self.length)
+
     def places(self) -> list[np.ndarray]:
         """For each sequence the columns of the input in which its tokens stood, on the host."""
         return np.split(self.columns.cpu().numpy(), np.cumsum(self.counts)[:-1])

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from latadj.elimination.architectures import Architecture
-from latadj.elimination.attention import FAR, WORKSPACE, attention, in_window, received_attention
-from latadj.elimination.cache import Decoding
+from latadj.elimination.attention import FAR, WORKSPACE, attention, received_attention
+from latadj.elimination.causal_attention import in_window
+from latadj.elimination.decoding import Decoding
+from latadj.elimination.sliding_window import SlidingWindow
 from latadj.elimination.survivors import Survivors
 
 
@@ -26,6 +28,7 @@ def topk_attention(
     bias: Tensor | None = None,
     observe: bool = False,
     window: Tensor | None = None,
+    sliding: SlidingWindow | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """Contexts of the queries over each one's ``k`` keys of largest product, bias included, and what keys receive.
 
@@ -40,10 +43,11 @@ def topk_attention(
     keys = key.shape[2]
     if k >= (keys if isinstance(k, int) else 1.0):
         options = {"dropout": dropout, "causal": causal, "bias": bias, "observe": observe, "window": window}
-        return attention(query, key, value, real, scale=scale, **options)  # type: ignore[arg-type]
+        return attention(query, key, value, real, scale=scale, sliding=sliding, **options)  # type: ignore[arg-type]
     visible = None if real is None else real[:, None]
     if causal:
         visible = torch.ones(1, keys, keys, dtype=torch.bool, device=query.device).tril()
+        visible = visible if sliding is None else sliding.visible()
     if bias is not None and bias.shape[1] == 1:  # of all heads alike: it hides what is far away
         near = bias[:, 0] > FAR / 2
         visible = near if visible is None else visible & near
@@ -206,7 +210,7 @@ def decoding_step(
     rows = hidden.flatten(0, 1)
     parts = architecture.parts(layer)
     query, key, value = architecture.states(layer, parts.qkv(rows, None), new, arguments)
-    k, visible = step.topk.layers[index], step.visible(index)
+    k, visible = step.topk.layers[index], step.visible(index, architecture.reach(layer))
     assert k is not None
     # Beside int8 products states may be in bf16; what is held is in the model's own type.
     query, key, value = (states.to(rows.dtype) for states in (query, key, value))

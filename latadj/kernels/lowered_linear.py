@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from latadj.elimination.attention import kernel_rows
+from latadj.elimination.kernel_rows import kernel_rows
 
 # Run inside the linear layer by the oneDNN kernel, by the name transformers gives the activation's class.
 FUSED_ACTIVATIONS = {"GELUActivation": ("gelu", "none"), "NewGELUActivation": ("gelu", "tanh")}

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from latadj.elimination.attention import kernel_rows
 from latadj.elimination.current_setting import at_profile
+from latadj.elimination.kernel_rows import kernel_rows
 from latadj.elimination.profiles import Profile
 from latadj.runtime import Predictor
 from latadj.runtime.tokens import Encoded

@@ -5,8 +5,10 @@ import torch
 from helpers.tiny_models import ARCHITECTURES, tiny
 
 from latadj.elimination import attention as attention_module
+from latadj.elimination import causal_attention
 from latadj.elimination.architectures import architecture_of, distinct_layers
-from latadj.elimination.attention import MANY_ROWS, attention, kernel_rows, received_from
+from latadj.elimination.attention import attention, received_from
+from latadj.elimination.kernel_rows import MANY_ROWS, kernel_rows
 
 
 def states(padded):
@@ -106,8 +108,8 @@ WINDOWS = {"the last": [[8]] * 3, "some": [[6, 7, 8], [-1, 0, 1], [2, 3, 5]], "a
 @pytest.mark.parametrize("groups", [2, 4])
 def test_a_causal_query_attends_to_those_before_it(monkeypatch, groups, window, sizes, dtype, near, learns):
     block, workspace = sizes
-    monkeypatch.setitem(attention_module.BLOCK, dtype, block)
-    monkeypatch.setattr(attention_module, "BLOCK_WORKSPACE", workspace)
+    monkeypatch.setitem(causal_attention.BLOCK, dtype, block)
+    monkeypatch.setattr(causal_attention, "BLOCK_WORKSPACE", workspace)
     query, key = causal_states(groups)
     value, window = torch.randn(3, groups, 9, 8), torch.tensor(window)
     with torch.set_grad_enabled(learns):

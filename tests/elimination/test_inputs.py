@@ -137,11 +137,11 @@ def test_hidden_states_have_every_position_where_all_are_read():
         assert {tuple(state.shape) for state in states} == {(4, 23, 32)}
 
 
-@pytest.mark.parametrize("kinds", [None, ["full_attention"] * 4])
-def test_a_mistral_goes_by_its_window_whatever_its_layers_are_called(kinds):
-    model = tiny("mistral", "language", sliding_window=8, layer_types=kinds)
-    with pytest.raises(ValueError, match=r"sliding-window attention \(sliding_window=8\)"):
-        attach(model)
+def test_a_llama_whose_config_names_a_window_that_its_layers_do_not_have_is_refused():
+    with pytest.raises(
+        ValueError, match=r"LlamaForCausalLM with sliding_window=8: .* load it with sliding_window=None"
+    ):
+        attach(tiny("llama", "language", sliding_window=8))
 
 
 @pytest.mark.parametrize("architecture", [name for name in DECODERS if name != "gpt2"])

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers.tiny_models import ARCHITECTURES, DECODERS, tiny
+from helpers.tiny_models import ARCHITECTURES, DECODERS, REACHES, tiny
 
 from latadj.elimination.architectures import layer_shapes
-from latadj.elimination.cost import ALL, POOLED, LayerShape, flops, flops_speedup, full_flops, schedule
+from latadj.elimination.cost import ALL, POOLED, LayerShape, flops, flops_speedup, full_flops, layer_flops, schedule
 from latadj.elimination.dial import Dial
 from latadj.elimination.profiles import Anchor, Profile
 from latadj.utils.serialization import structure, unstructure
@@ -60,7 +60,18 @@ def test_shapes_are_read_from_the_layers(architecture):
         heads=2 if grouped else 4,
         neurons=64,
     )
-    assert layer_shapes(tiny(architecture)) == (expected,) * 4
+    reaches = REACHES.get(architecture, (0,) * 4)
+    assert layer_shapes(tiny(architecture)) == tuple(replace(expected, reach=reach) for reach in reaches)
+
+
+def test_a_window_bounds_the_pairs_of_tokens():
+    shape, length = replace(SHAPE, causal=True, reach=4), np.array([10])
+    expected = 2 * (10 * 16 + 10 * 32 + 2 * (1 + 2 + 3 + 7 * 4) * 4 + 10 * 16 + 10 * 128)
+    assert full_flops([shape], length)[0] == expected
+    # Half of the tokens are left, so that half of those in a window are.
+    cut = layer_flops([shape, shape], Profile((0.5, 0.5)), length, ALL)[1, 0]
+    assert cut == 2 * (5 * 16 + 5 * 32 + 2 * (1 + 4 * 2) * 4 + 5 * 16 + 5 * 128)
+    assert full_flops([replace(shape, reach=10)], length) == full_flops([replace(shape, reach=0)], length)
 
 
 def test_each_sequence_keeps_its_own_number():

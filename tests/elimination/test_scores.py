@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from latadj.elimination.attention import received_attention
-from latadj.elimination.forward_state import smoothed, visible_to_window
+from latadj.elimination.observed_queries import smoothed, visible_to_window
 from latadj.elimination.scores import SCORES, acc, attention, effective_fraction, position, shares
 from latadj.elimination.survivors import Survivors
 

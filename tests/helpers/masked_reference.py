@@ -73,8 +73,14 @@ def masked(model: PreTrainedModel, alive: list[Tensor]) -> Iterator[None]:
 
 def _farthest(model: PreTrainedModel, layer: int) -> int | None:
     """How many positions away a layer of local attention sees; None: all."""
-    kinds = getattr(model.config, "layer_types", None)
-    return model.config.sliding_window if kinds and kinds[layer] == "sliding_attention" else None
+    config = model.config
+    kinds = getattr(config, "layer_types", None)
+    if config.model_type == "modernbert":
+        return config.sliding_window if kinds[layer] == "sliding_attention" else None
+    if config.model_type not in ("mistral", "phi3") and (not kinds or kinds[layer] != "sliding_attention"):
+        return None
+    # The window of a decoder counts the position that looks back, too.
+    return None if config.sliding_window is None else config.sliding_window - 1
 
 
 def _hide(

@@ -38,6 +38,8 @@ def built_small(model: tf.PreTrainedModel, level: Level) -> tf.PreTrainedModel:
         for module in layer.modules():
             if hasattr(module, "layer_idx"):
                 module.layer_idx = number
+    if types := getattr(model.config, "layer_types", None):
+        model.config.layer_types = [kind for number, kind in enumerate(types) if not level.leaves_out(number)]
     model.config.num_hidden_layers = len(kept)
     return model
 

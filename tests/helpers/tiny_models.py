@@ -26,6 +26,12 @@ DECODERS = ("gpt2", "llama", "mistral", "qwen2", "qwen3", "phi3")
 ARCHITECTURES = (*ENCODERS, *DECODERS, "t5")
 # Those whose layers share their weights, so that none can be made narrower than another.
 SHARED = ("albert",)
+# In which some layers see a few positions only, far fewer than texts have, and how many each of four does; 0: all.
+WINDOWS = {
+    "mistral": {"sliding_window": 6},
+    "qwen2": {"sliding_window": 5, "use_sliding_window": True, "max_window_layers": 2},
+}
+REACHES = {"mistral": (6, 6, 6, 6), "qwen2": (0, 0, 5, 5)}
 HEADS = ("classifier", "language", "tagger")
 LENGTHS = [17, 9, 23, 4]
 FULL, CUT = Profile.full(4), Profile((0.9, 0.6, 0.4, 0.2))
@@ -84,7 +90,7 @@ def _sizes(model_type: str, layers: int) -> dict[str, object]:
         return {**common, **sizes, "n_inner": 64}
     if model_type in DECODERS:
         rotary = {"num_key_value_heads": 2, "head_dim": 8, "sliding_window": None, "attention_dropout": 0.1}
-        return {**common, **sizes, **rotary}
+        return {**common, **sizes, **rotary, **WINDOWS.get(model_type, {})}
     return {**common, **sizes}
 
 

@@ -5,7 +5,7 @@ import torch
 from helpers.kernel_support import needs
 from transformers.pytorch_utils import Conv1D
 
-from latadj.elimination.attention import MANY_ROWS
+from latadj.elimination.kernel_rows import MANY_ROWS
 from latadj.kernels import int8_linear
 from latadj.kernels.int8_linear import COMPARED_ROWS, few_rows
 from latadj.kernels.linear import KernelSpec

@@ -131,11 +131,27 @@ FAULTS = (
         "        self.hidden = hidden",
         ELIMINATION,
     ),
-    Fault("a mask of another layer is used again", "None if layer.real is None else index)", "None)", DECODERS),
+    Fault("a mask of another layer is used again", "None if alike else index)", "None)", DECODERS),
+    Fault("a window sees one position more", "keys] >= self.reach", "keys] > self.reach", DECODERS),
+    Fault(
+        "a decoded token sees one position more",
+        "positions[:, None] < reach)",
+        "positions[:, None] <= reach)",
+        DECODERS,
+    ),
+    Fault(
+        "the last token of a text sees one position more",
+        "last - self.positions < self.reach",
+        "last - self.positions <= self.reach",
+        ELIMINATION,
+    ),
+    Fault("a window counts survivors", "framed.masked_fill(~self.real, self.length)", "framed", DECODERS),
     Fault("decoded tokens are counted by calls", "self.decoded += key_states.shape[-2]", "self.decoded += 1", DECODERS),
     Fault("a speedup outlives its block", "_overrides.reset(token)", "pass", ELIMINATION),
     Fault("top-k keeps a tie too few", "tied.cumsum(dim=-1) > room", "tied.cumsum(dim=-1) >= room", ELIMINATION),
-    Fault("causal products counted without the diagonal", "n_in * (n_in + 1) / 2", "n_in * (n_in - 1) / 2", COUNTS),
+    Fault(
+        "causal products counted without the diagonal", "(2 * n_in - seen + 1) / 2", "(2 * n_in - seen - 1) / 2", COUNTS
+    ),
     Fault(
         "a restored token's output layer is free",
         "projected = n_in if reads == ALL else n_out",

@@ -162,6 +162,10 @@ class Architecture(ABC):
         scale = getattr(block, "scaling", getattr(block, self.head_size) ** -0.5)
         return scale, attrgetter(self.attention_dropout)(block) if block.training else 0.0
 
+    def reach(self, layer: Any) -> int | None:
+        """Positions that a query of a decoder's layer sees, its own among them; None: all before it."""
+        return None
+
     def bias(self, layer: Any, length: int, arguments: Mapping[str, Any]) -> Tensor | None:
         """What positions bring to the attention products, or None.
 
@@ -231,6 +235,7 @@ class Architecture(ABC):
             causal=self.causal,
             heads=attention // widths[0],
             neurons=weight_of(attrgetter(paths.outer)(layer)).shape[1],
+            reach=self.reach(layer) or 0,
         )
 
     @abstractmethod

@@ -105,24 +105,3 @@ def _up_to_read(model: Any, arguments: Mapping[str, Any]) -> Tensor | None:
         advice = "pad with that token" if by_id else "pad on the left"
         raise ValueError(f"attention_mask hides {where}, where {type(model).__name__} reads a text: {advice}")
     return mask * (columns <= read[:, None])
-
-
-def refuse_sliding(model: PreTrainedModel) -> None:
-    """Refuse sliding-window attention, whose windows would be counted in survivors instead of positions.
-
-    Raises
-    ------
-    ValueError
-        if a layer of the model has it.
-    """
-    config = model.config
-    kinds = set(getattr(config, "layer_types", None) or ())
-    window = getattr(config, "sliding_window", None)
-    # Mistral's layers go by the window, whatever kinds its config names.
-    by_window = not kinds or config.model_type == "mistral"
-    slides = "sliding_attention" in kinds or (by_window and window is not None)
-    if slides:
-        raise ValueError(
-            f"{type(model).__name__} has sliding-window attention (sliding_window={window}), which elimination does "
-            "not support: load it with sliding_window=None if all your texts are shorter than the window"
-        )

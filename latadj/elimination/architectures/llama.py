@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from latadj.elimination.architectures.decoders import Decoder, refuse_sliding
+from latadj.elimination.architectures.decoders import Decoder
 from latadj.elimination.architectures.layer_parts import OwnParts
 from latadj.elimination.architectures.rotary import rotated
 from latadj.elimination.layer_structure import LayerPaths
@@ -14,6 +14,10 @@ from latadj.elimination.survivors import Survivors
 
 # Norms of queries and keys by heads, which some of these have.
 STATE_NORMS = {"q_norm", "k_norm"}
+
+
+# All layers of these have the window of their config, whatever kinds of layers it names.
+ONE_WINDOW = ("mistral", "phi3")
 
 
 class LlamaParts(OwnParts):
@@ -54,7 +58,12 @@ class Llama(Decoder):
     attention_dropout = "attention_dropout"
 
     def check(self, model: PreTrainedModel) -> None:
-        refuse_sliding(model)
+        window = getattr(model.config, "sliding_window", None)
+        if model.config.model_type == "llama" and window is not None:
+            raise ValueError(
+                f"a {type(model).__name__} with sliding_window={window}: the layers of a Llama have no window, but its "
+                "cache would forget what has left one: load it with sliding_window=None"
+            )
         for layer in self.layers(self.base(model)):
             parts = {name for name, _ in layer.named_children()}
             inner = {name for name, _ in layer.self_attn.named_children()} - STATE_NORMS
@@ -70,6 +79,12 @@ class Llama(Decoder):
     def head_widths(self, layer: Any) -> tuple[int, int, int]:
         block = layer.self_attn
         return block.head_dim * block.num_key_value_groups, block.head_dim, block.head_dim
+
+    def reach(self, layer: Any) -> int | None:
+        block = layer.self_attn
+        if hasattr(block, "sliding_window"):  # Qwen's and Gemma's, some of whose layers have none
+            return block.sliding_window
+        return block.config.sliding_window if block.config.model_type in ONE_WINDOW else None
 
     def rotate(
         self, layer: Any, query: Tensor, key: Tensor, alive: Survivors, arguments: Mapping[str, Any], pooled: bool

@@ -56,10 +56,10 @@ class _Instead:
     """A module or config as another sees it who is to find other values in some of its attributes."""
 
     def __init__(self, of: Any, **attributes: Any) -> None:
-        self.__dict__.update(attributes, _of=of)
+        self.__dict__.update(attributes, of=of)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.__dict__["_of"], name)
+        return getattr(self.__dict__["of"], name)
 
 
 def _with_own_heads(block: Any, hidden_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
