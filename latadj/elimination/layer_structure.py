@@ -142,6 +142,7 @@ class LayerPaths:
     outer : the linear layer whose inputs are feed-forward neurons
     norms : the norms of the attention block and of the feed-forward block
     positions : linear layers whose outputs are heads too, and whose inputs are positions instead of tokens
+    added_norms : the norms of what each of the two adds to its residual; none where it adds what its last layer gives
     """
 
     states: tuple[str, ...]
@@ -152,6 +153,7 @@ class LayerPaths:
     norms: tuple[str, str]
     inner_pieces: int = 1
     positions: tuple[str, ...] = ()
+    added_norms: tuple[str, ...] = ()
 
     def headed(self, widths: Sequence[int]) -> dict[str, tuple[int, ...]]:
         """The linear layers whose outputs are heads, and how many a head has in each of their pieces.

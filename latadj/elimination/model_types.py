@@ -9,7 +9,9 @@ SUPPORTED: dict[str, tuple[str, ...]] = {
     ),
     "albert": (TOKENS,),
     **dict.fromkeys(("modernbert", "mpnet", "deberta-v2", "nomic_bert"), (TOKENS, WIDTH, PRUNING)),
-    **dict.fromkeys(("gpt2", "llama", "mistral", "qwen2", "qwen3", "phi3", "t5"), (TOKENS, WIDTH, PRUNING)),
+    **dict.fromkeys(
+        ("gpt2", "llama", "mistral", "qwen2", "qwen3", "phi3", "gemma3_text", "t5"), (TOKENS, WIDTH, PRUNING)
+    ),
 }
 
 # Why some that people ask for are not among them.

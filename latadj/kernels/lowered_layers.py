@@ -1,6 +1,7 @@
 """What stands in a lowered model: the parts of its layers as plain calls, and modules for transformers' own forward."""
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -155,6 +156,7 @@ class PreNormLayer:
     pieces : queries, keys and values of a token
     inner : the layer to the inner width; of a gated block gate and up layer side by side
     activation : run after ``inner``, on the gate if there is one
+    added_norms : of what the attention block and the feed-forward block add, or none
     """
 
     first_norm: Any
@@ -166,6 +168,7 @@ class PreNormLayer:
     activation: Any
     outer: LoweredLinear
     gated: bool = False
+    added_norms: Sequence[Any] = ()
 
     def qkv(self, rows: Tensor, query_rows: Tensor | None) -> tuple[Tensor, ...]:
         """Queries of ``query_rows`` (None, or where the query layer is not apart: of ``rows``), keys and values."""
@@ -175,13 +178,20 @@ class PreNormLayer:
 
     def project(self, context: Tensor, residual: Tensor) -> Tensor:
         """Output layer of the attention block, and its residual."""
-        return self.output(context).add_(residual)
+        return self._added(0, self.output(context)).add_(residual)
 
     def feed_forward(self, attended: Tensor) -> Tensor:
         """Feed-forward block with its residual."""
         states = self.inner(self.inner.padded(self.second_norm(attended)))
         outer = self.outer(_activated(states, self.activation, self.gated))
-        return first_rows(outer, len(attended)).add_(attended)
+        return self._added(1, first_rows(outer, len(attended))).add_(attended)
+
+    def _added(self, block: int, states: Tensor) -> Tensor:
+        """What a block adds, given what its last layer gives."""
+        if not self.added_norms:
+            return states
+        normed: Tensor = self.added_norms[block](states)
+        return normed
 
 
 def _activated(states: Tensor, activation: Any, gated: bool) -> Tensor:

@@ -81,7 +81,7 @@ def lower(
         lower_layer(architecture, layer, spec, trims)
         for width, made in copies.items():
             keep_narrowed(layer, *width, None if made is layer else made)
-    _lower_final_norm(base)
+    _lower_final_norm(architecture, base)
     if isinstance(architecture, T5):
         _lower_t5_decoder(architecture, model, spec)
     if isinstance(head := getattr(model, "lm_head", None), nn.Linear):
@@ -110,12 +110,12 @@ def lower_layer(architecture: Architecture, layer: Any, spec: KernelSpec, trims:
         first, second = (AddNorm(*pair) for pair in zip((output, outer), _modules(layer, paths.norms), strict=True))
         register_parts(layer, PostNormLayer(states, first, inner, activation, second, paths.gated))
         return
-    _lower_norms(layer, paths.norms)
+    _lower_norms(architecture, layer, (*paths.norms, *paths.added_norms))
     block = architecture.attention_block(layer)
-    _lower_norms(block, STATE_NORMS & {name for name, _ in block.named_children()})
+    _lower_norms(architecture, block, STATE_NORMS & {name for name, _ in block.named_children()})
     first_norm, second_norm = _modules(layer, paths.norms)
-    pieces = [heads * width for width in architecture.head_widths(layer)]
-    parts = PreNormLayer(first_norm, states, pieces, output, second_norm, inner, activation, outer, paths.gated)
+    pieces, added = [heads * width for width in architecture.head_widths(layer)], _modules(layer, paths.added_norms)
+    parts = PreNormLayer(first_norm, states, pieces, output, second_norm, inner, activation, outer, paths.gated, added)
     register_parts(layer, parts)
 
 
@@ -146,18 +146,22 @@ def _lower_feed_forward(
     return packed, activation, back
 
 
-def _lower_norms(module: Any, paths: Iterable[str]) -> None:
+def _lower_norms(architecture: Architecture, module: Any, paths: Iterable[str]) -> None:
     """Run norms in one call, where transformers' root-mean-square takes seven: of a few rows, those are the time."""
     for path in paths:
         norm = attrgetter(path)(module)
-        if hasattr(norm, "variance_epsilon"):
-            lowered = nn.RMSNorm(norm.weight.shape, eps=norm.variance_epsilon, device="meta")
-            lowered.weight = norm.weight
+        epsilon = getattr(norm, architecture.norm_epsilon, None)
+        if epsilon is not None:
+            weight = norm.weight
+            lowered = nn.RMSNorm(weight.shape, eps=epsilon, device="meta")
+            if offset := architecture.norm_offset:
+                weight = nn.Parameter((weight.detach().float() + offset).to(weight.dtype))
+            lowered.weight = weight
             module.set_submodule(path, lowered)
 
 
-def _lower_final_norm(stack: Any) -> None:
-    _lower_norms(stack, FINAL_NORMS & {name for name, _ in stack.named_children()})
+def _lower_final_norm(architecture: Architecture, stack: Any) -> None:
+    _lower_norms(architecture, stack, FINAL_NORMS & {name for name, _ in stack.named_children()})
 
 
 def _lower_t5_decoder(architecture: T5, model: Any, spec: KernelSpec) -> None:
@@ -165,7 +169,7 @@ def _lower_t5_decoder(architecture: T5, model: Any, spec: KernelSpec) -> None:
     decoder = getattr(getattr(model, "transformer", model), "decoder", None)
     if decoder is None:
         return
-    _lower_final_norm(decoder)
+    _lower_final_norm(architecture, decoder)
     for layer in decoder.block:
         own, cross = "layer.0.SelfAttention", "layer.1.EncDecAttention"
         # Keys and values of the encoder's output have another input than the queries.
@@ -175,7 +179,7 @@ def _lower_t5_decoder(architecture: T5, model: Any, spec: KernelSpec) -> None:
                 modules = _modules(layer, paths)
                 _replace(layer, paths, linear_modules(spec.pack(*modules), outputs_of(*modules)))
         _lower_feed_forward(layer, architecture.paths(layer), spec, uneven=True)
-        _lower_norms(layer, [f"layer.{number}.layer_norm" for number in range(len(layer.layer))])
+        _lower_norms(architecture, layer, [f"layer.{number}.layer_norm" for number in range(len(layer.layer))])
 
 
 def _modules(layer: Any, paths: Iterable[str]) -> list[Any]:

@@ -69,7 +69,7 @@ def test_a_mask_that_is_not_two_dimensional_is_refused():
 
 def test_an_unknown_architecture_is_refused_with_what_is_possible():
     known = "bert, roberta, xlm-roberta, camembert, electra, distilbert, albert, modernbert, mpnet, "
-    known += "deberta-v2, nomic_bert, gpt2, llama, mistral, qwen2, qwen3, phi3, t5"
+    known += "deberta-v2, nomic_bert, gpt2, llama, mistral, qwen2, qwen3, phi3, gemma3_text, t5"
     with pytest.raises(ValueError, match=f"not supported: expected one of {known}$"):
         attach(nn.Linear(2, 2))
 

@@ -144,6 +144,20 @@ def test_a_llama_whose_config_names_a_window_that_its_layers_do_not_have_is_refu
         attach(tiny("llama", "language", sliding_window=8))
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"use_bidirectional_attention": True}, "is an encoder, as EmbeddingGemma is"),
+        ({"attn_logit_softcapping": 50.0}, "with attn_logit_softcapping: elimination supports Gemma 3 without it only"),
+        ({"final_logit_softcapping": 30.0}, "with final_logit_softcapping: elimination supports Gemma 3 without it"),
+    ],
+    ids=str,
+)
+def test_a_gemma_whose_attention_is_another_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        attach(tiny("gemma3_text", "language", **options))
+
+
 @pytest.mark.parametrize("architecture", [name for name in DECODERS if name != "gpt2"])
 def test_a_window_that_no_layer_has_is_none(architecture):
     detach(attach(tiny(architecture, "language", sliding_window=None, layer_types=["full_attention"] * 4)))

@@ -82,7 +82,7 @@ def test_gradients_of_a_level_reach_the_weights_that_it_uses_and_no_others(case)
 
 @pytest.mark.parametrize("shares", [NARROW, SHORT, FIRST_OUT], ids=["narrow", "short", "first out"])
 @pytest.mark.parametrize("keep", [FULL.keep, CUT.keep], ids=["full", "cut"])
-@pytest.mark.parametrize("architecture", ["gpt2", "llama", "qwen3", "phi3", "t5"])
+@pytest.mark.parametrize("architecture", ["gpt2", "llama", "qwen3", "phi3", "gemma3_text", "t5"])
 def test_a_model_at_a_level_generates_what_a_model_of_that_size_generates(architecture, shares, keep):
     case = Case(architecture, "language")
     model, small, profile, own = both(case, shares, keep)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import use_checkpointing
 from helpers.masked_reference import masked, survivors_of
-from helpers.tiny_models import ARCHITECTURES, CUT, DECODERS, LENGTHS, Case, dial_for, near
+from helpers.tiny_models import CASES, CUT, DECODERS, LENGTHS, Case, dial_for, near
 
 from latadj.elimination.attach import attach, attached, detach
 from latadj.elimination.cost import ALL, POOLED, flops_speedup, schedule
@@ -19,9 +19,7 @@ from latadj.utils.serialization import structure, unstructure
 HARSH = Profile((0.3, 0.2, 0.1, 0.05))
 
 
-@pytest.fixture(
-    params=[Case(architecture, "tagger") for architecture in ARCHITECTURES if architecture != "t5"], ids=str
-)
+@pytest.fixture(params=[case for case in CASES if case.head == "tagger" and case.architecture != "t5"], ids=str)
 def tagger(request):
     return request.param
 

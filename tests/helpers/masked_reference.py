@@ -22,6 +22,7 @@ from latadj.elimination.profiles import Profile
 AFTER_ATTENTION = {
     "albert": "ffn",
     "distilbert": "ffn",
+    "gemma3_text": "pre_feedforward_layernorm",
     "gpt2": "ln_2",
     "modernbert": "mlp_norm",
     "nomic_bert": "mlp",

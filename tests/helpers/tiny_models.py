@@ -22,7 +22,7 @@ ENCODERS = (
     "nomic_bert",
     "modernbert",
 )
-DECODERS = ("gpt2", "llama", "mistral", "qwen2", "qwen3", "phi3")
+DECODERS = ("gpt2", "llama", "mistral", "qwen2", "qwen3", "phi3", "gemma3_text")
 ARCHITECTURES = (*ENCODERS, *DECODERS, "t5")
 # Those whose layers share their weights, so that none can be made narrower than another.
 SHARED = ("albert",)
@@ -30,8 +30,9 @@ SHARED = ("albert",)
 WINDOWS = {
     "mistral": {"sliding_window": 6},
     "qwen2": {"sliding_window": 5, "use_sliding_window": True, "max_window_layers": 2},
+    "gemma3_text": {"sliding_window": 6, "sliding_window_pattern": 2},
 }
-REACHES = {"mistral": (6, 6, 6, 6), "qwen2": (0, 0, 5, 5)}
+REACHES = {"mistral": (6, 6, 6, 6), "qwen2": (0, 0, 5, 5), "gemma3_text": (6, 0, 6, 0)}
 HEADS = ("classifier", "language", "tagger")
 LENGTHS = [17, 9, 23, 4]
 FULL, CUT = Profile.full(4), Profile((0.9, 0.6, 0.4, 0.2))
@@ -166,7 +167,12 @@ class Case:
         return [row[real] for row, real in zip(logits, batch["attention_mask"].bool(), strict=True)]
 
 
-CASES = [Case(architecture, head) for architecture in ARCHITECTURES for head in HEADS]
+CASES = [
+    Case(architecture, head)
+    for architecture in ARCHITECTURES
+    for head in HEADS
+    if (architecture, head) != ("gemma3_text", "tagger")  # which transformers does not have
+]
 """Every architecture with every head: for what says whether elimination is exact, and for nothing else."""
 
 NARROWABLE = [case for case in CASES if case.architecture not in SHARED]
@@ -188,6 +194,7 @@ REPRESENTATIVES = [
     Case("qwen2", "classifier"),
     Case("qwen3", "tagger"),
     Case("phi3", "language"),
+    Case("gemma3_text", "classifier"),
     Case("t5", "language"),
 ]
 """Every architecture once, every head with encoders and with decoders; ALBERT, which has no width, has its own file."""

@@ -204,7 +204,7 @@ FAULTS = (
         "self.query(rows, dtype)",
         KERNELS,
     ),
-    Fault("a norm with another epsilon", "eps=norm.variance_epsilon", "eps=1e-3", KERNELS),
+    Fault("a norm with another epsilon", "eps=epsilon", "eps=1e-3", KERNELS),
     # benchmark
     Fault(
         "nobody changes places",

@@ -185,7 +185,7 @@ def test_a_dial_eliminates_where_there_is_attention(classifier):
 
 @pytest.mark.parametrize("profile", [FULL, CUT], ids=["full", "cut"])
 @pytest.mark.parametrize("units", [SOME, FIRST], ids=["some", "first"])
-@pytest.mark.parametrize("architecture", ["gpt2", "llama", "qwen3", "phi3", "t5"])
+@pytest.mark.parametrize("architecture", ["gpt2", "llama", "qwen3", "phi3", "gemma3_text", "t5"])
 def test_a_pruned_model_generates_what_the_masked_one_generates(architecture, units, profile):
     case = Case(architecture, "language")
     model, masked = pair(case, units)

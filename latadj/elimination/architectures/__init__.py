@@ -8,6 +8,7 @@ from latadj.elimination.architectures.albert import Albert
 from latadj.elimination.architectures.base import Architecture
 from latadj.elimination.architectures.deberta import DebertaV2
 from latadj.elimination.architectures.encoders import Bert, DistilBert
+from latadj.elimination.architectures.gemma3 import Gemma3
 from latadj.elimination.architectures.gpt2 import Gpt2
 from latadj.elimination.architectures.llama import Llama
 from latadj.elimination.architectures.modernbert import ModernBert
@@ -29,6 +30,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     Gpt2(),
     Llama(),
     Phi3(),
+    Gemma3(),
     T5(),
 )
 

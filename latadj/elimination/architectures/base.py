@@ -46,6 +46,9 @@ class Architecture(ABC):
     layer_list: str
     block: str
     layer_paths: LayerPaths
+    # Of a root-mean-square norm: where it keeps its epsilon, and what is added to its weights.
+    norm_epsilon = "variance_epsilon"
+    norm_offset = 0.0
     # Where the attention module keeps the size of a head and the dropout of the probabilities.
     head_size: str
     attention_dropout: str

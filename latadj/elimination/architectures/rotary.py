@@ -1,4 +1,4 @@
-"""Rotary positions of those alive: by the function beside the attention module's class."""
+"""Rotary positions of survivors: taken where they stood in the text."""
 
 import sys
 from collections.abc import Callable, Mapping
