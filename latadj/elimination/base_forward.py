@@ -156,8 +156,8 @@ def _before_last(
 
 def _reads(elimination: Elimination, options: EliminationOptions, last: int | None) -> str:
     """Where this pass is read: by what the head says, or as it was attached if it says nothing."""
-    at_last = elimination.reads == POOLED and (elimination.architecture.causal or elimination.told)
-    return ALL if at_last and last not in (0, 1) and options.prompt is None else elimination.reads
+    told = elimination.reads == POOLED and elimination.told
+    return ALL if told and last not in (0, 1) and options.prompt is None else elimination.reads
 
 
 def mask_of(arguments: Mapping[str, Any], inputs: Tensor, cached: int = 0) -> Tensor | None:

@@ -8,8 +8,8 @@ from torch import nn
 
 from latadj.elimination.cost import ALL, POOLED
 
-# Pooling of the first token.
-FIRST = "cls"
+# Pooling of the first token, and of the last.
+FIRST, LAST = "cls", "lasttoken"
 # On a transformer the SentenceTransformer that it was taken out of.
 _PIPELINE = "_latadj_sentence_transformer"
 
@@ -50,7 +50,8 @@ def _is(model: Any, name: str) -> bool:
 def reads_of(model: Any, *, causal: bool) -> str:
     """Where the modules after the transformer read: ``pooled`` or ``all``.
 
-    Where they take a mean, or the like, an eliminated token counts with the state in which it was eliminated.
+    An encoder's pooled position is the first, a decoder's the last. Where they take a mean, or the like, an eliminated
+    token counts with the state in which it was eliminated.
 
     Parameters
     ----------
@@ -68,9 +69,10 @@ def reads_of(model: Any, *, causal: bool) -> str:
             f"after the transformer of this {type(model).__name__} comes {named}, and latadj knows what "
             "sentence-transformers' Pooling reads: name reads='all' if you know that it fits"
         )
+    modes = list(pooling_modes(modules[0]))
     # Without the prompt's tokens the first that is read is another.
-    first = list(pooling_modes(modules[0])) == [FIRST] and modules[0].include_prompt
-    return POOLED if first and not causal else ALL
+    pooled = modes == [LAST] if causal else modes == [FIRST] and modules[0].include_prompt
+    return POOLED if pooled else ALL
 
 
 def pooling_modes(pooling: Any) -> Sequence[str]:

@@ -23,9 +23,16 @@ CUT = Profile((0.8, 0.6, 0.5, 0.3))
 POOLINGS = ("mean", "cls", "max", "lasttoken")
 
 
-@pytest.fixture(params=POOLINGS)
+# Decoders read all of a text at its last token.
+EMBEDDERS = [("bert", pooling) for pooling in POOLINGS] + [
+    (architecture, pooling) for architecture in ("qwen3", "mistral") for pooling in ("lasttoken", "mean")
+]
+
+
+@pytest.fixture(params=EMBEDDERS, ids="-".join)
 def model(request, tmp_path):
-    return embedder(tmp_path / "model", pooling=request.param)
+    architecture, pooling = request.param
+    return embedder(tmp_path / "model", architecture=architecture, pooling=pooling)
 
 
 def test_keeping_all_gives_the_embeddings_of_sentence_transformers_and_detaching_leaves_no_trace(model):
@@ -46,9 +53,45 @@ def test_a_text_alone_has_the_embedding_that_it_has_in_a_batch(model):
         assert np.abs(model.encode(TEXTS) - alone).max() < 1e-5
 
 
-@pytest.mark.parametrize(("pooling", "reads"), [("mean", ALL), ("cls", POOLED), ("max", ALL), ("lasttoken", ALL)])
-def test_what_is_read_follows_from_the_pooling(pooling, reads, tmp_path):
-    assert attached(latadj.attach(embedder(tmp_path / "model", pooling=pooling))).reads == reads
+@pytest.mark.parametrize(
+    ("architecture", "pooling", "reads"),
+    [
+        ("bert", "mean", ALL),
+        ("bert", "cls", POOLED),
+        ("bert", "max", ALL),
+        ("bert", "lasttoken", ALL),
+        ("qwen3", "lasttoken", POOLED),
+        ("qwen3", "cls", ALL),
+        ("qwen3", "mean", ALL),
+    ],
+)
+def test_what_is_read_follows_from_the_pooling(architecture, pooling, reads, tmp_path):
+    model = embedder(tmp_path / "model", architecture=architecture, pooling=pooling)
+    assert attached(latadj.attach(model)).reads == reads
+
+
+@pytest.mark.parametrize("architecture", ["qwen3", "mistral"])
+@pytest.mark.parametrize("speedup", [1.0, 2.0])
+def test_a_decoder_that_embeds_by_its_last_token_does_so_wherever_padding_is(architecture, speedup, tmp_path):
+    model = embedder(tmp_path / "model", architecture=architecture, pooling="lasttoken")
+    plain = model.encode(TEXTS)
+    latadj.calibrate(model, model.tokenizer, TEXTS, max_speedup=2)
+    found = {}
+    for side in ("right", "left"):
+        model.tokenizer.padding_side = side
+        with latadj.at_speedup(model, speedup):
+            found[side] = model.encode(TEXTS)
+    assert np.abs(found["left"] - found["right"]).max() < 1e-5
+    assert (np.abs(found["right"] - plain).max() < 1e-5) == (speedup == 1.0)
+
+
+def test_a_decoder_that_embeds_by_its_last_token_computes_no_other_in_its_last_layer(tmp_path):
+    model = latadj.attach(embedder(tmp_path / "model", architecture="qwen3", pooling="lasttoken"))
+    rows = []
+    mlp = transformer_of(model).layers[-1].mlp
+    mlp.register_forward_hook(lambda module, args, output: rows.append(args[0].shape[:-1].numel()))
+    model.encode(TEXTS, batch_size=len(TEXTS))
+    assert rows == [len(TEXTS)]
 
 
 def test_the_first_token_is_not_read_where_it_is_a_prompts_that_is_left_out(tmp_path):

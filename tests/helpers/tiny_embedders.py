@@ -6,8 +6,9 @@ from typing import Any
 
 import torch
 from helpers import toy_project as toy
+from helpers.tiny_models import tiny
 from sentence_transformers import SentenceTransformer
-from transformers import AutoModel, BertConfig
+from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from latadj.checkpoints import checkpoint
 from latadj.checkpoints.metadata import CheckpointMetadata
@@ -18,11 +19,17 @@ from latadj.elimination.dial import Dial
 TEXTS = [" ".join(toy.FILLER[start : start + count]) for start in range(4) for count in (1, 5, 7)]
 
 
-def write_embedder(folder: Path, *, pooling: str = "mean", layers: int = 4, normalize: bool = True) -> Path:
-    """A random BERT whose tokens are pooled, as sentence-transformers saves it."""
+def write_embedder(
+    folder: Path, *, pooling: str = "mean", layers: int = 4, normalize: bool = True, architecture: str = "bert"
+) -> Path:
+    """A random model whose tokens are pooled, as sentence-transformers saves it."""
     toy.write_model(folder, layers)
     torch.manual_seed(0)
-    config = BertConfig.from_pretrained(folder, initializer_range=0.3)
+    if architecture == "bert":
+        config = AutoConfig.from_pretrained(folder, initializer_range=0.3)
+    else:
+        words = len(AutoTokenizer.from_pretrained(folder))
+        config = tiny(architecture, layers=layers, vocab_size=words, max_position_embeddings=200).config
     AutoModel.from_config(config).save_pretrained(folder)
     modules = ["Transformer", "Pooling", *(["Normalize"] if normalize else [])]
     write_modules(folder, modules)
