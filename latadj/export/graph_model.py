@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -109,7 +110,7 @@ class GraphModel(nn.Module):
                 torch.cat([lengths[None], *settings])[[0, *self.ratio_of]] if settings else lengths.expand(every, -1)
             )
         else:
-            counts = self._counts(lengths, *(settings or self._fixed()))
+            counts = self._counts(lengths, *settings) if settings else self._fixed_counts(lengths)
         falls = (counts[1:] < counts[:-1]).any(dim=1)
         bias = torch.where(alive, 0.0, LOWEST)[:, None, None]
         # Not as a buffer: it is of this pass alone.
@@ -136,19 +137,22 @@ class GraphModel(nn.Module):
         """Whether the head reads one position only of what leaves a layer."""
         return self.reads == POOLED and layer == len(self.ratio_of) - 1
 
-    def _fixed(self) -> tuple[Tensor, Tensor]:
-        profile = self.profile
-        assert profile is not None
-        return torch.tensor(profile.keep, dtype=torch.float64), torch.tensor(profile.short_length, dtype=torch.float64)
+    def _fixed_counts(self, lengths: Tensor) -> Tensor:
+        """(layers + 1, batch) tokens that enter the model and leave each layer, at the only profile that it runs.
+
+        Looked up by the length of a text, since onnxruntime as browsers run it has no float64.
+        """
+        assert self.profile is not None
+        every = np.arange(self.model.config.max_position_embeddings + 1)
+        counts = np.concatenate([every[None], self.profile.counts(every)])[[0, *self.ratio_of]]
+        return torch.tensor(counts.tolist(), dtype=torch.long).index_select(1, lengths)
 
     def _counts(self, lengths: Tensor, keep: Tensor, short_length: Tensor) -> Tensor:
-        """(layers + 1, batch) tokens that enter the model and leave each layer: ``Profile.counts`` in tensors."""
+        """The same where the profile is an input: ``Profile.counts`` in tensors."""
         whole = lengths.double()
         falling = short_length - (1 - LEAST_SPARED) * (whole - short_length)
         spared = torch.minimum(torch.maximum(falling, LEAST_SPARED * short_length), whole)
         ratios = torch.cat([keep.new_ones(1), keep])[[0, *self.ratio_of]]
-        if self.profile is not None and self.profile.whole_length:
-            spared = torch.where(whole <= self.profile.whole_length, whole, spared)
         counts = torch.ceil(spared + ratios[:, None] * (whole - spared) - 1e-6)
         return torch.minimum(torch.maximum(counts, whole.new_ones(())), whole).long()
 

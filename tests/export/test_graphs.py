@@ -133,6 +133,8 @@ def test_a_fixed_profile_has_no_inputs_but_tokens_and_asks_no_question(classifie
     proto = graph(classifier, profile=profile)
     assert [one.name for one in proto.graph.input] == list(INPUTS)
     assert not any(node.op_type == "If" for node in proto.graph.node)
+    casts = (attribute.i for node in proto.graph.node if node.op_type == "Cast" for attribute in node.attribute)
+    assert onnx.TensorProto.DOUBLE not in casts, "browsers have no float64"
     runs = session(proto)
     for lengths in BATCHES:
         batch = batch_of(lengths)
