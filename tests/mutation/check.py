@@ -44,7 +44,7 @@ def outcome(fault: Fault, timeout_s: float) -> str:
         for name in COPIED:
             source, target = ROOT / name, Path(folder) / name
             if source.is_dir():
-                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "node_modules"))
             elif source.exists():
                 shutil.copy(source, target)
         module = Path(folder) / place_of(fault)
