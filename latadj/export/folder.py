@@ -22,7 +22,7 @@ from latadj.elimination.levels import Level
 from latadj.elimination.profiles import Profile
 from latadj.elimination.sentence_transformer import pipeline_of, pooling_modes, prompt_of
 from latadj.export.functions import OPSETS, SCORES
-from latadj.export.graph_model import EMBEDDED
+from latadj.export.graph_model import EMBEDDED, TOKENS
 from latadj.export.onnx_file import graph_of
 from latadj.export.openvino_files import CountedGraph, calibration_batches, counted_graphs, write_openvino
 from latadj.export.shared_weights import LARGEST_FILE, write_graphs
@@ -136,6 +136,9 @@ def export_folder(
     plans = _plans(dial, profile, format)
     plain = detach(copy.deepcopy(model)) if is_attached(model) else model
     manifest = _manifest(plain, tokenizer, metadata, plans, format, speedup, precision)
+    outputs = manifest.outputs
+    if manifest.type == EMBEDDING and speedup is not None:
+        outputs = [TOKENS, *outputs]  # which sentence-transformers pools itself
 
     def graph(plan: _Plan) -> onnx.ModelProto:
         narrow, kept = plain, list(range(dial.layers))
@@ -147,7 +150,7 @@ def export_folder(
             reads=reads if reads == POOLED else ALL,
             score=dial.score,
             inputs=manifest.inputs,
-            outputs=manifest.outputs,
+            outputs=outputs,
             kept=kept,
             layers=dial.layers,
             profile=None if profile is None else replace(profile, level=None),
@@ -231,7 +234,7 @@ def _manifest(
 ) -> Manifest:
     task_type, spec = type_of_head(model), metadata.task_spec
     outputs = {
-        None: ["last_hidden_state"],
+        None: [TOKENS],
         EMBEDDING: [EMBEDDED],
         "question_answering": ["start_logits", "end_logits"],
     }

@@ -26,6 +26,8 @@ from latadj.export.operators import attend, attend_and_leave, attend_and_score, 
 
 # The output that is a text's embedding.
 EMBEDDED = "sentence_embedding"
+# And that which has a state for each token.
+TOKENS = "last_hidden_state"
 # What is added to the attention products of padding.
 LOWEST = torch.finfo(torch.float32).min
 
@@ -120,7 +122,7 @@ class GraphModel(nn.Module):
             features = {"token_embeddings": output[0], "attention_mask": tokens["attention_mask"]}
             for module in self.after:
                 features = module(features)
-            output = {EMBEDDED: features["sentence_embedding"]}
+            output = {TOKENS: output[0], EMBEDDED: features["sentence_embedding"]}
         return tuple(output[name] for name in self.outputs)
 
     def may_fall(self, layer: int) -> bool:
