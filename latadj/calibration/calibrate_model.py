@@ -16,11 +16,12 @@ from latadj.checkpoints.metadata import Device
 from latadj.checkpoints.model_class import is_decoder, prepare_tokenizer, saved_head
 from latadj.config import EMBEDDING, GENERATION, CalibrationConfig, ClockConfig, SearchConfig
 from latadj.devices.device import place
-from latadj.elimination.attach import attach, attached, is_attached
+from latadj.elimination.attach import attach, attached, is_attached, pair_frame_of
 from latadj.elimination.dial import Dial
+from latadj.elimination.pair_frame import PairFrame
 from latadj.elimination.sentence_transformer import pipeline_of, prompt_of, remembering
 from latadj.kernels.lowering import is_lowered
-from latadj.tasks.encoding.batches import POSITIONS, max_input_length, tokenize
+from latadj.tasks.encoding.batches import POSITIONS, PROTECTED, max_input_length, tokenize
 from latadj.tasks.outputs.embeddings import EmbeddingOutputs
 from latadj.tasks.outputs.logits import TokenOutputs
 from latadj.tasks.outputs.predict import HEAD
@@ -52,7 +53,9 @@ def calibrate(
 
     Parameters
     ----------
-    model : a classifier, tagger, causal language model or ``SentenceTransformer`` with its weights, not lowered
+    model : a classifier, tagger, causal language model, ``SentenceTransformer`` or ``CrossEncoder`` with its weights,
+        not lowered. Of the pairs of a ``CrossEncoder`` the first text is the query, which is never eliminated where
+        the tokenizer puts something between the two
     tokenizer : gets a padding token and side if the model needs them, as in :func:`latadj.load`
     texts : of the model's kind, a few hundred, for a search such that it was not trained on; pairs for a model of
         pairs. A language model continues each text's start.
@@ -75,6 +78,7 @@ def calibrate(
     ValueError
         if the model's head is of another kind, the model is lowered, or no text has a token.
     """
+    pair = pair_frame_of(model, None)
     with remembering(model) as model:
         head = _head(model)
         if is_lowered(model):
@@ -86,7 +90,7 @@ def calibrate(
         if clock:
             kernels(precision, model.device)  # refuses a precision that does not run here
         prepare_tokenizer(tokenizer, model.config, head)
-        examples = _examples(model, tokenizer, texts, head, max_length)
+        examples = _examples(model, tokenizer, texts, head, max_length, pair)
         before = metadata_of(model)
         was = attached(model) if is_attached(model) else None
         attach(model, topk=was.topk if was else None)
@@ -104,13 +108,14 @@ def calibrate(
             dial,
             model,
             examples,
-            _short_examples(model, tokenizer, texts[: len(examples.rows)], head, max_length) if trials else None,
+            _short_examples(model, tokenizer, texts[: len(examples.rows)], head, max_length, pair) if trials else None,
             prompts=head == GENERATION,
             speedups=SearchConfig().speedups,
             trials=trials,
             seed=seed,
         )
         attach(model, dial)
+        attached(model).pair = pair if dial.protected else None
         attached(model).origin = replace(before, dial=replace(dial, latency=None), devices=devices)
         return dial
 
@@ -144,6 +149,7 @@ def _examples(
     texts: Sequence[Any],
     head: str,
     max_length: int | None,
+    pair: PairFrame | None,
 ) -> CalibrationSet:
     limit = min(max_length or MOST_TOKENS, max_input_length(model.config, tokenizer))
     if isinstance(texts, str) or not len(texts):
@@ -160,6 +166,9 @@ def _examples(
         raise ValueError("texts: no text has a token, or two for a language model, which continues its start")
     if head == GENERATION:
         return ContinuationSet(rows=rows, batch_size=MOST_TRIED)
+    if pair is not None and len(columns) == 2:
+        for row in rows:
+            row[PROTECTED] = pair.spans(row["input_ids"])
     if head in ("classification", EMBEDDING):
         reader = EmbeddingOutputs() if head == EMBEDDING else HEAD
         return ClassificationSet(rows=rows, tokenizer=tokenizer, batch_size=64, reader=reader)
@@ -174,6 +183,7 @@ def _short_examples(
     texts: Sequence[Any],
     head: str,
     max_length: int | None,
+    pair: PairFrame | None,
 ) -> CalibrationSet | None:
     """The texts cut to a few words, for a search; None for a language model, which would have nothing to continue."""
     if head == GENERATION:
@@ -182,7 +192,7 @@ def _short_examples(
         few_words(text, place) if isinstance(text, str) else tuple(few_words(part, place) for part in text)
         for place, text in enumerate(texts)
     ]
-    return _examples(model, tokenizer, short, head, max_length)
+    return _examples(model, tokenizer, short, head, max_length, pair)
 
 
 def _continued(row: dict[str, Any]) -> dict[str, Any] | None:

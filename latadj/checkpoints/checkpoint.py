@@ -40,6 +40,7 @@ from latadj.checkpoints.weight_files import weight_files
 from latadj.checkpoints.weight_order import check_order, checksum_beside
 from latadj.config import EMBEDDING, ModelConfig
 from latadj.elimination.attach import attach, attached, is_attached, topk_attention_of
+from latadj.elimination.pair_frame import PairFrame
 from latadj.elimination.sentence_transformer import is_sentence_transformer, pipeline_of, transformer_of
 from latadj.pruning import structure_of
 from latadj.pruning.loading import load_pruned
@@ -115,6 +116,8 @@ def load(
         check_order(model, metadata)
         attach(model, metadata.dial, topk=metadata.topk_attention)
         attached(model).origin = metadata
+        if metadata.dial is not None and metadata.dial.protected and saved_head(model.config) == "classification":
+            attached(model).pair = PairFrame.of(tokenizer)
     except ValueError as error:
         raise ValueError(f"checkpoint {folder}: {error}") from error
     return model.eval(), tokenizer

@@ -14,6 +14,7 @@ from latadj.elimination.layer_forward import layer_forward
 from latadj.elimination.narrowing import check_level
 from latadj.elimination.notices import warn_once
 from latadj.elimination.observation_window import WHOLE
+from latadj.elimination.pair_frame import PairFrame
 from latadj.elimination.patching import (
     Elimination,
     EliminationOptions,
@@ -25,7 +26,13 @@ from latadj.elimination.patching import (
 from latadj.elimination.profiles import Profile
 from latadj.elimination.saving import save_pretrained
 from latadj.elimination.scores import SCORES
-from latadj.elimination.sentence_transformer import is_sentence_transformer, pipeline_of, reads_of, transformer_of
+from latadj.elimination.sentence_transformer import (
+    is_cross_encoder,
+    is_sentence_transformer,
+    pipeline_of,
+    reads_of,
+    transformer_of,
+)
 from latadj.elimination.topk_setting import TopKAttention
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -44,7 +51,7 @@ def attach(
     Parameters
     ----------
     model : a transformers model of a supported architecture, with or without a head, or a ``SentenceTransformer`` or
-        ``CrossEncoder`` of one
+        ``CrossEncoder`` of one, whose dial never eliminates the query if it was made so
     dial : speedup -> profile; without one the model can be observed and set to explicit profiles
     speedup : where the dial stands at first
     reads : ``pooled``, ``all`` or ``survivors``; found from the head's class, or the pooling, when left out
@@ -65,7 +72,9 @@ def attach(
     if reads is None and pipeline is not None:
         reads = reads_of(pipeline, causal=architecture_of(inner).causal)
     if inner is not model:
+        pair = pair_frame_of(model, dial)
         attach(inner, dial, speedup=speedup, reads=reads, topk=topk)
+        attached(inner).pair = pair
         return model
     architecture = architecture_of(model)
     architecture.check(model)
@@ -95,12 +104,14 @@ def attach(
     profile = dial.profile(speedup) if dial else Profile.full(len(layers))
     score, window = (dial.score, dial.window) if dial else ("acc", WHOLE)
     options = EliminationOptions(profile, SCORES[score], window)
-    origin = None
+    origin = pair = None
     if is_attached(model):
-        origin = attached(model).origin
+        origin, pair = attached(model).origin, attached(model).pair
         detach(model)
+    if dial is not None and not dial.protected:
+        pair = None  # this dial's speedups hold where everything may be eliminated
     heads = list(architecture.heads(model, reads))
-    setattr(base, MARK, Elimination(architecture, dial, reads, bool(heads), options, topk, origin))
+    setattr(base, MARK, Elimination(architecture, dial, reads, bool(heads), options, topk, pair, origin))
     override(base, "forward", base_forward)
     override(model, "save_pretrained", save_pretrained)
     for head, name, function in heads:
@@ -110,6 +121,24 @@ def attach(
         setattr(layer, MARK, places[0] if len(places) == 1 else None)
         override(layer, "forward", layer_forward)
     return model
+
+
+def pair_frame_of(model: object, dial: Dial | None) -> PairFrame | None:
+    """What tells a ``CrossEncoder``'s query from its document; None where nothing is protected, and of other models.
+
+    Raises
+    ------
+    ValueError
+        if the dial protects the query and its tokenizer does not tell where that ends.
+    """
+    if not is_cross_encoder(model) or (dial is not None and not dial.protected):
+        return None
+    try:
+        return PairFrame.of(model.tokenizer)  # type: ignore[attr-defined]  # of sentence-transformers
+    except ValueError:
+        if dial is None:
+            return None
+        raise
 
 
 def _has_known_head(model: PreTrainedModel) -> bool:

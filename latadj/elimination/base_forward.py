@@ -88,6 +88,9 @@ def base_forward(base: Any, *args: Any, **kwargs: Any) -> Any:
             "attention_mask hides the last column of some texts, from which generation goes on: pad on the left "
             "(tokenizer.padding_side='left')"
         )
+    ids = arguments.get("input_ids")
+    if elimination.pair is not None and options.protect is None and options.profile.eliminates and ids is not None:
+        options = replace(options, protect=elimination.pair.protected(ids, mask))
     layers = architecture.layers(base)
     state = ForwardState(
         attending=_attending(options.profile, layers),

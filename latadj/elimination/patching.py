@@ -14,6 +14,7 @@ from latadj.elimination.architectures.base import MARK
 from latadj.elimination.dial import Dial
 from latadj.elimination.module_method import ModuleMethod
 from latadj.elimination.observation_window import WHOLE, ObservationWindow
+from latadj.elimination.pair_frame import PairFrame
 from latadj.elimination.profiles import Profile
 from latadj.elimination.scores import Score
 from latadj.elimination.sentence_transformer import transformer_of
@@ -85,6 +86,7 @@ class Elimination:
     """What is attached to a base model; holds no module, so a model can be copied with it.
 
     told : whether the head tells the base in each pass where it reads, since another may share the base
+    pair : tells a query from its document, of which only the latter is eliminated; None: nothing is protected by it
     origin : what is known of the saved model that this is, for whoever saves it again; not read here
     """
 
@@ -94,6 +96,7 @@ class Elimination:
     told: bool
     default: EliminationOptions
     topk: TopKAttention
+    pair: PairFrame | None = None
     origin: Any = None
 
     def options(self) -> EliminationOptions:

@@ -22,7 +22,7 @@ def transformer_of(model: Any) -> Any:
     ValueError
         if the first module of a ``SentenceTransformer`` is no transformer.
     """
-    if _is(model, "CrossEncoder"):
+    if is_cross_encoder(model):
         return model.model  # with its head, which says where it reads
     if not is_sentence_transformer(model):
         return model
@@ -38,6 +38,11 @@ def transformer_of(model: Any) -> Any:
 def is_sentence_transformer(model: Any) -> bool:
     """Whether this is a pipeline of modules that ends in an embedding of each text."""
     return isinstance(model, nn.Sequential) and _is(model, "SentenceTransformer")
+
+
+def is_cross_encoder(model: Any) -> bool:
+    """Whether this scores pairs of texts, as rerankers do."""
+    return _is(model, "CrossEncoder")
 
 
 def _is(model: Any, name: str) -> bool:

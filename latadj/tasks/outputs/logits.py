@@ -52,7 +52,15 @@ class Outputs:
 
     def __call__(self, model: PreTrainedModel, batch: Batch) -> Tensor:
         """(batch, outputs) of one forward pass; ``batch`` holds (batch, length) tensors on the model's device."""
-        return model(**batch).logits
+        return self.forward(model, batch).logits
+
+    def forward(self, model: PreTrainedModel, batch: Batch) -> Any:
+        """What the model returns for a batch; tokens that the batch marks as protected are not eliminated."""
+        inputs = dict(batch)
+        marks = inputs.pop(PROTECTED, None)
+        inner = getattr(model, "module", model)
+        with protecting(inner, marks) if marks is not None and is_attached(inner) else nullcontext():
+            return model(**inputs)
 
     def split_targets(self, batch: Batch) -> tuple[Batch, Batch]:
         """What a model reads of a batch, and the ``targets``."""
@@ -234,18 +242,14 @@ class SpanOutputs(TokenOutputs):
     """The logits of a question answering head, at the tokens of the context and at that which means "no answer".
 
     Answers are a list, for each row of (positions, 2): start and end. Softmax is over these positions alone: neither
-    the question nor padding is ever an answer. Tokens that a batch marks as protected are not eliminated.
+    the question nor padding is ever an answer.
     """
 
     own_loss = False
 
     def __call__(self, model: PreTrainedModel, batch: Batch) -> Tensor:
         """(batch, length, 2) of one forward pass."""
-        inputs = dict(batch)
-        marks = inputs.pop(PROTECTED, None)
-        inner = getattr(model, "module", model)
-        with protecting(inner, marks) if marks is not None and is_attached(inner) else nullcontext():
-            output = model(**inputs)
+        output = self.forward(model, batch)
         return torch.stack([output.start_logits, output.end_logits], dim=-1)
 
     def loss(self, outputs: Tensor, targets: Batch) -> Tensor:
