@@ -1,4 +1,4 @@
-"""Loads models that embed texts: folders of sentence-transformers, whose modules pool what the transformer gives."""
+"""Loads models of sentence-transformers: they embed texts, by modules that pool tokens, or score pairs of texts."""
 
 from importlib import import_module
 from importlib.util import find_spec
@@ -10,6 +10,7 @@ import torch
 from latadj.checkpoints.loading_errors import readable_loading
 from latadj.checkpoints.task_spec import MODULES
 from latadj.elimination.sentence_transformer import remember_modules, transformer_of
+from latadj.pruning import structure_of
 from latadj.utils.files import read_json
 
 PACKAGE, EXTRA = "sentence_transformers", "pip install 'latadj[sentence-transformers]'"
@@ -26,8 +27,7 @@ def load_sentence_transformer(path: str, *, local: bool, trust_remote_code: bool
         if sentence-transformers is not installed, the folder is damaged or would run code, or the first module is no
         transformer.
     """
-    if find_spec(PACKAGE) is None:
-        raise ValueError(f"the model in {path} embeds texts, which needs sentence-transformers: {EXTRA}")
+    _require_package(path, "embeds texts")
     if not Path(path).is_dir():
         path = _from_hub(path, local)
     check_modules(Path(path), trust_remote_code=trust_remote_code)
@@ -44,6 +44,45 @@ def load_sentence_transformer(path: str, *, local: bool, trust_remote_code: bool
     except ValueError as error:
         raise ValueError(f"the model in {path} cannot be used: {error}") from error
     return pipeline.eval()  # all modules: transformers leaves its own in that mode, and no other
+
+
+def cross_encoder_with(model: Any, folder: Path, max_length: int) -> Any:
+    """The ``CrossEncoder`` in a folder, with a model that was loaded from there in the place of its own.
+
+    Parameters
+    ----------
+    max_length : tokens of a pair; what is longer is cut
+
+    Raises
+    ------
+    ValueError
+        if sentence-transformers is not installed, or cannot load the folder, as that of a pruned model.
+    """
+    way_out = "head='classification' gives model and tokenizer"
+    _require_package(str(folder), "scores pairs of texts", f"; {way_out}")
+    if structure_of(model) is not None:
+        raise ValueError(
+            f"the model in {folder} is pruned, and sentence-transformers loads whole models only: {way_out}"
+        )
+    with readable_loading(str(folder), "weights"):
+        encoder = import_module(PACKAGE).CrossEncoder(
+            str(folder),
+            device="cpu",
+            local_files_only=True,
+            max_length=max_length,
+            model_kwargs={"dtype": torch.float32, "use_safetensors": True},
+        )
+    own = transformer_of(encoder)
+    for module in list(encoder.modules()):
+        for name, child in list(module.named_children()):
+            if child is own:
+                setattr(module, name, model)
+    return encoder.eval()
+
+
+def _require_package(path: str, what: str, way_out: str = "") -> None:
+    if find_spec(PACKAGE) is None:
+        raise ValueError(f"the model in {path} {what}, which needs sentence-transformers: {EXTRA}{way_out}")
 
 
 def _from_hub(name: str, local: bool) -> str:

@@ -15,7 +15,7 @@ from latadj.checkpoints.runtime_times import RuntimeTimes
 from latadj.checkpoints.task_spec import TaskSpec
 from latadj.config import EMBEDDING, TaskConfig
 from latadj.config.options.model import PRECISIONS
-from latadj.config.options.task import MTEB, RETRIEVAL
+from latadj.config.options.task import MTEB, RERANKING, RETRIEVAL
 from latadj.elimination.dial import Dial
 from latadj.elimination.latency_model import LatencyModel
 from latadj.elimination.layer_structure import ModelStructure
@@ -27,6 +27,8 @@ METADATA_FILE = "latadj.json"
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 SCHEMA = "latadj.checkpoint/2"
 SCHEMA_1 = "latadj.checkpoint/1"
+# What a model is made for -> types of the tasks that it can do, whatever they are called.
+_ALIKE: dict[str | None, tuple[str, ...]] = {EMBEDDING: (EMBEDDING, RETRIEVAL, MTEB), RERANKING: (RERANKING,)}
 _WINDOW = {"queries": "window_size", "sinks": "sink_tokens", "recent": "recent_ratio", "smooth": "kernel_size"}
 
 
@@ -242,9 +244,9 @@ def check(folder: Path, task: TaskConfig | None = None) -> CheckpointMetadata:
     if not any((folder / name).is_file() for name in WEIGHTS):
         raise ValueError(f"checkpoint {folder}: no {' or '.join(WEIGHTS)} (other formats are not read); {make}")
     metadata = read_metadata(folder)
-    embeds = task is not None and metadata.task_spec is not None and metadata.task_spec.type == EMBEDDING
-    if embeds and task is not None and task.type in (EMBEDDING, RETRIEVAL, MTEB):
-        return metadata  # embeddings are for any task of their kind
+    made_for = metadata.task_spec.type if metadata.task_spec else None
+    if task is not None and task.type in _ALIKE.get(made_for, ()):
+        return metadata  # embeddings, and scores of pairs, are for any task of their kind
     if task is not None and metadata.task not in (None, task.name):
         raise ValueError(
             f"checkpoint {folder} is for task={metadata.task}, not task={task.name}: "
@@ -256,7 +258,7 @@ def check(folder: Path, task: TaskConfig | None = None) -> CheckpointMetadata:
 def labels_of(folder: Path, metadata: CheckpointMetadata) -> list[str] | None:
     """The labels of a saved model by class number, as latadj or its author wrote them; None if nobody did."""
     task_spec = metadata.task_spec
-    if task_spec is not None and (task_spec.labels or task_spec.type == "classification"):
+    if task_spec is not None and (task_spec.labels or task_spec.type in ("classification", RERANKING)):
         return task_spec.labels
     return named_labels(folder)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 from latadj.config import TaskConfig
-from latadj.config.options.task import EMBEDDING, NO_ANSWER, TASK_TYPES
+from latadj.config.options.task import EMBEDDING, HEAD_OF, NO_ANSWER, TASK_TYPES
 from latadj.utils.files import read_json
 from latadj.utils.serialization import Bounds, Entries
 
@@ -73,15 +73,15 @@ class TaskSpec:
         questions = QuestionSpec.of(task) if task.type == "question_answering" else None
         return cls(**options | {"labels": list(task.labels or []), "questions": questions})
 
-    def config(self, name: str, *, protect_question: bool = False) -> TaskConfig:
+    def config(self, name: str, *, protect_query: bool = False) -> TaskConfig:
         """The task's config, as far as serving needs it."""
         questions = asdict(self.questions) if self.questions else {}
         options = {part.name: getattr(self, part.name) for part in fields(self) if part.name != "questions"}
-        return TaskConfig(name=name, protect_question=protect_question, **options, **questions)
+        return TaskConfig(name=name, protect_query=protect_query, **options, **questions)
 
 
 def question_task(
-    task_spec: TaskSpec | None, name: str | None, limit: int, *, protect_question: bool, threshold: float | None = None
+    task_spec: TaskSpec | None, name: str | None, limit: int, *, protect_query: bool, threshold: float | None = None
 ) -> TaskConfig:
     """The task of a model for question answering, as far as serving needs it.
 
@@ -89,7 +89,7 @@ def question_task(
     ----------
     task_spec : None: of a model that latadj did not make
     limit : tokens of a window
-    protect_question : as its dial was made
+    protect_query : as its dial was made
     threshold : odds of no answer above which none is given, where that is possible; None: the task's, or 0
 
     Raises
@@ -99,7 +99,7 @@ def question_task(
     """
     known = task_spec or TaskSpec("question_answering", QUESTION_COLUMNS, [], "squad_f1", limit, 1)
     spec = replace(known, max_length=limit, questions=known.questions or QuestionSpec.within(limit))
-    task = spec.config(name or "", protect_question=protect_question)
+    task = spec.config(name or "", protect_query=protect_query)
     if threshold is not None and task.metric != NO_ANSWER:
         raise ValueError(f"null_threshold={threshold:g}: this model answers each question; leave it out")
     return replace(task, null_threshold=(task.null_threshold or 0.0) if threshold is None else threshold)
@@ -108,10 +108,11 @@ def question_task(
 def type_of(folder: Path, task_spec: TaskSpec | None) -> str:
     """The type of task that a saved model is for, by what latadj noted or by the name of its class.
 
-    One of sentence-transformers embeds texts. A model that says nothing is taken for a classifier.
+    One of sentence-transformers embeds texts, and a reranker is a classifier of pairs, or gives each a number. A model
+    that says nothing is taken for a classifier.
     """
     if task_spec is not None:
-        return task_spec.type
+        return HEAD_OF.get(task_spec.type, task_spec.type)
     if embeds(folder):
         return EMBEDDING
     config = read_json(

@@ -12,6 +12,7 @@ from latadj.checkpoints.task_spec import type_of
 from latadj.config import (
     EMBEDDING,
     GENERATION,
+    RERANKING,
     CalibrateConfig,
     CommandConfig,
     EvalConfig,
@@ -76,16 +77,16 @@ def _on_profile(
 
 
 def check_protection(dial: Dial, task: TaskConfig) -> None:
-    """Refuse a dial that was made with the question protected where it is not now, or the other way round.
+    """Refuse a dial that was made with the question or query protected where it is not now, or the other way round.
 
     Raises
     ------
     ValueError
     """
     made = dial.protected > 0
-    if task.type == "question_answering" and task.protect_question != made:
+    if task.type in ("question_answering", RERANKING) and task.protect_query != made:
         raise ValueError(
-            f"task.protect_question={str(task.protect_question).lower()}: this checkpoint's dial was made with "
+            f"task.protect_query={str(task.protect_query).lower()}: this checkpoint's dial was made with "
             f"{str(made).lower()}, and its speedups hold for that only: give the same, or make a dial with "
             "`latadj calibrate`"
         )

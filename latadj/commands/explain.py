@@ -86,7 +86,7 @@ def prepare(
         task = Tags(label_names(model.config, task_spec.labels if task_spec else ()))
     elif task_type == "question_answering":
         protected = metadata.dial is not None and metadata.dial.protected > 0
-        task = Answers(question_task(task_spec, metadata.task, limit, protect_question=protected), tokenizer)
+        task = Answers(question_task(task_spec, metadata.task, limit, protect_query=protected), tokenizer)
     text = task.encode(texts, tokenizer, limit)
     make_ready(
         model,

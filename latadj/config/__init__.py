@@ -10,7 +10,7 @@ from latadj.config.options.dial import CalibrationConfig, ClockConfig, SearchCon
 from latadj.config.options.measurement import EvalMeasureConfig, SweepMeasureConfig
 from latadj.config.options.model import PRECISIONS, DeviceConfig, ModelConfig
 from latadj.config.options.prompt import PromptConfig
-from latadj.config.options.task import EMBEDDING, GENERATION, TASK_TYPES, FilesConfig, HubConfig, TaskConfig
+from latadj.config.options.task import EMBEDDING, GENERATION, RERANKING, TASK_TYPES, FilesConfig, HubConfig, TaskConfig
 from latadj.config.options.training import AdjustConfig, DistillationConfig, StageConfig
 
 SCHEMAS: dict[str, type[RunConfig]] = {

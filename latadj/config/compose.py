@@ -11,7 +11,7 @@ from typing import Any, get_type_hints
 from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
-from latadj.config import EMBEDDING, SCHEMAS, RunConfig
+from latadj.config import EMBEDDING, RERANKING, SCHEMAS, RunConfig
 from latadj.config.commands.glue import opened
 from latadj.config.fields import read_shorthand
 from latadj.config.keys import known, refuse_unknown_keys, unknown
@@ -71,7 +71,7 @@ def adjust_epochs(task_type: str, copies: int) -> float:
     """Epochs of adjustable fine-tuning: of texts with word-dropout copies fewer, since an epoch has these too."""
     if task_type == "generation":
         return 10
-    if task_type not in ("classification", EMBEDDING):
+    if task_type not in ("classification", EMBEDDING, RERANKING):
         return 8
     return 8 / (1 + copies) if copies > 0 else 4
 

@@ -27,6 +27,7 @@ RENAMED = {
     "hard_attention": "topk_attention",
     "hard_attention.k": "topk_attention.k",
     "task.kind": "task.type",
+    "task.protect_question": "task.protect_query",
     "plain.average": "plain.ema_decay",
     **{f"{stage}.{old}": f"{stage}.{new}" for stage in TAUGHT for old, new in OF_TAUGHT.items()},
 }

@@ -74,7 +74,7 @@ def check_exportable(model: PreTrainedModel, dial: Dial, opset: int) -> None:
         )
     if dial.protected:
         raise ValueError(
-            "this dial protects the question, which graphs cannot: calibrate with task.protect_question=false"
+            "this dial protects the question or query, which graphs cannot: calibrate with task.protect_query=false"
         )
     pipeline = pipeline_of(model)
     if pipeline is not None and not pipeline[1].include_prompt:

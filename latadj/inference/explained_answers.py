@@ -84,7 +84,7 @@ class Answers(ExplainedTask):
         return encode_text([question, texts[1]], tokenizer, limit, truncation="only_second")
 
     def inputs(self, text: Text) -> Batch:
-        if not self.task.protect_question:
+        if not self.task.protect_query:
             return text.inputs
         return {**text.inputs, PROTECTED: torch.from_numpy(text.parts == 0)[None]}
 

@@ -8,8 +8,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from latadj.benchmark.kernel_selection import kernels, remembered_kernel, serving_precision
 from latadj.checkpoints import checkpoint
+from latadj.checkpoints.embedding_model import cross_encoder_with
 from latadj.checkpoints.metadata import CheckpointMetadata, Device, check
-from latadj.config import DeviceConfig
+from latadj.config import RERANKING, DeviceConfig
 from latadj.devices.device import place
 from latadj.elimination.attach import as_plain, attach, attached, dial_of
 from latadj.elimination.current_setting import set_speedup
@@ -21,6 +22,7 @@ from latadj.inference.graph_model import GraphModel, load_graphs
 from latadj.kernels.linear import DTYPES, KernelSpec
 from latadj.kernels.lowering import lower
 from latadj.runtime.manifest import is_exported
+from latadj.tasks.encoding.batches import max_input_length
 
 
 def load(
@@ -58,7 +60,7 @@ def load(
     Returns
     -------
     model (an ordinary transformers model, in eval mode) and tokenizer; of a model that embeds texts a single
-    ``SentenceTransformer``, which has its tokenizer
+    ``SentenceTransformer``, and of a reranker a ``CrossEncoder`` where no ``head`` is named, which have their tokenizer
 
     Raises
     ------
@@ -93,7 +95,12 @@ def load(
                 set_speedup(model, speedup)
         except ValueError as error:
             raise ValueError(f"checkpoint {folder}: {error}") from error
-    pipeline = pipeline_of(model)
+    if isinstance(model, GraphModel):
+        return model, tokenizer
+    pipeline, task_spec = pipeline_of(model), metadata.task_spec
+    if head is None and task_spec is not None and task_spec.type == RERANKING:
+        longest = min(task_spec.max_length, max_input_length(model.config, tokenizer))
+        return cross_encoder_with(model, folder, longest).to(device)
     if pipeline is None:
         return model, tokenizer
     return pipeline.to(device=device, dtype=model.dtype if precision is not None else None)

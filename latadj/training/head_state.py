@@ -12,6 +12,8 @@ from latadj.elimination.attach import attached, is_attached
 from latadj.elimination.cost import POOLED
 from latadj.tasks.encoding.batches import Batch
 from latadj.tasks.outputs.logits import Outputs
+from latadj.tasks.outputs.predict import HEAD
+from latadj.tasks.outputs.scores import ScoreOutputs
 from latadj.training.objective import unwrapped
 
 
@@ -24,39 +26,40 @@ class HeadStates(Outputs):
     Parameters
     ----------
     labels : logits of the head
+    head : how these are read, trained and compared
     """
 
     own_loss = False
 
-    def __init__(self, labels: int, weight: float) -> None:
-        self.labels, self.weight = labels, weight
+    def __init__(self, labels: int, weight: float, head: Outputs = HEAD) -> None:
+        self.labels, self.weight, self.head = labels, weight, head
 
     def __call__(self, model: PreTrainedModel, batch: Batch) -> Tensor:
         inner, states = unwrapped(model), list[Tensor]()
         base = architecture_of(inner).base(inner)
         hook = base.register_forward_hook(lambda module, inputs, output: states.append(output[0][:, 0]))
         try:
-            logits = super().__call__(model, batch)
+            logits = self.head(model, batch)
         finally:
             hook.remove()
         return torch.cat([logits.float(), states[0].float()], dim=-1)
 
     def loss(self, outputs: Tensor, targets: Batch) -> Tensor:
-        return super().loss(outputs[:, : self.labels], targets)
+        return self.head.loss(outputs[:, : self.labels], targets)
 
     def divergence(self, outputs: Any, target: Any) -> Tensor:
         states, taught = outputs[:, self.labels :], target[:, self.labels :]
         apart = functional.mse_loss(states, taught) / taught.square().mean()
-        return super().divergence(outputs[:, : self.labels], target[:, : self.labels]) + self.weight * apart
+        return self.head.divergence(outputs[:, : self.labels], target[:, : self.labels]) + self.weight * apart
 
 
 def read_with_states(outputs: Outputs, student: PreTrainedModel, teacher: PreTrainedModel, weight: float) -> Outputs:
     """How a student and its teacher are read: with the states where both have them, as wide and of one position."""
     alike = student.config.hidden_size == teacher.config.hidden_size
-    if type(outputs) is not Outputs or not weight or not alike:
+    if type(outputs) not in (Outputs, ScoreOutputs) or not weight or not alike:
         return outputs
     pooled = all(
         is_attached(model) and attached(model).reads == POOLED and not architecture_of(model).causal
         for model in (student, teacher)
     )
-    return HeadStates(student.config.num_labels, weight) if pooled else outputs
+    return HeadStates(student.config.num_labels, weight, outputs) if pooled else outputs

@@ -51,7 +51,7 @@ def root(tmp_path_factory):
         ["eval", "speedup=2", "measure.examples=5", "measure.warmup=1"],
     ]
     for command, *options in steps:
-        result = run(command, *overrides(root), "task.protect_question=true", *options)
+        result = run(command, *overrides(root), "task.protect_query=true", *options)
         assert result.exit_code == 0, result.output
     return root
 
@@ -136,7 +136,7 @@ def test_the_threshold_is_the_best_on_validation(root):
         metric="squad_v2_f1",
         data_files={"train": str(root / "train.json"), "test": str(root / "test.json")},
         split={"train": 0.8, "validation": 0.2},
-        protect_question=True,
+        protect_query=True,
         **CUT,
     )
     kind = QuestionAnswering(task)
@@ -180,7 +180,7 @@ def test_a_checkpoint_says_what_it_is_for(root):
 def test_a_dial_is_true_for_the_protection_that_it_was_made_with(root):
     result = run("eval", *overrides(root), "speedup=2", f"checkpoint={root / 'out' / 'checkpoint'}")
     assert result.exit_code == 2
-    assert "task.protect_question=false: this checkpoint's dial was made with true" in result.output
+    assert "task.protect_query=false: this checkpoint's dial was made with true" in result.output
     assert result.output.count("\n") == 1
 
 

@@ -56,6 +56,7 @@ def write_served(
     dial: bool = True,
     widths: tuple[float, ...] = (),
     whole_length: float = 0.0,
+    protected: int = 0,
 ) -> Path:
     """A checkpoint in ``root``; its model has random weights.
 
@@ -63,6 +64,7 @@ def write_served(
     ----------
     widths : of the levels of its dial
     whole_length : tokens of texts that the dial leaves whole
+    protected : above 0 it is a reranker, whose dial protects so many tokens of a pair
     """
     source = root / "model"
     if not source.exists():
@@ -72,6 +74,7 @@ def write_served(
     model = AutoModelForSequenceClassification.from_config(shape)
     reads = architecture_of(model).reads(model)
     made = Dial(layer_acc=(0.9, 0.8, 0.7, 0.6), lengths=tuple(range(6, 24)), shapes=layer_shapes(model), reads=reads)
+    made = replace(made, protected=protected)
     if widths:
         made = with_levels(replace(made, profile_type="geometric", widths=widths), [1.5, 3])
         made = replace(made, anchors=tuple(replace(one, whole_length=whole_length) for one in made.anchors))
@@ -79,6 +82,8 @@ def write_served(
         made = with_drops(made, DROPS)
     devices = _clocked() if clock else {}
     task_spec = TaskSpec("classification", ["text"], list(labels), "accuracy", 32, 8)
+    if protected:
+        task_spec = TaskSpec("reranking", ["query", "document"], list(labels), "ndcg", 32, 8)
     metadata = CheckpointMetadata("toys", made if dial else None, devices=devices, task_spec=task_spec)
     checkpoint.save(model, AutoTokenizer.from_pretrained(source), root / name, metadata)
     return root / name

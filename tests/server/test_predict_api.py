@@ -13,6 +13,7 @@ from huggingface_hub import InferenceClient
 
 import latadj
 from latadj.commands.serve.serve import open_service
+from latadj.elimination.attach import attached
 from latadj.server.application import application
 from latadj.server.model_service import ModelService
 
@@ -280,6 +281,21 @@ def test_ranked_texts_come_with_their_text_where_it_is_asked_for(reranker):
     assert [sorted(one) for one in bare] == [["index", "score"]] * 4
     assert full == [{"index": one["index"], "text": TEXTS[one["index"]], "score": one["score"]} for one in bare]
     assert all(0 < one["score"] < 1 for one in bare)
+
+
+def test_a_reranker_is_served_at_a_speedup_with_its_query_protected(served_root):
+    folder = write_served(served_root, "protecting", labels=(), protected=6, drops=False)
+    pairs = [("the film music", text) for text in TEXTS]
+    expected = latadj.load(folder, speedup=1.3, precision="fp32").predict(pairs)
+    body = {"query": "the film music", "texts": TEXTS}
+    with Running(folder, "policy=fixed", "speedup=1.3", "max_drop=null") as running:
+        response = running.post(body, path="/rerank")
+        assert response.headers["X-Latadj-Speedup"] == "1.300"
+        found = {one["index"]: one["score"] for one in response.json()}
+    assert [found[place] for place in range(len(TEXTS))] == pytest.approx(expected, abs=1e-5)
+    other = latadj.load(folder, speedup=1.3, precision="fp32")
+    attached(other).pair = None
+    assert np.abs(other.predict(pairs) - expected).max() > 1e-4
 
 
 def test_haystacks_ranker_for_text_embeddings_inference_ranks(reranker, monkeypatch):

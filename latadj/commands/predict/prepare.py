@@ -151,7 +151,7 @@ def _served(config: PredictConfig, plan: Plan, model: PreTrainedModel, limit: in
         name, threshold = plan.metadata.task, config.null_threshold
         from latadj.inference.streams.served_answers import Spans  # labels need no library for data sets
 
-        return Spans(question_task(task_spec, name, limit, protect_question=protected, threshold=threshold))
+        return Spans(question_task(task_spec, name, limit, protect_query=protected, threshold=threshold))
     names = label_names(model.config, task_spec.labels if task_spec else ())
     if plan.task_type == "token_classification":
         several = next((name for name in names if len(name.split()) != 1), None)

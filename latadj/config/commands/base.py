@@ -9,7 +9,7 @@ from latadj.config.fields import Rule, Section, one_of, option, section
 from latadj.config.options.dial import DialConfig
 from latadj.config.options.model import DeviceConfig, ModelConfig
 from latadj.config.options.prompt import PromptConfig
-from latadj.config.options.task import EMBEDDING, GENERATION, MTEB, RETRIEVAL, TaskConfig
+from latadj.config.options.task import GENERATION, HEAD_OF, TaskConfig
 from latadj.config.speedups import one_speedup, parse_speedups
 from latadj.elimination.profiles import PROFILE_TYPES
 
@@ -40,7 +40,7 @@ class CommandConfig(RunConfig):
         """The head that the model is loaded with; a prompt is answered by the language-modelling head."""
         if self.prompt is not None:
             return GENERATION
-        return EMBEDDING if self.task.type in (RETRIEVAL, MTEB) else self.task.type
+        return HEAD_OF.get(self.task.type, self.task.type)
 
     @property
     def generates(self) -> bool:

@@ -15,11 +15,18 @@ EMBEDDING = "embedding"
 RETRIEVAL = "retrieval"
 # A task of the package of that name, which has its data and scores it; its head is that of embeddings.
 MTEB = "mteb"
+# A task of queries whose candidates are scored, each beside its query; its head is a classifier's.
+RERANKING = "reranking"
 # The metric of tasks in which a question may have no answer.
 NO_ANSWER = "squad_v2_f1"
 # The tag of a word that belongs to no entity.
 OUTSIDE = "O"
-TASK_TYPES = ("classification", GENERATION, "token_classification", "question_answering", EMBEDDING, RETRIEVAL, MTEB)
+TASK_TYPES = (
+    *("classification", GENERATION, "token_classification", "question_answering"),
+    *(EMBEDDING, RETRIEVAL, MTEB, RERANKING),
+)
+# The head of the tasks that have none of their own.
+HEAD_OF = {RETRIEVAL: EMBEDDING, MTEB: EMBEDDING, RERANKING: "classification"}
 
 
 @dataclass
@@ -123,7 +130,12 @@ class TaskConfig(Section):
     qrels: str = option("qrels/test.tsv", "retrieval: file below task.data_dir that judges documents, as BEIR's")
     query_words: int | None = option(
         None,
-        "retrieval: the first so many words of a plain text are the query, the rest its document; null: BEIR's files",
+        "retrieval, reranking: the first so many words of a text are the query, the rest its document; null: not so",
+        at_least(1),
+    )
+    negatives: int = option(
+        9,
+        "reranking with query_words: documents of other queries, of the same label, beside a query's own",
         at_least(1),
     )
     query_prefix: str | None = option(None, "retrieval: what is put before each query; null: the model's own prompt")
@@ -133,7 +145,9 @@ class TaskConfig(Section):
     query_speedup: float | None = option(
         1.0, "retrieval: speedup of queries, whatever that of documents; null: the same", at_least(1)
     )
-    protect_question: bool = option(False, "question answering: never eliminate tokens of the question")
+    protect_query: bool = option(
+        False, "question answering, reranking: never eliminate tokens of the question or the query"
+    )
     description: str = option("", "prompts: the task in one line")
     input: str | None = option(None, "prompts: template that shows an example; null: a line `Column: text` each")
     answer: str = option("Answer", "prompts: what a label is called")
@@ -154,6 +168,10 @@ class TaskConfig(Section):
             problems.append(self._columns_expected())
         if self.type == MTEB and (self.data_dir or self.data_files):
             problems.append(f"type=mteb: mteb has the data of {self.name}; leave data_dir and data_files out")
+        if self.type == RERANKING and len(set(self.text)) != 2:
+            problems.append(f"text={self.text}: expected two columns, the query's and the document's")
+        if self.type == RERANKING and len(self.labels or []) not in (0, 2):
+            problems.append(f"labels={self.labels}: expected [] for one score, or two, the better one last")
         if self.type != "classification":
             return problems
         if not self.text or len(set(self.text)) < len(self.text):

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from rich.console import Console
 
 from latadj.checkpoints.runtime_times import RuntimeTimes
-from latadj.config import EMBEDDING, GENERATION
+from latadj.config import EMBEDDING, GENERATION, RERANKING
 from latadj.elimination.topk_setting import TopK, TopKAttention
 from latadj.reporting.results.base import Result
 from latadj.reporting.results.dial_positions import DialInfo, positions_table, some_layers
@@ -174,7 +174,8 @@ def _facts(info: Info) -> list[tuple[str, str]]:
         some = ", ".join(labels[:6]) + (f", ... {len(labels)} in all" if len(labels) > 6 else "")
         facts.append(("made for", f"{task_spec['type']} of {' and '.join(task_spec['text'])}"))
         if task_spec["type"] not in (GENERATION, EMBEDDING):
-            facts.append(("labels", some or "none: a regression"))
+            number = "score" if task_spec["type"] == RERANKING else "regression"
+            facts.append(("labels", some or f"none: a {number}"))
         facts.append(("at most", f"{task_spec['max_length']} tokens, {task_spec['batch_size']} texts a batch"))
     if info.seed is not None or info.run is not None:
         facts.append(("made by", f"seed {info.seed}, run {info.run}"))

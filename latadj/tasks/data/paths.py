@@ -36,6 +36,7 @@ POSSIBLE = {
     "question_answering": QUESTIONS,
     "embedding": TEXTS,
     "retrieval": TEXTS,
+    "reranking": TEXTS,
 }
 
 

@@ -1,5 +1,6 @@
 """Queries, documents and which of these answer which: in BEIR's files, or cut out of plain texts."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ def load_retrieval(task: TaskConfig) -> Splits:
     ValueError
         if files or columns are missing, there is no document or query, or the judgements name none.
     """
-    queries, documents = _beir(task) if task.query_words is None else _cut(task, task.query_words)
+    queries, documents = _beir(task) if task.query_words is None else _cut(task)
     chosen = take(queries, task.max_test)
     if not len(chosen) or not len(documents):
         what = "document" if len(chosen) else "query that a document answers"
@@ -51,13 +52,20 @@ def _queries(rows: list[tuple[str, list[int], int]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["text", "relevant", "own"])
 
 
-def _cut(task: TaskConfig, words: int) -> tuple[pd.DataFrame, list[str]]:
+def _cut(task: TaskConfig) -> tuple[pd.DataFrame, list[str]]:
     """The first words of each text of the test split as a query, and the rest as the document that answers it."""
     own = replace(task, type="generation", metric="perplexity", max_test=None, max_train=None)
-    texts = [text.split() for text in load_texts(own).tests["test"]["text"][:]]
-    texts = [text for text in texts if len(text) >= LEAST * words and text[0].casefold().strip(":") != REPLY]
-    queries = [(" ".join(text[:words]), [place, 1], -1) for place, text in enumerate(texts)]
-    return _queries(queries), [" ".join(text[words:]) for text in texts]
+    pairs = cut_queries(load_texts(own).tests["test"]["text"][:], task)
+    queries = [(query, [place, 1], -1) for place, (query, _) in enumerate(pairs)]
+    return _queries(queries), [document for _, document in pairs]
+
+
+def cut_queries(texts: Iterable[str], task: TaskConfig) -> list[tuple[str, str]]:
+    """The first ``task.query_words`` of each text, and the rest; short texts and answers to others give none."""
+    words = task.query_words or 0
+    split = [text.split() for text in texts]
+    split = [text for text in split if len(text) >= LEAST * words and text[0].casefold().strip(":") != REPLY]
+    return [(" ".join(text[:words]), " ".join(text[words:])) for text in split]
 
 
 def _beir(task: TaskConfig) -> tuple[pd.DataFrame, list[str]]:

@@ -37,6 +37,7 @@ class TaskType(ABC):
     Attributes
     ----------
     name : as in ``task.type``
+    scored_as : the type of task whose metrics it has; None: it has its own
     outputs : how the head's outputs are read
     by_length : whether examples can be told apart by their lengths
     scores_continuations : whether a language model is scored on continuations, see
@@ -44,6 +45,7 @@ class TaskType(ABC):
     """
 
     name: str
+    scored_as: str | None = None
     outputs: Outputs = HEAD
     by_length: bool = True
     scores_continuations: bool = False
@@ -58,7 +60,7 @@ class TaskType(ABC):
         ------
         ValueError
         """
-        possible = [name for name, metric in METRICS.items() if metric.task_type == self.name]
+        possible = [name for name, metric in METRICS.items() if metric.task_type == (self.scored_as or self.name)]
         if self.task.metric not in possible:
             meant = did_you_mean(self.task.metric, possible)
             raise ValueError(f"task.metric={self.task.metric}: expected one of {', '.join(possible)}{meant}")

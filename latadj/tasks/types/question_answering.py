@@ -104,7 +104,7 @@ class QuestionAnswering(TaskType):
             "offsets": window.offsets.ravel().tolist(),
             "null": positions.index(window.null),
         }
-        return {**row, PROTECTED: list(window.question)} if self.task.protect_question else row
+        return {**row, PROTECTED: list(window.question)} if self.task.protect_query else row
 
     def references(self, examples: Dataset) -> list[list[str]]:
         return list(examples["texts"])

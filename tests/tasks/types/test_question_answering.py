@@ -62,7 +62,7 @@ def table(*rows):
 
 
 def test_rows_say_where_answers_may_be_and_are(tokenizer):
-    kind = QuestionAnswering(task(protect_question=True))
+    kind = QuestionAnswering(task(protect_query=True))
     encoded = kind.encode(table(("a b c d", "b c"), ("a b c d e f g h i j", "i")), tokenizer, 12)
     assert encoded["example"][:] == [0, 1, 1]
     first = encoded[0]
@@ -81,13 +81,13 @@ def test_questions_are_protected_only_if_asked_for(tokenizer):
     rows = rows_of(QuestionAnswering(task()).encode(table(("a b", "b")), tokenizer, 12))
     assert PROTECTED not in rows[0]
     assert protected_counts(rows) == 0
-    rows = rows_of(QuestionAnswering(task(protect_question=True)).encode(table(("a b", "b")), tokenizer, 12))
+    rows = rows_of(QuestionAnswering(task(protect_query=True)).encode(table(("a b", "b")), tokenizer, 12))
     assert protected_counts(rows).tolist() == [3]
 
 
 @pytest.mark.parametrize("side", ["right", "left"])
 def test_a_batch_marks_what_is_protected_wherever_padding_is(tokenizer, side):
-    kind = QuestionAnswering(task(protect_question=True))
+    kind = QuestionAnswering(task(protect_query=True))
     rows = rows_of(kind.encode(table(("a b c d", "b"), ("a", "a")), tokenizer, 12))
     tokenizer.padding_side = side
     try:
@@ -136,7 +136,7 @@ def test_divergence_is_of_where_answers_start_and_end():
 
 @pytest.mark.parametrize("protect", [True, False])
 def test_the_head_runs_with_the_question_protected(tokenizer, protect):
-    kind = QuestionAnswering(task(protect_question=protect))
+    kind = QuestionAnswering(task(protect_query=protect))
     rows = rows_of(kind.encode(table(("a b c d e", "b"), ("a b", "a")), tokenizer, 12))
     model = attach(tiny("bert", "reader", num_labels=2))
     with at_profile(model, HARSH):
@@ -154,7 +154,7 @@ def test_the_head_runs_with_the_question_protected(tokenizer, protect):
 
 
 def test_a_plain_model_reads_protected_rows_as_any_others(tokenizer):
-    rows = rows_of(QuestionAnswering(task(protect_question=True)).encode(table(("a b c", "b")), tokenizer, 12))
+    rows = rows_of(QuestionAnswering(task(protect_query=True)).encode(table(("a b c", "b")), tokenizer, 12))
     model = tiny("bert", "reader", num_labels=2)
     (found,) = predict(model, tokenizer, rows, outputs=SpanOutputs())
     (expected,) = predict(attach(model), tokenizer, rows, outputs=SpanOutputs())
