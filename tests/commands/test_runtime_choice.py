@@ -73,6 +73,7 @@ def test_the_checkpoint_and_its_graphs_are_timed_at_every_batch_size(root, chose
         assert [(trial.folder, trial.precision) for trial in one.trials] == [(None, "fp32"), ("../exported", "fp32")]
         assert all(ms > 0 for trial in one.trials for ms in trial.ms)
     assert "the checkpoint, in PyTorch" in chosen.output
+    assert chosen.stderr.count("left out") == 0
     assert "../exported" in run("info", str(root / "out" / "checkpoint")).output
 
 

@@ -34,6 +34,8 @@ from latadj.utils.serialization import unstructure
 
 log = logging.getLogger("latadj")
 BATCHES = (1, 8, 32)
+# The folder where `latadj export` leaves its result, in a file of the name that graphs have theirs in.
+RESULT = "export"
 Candidate = tuple[str | None, str]
 
 
@@ -92,7 +94,7 @@ def _graphs_of(config: CalibrateConfig, dial: Dial) -> list[Path]:
     """Folders of graphs in the run's folder that may take the checkpoint's place."""
     found, run = [], Path(config.folder)
     for folder in sorted(run.iterdir()) if run.is_dir() else []:
-        if not is_exported(folder):
+        if not is_exported(folder) or folder.name == RESULT:
             continue
         try:
             metadata = check_graphs(folder, replace(config.device, precision="auto"), "run")
