@@ -26,7 +26,7 @@ def with_fastest(
     batch: int | None,
     speedup: float | None,
 ) -> tuple[Config, CheckpointMetadata]:
-    """The config with the folder that is the fastest in the checkpoint's place, and that folder's metadata.
+    """The config with the folder that is the fastest in the checkpoint's place, as if named, and its metadata.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def with_fastest(
         raise ValueError(f"runtime=auto: no runtime was timed on this device ({here}, {precision}): run {calibrate}")
     if best.folder is None:
         log.info("runtime=auto takes PyTorch in %s: %s", best.precision, _text(times.speedups, best))
-        return config, metadata
+        return replace(config, runtime=None), metadata
     graphs = (folder / best.folder).resolve()
     if not is_exported(graphs):
         raise ValueError(f"runtime=auto: {graphs}, which was the fastest, is gone; export it again, or run {calibrate}")
@@ -65,7 +65,7 @@ def with_fastest(
         raise ValueError(f"runtime=auto: {graphs} holds another dial than {folder}; export it again")
     log.info("runtime=auto takes %s in %s: %s", graphs, best.precision, _text(times.speedups, best))
     device = replace(config.device, precision=best.precision)
-    return replace(config, checkpoint=str(graphs), device=device), found
+    return replace(config, checkpoint=str(graphs), device=device, runtime=None), found
 
 
 def _text(speedups: tuple[float, ...], trial: RuntimeTrial) -> str:

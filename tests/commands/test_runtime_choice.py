@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -95,6 +96,19 @@ def test_predict_runs_what_was_the_fastest(root, tmp_path, fastest, kernel):
     result = predict(root, checkpoint, "speedup=2", "dial.target=flops")
     assert result["checkpoint"] == str(checkpoint if fastest is None else tmp_path / "out" / "exported")
     assert (result["environment"]["kernel"] == "onnxruntime") == (kernel == "onnxruntime")
+
+
+def test_a_run_is_gone_on_with_where_the_same_is_the_fastest(root, tmp_path):
+    checkpoint = fake(root, tmp_path, "../exported")
+    first = predict(root, checkpoint)
+    output = Path(first["output"])
+    before = output.stat().st_mtime_ns
+    assert predict(root, checkpoint, "resume=true", "overwrite=false")["rows"] == first["rows"]
+    assert output.stat().st_mtime_ns == before
+    metadata = read_metadata(checkpoint)
+    device = replace(metadata.devices[HERE], runtimes=())
+    write_metadata(checkpoint, replace(metadata, devices={HERE: device}))
+    assert "no runtime was timed" in predict(root, checkpoint, "resume=true", "overwrite=false", expect=2)
 
 
 def test_int8_is_taken_only_where_the_precision_may_be_it(root, tmp_path):

@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from socket import socket
 from typing import TYPE_CHECKING
 
@@ -94,8 +94,8 @@ def open_service(config: ServeConfig, metadata: CheckpointMetadata | None = None
     if config.runtime == "auto":
         speedup = config.speedup if config.policy == "fixed" else None
         config, _ = with_fastest(config, device.choose(config.device), metadata, batch=None, speedup=speedup)
-        metadata = check_serve(replace(config, runtime=None))
-    return ModelService(config, metadata, lambda: check_serve(replace(config, runtime=None)))
+        metadata = check_serve(config)
+    return ModelService(config, metadata, lambda: check_serve(config))
 
 
 def run(ready: Ready) -> dict[str, str]:

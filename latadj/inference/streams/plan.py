@@ -122,7 +122,8 @@ def make_plan(config: PredictConfig, metadata: CheckpointMetadata | None = None,
     reader = open_reader(config.input, config.format, text, trained, config.id, READS[task_type]) if touch else None
     try:
         settings = _settings(config, kind, speedup, batch_size, reader)
-        state, finished = _going_on(config, settings)
+        # Until it is known what runs, nobody can say whether a run before this one did the same.
+        state, finished = (None, None) if config.runtime == "auto" else _going_on(config, settings)
     except ValueError:
         if reader is not None:
             reader.close()
