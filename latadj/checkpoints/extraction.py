@@ -55,6 +55,7 @@ def extract(model: PreTrainedModel, speedup: float) -> PreTrainedModel:
     own = _dial_of_one_profile(saved.dial or dial, small, profile, kept)
     topk = replace(elimination.topk, layers=tuple(elimination.topk.layers[number] for number in kept))
     attach(small, own, speedup=own.reach(), reads=elimination.reads, topk=topk)
+    attached(small).pair = elimination.pair
     notes = {**saved.notes, "extracted": {"speedup": float(speedup), "target": dial.target}}
     # What was measured on devices is of the whole model.
     attached(small).origin = CheckpointMetadata(saved.task, own, notes, task_spec=saved.task_spec)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
@@ -54,6 +55,18 @@ class PairFrame:
         separator = next((place for place in places if ids[place] == self.between[0]), len(ids))
         start, stop = separator + len(self.between), len(ids) - self.behind
         return [0, start, stop, len(ids)] if start <= stop else [0, 0, 0, 0]
+
+    def separate(self, ids: np.ndarray, protected: float) -> None:
+        """Put what stands between two texts into a row of any tokens, so that about so many of them are protected.
+
+        Parameters
+        ----------
+        ids : (n_0,), changed in place; too few tokens for a pair stay as they are
+        """
+        last = len(ids) - self.behind - len(self.between)
+        if last >= self.before:
+            start = int(np.clip(round(protected) - self.behind - len(self.between), self.before, last))
+            ids[start : start + len(self.between)] = self.between
 
     def protected(self, ids: Tensor, mask: Tensor | None) -> Tensor:
         """The same of a padded batch.

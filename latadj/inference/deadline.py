@@ -125,7 +125,8 @@ class Deadline(PredictedTimes):
         most : texts of a batch, at most
         budget_s : seconds for all of it; each size is measured twice anyway
         """
-        prefill, vocabulary = attached(self.model).architecture.prefill, int(self.model.config.vocab_size)
+        elimination, vocabulary = attached(self.model), int(self.model.config.vocab_size)
+        prefill = elimination.architecture.prefill
         sizes = [2**power for power in range(most.bit_length())]
         spread = sorted({int(length) for length in np.quantile(lengths, (0.0, 0.5, 1.0), method="nearest")})
         places = sorted({0, len(self.profiles) // 2, len(self.profiles) - 1})
@@ -134,7 +135,11 @@ class Deadline(PredictedTimes):
         while turn < 2 or (time.perf_counter() - start < budget_s and turn < 4 * FEWEST):
             for size in sizes:
                 length, place = int(rng.choice(spread)), int(rng.choice(places))
-                ids = torch.from_numpy(rng.integers(0, vocabulary, (size, length))).to(self.model.device)
+                rows = rng.integers(0, vocabulary, (size, length))
+                if elimination.pair is not None:
+                    for row in rows:
+                        elimination.pair.separate(row, dial_of(self.model).protected)
+                ids = torch.from_numpy(rows).to(self.model.device)
                 with torch.inference_mode(), at_profile(self.model, self.profiles[place]):
                     prefill(self.model, ids)  # kernels for a new shape are made once
                     before = time.perf_counter()

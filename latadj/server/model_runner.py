@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from latadj.elimination.attach import attached, dial_of
 from latadj.elimination.current_setting import at_profile
 from latadj.elimination.kernel_rows import kernel_rows
 from latadj.elimination.profiles import Profile
@@ -19,12 +20,7 @@ from latadj.tasks.outputs.predict import HEAD, require_numbers
 
 
 class BatchRunner(Protocol):
-    """Runs batches.
-
-    vocabulary : tokens that the model knows
-    """
-
-    vocabulary: int
+    """Runs batches."""
 
     def __call__(self, rows: Sequence[dict[str, Any]], profile: Profile) -> np.ndarray:
         """(rows, outputs) logits, float32.
@@ -34,6 +30,9 @@ class BatchRunner(Protocol):
         ValueError
             if one is no number.
         """
+
+    def random_row(self, rng: np.random.Generator, length: int) -> dict[str, Any]:
+        """Random tokens, as many of them protected as of texts to come."""
 
     def kernel_sizes(self, most: int) -> Sequence[int]:
         """Tokens of batches that run for the first time more slowly than later, up to so many."""
@@ -50,7 +49,6 @@ class ModelRunner:
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, outputs: Outputs = HEAD) -> None:
         self.model, self.tokenizer, self.outputs = model, tokenizer, outputs
-        self.vocabulary = int(model.config.vocab_size)
 
     def __call__(self, rows: Sequence[dict[str, Any]], profile: Profile) -> np.ndarray:
         if any(TYPES in row for row in rows):  # pairs among single texts, whose tokens are all of type 0
@@ -60,6 +58,12 @@ class ModelRunner:
             outputs = self.outputs(self.model, batch).float().cpu()
         require_numbers(outputs)
         return np.asarray(outputs.numpy())
+
+    def random_row(self, rng: np.random.Generator, length: int) -> dict[str, Any]:
+        ids, pair = rng.integers(0, int(self.model.config.vocab_size), length), attached(self.model).pair
+        if pair is not None:
+            pair.separate(ids, dial_of(self.model).protected)
+        return {"input_ids": ids}
 
     def kernel_sizes(self, most: int) -> Sequence[int]:
         # A kernel is made for each number of tokens that enters a layer, which takes longer than the layer.
@@ -75,7 +79,7 @@ class GraphRunner:
     """
 
     def __init__(self, predictor: Predictor, vocabulary: int, profiles: Sequence[Profile]) -> None:
-        self.predictor, self.vocabulary = predictor, vocabulary
+        self.predictor, self._vocabulary = predictor, vocabulary
         for profile in (Profile.full(len(profiles[0].keep)), *profiles):
             predictor.session(profile)
 
@@ -84,6 +88,9 @@ class GraphRunner:
         (outputs,) = self.predictor.run_in_parts(batch, profile)
         require_numbers(torch.from_numpy(outputs))
         return outputs
+
+    def random_row(self, rng: np.random.Generator, length: int) -> dict[str, Any]:
+        return {"input_ids": rng.integers(0, self._vocabulary, length)}
 
     def kernel_sizes(self, most: int) -> Sequence[int]:
         return ()

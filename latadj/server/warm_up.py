@@ -99,4 +99,4 @@ class WarmUp:
         return chosen
 
     def _rows(self, lengths: Sequence[int]) -> list[dict[str, Any]]:
-        return [{"input_ids": self._rng.integers(0, self._runner.vocabulary, length)} for length in lengths]
+        return [self._runner.random_row(self._rng, length) for length in lengths]

@@ -183,3 +183,15 @@ def test_a_query_that_nothing_ends_is_not_protected_and_a_dial_that_protects_it_
 def test_the_toy_tokenizer_frames_as_bert_does(tmp_path):
     toy.write_model(tmp_path)
     assert PairFrame.of(BertTokenizerFast.from_pretrained(tmp_path)) == PairFrame(1, (3,), 1)
+
+
+@pytest.mark.parametrize(("protected", "found"), [(0.0, 4), (7.4, 7), (90.0, 20)])
+def test_tokens_of_no_text_are_made_a_pair_of_which_about_as_many_are_protected(protected, found):
+    frame = PairFrame(before=1, between=(102, 102), behind=1)
+    ids = np.arange(20)
+    frame.separate(ids, protected)
+    start, stop = frame.spans(ids.tolist())[1:3]
+    assert len(ids) - (stop - start) == found
+    short = np.arange(3)
+    frame.separate(short, protected)
+    assert short.tolist() == [0, 1, 2]
