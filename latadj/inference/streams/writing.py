@@ -189,6 +189,8 @@ class FileOutput:
             self.paths.broken.unlink(missing_ok=True)  # of an output that was overwritten
         if self.state.ranges is not None:
             self.state.ranges.leave(self.paths.ranges)
+        else:
+            self.paths.ranges.unlink(missing_ok=True)  # of an output that was overwritten
         for part, final in self._beside:
             if part.exists():
                 part.replace(final)

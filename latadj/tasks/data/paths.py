@@ -192,7 +192,7 @@ def require_files(task: TaskConfig) -> None:
     """
     if task.type == MTEB:
         if find_spec(MTEB) is None:
-            raise ValueError("task=mteb needs the package mteb: pip install 'latadj[mteb]'")
+            raise ValueError("task=mteb needs the package mteb: pip install 'latadj[mteb]', on Python 3.11 or later")
         if task.name == MTEB:
             raise ValueError("task=mteb: which task of mteb? Name it, as in task.name=STSBenchmark")
         return
