@@ -134,6 +134,8 @@ def run(session: Session | ExportedSession) -> dict[str, Any]:
         if validation is not None:
             calibrated["validation_examples"] = len(validation.examples)
         metadata.dial, metadata.notes = dial, {**metadata.notes, "calibration": calibrated}
+        # Runtimes were timed at the profiles of the dial before, and graphs hold that one.
+        metadata.devices = {name: replace(device, runtimes=()) for name, device in metadata.devices.items()}
     if measured is not None:
         metadata = remember(metadata, session.device, measured)
     if config.reads_text or metadata.task_spec is None:

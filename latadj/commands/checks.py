@@ -172,7 +172,13 @@ def check_calibrate(config: CalibrateConfig) -> CheckpointMetadata | None:
         Manifest.read(Path(config.exported))
         return None
     if config.runtime == "auto":
-        return require_dial(config, [])
+        metadata = require_dial(config, [])
+        if type_of(Path(config.checkpoint), metadata.task_spec) == EMBEDDING:
+            raise ValueError(
+                f"runtime=auto: checkpoint {config.checkpoint} embeds texts, whose graphs only `latadj serve` runs: "
+                "measure them with runtime=onnxruntime or openvino"
+            )
+        return metadata
     if uses_pretrained(config):
         hub.model_source(config.model.path)
     else:

@@ -54,9 +54,10 @@ def with_fastest(
     best = times.fastest(speedup, able) if times else None
     if times is None or best is None:
         raise ValueError(f"runtime=auto: no runtime was timed on this device ({here}, {precision}): run {calibrate}")
+    chosen = replace(config, device=replace(config.device, precision=best.precision), runtime=None)
     if best.folder is None:
         log.info("runtime=auto takes PyTorch in %s: %s", best.precision, _text(times.speedups, best))
-        return replace(config, runtime=None), metadata
+        return chosen, metadata
     graphs = (folder / best.folder).resolve()
     if not is_exported(graphs):
         raise ValueError(f"runtime=auto: {graphs}, which was the fastest, is gone; export it again, or run {calibrate}")
@@ -64,8 +65,7 @@ def with_fastest(
     if found.dial != metadata.dial:
         raise ValueError(f"runtime=auto: {graphs} holds another dial than {folder}; export it again")
     log.info("runtime=auto takes %s in %s: %s", graphs, best.precision, _text(times.speedups, best))
-    device = replace(config.device, precision=best.precision)
-    return replace(config, checkpoint=str(graphs), device=device, runtime=None), found
+    return replace(chosen, checkpoint=str(graphs)), found
 
 
 def _text(speedups: tuple[float, ...], trial: RuntimeTrial) -> str:

@@ -13,7 +13,7 @@ pytest.importorskip("onnxscript")
 
 from helpers import toy_project as toy
 from helpers.command_line import run
-from helpers.served_model import Running
+from helpers.served_model import Running, write_served_embedder
 
 from latadj.checkpoints.metadata import Device, read_metadata, write_metadata
 from latadj.checkpoints.runtime_times import RuntimeTimes, RuntimeTrial
@@ -61,7 +61,7 @@ def predict(root, checkpoint, *options, expect=0):
     found = run(
         "predict",
         *(f"checkpoint={checkpoint}", f"folder={folder}", f"input={root / 'texts.txt'}", "device.name=cpu"),
-        *("runtime=auto", "overwrite=true", *options),
+        *("device.threads=1", "runtime=auto", "overwrite=true", *options),
         expect=expect,
     )
     return found.stderr if expect else json.loads((folder / "predict" / "predict.json").read_text())
@@ -109,6 +109,26 @@ def test_a_run_is_gone_on_with_where_the_same_is_the_fastest(root, tmp_path):
     device = replace(metadata.devices[HERE], runtimes=())
     write_metadata(checkpoint, replace(metadata, devices={HERE: device}))
     assert "no runtime was timed" in predict(root, checkpoint, "resume=true", "overwrite=false", expect=2)
+
+
+def test_a_deadline_asks_what_runs_for_its_clock_and_not_the_checkpoint(root, tmp_path, chosen):
+    checkpoint = fake(root, tmp_path, "../exported")
+    metadata = read_metadata(checkpoint)
+    write_metadata(checkpoint, replace(metadata, devices={HERE: replace(metadata.devices[HERE], serving={})}))
+    assert predict(root, checkpoint, "deadline_ms=60000")["deadline"]["met_texts"] == 2
+
+
+def test_a_new_dial_forgets_the_times(root, tmp_path):
+    checkpoint = fake(root, tmp_path, "../exported")
+    where = [one.replace(str(root / "out"), str(tmp_path / "out")) for one in toy.overrides(root)]
+    run("calibrate", *where, "search.trials=0", "calibration.examples=16", "clock.rounds=0")
+    assert read_metadata(checkpoint).devices[HERE].runtimes == ()
+
+
+def test_models_that_embed_are_not_timed(tmp_path):
+    checkpoint = write_served_embedder(tmp_path)
+    found = run("calibrate", "task=embedding", f"checkpoint={checkpoint}", "runtime=auto", expect=2)
+    assert "embeds texts, whose graphs only `latadj serve` runs" in " ".join(found.stderr.split())
 
 
 def test_int8_is_taken_only_where_the_precision_may_be_it(root, tmp_path):

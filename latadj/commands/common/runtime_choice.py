@@ -121,10 +121,13 @@ def _candidates(
     examples = session.calibration_set(config.calibration.examples)
     plain = attach(session.model, dial)
     expected = examples.outputs(plain)
-    spec = kernel_for(plain, session.metadata, config.device.precision, session.device)
-    found: dict[Candidate, PreTrainedModel] = {
-        (None, spec.precision): attach(lower(copy.deepcopy(plain), spec, dial.reads, dial.levels), dial)
-    }
+    asked, found = config.device.precision, dict[Candidate, PreTrainedModel]()
+    # Of `auto` also fp32, in which the other commands run unless they are told otherwise.
+    for precision in ("fp32", "auto") if asked == "auto" else (asked,):
+        spec = kernel_for(plain, session.metadata, precision, session.device)
+        if (None, spec.precision) not in found:
+            lowered = lower(copy.deepcopy(plain), spec, dial.reads, dial.levels)
+            found[None, spec.precision] = attach(lowered, dial)
     for folder in folders:
         threads = config.device.asked_threads
         model, _ = load_graphs(folder, read_metadata(folder), target="flops", threads=threads)

@@ -26,7 +26,7 @@ from latadj.inference.graph_model import GraphModel, load_graphs
 from latadj.inference.serving import make_ready
 from latadj.inference.streams.engine import Engine
 from latadj.inference.streams.layouts import Layout
-from latadj.inference.streams.plan import Plan, make_plan
+from latadj.inference.streams.plan import Plan, batch_size_of, make_plan
 from latadj.inference.streams.ranges import Ranges
 from latadj.inference.streams.served_tasks import Labels, ServedTask
 from latadj.inference.streams.writing import NPY, PARQUET, Paths, PredictState, output_format
@@ -67,7 +67,8 @@ def prepare(config: PredictConfig, checked: CheckpointMetadata | None = None) ->
     begin(config)
     where = device.choose(config.device)
     if config.runtime == "auto":
-        config, checked = with_fastest(config, where, checked, batch=config.batch_size, speedup=_asked(config))
+        batch = config.batch_size or (batch_size_of(checked) if checked else None)
+        config, checked = with_fastest(config, where, checked, batch=batch, speedup=_asked(config))
     plan = make_plan(config, checked)
     if plan.finished is not None:
         return Ready(config, plan)

@@ -118,7 +118,7 @@ def make_plan(config: PredictConfig, metadata: CheckpointMetadata | None = None,
     if task_type == EMBEDDING and len(trained) != 1:
         trained = ["text"]  # pairs are compared, and each of their texts has an embedding of its own
     text = [config.text] if isinstance(config.text, str) else list(config.text or [])
-    batch_size = config.batch_size or (task_spec.batch_size if task_spec else BATCH_SIZE)
+    batch_size = config.batch_size or batch_size_of(metadata)
     reader = open_reader(config.input, config.format, text, trained, config.id, READS[task_type]) if touch else None
     try:
         settings = _settings(config, kind, speedup, batch_size, reader)
@@ -129,6 +129,11 @@ def make_plan(config: PredictConfig, metadata: CheckpointMetadata | None = None,
             reader.close()
         raise
     return Plan(metadata, task_type, dial, reader, settings, state, finished, speedup, batch_size)
+
+
+def batch_size_of(metadata: CheckpointMetadata) -> int:
+    """Texts of a batch where the user names no number."""
+    return metadata.task_spec.batch_size if metadata.task_spec else BATCH_SIZE
 
 
 def _metadata(config: PredictConfig) -> CheckpointMetadata:
@@ -162,6 +167,8 @@ def _turned(config: PredictConfig, metadata: CheckpointMetadata) -> tuple[float 
     if dial is None:
         raise ValueError(f"deadline_ms needs a dial, and checkpoint {config.checkpoint} has none: {make}")
     deadline, folder = f"deadline_ms={config.deadline_ms:g}", Path(config.checkpoint)
+    if config.runtime == "auto":
+        return None, dial  # whatever runs is asked for its clock once it is known
     if is_exported(folder):
         require_graph_clock(deadline, folder, metadata, config.device.asked_threads)
     else:
