@@ -47,6 +47,10 @@ PUBLIC = {
     "torch.optim.swa_utils.get_ema_multi_avg_fn",
     "torch.overrides.TorchFunctionMode",
     "torch.utils.data.Sampler",
+    "transformers.modeling_outputs.BaseModelOutput",
+    "transformers.modeling_outputs.QuestionAnsweringModelOutput",
+    "transformers.modeling_outputs.SequenceClassifierOutput",
+    "transformers.modeling_outputs.TokenClassifierOutput",
     "transformers.utils.logging",
 }
 # Methods whose arguments are endings and beginnings of names.

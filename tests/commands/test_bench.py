@@ -151,7 +151,7 @@ def test_peak_memory_is_measured_at_the_shape_that_is_named(tmp_path):
         ("clock.rounds=0", "clock.rounds=0: expected at least 2"),
         ("clock.rounds=1", "latadj bench: clock.rounds=1: expected at least 2\n"),
         ("measure.repeats=0", "measure.repeats=0: expected at least 1"),
-        ("model.shape.model_type=albert", "model type 'albert' is not supported: expected one of bert"),
+        ("model.shape.model_type=megatron-bert", "model type 'megatron-bert' is not supported: expected one of bert"),
         ("model.shape.model_type=nonsense", "Unrecognized model identifier: nonsense"),
     ],
 )

@@ -81,8 +81,8 @@ FAULTS = (
     Fault("positions are counted in the frame", "self.origin % self.length", "self.origin % self.width", ELIMINATION),
     Fault(
         "relative distances change their sign",
-        "places[:, None, :] - places[:, :, None]",
-        "places[:, :, None] - places[:, None, :]",
+        "places[:, None, :] - places[:, :queries, None]",
+        "places[:, :queries, None] - places[:, None, :]",
         ELIMINATION,
     ),
     Fault("the pooled token of an encoder may go", "scores[:, 0] = torch.inf", "scores[:, 0] = 0.0", ELIMINATION),

@@ -8,7 +8,7 @@ from helpers.tiny_models import tiny
 from transformers import TrainerCallback
 from transformers.integrations import integration_utils
 
-from latadj.commands import checks
+from latadj.commands.common import training_checks
 from latadj.config.compose import compose, typed
 from latadj.training.trackers import TENSORBOARD, Trackers
 
@@ -68,6 +68,6 @@ def test_another_tracker_is_refused_by_name():
 
 
 def test_a_tracker_that_is_not_installed_is_refused_with_its_package(monkeypatch):
-    monkeypatch.setattr(checks, "find_spec", lambda name: None)
+    monkeypatch.setattr(training_checks, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match="report_to=wandb: the package wandb is not installed: pip install wandb"):
-        checks.require_trackers(["wandb"])
+        training_checks.require_trackers(["wandb"])

@@ -126,6 +126,8 @@ def test_a_metric_of_another_kind_is_refused():
 @pytest.mark.parametrize("profile_type", [*ENCODERS, "gpt2", "llama", "mistral", "qwen2", "qwen3"])
 @pytest.mark.parametrize("head", ["tagger", "reader"])
 def test_heads_that_read_every_token_restore_those_that_were_eliminated(profile_type, head):
+    if (profile_type, head) == ("nomic_bert", "reader"):
+        pytest.skip("transformers has no NomicBERT for question answering")
     model = attach(tiny(profile_type, head, num_labels=3 if head == "tagger" else 2))
     assert architecture_of(model).reads(model) == "all"
     kind = "token_classification" if head == "tagger" else "question_answering"
