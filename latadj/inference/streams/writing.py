@@ -153,7 +153,7 @@ class FileOutput:
             raise ValueError(f"{paths.state}: bytes: {len(state.bytes)} files, expected {len(parts)}; {RESTART}")
         self._files = [_opened(part, size) for part, size in zip(parts, state.bytes, strict=True)]
         if begins:
-            self._write(layout.header(), broken_header(), layout.index_header())
+            self._write(layout.header(), broken_header(), *[layout.index_header()] * layout.indexed)
 
     def commit(self, data: bytes, rows: Sequence[Row], broken: Sequence[Row]) -> None:
         """Add a window; ``state`` says all but how many bytes that makes.
@@ -163,10 +163,11 @@ class FileOutput:
         data : its answers, as they are written
         rows, broken : those that were answered, and the others
         """
-        self._write(data, broken_rows(broken, escape=self.layout.escape), self.layout.index(rows))
+        index = [self.layout.index(rows)] if self.layout.indexed else []
+        self._write(data, broken_rows(broken, escape=self.layout.escape), *index)
 
     def _write(self, *parts: bytes) -> None:
-        for file, part in zip(self._files, parts, strict=False):  # without a table of rows there is no third
+        for file, part in zip(self._files, parts, strict=True):
             file.write(part)
             file.flush()
             os.fsync(file.fileno())
