@@ -45,10 +45,8 @@ def race(
         for speedup in speedups:
             profile = dial.profile(speedup)
             work = {
-                "\0".join((folder or "", precision)): [
-                    partial(_pass, model, profile, one) for one in examples.passes(model, batch, PIECES)
-                ]
-                for (folder, precision), model in models.items()
+                str(number): [partial(_pass, model, profile, one) for one in examples.passes(model, batch, PIECES)]
+                for number, model in enumerate(models.values())
             }
             # Threads of one runtime's pool spin for a while after its pass, and would slow the next one's.
             seconds = time_interleaved(

@@ -54,22 +54,21 @@ def check_graphs(folder: Path, asked: DeviceConfig, command: str, *, embeds: boo
     return metadata
 
 
-def graphs_measured(folder: Path, metadata: CheckpointMetadata, threads: int | None) -> Serving | None:
-    """What was measured of a folder's graphs on so many threads of this machine; None if nothing was.
+def graphs_measured(manifest: Manifest, metadata: CheckpointMetadata, threads: int | None) -> Serving | None:
+    """What was measured of graphs on so many threads of this machine; None if nothing was.
 
     Parameters
     ----------
     threads : None: one for each CPU
     """
-    manifest = Manifest.read(folder)
     here = place(cpu_threads(threads), RUNTIMES[manifest.format])
     served = metadata.devices.get(here, Device()).serving.get(manifest.precision)
     return served if served is not None and served.models else None
 
 
-def graphs_need_clock(folder: Path, threads: int | None) -> str:
+def graphs_need_clock(folder: Path, manifest: Manifest, threads: int | None) -> str:
     """That a folder's graphs were not measured here, and the command that does it."""
-    runtime, count = RUNTIMES[Manifest.read(folder).format], cpu_threads(threads)
+    runtime, count = RUNTIMES[manifest.format], cpu_threads(threads)
     return (
         f"the graphs of {folder} were not measured on {place(count, runtime)}: run "
         f"`{calibrate_command(folder, count, runtime)}`, a minute or two"
@@ -87,5 +86,8 @@ def require_graph_clock(option: str, folder: Path, metadata: CheckpointMetadata,
     ------
     ValueError
     """
-    if graphs_measured(folder, metadata, threads) is None:
-        raise ValueError(f"{option} goes by the time that passes take, and {graphs_need_clock(folder, threads)}")
+    manifest = Manifest.read(folder)
+    if graphs_measured(manifest, metadata, threads) is None:
+        raise ValueError(
+            f"{option} goes by the time that passes take, and {graphs_need_clock(folder, manifest, threads)}"
+        )

@@ -141,10 +141,10 @@ def load_graphs(
     assert dial is not None, "checked before"
     if target == "latency":
         batch = batch or (metadata.task_spec.batch_size if metadata.task_spec else None)
-        served = graphs_measured(folder, metadata, threads)
+        served = graphs_measured(predictor.manifest, metadata, threads)
         timed = timed_dial(dial, served, batch, [length] if length else None)
         if timed is None:
-            log.warning("the dial is marked in FLOPs: %s", graphs_need_clock(folder, threads))
+            log.warning("the dial is marked in FLOPs: %s", graphs_need_clock(folder, predictor.manifest, threads))
         dial = timed or dial
     model = GraphModel(AutoConfig.from_pretrained(folder), predictor, dial)
     return model.eval(), AutoTokenizer.from_pretrained(folder)

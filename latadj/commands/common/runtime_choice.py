@@ -59,8 +59,9 @@ def choose_runtime(session: Session) -> dict[str, Any]:
         raise ValueError(f"runtime=auto: graphs run on the CPU, and device.name={config.device.name} is another")
     folders = _graphs_of(config, dial)
     for folder in folders:
-        if graphs_measured(folder, read_metadata(folder), config.device.asked_threads) is None:
-            runtime = RUNTIMES[Manifest.read(folder).format]
+        manifest = Manifest.read(folder)
+        if graphs_measured(manifest, read_metadata(folder), config.device.asked_threads) is None:
+            runtime = RUNTIMES[manifest.format]
             measure_graphs(prepare_exported(replace(config, exported=str(folder), runtime=runtime)))
     models = _candidates(session, config, dial, folders)
     with NoiseMonitor() as monitor, progress("runtimes", len(BATCHES) * len(SPEEDUPS)) as steps:
