@@ -2,7 +2,6 @@
 
 import csv
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,10 +11,7 @@ pytest.importorskip("onnxscript")
 
 from helpers.answering_models import SENTENCES, write_tagger
 from helpers.command_line import run
-from helpers.served_model import CLOCK, write_served
-
-from latadj.checkpoints.metadata import Device, Serving, read_metadata, write_metadata
-from latadj.runtime.place import place
+from helpers.served_model import write_graph_clock, write_served
 
 TEXTS = ["a good film", "the very long story about people is awful", "music", "good good good fine film"] * 5
 
@@ -26,8 +22,7 @@ def root(tmp_path_factory):
     root = tmp_path_factory.mktemp("predict-graphs")
     checkpoint = write_served(root, widths=(0.75, 0.5), whole_length=4.0)
     run("export", f"checkpoint={checkpoint}", f"folder={root / 'x'}", f"output={root / 'graphs'}")
-    clock = {place(1, "onnxruntime"): Device(serving={"fp32": Serving("onnxruntime", (CLOCK,))})}
-    write_metadata(root / "graphs", replace(read_metadata(root / "graphs"), devices=clock))
+    write_graph_clock(root / "graphs")
     (root / "texts.txt").write_text("\n".join(TEXTS) + "\n")
     return root
 

@@ -19,7 +19,14 @@ from helpers.measured_drops import with_drops
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from latadj.checkpoints import checkpoint
-from latadj.checkpoints.metadata import CheckpointMetadata, Device, Serving, TaskSpec
+from latadj.checkpoints.metadata import (
+    CheckpointMetadata,
+    Device,
+    Serving,
+    TaskSpec,
+    read_metadata,
+    write_metadata,
+)
 from latadj.commands.serve.serve import open_service
 from latadj.config import ServeConfig
 from latadj.config.compose import compose, typed
@@ -29,6 +36,7 @@ from latadj.elimination.dial import Dial
 from latadj.elimination.latency_model import LatencyModel, Ramp
 from latadj.elimination.level_dials import with_levels
 from latadj.elimination.sentence_transformer import pipeline_of
+from latadj.runtime.place import place as graph_place
 from latadj.server.application import application
 from latadj.server.model_service import ModelService
 from latadj.server.web_server import bound
@@ -91,6 +99,12 @@ def write_served(
 
 def _clocked() -> dict[str, Device]:
     return {place(torch.device("cpu")): Device(serving={"fp32": Serving("plain", (CLOCK,))})}
+
+
+def write_graph_clock(folder: Path, threads: int = 1) -> None:
+    """Give a folder of exported graphs the clock, as if it had been measured here in ONNX Runtime."""
+    clock = {graph_place(threads, "onnxruntime"): Device(serving={"fp32": Serving("onnxruntime", (CLOCK,))})}
+    write_metadata(folder, replace(read_metadata(folder), devices=clock))
 
 
 def write_served_embedder(root: Path) -> Path:

@@ -13,13 +13,13 @@ pytest.importorskip("onnxscript")
 
 from helpers.answering_models import write_reader, write_tagger
 from helpers.command_line import run
-from helpers.served_model import CLOCK, write_served
+from helpers.served_model import write_graph_clock, write_served
 from transformers import pipeline
 
 import latadj
-from latadj.checkpoints.metadata import Device, Serving, read_metadata, write_metadata
+from latadj.checkpoints.metadata import read_metadata, write_metadata
 from latadj.elimination.attach import dial_of
-from latadj.runtime.place import cpu_threads, place
+from latadj.runtime.place import cpu_threads
 
 TEXTS = ["a good film", "the very long story about people is awful", "music", "good good good fine film"]
 
@@ -40,8 +40,7 @@ def checkpoint(tmp_path_factory):
 def graphs(checkpoint):
     """Its graphs, measured on all CPUs."""
     folder = exported(checkpoint)
-    clock = {place(cpu_threads(None), "onnxruntime"): Device(serving={"fp32": Serving("onnxruntime", (CLOCK,))})}
-    write_metadata(folder, replace(read_metadata(folder), devices=clock))
+    write_graph_clock(folder, cpu_threads(None))
     return folder
 
 

@@ -1,20 +1,16 @@
 """`/embed`, as text-embeddings-inference has it, and `/v1/embeddings`, as OpenAI's clients ask."""
 
 import base64
-from dataclasses import replace
 
 import httpx
 import huggingface_hub.constants
 import numpy as np
 import pytest
 from helpers.command_line import run
-from helpers.served_model import CLOCK, Running, write_served_embedder
+from helpers.served_model import Running, write_graph_clock, write_served_embedder
 from huggingface_hub import InferenceClient
 from openai import OpenAI
 from sentence_transformers import SentenceTransformer
-
-from latadj.checkpoints.metadata import Device, Serving, read_metadata, write_metadata
-from latadj.runtime.place import place
 
 TEXTS = ["the film is good", "a very long story about people and music", "bad"]
 
@@ -47,8 +43,7 @@ def test_graphs_embed_as_the_checkpoint_does(folder, expected):
     pytest.importorskip("onnxscript")
     graphs = folder.parent / "graphs"
     run("export", f"checkpoint={folder}", f"folder={folder.parent / 'run'}", f"output={graphs}")
-    clock = {place(1, "onnxruntime"): Device(serving={"fp32": Serving("onnxruntime", (CLOCK,))})}
-    write_metadata(graphs, replace(read_metadata(graphs), devices=clock))
+    write_graph_clock(graphs)
     with Running(graphs) as running:
         answer = running.post({"inputs": TEXTS}, path="/embed")
         asked = running.post({"inputs": ["the film"], "prompt_name": "query"}, path="/embed")

@@ -2,7 +2,6 @@
 
 import re
 import shutil
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,11 +11,9 @@ pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
 from helpers.command_line import run
-from helpers.served_model import CLOCK, Running, write_served
+from helpers.served_model import Running, write_graph_clock, write_served
 
 import latadj
-from latadj.checkpoints.metadata import Device, Serving, read_metadata, write_metadata
-from latadj.runtime.place import place
 
 TEXTS = [
     ["a good film"],
@@ -54,8 +51,7 @@ def unmeasured(checkpoint):
 def graphs(unmeasured):
     """The graphs, with a clock of one thread."""
     folder = shutil.copytree(unmeasured, unmeasured.parent / "measured")
-    clock = {place(1, "onnxruntime"): Device(serving={"fp32": Serving("onnxruntime", (CLOCK,))})}
-    write_metadata(folder, replace(read_metadata(folder), devices=clock))
+    write_graph_clock(folder)
     return folder
 
 
