@@ -17,6 +17,7 @@ from latadj.elimination.current_setting import set_speedup
 from latadj.elimination.dial import Dial
 from latadj.elimination.sentence_transformer import pipeline_of
 from latadj.inference.device_dial import on_device
+from latadj.inference.fastest_runtime import fastest
 from latadj.inference.graph_folder import check_graphs
 from latadj.inference.graph_model import GraphModel, load_graphs
 from latadj.kernels.linear import DTYPES, KernelSpec
@@ -36,6 +37,7 @@ def load(
     head: str | None = None,
     batch: int | None = None,
     length: int | None = None,
+    runtime: str | None = None,
 ) -> Any:
     """Load a saved model with its dial attached, as the commands serve it.
 
@@ -56,6 +58,8 @@ def load(
     head : one of ``latadj.checkpoints.model_class.HEADS``; the saved one when left out
     batch, length : the workload that the time is of: texts of a batch, and tokens of a text. When left out, the
         task's batch size, and the lengths of the calibration texts.
+    runtime : ``auto``: in the checkpoint's place the graphs that `latadj calibrate runtime=auto` found to be faster here,
+        for so many texts and this speedup, or over all of them; of any precision with ``precision="auto"``
 
     Returns
     -------
@@ -66,7 +70,8 @@ def load(
     ------
     ValueError
         if the folder is missing or damaged, holds a model with another head, has no dial and a speedup above 1 or
-        ``max_drop`` is given, or its dial does not fit the model, does not reach the speedup or has no drops so small.
+        ``max_drop`` is given, or its dial does not fit the model, does not reach the speedup or has no drops so small;
+        with ``runtime``, if nothing was timed on this device.
     """
     for name, value in (("batch", batch), ("length", length)):
         if value is not None and value < 1:
@@ -76,6 +81,8 @@ def load(
     if confident and max_drop is None:
         raise ValueError("confident=True says how max_drop is judged: give max_drop too")
     folder = Path(folder)
+    if runtime is not None:
+        folder, precision = _fastest(runtime, folder, head, precision, device, batch, speedup)
     if is_exported(folder):
         model, tokenizer, metadata = _open_graphs(folder, head, precision, device, batch, length)
     else:
@@ -104,6 +111,27 @@ def load(
     if pipeline is None:
         return model, tokenizer
     return pipeline.to(device=device, dtype=model.dtype if precision is not None else None)
+
+
+def _fastest(
+    runtime: str,
+    folder: Path,
+    head: str | None,
+    precision: str | None,
+    device: str,
+    batch: int | None,
+    speedup: float | None,
+) -> tuple[Path, str]:
+    """The folder that :func:`load` reads in a checkpoint's place, and its precision."""
+    if runtime != "auto":
+        raise ValueError(f"runtime={runtime}: expected auto, or None for the folder that is given")
+    if head is not None or precision is None or device != "cpu":
+        raise ValueError(
+            f"runtime=auto with head={head}, precision={precision}, device={device}: it takes the checkpoint's own head, "
+            "a precision to serve in, and the CPU"
+        )
+    best = fastest(folder, DeviceConfig(precision=precision), torch.device(device), batch=batch, speedup=speedup)
+    return best.folder, best.precision
 
 
 def _open_graphs(

@@ -15,9 +15,11 @@ from helpers import toy_project as toy
 from helpers.command_line import run
 from helpers.served_model import Running, write_served_embedder
 
+import latadj
 from latadj.checkpoints.metadata import Device, read_metadata, write_metadata
 from latadj.checkpoints.runtime_times import RuntimeTimes, RuntimeTrial
 from latadj.devices.device import place
+from latadj.inference.graph_model import GraphModel
 
 HERE = place(torch.device("cpu"))
 
@@ -96,6 +98,30 @@ def test_predict_runs_what_was_the_fastest(root, tmp_path, fastest, kernel):
     result = predict(root, checkpoint, "speedup=2", "dial.target=flops")
     assert result["checkpoint"] == str(checkpoint if fastest is None else tmp_path / "out" / "exported")
     assert (result["environment"]["kernel"] == "onnxruntime") == (kernel == "onnxruntime")
+
+
+@pytest.mark.parametrize("chosen", ["../exported", None])
+def test_load_gives_what_was_the_fastest(root, tmp_path, chosen):
+    checkpoint = fake(root, tmp_path, chosen)
+    model, tokenizer = latadj.load(checkpoint, runtime="auto", speedup=1)
+    assert isinstance(model, GraphModel) == (chosen is not None)
+    plain, _ = latadj.load(checkpoint, speedup=1)
+    inputs = tokenizer(["the film is good"], return_tensors="pt")
+    with torch.inference_mode():
+        torch.testing.assert_close(model(**inputs).logits, plain(**inputs).logits, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"runtime": "onnxruntime"}, "expected auto"),
+        ({"runtime": "auto", "precision": None}, "a precision to serve in"),
+        ({"runtime": "auto", "precision": "bf16"}, "no runtime was timed"),
+    ],
+)
+def test_load_refuses_a_runtime_that_it_cannot_choose(root, tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        latadj.load(fake(root, tmp_path, None), **options)
 
 
 def test_a_run_is_gone_on_with_where_the_same_is_the_fastest(root, tmp_path):
