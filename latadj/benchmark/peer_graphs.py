@@ -101,13 +101,29 @@ def openvino_int8_graph(model: PreTrainedModel, inputs: Sequence[str], folder: P
     return target / "model.xml"
 
 
-def openvino_int8(model: Any, batches: Sequence[Mapping[str, np.ndarray]]) -> Any:
-    """A model of OpenVINO with int8 weights and activations, whose ranges NNCF measures over these batches."""
+def openvino_int8(
+    model: Any, batches: Sequence[Mapping[str, np.ndarray]], *, smooth: bool = True, in_fp32: str | None = None
+) -> Any:
+    """A model of OpenVINO with int8 weights and activations, whose ranges NNCF measures over these batches.
+
+    Parameters
+    ----------
+    smooth : whether ranges of activations are moved into weights, as is NNCF's default
+    in_fp32 : pattern of names of operations that are not quantized
+    """
     import nncf
 
+    advanced = nncf.AdvancedQuantizationParameters()
+    if not smooth:
+        advanced.smooth_quant_alphas = nncf.AdvancedSmoothQuantParameters(matmul=-1)
     with quiet():
         return nncf.quantize(
-            model, nncf.Dataset(list(batches)), model_type=nncf.ModelType.TRANSFORMER, subset_size=len(batches)
+            model,
+            nncf.Dataset(list(batches)),
+            model_type=nncf.ModelType.TRANSFORMER,
+            subset_size=len(batches),
+            ignored_scope=None if in_fp32 is None else nncf.IgnoredScope(patterns=[in_fp32], validate=False),
+            advanced_parameters=advanced,
         )
 
 

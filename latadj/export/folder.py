@@ -2,7 +2,8 @@
 
 import copy
 import logging
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,11 @@ from latadj.elimination.dial import Dial
 from latadj.elimination.levels import Level
 from latadj.elimination.profiles import Profile
 from latadj.elimination.sentence_transformer import pipeline_of, pooling_modes, prompt_of
-from latadj.export.functions import OPSETS, SCORES
+from latadj.export.functions import FASTEST, OPSETS, SCORES
 from latadj.export.graph_model import EMBEDDED, TOKENS
 from latadj.export.onnx_file import graph_of
 from latadj.export.openvino_files import CountedGraph, calibration_batches, counted_graphs, write_openvino
+from latadj.export.openvino_weights import share_weights
 from latadj.export.shared_weights import LARGEST_FILE, write_graphs
 from latadj.pruning.subnetwork import cut_to_level
 from latadj.runtime.manifest import WHOLE, Embedding, ExportedGraph, Manifest
@@ -42,7 +44,7 @@ class Exported:
     bytes: int
 
 
-def check_exportable(model: PreTrainedModel, dial: Dial, opset: int) -> None:
+def check_exportable(model: PreTrainedModel, dial: Dial, opset: int | None) -> None:
     """Refuse a model whose graph would compute something else.
 
     Parameters
@@ -84,7 +86,7 @@ def check_exportable(model: PreTrainedModel, dial: Dial, opset: int) -> None:
         )
     if (topk := topk_attention_of(model)) is not None:
         raise ValueError(f"this model has top-k attention ({topk.text()}), which graphs do not compute")
-    if opset not in OPSETS:
+    if opset is not None and opset not in OPSETS:
         raise ValueError(f"opset={opset}: expected one of {', '.join(map(str, OPSETS))}")
 
 
@@ -103,7 +105,7 @@ def export_folder(
     dial: Dial,
     target: Path,
     *,
-    opset: int,
+    opset: int | None,
     format: str = "onnx",
     speedup: float | None = None,
     precision: str = "fp32",
@@ -115,6 +117,7 @@ def export_folder(
     ----------
     model : attached, in fp32 with its own modules
     metadata : of the checkpoint; what was measured on devices is of PyTorch and stays behind
+    opset : version of ONNX's operators; None: the one whose graphs are the fastest in this format
     format : ``onnx`` or ``openvino``
     speedup : the only one; None: the dial is an input of the graphs, and each of its levels has one
     precision : ``fp32``; ``int8``: of the weights, and of what enters linear maps, by its range in each call; of
@@ -154,20 +157,23 @@ def export_folder(
             kept=kept,
             layers=dial.layers,
             profile=None if profile is None else replace(profile, level=None),
-            opset=opset,
+            opset=opset or FASTEST[format],
             cuts=plan.cuts,
         )
         log.info("made %s, %s", plan.file, "whole" if plan.level is None else "narrower")
         return made
 
+    def write_own(plan: _Plan, path: Path) -> None:
+        batches, told = None, plan.example if plan.cuts else None
+        if precision == "int8":
+            batches = calibration_batches(texts, tokenizer, manifest.inputs, manifest.max_length, told)
+        write_openvino(graph(plan), path, batches, alone=len(plans) == 1)
+
     def fill(folder: Path) -> None:
         graphs = folder / format
         graphs.mkdir()
         if format == "openvino":
-            for plan in plans:
-                told = plan.example if plan.cuts else None
-                batches = calibration_batches(texts, tokenizer, manifest.inputs, manifest.max_length, told)
-                write_openvino(graph(plan), graphs / plan.file, batches if precision == "int8" else None)
+            _write_openvino(plans, graphs, write_own)
         else:
             _write_onnx({plan.file: graph(plan) for plan in plans}, graphs, precision)
         tokenizer.save_pretrained(folder)
@@ -209,6 +215,17 @@ def _plans(dial: Dial, profile: Profile | None, format: str) -> list[_Plan]:
         return f"{narrower[one.level]}.xml"
 
     return [_Plan(file(one), one.level, list(one.cuts), one.profile) for one in counted_graphs(dial)]
+
+
+def _write_openvino(plans: Sequence[_Plan], folder: Path, write: Callable[[_Plan, Path], None]) -> None:
+    if len(plans) == 1:
+        write(plans[0], folder / plans[0].file)
+        return
+    with tempfile.TemporaryDirectory() as own:
+        files = [Path(own) / plan.file for plan in plans]
+        for plan, path in zip(plans, files, strict=True):
+            write(plan, path)
+        share_weights(files, folder)
 
 
 def _write_onnx(graphs: dict[str, onnx.ModelProto], folder: Path, precision: str) -> None:

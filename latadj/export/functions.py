@@ -13,6 +13,9 @@ from latadj.export.operators import DOMAIN
 ATTENTION_OPSET = 23
 # What runtimes of today read, and torch's exporter writes.
 OPSETS = (21, 22, 23)
+# The fastest of them by the format of the graphs. OpenVINO splits attention as one operator into products with a guard
+# against rows that see nothing.
+FASTEST = {"onnx": ATTENTION_OPSET, "openvino": 21}
 
 # A mask has a row for each query, since onnxruntime expands none itself. Probabilities get their shape anew: ONNX's own
 # shape inference says that there are 0 keys where it does not know the number, and runtimes believe it.
@@ -79,6 +82,8 @@ attend_scored <heads, scale> (query, key, value, bias) => (context, scores) {
 }
 """
 
+# Name of the product that sums up what each token receives.
+SUMS = "sums"
 # What each token receives from the real queries, (batch, heads, n).
 _RECEIVED = """
 received (probs, bias) => (received) {

@@ -14,9 +14,12 @@ from latadj.elimination.dial import Dial
 from latadj.elimination.dial_solver import settings_of
 from latadj.elimination.levels import Level
 from latadj.elimination.profiles import Profile
+from latadj.export.functions import SUMS
 from latadj.runtime.manifest import LEAVING, layers_that_cut
 from latadj.utils.quiet import quiet
 
+# What a graph sums up for its scores, where rounding costs more time than it saves.
+IN_FP32 = f"{SUMS}.*"
 # Texts of a batch over which ranges are measured, and how many batches, at most.
 BATCH, BATCHES = 8, 32
 
@@ -80,12 +83,15 @@ def calibration_batches(
     return batches
 
 
-def write_openvino(graph: onnx.ModelProto, path: Path, batches: Sequence[dict[str, np.ndarray]] | None) -> None:
+def write_openvino(
+    graph: onnx.ModelProto, path: Path, batches: Sequence[dict[str, np.ndarray]] | None, *, alone: bool
+) -> None:
     """Write a graph as OpenVINO's ``.xml``, and its weights beside it.
 
     Parameters
     ----------
     batches : over which NNCF measures ranges, for int8; None: fp32
+    alone : whether no other graph is to share its weights
     """
     import openvino
 
@@ -94,5 +100,6 @@ def write_openvino(graph: onnx.ModelProto, path: Path, batches: Sequence[dict[st
         onnx.save(graph, source, save_as_external_data=True, location="model.data")
         model = openvino.convert_model(source)
         if batches is not None:
-            model = openvino_int8(model, batches)
+            # Smoothing moves ranges from activations into weights, of each level by its own activations.
+            model = openvino_int8(model, batches, smooth=alone, in_fp32=IN_FP32)
         openvino.save_model(model, path, compress_to_fp16=False)

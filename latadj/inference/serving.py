@@ -58,8 +58,8 @@ def load(
     head : one of ``latadj.checkpoints.model_class.HEADS``; the saved one when left out
     batch, length : the workload that the time is of: texts of a batch, and tokens of a text. When left out, the
         task's batch size, and the lengths of the calibration texts.
-    runtime : ``auto``: in the checkpoint's place the graphs that `latadj calibrate runtime=auto` found to be faster here,
-        for so many texts and this speedup, or over all of them; of any precision with ``precision="auto"``
+    runtime : ``auto``: in the checkpoint's place the graphs that `latadj calibrate runtime=auto` found to be faster
+        here, for so many texts and this speedup, or over all of them; of any precision with ``precision="auto"``
 
     Returns
     -------
@@ -127,8 +127,8 @@ def _fastest(
         raise ValueError(f"runtime={runtime}: expected auto, or None for the folder that is given")
     if head is not None or precision is None or device != "cpu":
         raise ValueError(
-            f"runtime=auto with head={head}, precision={precision}, device={device}: it takes the checkpoint's own head, "
-            "a precision to serve in, and the CPU"
+            f"runtime=auto with head={head}, precision={precision}, device={device}: it takes the checkpoint's own "
+            "head, a precision to serve in, and the CPU"
         )
     best = fastest(folder, DeviceConfig(precision=precision), torch.device(device), batch=batch, speedup=speedup)
     return best.folder, best.precision

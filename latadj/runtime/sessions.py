@@ -8,6 +8,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from latadj.runtime.manifest import WHOLE
+
 # Format of a folder's graphs -> package that runs them.
 RUNTIMES = {"onnx": "onnxruntime", "openvino": "openvino"}
 
@@ -79,10 +81,18 @@ def openvino_session(path: Path, threads: int) -> Session:
         "INFERENCE_PRECISION_HINT": "f32",
     }
     try:
-        compiled = openvino.Core().compile_model(str(path), "CPU", settings)
+        core = openvino.Core()
+        compiled = core.compile_model(core.read_model(path, _weights(path)), "CPU", settings)
     except RuntimeError as error:
         raise ValueError(f"{path}: OpenVINO {openvino.__version__} cannot read this graph ({error})") from error
     return _Compiled(compiled)
+
+
+def _weights(path: Path) -> str:
+    """File of the weights of a graph in OpenVINO's format: its own, or the whole model's; nothing of another format."""
+    if path.suffix != ".xml" or (own := path.with_suffix(".bin")).exists():
+        return str(own) if path.suffix == ".xml" else ""
+    return str(path.with_name(WHOLE["openvino"]).with_suffix(".bin"))
 
 
 class _Compiled:

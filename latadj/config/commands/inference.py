@@ -142,9 +142,9 @@ class ExportConfig(CommandConfig):
     """`latadj export`; of its task only the name counts, which says where the checkpoint is."""
 
     format: str = option("onnx", "format of the graphs: ONNX, or OpenVINO's own", one_of("onnx", "openvino"))
-    opset: int = option(
-        23,
-        "version of ONNX's operators: 21 to 23; from 23 on attention is one of them",
+    opset: int | None = option(
+        None,
+        "version of ONNX's operators, 21 to 23; null: 23 for ONNX, 21 for OpenVINO, which are faster there",
         Rule("21, 22 or 23", (21, 22, 23).__contains__),
     )
     precision: str = option(
