@@ -1,7 +1,7 @@
 """Opens a model for a stream of texts: loaded, ready to serve, its dial turned, with what it reads and answers."""
 
 import logging
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -11,6 +11,7 @@ from latadj.checkpoints import checkpoint
 from latadj.checkpoints.model_class import label_names
 from latadj.checkpoints.task_spec import TaskSpec, question_task
 from latadj.config import EMBEDDING, PredictConfig
+from latadj.devices import device
 from latadj.devices.device import place
 from latadj.elimination.attach import dial_of
 from latadj.elimination.current_setting import set_speedup
@@ -21,7 +22,7 @@ from latadj.inference.device_clock import needs_clock, require_clock
 from latadj.inference.graph_model import GraphModel, load_graphs
 from latadj.inference.serving import make_ready
 from latadj.inference.streams.engine import Engine
-from latadj.inference.streams.plan import ModelPlan
+from latadj.inference.streams.plan import ModelPlan, plan_model
 from latadj.inference.streams.ranges import Ranges
 from latadj.inference.streams.served_tasks import Labels, ServedTask
 from latadj.inference.streams.writing import Paths, PredictState, output_format
@@ -33,6 +34,34 @@ from latadj.utils.serialization import structure
 log = logging.getLogger("latadj")
 # Tokens of a text where neither the checkpoint nor the user says it.
 MAX_LENGTH = 512
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A model that answers: by which plan, and by which kernel."""
+
+    plan: ModelPlan
+    engine: Engine
+    kernel: KernelSpec
+
+
+def open_model(config: PredictConfig, serving: dict[str, str] | None = None) -> Opened:
+    """Open the model of a config by itself, without an input.
+
+    Parameters
+    ----------
+    serving : ``place``, ``precision`` and ``kernel`` that it must be served on; None: as is best here
+
+    Raises
+    ------
+    ValueError
+        as :func:`open_engine`.
+    """
+    where = device.choose(config.device)
+    plan = plan_model(config)
+    state = PredictState({}, dict(serving or {}))
+    engine, kernel = open_engine(config, plan, state, where, len(plan.text_columns) or 1)
+    return Opened(plan, engine, kernel)
 
 
 def open_engine(

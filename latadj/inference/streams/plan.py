@@ -264,7 +264,7 @@ def settings_of(
         "format": kind,
         "text": list(columns) if columns is not None else None,
         "id": config.id,
-        "checkpoint": {file.name: _stamp(file) for file in sorted(Path(config.checkpoint).iterdir()) if file.is_file()},
+        "checkpoint": checkpoint_stamps(Path(config.checkpoint)),
         "speedup": plan.speedup,
         "deadline_ms": config.deadline_ms,
         "deadline_quantile": config.deadline_quantile,
@@ -285,6 +285,12 @@ def settings_of(
         "escape_formulas": config.escape_formulas,
         "seed": config.seed,
     }
+
+
+def checkpoint_stamps(folder: Path) -> dict[str, str]:
+    """What tells a checkpoint from another, and from what it was before; empty where there is no folder."""
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    return {file.name: _stamp(file) for file in files if file.is_file()}
 
 
 def _stamp(file: Path) -> str:

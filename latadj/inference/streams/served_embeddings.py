@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from latadj.checkpoints.embedding_model import PACKAGE
@@ -100,6 +101,10 @@ class Embeddings(ServedTask):
         if answer.dtype.kind != "f":
             return {"embedding": answer.tolist()}
         return {"embedding": [float(short(number)) for number in answer]}
+
+    def arrow_types(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, pa.DataType]:
+        number = pa.field("element", pa.from_numpy_dtype(self.dtype), nullable=False)
+        return {"embedding": pa.list_(number, self.width(model, tokenizer))}
 
 
 def _halved(outputs: np.ndarray) -> np.ndarray:
