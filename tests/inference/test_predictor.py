@@ -1,4 +1,4 @@
-"""latadj.Predictor: the answers of `latadj predict`, from an object that other processes get as a folder and options."""
+"""latadj.Predictor: the answers of `latadj predict`, from an object that pickles as a folder and options."""
 
 import json
 import pickle

@@ -1,6 +1,8 @@
 """What `latadj predict` has ready before the first text: an input that is opened, and a model with its dial turned."""
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 
 from latadj.checkpoints.metadata import CheckpointMetadata
 from latadj.commands.common.opening import begin
@@ -11,8 +13,9 @@ from latadj.inference.streams.engine import Engine
 from latadj.inference.streams.layouts import Layout
 from latadj.inference.streams.opening import open_engine
 from latadj.inference.streams.plan import Plan, batch_size_of, make_plan
-from latadj.inference.streams.writing import NPY, PARQUET, PredictState, output_format
+from latadj.inference.streams.writing import NPY, PARQUET, Paths, PredictState, output_format
 from latadj.kernels.linear import KernelSpec
+from latadj.utils.locks import only_writer
 
 
 @dataclass
@@ -27,7 +30,7 @@ class Ready:
     kernel: KernelSpec | None = None
 
 
-def prepare(config: PredictConfig, checked: CheckpointMetadata | None = None) -> Ready:
+def open_stream(config: PredictConfig, checked: CheckpointMetadata | None = None) -> Ready:
     """Open the input, load the model, make it ready to serve and turn the dial.
 
     Parameters
@@ -39,11 +42,7 @@ def prepare(config: PredictConfig, checked: CheckpointMetadata | None = None) ->
     ValueError
         if one of them is missing or does not fit, or a deadline is given on a device that was not measured.
     """
-    begin(config)
     where = device.choose(config.device)
-    if config.runtime == "auto":
-        batch = config.batch_size or (batch_size_of(checked) if checked else None)
-        config, checked = with_fastest(config, where, checked, batch=batch, speedup=_asked(config))
     plan = make_plan(config, checked)
     if plan.finished is not None:
         return Ready(config, plan)
@@ -51,6 +50,20 @@ def prepare(config: PredictConfig, checked: CheckpointMetadata | None = None) ->
     engine, spec = open_engine(config, plan, state, where, len(plan.settings["text"] or [""]))
     layout = _layout(config, plan, engine)
     return Ready(config, plan, engine, layout, state, spec)
+
+
+def begun(config: PredictConfig, checked: CheckpointMetadata | None) -> tuple[PredictConfig, CheckpointMetadata | None]:
+    """Begin the command; with ``runtime=auto`` the config names what is the fastest here from then on.
+
+    Parameters
+    ----------
+    checked : the checkpoint's metadata, if the early check has read them
+    """
+    begin(config)
+    if config.runtime != "auto":
+        return config, checked
+    batch = config.batch_size or (batch_size_of(checked) if checked else None)
+    return with_fastest(config, device.choose(config.device), checked, batch=batch, speedup=_asked(config))
 
 
 def _asked(config: PredictConfig) -> float | None:
@@ -76,3 +89,8 @@ def _layout(config: PredictConfig, plan: Plan, engine: Engine) -> Layout:
     if kind == PARQUET:
         return ParquetLayout(*written, *vectors, plan.reader.key_type if plan.reader else None)
     return Layout(*written)
+
+
+def alone(output: Path, config: PredictConfig) -> AbstractContextManager[None]:
+    """Hold the output: two runs would write into one part file, or into one folder."""
+    return only_writer(Paths(output).lock, f"output={config.output}", remove=True)

@@ -104,7 +104,7 @@ class LineReader:
     def _checked(self, values: list[Any], key: Any = None, line: int | None = None, *, record: Any = None) -> Row:
         row = checked(self.row, values, self.columns, key, line, reads=self.reads)
         if self.options.keep:
-            row.record = values if record is None else record
+            row.record = record
         return row
 
     def close(self) -> None:
@@ -131,7 +131,8 @@ class TextReader(LineReader):
         while line := self.lines.next():
             self.row += 1
             try:
-                yield self._checked([line.decode()])
+                text = line.decode()
+                yield self._checked([text], record=[text.rstrip("\r\n")])
             except UnicodeDecodeError as error:
                 yield Row(self.row, broken=_not_utf8(error))
 

@@ -38,11 +38,16 @@ MAX_LENGTH = 512
 
 @dataclass(frozen=True)
 class Opened:
-    """A model that answers: by which plan, and by which kernel."""
+    """A model that answers.
+
+    plan, kernel : what it was opened by, and runs by
+    serving : what it is served on, as a run's state has it
+    """
 
     plan: ModelPlan
     engine: Engine
     kernel: KernelSpec
+    serving: dict[str, str]
 
 
 def open_model(config: PredictConfig, serving: dict[str, str] | None = None) -> Opened:
@@ -61,7 +66,7 @@ def open_model(config: PredictConfig, serving: dict[str, str] | None = None) -> 
     plan = plan_model(config)
     state = PredictState({}, dict(serving or {}))
     engine, kernel = open_engine(config, plan, state, where, len(plan.text_columns) or 1)
-    return Opened(plan, engine, kernel)
+    return Opened(plan, engine, kernel, state.serving)
 
 
 def open_engine(
@@ -188,10 +193,8 @@ def _serve(model: PreTrainedModel, plan: ModelPlan, config: PredictConfig, state
     graphs = isinstance(model, GraphModel)
     here = model.predictor.place if graphs else place(model.device)
     if state.serving and state.serving["place"] != here:
-        raise ValueError(
-            f"resume=true: this run began on {state.serving['place']}, and this is {here}: go on there, or "
-            "overwrite=true starts anew"
-        )
+        _refuse_other_place(config, plan, state, here)
+        state.serving = {}
     spec = model.kernel if graphs else _lowered(model, plan, config, state, here)
     state.serving = {"place": here, "precision": spec.precision, "kernel": spec.kernel}
     if config.max_drop is not None and config.deadline_ms is None:
@@ -200,6 +203,20 @@ def _serve(model: PreTrainedModel, plan: ModelPlan, config: PredictConfig, state
     if plan.dial is not None and plan.speedup is not None:
         set_speedup(model, plan.speedup)
     return spec
+
+
+def _refuse_other_place(config: PredictConfig, plan: ModelPlan, state: PredictState, here: str) -> None:
+    """Refuse a device on which answers would differ from those that there are."""
+    before = state.serving["place"]
+    if config.engine == "local":
+        raise ValueError(
+            f"resume=true: this run began on {before}, and this is {here}: go on there, or overwrite=true starts anew"
+        )
+    if plan.dial is not None and plan.speedup != 1.0 and config.dial.target == "latency":
+        raise ValueError(
+            f"a speedup in time is another profile on each kind of device: this run began on {before}, and one of its "
+            f"processes is on {here}: use machines of one kind, or dial.target=flops"
+        )
 
 
 def _lowered(

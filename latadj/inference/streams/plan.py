@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 from latadj.checkpoints.metadata import CheckpointMetadata, check
 from latadj.checkpoints.task_spec import QUESTION_COLUMNS, type_of
@@ -12,41 +12,14 @@ from latadj.elimination.dial import Dial
 from latadj.inference.device_clock import require_any_clock
 from latadj.inference.graph_folder import check_graphs, require_graph_clock
 from latadj.inference.streams.checks import READS, check_output, check_type
+from latadj.inference.streams.finished import finished_result
 from latadj.inference.streams.reading import STREAM, Reader, input_format, is_stream, open_reader
-from latadj.inference.streams.rows import ColumnOptions, RowCounts
+from latadj.inference.streams.rows import ColumnOptions
 from latadj.inference.streams.writing import Paths, PredictState, output_format, state_to_resume
 from latadj.runtime.manifest import is_exported
-from latadj.utils.files import read_json, real_path
-from latadj.utils.serialization import structure
+from latadj.utils.files import real_path
 
 BATCH_SIZE = 32  # where nobody says it
-
-
-class _Deadline(TypedDict):
-    """Of a result, as it is printed."""
-
-    ms: float
-    batches: int
-    texts: int
-    met_batches: int
-    met_texts: int
-    beyond_batches: int
-    beyond_texts: int
-    late_batches: int
-    late_texts: int
-    speedups: dict[str, int]
-
-
-class _Finished(TypedDict):
-    """The result of a run that left nothing to do, as it is read again."""
-
-    input: str
-    output: str
-    settings: dict[str, Any]
-    rows: RowCounts
-    texts_per_s: float | None
-    speedup: float | None
-    deadline: _Deadline | None
 
 
 @dataclass
@@ -224,28 +197,10 @@ def _going_on(config: PredictConfig, settings: dict[str, Any]) -> tuple[PredictS
         return None, None
     paths = Paths(Path(config.output))
     if config.resume and paths.final.exists() and not paths.state.exists():
-        result = _result(config)
-        if (result.get("output"), result.get("settings")) == (config.output, settings):
+        result = finished_result(config, settings)
+        if result is not None:
             return None, result
     return state_to_resume(paths, settings, resume=config.resume, overwrite=config.overwrite), None
-
-
-def result_path(config: PredictConfig) -> Path:
-    """Where the result is written."""
-    return Path(config.folder) / "predict" / "predict.json"
-
-
-def _result(config: PredictConfig) -> dict[str, Any]:
-    path = result_path(config)
-    if not path.exists():
-        return {}
-    mend = "make it anew with overwrite=true"
-    result = read_json(path, "result", mend)
-    try:
-        structure(_Finished, result)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}; {mend}") from error
-    return dict(result)
 
 
 def settings_of(
