@@ -68,7 +68,7 @@ def test_every_row_is_answered_once_as_by_engine_local_and_a_run_that_was_cut_sh
     assert made["rows"] == {"read": 150, "written": 147, "broken": 3}
     assert not made["resumed"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir() if not path.name.startswith("part-")) == [
-        *("_broken", "_latadj.json")
+        *("_broken-rows", "_latadj.json")
     ]
     rows = [row for block in whole.values() for row in block]
     for number in range(FILES):

@@ -13,7 +13,7 @@ from latadj.utils.run_state import RunState
 from latadj.utils.serialization import Like
 
 # In the output: the state, and the lists of broken rows of blocks that have some.
-STATE, BROKEN = "_latadj.json", "_broken"
+STATE, BROKEN = "_latadj.json", "_broken-rows"
 
 
 @dataclass

@@ -18,7 +18,7 @@ from latadj.inference.streams.rows import ColumnOptions
 
 # Folders and files whose names begin like this are no data, as for Spark and Hive.
 HIDDEN = ("_", ".")
-TEMPORARY = "_temporary"
+TEMPORARY = "_not-yet-whole"
 # What file systems call the mark of a file's contents, or the time of their last change.
 CHANGED = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated")
 READ_AHEAD = 2**20

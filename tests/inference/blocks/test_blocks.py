@@ -146,7 +146,7 @@ def test_broken_rows_are_listed_with_file_and_row_or_stop_the_run(root, tmp_path
     _, outcomes = answered(config_of(root, tmp_path / "out", *options))
     assert [(one.written, one.broken) for one in outcomes] == [(19, 1), (20, 0), (5, 0)] * 2
     assert outcomes[0].broken_shown == (f"{source / '0.csv'}, row 8 (line 9): text is empty",)
-    listed = (tmp_path / "out" / "_broken" / "part-00001-00000.csv").read_text().splitlines()
+    listed = (tmp_path / "out" / "_broken-rows" / "part-00001-00000.csv").read_text().splitlines()
     assert listed == ["file,row,line,reason", "1.csv,8,9,text is empty"]
     _, outcomes = answered(config_of(root, tmp_path / "stopped", *options, "on_error=stop"))
     assert "row 8 (line 9): text is empty; on_error=skip" in outcomes[0].refused
@@ -199,5 +199,5 @@ def test_object_stores_are_read_and_written(root, tmp_path):
     ]
     with files.open("/answers/part-00000-00002.parquet") as file:
         assert parquet.read_table(file).equals(parquet.read_table(tmp_path / "out" / "part-00000-00002.parquet"))
-    assert files.ls("/answers/_temporary") == []
+    assert files.ls("/answers/_not-yet-whole") == []
     assert sum(one.broken for one in remote) == sum(one.broken for one in outcomes) == 1
