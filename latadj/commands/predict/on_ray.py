@@ -116,11 +116,15 @@ def _room(config: PredictConfig, ray: Any) -> int:
 
 def _require_room(config: PredictConfig, ray: Any) -> None:
     """Refuse to wait for CPUs that this machine does not have; a cluster of several may grow."""
-    if config.ray.address is None and (room := _room(config, ray)) < (config.ray.actors or 1):
+    actors, room = config.ray.actors or 1, _room(config, ray)
+    each = f"{_cpus(config):g} CPUs" + (" and a GPU" if _gpus(config) else "")
+    if config.ray.address is None and room < actors:
         raise ValueError(
-            f"ray.actors={config.ray.actors or 1} of {_cpus(config):g} CPUs each, and this machine has room for "
-            f"{room}: take fewer actors, or less with ray.cpus= or device.threads="
+            f"ray.actors={actors} of {each} each, and this machine has room for {room}: take fewer actors, or less with "
+            "ray.cpus= or device.threads="
         )
+    if room < 1:
+        log.warning("no machine of the cluster has %s for an actor: waiting until it grows", each)
 
 
 def run_blocks(ready: BlocksReady) -> dict[str, Any]:

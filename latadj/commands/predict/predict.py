@@ -5,12 +5,11 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from latadj.checkpoints.metadata import CheckpointMetadata
-from latadj.commands.predict.on_ray import BlocksReady, open_blocks, run_blocks
 from latadj.commands.predict.prepare import Ready, alone, begun, open_stream
 from latadj.commands.predict.result import document, exit_code, summary
 from latadj.config import PredictConfig
@@ -29,6 +28,9 @@ from latadj.inference.streams.writing import (
 from latadj.utils.console import on_stderr, progress
 from latadj.utils.files import write_json
 
+if TYPE_CHECKING:
+    from latadj.commands.predict.on_ray import BlocksReady
+
 __all__ = ["exit_code", "prepare", "run"]
 
 log = logging.getLogger("latadj")
@@ -37,7 +39,7 @@ BROKEN_SHOWN = 20
 Output = FileOutput | StreamOutput
 
 
-def prepare(config: PredictConfig, checked: CheckpointMetadata | None = None) -> Ready | BlocksReady:
+def prepare(config: PredictConfig, checked: CheckpointMetadata | None = None) -> "Ready | BlocksReady":
     """Open the input, and what is to answer it.
 
     Parameters
@@ -50,17 +52,25 @@ def prepare(config: PredictConfig, checked: CheckpointMetadata | None = None) ->
         if one of them is missing or does not fit, or a deadline is given on a device that was not measured.
     """
     config, checked = begun(config, checked)
-    return open_stream(config, checked) if config.engine == "local" else open_blocks(config, checked)
+    if config.engine == "local":
+        return open_stream(config, checked)
+    from latadj.commands.predict.on_ray import open_blocks  # a file needs none of its libraries
+
+    return open_blocks(config, checked)
 
 
-def run(ready: Ready | BlocksReady) -> dict[str, Any]:
+def run(ready: "Ready | BlocksReady") -> dict[str, Any]:
     """Predict all of the input.
 
     Returns
     -------
     what ``predict/predict.json`` holds
     """
-    return _run_stream(ready) if isinstance(ready, Ready) else run_blocks(ready)
+    if isinstance(ready, Ready):
+        return _run_stream(ready)
+    from latadj.commands.predict.on_ray import run_blocks
+
+    return run_blocks(ready)
 
 
 def _run_stream(ready: Ready) -> dict[str, Any]:

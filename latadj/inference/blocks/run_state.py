@@ -3,12 +3,12 @@
 import hashlib
 import json
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from latadj.inference.blocks.storage import Storage
 from latadj.inference.streams.rows import RowCounts
 from latadj.inference.streams.writing import RESTART, SERVED_ON
-from latadj.utils.files import LARGEST_JSON
+from latadj.utils.files import LARGEST_JSON, parse_json
 from latadj.utils.run_state import RunState
 from latadj.utils.serialization import Like
 
@@ -54,7 +54,7 @@ class BlocksState(RunState):
         with output.open(STATE) as file:
             text = file.read(LARGEST_JSON)
         try:
-            data: Any = json.loads(text)
+            data = parse_json(text.decode())
             if not isinstance(data, dict) or data.pop("schema", None) != cls.SCHEMA:
                 raise ValueError("another schema")
             return cls.from_json(data)

@@ -199,7 +199,8 @@ def open_reader(name: str, chosen: str | None, options: ColumnOptions) -> Reader
         return reader_of(sys.stdin.buffer, "standard input", file_format, options)
     path = Path(name)
     if not path.is_file() and not is_stream(name):
-        raise ValueError(f"input={name}: " + ("this is a folder, not a file" if path.is_dir() else "no such file"))
+        wrong = "this is a folder, not a file; engine=ray reads folders" if path.is_dir() else "no such file"
+        raise ValueError(f"input={name}: {wrong}")
     if file_format == "parquet":
         return ParquetReader(path, name, options)
     return reader_of(path.open("rb", buffering=2**18), name, file_format, options)

@@ -4,7 +4,6 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 
-import pyarrow as pa
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -69,7 +68,9 @@ class Tags(TrainedTask[TokenClassification]):
         words, tags, probabilities = answer
         return {"words": words, "tags": tags, "probabilities": [float(short(one)) for one in probabilities]}
 
-    def arrow_types(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, pa.DataType]:
+    def arrow_types(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+        import pyarrow as pa
+
         texts, numbers = pa.list_(pa.string()), pa.list_(pa.float64())
         return {"words": texts, "tags": texts, "probabilities": numbers}
 
@@ -98,6 +99,8 @@ class Spans(TrainedTask[QuestionAnswering]):
         numbers = {"probability": float(short(answer.probability)), "score": float(short(answer.score))}
         return {"answer": answer.text, "start": answer.start, "end": answer.end, **numbers}
 
-    def arrow_types(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, pa.DataType]:
+    def arrow_types(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+        import pyarrow as pa
+
         places = {"start": pa.int64(), "end": pa.int64()}
         return {"answer": pa.string(), **places, "probability": pa.float64(), "score": pa.float64()}

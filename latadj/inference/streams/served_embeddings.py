@@ -6,7 +6,6 @@ from importlib import import_module
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from latadj.checkpoints.embedding_model import PACKAGE
@@ -102,7 +101,9 @@ class Embeddings(ServedTask):
             return {"embedding": answer.tolist()}
         return {"embedding": [float(short(number)) for number in answer]}
 
-    def arrow_types(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, pa.DataType]:
+    def arrow_types(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+        import pyarrow as pa
+
         number = pa.field("element", pa.from_numpy_dtype(self.dtype), nullable=False)
         return {"embedding": pa.list_(number, self.width(model, tokenizer))}
 

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from scipy.special import softmax
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -59,7 +58,7 @@ class ServedTask(ABC):
         """An answer as fields of a JSON object, which has neither infinity nor NaN."""
 
     @abstractmethod
-    def arrow_types(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, pa.DataType]:
+    def arrow_types(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
         """Arrow's types of ``fields``, by name."""
 
 
@@ -105,7 +104,9 @@ class Labels(ServedTask):
             fields["probabilities"] = {name: float(short(share)) for name, share in shares}
         return fields
 
-    def arrow_types(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, pa.DataType]:
+    def arrow_types(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+        import pyarrow as pa
+
         if not self.labels:
             return {"value": pa.float64()}
         of_all = {"probabilities": pa.struct([(label, pa.float64()) for label in self.labels])} if self.every else {}

@@ -68,14 +68,16 @@ def config_of(root, folder, *options):
     return typed("predict", compose("predict", [*where, *rest]))
 
 
-def answered(config):
+def answered(config, serving=None):
     """All blocks of an input, answered in this process."""
     plan = plan_blocks(config)
     surveys = [survey(plan.source, file, plan.kind, plan.options, config.ray.block_rows) for file in plan.files]
     kept = kept_columns(surveys)
     state = plan.state or BlocksState(plan.settings)
     state.leave(plan.output)
-    worker = BlockWorker(BlocksJob(config, plan.source, plan.output, plan.kind, plan.options, kept, state.run, {}))
+    worker = BlockWorker(
+        BlocksJob(config, plan.source, plan.output, plan.kind, plan.options, kept, state.run, serving or {})
+    )
     blocks = [block for number, one in enumerate(surveys) for block in one.blocks(number, config.ray.block_rows)]
     return blocks, [worker(block) for block in blocks]
 
@@ -169,6 +171,21 @@ def test_a_block_that_is_there_is_not_answered_again_and_one_of_another_run_is_r
     parquet.write_table(pa.table({"a": [1]}), tmp_path / "out" / "part-00000-00001.parquet")
     _, last = answered(config)
     assert "it is a block of another run" in last[1].refused
+
+
+def test_another_kind_of_device_is_refused_where_a_speedup_is_in_its_time(root, tmp_path):
+    source = write_input(tmp_path / "in", "parquet", files=1)
+    other = {"place": "another machine", "precision": "fp32", "kernel": "mkldnn"}
+    for options, words in [
+        ([], "this run began on another machine"),
+        (["dial.target=flops"], None),
+        (["speedup=1"], None),
+    ]:
+        config = config_of(root, tmp_path / f"out{len(options)}{words}", f"input={source}", "text=text", *options)
+        if options == ["speedup=1"]:
+            config.output += "1"
+        _, (outcome,) = answered(config, other)
+        assert (outcome.refused is None) if words is None else (words in outcome.refused)
 
 
 def test_a_column_of_an_answers_name_is_refused(root, tmp_path):
