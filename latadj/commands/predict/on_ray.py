@@ -120,8 +120,8 @@ def _require_room(config: PredictConfig, ray: Any) -> None:
     each = f"{_cpus(config):g} CPUs" + (" and a GPU" if _gpus(config) else "")
     if config.ray.address is None and room < actors:
         raise ValueError(
-            f"ray.actors={actors} of {each} each, and this machine has room for {room}: take fewer actors, or less with "
-            "ray.cpus= or device.threads="
+            f"ray.actors={actors} of {each} each, and this machine has room for {room}: take fewer actors, or "
+            "less with ray.cpus= or device.threads="
         )
     if room < 1:
         log.warning("no machine of the cluster has %s for an actor: waiting until it grows", each)
