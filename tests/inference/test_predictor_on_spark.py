@@ -1,5 +1,6 @@
 """latadj.Predictor in Spark's mapInPandas, as docs/guides/scale.md writes it."""
 
+import logging
 import re
 import shutil
 import sys
@@ -22,9 +23,11 @@ def spark(tmp_path, monkeypatch):
         pytest.skip("Spark needs Java")
     monkeypatch.chdir(tmp_path)  # where Java begins, too
     monkeypatch.setenv("PYSPARK_PYTHON", sys.executable)
+    monkeypatch.setenv("PYTHONPATH", str(Path(latadj.__file__).parents[1]))  # as where it is installed
     monkeypatch.setenv("SPARK_LOCAL_IP", "127.0.0.1")
-    builder = pyspark.sql.SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
+    builder = pyspark.sql.SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false")
     session = builder.config("spark.driver.memory", "512m").getOrCreate()
+    logging.getLogger("py4j").setLevel(logging.WARNING)  # it closes connections after the tests' output is closed
     yield session
     session.stop()
 
