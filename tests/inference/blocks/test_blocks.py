@@ -4,6 +4,7 @@ import json
 import random
 
 import fsspec
+import numpy as np
 import pyarrow as pa
 import pytest
 from helpers import toy_project as toy
@@ -12,12 +13,14 @@ from helpers.served_model import write_served
 from pyarrow import csv, parquet
 
 from latadj.config.compose import compose, typed
+from latadj.inference.blocks.columns import block_table, output_schema
 from latadj.inference.blocks.plan import plan_blocks
 from latadj.inference.blocks.run_state import BlocksState
 from latadj.inference.blocks.storage import Storage
 from latadj.inference.blocks.survey import kept_columns, survey
 from latadj.inference.blocks.worker import BlocksJob, BlockWorker
-from latadj.inference.streams.rows import ColumnOptions
+from latadj.inference.streams.rows import ColumnOptions, Row
+from latadj.inference.streams.served_embeddings import Embeddings
 
 KINDS = ("parquet", "csv", "jsonl", "txt")
 WORDS = [*toy.GOOD, *toy.BAD, *toy.FILLER]
@@ -193,6 +196,16 @@ def test_a_column_of_an_answers_name_is_refused(root, tmp_path):
     parquet.write_table(pa.table({"text": ["good"], "predicted_label": ["x"]}), tmp_path / "in" / "a.parquet")
     _, (outcome,) = answered(config_of(root, tmp_path / "out", f"input={tmp_path / 'in'}"))
     assert outcome.refused == "the input has a column 'predicted_label', as the output would: rename it"
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_vectors_become_lists_of_one_length(count):
+    number = pa.field("element", pa.int8(), nullable=False)
+    schema = output_schema(pa.schema([("text", pa.string())]), {"embedding": pa.list_(number, 3)})
+    rows = [Row(place + 1, ("a",), record=["a"]) for place in range(count)]
+    table = block_table(schema, 1, "a.csv", rows, Embeddings("int8"), np.arange(3 * count, dtype="int8").reshape(-1, 3))
+    assert table.schema.equals(schema)
+    assert table["predicted_embedding"].to_pylist() == [[0, 1, 2], [3, 4, 5]][:count]
 
 
 def test_files_of_other_columns_are_refused(root, tmp_path):
