@@ -41,7 +41,7 @@ MEMORY = 200 * 2**20  # of each node's object store, through which only places o
 class Run:
     """What one run of the command took, and left.
 
-    steady_per_s : texts a second from the first block that was written to the last
+    steady_per_s : texts a second once each actor has written a block, up to the last
     peak_mib : memory of the command's own process, not of the actors
     """
 
@@ -143,7 +143,8 @@ def measure(
         seconds = time.perf_counter() - start
     result = json.loads((root / "runs" / name / "predict" / "predict.json").read_text())
     times = sorted((one.stat().st_mtime, parquet.read_metadata(one).num_rows) for one in output.glob("part-*"))
-    after_first = sum(rows for _, rows in times[1:]) / max(times[-1][0] - times[0][0], 1e-9)
+    # Each actor's first block began at a time that nobody wrote down.
+    after_first = sum(rows for _, rows in times[actors:]) / max(times[-1][0] - times[actors - 1][0], 1e-9)
     rows = result["rows"]["written"]
     return Run(name, rows, len(times), seconds, rows / seconds, after_first, peak / 2**20)
 
