@@ -3,6 +3,7 @@
 ``latadj.load(folder, speedup=3)`` gives an ordinary transformers model and its tokenizer, as the commands serve it;
 ``latadj.set_speedup`` and ``latadj.at_speedup`` turn its dial, ``latadj.speedup_of`` and ``latadj.profile_of`` say
 where it stands. ``latadj.calibrate`` makes a dial for a model in memory and ``latadj.save`` saves both.
+``latadj.Predictor(folder, speedup=3)`` answers texts, and is cheap to send to other processes.
 ``latadj.extract`` takes the sub-network of one speedup away as a smaller model. ``latadj.attach`` and
 ``latadj.detach`` put elimination into any supported model and take it out again.
 """
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from latadj.elimination.profiles import Profile
     from latadj.elimination.topk_setting import TopKAttention
     from latadj.inference.deadline import Deadline
+    from latadj.inference.predictor import Predictor
     from latadj.inference.serving import load
 
 # Torch takes seconds to import, and `latadj --help` needs none of it.
@@ -43,6 +45,7 @@ _WHERE = {
     "speedup_of": "latadj.elimination.current_setting",
     "profile_of": "latadj.elimination.current_setting",
     "Deadline": "latadj.inference.deadline",
+    "Predictor": "latadj.inference.predictor",
     "Dial": "latadj.elimination.dial",
     "TopKAttention": "latadj.elimination.topk_setting",
     "Profile": "latadj.elimination.profiles",
@@ -53,6 +56,7 @@ _WITH_ATTACH = "latadj.checkpoints.attached_model"
 __all__ = [
     "Deadline",
     "Dial",
+    "Predictor",
     "Profile",
     "TopKAttention",
     "at_speedup",

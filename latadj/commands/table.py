@@ -73,7 +73,7 @@ COMMANDS: dict[str, Command] = {
     "predict": Command(
         "Label, tag, answer or embed a stream of texts: latadj predict speedup=3 input=texts.txt, or deadline_ms=20.",
         "predict.predict",
-        "inference.streams.plan:check_plan",
+        "commands.predict.checks:check_predict",
         alone=False,
     ),
     "serve": Command(

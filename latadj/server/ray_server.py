@@ -5,10 +5,8 @@ ends replicas. Queue, dial and deadlines are each replica's own.
 """
 
 import logging
-import os
 import re
 import signal
-import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,13 +17,12 @@ from typing import Any
 from fastapi import FastAPI
 
 from latadj.config import ServeConfig
+from latadj.inference.ray_cluster import connect
 from latadj.server.application import application
 from latadj.server.model_service import ModelService
 
 log = logging.getLogger("latadj")
 NAME = "latadj"
-# Seconds in which a cluster is to accept a connection.
-ANSWER_S = 5.0
 # What went wrong in this process.
 _failures: list[Exception] = []
 
@@ -58,32 +55,14 @@ class RayServer:
     """
 
     def __init__(self, config: ServeConfig, opened: Callable[[ServeConfig], ModelService]) -> None:
-        # No network unless the user asks for it.
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         try:
-            import ray
             from ray import serve
         except ImportError as error:
             raise ValueError(f"engine=ray needs Ray Serve: pip install 'latadj[serve,ray]' ({error})") from error
         logging.getLogger("ray.serve").setLevel(logging.WARNING)
-        self._ray, self._serve, self._owns, self._deployed = ray, serve, config.ray.address is None, False
+        self._serve, self._owns, self._deployed = serve, config.ray.address is None, False
         replicas = _first_replicas(config)
-        if config.ray.address is not None:
-            _require_answer(config.ray.address)
-        try:
-            # Logs of the replicas stay in Ray's own folder.
-            ray.init(
-                config.ray.address or "local",
-                include_dashboard=False if self._owns else None,
-                logging_level=logging.ERROR,
-                log_to_driver=False,
-            )
-        except (ConnectionError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
-            where = (
-                "Ray did not start" if self._owns else f"ray.address={config.ray.address}: no Ray cluster answers there"
-            )
-            raise ValueError(f"{where} ({reason})") from error
+        self._ray = connect(config.ray.address)
         try:
             self._require_room(config, replicas)
             serve.start(http_options={"host": config.host, "port": config.port}, logging_config=_quiet(config))
@@ -169,18 +148,6 @@ class RayServer:
             with suppress(Exception):  # it may not have started
                 self._serve.delete(NAME)
         self._ray.shutdown()  # which ends the cluster where it was started here
-
-
-def _require_answer(address: str) -> None:
-    """Refuse a host and port where nothing listens: Ray would go on trying for a quarter of an hour."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not port.isdigit():
-        return  # such as auto, which Ray looks up
-    try:
-        socket.create_connection((host, int(port)), timeout=ANSWER_S).close()
-    except OSError as error:
-        reason = error.strerror or error
-        raise ValueError(f"ray.address={address}: no Ray cluster answers there ({reason})") from error
 
 
 def _first_replicas(config: ServeConfig) -> int:

@@ -103,7 +103,17 @@ def load_json(path: Path, *, finite: bool = True) -> Any:
     """
     if (size := path.stat().st_size) > LARGEST_JSON:
         raise ValueError(f"it has {size / 2**20:,.0f} MiB, and none has more than {LARGEST_JSON / 2**20:g}")
-    text = path.read_text(encoding="utf-8")
+    return parse_json(path.read_text(encoding="utf-8"), finite=finite)
+
+
+def parse_json(text: str, *, finite: bool = True) -> Any:
+    """What a JSON text holds.
+
+    Raises
+    ------
+    ValueError
+        if it is no JSON, or deeper than ``DEEPEST_JSON`` lists and objects.
+    """
     try:
         data = json.loads(text, parse_constant=_no_number, parse_float=_finite) if finite else json.loads(text)
     except RecursionError:

@@ -3,19 +3,19 @@
 import logging
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from latadj.commands.predict.prepare import Ready, prepare
+from latadj.checkpoints.metadata import CheckpointMetadata
+from latadj.commands.predict.prepare import Ready, alone, begun, open_stream
 from latadj.commands.predict.result import document, exit_code, summary
 from latadj.config import PredictConfig
 from latadj.inference.streams.engine import Engine
+from latadj.inference.streams.finished import result_path
 from latadj.inference.streams.layouts import Layout
-from latadj.inference.streams.plan import result_path
 from latadj.inference.streams.reading import STREAM, Reader, Window, is_stream, windows
 from latadj.inference.streams.rows import Row
 from latadj.inference.streams.writing import (
@@ -27,7 +27,9 @@ from latadj.inference.streams.writing import (
 )
 from latadj.utils.console import on_stderr, progress
 from latadj.utils.files import write_json
-from latadj.utils.locks import only_writer
+
+if TYPE_CHECKING:
+    from latadj.commands.predict.on_ray import BlocksReady
 
 __all__ = ["exit_code", "prepare", "run"]
 
@@ -37,7 +39,41 @@ BROKEN_SHOWN = 20
 Output = FileOutput | StreamOutput
 
 
-def run(ready: Ready) -> dict[str, Any]:
+def prepare(config: PredictConfig, checked: CheckpointMetadata | None = None) -> "Ready | BlocksReady":
+    """Open the input, and what is to answer it.
+
+    Parameters
+    ----------
+    checked : the checkpoint's metadata, if the early check has read them
+
+    Raises
+    ------
+    ValueError
+        if one of them is missing or does not fit, or a deadline is given on a device that was not measured.
+    """
+    config, checked = begun(config, checked)
+    if config.engine == "local":
+        return open_stream(config, checked)
+    from latadj.commands.predict.on_ray import open_blocks  # a file needs none of its libraries
+
+    return open_blocks(config, checked)
+
+
+def run(ready: "Ready | BlocksReady") -> dict[str, Any]:
+    """Predict all of the input.
+
+    Returns
+    -------
+    what ``predict/predict.json`` holds
+    """
+    if isinstance(ready, Ready):
+        return _run_stream(ready)
+    from latadj.commands.predict.on_ray import run_blocks
+
+    return run_blocks(ready)
+
+
+def _run_stream(ready: Ready) -> dict[str, Any]:
     """Predict window by window, in the input's order.
 
     Returns
@@ -45,7 +81,7 @@ def run(ready: Ready) -> dict[str, Any]:
     what ``predict/predict.json`` holds
     """
     config = ready.config
-    with on_stderr() if config.output == STREAM else _alone(config):
+    with on_stderr() if config.output == STREAM else alone(Path(config.output), config):
         if ready.plan.finished is not None:
             log.info("%s is finished already, there is nothing to go on with", config.output)
             return ready.plan.finished
@@ -71,11 +107,6 @@ def run(ready: Ready) -> dict[str, Any]:
             broken_rows = f"; broken rows are in {broken}" if broken else ""
             log.info("wrote %s and %s%s", config.output, result_path(config), broken_rows)
     return result
-
-
-def _alone(config: PredictConfig) -> AbstractContextManager[None]:
-    """Hold the output: two runs would write into one part file."""
-    return only_writer(Paths(Path(config.output)).lock, f"output={config.output}", remove=True)
 
 
 def _refuse_changed(ready: Ready) -> None:

@@ -10,7 +10,7 @@ from latadj.config import EMBEDDING, PredictConfig
 from latadj.devices.environment import environment
 from latadj.elimination.attach import attached, dial_of
 from latadj.inference.deadline_counts import DeadlineCounts
-from latadj.inference.streams.plan import Plan
+from latadj.inference.streams.plan import ModelPlan, Plan
 from latadj.inference.streams.writing import NPY, Paths, PredictState, output_format
 from latadj.kernels.linear import KernelSpec
 from latadj.reporting.table import Document, Table
@@ -31,8 +31,6 @@ def summary(
     broken: Path | None,
 ) -> dict[str, Any]:
     """What ``predict.json`` holds."""
-    dial, speedup = attached(model).dial, plan.speedup
-    profile = dial.profile(speedup) if dial is not None and speedup is not None else None
     return {
         "schema": "latadj.predict/1",
         "checkpoint": config.checkpoint,
@@ -45,16 +43,25 @@ def summary(
         "seconds": state.seconds,
         "texts_per_s": state.counts["written"] / state.seconds if state.seconds else None,
         "resumed": resumed,
+        **served_facts(model, spec, plan),
+        "deadline": _deadline(dial_of(model).latency, state, config) if config.deadline_ms is not None else None,
+        "vectors": _vectors(state, config) if plan.task_type == EMBEDDING else None,
+        "settings": plan.settings,
+        "config": asdict(config),
+    }
+
+
+def served_facts(model: PreTrainedModel, spec: KernelSpec, plan: ModelPlan) -> dict[str, Any]:
+    """What a result says of the model that answers, and of what it runs on."""
+    dial, speedup = attached(model).dial, plan.speedup
+    profile = dial.profile(speedup) if dial is not None and speedup is not None else None
+    return {
         "speedup": speedup,
         "target": dial.target if dial else None,
         "keep": list(profile.keep) if profile else None,
         "level": unstructure(profile.level) if profile else None,
         "predicted": dial.predicted(profile) if dial and profile and dial.latency else None,
-        "deadline": _deadline(dial_of(model).latency, state, config) if config.deadline_ms is not None else None,
-        "vectors": _vectors(state, config) if plan.task_type == EMBEDDING else None,
-        "settings": plan.settings,
         "environment": {**environment(model.device, spec.precision), "kernel": spec.kernel},
-        "config": asdict(config),
     }
 
 

@@ -8,12 +8,15 @@ from omegaconf import MISSING
 from latadj.config.commands.base import CommandConfig, DialedConfig, escape_option, runtime_option, speedup_option
 from latadj.config.fields import NOT_NEGATIVE, POSITIVE, Rule, at_least, one_of, option, section
 from latadj.config.options.dial import WORKLOAD, WorkloadConfig
+from latadj.config.options.ray import ENGINES, RayPredictOptions
 from latadj.config.speedups import one_speedup
 from latadj.elimination.profiles import PROFILE_TYPES
 
 # Types of an embedding's numbers, as sentence-transformers calls them; of those of 8 bits each, a range is needed.
 RANGED = ("int8", "uint8")
 VECTORS = ("float32", "float16", *RANGED, "binary", "ubinary")
+# Names of what engine=local writes.
+PREDICTION_FILES = (".csv", ".jsonl", ".ndjson", ".npy", ".parquet", ".pq")
 BELOW_1 = Rule("a number above 0, below 1", lambda value: 0 < value < 1)
 
 
@@ -22,7 +25,12 @@ class PredictConfig(DialedConfig):
     """`latadj predict`; its model and task say where the checkpoint is, which says what it is for."""
 
     runtime: str | None = runtime_option()
-    input: str | None = option(None, "file to read, or - for standard input")
+    engine: str = option(
+        "local", "local: a file, in this process; ray: a folder of files, on Ray Data", one_of(*ENGINES)
+    )
+    input: str | None = option(
+        None, "file to read, or - for standard input; of engine=ray a folder, also a URL such as s3://bucket/folder"
+    )
     format: str | None = option(
         None, "format of the input; null: by its suffix", type="text | csv | tsv | jsonl | parquet"
     )
@@ -32,7 +40,8 @@ class PredictConfig(DialedConfig):
     id: str | None = option(None, "column that is copied to the output")
     on_error: str = option("skip", "what to do with a broken row", one_of("skip", "stop"))
     output: str = option(
-        MISSING, "file to write, .csv or .jsonl, of embeddings also .npy or .parquet, or - for standard output"
+        MISSING,
+        "file to write, .csv or .jsonl, of embeddings .npy or .parquet too, or -; of engine=ray a folder or URL",
     )
     all_probabilities: bool = option(False, "write the probability of every label, not only of the likeliest")
     escape_formulas: bool = escape_option()
@@ -75,9 +84,14 @@ class PredictConfig(DialedConfig):
     prompt_name: str | None = option(
         None, "embeddings: which of the model's prompts is put before each text; null: the one it has as a rule"
     )
+    ray: RayPredictOptions = section(RayPredictOptions, "the cluster of engine=ray, and how it divides the input")
 
     def problems(self) -> list[str]:
         problems = super().problems()
+        if self.engine == "ray":
+            problems += self._ray_problems()
+        elif self.ray != RayPredictOptions():
+            problems.append("ray.* with engine=local: give engine=ray")
         if self.deadline_ms is None and self.max_speedup is not None:
             problems.append(f"max_speedup={self.max_speedup:g} limits a deadline: give deadline_ms too")
         if self.max_drop is not None and self.speedup is not None:
@@ -101,6 +115,32 @@ class PredictConfig(DialedConfig):
         columns = self.text if isinstance(self.text, (list, tuple)) else [self.text]
         if not (self.text is None or (1 <= len(columns) <= 2 and all(isinstance(name, str) for name in columns))):
             problems.append(f"text={self.text}: expected a column, or two as in text=[premise,hypothesis]")
+        return problems
+
+    def _ray_problems(self) -> list[str]:
+        """What rows that are divided among processes cannot have."""
+        problems = []
+        for name, value in (("input", self.input), ("output", self.output)):
+            if value == "-":
+                problems.append(f"{name}=- with engine=ray, which reads and writes folders: name one")
+        if self.output.lower().endswith(PREDICTION_FILES):
+            problems.append(
+                f"output={self.output}: engine=ray writes a folder of Parquet files: name one, as in output=labels"
+            )
+        if self.deadline_ms is not None:
+            problems.append(
+                f"deadline_ms={self.deadline_ms:g} with engine=ray, which answers data sets: give speedup or max_drop"
+            )
+        if self.id is not None:
+            problems.append(f"id={self.id} with engine=ray, which keeps every column: leave it out")
+        if self.escape_formulas:
+            problems.append("escape_formulas=true is for CSV, and engine=ray writes Parquet: leave it out")
+        if self.vectors in RANGED and self.ranges is None:
+            problems.append(
+                f"vectors={self.vectors} with engine=ray: all processes need the same ranges; add ranges=FILE.npy"
+            )
+        if self.device.cpus is not None:
+            problems.append("device.cpus with engine=ray: Ray places its actors; give device.threads")
         return problems
 
 

@@ -1,10 +1,10 @@
 """The command that serves a model over HTTP."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from latadj.config.commands.base import CommandConfig, runtime_option
 from latadj.config.fields import FRACTION, NOT_NEGATIVE, POSITIVE, Rule, Section, at_least, one_of, option, section
+from latadj.config.options.ray import ENGINES, RayServeOptions
 from latadj.config.speedups import one_speedup
 
 POLICY = one_of("slack", "fixed")
@@ -20,19 +20,6 @@ class ServeLimits(Section):
     text_characters: int = option(65_536, "characters of a text", at_least(1))
     request_texts: int = option(256, "texts of a request", at_least(1))
     waiting_texts: int = option(10_000, "texts that may wait", at_least(1))
-
-
-@dataclass
-class RayOptions(Section):
-    """How `engine=ray` uses a Ray cluster."""
-
-    address: str | None = option(
-        None, "cluster to serve on, such as auto or HOST:PORT; null: one on this machine alone"
-    )
-    autoscaling: dict[str, Any] | None = option(
-        None, "Ray Serve's autoscaling_config, such as {min_replicas: 1, max_replicas: 4}; null: replicas="
-    )
-    cpus: float | None = option(None, "CPUs that a replica reserves; null: device.threads", POSITIVE)
 
 
 @dataclass
@@ -54,7 +41,7 @@ class ServeConfig(CommandConfig):
     confident: bool = option(False, "judge max_drop by the upper end of the 95% interval, not by the mean")
     batch_tokens: int = option(8192, "tokens of a batch, padded to its longest text", at_least(1))
     reserve: float = option(0.1, "share of a deadline that is kept for what no prediction sees", FRACTION)
-    engine: str = option("local", "local: this process and its replicas; ray: Ray Serve", one_of("local", "ray"))
+    engine: str = option("local", "local: this process and its replicas; ray: Ray Serve", one_of(*ENGINES))
     replicas: int = option(1, "processes that hold the model, each with device.threads of its own", at_least(1))
     tokenizers: int = option(1, "threads that tokenise requests of many characters", at_least(1))
     warm_up_s: float = option(10.0, "seconds of measuring before the server is ready; 0: none", NOT_NEGATIVE)
@@ -69,7 +56,7 @@ class ServeConfig(CommandConfig):
     reload: bool = option(False, "POST /reload loads the checkpoint anew, beside the one that is served until then")
     access_log: bool = option(False, "a line of JSON on standard output for each request")
     limits: ServeLimits = section(ServeLimits, "what a request may be")
-    ray: RayOptions = section(RayOptions, "the cluster of engine=ray")
+    ray: RayServeOptions = section(RayServeOptions, "the cluster of engine=ray")
 
     def problems(self) -> list[str]:
         problems = super().problems()
@@ -79,7 +66,7 @@ class ServeConfig(CommandConfig):
             problems.append(f"max_speedup={self.max_speedup:g} with policy=fixed: give speedup alone")
         if self.confident and self.max_drop is None:
             problems.append("confident=true says how max_drop is judged: give max_drop too")
-        if self.engine != "ray" and self.ray != RayOptions():
+        if self.engine != "ray" and self.ray != RayServeOptions():
             problems.append("ray.* with engine=local: give engine=ray")
         if self.engine == "ray" and self.port == 0:
             problems.append("port=0 with engine=ray, whose proxies take a port that you name")

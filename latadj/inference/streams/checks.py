@@ -52,7 +52,7 @@ def check_type(config: PredictConfig, task_type: str) -> None:
             raise ValueError(
                 f"{name}={value} is for embeddings, and checkpoint {config.checkpoint} is for {what}: leave it out"
             )
-    if output_format(config.output) in VECTOR_KINDS:
+    if config.engine == "local" and output_format(config.output) in VECTOR_KINDS:
         raise ValueError(
             f"output={config.output}: such a file holds embeddings, and checkpoint {config.checkpoint} is for {what}: "
             "write .csv or .jsonl"

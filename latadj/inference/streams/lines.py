@@ -101,6 +101,12 @@ class LineReader:
         """The rows from here on, broken ones too."""
         raise NotImplementedError
 
+    def _checked(self, values: list[Any], key: Any = None, line: int | None = None, *, record: Any = None) -> Row:
+        row = checked(self.row, values, self.columns, key, line, reads=self.reads)
+        if self.options.keep:
+            row.record = record
+        return row
+
     def close(self) -> None:
         """Close the stream."""
         self.lines.stream.close()
@@ -125,7 +131,8 @@ class TextReader(LineReader):
         while line := self.lines.next():
             self.row += 1
             try:
-                yield checked(self.row, [line.decode()], self.columns, reads=self.reads)
+                text = line.decode()
+                yield self._checked([text], record=[text.rstrip("\r\n")])
             except UnicodeDecodeError as error:
                 yield Row(self.row, broken=_not_utf8(error))
 
@@ -156,7 +163,7 @@ class JsonReader(LineReader):
             else:
                 key = None if self.options.key is None else parsed.get(self.options.key)
                 values = [parsed.get(column) for column in self.columns]
-                yield checked(self.row, values, self.columns, key, reads=self.reads)
+                yield self._checked(values, key, record=parsed)
 
 
 class TableReader(LineReader):
@@ -180,7 +187,7 @@ class TableReader(LineReader):
             raise ValueError(f"{name}: it is empty, without even a header that names its columns")
         if self._undecoded:
             raise ValueError(f"{name}: its header is {self._undecoded}")
-        self.width = len(header)
+        self.header, self.width = header, len(header)
         self.columns = options.text_columns(header, name)
         self._places = [header.index(column) for column in self.columns]
         self._key = None if options.key is None else header.index(options.key)
@@ -230,7 +237,7 @@ class TableReader(LineReader):
             return Row(self.row, broken=f"{len(record)} fields, the header has {self.width}", line=line)
         key = None if self._key is None else record[self._key]
         values = [record[place] for place in self._places]
-        return checked(self.row, values, self.columns, key, line, reads=self.reads)
+        return self._checked(values, key, line, record=record)
 
     def _reader(self) -> Iterator[list[str]]:
         # Takes a line at a time, and no more than it needs: after each record the position is behind it.

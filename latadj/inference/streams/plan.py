@@ -1,8 +1,9 @@
 """What `latadj predict` is about to do, found out without torch, so that what cannot work is refused at once."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 from latadj.checkpoints.metadata import CheckpointMetadata, check
 from latadj.checkpoints.task_spec import QUESTION_COLUMNS, type_of
@@ -11,63 +12,54 @@ from latadj.elimination.dial import Dial
 from latadj.inference.device_clock import require_any_clock
 from latadj.inference.graph_folder import check_graphs, require_graph_clock
 from latadj.inference.streams.checks import READS, check_output, check_type
+from latadj.inference.streams.finished import finished_result
 from latadj.inference.streams.reading import STREAM, Reader, input_format, is_stream, open_reader
-from latadj.inference.streams.rows import RowCounts
+from latadj.inference.streams.rows import ColumnOptions
 from latadj.inference.streams.writing import Paths, PredictState, output_format, state_to_resume
 from latadj.runtime.manifest import is_exported
-from latadj.utils.files import read_json, real_path
-from latadj.utils.serialization import structure
+from latadj.utils.files import real_path
 
 BATCH_SIZE = 32  # where nobody says it
 
 
-class _Deadline(TypedDict):
-    """Of a result, as it is printed."""
-
-    ms: float
-    batches: int
-    texts: int
-    met_batches: int
-    met_texts: int
-    beyond_batches: int
-    beyond_texts: int
-    late_batches: int
-    late_texts: int
-    speedups: dict[str, int]
-
-
-class _Finished(TypedDict):
-    """The result of a run that left nothing to do, as it is read again."""
-
-    input: str
-    output: str
-    settings: dict[str, Any]
-    rows: RowCounts
-    texts_per_s: float | None
-    speedup: float | None
-    deadline: _Deadline | None
-
-
 @dataclass
-class Plan:
-    """What a run starts from.
+class ModelPlan:
+    """What a model is opened by.
 
     task_type : as in ``task.type``
-    reader : of the input, at its start; None where standard input is left for later
-    state : of a run to go on with
-    finished : the result of such a run that left nothing to do
+    dial : in FLOPs, on the profile type to serve
     speedup : None with a deadline, and with ``max_drop`` until the dial is marked for this device
     """
 
     metadata: CheckpointMetadata
     task_type: str
     dial: Dial | None
+    speedup: float | None
+    batch_size: int
+
+    @property
+    def text_columns(self) -> list[str]:
+        """The columns that the model was fine-tuned on; empty where nobody knows."""
+        if self.task_type == "question_answering":
+            return QUESTION_COLUMNS
+        trained = self.metadata.task_spec.text if self.metadata.task_spec else []
+        # Pairs are compared, and each of their texts has an embedding of its own.
+        return ["text"] if self.task_type == EMBEDDING and len(trained) != 1 else trained
+
+
+@dataclass
+class Plan(ModelPlan):
+    """What a run starts from.
+
+    reader : of the input, at its start; None where standard input is left for later
+    state : of a run to go on with
+    finished : the result of such a run that left nothing to do
+    """
+
     reader: Reader | None
     settings: dict[str, Any]
     state: PredictState | None
     finished: dict[str, Any] | None
-    speedup: float | None
-    batch_size: int
 
 
 def check_plan(config: PredictConfig) -> CheckpointMetadata:
@@ -102,33 +94,49 @@ def make_plan(config: PredictConfig, metadata: CheckpointMetadata | None = None,
     """
     if not config.input:
         raise ValueError("no input: give a file, as in `latadj predict input=texts.txt`, or input=- for standard input")
-    if config.prompt is not None:
-        raise ValueError("prompt=: predict asks a model's classification head, which takes no prompt")
     kind = input_format(config.input, config.format)
     output_format(config.output)
     check_output(config)
-    metadata = _metadata(config) if metadata is None else metadata
-    task_spec = metadata.task_spec
-    task_type = type_of(Path(config.checkpoint), task_spec)
-    check_type(config, task_type)
-    speedup, dial = _turned(config, metadata)
-    trained = task_spec.text if task_spec else []
-    if task_type == "question_answering":
-        trained = QUESTION_COLUMNS
-    if task_type == EMBEDDING and len(trained) != 1:
-        trained = ["text"]  # pairs are compared, and each of their texts has an embedding of its own
-    text = [config.text] if isinstance(config.text, str) else list(config.text or [])
-    batch_size = config.batch_size or batch_size_of(metadata)
-    reader = open_reader(config.input, config.format, text, trained, config.id, READS[task_type]) if touch else None
+    plan = plan_model(config, metadata)
+    options = column_options(config, plan)
+    reader = open_reader(config.input, config.format, options) if touch else None
     try:
-        settings = _settings(config, kind, speedup, batch_size, reader)
+        source = config.input if is_stream(config.input) else _stamp(Path(config.input))
+        settings = settings_of(config, plan, source, kind, reader.columns if reader else None)
         # Until it is known what runs, nobody can say whether a run before this one did the same.
         state, finished = (None, None) if config.runtime == "auto" else _going_on(config, settings)
     except ValueError:
         if reader is not None:
             reader.close()
         raise
-    return Plan(metadata, task_type, dial, reader, settings, state, finished, speedup, batch_size)
+    return Plan(**vars(plan), reader=reader, settings=settings, state=state, finished=finished)
+
+
+def plan_model(config: PredictConfig, metadata: CheckpointMetadata | None = None) -> ModelPlan:
+    """Find checkpoint and dial.
+
+    Parameters
+    ----------
+    metadata : of the checkpoint, if they have been read already
+
+    Raises
+    ------
+    ValueError
+        if one of them is missing or does not fit.
+    """
+    if config.prompt is not None:
+        raise ValueError("prompt=: predict asks a model's classification head, which takes no prompt")
+    metadata = _metadata(config) if metadata is None else metadata
+    task_type = type_of(Path(config.checkpoint), metadata.task_spec)
+    check_type(config, task_type)
+    speedup, dial = _turned(config, metadata)
+    return ModelPlan(metadata, task_type, dial, speedup, config.batch_size or batch_size_of(metadata))
+
+
+def column_options(config: PredictConfig, plan: ModelPlan) -> ColumnOptions:
+    """What the user and the checkpoint say of the input's columns."""
+    text = [config.text] if isinstance(config.text, str) else list(config.text or [])
+    return ColumnOptions(text, plan.text_columns, config.id, READS[plan.task_type])
 
 
 def batch_size_of(metadata: CheckpointMetadata) -> int:
@@ -189,41 +197,30 @@ def _going_on(config: PredictConfig, settings: dict[str, Any]) -> tuple[PredictS
         return None, None
     paths = Paths(Path(config.output))
     if config.resume and paths.final.exists() and not paths.state.exists():
-        result = _result(config)
-        if (result.get("output"), result.get("settings")) == (config.output, settings):
+        result = finished_result(config, settings)
+        if result is not None:
             return None, result
     return state_to_resume(paths, settings, resume=config.resume, overwrite=config.overwrite), None
 
 
-def result_path(config: PredictConfig) -> Path:
-    """Where the result is written."""
-    return Path(config.folder) / "predict" / "predict.json"
-
-
-def _result(config: PredictConfig) -> dict[str, Any]:
-    path = result_path(config)
-    if not path.exists():
-        return {}
-    mend = "make it anew with overwrite=true"
-    result = read_json(path, "result", mend)
-    try:
-        structure(_Finished, result)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}; {mend}") from error
-    return dict(result)
-
-
-def _settings(
-    config: PredictConfig, kind: str, speedup: float | None, batch_size: int, reader: Reader | None
+def settings_of(
+    config: PredictConfig, plan: ModelPlan, source: str, kind: str, columns: Sequence[str] | None
 ) -> dict[str, Any]:
-    """All that an output depends on, but the device and its kernel: what must be the same to go on."""
+    """All that an output depends on, but the device and its kernel: what must be the same to go on.
+
+    Parameters
+    ----------
+    source : what tells the input from another
+    kind : its format
+    columns : of the text; None where nobody has looked
+    """
     return {
-        "input": config.input if is_stream(config.input or "") else _stamp(Path(config.input or "")),
+        "input": source,
         "format": kind,
-        "text": list(reader.columns) if reader else None,
+        "text": list(columns) if columns is not None else None,
         "id": config.id,
-        "checkpoint": {file.name: _stamp(file) for file in sorted(Path(config.checkpoint).iterdir()) if file.is_file()},
-        "speedup": speedup,
+        "checkpoint": checkpoint_stamps(Path(config.checkpoint)),
+        "speedup": plan.speedup,
         "deadline_ms": config.deadline_ms,
         "deadline_quantile": config.deadline_quantile,
         "max_speedup": config.max_speedup,
@@ -233,7 +230,7 @@ def _settings(
         "dial.target": config.dial.target,
         "device.precision": config.device.precision,
         "window": config.window,
-        "batch_size": batch_size,
+        "batch_size": plan.batch_size,
         "max_length": config.max_length,
         "all_probabilities": config.all_probabilities,
         "null_threshold": config.null_threshold,
@@ -243,6 +240,12 @@ def _settings(
         "escape_formulas": config.escape_formulas,
         "seed": config.seed,
     }
+
+
+def checkpoint_stamps(folder: Path) -> dict[str, str]:
+    """What tells a checkpoint from another, and from what it was before; empty where there is no folder."""
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    return {file.name: _stamp(file) for file in files if file.is_file()}
 
 
 def _stamp(file: Path) -> str:

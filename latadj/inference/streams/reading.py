@@ -1,8 +1,9 @@
 """Opens an input of any format, Parquet files among them, and cuts it into windows."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -25,30 +26,32 @@ class ParquetReader:
     """Rows of a Parquet file.
 
     columns : the text columns that are read
+    schema : of all columns of the file
     reads : what the model does with a text
     key_type : Arrow's type of the ids, where they are whole numbers; None: they are written as text
     """
 
-    def __init__(self, path: Path, options: ColumnOptions) -> None:
+    def __init__(self, source: Path | BinaryIO, name: str, options: ColumnOptions) -> None:
         import pyarrow as pa
         from pyarrow import parquet
 
-        self.name, self.row = str(path), 0
+        self.name, self.row, self._keeps = name, 0, options.keep
         try:
-            self._file = parquet.ParquetFile(path, buffer_size=BUFFER, pre_buffer=False)
-            schema = self._file.schema_arrow
-            names, textual = list(schema.names), [field.name for field in schema if _is_text(field.type, options)]
+            self._file = parquet.ParquetFile(source, buffer_size=BUFFER, pre_buffer=False)
+            self.schema = schema = self._file.schema_arrow
+            names = list(schema.names)
+            textual = [field.name for field in schema if _is_text(field.type, options)]
         except UnicodeDecodeError as error:
-            raise ValueError(f"{path}: the name of a column is no UTF-8 text: rename it") from error
+            raise ValueError(f"{name}: the name of a column is no UTF-8 text: rename it") from error
         except (pa.ArrowInvalid, OSError) as error:
-            raise ValueError(f"{path}: this is no Parquet file: {str(error).splitlines()[0]}") from error
+            raise ValueError(f"{name}: this is no Parquet file: {str(error).splitlines()[0]}") from error
         self.columns, self.key = options.text_columns(names, self.name, textual), options.key
         self.reads = options.reads
         kind = None if self.key is None else schema.field(self.key).type
         self.key_type = kind if kind is not None and pa.types.is_integer(kind) else None
         for column in self.columns:
             if column not in textual:
-                raise ValueError(f"{path}: column {column!r} holds {schema.field(column).type}, not text")
+                raise ValueError(f"{name}: column {column!r} holds {schema.field(column).type}, not text")
 
     @property
     def total(self) -> int:
@@ -71,6 +74,8 @@ class ParquetReader:
     def rows(self) -> Iterator[Row]:
         """The rows from here on, broken ones too."""
         wanted = list(dict.fromkeys([*self.columns, *([self.key] if self.key else [])]))
+        if self._keeps:
+            wanted = list(self.schema.names)
         before = 0
         for group in range(self._file.num_row_groups):
             count = self._file.metadata.row_group(group).num_rows
@@ -84,17 +89,21 @@ class ParquetReader:
             before += len(batch)
             if skip == len(batch):
                 continue
+            rest = batch.slice(skip)
+            read = rest.select([*self.columns, *([self.key] if self.key else [])]) if self._keeps else rest
             try:
-                values: dict[str, list[Any]] = batch.slice(skip).to_pydict()
+                values: dict[str, list[Any]] = read.to_pydict()
             except UnicodeDecodeError:
-                values = {name: [_value(one) for one in batch.slice(skip)[name]] for name in wanted}
-            keys = values[self.key] if self.key else [None] * (len(batch) - skip)
-            for key, *texts in zip(keys, *(values[column] for column in self.columns), strict=True):
+                values = {name: [_value(one) for one in read[name]] for name in read.schema.names}
+            keys = values[self.key] if self.key else [None] * len(rest)
+            for place, (key, *texts) in enumerate(zip(keys, *(values[column] for column in self.columns), strict=True)):
                 self.row += 1
                 if any(isinstance(text, UnicodeDecodeError) for text in texts):
                     yield Row(self.row, broken="not UTF-8")
                     continue
-                yield checked(self.row, texts, self.columns, key, reads=self.reads)
+                row = checked(self.row, texts, self.columns, key, reads=self.reads)
+                row.record = (rest, place) if self._keeps else None
+                yield row
 
     def _batches(self, group: int, wanted: list[str]) -> Iterator[Any]:
         import pyarrow as pa
@@ -107,7 +116,7 @@ class ParquetReader:
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        self._file.close(force=True)
 
 
 def _value(one: Any) -> Any:
@@ -170,39 +179,48 @@ def input_format(name: str, chosen: str | None) -> str:
     return SUFFIXES[suffix]
 
 
-def open_reader(
-    name: str,
-    chosen: str | None,
-    text: Sequence[str] = (),
-    trained: Sequence[str] = (),
-    key: str | None = None,
-    reads: str = CUT,
-) -> Reader:
+def open_reader(name: str, chosen: str | None, options: ColumnOptions) -> Reader:
     """A reader of an input, its columns found.
 
     Parameters
     ----------
     name : path, or ``-`` for standard input
     chosen : its format; None: by its suffix
-    text, trained, key, reads : as in :class:`~latadj.inference.streams.rows.ColumnOptions`
 
     Raises
     ------
     ValueError
         if it is missing or of another format, or a column is.
     """
-    file_format, options = input_format(name, chosen), ColumnOptions(text, trained, key, reads)
+    file_format = input_format(name, chosen)
     if name == STREAM:
         if sys.stdin is None:
             raise ValueError("input=-: standard input is closed: give a file")
-        return _line_reader(file_format, sys.stdin.buffer, "standard input", options)
+        return reader_of(sys.stdin.buffer, "standard input", file_format, options)
     path = Path(name)
     if not path.is_file() and not is_stream(name):
-        raise ValueError(f"input={name}: " + ("this is a folder, not a file" if path.is_dir() else "no such file"))
+        wrong = "this is a folder, not a file; engine=ray reads folders" if path.is_dir() else "no such file"
+        raise ValueError(f"input={name}: {wrong}")
     if file_format == "parquet":
-        return ParquetReader(path, options)
-    stream = path.open("rb", buffering=2**18)
+        return ParquetReader(path, name, options)
+    return reader_of(path.open("rb", buffering=2**18), name, file_format, options)
+
+
+def reader_of(stream: BinaryIO, name: str, file_format: str, options: ColumnOptions) -> Reader:
+    """A reader of a stream, which it closes, its columns found.
+
+    Parameters
+    ----------
+    name : of the stream, for messages
+
+    Raises
+    ------
+    ValueError
+        if it is of another format, or a column is missing.
+    """
     try:
+        if file_format == "parquet":
+            return ParquetReader(stream, name, options)
         return _line_reader(file_format, stream, name, options)
     except ValueError:
         stream.close()
@@ -217,15 +235,19 @@ def _line_reader(file_format: str, stream: BinaryIO, name: str, options: ColumnO
     return TableReader(stream, name, options, tabs=file_format == "tsv")
 
 
-def windows(reader: Reader, size: int) -> Iterator[Window]:
+def windows(reader: Reader, size: int, rows: int | None = None) -> Iterator[Window]:
     """Windows of ``size`` rows, broken ones counted too, or fewer long ones; cut alike wherever a reader begins.
 
     That holds as long as it begins at the end of a window.
+
+    Parameters
+    ----------
+    rows : that are read in all; None: up to the end
     """
     # A text that is not cut becomes as many rows of tokens as it needs.
     most_characters = WINDOW_CHARACTERS if reader.reads == CUT else MOST_CHARACTERS
     window, characters = Window(), 0
-    for row in reader.rows():
+    for row in islice(reader.rows(), rows):
         (window.rows if row.broken is None else window.broken).append(row)
         characters += sum(map(len, row.texts))
         if len(window.rows) + len(window.broken) >= size or characters >= most_characters:

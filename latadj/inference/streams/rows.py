@@ -41,6 +41,8 @@ class Row:
     key : what the column that ``id=`` names holds
     broken : what is wrong with it; None: nothing
     line : line of the file on which it begins, where that is not ``number``
+    record : all that the row holds, where it is kept: of plain text the line, of a table its fields, of JSON the
+        object, of Parquet a batch and a place in it
     """
 
     number: int
@@ -48,6 +50,7 @@ class Row:
     key: Any = None
     broken: str | None = None
     line: int | None = None
+    record: Any = None
 
     @property
     def where(self) -> str:
@@ -118,12 +121,14 @@ class ColumnOptions:
     key : ``id=``
     reads : what the model does with a text: ``cut`` it to its first tokens, tag its ``words`` (which may be a list), or
         cut answers out of the ``whole``, blanks at its ends among it
+    keep : whether rows keep all that they hold
     """
 
     text: Sequence[str] = ()
     trained: Sequence[str] = ()
     key: str | None = None
     reads: str = CUT
+    keep: bool = False
 
     def text_columns(self, columns: Sequence[str], name: str, textual: Sequence[str] | None = None) -> tuple[str, ...]:
         """The columns that hold the text.

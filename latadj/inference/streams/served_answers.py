@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 
 from datasets import Dataset
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from latadj.config import TaskConfig
 from latadj.inference.streams.layouts import short
@@ -68,6 +68,12 @@ class Tags(TrainedTask[TokenClassification]):
         words, tags, probabilities = answer
         return {"words": words, "tags": tags, "probabilities": [float(short(one)) for one in probabilities]}
 
+    def arrow_types(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+        import pyarrow as pa
+
+        texts, numbers = pa.list_(pa.string()), pa.list_(pa.float64())
+        return {"words": texts, "tags": texts, "probabilities": numbers}
+
 
 class Spans(TrainedTask[QuestionAnswering]):
     """A span of a context that answers a question, or none."""
@@ -92,3 +98,9 @@ class Spans(TrainedTask[QuestionAnswering]):
     def fields(self, answer: Answer) -> dict[str, Any]:
         numbers = {"probability": float(short(answer.probability)), "score": float(short(answer.score))}
         return {"answer": answer.text, "start": answer.start, "end": answer.end, **numbers}
+
+    def arrow_types(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+        import pyarrow as pa
+
+        places = {"start": pa.int64(), "end": pa.int64()}
+        return {"answer": pa.string(), **places, "probability": pa.float64(), "score": pa.float64()}

@@ -101,6 +101,12 @@ class Embeddings(ServedTask):
             return {"embedding": answer.tolist()}
         return {"embedding": [float(short(number)) for number in answer]}
 
+    def arrow_types(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+        import pyarrow as pa
+
+        number = pa.field("element", pa.from_numpy_dtype(self.dtype), nullable=False)
+        return {"embedding": pa.list_(number, self.width(model, tokenizer))}
+
 
 def _halved(outputs: np.ndarray) -> np.ndarray:
     """Embeddings in float16.

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from scipy.special import softmax
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from latadj.inference.streams.layouts import short
 from latadj.inference.streams.ranges import Ranges
@@ -57,6 +57,10 @@ class ServedTask(ABC):
     def fields(self, answer: Any) -> dict[str, Any]:
         """An answer as fields of a JSON object, which has neither infinity nor NaN."""
 
+    @abstractmethod
+    def arrow_types(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+        """Arrow's types of ``fields``, by name."""
+
 
 class Labels(ServedTask):
     """A text or a pair with a class, or a value where there are no labels; an answer is (labels,) probabilities.
@@ -99,3 +103,11 @@ class Labels(ServedTask):
             shares = zip(self.labels, answer, strict=True)
             fields["probabilities"] = {name: float(short(share)) for name, share in shares}
         return fields
+
+    def arrow_types(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+        import pyarrow as pa
+
+        if not self.labels:
+            return {"value": pa.float64()}
+        of_all = {"probabilities": pa.struct([(label, pa.float64()) for label in self.labels])} if self.every else {}
+        return {"label": pa.string(), "probability": pa.float64(), **of_all}

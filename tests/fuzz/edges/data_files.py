@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from latadj.commands.common.session import with_examples
 from latadj.config.compose import compose, typed
 from latadj.inference.streams.reading import open_reader, windows
+from latadj.inference.streams.rows import ColumnOptions
 
 TEXTS = [f"film {number} is {'good' if number % 2 else 'bad'} and long" for number in range(24)]
 FRAME = pd.DataFrame({"text": TEXTS, "label": ["neg" if number % 2 else "pos" for number in range(24)]})
@@ -95,7 +96,7 @@ def stream(suffix: str) -> Callable[[Path, None, bytes], None]:
         path = folder / f"input{suffix}"
 
         def read() -> None:
-            reader = open_reader(str(path), None)
+            reader = open_reader(str(path), None, ColumnOptions())
             try:
                 for window in windows(reader, 7):
                     for row in (*window.rows, *window.broken):

@@ -20,6 +20,8 @@ from latadj.commands.common.resume import FinetuneState
 from latadj.commands.glue.glue import TaskState
 from latadj.commands.prune.state import PLAN, PruneState
 from latadj.commands.prune.topk_choice import ChosenTopK
+from latadj.inference.blocks.run_state import STATE, BlocksState
+from latadj.inference.blocks.storage import Storage
 from latadj.inference.streams.rows import StreamPosition
 from latadj.inference.streams.writing import Paths, PredictState, state_to_resume
 from latadj.pruning.budgets import TimeModel
@@ -51,6 +53,7 @@ PREDICT = PredictState(
     (300, 20),
     {"read": 10, "written": 9, "broken": 1},
 )
+BLOCKS = BlocksState(SETTINGS, serving=PREDICT.serving, counts={"read": 10, "written": 9, "broken": 1})
 
 
 def read_by(read: Callable[[Path], object], name: str) -> Callable[[Path, None, bytes], None]:
@@ -143,10 +146,15 @@ def read_predict(folder: Path) -> None:
     state_to_resume(Paths(folder / "out.csv"), SETTINGS, resume=True, overwrite=False)
 
 
+def read_blocks(folder: Path) -> None:
+    BlocksState.of(Storage(str(folder), "output"))
+
+
 EDGES = [
     state_edge("finetune", FINETUNE.to_json(), lambda f: FinetuneState.read(f / "s.json"), "s.json", nothing, 60),
     state_edge("glue", GLUE.to_json(), lambda f: TaskState.read(f / "s.json"), "s.json", nothing, 60),
     state_edge("predict", PREDICT.to_json(), read_predict, "out.csv.state.json", nothing, 60),
+    state_edge("predict on Ray", BLOCKS.to_json(), read_blocks, STATE, nothing, 60),
     state_edge("prune", of_pruning(plan=False), read_pruning, "state.json", pruning_plan, 100),
     state_edge("prune, its plan", of_pruning(plan=True), read_pruning, "plan.json", pruning_plan, 60),
     Edge("Trainer's checkpoint", killed_training, trainer_cases, go_on, 24),

@@ -13,7 +13,7 @@ from pyarrow import parquet
 
 from latadj.config import FilesConfig, TaskConfig
 from latadj.inference.streams.reading import input_format, is_stream, open_reader, windows
-from latadj.inference.streams.rows import Row, StreamPosition
+from latadj.inference.streams.rows import ColumnOptions, Row, StreamPosition
 from latadj.tasks.data.files import read_file
 from latadj.tasks.data.paths import TABLES
 
@@ -39,7 +39,7 @@ def written(tmp_path, data, name="in.txt"):
 
 
 def read(name, kind=None, **options):
-    reader = open_reader(name, kind, **options)
+    reader = open_reader(name, kind, ColumnOptions(**options))
     found = list(reader.rows())
     reader.close()
     return found
@@ -265,7 +265,7 @@ def test_windows_are_cut_alike_wherever_a_reader_begins(tmp_path, kind, size):
     name = many(tmp_path, kind)
 
     def opened():
-        return open_reader(name, None, [], [] if kind == "text" else ["text"])
+        return open_reader(name, None, ColumnOptions(trained=[] if kind == "text" else ["text"]))
 
     whole = list(windows(opened(), size))
     rows = sorted((row for window in whole for row in window.rows + window.broken), key=lambda row: row.number)
@@ -282,20 +282,20 @@ def test_windows_are_cut_alike_wherever_a_reader_begins(tmp_path, kind, size):
 def test_long_texts_fill_a_window_early(tmp_path, monkeypatch):
     monkeypatch.setattr("latadj.inference.streams.reading.WINDOW_CHARACTERS", 10)
     name = written(tmp_path, "aaaa\nbbbb\ncccc\ndddd\n")
-    assert [len(window.rows) for window in windows(open_reader(name, None), 100)] == [3, 1]
+    assert [len(window.rows) for window in windows(open_reader(name, None, ColumnOptions()), 100)] == [3, 1]
 
 
 @pytest.mark.parametrize("kind", ["text", "jsonl"])
 def test_an_empty_file_has_no_windows(tmp_path, kind):
-    assert list(windows(open_reader(written(tmp_path, ""), kind), 5)) == []
+    assert list(windows(open_reader(written(tmp_path, ""), kind, ColumnOptions()), 5)) == []
 
 
 def test_a_reader_knows_how_much_there_is(tmp_path):
-    reader = open_reader(written(tmp_path, "a\nbb\n"), None)
+    reader = open_reader(written(tmp_path, "a\nbb\n"), None, ColumnOptions())
     assert (reader.total, reader.done) == (5, 0)
     next(reader.rows())
     assert reader.done == 2
-    reader = open_reader(table(tmp_path, "parquet"), None, ["premise"])
+    reader = open_reader(table(tmp_path, "parquet"), None, ColumnOptions(["premise"]))
     assert (reader.total, reader.done) == (4, 0)
 
 
@@ -326,7 +326,7 @@ def test_the_name_of_a_parquet_column_that_is_no_text(tmp_path):
     pd.DataFrame({"reviewE!": ["a film"]}).to_parquet(path)
     path.write_bytes(path.read_bytes().replace(b"reviewE!", b"review\xff\xfe"))
     with pytest.raises(ValueError, match=r"a.parquet: the name of a column is no UTF-8 text: rename it"):
-        open_reader(str(path), None)
+        open_reader(str(path), None, ColumnOptions())
 
 
 def test_a_parquet_file_that_is_damaged_inside(tmp_path):
@@ -334,7 +334,7 @@ def test_a_parquet_file_that_is_damaged_inside(tmp_path):
     pd.DataFrame({"review": [f"film {number}" for number in range(99)]}).to_parquet(path)
     data = path.read_bytes()
     path.write_bytes(data[:4] + b"\xff" * 56 + data[60:])
-    reader = open_reader(str(path), None)
+    reader = open_reader(str(path), None, ColumnOptions())
     with pytest.raises(ValueError, match=r"a.parquet: this Parquet file is damaged or was cut short"):
         list(reader.rows())
 
@@ -346,11 +346,11 @@ def test_a_pipe_is_read_once(tmp_path, name, rows):
     assert is_stream(str(path))
     writer = threading.Thread(target=path.write_text, args=("text\na film\nanother\n",))
     writer.start()
-    reader = open_reader(str(path), None)
+    reader = open_reader(str(path), None, ColumnOptions())
     assert [row.number for row in reader.rows()] == list(range(1, rows + 1))
     writer.join()
     with pytest.raises(ValueError, match="Parquet is read from its end, which a stream does not have"):
-        open_reader(str(path), "parquet")
+        open_reader(str(path), "parquet", ColumnOptions())
 
 
 def test_files_and_folders_are_no_streams(tmp_path):
@@ -364,4 +364,4 @@ def test_files_and_folders_are_no_streams(tmp_path):
 def test_standard_input_that_is_closed(monkeypatch):
     monkeypatch.setattr("sys.stdin", None)
     with pytest.raises(ValueError, match="input=-: standard input is closed: give a file"):
-        open_reader("-", None)
+        open_reader("-", None, ColumnOptions())

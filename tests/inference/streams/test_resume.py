@@ -14,6 +14,7 @@ from latadj.commands.predict.predict import _stream
 from latadj.config import PredictConfig
 from latadj.inference.streams.layouts import Layout
 from latadj.inference.streams.reading import open_reader
+from latadj.inference.streams.rows import ColumnOptions
 from latadj.inference.streams.served_embeddings import Embeddings
 from latadj.inference.streams.served_tasks import Labels
 from latadj.inference.streams.vector_files import NpyLayout, ParquetLayout
@@ -63,7 +64,7 @@ def work(folder, kind="csv", resume=False, overwrite=False, window=WINDOW):
     paths = Paths(folder / f"out.{kind}")
     state = state_to_resume(paths, SETTINGS, resume=resume, overwrite=overwrite) or PredictState(SETTINGS)
     layout = layout_of(kind, state)
-    reader = open_reader(str(folder / "texts.txt"), None)
+    reader = open_reader(str(folder / "texts.txt"), None, ColumnOptions())
     output = FileOutput(paths, layout, state, resumable=True)
     if not state.complete:
         _stream(reader, output, Engine(layout.task), layout, PredictConfig(window=window))
