@@ -202,6 +202,7 @@ def info(
         from latadj.commands import info as work
         from latadj.config.compose import compose
 
+        _require_one_process("info")
         work.run(path or Path(compose("sweep", []).checkpoint), as_json)
 
 
@@ -226,6 +227,7 @@ def _launch(command: str, overrides: list[str], multirun: bool, cfg: bool, **opt
     from latadj.devices import address_space, affinity
 
     address_space.require()
+    _require_one_process(command, multirun)
     composed = None
     if not multirun:
         early = launch.check_early(command, overrides)
@@ -240,26 +242,44 @@ def _launch(command: str, overrides: list[str], multirun: bool, cfg: bool, **opt
         raise typer.Exit(code)
 
 
+def _require_one_process(command: str, multirun: bool = False) -> None:
+    """Refuse several processes, as torchrun starts them, where a command has no use for them; the first says it."""
+    from latadj.devices import processes
+
+    problem = processes.problem(command, trains=command in COMMANDS and COMMANDS[command].shared, multirun=multirun)
+    if problem is None:
+        return
+    if processes.rank():
+        raise typer.Exit(2)
+    raise ValueError(problem)
+
+
 @contextmanager
 def _one_line_errors(command: str) -> Iterator[None]:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
+    from latadj.devices import peers
+
+    def end(line: str, code: int) -> typer.Exit:
+        peers.speak(lambda: typer.echo(f"latadj {command}: {line}", err=True))
+        return typer.Exit(code)
+
     try:
         yield
     except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:
-        typer.echo(f"latadj {command}: {message(_one_line(error))}", err=True)
-        raise typer.Exit(2) from None
+        raise end(message(_one_line(error)), 2) from None
     except MemoryError as error:
         what = f" ({message(_one_line(error))})" if str(error) else ""
-        typer.echo(f"latadj {command}: there is not enough memory{what}: end other programs, or take less", err=True)
-        raise typer.Exit(2) from None
+        raise end(f"there is not enough memory{what}: end other programs, or take less", 2) from None
     except KeyboardInterrupt:
-        typer.echo(
-            f"latadj {command}: interrupted; finetune, prune and predict go on with resume=true, glue by itself",
-            err=True,
-        )
-        raise typer.Exit(130) from None
+        line = "interrupted; finetune, prune and predict go on with resume=true, glue by itself"
+        raise end(line, 130) from None
+    except typer.Exit:
+        raise
+    except Exception:
+        peers.let_others_speak()
+        raise
 
 
 def _one_line(error: BaseException) -> str:

@@ -9,6 +9,7 @@ from latadj.checkpoints.metadata import check, labels_of
 from latadj.checkpoints.replaceable import check_replaceable
 from latadj.commands.checks import require_examples
 from latadj.config import CommandConfig, DistillationConfig, FinetuneConfig, PruneConfig, RunConfig
+from latadj.devices import processes
 from latadj.utils import hub
 from latadj.utils.files import real_path
 
@@ -101,6 +102,10 @@ def check_finetune(config: FinetuneConfig) -> None:
         # Without plain fine-tuning the plain model is the source, which may come back to its own place.
         same = option == "folder" and config.plain.epochs == 0
         check_replaceable(option, folder, needed if same or not source.is_dir() else [*needed, source])
+    if config.plain.epochs:
+        processes.check_share(config.plain.batch_size, "plain.batch_size")
+    if config.adjustable:
+        processes.check_share(config.adjust.batch_size, "adjust.batch_size")
     check_teacher(config)
     require_trackers(config.report_to)
     require_examples(config.task)
