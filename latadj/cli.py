@@ -13,6 +13,7 @@ from rich.markup import escape
 from typer.core import TyperCommand
 
 from latadj import __version__
+from latadj.commands.error_lines import one_line
 from latadj.commands.table import COMMANDS
 from latadj.utils.readable import READABLE_RECORDS, message
 
@@ -243,10 +244,14 @@ def _launch(command: str, overrides: list[str], multirun: bool, cfg: bool, **opt
 
 
 def _require_one_process(command: str, multirun: bool = False) -> None:
-    """Refuse several processes, as torchrun starts them, where a command has no use for them; the first says it."""
+    """Refuse the several processes of a launcher where a command has no use for them; the first of them says it."""
     from latadj.devices import processes
 
-    problem = processes.problem(command, trains=command in COMMANDS and COMMANDS[command].shared, multirun=multirun)
+    shared = command in COMMANDS and COMMANDS[command].shared
+    if shared and processes.launched_alone():
+        line = "this is one process: for several on CPUs take torchrun, or accelerate launch --multi_gpu"
+        typer.echo(f"latadj {command}: {line}", err=True)
+    problem = processes.problem(command, trains=shared, multirun=multirun)
     if problem is None:
         return
     if processes.rank():
@@ -268,9 +273,9 @@ def _one_line_errors(command: str) -> Iterator[None]:
     try:
         yield
     except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:
-        raise end(message(_one_line(error)), 2) from None
+        raise end(message(one_line(error)), 2) from None
     except MemoryError as error:
-        what = f" ({message(_one_line(error))})" if str(error) else ""
+        what = f" ({message(one_line(error))})" if str(error) else ""
         raise end(f"there is not enough memory{what}: end other programs, or take less", 2) from None
     except KeyboardInterrupt:
         line = "interrupted; finetune, prune and predict go on with resume=true, glue by itself"
@@ -280,29 +285,6 @@ def _one_line_errors(command: str) -> Iterator[None]:
     except Exception:
         peers.let_others_speak()
         raise
-
-
-def _one_line(error: BaseException) -> str:
-    """The message of an error without line breaks and without Hydra's and OmegaConf's footnotes."""
-    from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
-
-    if isinstance(error, OmegaConfBaseException):
-        *links, cause = _chain(error)
-        own = isinstance(cause, ValueError) and not isinstance(cause, OmegaConfBaseException)
-        if own and any(isinstance(link, InterpolationResolutionError) for link in links):
-            return str(cause)  # a resolver of ours refused: its own words are the clearer ones
-        return f"{error.full_key}: {str(error).splitlines()[0]}" if error.full_key else str(error).splitlines()[0]
-    text = str(error).split("Config search path:")[0]
-    return " ".join(part.strip() for part in text.splitlines() if part.strip()) or type(error).__name__
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and what it was raised from, each once: OmegaConf can raise an error from its own context."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        yield error
-        seen.add(id(error))
-        error = error.__cause__ or error.__context__
 
 
 def main() -> None:

@@ -104,7 +104,9 @@ def run(session: Session) -> dict[str, Any]:
     if config.task.labels:
         log.info("%d labels: %s", len(config.task.labels), ", ".join(config.task.labels[:20]))
     common: dict[str, Any] = {"seed": config.seed, "bf16": bf16, "device": device, "resume": config.resume}
-    common["trackers"] = Trackers(tuple(config.report_to) if first else (), folder)
+    common["trackers"] = trackers = Trackers(tuple(config.report_to) if first else (), folder)
+    if first and not config.resume:
+        trackers.forget()
 
     if trained := "plain" not in done:
         done["plain"] = _timed(lambda: _plain(session, config, work / "plain", common))

@@ -57,6 +57,11 @@ def problem(command: str, *, trains: bool, multirun: bool) -> str | None:
     return None
 
 
+def launched_alone() -> bool:
+    """Whether `accelerate launch` was told to start several processes and started one, as it does for CPUs."""
+    return "RANK" not in os.environ and {"ACCELERATE_USE_CPU", "MASTER_PORT"} <= os.environ.keys()
+
+
 def check_share(batch_size: int, option: str) -> None:
     """Refuse a batch that the processes cannot share evenly.
 

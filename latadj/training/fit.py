@@ -179,15 +179,32 @@ def fit(
             data_collator=objective.collate,
             callbacks=[stops, order, *([ema] if ema else []), shown],
         )
-    for callback in (PrinterCallback, ProgressCallback):
-        trainer.remove_callback(callback)
-    averaged = [ema.check] if ema else []
+        for callback in (PrinterCallback, ProgressCallback):
+            trainer.remove_callback(callback)
+        last, ended = _resumed(trainer, name, resume)
+        with _own_forward(model):
+            try:
+                with readable_disk_errors(output_dir):
+                    if ended is not None:
+                        trainer.state = ended
+                        trainer._load_best_model()
+                    else:
+                        trainer.train(resume_from_checkpoint=str(last) if last else None)
+            finally:
+                shown.close()
+            return _best(trainer, name)
+
+
+def _resumed(trainer: LatadjTrainer, name: str, resume: bool) -> tuple[Path | None, TrainerState | None]:
+    """The checkpoint to go on from, or None, and the state of a training that has ended already, or None."""
+    output_dir, model, order, ema = Path(trainer.args.output_dir), trainer.model, trainer.order, trainer.ema
+    checks = [order.check, *([ema.check] if ema else [])]
 
     def begin() -> tuple[Path | None, TrainerState | None]:
-        last = last_whole_checkpoint(output_dir, model, order.check, *averaged) if resume else None
+        last = last_whole_checkpoint(output_dir, model, *checks) if resume else None
         if last is not None:
             log.info("%s: going on from %s", name, last)
-            return last, load_trainer_state(last, model, *averaged)
+            return last, load_trainer_state(last, model, *checks[1:])
         if not resume:
             shutil.rmtree(output_dir, ignore_errors=True)
         elif any(output_dir.glob("damaged-*")):
@@ -195,38 +212,33 @@ def fit(
         return None, None
 
     last, state = ranks.on_first(begin)
-    ended = None
-    if last is not None and state is not None:
-        ended = state if has_ended(state) else None
-        order.load(last, inside=(state.epoch or 0) % 1 > 0)
-        if ema:
-            ema.load(last)
-    with _own_forward(model):
-        try:
-            with readable_disk_errors(output_dir):
-                if ended is not None:
-                    trainer.state = ended
-                    trainer._load_best_model()
-                else:
-                    trainer.train(resume_from_checkpoint=str(last) if last else None)
-        finally:
-            shown.close()
-        if ema:
-            if best := trainer.state.best_model_checkpoint:
-                ema.load(Path(best))
-            ema.copy_to_model()
-        validations = [entry for entry in trainer.state.log_history if f"eval_{BEST}" in entry]
-        scores = [entry[f"eval_{BEST}"] for entry in validations]
-        if (gain := last_gain(scores, greater_is_better=objective.greater_is_better)) > UNFINISHED:
-            log.warning(
-                "%s ended while it gained: its last validation took away %.0f%% of what was wrong before; with more "
-                "epochs it may gain more, and without them whatever trains this model further looks better than it is",
-                *(name, 100 * gain),
-            )
-        for entry in validations:
-            if entry["step"] == trainer.state.best_global_step:
-                return {name: value for name, value in entry.items() if name.startswith("eval_")}
-        return trainer.evaluate()
+    if last is None or state is None:
+        return None, None
+    order.load(last, inside=(state.epoch or 0) % 1 > 0)
+    if ema:
+        ema.load(last)
+    return last, state if has_ended(state) else None
+
+
+def _best(trainer: LatadjTrainer, name: str) -> dict[str, float]:
+    """Metrics of the best validation, whose weights, or their EMA, the model gets."""
+    state, better = trainer.state, trainer.objective.greater_is_better
+    if trainer.ema:
+        if best := state.best_model_checkpoint:
+            trainer.ema.load(Path(best))
+        trainer.ema.copy_to_model()
+    validations = [entry for entry in state.log_history if f"eval_{BEST}" in entry]
+    scores = [entry[f"eval_{BEST}"] for entry in validations]
+    if (gain := last_gain(scores, greater_is_better=better)) > UNFINISHED:
+        log.warning(
+            "%s ended while it gained: its last validation took away %.0f%% of what was wrong before; with more "
+            "epochs it may gain more, and without them whatever trains this model further looks better than it is",
+            *(name, 100 * gain),
+        )
+    for entry in validations:
+        if entry["step"] == state.best_global_step:
+            return {key: value for key, value in entry.items() if key.startswith("eval_")}
+    return trainer.evaluate()
 
 
 def last_gain(scores: Sequence[float], *, greater_is_better: bool) -> float:

@@ -68,10 +68,11 @@ def require_trackers(names: Sequence[str]) -> None:
     """
     for name in names:
         packages = ("tensorboard", "tensorboardX") if name == "tensorboard" else (name,)
+        needed = name if name == "wandb" else "'latadj[tracking]'"
         # A folder of that name, such as the one wandb writes its runs to, has a spec too, but no origin.
         if not any((spec := find_spec(package)) is not None and spec.origin for package in packages):
             raise ValueError(
-                f"report_to={name}: the package {name} is not installed: pip install {name}, or leave report_to out"
+                f"report_to={name}: the package {name} is not installed: pip install {needed}, or leave report_to out"
             )
 
 
