@@ -15,8 +15,10 @@ from transformers import BertConfig, BertForSequenceClassification
 
 from latadj.checkpoints.metadata import read_metadata
 
-STEPS = ["device.train_precision=fp32", "model.learning_rate=1e-3", "plain.max_steps=6", "plain.eval_steps=3"]
-STEPS += ["adjust.max_steps=8", "adjust.eval_steps=4", "adjust.full_share=null", "adjust.word_dropout_copies=0"]
+# Whole batches: of the last one of an epoch, several processes fill up what is missing.
+STEPS = ["task.max_train=64", "device.train_precision=fp32", "model.learning_rate=1e-3", "calibration.examples=16"]
+STEPS += ["plain.max_steps=4", "plain.eval_steps=4", "adjust.max_steps=4", "adjust.eval_steps=4"]
+STEPS += ["adjust.full_share=null", "adjust.word_dropout_copies=0"]
 
 
 def free_port():
@@ -49,7 +51,7 @@ def project(tmp_path):
     config = BertConfig.from_pretrained(tmp_path / "model", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
     torch.manual_seed(0)
     BertForSequenceClassification(config).save_pretrained(tmp_path / "model")
-    toy.write_task(tmp_path / "data", examples=64)
+    toy.write_task(tmp_path / "data", examples=100)
     return tmp_path
 
 
@@ -65,13 +67,11 @@ def test_two_processes_learn_what_one_learns(project):
     one, two = (json.loads((project / name / "finetune" / "finetune.json").read_text()) for name in ("one", "two"))
     assert (one["processes"], two["processes"]) == (1, 2)
     for stage in ("plain", "adjustable"):
-        scores = [
-            {name: value for name, value in of["validation"][stage].items() if "eval" in name} for of in (one, two)
-        ]
-        assert scores[0] == pytest.approx(scores[1])
+        scores, theirs = one["validation"][stage], two["validation"][stage]
+        assert {**scores, "seconds": 0} == pytest.approx({**theirs, "seconds": 0})
     for name in ("plain", "checkpoint"):
         weights = [load_file(project / folder / name / "model.safetensors") for folder in ("one", "two")]
-        torch.testing.assert_close(weights[1], weights[0], atol=1e-3, rtol=0)
+        torch.testing.assert_close(weights[1], weights[0], atol=2e-4, rtol=0)
     before = load_file(project / "model" / "model.safetensors")
     assert not torch.allclose(weights[1]["classifier.weight"], before["classifier.weight"], atol=1e-2)
     assert read_metadata(project / "two" / "checkpoint").dial is not None
