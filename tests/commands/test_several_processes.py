@@ -47,7 +47,7 @@ def together(*commands):
 
 @pytest.fixture
 def project(tmp_path):
-    toy.write_model(tmp_path / "model")
+    toy.write_model(tmp_path / "model", layers=2)
     config = BertConfig.from_pretrained(tmp_path / "model", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
     torch.manual_seed(0)
     BertForSequenceClassification(config).save_pretrained(tmp_path / "model")
@@ -73,7 +73,7 @@ def test_two_processes_learn_what_one_learns(project):
         weights = [load_file(project / folder / name / "model.safetensors") for folder in ("one", "two")]
         torch.testing.assert_close(weights[1], weights[0], atol=2e-4, rtol=0)
     before = load_file(project / "model" / "model.safetensors")
-    assert not torch.allclose(weights[1]["classifier.weight"], before["classifier.weight"], atol=1e-2)
+    assert not torch.allclose(weights[1]["classifier.weight"], before["classifier.weight"], atol=1e-3, rtol=0)
     assert read_metadata(project / "two" / "checkpoint").dial is not None
 
 
