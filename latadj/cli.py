@@ -13,6 +13,7 @@ from rich.markup import escape
 from typer.core import TyperCommand
 
 from latadj import __version__
+from latadj.commands.error_lines import one_line
 from latadj.commands.table import COMMANDS
 from latadj.utils.readable import READABLE_RECORDS, message
 
@@ -202,6 +203,7 @@ def info(
         from latadj.commands import info as work
         from latadj.config.compose import compose
 
+        _require_one_process("info")
         work.run(path or Path(compose("sweep", []).checkpoint), as_json)
 
 
@@ -226,6 +228,7 @@ def _launch(command: str, overrides: list[str], multirun: bool, cfg: bool, **opt
     from latadj.devices import address_space, affinity
 
     address_space.require()
+    _require_one_process(command, multirun)
     composed = None
     if not multirun:
         early = launch.check_early(command, overrides)
@@ -240,49 +243,48 @@ def _launch(command: str, overrides: list[str], multirun: bool, cfg: bool, **opt
         raise typer.Exit(code)
 
 
+def _require_one_process(command: str, multirun: bool = False) -> None:
+    """Refuse the several processes of a launcher where a command has no use for them; the first of them says it."""
+    from latadj.devices import processes
+
+    shared = command in COMMANDS and COMMANDS[command].shared
+    if shared and processes.launched_alone():
+        line = "this is one process: for several on CPUs take torchrun, or accelerate launch --multi_gpu"
+        typer.echo(f"latadj {command}: {line}", err=True)
+    problem = processes.problem(command, trains=shared, multirun=multirun)
+    if problem is None:
+        return
+    if processes.rank():
+        raise typer.Exit(2)
+    raise ValueError(problem)
+
+
 @contextmanager
 def _one_line_errors(command: str) -> Iterator[None]:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
+    from latadj.devices import peers
+
+    def end(line: str, code: int) -> typer.Exit:
+        peers.speak(lambda: typer.echo(f"latadj {command}: {line}", err=True))
+        return typer.Exit(code)
+
     try:
         yield
     except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:
-        typer.echo(f"latadj {command}: {message(_one_line(error))}", err=True)
-        raise typer.Exit(2) from None
+        raise end(message(one_line(error)), 2) from None
     except MemoryError as error:
-        what = f" ({message(_one_line(error))})" if str(error) else ""
-        typer.echo(f"latadj {command}: there is not enough memory{what}: end other programs, or take less", err=True)
-        raise typer.Exit(2) from None
+        what = f" ({message(one_line(error))})" if str(error) else ""
+        raise end(f"there is not enough memory{what}: end other programs, or take less", 2) from None
     except KeyboardInterrupt:
-        typer.echo(
-            f"latadj {command}: interrupted; finetune, prune and predict go on with resume=true, glue by itself",
-            err=True,
-        )
-        raise typer.Exit(130) from None
-
-
-def _one_line(error: BaseException) -> str:
-    """The message of an error without line breaks and without Hydra's and OmegaConf's footnotes."""
-    from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
-
-    if isinstance(error, OmegaConfBaseException):
-        *links, cause = _chain(error)
-        own = isinstance(cause, ValueError) and not isinstance(cause, OmegaConfBaseException)
-        if own and any(isinstance(link, InterpolationResolutionError) for link in links):
-            return str(cause)  # a resolver of ours refused: its own words are the clearer ones
-        return f"{error.full_key}: {str(error).splitlines()[0]}" if error.full_key else str(error).splitlines()[0]
-    text = str(error).split("Config search path:")[0]
-    return " ".join(part.strip() for part in text.splitlines() if part.strip()) or type(error).__name__
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and what it was raised from, each once: OmegaConf can raise an error from its own context."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        yield error
-        seen.add(id(error))
-        error = error.__cause__ or error.__context__
+        line = "interrupted; finetune, prune and predict go on with resume=true, glue by itself"
+        raise end(line, 130) from None
+    except typer.Exit:
+        raise
+    except Exception:
+        peers.let_others_speak()
+        raise
 
 
 def main() -> None:

@@ -87,6 +87,21 @@ def train_sampler(folder: Path) -> None:
     assert sorted(own) == list(range(6))
 
 
+def load_rng_state(folder: Path) -> None:
+    begun = []
+
+    class Watched(Trainer):
+        def _load_rng_state(self, checkpoint: Any) -> None:
+            begun.append((checkpoint, self.state.global_step))
+
+    assert list(inspect.signature(Trainer._load_rng_state).parameters) == ["self", "checkpoint"]
+    trainer_of(folder, max_steps=1, save_steps=1).train()
+    trainer = trainer_of(folder, Watched, max_steps=2, save_strategy="no")
+    trainer.train(resume_from_checkpoint=str(folder / "checkpoint-1"))
+    assert begun
+    assert all(one == (str(folder / "checkpoint-1"), 1) for one in begun)
+
+
 def load_best_model(folder: Path) -> None:
     assert list(inspect.signature(Trainer._load_best_model).parameters) == ["self"]
     trainer = trainer_of(folder)
@@ -318,6 +333,11 @@ FUSED = "oneDNN's own layout of weights, with the activation fused, is open to g
 HIDDEN = [
     Private(
         "_get_train_sampler", "the order of rows is kept to go on within an epoch, and no option sets it", train_sampler
+    ),
+    Private(
+        "_load_rng_state",
+        "what is drawn after a resume has to agree in all processes, and no callback follows it",
+        load_rng_state,
     ),
     Private(
         "_load_best_model",

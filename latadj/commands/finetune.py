@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from latadj.commands.common.training_stages import (
     training_rows,
 )
 from latadj.config import FinetuneConfig, StageConfig
+from latadj.devices import ranks
 from latadj.devices.environment import environment
 from latadj.devices.precision_probe import training_step, trains_in_bf16
 from latadj.elimination.architectures import architecture_of, refuse_shared_weights
@@ -83,39 +84,49 @@ def run(session: Session) -> dict[str, Any]:
     """
     config, device = session.config, session.device
     assert isinstance(config, FinetuneConfig)
-    model, tokenizer = session.model, session.tokenizer
-    bf16 = trains_in_bf16(config.device, device)
+    model, tokenizer, first = session.model, session.tokenizer, ranks.rank() == 0
+    bf16 = ranks.agreed(trains_in_bf16(config.device, device))
     if config.device.train_precision == "auto" and device.type != "mps":
         log.info("training in %s: a layer's step takes %s here", "bf16" if bf16 else "fp32", training_step(device))
+    if ranks.size() > 1:
+        log.info("training in %d processes, which share each batch", ranks.size())
+        # Each has measured for itself.
+        chosen = replace(config.device, train_precision="bf16" if bf16 else "fp32")
+        session.config = config = replace(config, device=chosen)
     folder, work = Path(config.folder), Path(config.folder) / "finetune"
-    state = FinetuneState.of(config, session.splits)
+    state = ranks.on_first(lambda: FinetuneState.of(config, session.splits))
     done = state.stages
-    if not config.resume:
-        say_replaced([folder / "plain", Path(config.checkpoint)])
-        remove_matching(work, "plain", "adjustable")
-    state.write(work / "state.json")
+    if first:
+        if not config.resume:
+            say_replaced([folder / "plain", Path(config.checkpoint)])
+            remove_matching(work, "plain", "adjustable")
+        state.write(work / "state.json")
     if config.task.labels:
         log.info("%d labels: %s", len(config.task.labels), ", ".join(config.task.labels[:20]))
     common: dict[str, Any] = {"seed": config.seed, "bf16": bf16, "device": device, "resume": config.resume}
-    common["trackers"] = Trackers(tuple(config.report_to), folder)
+    common["trackers"] = trackers = Trackers(tuple(config.report_to) if first else (), folder)
+    if first and not config.resume:
+        trackers.forget()
 
     if trained := "plain" not in done:
         done["plain"] = _timed(lambda: _plain(session, config, work / "plain", common))
-        checkpoint.save(model, tokenizer, folder / "plain", _metadata(config, state))
-        state.write(work / "state.json")
-        remove_matching(work, "plain")
+        if first:
+            checkpoint.save(model, tokenizer, folder / "plain", _metadata(config, state))
+            state.write(work / "state.json")
+            remove_matching(work, "plain")
 
     if not config.adjustable:
         # One that is of this run already may have a dial by now, from `latadj calibrate`.
-        if trained or not _made_by(Path(config.checkpoint), state):
+        if first and (trained or not _made_by(Path(config.checkpoint), state)):
             checkpoint.save(model, tokenizer, Path(config.checkpoint), _metadata(config, state))
     elif "adjustable" not in done:
         start = time.monotonic()
         metrics, dial = _adjust(session, config, work / "adjustable", common)
         done["adjustable"] = {**metrics, "seconds": round(time.monotonic() - start, 1)}
-        checkpoint.save(model, tokenizer, Path(config.checkpoint), _metadata(config, state, dial))
-        state.write(work / "state.json")
-        remove_matching(work, "adjustable")
+        if first:
+            checkpoint.save(model, tokenizer, Path(config.checkpoint), _metadata(config, state, dial))
+            state.write(work / "state.json")
+            remove_matching(work, "adjustable")
 
     result = {
         "schema": "latadj.finetune/1",
@@ -123,10 +134,12 @@ def run(session: Session) -> dict[str, Any]:
         "task": config.task.name,
         "metric": config.task.metric,
         "validation": done,
+        "processes": ranks.size(),
         "environment": environment(device, "bf16 autocast" if bf16 else "fp32"),
         "config": asdict(config),
     }
-    write_json(work / "finetune.json", result)
+    if first:
+        write_json(work / "finetune.json", result)
     beside = f", the plain one to {folder / 'plain'}" if config.adjustable else ""
     log.info("wrote the model to %s%s", config.checkpoint, beside)
     return result
@@ -202,7 +215,7 @@ def _order_units(session: Session, config: FinetuneConfig) -> None:
             steps.advance()
             return loss(batch)
 
-        reorder(model, order_by(model, significance_of(model, batches, counted)))
+        reorder(model, ranks.agreed(order_by(model, significance_of(model, batches, counted))))
 
 
 def _objective(session: Session, stage: StageConfig, loss: Loss | None = None) -> TrainingObjective:
@@ -240,7 +253,8 @@ def _dial(session: Session, config: FinetuneConfig) -> Dial:
     calibration, model = config.calibration, session.model
     examples = session.calibration_set(calibration.examples, autocast=session.training_dtype)
     window = windows_to_try(calibration)[0] if attached(model).architecture.causal else WHOLE
-    contribution = measure_contribution(model, examples, score=calibration.score, window=window)
+    # The last digits may differ between machines, and a dial that differs would have each train other profiles.
+    contribution = ranks.agreed(measure_contribution(model, examples, score=calibration.score, window=window))
     shown = ", ".join(f"{value:.2f}" for value in contribution.layer_acc)
     log.info("layer ACC on %d training examples: %s", len(examples.lengths), shown)
     widths = config.adjust.widths if config.adjust.narrows else ()

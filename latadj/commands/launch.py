@@ -1,20 +1,28 @@
 """How a command is composed by Hydra and launched in its run folder."""
 
+import logging
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from hydra.errors import HydraException
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
 from latadj.commands.table import COMMANDS
 from latadj.config import RunConfig
 from latadj.config.compose import completed, compose, hydra_for, readable_conf, typed
+from latadj.devices import processes
+from latadj.utils.console import console
 from latadj.utils.locks import only_writer
 
 Prepared = TypeVar("Prepared")
 Result = TypeVar("Result")
+# What a user's mistake raises.
+REFUSALS = (HydraException, OmegaConfBaseException, ValueError, OSError)
 
 
 @dataclass
@@ -37,9 +45,33 @@ def check_early(command: str, overrides: list[str]) -> Checked:
     ------
     ValueError, HydraException, OmegaConfBaseException
     """
-    composed = compose(command, overrides)
-    config = typed(command, composed)
-    return Checked(composed, config, COMMANDS[command].check(config))
+
+    def check() -> Checked:
+        composed = compose(command, overrides)
+        config = typed(command, composed)
+        return Checked(composed, config, COMMANDS[command].check(config))
+
+    return check() if processes.size() == 1 else _check_together(check)
+
+
+def _check_together(check: Callable[[], Checked]) -> Checked:
+    """Check in each of several processes, which meet here and go on only if all of them can, with the same options."""
+    # Before torch is imported, whose own words about a lost connection stand beside ours.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
+    from latadj.devices import ranks
+
+    def on_own_device() -> Checked:
+        checked = check()
+        ranks.take_device(checked.config.device)
+        return checked
+
+    ranks.join()
+    checked = ranks.agree_on(on_own_device, REFUSALS)
+    ranks.require_same(asdict(checked.config))
+    if processes.rank():
+        logging.getLogger("latadj").setLevel(logging.ERROR)
+        console.quiet = True
+    return checked
 
 
 def launch(
@@ -94,9 +126,19 @@ def launch(
             # Hydra would compose it once more, which takes as long as all else that it does.
             instance.compose_config = lambda **_: composed
             config = typed(command, composed)
-            prepared = prepare(config) if early else _checked(command, config, prepare)
-            with _alone(command, config):
-                result = instance.run(command, lambda cfg: guarded(lambda: run(prepared)), overrides).return_value
+            if processes.size() > 1:
+                from latadj.devices import ranks
+
+                prepared = ranks.agree_on(lambda: prepare(config), REFUSALS)
+            else:
+                prepared = prepare(config) if early else _checked(command, config, prepare)
+            if processes.rank():  # the first process writes, also what Hydra does
+                result = guarded(lambda: run(prepared))
+            else:
+                with _alone(command, config):
+                    result = instance.run(command, lambda cfg: guarded(lambda: run(prepared)), overrides).return_value
+            if processes.size() > 1 and not failures:
+                ranks.finish()
         if failures:
             raise failures[0]
         return result

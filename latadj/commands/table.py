@@ -15,12 +15,14 @@ class Command:
     checks : ``module:function`` below ``latadj``, which gets the typed config and refuses what cannot work, without
         torch; what it returns goes to ``prepare`` as ``checked``
     alone : whether it is to be the only run that writes in its ``folder``
+    shared : whether several processes, as torchrun starts them, can run it together
     """
 
     help: str
     module: str
     checks: str | None = None
     alone: bool = True
+    shared: bool = False
 
     def load(self) -> Any:
         """The command's module."""
@@ -49,6 +51,7 @@ COMMANDS: dict[str, Command] = {
         "Fine-tune a model: plain first, then adjustable along the dial.",
         "finetune",
         "commands.common.training_checks:check_finetune",
+        shared=True,
     ),
     "prune": Command(
         "Prune the heads, neurons and blocks of a fine-tuned model that its task does not need.",

@@ -14,6 +14,7 @@ from torch.utils.data import Sampler
 from transformers import TrainerCallback, TrainerControl, TrainerState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from latadj.devices import ranks
 from latadj.training.trainer_checkpoints import check_tensors
 from latadj.utils.console import Steps, progress
 from latadj.utils.files import atomic_write
@@ -54,6 +55,8 @@ class EMACallback(TrainerCallback):
         update(list(self.average.values()), list(self._weights().values()), self.updates)
 
     def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if not state.is_world_process_zero:
+            return
         with atomic_write(checkpoint_dir(args, state) / EMA_FILE) as path:
             save_file(self.average, path, {"updates": str(self.updates)})
 
@@ -122,11 +125,15 @@ class EpochOrderCallback(TrainerCallback):
         if self._replay is not None:
             torch.set_rng_state(self._replay)
             self._replay = None
-        self.rng_state = torch.get_rng_state()
+        # Each process has drawn dropout for other texts since, and all need the same order to share its batches.
+        self.rng_state = ranks.agreed(torch.get_rng_state())
+        torch.set_rng_state(self.rng_state)
 
     def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if self.rng_state is None:
             raise TypeError("nothing is saved before an epoch has begun")
+        if not state.is_world_process_zero:
+            return
         with atomic_write(checkpoint_dir(args, state) / ORDER_FILE) as path:
             save_file({"rng_state": self.rng_state}, path)
 

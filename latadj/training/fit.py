@@ -1,7 +1,7 @@
 """Train a model for an objective with transformers' Trainer, resumable from checkpoints."""
 
 import logging
-import math
+import random
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -18,13 +18,16 @@ from transformers import (
     ProgressCallback,
     Trainer,
     TrainerControl,
+    TrainerState,
     TrainingArguments,
 )
 
 import latadj.checkpoints.attached_model  # noqa: F401  what Trainer saves of an attached model keeps its dial
 from latadj.config import StageConfig
+from latadj.devices import ranks
 from latadj.devices.autocast_attention import AttentionInFloat32
 from latadj.elimination.current_setting import at_speedup
+from latadj.training.arguments import BEST, total_steps, trainer_arguments
 from latadj.training.callbacks import (
     EMACallback,
     EpochOrderCallback,
@@ -32,12 +35,12 @@ from latadj.training.callbacks import (
     StepProgressCallback,
 )
 from latadj.training.objective import TrainingObjective
+from latadj.training.one_forward import one_forward
 from latadj.training.trackers import Trackers
 from latadj.training.trainer_checkpoints import has_ended, last_whole_checkpoint, load_trainer_state
 from latadj.utils.files import readable_disk_errors
 
 log = logging.getLogger("latadj")
-BEST = "score"
 # A training whose last validation cuts the error by more than this share has not converged.
 UNFINISHED = 0.1
 NO_TRACKERS = Trackers()
@@ -64,8 +67,10 @@ class LatadjTrainer(Trainer):
     ) -> None:
         super().__init__(**kwargs)
         self.objective, self.speedups, self.ema, self.order = objective, speedups, ema, order
-        if objective.loss is not None:
-            self.model_accepts_loss_kwargs = False  # the loss is a mean, so accumulated batches have to be averaged
+        if objective.loss is not None or ranks.size() > 1:
+            # The loss is a mean, so accumulated batches, and those of several processes, have to be averaged. Of a
+            # model's own Trainer believes that it is a share of the sum over all processes, also where it is not.
+            self.model_accepts_loss_kwargs = False
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         return ReplayableSampler(super()._get_train_sampler(train_dataset), self.order)
@@ -76,7 +81,12 @@ class LatadjTrainer(Trainer):
         with _attention(self.args):
             if self.objective.loss is None:
                 return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-            return self.objective.loss(model, inputs)
+            return one_forward(model, self.objective.loss, inputs)
+
+    def _load_rng_state(self, checkpoint: Any) -> None:
+        super()._load_rng_state(checkpoint)
+        # What a step draws of profiles comes of it, and a checkpoint of fewer processes has none for the others.
+        random.setstate(ranks.agreed(random.getstate()))
 
     def training_step(self, *args: Any, **kwargs: Any) -> Any:
         loss = super().training_step(*args, **kwargs)
@@ -99,6 +109,7 @@ class LatadjTrainer(Trainer):
             for speedup in self.speedups:
                 with at_speedup(model, speedup):
                     scores[f"{objective.metric}_{speedup:g}x"] = objective.score(model)
+        scores = ranks.agreed(scores)  # the best weights are chosen by them, and when a training ends
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in scores.items()}
         metrics[f"{metric_key_prefix}_{BEST}"] = objective.mean_score(scores.values())
         self.log(metrics)
@@ -107,13 +118,6 @@ class LatadjTrainer(Trainer):
         shown = ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
         log.info("epoch %.3g: validation %s", self.state.epoch or 0, shown)
         return metrics
-
-
-def total_steps(config: StageConfig, examples: int) -> int:
-    """Optimizer steps of a stage over so many training examples."""
-    batches = -(-examples // config.batch_size)
-    steps = math.ceil(-(-batches // config.accumulate) * config.epochs)
-    return steps if config.max_steps is None else min(steps, config.max_steps)
 
 
 def fit(
@@ -146,43 +150,16 @@ def fit(
     metrics of the best validation
     """
     steps = total_steps(config, len(train_dataset))
-    when = "epoch" if config.eval_steps is None else "steps"
-    arguments = TrainingArguments(
-        output_dir=str(output_dir),
-        num_train_epochs=config.epochs,
-        max_steps=-1 if config.max_steps is None else steps,
-        learning_rate=config.learning_rate,
-        per_device_train_batch_size=config.batch_size,
-        gradient_accumulation_steps=config.accumulate,
-        warmup_steps=int(config.warmup * steps),
-        weight_decay=config.weight_decay,
-        lr_scheduler_type="linear",
-        optim="adamw_torch_fused",
-        train_sampling_strategy="group_by_length",
-        length_column_name="length",
-        eval_strategy=when,
-        eval_steps=config.eval_steps,
-        save_strategy=when,
-        save_steps=config.eval_steps or 500,
-        logging_strategy="epoch",
-        save_total_limit=2,
-        restore_callback_states_from_checkpoint=True,
-        load_best_model_at_end=True,
-        metric_for_best_model=BEST,
+    arguments = trainer_arguments(
+        config,
+        steps,
+        trackers,
+        output_dir=output_dir,
         greater_is_better=objective.greater_is_better,
         bf16=bf16,
-        use_cpu=device.type == "cpu",
+        device=device,
         seed=seed,
-        report_to=list(trackers.names),
-        run_name=trackers.run_name,
-        disable_tqdm=True,
-        label_names=["labels"],
-        remove_unused_columns=False,
     )
-    if arguments.n_gpu > 1:
-        # DataParallel's threads would see neither the profile nor modules of their own; several GPUs go through
-        # `accelerate launch`, a process each.
-        arguments._n_gpu = 1
     if config.gradient_checkpointing:
         _checkpoint_gradients(model, arguments)
     ema = EMACallback(model, config.ema_decay) if config.ema_decay else None
@@ -202,49 +179,66 @@ def fit(
             data_collator=objective.collate,
             callbacks=[stops, order, *([ema] if ema else []), shown],
         )
-    for callback in (PrinterCallback, ProgressCallback):
-        trainer.remove_callback(callback)
-    averaged = [ema.check] if ema else []
-    last = last_whole_checkpoint(output_dir, model, order.check, *averaged) if resume else None
-    ended = None
-    if last is None:
+        for callback in (PrinterCallback, ProgressCallback):
+            trainer.remove_callback(callback)
+        last, ended = _resumed(trainer, name, resume)
+        with _own_forward(model):
+            try:
+                with readable_disk_errors(output_dir):
+                    if ended is not None:
+                        trainer.state = ended
+                        trainer._load_best_model()
+                    else:
+                        trainer.train(resume_from_checkpoint=str(last) if last else None)
+            finally:
+                shown.close()
+            return _best(trainer, name)
+
+
+def _resumed(trainer: LatadjTrainer, name: str, resume: bool) -> tuple[Path | None, TrainerState | None]:
+    """The checkpoint to go on from, or None, and the state of a training that has ended already, or None."""
+    output_dir, model, order, ema = Path(trainer.args.output_dir), trainer.model, trainer.order, trainer.ema
+    checks = [order.check, *([ema.check] if ema else [])]
+
+    def begin() -> tuple[Path | None, TrainerState | None]:
+        last = last_whole_checkpoint(output_dir, model, *checks) if resume else None
+        if last is not None:
+            log.info("%s: going on from %s", name, last)
+            return last, load_trainer_state(last, model, *checks[1:])
         if not resume:
             shutil.rmtree(output_dir, ignore_errors=True)
         elif any(output_dir.glob("damaged-*")):
             log.warning("%s: no checkpoint in %s is whole, so it begins anew", name, output_dir)
-    else:
-        log.info("%s: going on from %s", name, last)
-        state = load_trainer_state(last, model, *averaged)
-        ended = state if has_ended(state) else None
-        order.load(last, inside=(state.epoch or 0) % 1 > 0)
-        if ema:
-            ema.load(last)
-    with _own_forward(model):
-        try:
-            with readable_disk_errors(output_dir):
-                if ended is not None:
-                    trainer.state = ended
-                    trainer._load_best_model()
-                else:
-                    trainer.train(resume_from_checkpoint=str(last) if last else None)
-        finally:
-            shown.close()
-        if ema:
-            if best := trainer.state.best_model_checkpoint:
-                ema.load(Path(best))
-            ema.copy_to_model()
-        validations = [entry for entry in trainer.state.log_history if f"eval_{BEST}" in entry]
-        scores = [entry[f"eval_{BEST}"] for entry in validations]
-        if (gain := last_gain(scores, greater_is_better=objective.greater_is_better)) > UNFINISHED:
-            log.warning(
-                "%s ended while it gained: its last validation took away %.0f%% of what was wrong before; with more "
-                "epochs it may gain more, and without them whatever trains this model further looks better than it is",
-                *(name, 100 * gain),
-            )
-        for entry in validations:
-            if entry["step"] == trainer.state.best_global_step:
-                return {name: value for name, value in entry.items() if name.startswith("eval_")}
-        return trainer.evaluate()
+        return None, None
+
+    last, state = ranks.on_first(begin)
+    if last is None or state is None:
+        return None, None
+    order.load(last, inside=(state.epoch or 0) % 1 > 0)
+    if ema:
+        ema.load(last)
+    return last, state if has_ended(state) else None
+
+
+def _best(trainer: LatadjTrainer, name: str) -> dict[str, float]:
+    """Metrics of the best validation, whose weights, or their EMA, the model gets."""
+    state, better = trainer.state, trainer.objective.greater_is_better
+    if trainer.ema:
+        if best := state.best_model_checkpoint:
+            trainer.ema.load(Path(best))
+        trainer.ema.copy_to_model()
+    validations = [entry for entry in state.log_history if f"eval_{BEST}" in entry]
+    scores = [entry[f"eval_{BEST}"] for entry in validations]
+    if (gain := last_gain(scores, greater_is_better=better)) > UNFINISHED:
+        log.warning(
+            "%s ended while it gained: its last validation took away %.0f%% of what was wrong before; with more "
+            "epochs it may gain more, and without them whatever trains this model further looks better than it is",
+            *(name, 100 * gain),
+        )
+    for entry in validations:
+        if entry["step"] == state.best_global_step:
+            return {key: value for key, value in entry.items() if key.startswith("eval_")}
+    return trainer.evaluate()
 
 
 def last_gain(scores: Sequence[float], *, greater_is_better: bool) -> float:

@@ -12,9 +12,10 @@ from latadj.elimination.current_setting import at_profile
 from latadj.elimination.dial import Dial
 from latadj.tasks.encoding.batches import POSITION_MASK, TEACHER, Batch, Collator, rows_of
 from latadj.tasks.outputs.logits import Outputs
-from latadj.tasks.outputs.predict import HEAD, predict
+from latadj.tasks.outputs.predict import HEAD
 from latadj.tasks.types import TaskType
 from latadj.training.objective import Loss, ProfileSampler, TrainingObjective, unwrapped
+from latadj.training.shares import predict_in_shares
 
 
 def head_objective(
@@ -39,7 +40,7 @@ def head_objective(
     rows = rows_of(encoded)
 
     def score(model: PreTrainedModel) -> float:
-        answers = predict(model, tokenizer, rows, outputs=outputs, autocast=autocast)
+        answers = predict_in_shares(model, tokenizer, rows, outputs=outputs, autocast=autocast)
         task_type.tune_threshold(answers, encoded, examples)
         return task_type.scores(task_type.predictions(answers, encoded, examples), examples)[task_type.task.metric]
 

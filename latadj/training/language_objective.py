@@ -10,13 +10,15 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from latadj.config import AdjustConfig, TaskConfig
+from latadj.devices import ranks
 from latadj.elimination.attach import attached
 from latadj.elimination.current_setting import at_profile
 from latadj.elimination.dial import Dial
 from latadj.tasks.encoding.batches import Batch, bucketed
 from latadj.tasks.metrics.metric import metric_of
-from latadj.tasks.outputs.likelihood import likelihoods, padded
+from latadj.tasks.outputs.likelihood import padded
 from latadj.training.objective import Loss, ProfileSampler, TrainingObjective, unwrapped
+from latadj.training.shares import likelihoods_in_shares
 
 # Column of a teacher's final hidden states at the scored positions.
 STATES = "teacher_states"
@@ -81,7 +83,8 @@ def cache_teacher_states(
 ) -> tuple[nn.Module, list[dict[str, Any]]]:
     """A frozen copy of a teacher's head, and rows with its final hidden states at every token of their continuations.
 
-    So the teacher is run once, not in every step. The copy does not change when the model is trained on.
+    So the teacher is run once, not in every step, and each of several processes runs it for a share of the rows. The
+    copy does not change when the model is trained on.
 
     Parameters
     ----------
@@ -96,23 +99,26 @@ def cache_teacher_states(
     """
     head = model.get_output_embeddings()
     collate = Continuations(model.config.is_encoder_decoder)
+    own = ranks.own_share(len(rows))
     kept: dict[int, Tensor] = {}
     captured: list[Tensor] = []
     was_training = model.training
     model.eval()
     hook = head.register_forward_pre_hook(lambda module, arguments: captured.append(arguments[0]))
     try:
-        for index in bucketed(rows, batch_size):
+        for shares in bucketed([rows[place] for place in own], batch_size):
+            index = [own[int(place)] for place in shares]
             batch = {name: tensor.to(model.device) for name, tensor in collate([rows[row] for row in index]).items()}
             with torch.autocast(model.device.type, dtype=autocast, enabled=autocast is not None):
                 scored_logits(model, batch)
             states = captured.pop().to("cpu", dtype=autocast or model.dtype)
             for row, hidden, scored in zip(index, states, batch["scored"].cpu(), strict=True):
-                kept[int(row)] = hidden[scored].clone()
+                kept[row] = hidden[scored].clone()
             advance(len(index))
     finally:
         hook.remove()
         model.train(was_training)
+    kept = {place: states for share in ranks.gathered(kept) for place, states in share.items()}
     frozen = copy.deepcopy(head).requires_grad_(False).to(autocast)
     return frozen, [{**row, STATES: kept[place]} for place, row in enumerate(rows)]
 
@@ -137,7 +143,7 @@ def language_objective(
 
     def score(model: PreTrainedModel) -> float:
         with torch.autocast(model.device.type, dtype=autocast, enabled=autocast is not None):
-            scored = likelihoods(model, validation, batch_size=task.batch_size)
+            scored = likelihoods_in_shares(model, list(validation), batch_size=task.batch_size)
         return float(metric.compute(predictions=scored.nll, references=scored.tokens)[task.metric])
 
     return TrainingObjective(

@@ -25,6 +25,8 @@ log = logging.getLogger("latadj")
 # The file that Trainer writes last in a checkpoint.
 TRAINER_STATE = "trainer_state.json"
 OPTIMIZER, SCHEDULER, RNG = "optimizer.pt", "scheduler.pt", "rng_state.pth"
+# One for each of several processes.
+RNG_OF_EACH = "rng_state_*.pth"
 _NUMBERED = re.compile(rf"{PREFIX_CHECKPOINT_DIR}-(\d+)")
 # Callbacks whose state Trainer restores, by calling them with what a checkpoint says.
 _RESTORED: dict[str, Any] = {"EarlyStoppingCallback": EarlyStoppingCallback, "TrainerControl": TrainerControl}
@@ -121,13 +123,14 @@ def check_whole(path: Path, model: nn.Module) -> None:
         saved = _unpickled(path / name)
         if not isinstance(saved, dict) or any(key not in saved for key in keys):
             raise ValueError(f"{name} holds no {' and '.join(keys)}")
-    try:
-        with zipfile.ZipFile(path / RNG) as file:
-            broken = file.testzip()
-    except (OSError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{RNG}: {error}") from error
-    if broken is not None:
-        raise ValueError(f"{RNG}: {broken} is damaged")
+    for state in [*path.glob(RNG_OF_EACH)] or [path / RNG]:
+        try:
+            with zipfile.ZipFile(state) as file:
+                broken = file.testzip()
+        except (OSError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{state.name}: {error}") from error
+        if broken is not None:
+            raise ValueError(f"{state.name}: {broken} is damaged")
 
 
 def check_weights(path: Path, model: nn.Module) -> None:

@@ -73,7 +73,9 @@ def test_a_saved_mean_is_gone_on_with(tmp_path):
     ours = EMACallback(model, 0.9)
     nn.init.constant_(model.weight, 1.0)
     after(ours, 5 * EVERY)
-    ours.on_save(SimpleNamespace(output_dir=tmp_path), SimpleNamespace(global_step=20), None)
+    ours.on_save(
+        SimpleNamespace(output_dir=tmp_path), SimpleNamespace(global_step=20, is_world_process_zero=True), None
+    )
     theirs = EMACallback(model, 0.9)
     theirs.load(tmp_path / "checkpoint-20")
     nn.init.constant_(model.weight, 2.0)

@@ -9,6 +9,7 @@ from latadj.checkpoints.metadata import check, labels_of
 from latadj.checkpoints.replaceable import check_replaceable
 from latadj.commands.checks import require_examples
 from latadj.config import CommandConfig, DistillationConfig, FinetuneConfig, PruneConfig, RunConfig
+from latadj.devices import processes
 from latadj.utils import hub
 from latadj.utils.files import real_path
 
@@ -67,10 +68,11 @@ def require_trackers(names: Sequence[str]) -> None:
     """
     for name in names:
         packages = ("tensorboard", "tensorboardX") if name == "tensorboard" else (name,)
+        needed = name if name == "wandb" else "'latadj[tracking]'"
         # A folder of that name, such as the one wandb writes its runs to, has a spec too, but no origin.
         if not any((spec := find_spec(package)) is not None and spec.origin for package in packages):
             raise ValueError(
-                f"report_to={name}: the package {name} is not installed: pip install {name}, or leave report_to out"
+                f"report_to={name}: the package {name} is not installed: pip install {needed}, or leave report_to out"
             )
 
 
@@ -101,6 +103,10 @@ def check_finetune(config: FinetuneConfig) -> None:
         # Without plain fine-tuning the plain model is the source, which may come back to its own place.
         same = option == "folder" and config.plain.epochs == 0
         check_replaceable(option, folder, needed if same or not source.is_dir() else [*needed, source])
+    if config.plain.epochs:
+        processes.check_share(config.plain.batch_size, "plain.batch_size")
+    if config.adjustable:
+        processes.check_share(config.adjust.batch_size, "adjust.batch_size")
     check_teacher(config)
     require_trackers(config.report_to)
     require_examples(config.task)

@@ -15,11 +15,12 @@ from latadj.checkpoints import checkpoint
 from latadj.commands.common.session import Session
 from latadj.commands.common.training_checks import teacher_of
 from latadj.config import DistillationConfig, StageConfig
+from latadj.devices import ranks
 from latadj.elimination.architectures import architecture_of, distinct_layers
 from latadj.tasks.encoding.batches import TEACHER, max_input_length
 from latadj.tasks.outputs.logits import Outputs
-from latadj.tasks.outputs.predict import predict
 from latadj.training.head_state import read_with_states
+from latadj.training.shares import predict_in_shares
 from latadj.training.word_dropout import with_word_dropout
 from latadj.utils.console import progress
 
@@ -82,7 +83,7 @@ def distillation_rows(
 
     Texts without a prompt come with word-dropout copies, if the stage has any.
 
-    The teacher never changes, so one pass over the examples serves all epochs.
+    The teacher never changes, so one pass over the examples serves all epochs. Several processes share it.
 
     Parameters
     ----------
@@ -95,14 +96,14 @@ def distillation_rows(
         train = _no_more_than_needed(train, session, stage)
     taught = teacher(session)
     outputs = read_with_states(session.outputs.raw(), session.model, taught, state_loss_weight)
-    with progress("teacher", len(train)) as steps:
+    with progress("teacher", len(ranks.own_share(len(train)))) as steps:
 
         @contextmanager
         def counted(lengths: Sequence[int]) -> Iterator[None]:
             yield
             steps.advance(len(lengths))
 
-        answers = predict(
+        answers = predict_in_shares(
             *(taught, session.tokenizer, train),
             outputs=outputs,
             autocast=autocast,

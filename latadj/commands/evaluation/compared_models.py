@@ -7,6 +7,7 @@ from pathlib import Path
 
 from latadj.checkpoints.metadata import CheckpointMetadata, check
 from latadj.commands.checks import check_protection, require_dial, require_examples
+from latadj.commands.common.training_checks import require_trackers
 from latadj.config import SweepConfig
 from latadj.config.speedups import shown_speedups
 from latadj.elimination.dial import Dial
@@ -63,6 +64,7 @@ def check_sweep(config: SweepConfig) -> CheckpointMetadata | list[ComparedModel]
     ValueError
     """
     checked = models_to_compare(config) if config.compare.models else require_dial(config, config.speedup)
+    require_trackers(config.report_to)
     require_examples(config.task)
     return checked
 

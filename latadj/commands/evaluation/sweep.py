@@ -29,6 +29,7 @@ from latadj.reporting.results.comparison import Comparison
 from latadj.reporting.results.generation import GenerationSweep
 from latadj.reporting.results.mteb import MtebSweep
 from latadj.reporting.results.sweep import Sweep
+from latadj.training.trackers import Trackers
 from latadj.utils.console import progress
 from latadj.utils.csv_text import frame_csv
 from latadj.utils.files import write_text
@@ -82,7 +83,16 @@ def run(session: Session | compared.ComparisonSession) -> Sweep | GenerationSwee
             time_batches(examples, sweep)
         predictions.write(folder / "predictions.csv", escape=config.escape_formulas)
     sweep.report(folder)
+    Trackers(tuple(config.report_to), Path(config.folder)).report("sweep", tracked_rows(sweep))
     return sweep
+
+
+def tracked_rows(sweep: Sweep | GenerationSweep | MtebSweep) -> list[tuple[int, dict[str, float]]]:
+    """What trackers get of a sweep: for each row the speedup in percent, which is its step, and its numbers.
+
+    ``ms`` is the median of a batch, or the time to a prompt's first token.
+    """
+    return [(round(100 * row.speedup), row.tracked(sweep.metric)) for row in sweep.rows]
 
 
 def within_reach(session: Session) -> list[float]:

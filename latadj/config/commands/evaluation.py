@@ -20,6 +20,7 @@ from latadj.config.options.measurement import (
 )
 from latadj.config.options.model import PRECISIONS, DeviceConfig
 from latadj.config.options.task import MTEB
+from latadj.config.options.training import report_option
 from latadj.config.speedups import shown_speedups
 
 
@@ -29,6 +30,7 @@ class SweepConfig(DialedConfig):
 
     speedup: list[float] = speedups_option([1.0, 2.0, 3.0, 4.0, 5.0])
     escape_formulas: bool = escape_option()
+    report_to: list[str] = report_option("where the rows go besides the files: into the run that training reported to")
     compare: CompareConfig = section(CompareConfig, "several models in one table, as in experiment=axformer")
     workload: WorkloadConfig = section(WorkloadConfig, WORKLOAD)
     measure: SweepMeasureConfig = section(SweepMeasureConfig, "what is timed")
@@ -46,6 +48,10 @@ class SweepConfig(DialedConfig):
             problems.append(
                 f"device.precision={self.device.precision}: several models are compared, each in all of "
                 f"compare.precisions={shown(self.compare.precisions)}"
+            )
+        if self.report_to:
+            problems.append(
+                f"report_to={shown(self.report_to)}: one dial's rows are reported, not several models'; take none"
             )
         if self.task.type == MTEB:
             problems.append("compare.models with task=mteb: sweep the models one by one")

@@ -29,12 +29,14 @@ def _trackers(value: Any) -> Any:
     return [] if value in (None, "none") else as_list(value)
 
 
-def report_option() -> Any:
-    """The option that says where trainings report besides the log."""
+def report_option(
+    help: str = "where training losses and scores go besides the log, through transformers' Trainer",
+) -> Any:
+    """The option that says where a command reports besides the log."""
     known = Rule(f"some of {', '.join(TRACKERS)}, or none", lambda names: all(name in TRACKERS for name in names))
     return option(
         [],
-        "where training losses and scores go besides the log, through transformers' Trainer",
+        help,
         known,
         parse=_trackers,
         type="none | tensorboard | wandb | mlflow, or a list",

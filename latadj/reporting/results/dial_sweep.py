@@ -66,6 +66,15 @@ class DialRow:
         """Its name in the raw samples, such as ``2x``."""
         return f"{self.speedup:g}x"
 
+    def tracked(self, metric: str) -> dict[str, float]:
+        """What a tracker of experiments gets of it: ``metric`` names the metric; numbers that were measured only."""
+        numbers = {"speedup": self.speedup, metric: self.metric, "predicted_speedup": self.predicted}
+        return {name: value for name, value in (numbers | self.timed()).items() if value is not None}
+
+    def timed(self) -> dict[str, float | None]:
+        """What the clock showed, by its name in a tracker; None where it was left out."""
+        return {}
+
 
 @dataclass(kw_only=True)
 class DialSweep(Result):

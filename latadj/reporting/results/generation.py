@@ -61,6 +61,9 @@ class GenerationRow(DialRow):
     cache_bytes: float | None = None
     cache_bytes_ratio: float | None = None
 
+    def timed(self) -> dict[str, float | None]:
+        return {"measured_speedup": self.ttft_speedup, "ms": self.ttft_ms}
+
     @property
     def loss(self) -> tuple[float, Interval]:
         """What is lost against the better full model, with its interval; positive = worse."""

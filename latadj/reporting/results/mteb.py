@@ -25,6 +25,9 @@ class MtebRow(DialRow):
     seconds: NotNegative
     over_1x: float | None = None
 
+    def timed(self) -> dict[str, float | None]:
+        return {"measured_speedup": self.over_1x}
+
 
 @dataclass(kw_only=True)
 class MtebSweep(DialSweep):

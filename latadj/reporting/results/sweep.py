@@ -59,6 +59,10 @@ class Row(DialRow):
         """Measured over the full model."""
         return self.measured.get(HEADLINE)
 
+    def timed(self) -> dict[str, float | None]:
+        over = self.over_full or self.over_own
+        return {"measured_speedup": over.speedup if over else None, "ms": self.latency_ms.get("p50")}
+
 
 @dataclass(kw_only=True)
 class Sweep(DialSweep):

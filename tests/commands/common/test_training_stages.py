@@ -17,7 +17,7 @@ from latadj.commands.finetune import prepare
 from latadj.config.compose import compose, typed
 from latadj.elimination.architectures import architecture_of, layers_of
 from latadj.tasks.encoding.batches import TEACHER
-from latadj.training.fit import total_steps
+from latadj.training.arguments import total_steps
 
 
 def test_a_teacher_answers_thinned_copies_too(session):
