@@ -226,32 +226,33 @@ def _launch(command: str, overrides: list[str], multirun: bool, cfg: bool, **opt
     from latadj.devices import address_space, affinity
 
     address_space.require()
-    composed = None
-    if not multirun:
-        early = launch.check_early(command, overrides)
-        composed = early.composed
-        options |= {} if early.found is None else {"checked": early.found}
-        if early.config.device.cpus:  # before torch is imported: its threads go where the process may
-            affinity.pin(early.config.device.cpus)
+    if multirun:
+        from latadj.commands.multirun import run_all
+
+        if code := run_all(command, overrides):
+            raise typer.Exit(code)
+        return
+    early = launch.check_early(command, overrides)
+    options |= {} if early.found is None else {"checked": early.found}
+    if early.config.device.cpus:  # before torch is imported: its threads go where the process may
+        affinity.pin(early.config.device.cpus)
     work = COMMANDS[command].load()
-    prepare = partial(work.prepare, **options)
-    result = launch.launch(command, overrides, prepare, work.run, multirun=multirun, composed=composed)
+    result = launch.launch(command, overrides, partial(work.prepare, **options), work.run, composed=early.composed)
     if result is not None and hasattr(work, "exit_code") and (code := work.exit_code(result)):
         raise typer.Exit(code)
 
 
 @contextmanager
 def _one_line_errors(command: str) -> Iterator[None]:
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
+    from latadj.config.errors import USER_ERRORS, one_line
 
     try:
         yield
-    except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:
-        typer.echo(f"latadj {command}: {message(_one_line(error))}", err=True)
+    except USER_ERRORS as error:
+        typer.echo(f"latadj {command}: {message(one_line(error))}", err=True)
         raise typer.Exit(2) from None
     except MemoryError as error:
-        what = f" ({message(_one_line(error))})" if str(error) else ""
+        what = f" ({message(one_line(error))})" if str(error) else ""
         typer.echo(f"latadj {command}: there is not enough memory{what}: end other programs, or take less", err=True)
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
@@ -260,29 +261,6 @@ def _one_line_errors(command: str) -> Iterator[None]:
             err=True,
         )
         raise typer.Exit(130) from None
-
-
-def _one_line(error: BaseException) -> str:
-    """The message of an error without line breaks and without Hydra's and OmegaConf's footnotes."""
-    from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
-
-    if isinstance(error, OmegaConfBaseException):
-        *links, cause = _chain(error)
-        own = isinstance(cause, ValueError) and not isinstance(cause, OmegaConfBaseException)
-        if own and any(isinstance(link, InterpolationResolutionError) for link in links):
-            return str(cause)  # a resolver of ours refused: its own words are the clearer ones
-        return f"{error.full_key}: {str(error).splitlines()[0]}" if error.full_key else str(error).splitlines()[0]
-    text = str(error).split("Config search path:")[0]
-    return " ".join(part.strip() for part in text.splitlines() if part.strip()) or type(error).__name__
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and what it was raised from, each once: OmegaConf can raise an error from its own context."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        yield error
-        seen.add(id(error))
-        error = error.__cause__ or error.__context__
 
 
 def main() -> None:

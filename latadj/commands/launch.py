@@ -8,9 +8,10 @@ from typing import Any, TypeVar
 
 from omegaconf import DictConfig
 
+from latadj.commands.finished import Finished, forget
 from latadj.commands.table import COMMANDS
 from latadj.config import RunConfig
-from latadj.config.compose import completed, compose, hydra_for, readable_conf, typed
+from latadj.config.compose import completed, compose, hydra_for, typed
 from latadj.utils.locks import only_writer
 
 Prepared = TypeVar("Prepared")
@@ -48,7 +49,6 @@ def launch(
     prepare: Callable[..., Prepared],
     run: Callable[[Prepared], Result],
     *,
-    multirun: bool = False,
     composed: DictConfig | None = None,
 ) -> Result | None:
     """Compose a command's config and run the command in Hydra's run folder.
@@ -58,70 +58,61 @@ def launch(
     overrides : Hydra overrides such as ``task=sst2``
     prepare : typed config -> all that ``run`` needs; it writes nothing, so bad input leaves no folder behind
     run : does the work and writes its results
-    multirun : sweep over comma-separated overrides
-    composed : the config of one run, if it has been composed and checked already
+    composed : the config, if it has been composed and checked already
 
     Returns
     -------
-    what ``run`` returned; with ``multirun`` None
+    what ``run`` returned
     """
     given, overrides = overrides, completed(command, overrides)
     with hydra_for(command) as instance:
         failures: list[Exception] = []
 
-        def guarded(work: Callable[[], Result]) -> Result | None:
+        def guarded(prepared: Prepared, config: RunConfig) -> Result | None:
             # Hydra would write a line of its own about an error that passes through it.
             try:
-                return work()
+                return carried_out(command, config, prepared, run)
             except Exception as error:
                 failures.append(error)
                 return None
 
-        result = None
-        if multirun:
-            folders: list[str] = []
-
-            def job(composed: DictConfig) -> Result:
-                config = _in_own_folder(command, composed, folders)
-                prepared = _checked(command, config, prepare)
-                with _alone(command, config):
-                    return run(prepared)
-
-            with readable_conf(command):
-                instance.multirun(command, lambda composed: guarded(lambda: job(composed)), overrides)
-        else:
-            early, composed = composed is not None, compose(command, given) if composed is None else composed
-            # Hydra would compose it once more, which takes as long as all else that it does.
-            instance.compose_config = lambda **_: composed
-            config = typed(command, composed)
-            prepared = prepare(config) if early else _checked(command, config, prepare)
-            with _alone(command, config):
-                result = instance.run(command, lambda cfg: guarded(lambda: run(prepared)), overrides).return_value
+        early, composed = composed is not None, compose(command, given) if composed is None else composed
+        # Hydra would compose it once more, which takes as long as all else that it does.
+        instance.compose_config = lambda **_: composed
+        config = typed(command, composed)
+        prepared = prepare(config) if early else checked(command, config, prepare)
+        with alone(command, config):
+            result = instance.run(command, lambda _: guarded(prepared, config), overrides).return_value
         if failures:
             raise failures[0]
         return result
 
 
-def _checked(command: str, config: RunConfig, prepare: Callable[..., Prepared]) -> Prepared:
+def carried_out(
+    command: str,
+    config: RunConfig,
+    prepared: Prepared,
+    run: Callable[[Prepared], Result],
+    multirun: str = "",
+    job: int = 0,
+) -> Result:
+    """Run a command that is prepared, and note in its folder that it ended well; parameters as in ``Finished``."""
+    if not COMMANDS[command].alone:
+        return run(prepared)
+    forget(command, config)
+    result = run(prepared)
+    Finished.of(command, config, multirun, job).write(command, config)
+    return result
+
+
+def checked(command: str, config: RunConfig, prepare: Callable[..., Prepared]) -> Prepared:
     """Refuse what the command's check refuses, such as folders that would be lost, and prepare it."""
     found = COMMANDS[command].check(config)
     return prepare(config) if found is None else prepare(config, checked=found)
 
 
-def _alone(command: str, config: RunConfig) -> AbstractContextManager[None]:
+def alone(command: str, config: RunConfig) -> AbstractContextManager[None]:
     """Hold the run folder, unless the command may run beside others of the same folder."""
     if not COMMANDS[command].alone:
         return nullcontext()
     return only_writer(Path(config.folder) / ".lock", f"folder={config.folder}")
-
-
-def _in_own_folder(command: str, composed: DictConfig, folders: list[str]) -> RunConfig:
-    """The typed config of one job of a multirun, whose folder no job before it had."""
-    config = typed(command, composed)
-    if config.folder in folders:
-        raise ValueError(
-            f"folder={config.folder}: two jobs of a multirun would overwrite each other; give each its own, such as "
-            "'folder=outputs/${model.name}-${task.name}-${seed}'"
-        )
-    folders.append(config.folder)
-    return config
