@@ -205,6 +205,17 @@ def info(
         work.run(path or Path(compose("sweep", []).checkpoint), as_json)
 
 
+@app.command()
+def collect(
+    folder: Annotated[Path, typer.Argument(help="A folder with runs in it or below it, such as that of a multirun.")],
+) -> None:
+    """Join the results of many runs in one table and picture: mean and interval over seeds for each setting."""
+    with _one_line_errors("collect"):
+        from latadj.commands import collect as work
+
+        work.run(folder)
+
+
 def _show(command: str, overrides: list[str]) -> None:
     """Print a composed config."""
     from omegaconf import OmegaConf

@@ -31,6 +31,7 @@ PRIVATE = re.compile(r"_[A-Za-z]\w*")
 # Of these, modules below the top are read by name too: few of them are documented.
 WATCHED = {"accelerate", "datasets", "huggingface_hub", "hydra", "omegaconf", "safetensors", "torch", "transformers"}
 PUBLIC = {
+    "hydra.core.hydra_config.HydraConfig",
     "hydra.errors.ConfigCompositionException",
     "hydra.errors.HydraException",
     "hydra.errors.MissingConfigException",

@@ -21,7 +21,7 @@ def not_installed(name: str) -> str:
 
 def launcher_of(composed: DictConfig) -> str:
     """Name of the launcher in a config that was composed for a multirun; its class's where it is none of ours."""
-    target = str(composed.hydra.launcher._target_)
+    target = str(OmegaConf.select(composed, "hydra.launcher._target_"))
     names = {"BasicLauncher": SERIAL, "JoblibLauncher": "joblib", "LocalLauncher": "submitit_local"}
     names |= {"SlurmLauncher": "submitit_slurm", "RayLauncher": "ray"}
     return names.get(target.rpartition(".")[2], target)
@@ -41,7 +41,7 @@ def swept(overrides: list[str]) -> list[str]:
 def job_count(overrides: list[str], composed: DictConfig) -> int | None:
     """How many jobs a multirun has; None where only its sweeper knows."""
     sweeper = composed.hydra.sweeper
-    if not str(sweeper._target_).endswith(".BasicSweeper") or sweeper.get("params"):
+    if not str(OmegaConf.select(composed, "hydra.sweeper._target_")).endswith(".BasicSweeper") or sweeper.get("params"):
         return None
     many = [override for override in _parsed(overrides) if override.is_sweep_override()]
     if any(not override.is_discrete_sweep() or "glob(" in str(override.input_line) for override in many):
