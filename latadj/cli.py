@@ -216,6 +216,23 @@ def collect(
         work.run(folder)
 
 
+@app.command()
+def push(
+    folder: Annotated[Path, typer.Argument(help="A checkpoint's folder, or that of the run that made it.")],
+    name: Annotated[str, typer.Argument(help="The repository, as in you/model; made if there is none.")],
+    private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
+    revision: Annotated[str | None, typer.Option("--revision", help="Branch to write to; made if needed.")] = None,
+    license_name: Annotated[
+        str | None, typer.Option("--license", help="License of the model, as the hub spells it: apache-2.0.")
+    ] = None,
+) -> None:
+    """Send a checkpoint with its dial to the Hugging Face hub, with a model card of what was measured."""
+    with _one_line_errors("push"):
+        from latadj.commands import push as work
+
+        work.run(folder, name, private=private, revision=revision, license_name=license_name)
+
+
 def _show(command: str, overrides: list[str]) -> None:
     """Print a composed config."""
     from omegaconf import OmegaConf

@@ -34,6 +34,10 @@ PUBLIC = {
     "hydra.core.hydra_config.HydraConfig",
     "hydra.errors.ConfigCompositionException",
     "hydra.errors.HydraException",
+    "huggingface_hub.errors.HFValidationError",
+    "huggingface_hub.errors.HfHubHTTPError",
+    "huggingface_hub.errors.LocalEntryNotFoundError",
+    "huggingface_hub.utils.validate_repo_id",
     "hydra.errors.MissingConfigException",
     "omegaconf.errors.InterpolationResolutionError",
     "omegaconf.errors.OmegaConfBaseException",
@@ -285,6 +289,13 @@ def job_runtime(_: Path) -> None:
     JobRuntime.instance().set("name", before)
 
 
+def hub_errors(_: Path) -> None:
+    from huggingface_hub.errors import HfHubHTTPError, HTTPError
+
+    assert issubclass(HfHubHTTPError, HTTPError)
+    assert not issubclass(HTTPError, OSError)
+
+
 def metric_of_ones_own(_: Path) -> None:
     class Sum(evaluate.Metric):
         def _info(self) -> evaluate.MetricInfo:
@@ -356,6 +367,11 @@ OVERRIDDEN = [
     Private("_compute", "evaluate asks the author of a metric for it", metric_of_ones_own),
 ]
 UNDOCUMENTED = [
+    Private(
+        "huggingface_hub.errors.HTTPError",
+        "a connection that breaks off, of httpx or httpx2, whichever the hub's client uses",
+        hub_errors,
+    ),
     Private(
         "transformers.cache_utils.DynamicLayer",
         "the layer of a cache that holds survivors derives from it",

@@ -2,15 +2,17 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from omegaconf import DictConfig
 
+from latadj.checkpoints.hub_folder import local_folder, on_hub
 from latadj.commands.finished import Finished, forget
 from latadj.commands.table import COMMANDS
-from latadj.config import RunConfig
+from latadj.config import ExportConfig, RunConfig, ServeConfig
+from latadj.config.commands.base import DialedConfig
 from latadj.config.compose import completed, compose, hydra_for, typed
 from latadj.utils.locks import only_writer
 
@@ -39,7 +41,7 @@ def check_early(command: str, overrides: list[str]) -> Checked:
     ValueError, HydraException, OmegaConfBaseException
     """
     composed = compose(command, overrides)
-    config = typed(command, composed)
+    config = settings(command, composed)
     return Checked(composed, config, COMMANDS[command].check(config))
 
 
@@ -79,13 +81,26 @@ def launch(
         early, composed = composed is not None, compose(command, given) if composed is None else composed
         # Hydra would compose it once more, which takes as long as all else that it does.
         instance.compose_config = lambda **_: composed
-        config = typed(command, composed)
+        config = settings(command, composed)
         prepared = prepare(config) if early else checked(command, config, prepare)
         with alone(command, config):
             result = instance.run(command, lambda _: guarded(prepared, config), overrides).return_value
         if failures:
             raise failures[0]
         return result
+
+
+def settings(command: str, composed: DictConfig) -> RunConfig:
+    """The command's typed config; a checkpoint on the hub that it only reads is fetched, unless it is in the cache.
+
+    Raises
+    ------
+    ValueError, OmegaConfBaseException
+    """
+    config = typed(command, composed)
+    if not isinstance(config, (DialedConfig, ServeConfig, ExportConfig)) or not on_hub(config.checkpoint):
+        return config
+    return replace(config, checkpoint=str(local_folder(config.checkpoint)))
 
 
 def carried_out(

@@ -15,10 +15,10 @@ from uuid import uuid4
 from omegaconf import DictConfig
 
 from latadj.commands.finished import Finished
-from latadj.commands.launch import alone, carried_out, checked
+from latadj.commands.launch import alone, carried_out, checked, settings
 from latadj.commands.table import COMMANDS
 from latadj.config import RunConfig
-from latadj.config.compose import completed, hydra_for, readable_conf, typed
+from latadj.config.compose import completed, hydra_for, readable_conf
 from latadj.config.errors import USER_ERRORS, one_line
 from latadj.config.launchers import SERIAL, at_once, job_count, launcher_of, own_defaults
 from latadj.config.renamed import keys_of
@@ -95,7 +95,7 @@ class Job:
             yield
 
     def _run(self, composed: DictConfig, outcome: Outcome) -> None:
-        config = typed(self.command, composed)
+        config = settings(self.command, composed)
         outcome.folder = config.folder
         before = Finished.read(self.command, config)
         if before is not None and before.multirun == self.multirun:
