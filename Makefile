@@ -29,7 +29,7 @@ $(READY): pyproject.toml constraints.txt requirements-offline.txt $(JAVASCRIPT)/
 	  || { echo "latadj needs Python 3.10 or later; choose one with: make PYTHON=/path/to/python3 install"; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,docs,backends,serve,ray,tracking,sentence-transformers,mteb]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,docs,backends,serve,ray,tracking,launchers,sentence-transformers,mteb]'
 	$(BIN)/python -m pip install --quiet $(FILES_ONLY)
 	@if ! command -v npm >/dev/null; then echo "transformers.js is left out: there is no npm here"; \
 	  elif ! (cd $(JAVASCRIPT) && $(NPM_INSTALL)); then echo "transformers.js is left out: npm could not install it"; fi

@@ -13,7 +13,6 @@ from rich.markup import escape
 from typer.core import TyperCommand
 
 from latadj import __version__
-from latadj.commands.error_lines import one_line
 from latadj.commands.table import COMMANDS
 from latadj.utils.readable import READABLE_RECORDS, message
 
@@ -207,6 +206,34 @@ def info(
         work.run(path or Path(compose("sweep", []).checkpoint), as_json)
 
 
+@app.command()
+def collect(
+    folder: Annotated[Path, typer.Argument(help="A folder with runs in it or below it, such as that of a multirun.")],
+) -> None:
+    """Join the results of many runs in one table and picture: mean and interval over seeds for each setting."""
+    with _one_line_errors("collect"):
+        from latadj.commands import collect as work
+
+        work.run(folder)
+
+
+@app.command()
+def push(
+    folder: Annotated[Path, typer.Argument(help="A checkpoint's folder, or that of the run that made it.")],
+    name: Annotated[str, typer.Argument(help="The repository, as in you/model; made if there is none.")],
+    private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
+    revision: Annotated[str | None, typer.Option("--revision", help="Branch to write to; made if needed.")] = None,
+    license_name: Annotated[
+        str | None, typer.Option("--license", help="License of the model, as the hub spells it: apache-2.0.")
+    ] = None,
+) -> None:
+    """Send a checkpoint with its dial to the Hugging Face hub, with a model card of what was measured."""
+    with _one_line_errors("push"):
+        from latadj.commands import push as work
+
+        work.run(folder, name, private=private, revision=revision, license_name=license_name)
+
+
 def _show(command: str, overrides: list[str]) -> None:
     """Print a composed config."""
     from omegaconf import OmegaConf
@@ -229,16 +256,18 @@ def _launch(command: str, overrides: list[str], multirun: bool, cfg: bool, **opt
 
     address_space.require()
     _require_one_process(command, multirun)
-    composed = None
-    if not multirun:
-        early = launch.check_early(command, overrides)
-        composed = early.composed
-        options |= {} if early.found is None else {"checked": early.found}
-        if early.config.device.cpus:  # before torch is imported: its threads go where the process may
-            affinity.pin(early.config.device.cpus)
+    if multirun:
+        from latadj.commands.multirun import run_all
+
+        if code := run_all(command, overrides):
+            raise typer.Exit(code)
+        return
+    early = launch.check_early(command, overrides)
+    options |= {} if early.found is None else {"checked": early.found}
+    if early.config.device.cpus:  # before torch is imported: its threads go where the process may
+        affinity.pin(early.config.device.cpus)
     work = COMMANDS[command].load()
-    prepare = partial(work.prepare, **options)
-    result = launch.launch(command, overrides, prepare, work.run, multirun=multirun, composed=composed)
+    result = launch.launch(command, overrides, partial(work.prepare, **options), work.run, composed=early.composed)
     if result is not None and hasattr(work, "exit_code") and (code := work.exit_code(result)):
         raise typer.Exit(code)
 
@@ -261,9 +290,7 @@ def _require_one_process(command: str, multirun: bool = False) -> None:
 
 @contextmanager
 def _one_line_errors(command: str) -> Iterator[None]:
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
+    from latadj.config.errors import USER_ERRORS, one_line
     from latadj.devices import peers
 
     def end(line: str, code: int) -> typer.Exit:
@@ -272,7 +299,7 @@ def _one_line_errors(command: str) -> Iterator[None]:
 
     try:
         yield
-    except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:
+    except USER_ERRORS as error:
         raise end(message(one_line(error)), 2) from None
     except MemoryError as error:
         what = f" ({message(one_line(error))})" if str(error) else ""

@@ -31,8 +31,13 @@ PRIVATE = re.compile(r"_[A-Za-z]\w*")
 # Of these, modules below the top are read by name too: few of them are documented.
 WATCHED = {"accelerate", "datasets", "huggingface_hub", "hydra", "omegaconf", "safetensors", "torch", "transformers"}
 PUBLIC = {
+    "hydra.core.hydra_config.HydraConfig",
     "hydra.errors.ConfigCompositionException",
     "hydra.errors.HydraException",
+    "huggingface_hub.errors.HFValidationError",
+    "huggingface_hub.errors.HfHubHTTPError",
+    "huggingface_hub.errors.LocalEntryNotFoundError",
+    "huggingface_hub.utils.validate_repo_id",
     "hydra.errors.MissingConfigException",
     "omegaconf.errors.InterpolationResolutionError",
     "omegaconf.errors.OmegaConfBaseException",
@@ -299,6 +304,13 @@ def job_runtime(_: Path) -> None:
     JobRuntime.instance().set("name", before)
 
 
+def hub_errors(_: Path) -> None:
+    from huggingface_hub.errors import HfHubHTTPError, HTTPError
+
+    assert issubclass(HfHubHTTPError, HTTPError)
+    assert not issubclass(HTTPError, OSError)
+
+
 def metric_of_ones_own(_: Path) -> None:
     class Sum(evaluate.Metric):
         def _info(self) -> evaluate.MetricInfo:
@@ -375,6 +387,11 @@ OVERRIDDEN = [
     Private("_compute", "evaluate asks the author of a metric for it", metric_of_ones_own),
 ]
 UNDOCUMENTED = [
+    Private(
+        "huggingface_hub.errors.HTTPError",
+        "a connection that breaks off, of httpx or httpx2, whichever the hub's client uses",
+        hub_errors,
+    ),
     Private(
         "transformers.cache_utils.DynamicLayer",
         "the layer of a cache that holds survivors derives from it",

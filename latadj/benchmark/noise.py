@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import psutil
 
+from latadj.devices import slots
 from latadj.devices.affinity import affinity
 
 log = logging.getLogger("latadj")
@@ -28,6 +29,7 @@ class NoiseReport:
         None where fewer than three rounds were measured
     noisy : whether one of these is too large to trust the clock
     warning : one line that says so
+    beside : other jobs of the same multirun that ran on this machine meanwhile, on CPUs of their own
     """
 
     busy_elsewhere: float
@@ -35,6 +37,7 @@ class NoiseReport:
     spread: float | None
     noisy: bool
     warning: str | None
+    beside: int = 0
 
 
 @dataclass
@@ -57,13 +60,20 @@ class NoiseMonitor:
         self._cores = _our_cores()
         self._start: _Reading | None = None
         self._end: _Reading | None = None
+        self._slot = slots.current()
+        self._beside: set[int] = set()
+        self._began = 0.0
 
     def __enter__(self) -> "NoiseMonitor":
+        self._began = time.time()
+        self._beside = self._slot.busy() if self._slot else set()
         self._start = _read(self._cores)
         return self
 
     def __exit__(self, *error: object) -> None:
         self._end = _read(self._cores)
+        if self._slot:
+            self._beside |= self._slot.busy() | self._slot.begun(self._began)
 
     def report(self, samples: Mapping[str, Any] | None = None) -> NoiseReport:
         """What happened between enter and exit; logs the warning if there is one.
@@ -88,13 +98,16 @@ class NoiseMonitor:
             steal=min(max(steal / everything, 0.0), 1.0),
             spread=spread_of(samples or {}),
             long_enough=seconds >= SHORTEST_S,
+            beside=len(self._beside),
         )
         if result.warning:
             log.warning("%s", result.warning)
         return result
 
 
-def noise_report(busy_elsewhere: float, steal: float, spread: float | None, long_enough: bool = True) -> NoiseReport:
+def noise_report(
+    busy_elsewhere: float, steal: float, spread: float | None, long_enough: bool = True, beside: int = 0
+) -> NoiseReport:
     """Say what was wrong, in one line; CPU shares count only if ``long_enough``."""
     reasons = []
     if long_enough and busy_elsewhere > BUSY_ELSEWHERE:
@@ -103,8 +116,10 @@ def noise_report(busy_elsewhere: float, steal: float, spread: float | None, long
         reasons.append(f"the hypervisor took {steal:.0%} of the cores")
     if spread is not None and spread > SPREAD:
         reasons.append(f"rounds of the same work lay {spread:.0%} apart")
+    if beside:  # with cores of their own they still share memory and the chip's power
+        reasons.append(f"{beside} other job{'s' if beside > 1 else ''} of this multirun ran on this machine")
     warning = " and ".join(reasons) + " while this was measured: run it again on a quiet machine" if reasons else None
-    return NoiseReport(busy_elsewhere, steal, spread, bool(reasons), warning)
+    return NoiseReport(busy_elsewhere, steal, spread, bool(reasons), warning, beside)
 
 
 def spread_of(samples: Mapping[str, Any]) -> float | None:

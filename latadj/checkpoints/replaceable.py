@@ -88,10 +88,11 @@ def _no_model_file(folder: Path, files: Sequence[str], folders: Sequence[str]) -
     """The first entry of a folder that is no file of a saved model; None if all are, or there is no folder."""
     if not folder.is_dir():
         return None
-    return next((entry for entry in sorted(folder.iterdir()) if not _of_a_model(entry, files, folders)), None)
+    return next((entry for entry in sorted(folder.iterdir()) if not of_a_model(entry, files, folders)), None)
 
 
-def _of_a_model(entry: Path, files: Sequence[str], folders: Sequence[str]) -> bool:
+def of_a_model(entry: Path, files: Sequence[str], folders: Sequence[str]) -> bool:
+    """Whether a file or folder is named as one of a saved model."""
     if entry.is_dir():
         return any(fnmatch(entry.name, name) for name in folders)
     return any(fnmatch(entry.name, name) for name in files)

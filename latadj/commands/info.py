@@ -9,6 +9,7 @@ from typing import Any
 
 from latadj.checkpoints.config_file import model_config
 from latadj.checkpoints.metadata import WEIGHTS, CheckpointMetadata, Device, Serving, check
+from latadj.checkpoints.run_folder import model_folder
 from latadj.checkpoints.weight_files import read_headers, shape_of
 from latadj.devices.hardware_key import HardwareKey, likely_cpu
 from latadj.devices.measured_times import known_layer
@@ -43,7 +44,7 @@ def run(path: Path, as_json: bool = False) -> Info:
 
 def inspect(path: Path) -> Info:
     """What a checkpoint holds, see :func:`run`."""
-    folder = _folder(path)
+    folder = model_folder(path)
     metadata = check(folder)
     config = model_config(folder, "copy the folder anew")
     if not isinstance(config.get("model_type"), str):
@@ -75,14 +76,6 @@ def inspect(path: Path) -> Info:
     )
     info.warnings = _warnings(info, metadata, here)
     return info
-
-
-def _folder(path: Path) -> Path:
-    """The checkpoint's folder: ``path``, or its ``checkpoint`` if it is a run's folder."""
-    if path.is_file():
-        raise ValueError(f"{path}: this is a file; name a checkpoint's folder, or that of the run that made it")
-    inside = path / "checkpoint"
-    return inside if inside.is_dir() and not (path / "config.json").exists() else path
 
 
 def _here(metadata: CheckpointMetadata) -> HardwareKey:

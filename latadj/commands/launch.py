@@ -4,25 +4,25 @@ import logging
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hydra.errors import HydraException
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
 
+from latadj.checkpoints.hub_folder import local_folder, on_hub
+from latadj.commands.finished import Finished, forget
 from latadj.commands.table import COMMANDS
-from latadj.config import RunConfig
-from latadj.config.compose import completed, compose, hydra_for, readable_conf, typed
+from latadj.config import ExportConfig, RunConfig, ServeConfig
+from latadj.config.commands.base import DialedConfig
+from latadj.config.compose import completed, compose, hydra_for, typed
+from latadj.config.errors import USER_ERRORS
 from latadj.devices import processes
 from latadj.utils.console import console
 from latadj.utils.locks import only_writer
 
 Prepared = TypeVar("Prepared")
 Result = TypeVar("Result")
-# What a user's mistake raises.
-REFUSALS = (HydraException, OmegaConfBaseException, ValueError, OSError)
 
 
 @dataclass
@@ -48,7 +48,7 @@ def check_early(command: str, overrides: list[str]) -> Checked:
 
     def check() -> Checked:
         composed = compose(command, overrides)
-        config = typed(command, composed)
+        config = settings(command, composed)
         return Checked(composed, config, COMMANDS[command].check(config))
 
     return check() if processes.size() == 1 else _check_together(check)
@@ -66,7 +66,7 @@ def _check_together(check: Callable[[], Checked]) -> Checked:
         return checked
 
     ranks.join()
-    checked = ranks.agree_on(on_own_device, REFUSALS)
+    checked = ranks.agree_on(on_own_device, USER_ERRORS)
     ranks.require_same(asdict(checked.config))
     if processes.rank():
         logging.getLogger("latadj").setLevel(logging.ERROR)
@@ -80,7 +80,6 @@ def launch(
     prepare: Callable[..., Prepared],
     run: Callable[[Prepared], Result],
     *,
-    multirun: bool = False,
     composed: DictConfig | None = None,
 ) -> Result | None:
     """Compose a command's config and run the command in Hydra's run folder.
@@ -90,12 +89,11 @@ def launch(
     overrides : Hydra overrides such as ``task=sst2``
     prepare : typed config -> all that ``run`` needs; it writes nothing, so bad input leaves no folder behind
     run : does the work and writes its results
-    multirun : sweep over comma-separated overrides
-    composed : the config of one run, if it has been composed and checked already
+    composed : the config, if it has been composed and checked already
 
     Returns
     -------
-    what ``run`` returned; with ``multirun`` None
+    what ``run`` returned
     """
     given, overrides = overrides, completed(command, overrides)
     with hydra_for(command) as instance:
@@ -109,61 +107,68 @@ def launch(
                 failures.append(error)
                 return None
 
-        result = None
-        if multirun:
-            folders: list[str] = []
+        early, composed = composed is not None, compose(command, given) if composed is None else composed
+        # Hydra would compose it once more, which takes as long as all else that it does.
+        instance.compose_config = lambda **_: composed
+        config = settings(command, composed)
+        if processes.size() > 1:
+            from latadj.devices import ranks
 
-            def job(composed: DictConfig) -> Result:
-                config = _in_own_folder(command, composed, folders)
-                prepared = _checked(command, config, prepare)
-                with _alone(command, config):
-                    return run(prepared)
-
-            with readable_conf(command):
-                instance.multirun(command, lambda composed: guarded(lambda: job(composed)), overrides)
+            prepared = ranks.agree_on(lambda: prepare(config), USER_ERRORS)
         else:
-            early, composed = composed is not None, compose(command, given) if composed is None else composed
-            # Hydra would compose it once more, which takes as long as all else that it does.
-            instance.compose_config = lambda **_: composed
-            config = typed(command, composed)
-            if processes.size() > 1:
-                from latadj.devices import ranks
-
-                prepared = ranks.agree_on(lambda: prepare(config), REFUSALS)
-            else:
-                prepared = prepare(config) if early else _checked(command, config, prepare)
-            if processes.rank():  # the first process writes, also what Hydra does
-                result = guarded(lambda: run(prepared))
-            else:
-                with _alone(command, config):
-                    result = instance.run(command, lambda cfg: guarded(lambda: run(prepared)), overrides).return_value
-            if processes.size() > 1 and not failures:
-                ranks.finish()
+            prepared = prepare(config) if early else checked(command, config, prepare)
+        if processes.rank():  # the first process writes, also what Hydra does
+            result = guarded(lambda: run(prepared))
+        else:
+            with alone(command, config):
+                result = instance.run(
+                    command, lambda _: guarded(lambda: carried_out(command, config, prepared, run)), overrides
+                ).return_value
+        if processes.size() > 1 and not failures:
+            ranks.finish()
         if failures:
             raise failures[0]
         return result
 
 
-def _checked(command: str, config: RunConfig, prepare: Callable[..., Prepared]) -> Prepared:
+def settings(command: str, composed: DictConfig) -> RunConfig:
+    """The command's typed config; a checkpoint on the hub that it only reads is fetched, unless it is in the cache.
+
+    Raises
+    ------
+    ValueError, OmegaConfBaseException
+    """
+    config = typed(command, composed)
+    if not isinstance(config, (DialedConfig, ServeConfig, ExportConfig)) or not on_hub(config.checkpoint):
+        return config
+    return replace(config, checkpoint=str(local_folder(config.checkpoint)))
+
+
+def carried_out(
+    command: str,
+    config: RunConfig,
+    prepared: Prepared,
+    run: Callable[[Prepared], Result],
+    multirun: str = "",
+    job: int = 0,
+) -> Result:
+    """Run a command that is prepared, and note in its folder that it ended well; parameters as in ``Finished``."""
+    if not COMMANDS[command].alone:
+        return run(prepared)
+    forget(command, config)
+    result = run(prepared)
+    Finished.of(command, config, multirun, job).write(command, config)
+    return result
+
+
+def checked(command: str, config: RunConfig, prepare: Callable[..., Prepared]) -> Prepared:
     """Refuse what the command's check refuses, such as folders that would be lost, and prepare it."""
     found = COMMANDS[command].check(config)
     return prepare(config) if found is None else prepare(config, checked=found)
 
 
-def _alone(command: str, config: RunConfig) -> AbstractContextManager[None]:
+def alone(command: str, config: RunConfig) -> AbstractContextManager[None]:
     """Hold the run folder, unless the command may run beside others of the same folder."""
     if not COMMANDS[command].alone:
         return nullcontext()
     return only_writer(Path(config.folder) / ".lock", f"folder={config.folder}")
-
-
-def _in_own_folder(command: str, composed: DictConfig, folders: list[str]) -> RunConfig:
-    """The typed config of one job of a multirun, whose folder no job before it had."""
-    config = typed(command, composed)
-    if config.folder in folders:
-        raise ValueError(
-            f"folder={config.folder}: two jobs of a multirun would overwrite each other; give each its own, such as "
-            "'folder=outputs/${model.name}-${task.name}-${seed}'"
-        )
-    folders.append(config.folder)
-    return config

@@ -1,7 +1,7 @@
 """How a command's config is composed by Hydra out of `conf/`, and typed."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from importlib.util import find_spec
@@ -15,6 +15,7 @@ from latadj.config import EMBEDDING, RERANKING, SCHEMAS, RunConfig
 from latadj.config.commands.glue import opened
 from latadj.config.fields import read_shorthand
 from latadj.config.keys import known, refuse_unknown_keys, unknown
+from latadj.config.launchers import not_installed
 from latadj.config.plain_values import in_quotes, quoted
 from latadj.config.renamed import dotted, keys_of, refuse_old_keys
 from latadj.utils.suggestions import did_you_mean
@@ -157,6 +158,8 @@ def readable_conf(command: str) -> Iterator[None]:
         group, slash, name = (error.missing_cfg_file or "").rpartition("/")
         if not slash:
             raise
+        if group == "hydra/launcher":
+            raise ValueError(not_installed(name)) from error
         there = [*map(str, error.options or ())]
         expected = f"expected one of {', '.join(there)}{did_you_mean(name, there)}"
         raise ValueError(f"{group}={name}: there is no conf/{group}/{name}.yaml; {expected}") from error
@@ -216,11 +219,6 @@ def hydra_for(command: str) -> Iterator[Any]:
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.utils import JobRuntime
 
-    OmegaConf.register_new_resolver("package_file", package_file, replace=True)
-    OmegaConf.register_new_resolver("choose", choose, replace=True)
-    OmegaConf.register_new_resolver("word_dropout_copies", word_dropout_copies, replace=True)
-    OmegaConf.register_new_resolver("adjust_epochs", adjust_epochs, replace=True)
-    OmegaConf.register_new_resolver("times", lambda value, factor: value * factor, replace=True)
     before, name = GlobalHydra.instance().hydra, JobRuntime.instance().get("name")
     GlobalHydra.instance().clear()
     initialize_config_dir(config_dir=str(conf_dir()), job_name=command, version_base="1.3")
@@ -229,3 +227,16 @@ def hydra_for(command: str) -> Iterator[Any]:
     finally:
         GlobalHydra.instance().hydra = before
         JobRuntime.instance().set("name", name)
+
+
+# When this module is imported, so that a job in another process knows them before its config is read.
+_RESOLVERS: dict[str, Callable[..., Any]] = {
+    "package_file": package_file,
+    "choose": choose,
+    "word_dropout_copies": word_dropout_copies,
+    "adjust_epochs": adjust_epochs,
+    "times": lambda value, factor: value * factor,
+    "absolute": lambda path: str(Path(path).absolute()),
+}
+for _name, _resolver in _RESOLVERS.items():
+    OmegaConf.register_new_resolver(_name, _resolver, replace=True)

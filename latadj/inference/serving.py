@@ -9,6 +9,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from latadj.benchmark.kernel_selection import kernels, remembered_kernel, serving_precision
 from latadj.checkpoints import checkpoint
 from latadj.checkpoints.embedding_model import cross_encoder_with
+from latadj.checkpoints.hub_folder import local_folder
 from latadj.checkpoints.metadata import CheckpointMetadata, Device, check
 from latadj.config import RERANKING, DeviceConfig
 from latadj.devices.device import place
@@ -29,6 +30,7 @@ from latadj.tasks.encoding.batches import max_input_length
 def load(
     folder: Path | str,
     *,
+    revision: str | None = None,
     speedup: float | None = None,
     max_drop: float | None = None,
     confident: bool = False,
@@ -47,7 +49,9 @@ def load(
     Parameters
     ----------
     folder : what `latadj finetune`, `latadj calibrate` or :func:`latadj.save` made, or any fine-tuned transformers
-        folder; or graphs that `latadj export` wrote, which run in their own runtime and precision on the CPU
+        folder; or graphs that `latadj export` wrote, which run in their own runtime and precision on the CPU; or the
+        name of a model on the Hugging Face hub, of which only weights and texts are fetched, no code
+    revision : branch, tag or commit of a model on the hub
     speedup : the dial's setting; 1 when left out
     max_drop : in place of ``speedup``: the largest one that loses at most so many points of the metric on validation
         text, as `latadj calibrate` measured it, see :meth:`latadj.Dial.within`
@@ -80,7 +84,7 @@ def load(
         raise ValueError(f"speedup={speedup:g} with max_drop={max_drop:g}: give one of them")
     if confident and max_drop is None:
         raise ValueError("confident=True says how max_drop is judged: give max_drop too")
-    folder = Path(folder)
+    folder = local_folder(str(folder), revision)
     if runtime is not None:
         folder, precision = _fastest(runtime, folder, head, precision, device, batch, speedup)
     if is_exported(folder):

@@ -12,6 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from latadj.calibration.make_dial import Contribution
 from latadj.reporting.results.bench import Bench, Cell
+from latadj.reporting.results.collected import Collected
 from latadj.reporting.results.comparison import Comparison
 from latadj.reporting.results.dial_sweep import DialSweep
 from latadj.reporting.results.generation import LOGARITHMIC_FROM
@@ -183,6 +184,41 @@ def plot_sweep(sweep: DialSweep, path: Path) -> None:
     axes.grid(alpha=0.25)
     axes.legend(frameon=False, loc=f"{'lower' if sweep.greater_is_better else 'upper'} left")
     save(figure, path)
+
+
+def plot_collected(collected: Collected, path: Path) -> None:
+    """One panel a model and task: metric against speedup, a line a setting, with the intervals over seeds."""
+    groups = collected.groups()
+    columns = min(len(groups), 3)
+    figure = new_figure(max(8.0, 5.5 * columns), 4.8 * math.ceil(len(groups) / columns), layout="constrained")
+    panels = list(figure.subplots(math.ceil(len(groups) / columns), columns, squeeze=False).flat)
+    for panel, rows in zip(panels, groups, strict=False):
+        timed = all(row.over_full is not None for row in rows)
+        for place, setting in enumerate(dict.fromkeys(row.setting for row in rows)):
+            own = [row for row in rows if row.setting == setting]
+            across = [row.over_full for row in own if row.over_full is not None] if timed else None
+            x = np.array([mean.value for mean in across] if across else [row.flops_speedup for row in own])
+            y = np.array([row.scale * row.metric.value for row in own])
+            bounds = [[row.scale * end for end in row.metric.ci or (row.metric.value,) * 2] for row in own]
+            spread = error_bars(x, *np.array([mean.ci or (mean.value,) * 2 for mean in across]).T) if across else None
+            look: dict[str, Any] = {"capsize": 3, "linewidth": 1.5, "elinewidth": 1, "label": setting or None}
+            panel.errorbar(x, y, xerr=spread, yerr=error_bars(y, *np.array(bounds).T), fmt=f"{_marker(place)}-", **look)
+            for row, point in zip(own, zip(x, y, strict=True), strict=True):
+                panel.annotate(f"{row.speedup:g}x", point, textcoords="offset points", xytext=(5, 6), fontsize=8)
+        first = rows[0]
+        panel.set_title(f"{first.model} on {first.task}", loc="left", fontsize=11)
+        panel.set_xlabel("measured speedup over the full model" if timed else "FLOPs speedup without padding")
+        panel.set_ylabel(first.metric_name.replace("_", " ") + (" × 100" if first.scale != 1 else ", lower is better"))
+        panel.grid(alpha=0.25)
+        if any(row.setting for row in rows):
+            panel.legend(frameon=False, fontsize=8)
+    for panel in panels[len(groups) :]:
+        panel.set_visible(False)
+    save(figure, path)
+
+
+def _marker(place: int) -> str:
+    return MARKERS[place % len(MARKERS)]
 
 
 GONE = "#e6e6e6"

@@ -1,6 +1,8 @@
 """The Hugging Face hub, or one clear line when it is not there."""
 
 import os
+import re
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -106,3 +108,72 @@ def require_data(path: str) -> None:
     cache = Path(os.environ.get("HF_DATASETS_CACHE", home / "datasets"))
     if not (cache / path.replace("/", "___")).is_dir():
         raise unreachable(f"data set {path!r}", "task.data_dir", BUILT_IN_TASKS)
+
+
+def check_repository(name: str) -> None:
+    """Refuse a name that no repository can have, and to send without a token or a hub.
+
+    Raises
+    ------
+    ValueError
+    """
+    from huggingface_hub import constants, get_token
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
+    try:
+        validate_repo_id(name)
+    except HFValidationError as error:
+        raise ValueError(f"{name}: no name of a repository, give one such as you/model ({error})") from error
+    if name.count("/") != 1:
+        raise ValueError(f"{name}: give the repository with its owner, such as you/{name}")
+    if not reachable():
+        raise ValueError(f"{name}: the Hugging Face hub ({constants.ENDPOINT}) cannot be reached; try again online")
+    if not get_token():
+        raise ValueError(f"{name}: the hub takes models of who is logged in: `hf auth login`, or set HF_TOKEN")
+
+
+def upload(name: str, files: Mapping[str, Path | bytes], *, private: bool = False, branch: str | None = None) -> str:
+    """Send files to a model's repository in one commit; the repository and the branch are made if there are none.
+
+    Parameters
+    ----------
+    files : path in the repository -> a file, or its content
+
+    Returns
+    -------
+    address of the commit
+
+    Raises
+    ------
+    ValueError
+        if the hub refuses, or the connection breaks off.
+    """
+    from huggingface_hub import CommitOperationAdd, HfApi
+
+    # The latter is of whichever client it uses.
+    from huggingface_hub.errors import HfHubHTTPError, HTTPError  # type: ignore[attr-defined]
+
+    api = HfApi()
+    operations = [
+        CommitOperationAdd(path, str(file) if isinstance(file, Path) else file) for path, file in files.items()
+    ]
+    try:
+        api.create_repo(name, private=private, exist_ok=True)
+        if branch is not None:
+            api.create_branch(name, branch=branch, exist_ok=True)
+        commit = api.create_commit(
+            name, operations, commit_message="Upload a checkpoint with its latency dial", revision=branch
+        )
+    except HfHubHTTPError as error:
+        raise ValueError(f"{name}: the hub refused: {why(error)}; may your token write there?") from error
+    except HTTPError as error:
+        raise ValueError(f"{name}: the connection to the hub broke off ({error}); send it again") from error
+    return str(commit.commit_url)
+
+
+def why(error: Exception) -> str:
+    """What the hub said, in one line: the status, and its own words if it has any."""
+    status = re.sub(r"\s*\(Request ID: [^)]*\)", "", str(error).partition("\n")[0]).strip(" .")
+    words = getattr(error, "server_message", None)
+    return f"{status}: {words}" if words and words not in status else status

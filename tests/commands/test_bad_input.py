@@ -13,8 +13,9 @@ from transformers import AutoConfig, AutoTokenizer, BertModel
 from typer.testing import CliRunner
 
 import latadj
-from latadj.cli import _chain, app
+from latadj.cli import app
 from latadj.commands.launch import check_early
+from latadj.config.errors import _chain
 
 
 @pytest.fixture(scope="module")

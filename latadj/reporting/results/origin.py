@@ -5,14 +5,18 @@ from typing import Annotated, Any, TypedDict
 from latadj.utils.serialization import Like
 
 
-class Quiet(TypedDict):
-    """See ``latadj.benchmark.noise.NoiseReport``."""
-
+class _Quiet(TypedDict):
     busy_elsewhere: float
     steal: float
     spread: float | None
     noisy: bool
     warning: str | None
+
+
+class Quiet(_Quiet, total=False):
+    """See ``latadj.benchmark.noise.NoiseReport``; earlier versions did not know who ran beside."""
+
+    beside: int
 
 
 class Machine(TypedDict):

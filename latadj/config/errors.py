@@ -1,12 +1,15 @@
-"""What an error says in one line."""
+"""Errors that a user's mistake causes, in one line each."""
 
 from collections.abc import Iterator
+
+from hydra.errors import HydraException
+from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
+
+USER_ERRORS = (HydraException, OmegaConfBaseException, ValueError, OSError)
 
 
 def one_line(error: BaseException) -> str:
     """The message of an error without line breaks and without Hydra's and OmegaConf's footnotes."""
-    from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
-
     if isinstance(error, OmegaConfBaseException):
         *links, cause = _chain(error)
         own = isinstance(cause, ValueError) and not isinstance(cause, OmegaConfBaseException)
