@@ -43,11 +43,15 @@ class Embedding:
     pooling : names of what its pooling takes of the tokens, such as ``mean``, which the graphs do
     prompt : what it puts before a text
     prompts : what it may put there instead, by name
+    similarity : name of the function that compares embeddings, as of sentence-transformers; None: its default
+    dimensions : only so many numbers of an embedding are read; None: all
     """
 
     pooling: str
     prompt: str
     prompts: dict[str, str]
+    similarity: str | None = None
+    dimensions: int | None = None
 
 
 @dataclass

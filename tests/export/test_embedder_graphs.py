@@ -99,11 +99,6 @@ def test_vectors_are_not_labels(graphs):
         predictor(TEXTS)
 
 
-def test_load_takes_the_checkpoint_of_a_model_that_embeds(graphs):
-    with pytest.raises(ValueError, match=r"the graphs of .* embed texts: .* and load takes the checkpoint"):
-        latadj.load(graphs)
-
-
 def test_a_pooling_that_leaves_the_prompt_out_is_refused(folder):
     model = latadj.load(folder, precision=None)
     model[1].include_prompt = False

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from latadj.checkpoints.metadata import CheckpointMetadata, check
-from latadj.checkpoints.task_spec import QUESTION_COLUMNS, type_of
+from latadj.checkpoints.task_spec import QUESTION_COLUMNS, TaskSpec, type_of
 from latadj.config import EMBEDDING, PredictConfig
 from latadj.elimination.dial import Dial
 from latadj.inference.device_clock import require_any_clock
@@ -14,7 +14,7 @@ from latadj.inference.streams.checks import READS, check_output, check_type
 from latadj.inference.streams.reading import STREAM, Reader, input_format, is_stream, open_reader
 from latadj.inference.streams.rows import RowCounts
 from latadj.inference.streams.writing import Paths, PredictState, output_format, state_to_resume
-from latadj.runtime.manifest import is_exported
+from latadj.runtime.manifest import Manifest, is_exported
 from latadj.utils.files import read_json, real_path
 from latadj.utils.serialization import structure
 
@@ -109,7 +109,7 @@ def make_plan(config: PredictConfig, metadata: CheckpointMetadata | None = None,
     check_output(config)
     metadata = _metadata(config) if metadata is None else metadata
     task_spec = metadata.task_spec
-    task_type = type_of(Path(config.checkpoint), task_spec)
+    task_type = _type_of(Path(config.checkpoint), task_spec)
     check_type(config, task_type)
     speedup, dial = _turned(config, metadata)
     trained = task_spec.text if task_spec else []
@@ -134,6 +134,12 @@ def make_plan(config: PredictConfig, metadata: CheckpointMetadata | None = None,
 def batch_size_of(metadata: CheckpointMetadata) -> int:
     """Texts of a batch where the user names no number."""
     return metadata.task_spec.batch_size if metadata.task_spec else BATCH_SIZE
+
+
+def _type_of(folder: Path, task_spec: TaskSpec | None) -> str:
+    """The type of task that a checkpoint, or the model that graphs were made of, is for."""
+    embeds = is_exported(folder) and Manifest.read(folder).type == EMBEDDING
+    return EMBEDDING if embeds else type_of(folder, task_spec)
 
 
 def _metadata(config: PredictConfig) -> CheckpointMetadata:
