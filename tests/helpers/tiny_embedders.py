@@ -76,10 +76,13 @@ def write_dialled(folder: Path, source: Path) -> Path:
 
 
 def write_exported(root: Path) -> Path:
-    """A run in ``root/out``, of a model with prompts that compares products: its checkpoint, and graphs of that."""
+    """A run in ``root/out``: its checkpoint, and graphs of that.
+
+    The model has prompts, compares products and gives the first 24 of its 32 numbers.
+    """
     source = write_embedder(root / "model", normalize=False)
     settings = {"prompts": {"query": "the film ", "document": ""}, "default_prompt_name": "query"}
-    settings |= {"similarity_fn_name": "dot"}
+    settings |= {"similarity_fn_name": "dot", "truncate_dim": 24}
     (source / "config_sentence_transformers.json").write_text(json.dumps(settings))
     checkpoint = write_dialled(root / "out" / "checkpoint", source)
     run("export", f"checkpoint={checkpoint}", f"folder={root / 'out'}", f"output={root / 'out' / 'exported'}")

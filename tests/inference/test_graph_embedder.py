@@ -81,7 +81,10 @@ def test_long_texts_are_cut_where_the_model_cuts_them(graphs, plain):
 
 def test_the_size_of_an_embedding_is_known_before_a_text_is(graphs, plain):
     model = latadj.load(graphs)
-    assert model.get_embedding_dimension() == plain.get_embedding_dimension() == 32
+    assert model.get_embedding_dimension() == plain.get_embedding_dimension() == 24
+    assert model.encode(TEXTS).shape == (len(TEXTS), 24)
+    for size in (8, 32):
+        assert model.encode(TEXTS, truncate_dim=size) == pytest.approx(plain.encode(TEXTS, truncate_dim=size), abs=1e-5)
 
 
 def test_speedups_are_in_time_where_the_graphs_were_measured(graphs, tmp_path):

@@ -76,6 +76,10 @@ class PredictConfig(DialedConfig):
         None, "embeddings: which of the model's prompts is put before each text; null: the one it has as a rule"
     )
 
+    dimensions: int | None = option(
+        None, "embeddings: only their first so many numbers are written; null: as many as the model gives", at_least(1)
+    )
+
     def problems(self) -> list[str]:
         problems = super().problems()
         if self.deadline_ms is None and self.max_speedup is not None:

@@ -246,6 +246,7 @@ def _settings(
         "vectors": config.vectors,
         "ranges": None if config.ranges is None else _stamp(Path(config.ranges)),
         "prompt_name": config.prompt_name,
+        "dimensions": config.dimensions,
         "escape_formulas": config.escape_formulas,
         "seed": config.seed,
     }
