@@ -27,7 +27,7 @@ def load_sentence_transformer(path: str, *, local: bool, trust_remote_code: bool
         if sentence-transformers is not installed, the folder is damaged or would run code, or the first module is no
         transformer.
     """
-    _require_package(path, "embeds texts")
+    require_package(path, "embeds texts")
     if not Path(path).is_dir():
         path = _from_hub(path, local)
     check_modules(Path(path), trust_remote_code=trust_remote_code)
@@ -59,7 +59,7 @@ def cross_encoder_with(model: Any, folder: Path, max_length: int) -> Any:
         if sentence-transformers is not installed, or cannot load the folder, as that of a pruned model.
     """
     way_out = "head='classification' gives model and tokenizer"
-    _require_package(str(folder), "scores pairs of texts", f"; {way_out}")
+    require_package(str(folder), "scores pairs of texts", f"; {way_out}")
     if structure_of(model) is not None:
         raise ValueError(
             f"the model in {folder} is pruned, and sentence-transformers loads whole models only: {way_out}"
@@ -80,7 +80,13 @@ def cross_encoder_with(model: Any, folder: Path, max_length: int) -> Any:
     return encoder.eval()
 
 
-def _require_package(path: str, what: str, way_out: str = "") -> None:
+def require_package(path: str, what: str, way_out: str = "") -> None:
+    """Refuse what a model in ``path`` does where sentence-transformers is not installed.
+
+    Raises
+    ------
+    ValueError
+    """
     if find_spec(PACKAGE) is None:
         raise ValueError(f"the model in {path} {what}, which needs sentence-transformers: {EXTRA}{way_out}")
 

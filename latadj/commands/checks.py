@@ -172,13 +172,7 @@ def check_calibrate(config: CalibrateConfig) -> CheckpointMetadata | None:
         Manifest.read(Path(config.exported))
         return None
     if config.runtime == "auto":
-        metadata = require_dial(config, [])
-        if type_of(Path(config.checkpoint), metadata.task_spec) == EMBEDDING:
-            raise ValueError(
-                f"runtime=auto: checkpoint {config.checkpoint} embeds texts, whose graphs only `latadj serve` runs: "
-                "measure them with runtime=onnxruntime or openvino"
-            )
-        return metadata
+        return require_dial(config, [])
     if uses_pretrained(config):
         hub.model_source(config.model.path)
     else:

@@ -22,6 +22,7 @@ from latadj.commands.common.training_stages import (
     attention_dropped,
     distillation_rows,
     say_replaced,
+    taught_sizes,
     teacher,
     training_rows,
 )
@@ -70,6 +71,7 @@ def prepare(config: FinetuneConfig) -> Session:
     if config.adjustable and config.adjust.narrows:
         refuse_shared_weights(architecture_of(session.model), type(session.model).__name__)
     teacher(session)
+    taught_sizes(session, config.adjust)  # refused before any training
     splits.fingerprint  # noqa: B018  of the texts alone, before anything stands beside them
     splits.validation = session.with_references(splits.validation, session.model)
     return session
@@ -239,7 +241,8 @@ def _distillation(
 ) -> tuple[Dataset | list[dict[str, Any]], Callable[[Dial], Loss]]:
     """Training examples with their teacher's outputs, and the loss for a dial."""
     if not session.task_type.scores_continuations:
-        rows, outputs = distillation_rows(session, config.adjust, config.adjust.state_loss_weight)
+        beginnings = taught_sizes(session, config.adjust)
+        rows, outputs = distillation_rows(session, config.adjust, config.adjust.state_loss_weight, beginnings)
         return rows, lambda dial: AdjustableLoss(dial, config.adjust, outputs)
     train, size = training_rows(session, config.adjust).to_list(), config.task.batch_size
     with progress("teacher", len(train)) as steps:

@@ -279,4 +279,10 @@ def _embedding(pipeline: Any) -> Embedding | None:
     """How a ``SentenceTransformer`` embeds; None of none."""
     if pipeline is None:
         return None
-    return Embedding("+".join(pooling_modes(pipeline[1])), prompt_of(pipeline), dict(pipeline.prompts or {}))
+    return Embedding(
+        "+".join(pooling_modes(pipeline[1])),
+        prompt_of(pipeline),
+        dict(pipeline.prompts or {}),
+        pipeline.similarity_fn_name,
+        pipeline.truncate_dim,
+    )

@@ -2,10 +2,11 @@
 
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NoReturn
 
 from latadj.checkpoints.config_file import model_config
 from latadj.checkpoints.metadata import CheckpointMetadata, Device, Serving, read_metadata
-from latadj.config import EMBEDDING, DeviceConfig
+from latadj.config import DeviceConfig
 from latadj.runtime.manifest import Manifest
 from latadj.runtime.place import calibrate_command, cpu_threads, place
 from latadj.runtime.sessions import RUNTIMES
@@ -13,13 +14,12 @@ from latadj.runtime.sessions import RUNTIMES
 AGAIN = "export it again with `latadj export`"
 
 
-def check_graphs(folder: Path, asked: DeviceConfig, command: str, *, embeds: bool = False) -> CheckpointMetadata:
+def check_graphs(folder: Path, asked: DeviceConfig, command: str) -> CheckpointMetadata:
     """Metadata of a folder of graphs.
 
     Parameters
     ----------
     command : that is to run them, for the message
-    embeds : whether it runs those that embed texts
 
     Raises
     ------
@@ -34,11 +34,6 @@ def check_graphs(folder: Path, asked: DeviceConfig, command: str, *, embeds: boo
             "export it without speedup="
         )
     model_config(folder, AGAIN)
-    if manifest.type == EMBEDDING and not embeds:
-        raise ValueError(
-            f"the graphs of {folder} embed texts: `latadj serve` and latadj.runtime.Predictor run them, and {command} "
-            "takes the checkpoint that they were made of"
-        )
     if metadata.dial is None:
         raise ValueError(f"checkpoint {folder} has no dial: {AGAIN}")
     if asked.precision not in ("fp32", "auto", manifest.precision):
@@ -52,6 +47,19 @@ def check_graphs(folder: Path, asked: DeviceConfig, command: str, *, embeds: boo
     if find_spec(runtime) is None:
         raise ValueError(f"the graphs of {folder} need {runtime}: pip install {runtime}")
     return metadata
+
+
+def refuse_to_save(folder: Path) -> NoReturn:
+    """Refuse to save a model that runs a folder's graphs.
+
+    Raises
+    ------
+    ValueError
+    """
+    raise ValueError(
+        f"{folder} holds graphs, which have no weights to save: copy the folder, or save the checkpoint that they were "
+        "made of"
+    )
 
 
 def graphs_measured(manifest: Manifest, metadata: CheckpointMetadata, threads: int | None) -> Serving | None:

@@ -15,7 +15,9 @@ from transformers.modeling_outputs import (
     TokenClassifierOutput,
 )
 
+from latadj.checkpoints.embedding_model import require_package
 from latadj.checkpoints.metadata import CheckpointMetadata
+from latadj.config import EMBEDDING
 from latadj.elimination.architectures import architecture_of
 from latadj.elimination.architectures.base import MARK
 from latadj.elimination.current_setting import profile_of
@@ -25,7 +27,7 @@ from latadj.elimination.profiles import Profile
 from latadj.elimination.scores import SCORES
 from latadj.elimination.topk_setting import TopKAttention
 from latadj.inference.device_dial import timed_dial
-from latadj.inference.graph_folder import graphs_measured, graphs_need_clock
+from latadj.inference.graph_folder import graphs_measured, graphs_need_clock, refuse_to_save
 from latadj.kernels.linear import KernelSpec
 from latadj.runtime import Predictor
 from latadj.runtime.tokens import Encoded
@@ -76,6 +78,8 @@ class GraphModel(PreTrainedModel):
     ) -> Any:
         """What the model gives, float32, at the speedup of this thread; of eliminated tokens what was computed last.
 
+        Of a model that embeds texts pooling leaves one state, the embedding: (batch, 1, dimensions).
+
         Parameters
         ----------
         input_ids, attention_mask, token_type_ids : (batch, length) integers, padded on either side
@@ -86,6 +90,8 @@ class GraphModel(PreTrainedModel):
         rows = [Encoded(own[kept].tolist(), of[kept].tolist()) for own, of, kept in zip(ids, types, mask, strict=True)]
         manifest = self.predictor.manifest
         made = self.predictor.run_in_parts(rows, profile_of(self))
+        if manifest.type == EMBEDDING:
+            return BaseModelOutput(last_hidden_state=torch.from_numpy(made[0])[:, None])
         if manifest.type != "classification":
             made = [_in_place(one, mask) for one in made]
         outputs = dict(zip(manifest.outputs, map(torch.from_numpy, made), strict=True))
@@ -98,10 +104,7 @@ class GraphModel(PreTrainedModel):
         ------
         ValueError
         """
-        raise ValueError(
-            f"{self.predictor.folder} holds graphs, which have no weights to save: copy the folder, or save the "
-            "checkpoint that they were made of"
-        )
+        refuse_to_save(self.predictor.folder)
 
 
 def _in_place(output: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -124,6 +127,8 @@ def load_graphs(
 ) -> tuple[GraphModel, PreTrainedTokenizerBase]:
     """A folder of graphs as a model, its dial in latency where the graphs were measured on this machine.
 
+    One that embeds texts is in a ``SentenceTransformer``, which ``pipeline_of`` gives.
+
     Parameters
     ----------
     metadata : of the folder, see :func:`latadj.inference.graph_folder.check_graphs`
@@ -134,7 +139,7 @@ def load_graphs(
     Raises
     ------
     ValueError
-        if the folder is damaged.
+        if the folder is damaged, or embeds texts and sentence-transformers is not installed.
     """
     predictor = Predictor(folder, threads=threads)
     dial = dial or metadata.dial
@@ -146,5 +151,11 @@ def load_graphs(
         if timed is None:
             log.warning("the dial is marked in FLOPs: %s", graphs_need_clock(folder, predictor.manifest, threads))
         dial = timed or dial
-    model = GraphModel(AutoConfig.from_pretrained(folder), predictor, dial)
-    return model.eval(), AutoTokenizer.from_pretrained(folder)
+    model = GraphModel(AutoConfig.from_pretrained(folder), predictor, dial).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    if predictor.manifest.type == EMBEDDING:
+        require_package(str(folder), "embeds texts")
+        from latadj.inference.graph_embedder import graph_embedder  # needs sentence-transformers
+
+        graph_embedder(model, tokenizer, predictor.manifest)
+    return model, tokenizer

@@ -106,9 +106,9 @@ def load(
                 set_speedup(model, speedup)
         except ValueError as error:
             raise ValueError(f"checkpoint {folder}: {error}") from error
-    if isinstance(model, GraphModel):
-        return model, tokenizer
     pipeline, task_spec = pipeline_of(model), metadata.task_spec
+    if isinstance(model, GraphModel):
+        return (model, tokenizer) if pipeline is None else pipeline
     if head is None and task_spec is not None and task_spec.type == RERANKING:
         longest = min(task_spec.max_length, max_input_length(model.config, tokenizer))
         return cross_encoder_with(model, folder, longest).to(device)

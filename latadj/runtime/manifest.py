@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from latadj.elimination.dial import Dial
 from latadj.elimination.latency_model import LatencyModel
 from latadj.elimination.levels import Level
@@ -43,11 +45,27 @@ class Embedding:
     pooling : names of what its pooling takes of the tokens, such as ``mean``, which the graphs do
     prompt : what it puts before a text
     prompts : what it may put there instead, by name
+    similarity : name of the function that compares embeddings, as of sentence-transformers; None: its default
+    dimensions : only so many numbers of an embedding are read; None: all
     """
 
     pooling: str
     prompt: str
     prompts: dict[str, str]
+    similarity: str | None = None
+    dimensions: int | None = None
+
+    def first(self, vectors: np.ndarray, dimensions: int | None = None) -> np.ndarray:
+        """(texts, numbers) of whole embeddings only the first so many numbers; None: as many as are read.
+
+        Raises
+        ------
+        ValueError
+            if an embedding does not have so many.
+        """
+        if dimensions is not None and len(vectors) and not 1 <= dimensions <= vectors.shape[1]:
+            raise ValueError(f"dimensions={dimensions}: expected 1 to {vectors.shape[1]}, the numbers of an embedding")
+        return vectors[:, : self.dimensions if dimensions is None else dimensions]
 
 
 @dataclass

@@ -117,15 +117,16 @@ class Predictor:
         speedup: float | None = None,
         deadline_ms: float | None = None,
         max_drop: float | None = None,
+        dimensions: int | None = None,
     ) -> np.ndarray:
-        """(texts, dimensions) embeddings, float32; the model's prompt is not put before a text.
+        """(texts, ``dimensions``) embeddings, or as many numbers as the model gives; float32, without its prompt.
 
         Parameters and errors as of calling the predictor, but for a folder of a model that embeds texts.
         """
         if self.manifest.embedding is None:
             raise ValueError(f"folder {self.folder} holds no model that embeds texts: call `outputs` for arrays")
         (vectors,) = self.outputs(texts, speedup=speedup, deadline_ms=deadline_ms, max_drop=max_drop)
-        return vectors
+        return self.manifest.embedding.first(vectors, dimensions)
 
     def outputs(
         self,

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine
+from dataclasses import replace
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Header, Request, Response
@@ -96,6 +97,7 @@ def answer_routes(service: ModelService) -> APIRouter:
     async def embedded(
         texts: list[str],
         prompt_name: str | None,
+        dimensions: int | None,
         body: TextRequest,
         request: Request,
         deadline_ms: float | None,
@@ -108,14 +110,17 @@ def answer_routes(service: ModelService) -> APIRouter:
         if not all(texts):
             raise TooLargeError("`inputs` cannot be empty")
         prompted = [[text] for text in embedder.prompted(texts, prompt_name)]
-        return await answered(prompted, body, request, deadline_ms, max_drop)
+        found = await answered(prompted, body, request, deadline_ms, max_drop)
+        if found is None or dimensions is not None:  # more may be asked for than the model gives by itself
+            return found
+        return replace(found, outputs=embedder.first(found.outputs))
 
     async def embed(
         body: EmbedRequest, request: Request, deadline_ms: DeadlineMs = None, max_drop: MaxDrop = None
     ) -> Response:
         """The embedding of each text."""
         texts = [body.inputs] if isinstance(body.inputs, str) else body.inputs
-        found = await embedded(texts, body.prompt_name, body, request, deadline_ms, max_drop)
+        found = await embedded(texts, body.prompt_name, body.dimensions, body, request, deadline_ms, max_drop)
         if found is None:
             return _to_nobody()
         vectors = embeddings(found.outputs, body.dimensions, body.normalize)
@@ -127,7 +132,7 @@ def answer_routes(service: ModelService) -> APIRouter:
         """The same, as OpenAI's clients ask and are answered."""
         texts = [body.input] if isinstance(body.input, str) else body.input
         asked = TextRequest(truncate=None, truncation_direction=None)
-        found = await embedded(texts, None, asked, request, deadline_ms, max_drop)
+        found = await embedded(texts, None, body.dimensions, asked, request, deadline_ms, max_drop)
         if found is None:
             return _to_nobody()
         vectors = embeddings(found.outputs, body.dimensions)

@@ -1,7 +1,7 @@
 """Loads the model that is served, with its dial in this device's time."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
@@ -24,7 +24,7 @@ from latadj.runtime.manifest import is_exported
 from latadj.server.model_runner import BatchRunner, GraphRunner, ModelRunner
 from latadj.server.served_model import Embedder
 from latadj.tasks.encoding.batches import MOST_TOKENS, max_input_length, require_room
-from latadj.tasks.outputs.embeddings import EmbeddingOutputs
+from latadj.tasks.outputs.embeddings import WholeEmbeddings
 from latadj.tasks.outputs.predict import HEAD
 
 # Tokens of a text where neither the checkpoint nor the user says it.
@@ -78,8 +78,8 @@ def _checkpoint(config: ServeConfig, metadata: CheckpointMetadata) -> LoadedMode
     embedder = None
     if pipeline is not None:
         modes = "+".join(pooling_modes(pipeline[1]))
-        embedder = Embedder(modes, prompt_of(pipeline), dict(pipeline.prompts or {}))
-    outputs = HEAD if embedder is None else EmbeddingOutputs()
+        embedder = Embedder(modes, prompt_of(pipeline), dict(pipeline.prompts or {}), dimensions=pipeline.truncate_dim)
+    outputs = HEAD if embedder is None else WholeEmbeddings()
     task_spec = metadata.task_spec
     known = task_spec.max_length if task_spec else MAX_LENGTH
     if embedder is not None:
@@ -115,7 +115,7 @@ def _graphs(config: ServeConfig, metadata: CheckpointMetadata) -> LoadedModel:
         limit,
         {"fp32": "float32"}.get(manifest.precision, manifest.precision),
         lambda profiles: GraphRunner(predictor, int(shape.vocab_size), profiles),
-        None if embeds is None else Embedder(embeds.pooling, embeds.prompt, embeds.prompts),
+        None if embeds is None else Embedder(**asdict(embeds)),
     )
 
 

@@ -82,7 +82,7 @@ Texts = Annotated[
     Field(description="A text, or a list of texts.", examples=["a witty, moving film", ["a film", "a book"]]),
 ]
 Dimensions = Annotated[
-    int | None, Field(ge=1, description="Only the first so many numbers of each embedding; null: all that it has.")
+    int | None, Field(ge=1, description="Only the first so many numbers of each; null: as many as the model gives.")
 ]
 
 

@@ -45,7 +45,7 @@ def head_objective(
         return task_type.scores(task_type.predictions(answers, encoded, examples), examples)[task_type.task.metric]
 
     if loss is None and not outputs.own_loss:
-        loss = TaskLoss(outputs)
+        loss = TaskLoss(outputs.raw())
     return TrainingObjective(task_type.task.metric, score, Collator(tokenizer, outputs.targets), loss)
 
 

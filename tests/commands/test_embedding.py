@@ -12,6 +12,7 @@ from sentence_transformers import SentenceTransformer
 
 import latadj
 from latadj.checkpoints.metadata import read_metadata
+from latadj.tasks.metrics.cosines import cosines
 from latadj.tasks.metrics.metric import metric_of
 
 QUICK = ["device.threads=1", "measure.batches=2", "measure.repeats=2"]
@@ -82,6 +83,21 @@ def test_sweeps_score_of_the_full_model_is_that_of_sentence_transformers(root):
     assert result(root, "out", "sweep")["plain_metric"] == pytest.approx(expected["spearman"], abs=1e-6)
 
 
+def test_a_sweep_reads_the_first_numbers_alone_where_it_is_asked_to(root):
+    lines = [line.split("\t") for line in (root / "data" / "dev.tsv").read_text().splitlines()[1:]]
+    model = SentenceTransformer(str(root / "out" / "checkpoint"), device="cpu", truncate_dim=3)
+    sides = (model.encode([line[side] for line in lines], normalize_embeddings=True) for side in (0, 1))
+    expected = metric_of("spearman").scores(cosines(*sides), np.array([float(line[2]) for line in lines]))
+    where = [f"folder={root / 'first'}", f"checkpoint={root / 'out' / 'checkpoint'}"]
+    options = [*pairs(root), *where, *QUICK, "speedup=[1]", "dial.target=flops", "task.dimensions=3"]
+    run("sweep", *options)
+    (row,) = result(root, "first", "sweep")["rows"]
+    (scores,) = row["scores"].values()
+    assert scores["spearman"] == pytest.approx(expected["spearman"], abs=1e-4)
+    (whole, _) = (next(iter(row["scores"].values())) for row in result(root, "out", "sweep")["rows"])
+    assert scores["spearman"] != pytest.approx(whole["spearman"], abs=1e-3)
+
+
 def test_queries_run_at_a_speedup_of_their_own_and_find_documents_of_another(root):
     write_beir(root / "beir")
     quick = [*QUICK, "speedup=[2]", "dial.target=flops"]
@@ -118,6 +134,7 @@ def test_the_checkpoint_is_a_sentence_transformer_with_a_dial(root):
         (["predict"], ["input=texts.txt", "output=out.csv", "all_probabilities=true"], "is for embedding: it has none"),
         (["prune"], ["task=sts"], "sentence-transformers loads whole models only"),
         (["calibrate"], ["task=sts", "task.metric=fidelity"], "expected spearman"),
+        (["sweep"], ["task=sts", "task.dimensions=40", "speedup=[1]"], "the embeddings of this model have 32 numbers"),
         (["finetune"], ["task=sts", "adjust.task_loss_weight=1"], "embeddings have no labels to learn from"),
         (["finetune"], ["task=sts", "task.text=[a,b,c]"], "expected one column or two"),
     ],

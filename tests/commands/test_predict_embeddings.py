@@ -131,6 +131,24 @@ def test_a_prompt_of_the_models_own_is_put_before_each_text(embedder, source, tm
 
 
 @pytest.mark.parametrize("output", ["out.npy", "out.parquet"])
+def test_the_first_numbers_alone_are_written(embedder, source, tmp_path, output):
+    path = predict(embedder, tmp_path, source, "dimensions=8", output=output)
+    found = np.load(path) if output == "out.npy" else np.stack(pd.read_parquet(path)["embedding"])
+    assert found == pytest.approx(encoded(embedder, truncate_dim=8), abs=1e-5)
+
+
+def test_a_model_that_gives_its_first_numbers_only_has_them_written(embedder, source, tmp_path):
+    folder = shutil.copytree(embedder, tmp_path / "checkpoint")
+    model = latadj.load(folder, precision=None)
+    model.truncate_dim = 12
+    latadj.save(model, model.tokenizer, folder)
+    assert latadj.load(folder).truncate_dim == 12
+    found = np.load(predict(folder, tmp_path, source))
+    assert found == pytest.approx(encoded(embedder, truncate_dim=12), abs=1e-5)
+    assert np.load(predict(folder, tmp_path, source, "dimensions=20", "overwrite=true")).shape[1] == 20
+
+
+@pytest.mark.parametrize("output", ["out.npy", "out.parquet"])
 def test_a_run_that_stopped_goes_on_with_the_same_bytes(embedder, source, tmp_path, output):
     options = ["vectors=int8", "window=4", "speedup=2"]
     whole = predict(embedder, tmp_path, source, *options, output=f"whole-{output}")
@@ -185,6 +203,8 @@ def test_a_plain_folder_of_sentence_transformers_is_embedded_at_1x(embedder, sou
         (["vectors=int8", "ranges=OUTPUT.ranges.npy"], "out.npy.ranges.npy is what ranges= names; give another name"),
         (["vectors=int8", "output=-"], "vectors=int8 with output=-: nobody would know the ranges"),
         (["vectors=int8", "window=1"], "that is one text: give ranges=FILE.npy, or a larger window"),
+        (["dimensions=33"], "dimensions=33: the embeddings of this model have 32 numbers; give no more"),
+        (["dimensions=0"], "dimensions=0: expected at least 1"),
         (["prompt_name=passage"], "prompt_name=passage: expected one of query, document"),
         (["all_probabilities=true"], "is for embedding: it has none; leave it out"),
         (["null_threshold=1"], "null_threshold=1 is for question answering"),
@@ -216,6 +236,7 @@ def test_a_prompt_that_pooling_leaves_out_is_refused(embedder, source, tmp_path)
         (["output=out.npy"], "such a file holds embeddings, and checkpoint"),
         (["output=out.parquet"], "is for classification: write .csv or .jsonl"),
         (["output=out.csv", "vectors=int8"], "vectors=int8 is for embeddings, and checkpoint"),
+        (["output=out.csv", "dimensions=8"], "dimensions=8 is for embeddings, and checkpoint"),
         (["output=out.csv", "prompt_name=query"], "prompt_name=query is for embeddings, and checkpoint"),
     ],
 )

@@ -2,8 +2,12 @@
 
 import csv
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 pytest.importorskip("onnxruntime")
@@ -11,7 +15,12 @@ pytest.importorskip("onnxscript")
 
 from helpers.answering_models import SENTENCES, write_tagger
 from helpers.command_line import run
+from helpers.made_once import made_once
 from helpers.served_model import write_graph_clock, write_served
+from helpers.tiny_embedders import write_exported
+
+import latadj
+from latadj.checkpoints.metadata import read_metadata, write_metadata
 
 TEXTS = ["a good film", "the very long story about people is awful", "music", "good good good fine film"] * 5
 
@@ -80,3 +89,44 @@ def test_a_run_over_graphs_is_not_gone_on_with_over_the_checkpoint(root, tmp_pat
 def test_a_precision_that_the_graphs_do_not_have_is_refused(root, tmp_path):
     message = predict(root, tmp_path / "run", "graphs", "device.precision=int8", expect=2)
     assert "device.precision=int8: the graphs of" in message
+
+
+@pytest.fixture(scope="module")
+def embedder(tmp_path_factory):
+    """The run of a model that embeds texts: its checkpoint and its graphs."""
+    return made_once(tmp_path_factory, "exported-embedder", write_exported) / "out"
+
+
+def embed(target, checkpoint, output, *options, expect=0):
+    (target / "in.txt").write_text("\n".join(TEXTS[:4]) + "\n")
+    where = [f"checkpoint={checkpoint}", f"folder={target / 'run'}", f"input={target / 'in.txt'}", "device.threads=1"]
+    found = run("predict", *where, f"output={target / output}", *options, expect=expect)
+    return found.stderr if expect else target / output
+
+
+@pytest.mark.parametrize("options", [["speedup=1"], ["speedup=2.5", "prompt_name=document"]])
+def test_graphs_embed_what_the_checkpoint_embeds(embedder, tmp_path, options):
+    made, expected = (
+        np.load(embed(tmp_path, embedder / name, f"{name}.npy", "dial.target=flops", *options))
+        for name in ("exported", "checkpoint")
+    )
+    assert made.dtype == np.float32
+    assert made == pytest.approx(expected, abs=1e-5)
+
+
+def test_every_output_holds_the_same_vectors_of_graphs(embedder, tmp_path):
+    expected = latadj.load(embedder / "checkpoint", speedup=2).encode(TEXTS[:4])
+    found = {}
+    for name in ("out.parquet", "out.jsonl", "out.csv"):
+        path = embed(tmp_path, embedder / "exported", name, "speedup=2", "window=3")
+        read = {"parquet": pd.read_parquet, "jsonl": lambda file: pd.read_json(file, lines=True), "csv": pd.read_csv}
+        cells = read[path.suffix[1:]](path)["embedding"]
+        found[name] = np.array([cell.split() if isinstance(cell, str) else cell for cell in cells], dtype=float)
+    assert all(vectors == pytest.approx(expected, abs=1e-5) for vectors in found.values())
+
+
+def test_what_graphs_of_no_task_embed_is_said_by_the_folder(embedder, tmp_path):
+    folder = shutil.copytree(embedder / "exported", tmp_path / "graphs")
+    write_metadata(folder, replace(read_metadata(folder), task_spec=None))
+    found = np.load(embed(tmp_path, folder, "out.npy", "vectors=float16"))
+    assert found == pytest.approx(latadj.load(embedder / "checkpoint").encode(TEXTS[:4]), rel=1e-2, abs=1e-2)

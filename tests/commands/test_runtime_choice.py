@@ -5,6 +5,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,7 +14,9 @@ pytest.importorskip("onnxscript")
 
 from helpers import toy_project as toy
 from helpers.command_line import run
-from helpers.served_model import Running, write_served_embedder
+from helpers.made_once import made_once
+from helpers.served_model import Running
+from helpers.tiny_embedders import write_exported, write_pairs
 
 import latadj
 from latadj.checkpoints.metadata import Device, read_metadata, write_metadata
@@ -151,10 +154,22 @@ def test_a_new_dial_forgets_the_times(root, tmp_path):
     assert read_metadata(checkpoint).devices[HERE].runtimes == ()
 
 
-def test_models_that_embed_are_not_timed(tmp_path):
-    checkpoint = write_served_embedder(tmp_path)
-    found = run("calibrate", "task=embedding", f"checkpoint={checkpoint}", "runtime=auto", expect=2)
-    assert "embeds texts, whose graphs only `latadj serve` runs" in " ".join(found.stderr.split())
+def test_a_model_that_embeds_is_run_by_what_is_the_fastest_too(tmp_path_factory, tmp_path):
+    folder = made_once(tmp_path_factory, "exported-embedder", write_exported) / "out"
+    write_pairs(tmp_path / "data", examples=40)
+    where = ["task=sts", f"task.data_dir={tmp_path / 'data'}", f"folder={folder}", "device.threads=1"]
+    run("calibrate", *where, "runtime=auto", "calibration.examples=8", "clock.rounds=2", "clock.budget_s=1")
+    metadata = read_metadata(folder / "checkpoint")
+    device = metadata.devices[HERE]
+    assert [one.folder for one in device.runtimes[0].trials] == [None, "../exported"]
+    graphs = tuple(replace(one, trials=one.trials[1:]) for one in device.runtimes)
+    write_metadata(folder / "checkpoint", replace(metadata, devices={HERE: replace(device, runtimes=graphs)}))
+    (tmp_path / "in.txt").write_text("the film is good\n")
+    run("predict", *where, "runtime=auto", f"input={tmp_path / 'in.txt'}", f"output={tmp_path / 'out.npy'}")
+    result = json.loads((folder / "predict" / "predict.json").read_text())
+    assert result["checkpoint"] == str(folder / "exported")
+    expected = latadj.load(folder / "checkpoint").encode(["the film is good"])
+    assert np.load(tmp_path / "out.npy") == pytest.approx(expected, abs=1e-5)
 
 
 def test_int8_is_taken_only_where_the_precision_may_be_it(root, tmp_path):

@@ -93,15 +93,21 @@ def test_long_texts_are_read_as_far_as_sentence_transformers_reads_them(folder, 
     assert np.abs(made - latadj.load(folder, precision=None).encode(long)).max() < 1e-5
 
 
+def test_the_first_numbers_alone_are_given(graphs):
+    predictor = Predictor(graphs, threads=1)
+    whole = predictor.embed(TEXTS)
+    assert np.array_equal(predictor.embed(TEXTS, dimensions=8), whole[:, :8])
+    predictor.manifest.embedding = replace(predictor.manifest.embedding, dimensions=12)
+    assert np.array_equal(predictor.embed(TEXTS), whole[:, :12])
+    for size in (0, 33):
+        with pytest.raises(ValueError, match=f"dimensions={size}: expected 1 to 32, the numbers of an embedding"):
+            predictor.embed(TEXTS, dimensions=size)
+
+
 def test_vectors_are_not_labels(graphs):
     predictor = Predictor(graphs, threads=1)
     with pytest.raises(ValueError, match="holds no classifier: call `outputs` for arrays, or `embed`"):
         predictor(TEXTS)
-
-
-def test_load_takes_the_checkpoint_of_a_model_that_embeds(graphs):
-    with pytest.raises(ValueError, match=r"the graphs of .* embed texts: .* and load takes the checkpoint"):
-        latadj.load(graphs)
 
 
 def test_a_pooling_that_leaves_the_prompt_out_is_refused(folder):

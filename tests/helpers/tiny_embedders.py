@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from helpers import toy_project as toy
+from helpers.command_line import run
 from helpers.tiny_models import tiny
 from sentence_transformers import SentenceTransformer
 from transformers import AutoConfig, AutoModel, AutoTokenizer
@@ -72,6 +73,20 @@ def write_dialled(folder: Path, source: Path) -> Path:
     task_spec = TaskSpec("embedding", ["sentence1", "sentence2"], [], "spearman", 32, 4)
     checkpoint.save(model, tokenizer, folder, CheckpointMetadata("sts", dial, task_spec=task_spec))
     return folder
+
+
+def write_exported(root: Path) -> Path:
+    """A run in ``root/out``: its checkpoint, and graphs of that.
+
+    The model has prompts, compares products and gives the first 24 of its 32 numbers.
+    """
+    source = write_embedder(root / "model", normalize=False)
+    settings = {"prompts": {"query": "the film ", "document": ""}, "default_prompt_name": "query"}
+    settings |= {"similarity_fn_name": "dot", "truncate_dim": 24}
+    (source / "config_sentence_transformers.json").write_text(json.dumps(settings))
+    checkpoint = write_dialled(root / "out" / "checkpoint", source)
+    run("export", f"checkpoint={checkpoint}", f"folder={root / 'out'}", f"output={root / 'out' / 'exported'}")
+    return root / "out"
 
 
 def write_pairs(folder: Path, examples: int = 120) -> Path:

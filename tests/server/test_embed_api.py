@@ -12,6 +12,8 @@ from huggingface_hub import InferenceClient
 from openai import OpenAI
 from sentence_transformers import SentenceTransformer
 
+import latadj
+
 TEXTS = ["the film is good", "a very long story about people and music", "bad"]
 
 
@@ -71,6 +73,19 @@ def test_the_first_dimensions_alone_have_length_1(embedder, expected, path):
     vectors = np.array(found if path == "/embed" else [one["embedding"] for one in found["data"]])
     first = expected[:, :8] / np.linalg.norm(expected[:, :8], axis=1, keepdims=True)
     assert np.abs(vectors - first).max() < 1e-6
+
+
+def test_a_model_that_gives_its_first_numbers_only_answers_with_them_and_with_more_if_asked(folder, tmp_path):
+    model = latadj.load(folder, precision=None)
+    model.truncate_dim = 12
+    latadj.save(model, model.tokenizer, tmp_path / "truncated")
+    with Running(tmp_path / "truncated") as running:
+        found = np.array(running.post({"inputs": TEXTS}, path="/embed").json())
+        more = np.array(running.post({"inputs": TEXTS, "dimensions": 20}, path="/embed").json())
+        openai = running.post({"input": TEXTS}, path="/v1/embeddings").json()["data"]
+    assert np.abs(found - model.encode(TEXTS, normalize_embeddings=True)).max() < 1e-6
+    assert np.abs(more - model.encode(TEXTS, truncate_dim=20, normalize_embeddings=True)).max() < 1e-6
+    assert np.array_equal([one["embedding"] for one in openai], found)
 
 
 @pytest.mark.parametrize("form", ["float", "base64"])

@@ -140,7 +140,7 @@ def _candidates(
             found[name, model.kernel.precision] = model
         else:
             log.warning(
-                "left out: %s agrees with fp32 on %.1f%% of the texts, and %.1f%% are asked for",
+                "left out: agreement of %s with fp32 is %.1f%%, and %.1f%% is asked for",
                 *(folder, 100 * agreement, 100 * AGREEMENT),
             )
     return found

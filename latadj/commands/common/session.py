@@ -23,6 +23,7 @@ from latadj.elimination.attach import attach
 from latadj.elimination.sentence_transformer import pipeline_of
 from latadj.tasks.data.splits import Splits
 from latadj.tasks.encoding.batches import max_input_length, rows_of, token_limit
+from latadj.tasks.outputs.embeddings import EmbeddingOutputs, require_dimensions
 from latadj.tasks.outputs.logits import LabelWords, Outputs
 from latadj.tasks.outputs.predict import predict
 from latadj.tasks.prompts import Prompts
@@ -93,6 +94,8 @@ class Session:
         """
         if self.prompts is None:
             self.task_type.check_fit(self.tokenizer, self.limit)
+        if isinstance(self.outputs, EmbeddingOutputs) and self.outputs.dimensions is not None:
+            require_dimensions(self.model, "task.dimensions", [self.outputs.dimensions])
 
     def tune_threshold(self, model: PreTrainedModel) -> None:
         """Choose on the validation split the threshold that predictions depend on, for a model at its speedup."""

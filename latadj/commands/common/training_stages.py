@@ -14,10 +14,17 @@ from transformers import PreTrainedModel
 from latadj.checkpoints import checkpoint
 from latadj.commands.common.session import Session
 from latadj.commands.common.training_checks import teacher_of
-from latadj.config import DistillationConfig, StageConfig
+from latadj.config import AdjustConfig, DistillationConfig, StageConfig
 from latadj.devices import ranks
 from latadj.elimination.architectures import architecture_of, distinct_layers
 from latadj.tasks.encoding.batches import TEACHER, max_input_length
+from latadj.tasks.outputs.embeddings import (
+    EmbeddingOutputs,
+    WholeEmbeddings,
+    embedding_size,
+    require_dimensions,
+    truncated_to,
+)
 from latadj.tasks.outputs.logits import Outputs
 from latadj.training.head_state import read_with_states
 from latadj.training.shares import predict_in_shares
@@ -76,8 +83,27 @@ def teacher(session: Session) -> PreTrainedModel:
     return model.to(session.device)
 
 
+def taught_sizes(session: Session, stage: AdjustConfig) -> tuple[int, ...]:
+    """Numbers of dimensions of which the beginning of an embedding is taught by itself, beside the whole.
+
+    Those that ``matryoshka`` names, else what the task or the model reads of an embedding.
+
+    Raises
+    ------
+    ValueError
+        if the model's embeddings have fewer.
+    """
+    reader = session.outputs
+    if not isinstance(reader, EmbeddingOutputs):
+        return ()
+    require_dimensions(session.model, "adjust.matryoshka", stage.matryoshka)
+    read = reader.dimensions or truncated_to(session.model)
+    sizes = stage.matryoshka or ([read] if read else [])
+    return tuple(size for size in sizes if size < embedding_size(session.model))
+
+
 def distillation_rows(
-    session: Session, stage: DistillationConfig, state_loss_weight: float = 0.0
+    session: Session, stage: DistillationConfig, state_loss_weight: float = 0.0, beginnings: Sequence[int] = ()
 ) -> tuple[Dataset, Outputs]:
     """:func:`training_rows` of a head with the outputs of the session's :func:`teacher`, and how they are read.
 
@@ -88,6 +114,7 @@ def distillation_rows(
     Parameters
     ----------
     state_loss_weight : of the states that heads read, see :func:`~latadj.training.head_state.read_with_states`
+    beginnings : of embeddings: sizes that are taught too, see :func:`taught_sizes`
     """
     train, autocast = training_rows(session, stage), session.training_dtype
     if session.prompts is None:
@@ -95,7 +122,8 @@ def distillation_rows(
         train = with_word_dropout(train, stage.word_dropout_copies, special=special, seed=session.config.seed)
         train = _no_more_than_needed(train, session, stage)
     taught = teacher(session)
-    outputs = read_with_states(session.outputs.raw(), session.model, taught, state_loss_weight)
+    raw = WholeEmbeddings(beginnings) if beginnings else session.outputs.raw()
+    outputs = read_with_states(raw, session.model, taught, state_loss_weight)
     with progress("teacher", len(ranks.own_share(len(train)))) as steps:
 
         @contextmanager

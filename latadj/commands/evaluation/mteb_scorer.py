@@ -55,13 +55,15 @@ class MtebScorer(Scorer[MtebAnswers, MtebRow, MtebSweep]):
 
     def score(self, model: PreTrainedModel) -> MtebAnswers:
         pipeline = pipeline_of(model).to(device=self.session.device, dtype=model.dtype)
+        task = self.session.config.task
+        read = {} if task.dimensions is None else {"truncate_dim": task.dimensions}
         with counting(pipeline) as passes:
             found = self.mteb.evaluate(
                 pipeline,
                 self.task,
                 cache=None,
                 co2_tracker=False,
-                encode_kwargs={"batch_size": self.session.config.task.batch_size, "show_progress_bar": False},
+                encode_kwargs={"batch_size": task.batch_size, "show_progress_bar": False, **read},
                 show_progress_bar=False,
             )
         (result,) = found.task_results

@@ -53,7 +53,7 @@ def _check_checkpoint(config: ServeConfig) -> CheckpointMetadata:
 
 def _check_graphs(config: ServeConfig) -> CheckpointMetadata:
     folder = Path(config.checkpoint)
-    metadata = check_graphs(folder, config.device, "serve", embeds=True)
+    metadata = check_graphs(folder, config.device, "serve")
     _require_type(folder, Manifest.read(folder).type, *ANSWERED)
     require_graph_clock(f"deadline_ms={config.deadline_ms:g}", folder, metadata, config.device.asked_threads)
     return metadata

@@ -86,6 +86,10 @@ class PredictConfig(DialedConfig):
     )
     ray: RayPredictOptions = section(RayPredictOptions, "the cluster of engine=ray, and how it divides the input")
 
+    dimensions: int | None = option(
+        None, "embeddings: only their first so many numbers are written; null: as many as the model gives", at_least(1)
+    )
+
     def problems(self) -> list[str]:
         problems = super().problems()
         if self.engine == "ray":

@@ -142,6 +142,11 @@ class TaskConfig(Section):
     document_prefix: str | None = option(
         None, "embedding, retrieval: what is put before each text or document; null: the model's own prompt"
     )
+    dimensions: int | None = option(
+        None,
+        "embeddings: only their first so many numbers are read; null: as many as the model gives",
+        at_least(1),
+    )
     query_speedup: float | None = option(
         1.0, "retrieval: speedup of queries, whatever that of documents; null: the same", at_least(1)
     )

@@ -118,6 +118,12 @@ class AdjustConfig(DistillationConfig):
         "weight of the squared distance from the state that the teacher's head reads; encoders with a classifier only",
         NOT_NEGATIVE,
     )
+    matryoshka: list[int] = option(
+        [],
+        "embeddings: their first so many numbers are taught too, as [256,128]; empty: those that are read, if not all",
+        Rule("numbers of at least 1, such as [256,128]", lambda sizes: all(size >= 1 for size in sizes)),
+        parse=as_list,
+    )
     max_speedup: float = option(
         5.0, "largest speedup, from 1.1 to calibration.max_speedup; drawn in FLOPs, up to twice as large with width"
     )
@@ -142,6 +148,8 @@ class AdjustConfig(DistillationConfig):
             problems.append(
                 f"task_loss_weight={self.task_loss_weight:g}: embeddings have no labels to learn from; expected 0"
             )
+        if task_type != EMBEDDING and self.matryoshka:
+            problems.append(f"matryoshka={self.matryoshka}: it teaches beginnings of embeddings; leave it out")
         return problems
 
     def problems(self) -> list[str]:

@@ -47,7 +47,7 @@ def check_type(config: PredictConfig, task_type: str) -> None:
         if config.ranges is not None:
             Ranges.read(Path(config.ranges))
         return
-    for name in ("vectors", "ranges", "prompt_name"):
+    for name in ("vectors", "ranges", "prompt_name", "dimensions"):
         if (value := getattr(config, name)) is not None:
             raise ValueError(
                 f"{name}={value} is for embeddings, and checkpoint {config.checkpoint} is for {what}: leave it out"

@@ -136,7 +136,8 @@ def _served(
         from latadj.inference.streams.served_embeddings import Embeddings, prompt_before
 
         ranges = state.ranges or (Ranges.read(Path(config.ranges)) if config.ranges else None)
-        return Embeddings(config.vectors or "float32", prompt_before(pipeline_of(model), config.prompt_name), ranges)
+        prompt = prompt_before(pipeline_of(model), config.prompt_name)
+        return Embeddings(config.vectors or "float32", prompt, ranges, config.dimensions)
     if plan.task_type == "question_answering":
         protected = plan.dial is not None and plan.dial.protected > 0
         name, threshold = plan.metadata.task, config.null_threshold

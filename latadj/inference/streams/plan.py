@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from latadj.checkpoints.metadata import CheckpointMetadata, check
-from latadj.checkpoints.task_spec import QUESTION_COLUMNS, type_of
+from latadj.checkpoints.task_spec import QUESTION_COLUMNS, TaskSpec, type_of
 from latadj.config import EMBEDDING, PredictConfig
 from latadj.elimination.dial import Dial
 from latadj.inference.device_clock import require_any_clock
@@ -16,7 +16,7 @@ from latadj.inference.streams.finished import finished_result
 from latadj.inference.streams.reading import STREAM, Reader, input_format, is_stream, open_reader
 from latadj.inference.streams.rows import ColumnOptions
 from latadj.inference.streams.writing import Paths, PredictState, output_format, state_to_resume
-from latadj.runtime.manifest import is_exported
+from latadj.runtime.manifest import Manifest, is_exported
 from latadj.utils.files import real_path
 
 BATCH_SIZE = 32  # where nobody says it
@@ -127,7 +127,7 @@ def plan_model(config: PredictConfig, metadata: CheckpointMetadata | None = None
     if config.prompt is not None:
         raise ValueError("prompt=: predict asks a model's classification head, which takes no prompt")
     metadata = _metadata(config) if metadata is None else metadata
-    task_type = type_of(Path(config.checkpoint), metadata.task_spec)
+    task_type = _type_of(Path(config.checkpoint), metadata.task_spec)
     check_type(config, task_type)
     speedup, dial = _turned(config, metadata)
     return ModelPlan(metadata, task_type, dial, speedup, config.batch_size or batch_size_of(metadata))
@@ -142,6 +142,12 @@ def column_options(config: PredictConfig, plan: ModelPlan) -> ColumnOptions:
 def batch_size_of(metadata: CheckpointMetadata) -> int:
     """Texts of a batch where the user names no number."""
     return metadata.task_spec.batch_size if metadata.task_spec else BATCH_SIZE
+
+
+def _type_of(folder: Path, task_spec: TaskSpec | None) -> str:
+    """The type of task that a checkpoint, or the model that graphs were made of, is for."""
+    embeds = is_exported(folder) and Manifest.read(folder).type == EMBEDDING
+    return EMBEDDING if embeds else type_of(folder, task_spec)
 
 
 def _metadata(config: PredictConfig) -> CheckpointMetadata:
@@ -237,6 +243,7 @@ def settings_of(
         "vectors": config.vectors,
         "ranges": None if config.ranges is None else _stamp(Path(config.ranges)),
         "prompt_name": config.prompt_name,
+        "dimensions": config.dimensions,
         "escape_formulas": config.escape_formulas,
         "seed": config.seed,
     }

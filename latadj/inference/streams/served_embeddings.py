@@ -15,7 +15,7 @@ from latadj.inference.streams.layouts import short
 from latadj.inference.streams.ranges import FEW, Ranges
 from latadj.inference.streams.served_tasks import ServedTask
 from latadj.tasks.encoding.batches import require_room, tokenize
-from latadj.tasks.outputs.embeddings import EmbeddingOutputs
+from latadj.tasks.outputs.embeddings import EmbeddingOutputs, require_dimensions
 from latadj.tasks.outputs.predict import predict
 
 log = logging.getLogger("latadj")
@@ -32,13 +32,20 @@ class Embeddings(ServedTask):
     numbers : ``float32``, ``float16``, ``int8``, ``uint8``, or eight signs a byte: ``binary`` (int8), ``ubinary``
     prompt : what is put before each text
     ranges : of int8 and uint8; None: they are taken from the first texts
+    dimensions : only the first so many numbers of each; None: as many as the model gives
     """
 
     columns = ("embedding",)
 
-    def __init__(self, numbers: str = "float32", prompt: str = "", ranges: Ranges | None = None) -> None:
-        self.numbers, self.prompt, self.ranges = numbers, prompt, ranges
-        self.outputs = EmbeddingOutputs()
+    def __init__(
+        self,
+        numbers: str = "float32",
+        prompt: str = "",
+        ranges: Ranges | None = None,
+        dimensions: int | None = None,
+    ) -> None:
+        self.numbers, self.prompt, self.ranges, self.dimensions = numbers, prompt, ranges, dimensions
+        self.outputs = EmbeddingOutputs(dimensions)
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -51,8 +58,9 @@ class Embeddings(ServedTask):
         Raises
         ------
         ValueError
-            if there are ranges, and they are of other embeddings.
+            if there are ranges, and they are of other embeddings, or more numbers are asked for than there are.
         """
+        require_dimensions(model, "dimensions", [self.dimensions] if self.dimensions else [])
         dimensions = predict(model, tokenizer, tokenize([["a"]], tokenizer, 8), outputs=self.outputs).shape[1]
         if self.ranges is not None and len(self.ranges.low) != dimensions:
             raise ValueError(

@@ -30,7 +30,9 @@ REFERENCE = "reference"
 class EmbeddingTask(TaskType):
     """A task whose answers are embeddings of single texts."""
 
-    outputs = EmbeddingOutputs()
+    def __init__(self, task: TaskConfig) -> None:
+        super().__init__(task)
+        self.outputs = EmbeddingOutputs(task.dimensions)
 
     @property
     def width(self) -> int | None:

@@ -4,18 +4,21 @@ import json
 import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from helpers import toy_project as toy
 from helpers.command_line import run
 from helpers.pruning_runs import EXACT, killed_in
+from helpers.tiny_embedders import TEXTS, write_embedder
 from transformers import AutoModelForSequenceClassification, BertTokenizerFast
 
 from latadj.commands.common.training_checks import check_teacher
-from latadj.commands.common.training_stages import attention_dropped, distillation_rows
+from latadj.commands.common.training_stages import attention_dropped, distillation_rows, taught_sizes
 from latadj.commands.finetune import prepare
 from latadj.config.compose import compose, typed
 from latadj.elimination.architectures import architecture_of, layers_of
+from latadj.elimination.sentence_transformer import pipeline_of
 from latadj.tasks.encoding.batches import TEACHER
 from latadj.training.arguments import total_steps
 
@@ -30,6 +33,40 @@ def test_a_teacher_answers_thinned_copies_too(session):
     assert rows[: len(whole)]["input_ids"] == whole[:]["input_ids"]
     assert sum(rows["length"]) < 2 * sum(whole["length"])
     assert rows[len(whole) :][TEACHER] != whole[TEACHER]
+
+
+@pytest.mark.parametrize(
+    ("option", "truncated", "sizes"),
+    [
+        ("adjust.matryoshka=[32,16,8]", None, (16, 8)),
+        ("adjust.matryoshka=8", 12, (8,)),
+        ("task.dimensions=16", 12, (16,)),
+        ("seed=0", 12, (12,)),
+        ("seed=0", None, ()),
+    ],
+)
+def test_beginnings_of_embeddings_are_taught_that_are_named_or_read(tmp_path, option, truncated, sizes):
+    session = embedding_session(tmp_path, option)
+    pipeline_of(session.model).truncate_dim = truncated
+    found = taught_sizes(session, session.config.adjust)
+    assert found == sizes
+    rows, outputs = distillation_rows(session, session.config.adjust, beginnings=found)
+    assert outputs.beginnings == sizes
+    assert np.array(rows[TEACHER][:]).shape[1] == 32
+
+
+@pytest.mark.parametrize("option", ["adjust.matryoshka", "task.dimensions"])
+def test_beginnings_longer_than_an_embedding_are_refused_before_training(tmp_path, option):
+    with pytest.raises(ValueError, match=rf"{option}=40: the embeddings of this model have 32 numbers"):
+        embedding_session(tmp_path, f"{option}=40")
+
+
+def embedding_session(root, *options):
+    """A session of `latadj finetune` over texts without labels."""
+    write_embedder(root / "model", layers=1)
+    (root / "texts.txt").write_text("\n".join(f"{text} film {number}" for number in range(10) for text in TEXTS))
+    where = [f"task.data_files={root / 'texts.txt'}", f"folder={root / 'out'}", f"model.path={root / 'model'}"]
+    return prepare(typed("finetune", compose("finetune", ["task=embedding", "device.threads=1", *where, *options])))
 
 
 @pytest.mark.parametrize("epochs", [0.25, 1.0, 3.0])
