@@ -43,6 +43,7 @@ PUBLIC = {
     "torch.nn.functional",
     "torch.nn.functional.cross_entropy",
     "torch.nn.functional.scaled_dot_product_attention",
+    "torch.nn.parallel.DistributedDataParallel",
     "torch.nn.utils.rnn.pad_sequence",
     "torch.optim.swa_utils.get_ema_multi_avg_fn",
     "torch.overrides.TorchFunctionMode",
@@ -335,11 +336,6 @@ HIDDEN = [
         "_get_train_sampler", "the order of rows is kept to go on within an epoch, and no option sets it", train_sampler
     ),
     Private(
-        "_load_rng_state",
-        "what is drawn after a resume has to agree in all processes, and no callback follows it",
-        load_rng_state,
-    ),
-    Private(
         "_load_best_model",
         "a training that was killed after its last step has its best weights yet to load",
         load_best_model,
@@ -371,6 +367,11 @@ HIDDEN = [
     ),
 ]
 OVERRIDDEN = [
+    Private(
+        "_load_rng_state",
+        "what is drawn after a resume has to agree in all processes, and no callback follows it",
+        load_rng_state,
+    ),
     Private("_info", "evaluate asks the author of a metric for it", metric_of_ones_own),
     Private("_compute", "evaluate asks the author of a metric for it", metric_of_ones_own),
 ]
