@@ -294,7 +294,7 @@ def _one_line_errors(command: str) -> Iterator[None]:
     from latadj.devices import peers
 
     def end(line: str, code: int) -> typer.Exit:
-        peers.speak(lambda: typer.echo(f"latadj {command}: {line}", err=True))
+        peers.speak(lambda: typer.echo(f"latadj {command}: {line}", err=True), code)
         return typer.Exit(code)
 
     try:

@@ -10,6 +10,8 @@ import importlib
 import inspect
 import pkgutil
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -48,6 +50,7 @@ PUBLIC = {
     "torch.nn.functional",
     "torch.nn.functional.cross_entropy",
     "torch.nn.functional.scaled_dot_product_attention",
+    "torch.nn.parallel.DistributedDataParallel",
     "torch.nn.utils.rnn.pad_sequence",
     "torch.optim.swa_utils.get_ema_multi_avg_fn",
     "torch.overrides.TorchFunctionMode",
@@ -90,6 +93,11 @@ def train_sampler(folder: Path) -> None:
     assert len(loader) == 3
     (own,) = asked
     assert sorted(own) == list(range(6))
+
+
+def end_of_a_process(_: Path) -> None:
+    ending = "import os, threading, time; threading.Thread(target=os._exit, args=(3,)).start(); time.sleep(30)"
+    assert subprocess.run([sys.executable, "-c", ending], check=False).returncode == 3
 
 
 def load_rng_state(folder: Path) -> None:
@@ -344,12 +352,15 @@ CPU = "how this processor computes is told under no public name; without the pro
 FUSED = "oneDNN's own layout of weights, with the activation fused, is open to graphs alone under public names"
 HIDDEN = [
     Private(
-        "_get_train_sampler", "the order of rows is kept to go on within an epoch, and no option sets it", train_sampler
-    ),
-    Private(
         "_load_rng_state",
         "what is drawn after a resume has to agree in all processes, and no callback follows it",
         load_rng_state,
+    ),
+    Private(
+        "_exit", "a thread cannot end its process otherwise; documented, though its name begins so", end_of_a_process
+    ),
+    Private(
+        "_get_train_sampler", "the order of rows is kept to go on within an epoch, and no option sets it", train_sampler
     ),
     Private(
         "_load_best_model",

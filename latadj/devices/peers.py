@@ -105,10 +105,11 @@ def leave() -> None:
         _watch.tell(DONE)
 
 
-def speak(say: Callable[[], object]) -> None:
+def speak(say: Callable[[], object], code: int) -> None:
     """Say why this process ends, unless the first process says it: what all of them met is said once.
 
-    The others end without a word.
+    The others end without a word. One of several processes ends here, with ``code``: torch would wait for the others,
+    or break off over their lost connections.
     """
     if _watch is None or _watch.leaving:
         say()
@@ -118,6 +119,8 @@ def speak(say: Callable[[], object]) -> None:
     _watch.leaving = True
     say()
     _watch.tell(TOLD)
+    sys.stdout.flush()
+    os._exit(code)
 
 
 def let_others_speak(seconds: float = FIRST_SPEAKS) -> None:
