@@ -16,6 +16,8 @@ import numpy as np
 ALIGNMENT = 64
 # How many bytes of a constant tell it from others, before all are compared.
 _PROBE = 64
+# The same of a matrix: so many of its first outputs and inputs.
+_PROBE_SIDE = 8
 
 
 @dataclass
@@ -42,9 +44,10 @@ class _Product:
         """(outputs, 1)"""
         return np.zeros((1, 1), dtype=np.float32) if self.scale is None else self.scale.data.reshape(-1, 1)
 
-    def numbers(self) -> np.ndarray:
-        """(outputs, inputs) what the stored values stand for."""
-        return self.values() if self.scale is None else self.values() * self.scales()
+    def numbers(self, outputs: int, inputs: int) -> np.ndarray:
+        """(outputs, inputs) what the first of the stored values stand for."""
+        values = self.values()[:outputs, :inputs]
+        return values if self.scale is None else values * self.scales()[:outputs]
 
 
 def share_weights(files: Sequence[Path], folder: Path) -> None:
@@ -95,23 +98,21 @@ def _products(model: Any) -> Iterator[_Product]:
 
 def _whole_of(mine: _Product, whole: Sequence[_Product]) -> _Product | None:
     """The whole model's product whose weight has that of a narrower one as its first outputs or inputs."""
-    numbers = mine.numbers()
-    (outputs, inputs), few = numbers.shape, slice(_PROBE // 8)
+    outputs, inputs = mine.values().shape
+    few = min(outputs, _PROBE_SIDE), min(inputs, _PROBE_SIDE)
     for wide in whole:
         shape = wide.values().shape
         if outputs > shape[0] or inputs > shape[1] or (outputs < shape[0] and inputs < shape[1]):
             continue
-        # Each rounds to a step of its own.
-        off = (mine.scales() + wide.scales()[:outputs]) * 0.501
-        if not _near(numbers[few, few], wide.numbers()[few, few][:outputs, :inputs], off[few]):
-            continue
-        if _near(numbers, wide.numbers()[:outputs, :inputs], off):
+        if _same(mine, wide, *few) and _same(mine, wide, outputs, inputs):
             return wide
     return None
 
 
-def _near(mine: np.ndarray, theirs: np.ndarray, off: np.ndarray) -> bool:
-    return bool((np.abs(mine - theirs) <= off).all())
+def _same(mine: _Product, wide: _Product, outputs: int, inputs: int) -> bool:
+    """Whether the first numbers of both are the same but for rounding, each to a step of its own."""
+    off = (mine.scales()[:outputs] + wide.scales()[:outputs]) * 0.501
+    return bool((np.abs(mine.numbers(outputs, inputs) - wide.numbers(outputs, inputs)) <= off).all())
 
 
 def _part(mine: _Product, wide: _Product) -> tuple[np.ndarray, np.ndarray]:

@@ -90,9 +90,10 @@ def openvino_session(path: Path, threads: int) -> Session:
 
 def _weights(path: Path) -> str:
     """File of the weights of a graph in OpenVINO's format: its own, or the whole model's; nothing of another format."""
-    if path.suffix != ".xml" or (own := path.with_suffix(".bin")).exists():
-        return str(own) if path.suffix == ".xml" else ""
-    return str(path.with_name(WHOLE["openvino"]).with_suffix(".bin"))
+    if path.suffix != ".xml":
+        return ""
+    own = path.with_suffix(".bin")
+    return str(own if own.exists() else path.with_name(WHOLE["openvino"]).with_suffix(".bin"))
 
 
 class _Compiled:
