@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, Phase
 from hypothesis.strategies import SearchStrategy
 from omegaconf.errors import OmegaConfBaseException
 
-from latadj.cli import _one_line
+from latadj.config.errors import one_line
 from latadj.utils.readable import message
 
 # What `latadj` answers with one line and exit code 2; anything else is a traceback.
@@ -90,7 +90,7 @@ def refused(use: Callable[[], object]) -> str | None:
     try:
         use()
     except REFUSALS as error:
-        line = message(_one_line(error))
+        line = message(one_line(error))
         if not line.strip() or "\n" in line or len(line) > LONGEST_LINE:
             pytest.fail(f"no clean line, {len(line)} characters: {line[:300]!r}")
         return line
