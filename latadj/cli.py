@@ -2,9 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,8 +11,9 @@ from rich.markup import escape
 from typer.core import TyperCommand
 
 from latadj import __version__
+from latadj.commands.dispatch import launch, one_line_errors, require_one_process, show
 from latadj.commands.table import COMMANDS
-from latadj.utils.readable import READABLE_RECORDS, message
+from latadj.utils.readable import READABLE_RECORDS
 
 # How a shell asks for completions, by Typer's and Click's protocol.
 COMPLETES = "_LATADJ_COMPLETE"
@@ -74,7 +73,7 @@ class CommandHelp(TyperCommand):
         from latadj.config.reference import options_text
 
         super().format_help(ctx, formatter)
-        with _one_line_errors(str(self.name)):  # of a YAML in the user's own conf/
+        with one_line_errors(str(self.name)):  # of a YAML in the user's own conf/
             formatter.write(options_text(str(self.name)))
 
 
@@ -82,8 +81,8 @@ def _plain(name: str) -> Callable[..., None]:
     """A command that takes Hydra overrides and nothing else."""
 
     def command(overrides: Overrides = None, multirun: Multirun = False, cfg: Cfg = False) -> None:
-        with _one_line_errors(name):
-            _launch(name, overrides or [], multirun, cfg)
+        with one_line_errors(name):
+            launch(name, overrides or [], multirun, cfg)
 
     return command
 
@@ -114,17 +113,17 @@ def generate(
     """Continue a prompt."""
     from latadj.commands import given_text
 
-    with _one_line_errors("generate"):
+    with one_line_errors("generate"):
         texts, overrides = given_text.texts_and_overrides("generate", arguments or [])
         if cfg:
-            return _show("generate", overrides)
+            return show("generate", overrides)
         prompt = given_text.only_text(
             *(texts, ctx.meta[LITERAL], file),
             what="prompt",
             example='generate "Once upon a time"',
             quotes="put the prompt into quotes",
         )
-        return _launch("generate", overrides, False, cfg, prompt=prompt)
+        return launch("generate", overrides, False, cfg, prompt=prompt)
 
 
 def glue(
@@ -137,8 +136,8 @@ def glue(
 ) -> None:
     """Run GLUE's tasks."""
     chosen = [*(overrides or []), *(["submission=true"] if submission else [])]
-    with _one_line_errors("glue"):
-        _launch("glue", chosen, multirun, cfg)
+    with one_line_errors("glue"):
+        launch("glue", chosen, multirun, cfg)
 
 
 def explain(
@@ -164,10 +163,10 @@ def explain(
     """Show which words survive."""
     from latadj.commands import given_text
 
-    with _one_line_errors("explain"):
+    with one_line_errors("explain"):
         texts, overrides = given_text.texts_and_overrides("explain", arguments or [])
         if cfg:
-            return _show("explain", overrides)
+            return show("explain", overrides)
         first = given_text.only_text(
             *(texts, ctx.meta[LITERAL], file),
             what="text",
@@ -176,7 +175,7 @@ def explain(
         )
         given_text.require_unicode(text2 or "", "second text")
         texts = [first] if text2 is None else [first, text2]
-        return _launch("explain", overrides, False, False, texts=texts, html=html)
+        return launch("explain", overrides, False, False, texts=texts, html=html)
 
 
 # Commands that take more than overrides.
@@ -198,11 +197,11 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
     """What a checkpoint holds: model, task, dial, devices, metrics; warns if this device was not calibrated."""
-    with _one_line_errors("info"):
+    with one_line_errors("info"):
         from latadj.commands import info as work
         from latadj.config.compose import compose
 
-        _require_one_process("info")
+        require_one_process("info")
         work.run(path or Path(compose("sweep", []).checkpoint), as_json)
 
 
@@ -211,7 +210,7 @@ def collect(
     folder: Annotated[Path, typer.Argument(help="A folder with runs in it or below it, such as that of a multirun.")],
 ) -> None:
     """Join the results of many runs in one table and picture: mean and interval over seeds for each setting."""
-    with _one_line_errors("collect"):
+    with one_line_errors("collect"):
         from latadj.commands import collect as work
 
         work.run(folder)
@@ -228,90 +227,10 @@ def push(
     ] = None,
 ) -> None:
     """Send a checkpoint with its dial to the Hugging Face hub, with a model card of what was measured."""
-    with _one_line_errors("push"):
+    with one_line_errors("push"):
         from latadj.commands import push as work
 
         work.run(folder, name, private=private, revision=revision, license_name=license_name)
-
-
-def _show(command: str, overrides: list[str]) -> None:
-    """Print a composed config."""
-    from omegaconf import OmegaConf
-
-    from latadj.config.compose import compose
-
-    composed = compose(command, overrides)
-    OmegaConf.set_struct(composed, False)
-    composed.pop("hydra", None)
-    typer.echo(OmegaConf.to_yaml(composed), nl=False)
-
-
-def _launch(command: str, overrides: list[str], multirun: bool, cfg: bool, **options: Any) -> None:
-    """Run a command, or print its config; ``options`` go to its ``prepare`` beside the config."""
-    if cfg:
-        _show(command, overrides)
-        return
-    from latadj.commands import launch
-    from latadj.devices import address_space, affinity
-
-    address_space.require()
-    _require_one_process(command, multirun)
-    if multirun:
-        from latadj.commands.multirun import run_all
-
-        if code := run_all(command, overrides):
-            raise typer.Exit(code)
-        return
-    early = launch.check_early(command, overrides)
-    options |= {} if early.found is None else {"checked": early.found}
-    if early.config.device.cpus:  # before torch is imported: its threads go where the process may
-        affinity.pin(early.config.device.cpus)
-    work = COMMANDS[command].load()
-    result = launch.launch(command, overrides, partial(work.prepare, **options), work.run, composed=early.composed)
-    if result is not None and hasattr(work, "exit_code") and (code := work.exit_code(result)):
-        raise typer.Exit(code)
-
-
-def _require_one_process(command: str, multirun: bool = False) -> None:
-    """Refuse the several processes of a launcher where a command has no use for them; the first of them says it."""
-    from latadj.devices import processes
-
-    shared = command in COMMANDS and COMMANDS[command].shared
-    if shared and processes.launched_alone():
-        line = "this is one process: for several on CPUs take torchrun, or accelerate launch --multi_gpu"
-        typer.echo(f"latadj {command}: {line}", err=True)
-    problem = processes.problem(command, trains=shared, multirun=multirun)
-    if problem is None:
-        return
-    if processes.rank():
-        raise typer.Exit(2)
-    raise ValueError(problem)
-
-
-@contextmanager
-def _one_line_errors(command: str) -> Iterator[None]:
-    from latadj.config.errors import USER_ERRORS, one_line
-    from latadj.devices import peers
-
-    def end(line: str, code: int) -> typer.Exit:
-        peers.speak(lambda: typer.echo(f"latadj {command}: {line}", err=True), code)
-        return typer.Exit(code)
-
-    try:
-        yield
-    except USER_ERRORS as error:
-        raise end(message(one_line(error)), 2) from None
-    except MemoryError as error:
-        what = f" ({message(one_line(error))})" if str(error) else ""
-        raise end(f"there is not enough memory{what}: end other programs, or take less", 2) from None
-    except KeyboardInterrupt:
-        line = "interrupted; finetune, prune and predict go on with resume=true, glue by itself"
-        raise end(line, 130) from None
-    except typer.Exit:
-        raise
-    except Exception:
-        peers.let_others_speak()
-        raise
 
 
 def main() -> None:

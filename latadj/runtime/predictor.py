@@ -1,10 +1,9 @@
 """Runs the graphs of an exported folder at any speedup of its dial."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -20,6 +19,7 @@ from latadj.runtime.manifest import (
     dial_of,
     layers_that_cut,
 )
+from latadj.runtime.parts import joined, parts_of
 from latadj.runtime.place import calibrate_command, cpu_threads, place
 from latadj.runtime.sessions import RUNTIMES, Session, open_session
 from latadj.runtime.tokens import Encoded, TextEncoder
@@ -152,14 +152,14 @@ class Predictor:
             batch = order[start : start + self.batch_size]
             profile = self._in_time(choices, lengths[batch], deadline_ms)
             rows.append((batch, self.run_in_parts([encoded[number] for number in batch], profile)))
-        return _joined(rows, len(texts))
+        return joined(rows, len(texts))
 
     def run_in_parts(self, batch: Sequence[Encoded], profile: Profile) -> list[np.ndarray]:
         """The graphs' outputs for one batch of encoded texts; those that the profile leaves whole run by themselves."""
         lengths = np.array([len(one) for one in batch], dtype=np.int64)
-        parts = list(_parts(profile, lengths))
+        parts = list(parts_of(profile, lengths))
         rows = [(part, self.run([batch[number] for number in part], setting)) for part, setting in parts]
-        return rows[0][1] if len(rows) == 1 else _joined(rows, len(batch))
+        return rows[0][1] if len(rows) == 1 else joined(rows, len(batch))
 
     def run(self, batch: Sequence[Encoded], profile: Profile) -> list[np.ndarray]:
         """The graph's outputs for one batch of encoded texts at a profile.
@@ -274,28 +274,3 @@ class Predictor:
 @lru_cache(maxsize=64)
 def _profiles(dial: Dial, most: float) -> tuple[Profile, ...]:
     return tuple(dial.profile(float(one)) for one in np.geomspace(1.0, most, SPEEDUPS_TRIED))
-
-
-def _parts(profile: Profile, lengths: np.ndarray) -> Iterator[tuple[np.ndarray, Profile]]:
-    """Places of a batch's texts in parts that run at one setting, and the setting."""
-    whole = profile.whole(lengths) if profile.whole_length else np.zeros(len(lengths), dtype=bool)
-    for part, setting in (
-        (np.flatnonzero(~whole), replace(profile, whole_length=0.0)),
-        (np.flatnonzero(whole), Profile.full(len(profile.keep))),
-    ):
-        if len(part):
-            yield part, setting
-
-
-def _joined(rows: Sequence[tuple[np.ndarray, list[np.ndarray]]], texts: int) -> list[np.ndarray]:
-    """Outputs of parts in the order of the texts; what has a column for each token is padded with zeros."""
-    made = []
-    for number in range(len(rows[0][1])):
-        pieces = [(part, outputs[number]) for part, outputs in rows]
-        shape = [max(sizes) for sizes in zip(*(piece.shape[1:] for _, piece in pieces), strict=True)]
-        whole = np.zeros((texts, *shape), dtype=pieces[0][1].dtype)
-        for part, piece in pieces:
-            index: tuple[Any, ...] = (part, *(slice(size) for size in piece.shape[1:]))
-            whole[index] = piece
-        made.append(whole)
-    return made
