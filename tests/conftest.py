@@ -2,6 +2,8 @@
 
 import gc
 import os
+import sys
+from contextlib import suppress
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -27,6 +29,19 @@ torch.set_num_threads(1)
 compose_once()
 # Bootstraps of 1000 resamples are much of what a search on a toy costs.
 intervals.RESAMPLES = 100
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _logging_that_leaves_the_capture_open() -> None:
+    """Let absl, which TensorBoard and OpenVINO's tools import, log to the process's own stderr.
+
+    Its handler closes the stream it was made with as soon as Hydra configures logging anew. During a test that
+    stream is pytest's capture, and every later test would fail.
+    """
+    with suppress(ImportError):
+        from absl import logging as absl_logging
+
+        absl_logging.get_absl_handler().python_handler.setStream(sys.__stderr__)
 
 
 def pytest_collection_finish() -> None:
