@@ -86,7 +86,7 @@ def test_sweep_json_holds_what_it_promises(sweep):
     assert sweep["rows"][0]["agreement"] == 1.0
     # The metadata of a package may lack the build, as in 2.8.0+cu128.
     assert torch.__version__.startswith(sweep["environment"]["packages"]["torch"])
-    assert set(sweep["environment"]["quiet"]) == {"busy_elsewhere", "steal", "spread", "noisy", "warning"}
+    assert set(sweep["environment"]["quiet"]) == {"beside", "busy_elsewhere", "steal", "spread", "noisy", "warning"}
     assert sweep["config"]["task"]["name"] == "sst2"
 
 
