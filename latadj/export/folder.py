@@ -164,7 +164,7 @@ def export_folder(
         return made
 
     def write_own(plan: _Plan, path: Path) -> None:
-        batches, told = None, plan.example if plan.cuts else None
+        batches, told = None, plan.profiles if plan.cuts else ()
         if precision == "int8":
             batches = calibration_batches(texts, tokenizer, manifest.inputs, manifest.max_length, told)
         write_openvino(graph(plan), path, batches, alone=len(plans) == 1)
@@ -191,13 +191,13 @@ class _Plan:
     """A graph that is to be written.
 
     cuts : as of :class:`latadj.runtime.manifest.ExportedGraph`
-    example : a profile that it runs, where it is told numbers of tokens
+    profiles : some that it runs, where it is told numbers of tokens
     """
 
     file: str
     level: Level | None
     cuts: list[int] | None = None
-    example: Profile | None = None
+    profiles: Sequence[Profile] = ()
 
 
 def _plans(dial: Dial, profile: Profile | None, format: str) -> list[_Plan]:
@@ -214,7 +214,7 @@ def _plans(dial: Dial, profile: Profile | None, format: str) -> list[_Plan]:
             return whole.replace(".xml", "-cut.xml") if one.cuts else whole
         return f"{narrower[one.level]}.xml"
 
-    return [_Plan(file(one), one.level, list(one.cuts), one.profile) for one in counted_graphs(dial)]
+    return [_Plan(file(one), one.level, list(one.cuts), one.profiles) for one in counted_graphs(dial)]
 
 
 def _write_openvino(plans: Sequence[_Plan], folder: Path, write: Callable[[_Plan, Path], None]) -> None:

@@ -22,6 +22,8 @@ from latadj.utils.quiet import quiet
 IN_FP32 = f"{SUMS}.*"
 # Texts of a batch over which ranges are measured, and how many batches, at most.
 BATCH, BATCHES = 8, 32
+# Speedups from 1 to the dial's largest whose profiles stand for all that a graph runs.
+SPEEDUPS = 33
 
 
 @dataclass(frozen=True)
@@ -30,12 +32,12 @@ class CountedGraph:
 
     level : how wide its layers are; None: whole
     cuts : numbers of the layers that let tokens go
-    profile : one that it runs
+    profiles : some that it runs, from one that keeps many tokens to one that keeps few
     """
 
     level: Level | None
     cuts: tuple[int, ...]
-    profile: Profile
+    profiles: tuple[Profile, ...]
 
 
 def counted_graphs(dial: Dial) -> list[CountedGraph]:
@@ -48,12 +50,19 @@ def counted_graphs(dial: Dial) -> list[CountedGraph]:
     by_level: dict[Level | None, list[Profile]] = {}
     for profile in profiles:
         by_level.setdefault(profile.level, []).append(profile)
-    found = [CountedGraph(None, (), full)]
+    found = [CountedGraph(None, (), (full,))]
     for level, own in by_level.items():
         cuts = sorted({layer for one in own for layer in layers_that_cut(one, dial)})
         if cuts or level is not None:
-            found.append(CountedGraph(level, tuple(cuts), own[len(own) // 2]))
+            # Up to its weakest and strongest a level has settings that no speedup comes to, down to a single token.
+            asked = [one for one in _asked(dial) if one.level == level and layers_that_cut(one, dial)]
+            found.append(CountedGraph(level, tuple(cuts), tuple(asked or own[:1])))
     return found
+
+
+def _asked(dial: Dial) -> list[Profile]:
+    """The profiles of speedups from 1 to the largest, each a little larger than the one before."""
+    return list(dict.fromkeys(dial.profile(float(one)) for one in np.geomspace(1.0, dial.reach(), SPEEDUPS)))
 
 
 def calibration_batches(
@@ -61,7 +70,7 @@ def calibration_batches(
     tokenizer: PreTrainedTokenizerBase,
     inputs: Sequence[str],
     limit: int,
-    profile: Profile | None,
+    profiles: Sequence[Profile],
 ) -> list[dict[str, np.ndarray]]:
     """A graph's inputs for some texts.
 
@@ -69,16 +78,17 @@ def calibration_batches(
     ----------
     inputs : names of the token inputs
     limit : tokens of a text
-    profile : says how many tokens leave each layer; None: that is no input
+    profiles : say how many tokens leave each layer, of the batches in turn; none: that is no input
     """
-    batches = []
+    batches: list[dict[str, np.ndarray]] = []
     for start in range(0, min(len(texts), BATCH * BATCHES), BATCH):
         encoded = tokenizer(
             list(texts[start : start + BATCH]), truncation=True, max_length=limit, padding=True, return_tensors="np"
         )
         feeds = {name: np.asarray(encoded[name], dtype=np.int64) for name in inputs}
-        if profile is not None:
-            feeds[LEAVING] = replace(profile, whole_length=0.0).counts(feeds["attention_mask"].sum(axis=1))
+        if profiles:
+            profile = replace(profiles[len(batches) % len(profiles)], whole_length=0.0)
+            feeds[LEAVING] = profile.counts(feeds["attention_mask"].sum(axis=1))
         batches.append(feeds)
     return batches
 
