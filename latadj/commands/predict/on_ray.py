@@ -20,6 +20,7 @@ from latadj.config import PredictConfig
 from latadj.inference.blocks.columns import output_schema
 from latadj.inference.blocks.plan import SUFFIX, BlocksPlan, plan_blocks
 from latadj.inference.blocks.ray_actors import answers_of, call_on
+from latadj.inference.blocks.room import cpus_of, gpus_of, own_config, require_room, room
 from latadj.inference.blocks.run_state import BROKEN, STATE, BlocksState
 from latadj.inference.blocks.storage import TEMPORARY
 from latadj.inference.blocks.survey import Block, FileSurvey, kept_columns, survey
@@ -63,15 +64,15 @@ def open_blocks(config: PredictConfig, checked: CheckpointMetadata | None = None
         return BlocksReady(config, plan)
     ray = connect(config.ray.address)
     try:
-        _require_room(config, ray)
+        own = own_config(config, ray)
+        require_room(own, ray)
         surveys: list[FileSurvey] = call_on(
             ray, survey, [(plan.source, name, plan.kind, plan.options, config.ray.block_rows) for name in plan.files]
         )
         kept = kept_columns(surveys)
         state = plan.state or BlocksState(plan.settings)
-        own = _own_config(config)
         job = BlocksJob(own, plan.source, plan.output, plan.kind, plan.options, kept, state.run, state.serving)
-        ((serving, facts),) = call_on(ray, _tried, [(job,)], cpus=_cpus(config), gpus=_gpus(config))
+        ((serving, facts),) = call_on(ray, _tried, [(job,)], cpus=cpus_of(own), gpus=gpus_of(own))
     except BaseException:
         ray.shutdown()
         raise
@@ -85,46 +86,6 @@ def _tried(job: BlocksJob) -> tuple[dict[str, str], dict[str, Any]]:
     engine = opened.engine
     output_schema(job.kept, engine.task.arrow_types(engine.model, engine.tokenizer))
     return job.serving or opened.serving, served_facts(engine.model, opened.kernel, opened.plan)
-
-
-def _cpus(config: PredictConfig) -> float:
-    """CPUs that an actor reserves."""
-    return config.ray.cpus if config.ray.cpus is not None else float(config.device.threads or 1)
-
-
-def _gpus(config: PredictConfig) -> float:
-    return 1.0 if config.device.name.startswith("cuda") else 0.0
-
-
-def _own_config(config: PredictConfig) -> PredictConfig:
-    """The config of a process that runs in a folder of Ray's, beside others."""
-    threads = config.device.threads or max(1, int(_cpus(config)))
-    return replace(
-        config,
-        checkpoint=str(Path(config.checkpoint).resolve()),
-        ranges=None if config.ranges is None else str(Path(config.ranges).resolve()),
-        device=replace(config.device, threads=threads),
-    )
-
-
-def _room(config: PredictConfig, ray: Any) -> int:
-    """How many actors the cluster has room for now."""
-    have = ray.cluster_resources()
-    room = have.get("CPU", 0) / _cpus(config)
-    return int(min(room, have.get("GPU", 0)) if _gpus(config) else room)
-
-
-def _require_room(config: PredictConfig, ray: Any) -> None:
-    """Refuse to wait for CPUs that this machine does not have; a cluster of several may grow."""
-    actors, room = config.ray.actors or 1, _room(config, ray)
-    each = f"{_cpus(config):g} CPUs" + (" and a GPU" if _gpus(config) else "")
-    if config.ray.address is None and room < actors:
-        raise ValueError(
-            f"ray.actors={actors} of {each} each, and this machine has room for {room}: take fewer actors, or "
-            "less with ray.cpus= or device.threads="
-        )
-    if room < 1:
-        log.warning("no machine of the cluster has %s for an actor: waiting until it grows", each)
 
 
 def run_blocks(ready: BlocksReady) -> dict[str, Any]:
@@ -208,12 +169,12 @@ def _answered(ready: BlocksReady, job: BlocksJob, done: set[str], written: int) 
     if done:
         log.info("going on after %d of %d blocks", len(done), len(ready.blocks))
     behind = sum(block.rows for block in ready.blocks) - sum(block.rows for block in todo)
-    shown, config = 0, ready.config
-    actors = min(config.ray.actors or max(_room(config, ready.ray), 1), len(todo))
+    shown, own = 0, job.config
+    actors = min(own.ray.actors or max(room(own, ready.ray), 1), len(todo))
     log.info("%d blocks for %d actors", len(todo), actors)
     with progress("predict", float(behind + sum(block.rows for block in todo)), "texts") as steps:
         steps.start_at(written, float(behind))
-        for outcome in answers_of(job, todo, actors, cpus=_cpus(config), gpus=_gpus(config)):
+        for outcome in answers_of(job, todo, actors, cpus=cpus_of(own), gpus=gpus_of(own)):
             if outcome.refused is not None:
                 raise ValueError(f"{outcome.refused}; resume=true goes on")
             outcomes.append(outcome)
