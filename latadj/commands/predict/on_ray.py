@@ -17,6 +17,7 @@ from latadj.checkpoints.metadata import CheckpointMetadata
 from latadj.commands.predict.prepare import alone
 from latadj.commands.predict.result import document, served_facts
 from latadj.config import PredictConfig
+from latadj.devices.hardware_key import HardwareKey
 from latadj.inference.blocks.columns import output_schema
 from latadj.inference.blocks.plan import SUFFIX, BlocksPlan, plan_blocks
 from latadj.inference.blocks.ray_actors import answers_of, call_on
@@ -28,7 +29,7 @@ from latadj.inference.blocks.worker import BROKEN_SHOWN, BlocksJob, Outcome, wri
 from latadj.inference.ray_cluster import connect
 from latadj.inference.streams.finished import result_path
 from latadj.inference.streams.opening import open_model
-from latadj.utils.console import progress
+from latadj.utils.console import kept_warnings, progress
 from latadj.utils.files import write_json
 
 log = logging.getLogger("latadj")
@@ -72,20 +73,36 @@ def open_blocks(config: PredictConfig, checked: CheckpointMetadata | None = None
         kept = kept_columns(surveys)
         state = plan.state or BlocksState(plan.settings)
         job = BlocksJob(own, plan.source, plan.output, plan.kind, plan.options, kept, state.run, state.serving)
-        ((serving, facts),) = call_on(ray, _tried, [(job,)], cpus=cpus_of(own), gpus=gpus_of(own))
+        ((serving, facts, warnings),) = call_on(ray, _tried, [(job,)], cpus=cpus_of(own), gpus=gpus_of(own))
     except BaseException:
         ray.shutdown()
         raise
+    for warning in warnings:
+        log.warning("%s", warning)
     blocks = [block for number, one in enumerate(surveys) for block in one.blocks(number, config.ray.block_rows)]
     return BlocksReady(config, plan, ray, blocks, replace(job, serving=serving), facts)
 
 
-def _tried(job: BlocksJob) -> tuple[dict[str, str], dict[str, Any]]:
-    """What the model is served on, and what a result says of it."""
-    opened = open_model(job.config, job.serving)
-    engine = opened.engine
+def _tried(job: BlocksJob) -> tuple[dict[str, str], dict[str, Any], list[str]]:
+    """What the model is served on, what a result says of it, and what is to be warned of where the user sees it."""
+    with kept_warnings() as warnings:
+        opened = open_model(job.config, job.serving)
+    engine, facts = opened.engine, served_facts(opened.engine.model, opened.kernel, opened.plan)
     output_schema(job.kept, engine.task.arrow_types(engine.model, engine.tokenizer))
-    return job.serving or opened.serving, served_facts(engine.model, opened.kernel, opened.plan)
+    if job.config.dial.target == "latency" and facts["target"] == "flops" and facts["speedup"] not in (None, 1.0):
+        warnings.append(_in_flops(facts["speedup"], opened.serving["place"], opened.plan.metadata))
+    return job.serving or opened.serving, facts, warnings
+
+
+def _in_flops(speedup: float, where: str, metadata: CheckpointMetadata) -> str:
+    """That a speedup is not in time, and with which threads it would be."""
+    here, known = HardwareKey.of(where), [HardwareKey.of(name) for name in metadata.devices]
+    threads = sorted(key.threads for key in known if key and here and key.threads and key.but_for_threads(here))
+    mend = f"device.threads={threads[-1]} was" if threads else "device.threads= says how many threads each has"
+    return (
+        f"speedup={speedup:g} is in FLOPs, which may be another profile than engine=local takes: the processes run on "
+        f"{where}, which was not calibrated; {mend}"
+    )
 
 
 def run_blocks(ready: BlocksReady) -> dict[str, Any]:
