@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -124,6 +124,7 @@ def run_blocks(ready: BlocksReady) -> dict[str, Any]:
             resumed = sum(one.written for one in done)
             outcomes = done + _answered(ready, job, {one.block for one in done}, resumed)
             seconds = time.perf_counter() - start
+            _require_all(ready)
             state.counts = {name: sum(getattr(one, name) for one in outcomes) for name in ("read", "written", "broken")}
             result = {
                 **_result(ready, state, seconds, resumed),
@@ -155,6 +156,9 @@ def _begun(ready: BlocksReady, job: BlocksJob) -> BlocksState:
     there = output.names()
     if STATE in there and not ready.config.overwrite:
         raise ValueError(f"output={output.url}: another run has begun here meanwhile; start this one again")
+    if STATE in there:
+        with suppress(ValueError):  # of a damaged one nothing can go on
+            replace(BlocksState.of(output), counts=None).leave(output)
     # The state last: a kill on the way leaves the other run, with fewer blocks.
     output.remove(*(name for name in there if name != STATE), STATE)
     state = BlocksState(plan.settings, serving=job.serving)
@@ -169,6 +173,22 @@ def _done(ready: BlocksReady, job: BlocksJob) -> list[Outcome]:
     with ThreadPoolExecutor(FOOTERS) as pool:
         found = pool.map(lambda name: written_block(ready.plan.output, name, job.run), names)
         return [one for one in found if one is not None]
+
+
+def _require_all(ready: BlocksReady) -> None:
+    """Refuse blocks that their processes wrote where this one does not find them.
+
+    Raises
+    ------
+    ValueError
+    """
+    output = ready.plan.output
+    there = set(output.names())
+    if missing := [block.name for block in ready.blocks if block.name + SUFFIX not in there]:
+        raise ValueError(
+            f"output={output.url}: {len(missing)} of {len(ready.blocks)} blocks were written, such as {missing[0]}, "
+            "and are not here: it is not on a file system that all machines share; name one, or a URL"
+        )
 
 
 def _answered(ready: BlocksReady, job: BlocksJob, done: set[str], written: int) -> list[Outcome]:
