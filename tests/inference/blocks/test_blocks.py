@@ -7,18 +7,21 @@ import fsspec
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 from helpers import toy_project as toy
 from helpers.command_line import run
 from helpers.served_model import write_served
 from pyarrow import csv, parquet
 
 from latadj.config.compose import compose, typed
+from latadj.devices.device import place
 from latadj.inference.blocks.columns import block_table, output_schema
 from latadj.inference.blocks.plan import plan_blocks
 from latadj.inference.blocks.run_state import BlocksState
 from latadj.inference.blocks.storage import Storage
 from latadj.inference.blocks.survey import kept_columns, survey
 from latadj.inference.blocks.worker import BlocksJob, BlockWorker
+from latadj.inference.streams.opening import open_model
 from latadj.inference.streams.rows import ColumnOptions, Row
 from latadj.inference.streams.served_embeddings import Embeddings
 
@@ -189,6 +192,23 @@ def test_another_kind_of_device_is_refused_where_a_speedup_is_in_its_time(root, 
             config.output += "1"
         _, (outcome,) = answered(config, other)
         assert (outcome.refused is None) if words is None else (words in outcome.refused)
+
+
+def test_other_threads_are_named_where_nothing_else_differs(root, tmp_path):
+    config = config_of(root, tmp_path / "out", f"input={write_input(tmp_path / 'in', 'parquet', files=1)}", "text=text")
+    other = place(torch.device("cpu")).replace(", 1 threads,", ", 7 threads,")
+    _, (outcome,) = answered(config, {"place": other, "precision": "fp32", "kernel": "mkldnn"})
+    assert "another profile on each number of threads: this run began on" in outcome.refused
+    assert outcome.refused.endswith("give device.threads=7, or dial.target=flops")
+
+
+def test_a_run_keeps_its_precision_on_another_kind_of_device(root, tmp_path):
+    config = config_of(root, tmp_path / "out", "input=in", "speedup=1", "device.precision=auto")
+    fastest = open_model(config).serving
+    other = next(name for name in ("bf16", "fp32") if name != fastest["precision"])
+    found = open_model(config, {"place": "another machine", "precision": other, "kernel": "none of here"}).serving
+    assert found == {**fastest, "precision": other, "kernel": found["kernel"]}
+    assert found["kernel"] != "none of here"
 
 
 def test_a_column_of_an_answers_name_is_refused(root, tmp_path):
