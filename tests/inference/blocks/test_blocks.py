@@ -235,6 +235,26 @@ def test_files_of_other_columns_are_refused(root, tmp_path):
         answered(config_of(root, tmp_path / "out", f"input={source}", "text=text"))
 
 
+def test_files_whose_text_is_in_other_columns_are_refused(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"sentence": "a"}\n')
+    (tmp_path / "b.jsonl").write_text('{"text": "b"}\n')
+    source, options = Storage(str(tmp_path), "input"), ColumnOptions([], ["text"], keep=True)
+    surveys = [survey(source, name, "jsonl", options, 10) for name in ("a.jsonl", "b.jsonl")]
+    with pytest.raises(ValueError, match=r"b\.jsonl: its text is in text, and that of a\.jsonl in sentence"):
+        kept_columns(surveys)
+
+
+def test_files_that_differ_in_missing_values_alone_are_read_together(root, tmp_path):
+    (tmp_path / "in").mkdir()
+    for number, label in enumerate(["good", None]):
+        schema = pa.schema([pa.field("text", pa.string()), pa.field("label", pa.string(), nullable=number == 1)])
+        table = pa.table({"text": ["good film"], "label": [label]}, schema=schema)
+        parquet.write_table(table, tmp_path / "in" / f"{number}.parquet")
+    _, outcomes = answered(config_of(root, tmp_path / "out", f"input={tmp_path / 'in'}", "text=text"))
+    assert [one.refused for one in outcomes] == [None, None]
+    assert parquet.read_table(tmp_path / "out")["label"].to_pylist() == ["good", None]
+
+
 def test_object_stores_are_read_and_written(root, tmp_path):
     files, source = fsspec.filesystem("memory"), write_input(tmp_path / "in", "csv", files=1)
     files.put(str(source), "/texts", recursive=True)
