@@ -213,7 +213,7 @@ def _answered(ready: BlocksReady, job: BlocksJob, done: set[str], written: int) 
         steps.start_at(written, float(behind))
         for outcome in answers_of(job, todo, actors, cpus=cpus_of(own), gpus=gpus_of(own)):
             if outcome.refused is not None:
-                raise ValueError(f"{outcome.refused}; resume=true goes on")
+                raise ValueError(outcome.refused + ("; resume=true goes on" if outcome.resumable else ""))
             outcomes.append(outcome)
             steps.advance(outcome.written, each=outcome.read / max(outcome.written, 1))
             for line in outcome.broken_shown[: BROKEN_SHOWN - shown]:

@@ -119,7 +119,7 @@ def _kind(config: PredictConfig, names: list[str]) -> str:
 
 def _refuse_inside(source: Storage, output: Storage) -> None:
     """Refuse an output that would be read, or that would write over what is read."""
-    ends = [str(real_path(one.url)) if one.local else one.url.rstrip("/") for one in (source, output)]
+    ends = [str(real_path(one.root)) if one.local else one.root for one in (source, output)]
     if ends[0] == ends[1] or ends[1].startswith(f"{ends[0]}/") or ends[0].startswith(f"{ends[1]}/"):
         raise ValueError(f"output={output.url}: it lies in the input, or the input in it; name another folder")
 

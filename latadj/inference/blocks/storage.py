@@ -87,6 +87,12 @@ class Storage:
         """Whether it is a folder of this machine's file system."""
         return isinstance(self._opened[0], LocalFileSystem)
 
+    @property
+    def root(self) -> str:
+        """The folder, or the one file that it is instead, as its file system says it."""
+        files, root = self._opened
+        return root if self.local else str(files.unstrip_protocol(root))
+
     def files(self) -> dict[str, str]:
         """Names of the files in it and below, sorted, and what tells each from what it was before.
 
