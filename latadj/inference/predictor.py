@@ -16,6 +16,7 @@ from latadj.inference.streams.rows import Row, checked
 Text = str | tuple[str, str]
 # Models that a process keeps open: those of predictors that were unpickled again and again are opened once.
 KEPT_OPEN = 2
+SHOWN = 40  # characters of a text in a message
 _open: "OrderedDict[str, Opened]" = OrderedDict()
 # A model that runs with its own progress and its own random numbers answers one caller at a time.
 _one_at_a_time = threading.RLock()
@@ -96,8 +97,10 @@ class Predictor:
         Raises
         ------
         ValueError
-            if a text is none, or the model cannot be opened.
+            if a text is none, one stands where a list of them is expected, or the model cannot be opened.
         """
+        if isinstance(texts, str):
+            raise ValueError(f"texts={texts[:SHOWN]!r}: expected a list of texts, as in predictor([text])")
         if on_error not in ("stop", "skip"):
             raise ValueError(f"on_error={on_error}: expected one of stop, skip")
         pairs = [text if isinstance(text, tuple) else (text,) for text in texts]

@@ -91,6 +91,27 @@ def on_stderr() -> Iterator[None]:
         console.stderr = before
 
 
+class _Keeper(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if (line := record.getMessage()) not in self.lines:
+            self.lines.append(line)
+
+
+@contextmanager
+def kept_warnings() -> Iterator[list[str]]:
+    """What latadj warns of inside a ``with`` block, each line once, for a process whose log nobody reads."""
+    keeper = _Keeper()
+    log.addHandler(keeper)
+    try:
+        yield keeper.lines
+    finally:
+        log.removeHandler(keeper)
+
+
 @contextmanager
 def progress(name: str, total: float | None, unit: str = "") -> Iterator[Steps]:
     """Show the progress of something long.

@@ -130,9 +130,15 @@ def test_a_prompt_of_the_models_own_is_put_before_each_text(embedder, source, tm
     assert found != pytest.approx(encoded(embedder), abs=1e-3)
 
 
-@pytest.mark.parametrize("output", ["out.npy", "out.parquet"])
-def test_the_first_numbers_alone_are_written(embedder, source, tmp_path, output):
-    path = predict(embedder, tmp_path, source, "dimensions=8", output=output)
+@pytest.mark.parametrize(
+    ("output", "options"),
+    [
+        *(("out.npy", ["dimensions=8"]), ("out.parquet", ["dimensions=8"])),
+        *(("out.npy", ["task=embedding", "task.dimensions=8"]), ("out.npy", ["task.dimensions=20", "dimensions=8"])),
+    ],
+)
+def test_the_first_numbers_alone_are_written(embedder, source, tmp_path, output, options):
+    path = predict(embedder, tmp_path, source, *options, output=output)
     found = np.load(path) if output == "out.npy" else np.stack(pd.read_parquet(path)["embedding"])
     assert found == pytest.approx(encoded(embedder, truncate_dim=8), abs=1e-5)
 

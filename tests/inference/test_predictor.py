@@ -82,6 +82,11 @@ def test_a_broken_text_is_refused_or_skipped(checkpoint):
     assert predictor([]) == []
 
 
+def test_a_text_by_itself_is_not_taken_for_a_list_of_letters(checkpoint):
+    with pytest.raises(ValueError, match=r"texts='a good film': expected a list of texts"):
+        latadj.Predictor(checkpoint)("a good film")
+
+
 def test_options_that_do_not_fit_are_refused(checkpoint, tmp_path):
     for options, words in [
         ({"speedup": 2, "max_drop": 1}, "give one of them"),

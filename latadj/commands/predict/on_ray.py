@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,11 @@ from latadj.checkpoints.metadata import CheckpointMetadata
 from latadj.commands.predict.prepare import alone
 from latadj.commands.predict.result import document, served_facts
 from latadj.config import PredictConfig
+from latadj.devices.hardware_key import HardwareKey
 from latadj.inference.blocks.columns import output_schema
 from latadj.inference.blocks.plan import SUFFIX, BlocksPlan, plan_blocks
 from latadj.inference.blocks.ray_actors import answers_of, call_on
+from latadj.inference.blocks.room import cpus_of, gpus_of, own_config, require_room, room
 from latadj.inference.blocks.run_state import BROKEN, STATE, BlocksState
 from latadj.inference.blocks.storage import TEMPORARY
 from latadj.inference.blocks.survey import Block, FileSurvey, kept_columns, survey
@@ -27,7 +29,7 @@ from latadj.inference.blocks.worker import BROKEN_SHOWN, BlocksJob, Outcome, wri
 from latadj.inference.ray_cluster import connect
 from latadj.inference.streams.finished import result_path
 from latadj.inference.streams.opening import open_model
-from latadj.utils.console import progress
+from latadj.utils.console import kept_warnings, progress
 from latadj.utils.files import write_json
 
 log = logging.getLogger("latadj")
@@ -63,68 +65,44 @@ def open_blocks(config: PredictConfig, checked: CheckpointMetadata | None = None
         return BlocksReady(config, plan)
     ray = connect(config.ray.address)
     try:
-        _require_room(config, ray)
+        own = own_config(config, ray)
+        require_room(own, ray)
         surveys: list[FileSurvey] = call_on(
             ray, survey, [(plan.source, name, plan.kind, plan.options, config.ray.block_rows) for name in plan.files]
         )
         kept = kept_columns(surveys)
         state = plan.state or BlocksState(plan.settings)
-        own = _own_config(config)
         job = BlocksJob(own, plan.source, plan.output, plan.kind, plan.options, kept, state.run, state.serving)
-        ((serving, facts),) = call_on(ray, _tried, [(job,)], cpus=_cpus(config), gpus=_gpus(config))
+        ((serving, facts, warnings),) = call_on(ray, _tried, [(job,)], cpus=cpus_of(own), gpus=gpus_of(own))
     except BaseException:
         ray.shutdown()
         raise
+    for warning in warnings:
+        log.warning("%s", warning)
     blocks = [block for number, one in enumerate(surveys) for block in one.blocks(number, config.ray.block_rows)]
     return BlocksReady(config, plan, ray, blocks, replace(job, serving=serving), facts)
 
 
-def _tried(job: BlocksJob) -> tuple[dict[str, str], dict[str, Any]]:
-    """What the model is served on, and what a result says of it."""
-    opened = open_model(job.config, job.serving)
-    engine = opened.engine
+def _tried(job: BlocksJob) -> tuple[dict[str, str], dict[str, Any], list[str]]:
+    """What the model is served on, what a result says of it, and what is to be warned of where the user sees it."""
+    with kept_warnings() as warnings:
+        opened = open_model(job.config, job.serving)
+    engine, facts = opened.engine, served_facts(opened.engine.model, opened.kernel, opened.plan)
     output_schema(job.kept, engine.task.arrow_types(engine.model, engine.tokenizer))
-    return job.serving or opened.serving, served_facts(engine.model, opened.kernel, opened.plan)
+    if job.config.dial.target == "latency" and facts["target"] == "flops" and facts["speedup"] not in (None, 1.0):
+        warnings.append(_in_flops(facts["speedup"], opened.serving["place"], opened.plan.metadata))
+    return job.serving or opened.serving, facts, warnings
 
 
-def _cpus(config: PredictConfig) -> float:
-    """CPUs that an actor reserves."""
-    return config.ray.cpus if config.ray.cpus is not None else float(config.device.threads or 1)
-
-
-def _gpus(config: PredictConfig) -> float:
-    return 1.0 if config.device.name.startswith("cuda") else 0.0
-
-
-def _own_config(config: PredictConfig) -> PredictConfig:
-    """The config of a process that runs in a folder of Ray's, beside others."""
-    threads = config.device.threads or max(1, int(_cpus(config)))
-    return replace(
-        config,
-        checkpoint=str(Path(config.checkpoint).resolve()),
-        ranges=None if config.ranges is None else str(Path(config.ranges).resolve()),
-        device=replace(config.device, threads=threads),
+def _in_flops(speedup: float, where: str, metadata: CheckpointMetadata) -> str:
+    """That a speedup is not in time, and with which threads it would be."""
+    here, known = HardwareKey.of(where), [HardwareKey.of(name) for name in metadata.devices]
+    threads = sorted(key.threads for key in known if key and here and key.threads and key.but_for_threads(here))
+    mend = f"device.threads={threads[-1]} was" if threads else "device.threads= says how many threads each has"
+    return (
+        f"speedup={speedup:g} is in FLOPs, which may be another profile than engine=local takes: the processes run on "
+        f"{where}, which was not calibrated; {mend}"
     )
-
-
-def _room(config: PredictConfig, ray: Any) -> int:
-    """How many actors the cluster has room for now."""
-    have = ray.cluster_resources()
-    room = have.get("CPU", 0) / _cpus(config)
-    return int(min(room, have.get("GPU", 0)) if _gpus(config) else room)
-
-
-def _require_room(config: PredictConfig, ray: Any) -> None:
-    """Refuse to wait for CPUs that this machine does not have; a cluster of several may grow."""
-    actors, room = config.ray.actors or 1, _room(config, ray)
-    each = f"{_cpus(config):g} CPUs" + (" and a GPU" if _gpus(config) else "")
-    if config.ray.address is None and room < actors:
-        raise ValueError(
-            f"ray.actors={actors} of {each} each, and this machine has room for {room}: take fewer actors, or "
-            "less with ray.cpus= or device.threads="
-        )
-    if room < 1:
-        log.warning("no machine of the cluster has %s for an actor: waiting until it grows", each)
 
 
 def run_blocks(ready: BlocksReady) -> dict[str, Any]:
@@ -146,6 +124,7 @@ def run_blocks(ready: BlocksReady) -> dict[str, Any]:
             resumed = sum(one.written for one in done)
             outcomes = done + _answered(ready, job, {one.block for one in done}, resumed)
             seconds = time.perf_counter() - start
+            _require_all(ready)
             state.counts = {name: sum(getattr(one, name) for one in outcomes) for name in ("read", "written", "broken")}
             result = {
                 **_result(ready, state, seconds, resumed),
@@ -177,6 +156,9 @@ def _begun(ready: BlocksReady, job: BlocksJob) -> BlocksState:
     there = output.names()
     if STATE in there and not ready.config.overwrite:
         raise ValueError(f"output={output.url}: another run has begun here meanwhile; start this one again")
+    if STATE in there:
+        with suppress(ValueError):  # of a damaged one nothing can go on
+            replace(BlocksState.of(output), counts=None).leave(output)
     # The state last: a kill on the way leaves the other run, with fewer blocks.
     output.remove(*(name for name in there if name != STATE), STATE)
     state = BlocksState(plan.settings, serving=job.serving)
@@ -191,6 +173,22 @@ def _done(ready: BlocksReady, job: BlocksJob) -> list[Outcome]:
     with ThreadPoolExecutor(FOOTERS) as pool:
         found = pool.map(lambda name: written_block(ready.plan.output, name, job.run), names)
         return [one for one in found if one is not None]
+
+
+def _require_all(ready: BlocksReady) -> None:
+    """Refuse blocks that their processes wrote where this one does not find them.
+
+    Raises
+    ------
+    ValueError
+    """
+    output = ready.plan.output
+    there = set(output.names())
+    if missing := [block.name for block in ready.blocks if block.name + SUFFIX not in there]:
+        raise ValueError(
+            f"output={output.url}: {len(missing)} of {len(ready.blocks)} blocks were written, such as {missing[0]}, "
+            "and are not here: it is not on a file system that all machines share; name one, or a URL"
+        )
 
 
 def _answered(ready: BlocksReady, job: BlocksJob, done: set[str], written: int) -> list[Outcome]:
@@ -208,14 +206,14 @@ def _answered(ready: BlocksReady, job: BlocksJob, done: set[str], written: int) 
     if done:
         log.info("going on after %d of %d blocks", len(done), len(ready.blocks))
     behind = sum(block.rows for block in ready.blocks) - sum(block.rows for block in todo)
-    shown, config = 0, ready.config
-    actors = min(config.ray.actors or max(_room(config, ready.ray), 1), len(todo))
+    shown, own = 0, job.config
+    actors = min(own.ray.actors or max(room(own, ready.ray), 1), len(todo))
     log.info("%d blocks for %d actors", len(todo), actors)
     with progress("predict", float(behind + sum(block.rows for block in todo)), "texts") as steps:
         steps.start_at(written, float(behind))
-        for outcome in answers_of(job, todo, actors, cpus=_cpus(config), gpus=_gpus(config)):
+        for outcome in answers_of(job, todo, actors, cpus=cpus_of(own), gpus=gpus_of(own)):
             if outcome.refused is not None:
-                raise ValueError(f"{outcome.refused}; resume=true goes on")
+                raise ValueError(outcome.refused + ("; resume=true goes on" if outcome.resumable else ""))
             outcomes.append(outcome)
             steps.advance(outcome.written, each=outcome.read / max(outcome.written, 1))
             for line in outcome.broken_shown[: BROKEN_SHOWN - shown]:

@@ -91,7 +91,7 @@ def plan_blocks(config: PredictConfig, metadata: CheckpointMetadata | None = Non
         options=options,
         settings=settings,
         state=state,
-        finished=finished_result(config, settings) if state is not None and state.counts is not None else None,
+        finished=_finished(config, output, settings) if state is not None and state.counts is not None else None,
     )
 
 
@@ -119,7 +119,7 @@ def _kind(config: PredictConfig, names: list[str]) -> str:
 
 def _refuse_inside(source: Storage, output: Storage) -> None:
     """Refuse an output that would be read, or that would write over what is read."""
-    ends = [str(real_path(one.url)) if one.local else one.url.rstrip("/") for one in (source, output)]
+    ends = [str(real_path(one.root)) if one.local else one.root for one in (source, output)]
     if ends[0] == ends[1] or ends[1].startswith(f"{ends[0]}/") or ends[0].startswith(f"{ends[1]}/"):
         raise ValueError(f"output={output.url}: it lies in the input, or the input in it; name another folder")
 
@@ -161,6 +161,13 @@ def _state(config: PredictConfig, output: Storage, settings: dict[str, Any]) -> 
             f"output={config.output}: it holds blocks of such a run: resume=true goes on, {BlocksState.RESTART}"
         )
     return state
+
+
+def _finished(config: PredictConfig, output: Storage, settings: dict[str, Any]) -> dict[str, Any] | None:
+    """The result of such a run whose blocks are all there still; None: there is something to go on with."""
+    result = finished_result(config, settings)
+    there = sum(_is_block(name) for name in output.names())
+    return result if result is not None and result.get("blocks") == there else None
 
 
 def _is_block(name: str) -> bool:

@@ -26,8 +26,9 @@ def call_on(
     Raises
     ------
     ValueError
-        that the function raised.
+        that the function raised, or if the cluster loses a call.
     """
+    from ray.exceptions import RayError
 
     def guarded(*arguments: Any) -> tuple[Any, str | None]:
         try:
@@ -36,7 +37,10 @@ def call_on(
             return None, str(error)
 
     remote = ray.remote(num_cpus=cpus, num_gpus=gpus)(guarded)
-    found = ray.get([remote.remote(*arguments) for arguments in calls])
+    try:
+        found = ray.get([remote.remote(*arguments) for arguments in calls])
+    except RayError as error:
+        raise ValueError(f"{_lost(error)}; start again once it can") from error
     if refused := next((reason for _, reason in found if reason is not None), None):
         raise ValueError(refused)
     return [result for result, _ in found]
@@ -86,5 +90,9 @@ def answers_of(
         for row in answered.iter_rows():
             yield structure(Outcome, json.loads(row["outcome"]))
     except RayError as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise ValueError(f"the cluster cannot go on ({reason}); resume=true does, once it can") from error
+        raise ValueError(f"{_lost(error)}; resume=true does, once it can") from error
+
+
+def _lost(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return f"the cluster cannot go on ({lines[-1]})"

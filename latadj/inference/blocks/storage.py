@@ -24,6 +24,10 @@ CHANGED = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated")
 READ_AHEAD = 2**20
 
 
+class UnreachableError(ValueError):
+    """What a file system answers instead of a file or a list of them: it may do better at another time."""
+
+
 @dataclass(frozen=True)
 class Storage:
     """A folder; pickles as its URL.
@@ -41,15 +45,36 @@ class Storage:
     def _opened(self) -> tuple[Any, str]:
         try:
             files, root = url_to_fs(self.url)
-        except (ValueError, ImportError, OSError) as error:
-            raise ValueError(f"{self.option}={self.url}: it cannot be opened: {error}") from error
+        except Exception as error:  # packages of object stores have errors of their own
+            raise ValueError(f"{self.option}={self.url}: it cannot be opened: {_first_line(error)}") from error
         return files, root.rstrip("/") or "/"
+
+    @contextmanager
+    def _reached(self, done: str = "read") -> Iterator[None]:
+        """Around whatever asks its file system.
+
+        Parameters
+        ----------
+        done : what is done there, for the message
+
+        Raises
+        ------
+        UnreachableError
+            if that fails.
+        """
+        try:
+            yield
+        except Exception as error:  # as above
+            if isinstance(error, ValueError) or (self.local and not isinstance(error, OSError)):
+                raise
+            raise UnreachableError(f"{self.option}={self.url}: it cannot be {done}: {_first_line(error)}") from error
 
     @cached_property
     def _folder(self) -> str:
         """The folder itself, or that of the one file that it is instead."""
         files, root = self._opened
-        return root.rpartition("/")[0] if files.isfile(root) else root
+        with self._reached():
+            return root.rpartition("/")[0] if files.isfile(root) else root
 
     def __getstate__(self) -> dict[str, Any]:
         return {"url": self.url if not self.local else self._opened[1], "option": self.option}
@@ -62,6 +87,12 @@ class Storage:
         """Whether it is a folder of this machine's file system."""
         return isinstance(self._opened[0], LocalFileSystem)
 
+    @property
+    def root(self) -> str:
+        """The folder, or the one file that it is instead, as its file system says it."""
+        files, root = self._opened
+        return root if self.local else str(files.unstrip_protocol(root))
+
     def files(self) -> dict[str, str]:
         """Names of the files in it and below, sorted, and what tells each from what it was before.
 
@@ -71,15 +102,13 @@ class Storage:
             if there is no such folder, or it cannot be reached.
         """
         files, root = self._opened
-        try:
+        with self._reached():
             if files.isfile(root):
                 found = {root: files.info(root)}
             elif files.isdir(root):
                 found = files.find(root, detail=True)
             else:
                 raise ValueError(f"{self.option}={self.url}: no such file or folder")
-        except OSError as error:
-            raise ValueError(f"{self.option}={self.url}: it cannot be read: {error}") from error
         below = {path.removeprefix(self._folder).lstrip("/"): info for path, info in sorted(found.items())}
         return {name: _stamp(info) for name, info in below.items() if not _hidden(name)}
 
@@ -87,10 +116,11 @@ class Storage:
         """Names of what lies in the folder, or in one of it; none where there is no such folder."""
         files, root = self._opened
         folder = f"{root}/{below}" if below else root
-        files.invalidate_cache(folder)
-        if not files.isdir(folder):
-            return []
-        return sorted(PurePosixPath(path.rstrip("/")).name for path in files.ls(folder, detail=False))
+        with self._reached():
+            files.invalidate_cache(folder)
+            if not files.isdir(folder):
+                return []
+            return sorted(PurePosixPath(path.rstrip("/")).name for path in files.ls(folder, detail=False))
 
     def path(self, name: str) -> str:
         """Where a file of it is, as its file system and messages say it."""
@@ -100,7 +130,8 @@ class Storage:
     def open(self, name: str) -> BinaryIO:
         """A file of it, to read."""
         files, _ = self._opened
-        return io.BufferedReader(files.open(self.path(name), "rb"), READ_AHEAD)
+        with self._reached():
+            return io.BufferedReader(files.open(self.path(name), "rb"), READ_AHEAD)
 
     def reader(self, name: str, kind: str, options: ColumnOptions) -> Reader:
         """A reader of the rows of a file of it."""
@@ -111,8 +142,9 @@ class Storage:
     def exists(self, name: str) -> bool:
         """Whether there is such a file."""
         files, _ = self._opened
-        files.invalidate_cache(self.path(name).rpartition("/")[0])
-        return bool(files.exists(self.path(name)))
+        with self._reached():
+            files.invalidate_cache(self.path(name).rpartition("/")[0])
+            return bool(files.exists(self.path(name)))
 
     @contextmanager
     def writing(self, name: str) -> Iterator[BinaryIO]:
@@ -120,10 +152,12 @@ class Storage:
         files, root = self._opened
         temporary = f"{root}/{TEMPORARY}/{uuid.uuid4().hex}"
         final = f"{root}/{name}"
-        for path in (temporary, final):
-            files.makedirs(path.rpartition("/")[0], exist_ok=True)
+        with self._reached("written"):
+            for path in (temporary, final):
+                files.makedirs(path.rpartition("/")[0], exist_ok=True)
+            opened = files.open(temporary, "wb")
         try:
-            with files.open(temporary, "wb") as file:
+            with opened as file:
                 yield file
                 if self.local:
                     file.flush()
@@ -131,7 +165,8 @@ class Storage:
             if self.local:
                 os.replace(temporary, final)  # noqa: PTH105
             else:
-                files.mv(temporary, final)
+                with self._reached("written"):
+                    files.mv(temporary, final)
         except BaseException:
             if files.exists(temporary):
                 files.rm(temporary)
@@ -147,6 +182,10 @@ class Storage:
 
 def _hidden(name: str) -> bool:
     return any(part.startswith(HIDDEN) for part in PurePosixPath(name).parts)
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _stamp(info: dict[str, Any]) -> str:

@@ -123,18 +123,23 @@ def kept_columns(surveys: Sequence[FileSurvey]) -> pa.Schema:
     Raises
     ------
     ValueError
-        if a file has others than the first.
+        if a file has others than the first, or its text in another.
     """
     filled = [one for one in surveys if one.rows]
-    first = next((one for one in filled if one.schema is not None), None)
-    if first is not None and first.schema is not None:
-        for other in filled:
-            if other.schema is None or not other.schema.equals(first.schema):
-                raise ValueError(
-                    f"{other.file}: its columns are {_listed(other.schema)}, and those of {first.file} "
-                    f"{_listed(first.schema)}: predict files of one kind at a time"
-                )
-        return first.schema
+    if schemas := [one.schema for one in filled if one.schema is not None]:
+        first = filled[0]
+        if other := next((one for one in filled if _types(one.schema) != _types(first.schema)), None):
+            raise ValueError(
+                f"{other.file}: its columns are {_listed(other.schema)}, and those of {first.file} "
+                f"{_listed(first.schema)}: predict files of one kind at a time"
+            )
+        nullable = [any(column.nullable for column in columns) for columns in zip(*schemas, strict=True)]
+        return pa.schema([column.with_nullable(may) for column, may in zip(schemas[0], nullable, strict=True)])
+    if other := next((one for one in filled if one.text != filled[0].text), None):
+        raise ValueError(
+            f"{other.file}: its text is in {', '.join(other.text)}, and that of {filled[0].file} in "
+            f"{', '.join(filled[0].text)}: name the same columns in all files"
+        )
     kinds: dict[str, set[str]] = {}
     for one in filled:
         for name, found in one.kinds.items():
@@ -144,6 +149,11 @@ def kept_columns(surveys: Sequence[FileSurvey]) -> pa.Schema:
 
 def _field(name: str, kinds: frozenset[str]) -> pa.Field:
     return pa.field(name, TYPES[kinds]) if kinds in TYPES else pa.field(name, pa.string(), metadata=AS_JSON)
+
+
+def _types(schema: pa.Schema | None) -> list[tuple[str, pa.DataType]]:
+    """All that columns of several files must have in common: in some a value may be missing, in others not."""
+    return [(field.name, field.type) for field in schema or ()]
 
 
 def _listed(schema: pa.Schema | None) -> str:

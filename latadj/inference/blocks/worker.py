@@ -14,7 +14,7 @@ from latadj.config import PredictConfig
 from latadj.inference.blocks.columns import block_table, output_schema
 from latadj.inference.blocks.plan import SUFFIX
 from latadj.inference.blocks.run_state import BROKEN
-from latadj.inference.blocks.storage import Storage
+from latadj.inference.blocks.storage import Storage, UnreachableError
 from latadj.inference.blocks.survey import Block
 from latadj.inference.streams.opening import Opened, open_model
 from latadj.inference.streams.reading import Reader, windows
@@ -53,6 +53,7 @@ class Outcome:
 
     broken_shown : some of its broken rows, as a log line says them
     refused : why the run cannot go on
+    resumable : whether it can where it stopped, once that is mended
     """
 
     block: str
@@ -61,11 +62,20 @@ class Outcome:
     broken_shown: tuple[str, ...] = ()
     seconds: float = 0.0
     refused: str | None = None
+    resumable: bool = False
 
     @property
     def read(self) -> int:
         """Rows of the block."""
         return self.written + self.broken
+
+
+class BrokenRowError(ValueError):
+    """A row that on_error=stop does not pass."""
+
+
+class DamagedBlockError(ValueError):
+    """A block that is there and cannot be read."""
 
 
 class BlockWorker:
@@ -88,12 +98,13 @@ class BlockWorker:
     def __call__(self, block: Block) -> Outcome:
         """Answer a block and write it, unless it has been written already."""
         if self.refused is not None:
-            return Outcome(block.name, refused=self.refused)
+            return Outcome(block.name, refused=self.refused, resumable=True)
         try:
             done = written_block(self.job.output, block.name, self.job.run)
             return done if done is not None else self._answered(block)
         except (ValueError, OSError) as error:
-            return Outcome(block.name, refused=str(error))
+            passing = isinstance(error, (OSError, UnreachableError, BrokenRowError, DamagedBlockError))
+            return Outcome(block.name, refused=str(error), resumable=passing)
 
     def _answered(self, block: Block) -> Outcome:
         job, start = self.job, time.perf_counter()
@@ -133,7 +144,7 @@ class BlockWorker:
     def _note(self, reader: Reader, broken: Sequence[Row], outcome: Outcome) -> None:
         """Take down broken rows, or refuse them."""
         if broken and self.job.config.on_error == "stop":
-            raise ValueError(
+            raise BrokenRowError(
                 f"{reader.name}, {broken[0].where}: {broken[0].broken}; on_error=skip leaves such rows out"
             )
         room = BROKEN_SHOWN - len(outcome.broken_shown)
@@ -155,7 +166,9 @@ def written_block(output: Storage, name: str, run: str) -> Outcome | None:
         with output.open(name + SUFFIX) as file:
             facts: dict[bytes, bytes] = parquet.ParquetFile(file).metadata.metadata or {}
     except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{path}: this Parquet file is damaged: {str(error).splitlines()[0]}; remove it") from error
+        raise DamagedBlockError(
+            f"{path}: this Parquet file is damaged: {str(error).splitlines()[0]}; remove it"
+        ) from error
     if facts.get(RUN) != run.encode() or COUNTS not in facts:
         raise ValueError(f"{path}: it is a block of another run: name another output, or overwrite=true")
     written, broken = json.loads(facts[COUNTS])

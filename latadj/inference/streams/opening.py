@@ -1,6 +1,7 @@
 """Opens a model for a stream of texts: loaded, ready to serve, its dial turned, with what it reads and answers."""
 
 import logging
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -34,6 +35,8 @@ from latadj.utils.serialization import structure
 log = logging.getLogger("latadj")
 # Tokens of a text where neither the checkpoint nor the user says it.
 MAX_LENGTH = 512
+# In the name of a place.
+THREADS = re.compile(r", (\d+) threads,")
 
 
 @dataclass(frozen=True)
@@ -195,7 +198,8 @@ def _serve(model: PreTrainedModel, plan: ModelPlan, config: PredictConfig, state
     here = model.predictor.place if graphs else place(model.device)
     if state.serving and state.serving["place"] != here:
         _refuse_other_place(config, plan, state, here)
-        state.serving = {}
+        # Blocks of one output are of one precision, whatever is the fastest here.
+        state.serving = {"precision": state.serving["precision"]}
     spec = model.kernel if graphs else _lowered(model, plan, config, state, here)
     state.serving = {"place": here, "precision": spec.precision, "kernel": spec.kernel}
     if config.max_drop is not None and config.deadline_ms is None:
@@ -209,15 +213,25 @@ def _serve(model: PreTrainedModel, plan: ModelPlan, config: PredictConfig, state
 def _refuse_other_place(config: PredictConfig, plan: ModelPlan, state: PredictState, here: str) -> None:
     """Refuse a device on which answers would differ from those that there are."""
     before = state.serving["place"]
+    threads = _other_threads(before, here)
     if config.engine == "local":
+        there = "go on there" if threads is None else f"go on with device.threads={threads}"
         raise ValueError(
-            f"resume=true: this run began on {before}, and this is {here}: go on there, or overwrite=true starts anew"
+            f"resume=true: this run began on {before}, and this is {here}: {there}, or overwrite=true starts anew"
         )
     if plan.dial is not None and plan.speedup != 1.0 and config.dial.target == "latency":
+        kind = "kind of device" if threads is None else "number of threads"
+        mend = "use machines of one kind" if threads is None else f"give device.threads={threads}"
         raise ValueError(
-            f"a speedup in time is another profile on each kind of device: this run began on {before}, and one of its "
-            f"processes is on {here}: use machines of one kind, or dial.target=flops"
+            f"a speedup in time is another profile on each {kind}: this run began on {before}, and one of its "
+            f"processes is on {here}: {mend}, or dial.target=flops"
         )
+
+
+def _other_threads(before: str, here: str) -> int | None:
+    """The threads of a place, if it differs from another in these alone."""
+    found = THREADS.search(before)
+    return int(found[1]) if found and THREADS.sub("", before) == THREADS.sub("", here) else None
 
 
 def _lowered(

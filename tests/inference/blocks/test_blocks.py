@@ -7,19 +7,22 @@ import fsspec
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 from helpers import toy_project as toy
 from helpers.command_line import run
 from helpers.served_model import write_served
 from pyarrow import csv, parquet
 
 from latadj.config.compose import compose, typed
+from latadj.devices.device import place
 from latadj.inference.blocks.columns import block_table, output_schema
 from latadj.inference.blocks.plan import plan_blocks
 from latadj.inference.blocks.run_state import BlocksState
 from latadj.inference.blocks.storage import Storage
 from latadj.inference.blocks.survey import kept_columns, survey
 from latadj.inference.blocks.worker import BlocksJob, BlockWorker
-from latadj.inference.streams.rows import ColumnOptions, Row
+from latadj.inference.streams.opening import open_model
+from latadj.inference.streams.rows import Row
 from latadj.inference.streams.served_embeddings import Embeddings
 
 KINDS = ("parquet", "csv", "jsonl", "txt")
@@ -133,18 +136,6 @@ def test_the_inputs_columns_are_kept(root, tmp_path, kind, types):
         assert (json.loads(first["parts"]) if kind == "jsonl" else first["parts"]) == [1.5, 2.5]
 
 
-def test_columns_of_json_have_one_type_in_every_block(tmp_path):
-    (tmp_path / "a.jsonl").write_text('{"text": "a", "n": 1, "mixed": 1}\n{"text": "b", "n": null, "big": 1}\n')
-    (tmp_path / "b.jsonl").write_text(f'{{"text": "c", "n": 0.5, "mixed": "x", "big": {2**70}}}\n')
-    plan = Storage(str(tmp_path), "input")
-    options = ColumnOptions(["text"], keep=True)
-    kept = kept_columns([survey(plan, name, "jsonl", options, 10) for name in plan.files()])
-    assert [(field.name, str(field.type)) for field in kept] == [
-        *(("text", "string"), ("n", "double"), ("mixed", "string"), ("big", "string"))
-    ]
-    assert kept.field("mixed").metadata == {b"json": b"true"}
-
-
 def test_broken_rows_are_listed_with_file_and_row_or_stop_the_run(root, tmp_path):
     source = write_input(tmp_path / "in", "csv")
     options = [f"input={source}", "text=text", "ray.block_rows=20"]
@@ -155,6 +146,7 @@ def test_broken_rows_are_listed_with_file_and_row_or_stop_the_run(root, tmp_path
     assert listed == ["file,row,line,reason", "1.csv,8,9,text is empty"]
     _, outcomes = answered(config_of(root, tmp_path / "stopped", *options, "on_error=stop"))
     assert "row 8 (line 9): text is empty; on_error=skip" in outcomes[0].refused
+    assert outcomes[0].resumable
     assert sorted(path.name for path in (tmp_path / "stopped").glob("part-*")) == [
         f"part-0000{file}-0000{block}.parquet" for file in range(2) for block in (1, 2)
     ]
@@ -174,6 +166,33 @@ def test_a_block_that_is_there_is_not_answered_again_and_one_of_another_run_is_r
     parquet.write_table(pa.table({"a": [1]}), tmp_path / "out" / "part-00000-00001.parquet")
     _, last = answered(config)
     assert "it is a block of another run" in last[1].refused
+    assert not last[1].resumable
+    (tmp_path / "out" / "part-00000-00001.parquet").write_bytes(b"")
+    _, last = answered(config)
+    assert ("this Parquet file is damaged" in last[1].refused, last[1].resumable) == (True, True)
+
+
+def test_an_input_that_has_changed_meanwhile_is_no_reason_to_go_on(root, tmp_path):
+    source = write_input(tmp_path / "in", "parquet", files=1)
+    config = config_of(root, tmp_path / "out", f"input={source}", "text=text", "ray.block_rows=20")
+    plan = plan_blocks(config)
+    found = survey(plan.source, "0.parquet", plan.kind, plan.options, 20)
+    places = (plan.source, plan.output, plan.kind, plan.options, kept_columns([found]))
+    worker = BlockWorker(BlocksJob(config, *places, "a run", {}))
+    first, *_, last = found.blocks(0, 20)
+    parquet.write_table(parquet.read_table(source / "0.parquet").slice(0, 41), source / "0.parquet")
+    assert worker(first).refused is None
+    outcome = worker(last)
+    assert ("it has changed since it was looked through" in outcome.refused, outcome.resumable) == (True, False)
+
+
+@pytest.mark.parametrize("form", ["{}/in/out", "file://{}/in/out", "file://{}/x/../in", "{}"])
+def test_an_output_in_the_input_is_refused_however_it_is_written(root, tmp_path, form):
+    source = write_input(tmp_path / "in", "parquet", files=1)
+    config = config_of(root, tmp_path / "out", f"input={source}", "text=text")
+    config.output = form.format(tmp_path)
+    with pytest.raises(ValueError, match="it lies in the input, or the input in it"):
+        plan_blocks(config)
 
 
 def test_another_kind_of_device_is_refused_where_a_speedup_is_in_its_time(root, tmp_path):
@@ -189,6 +208,23 @@ def test_another_kind_of_device_is_refused_where_a_speedup_is_in_its_time(root, 
             config.output += "1"
         _, (outcome,) = answered(config, other)
         assert (outcome.refused is None) if words is None else (words in outcome.refused)
+
+
+def test_other_threads_are_named_where_nothing_else_differs(root, tmp_path):
+    config = config_of(root, tmp_path / "out", f"input={write_input(tmp_path / 'in', 'parquet', files=1)}", "text=text")
+    other = place(torch.device("cpu")).replace(", 1 threads,", ", 7 threads,")
+    _, (outcome,) = answered(config, {"place": other, "precision": "fp32", "kernel": "mkldnn"})
+    assert "another profile on each number of threads: this run began on" in outcome.refused
+    assert outcome.refused.endswith("give device.threads=7, or dial.target=flops")
+
+
+def test_a_run_keeps_its_precision_on_another_kind_of_device(root, tmp_path):
+    config = config_of(root, tmp_path / "out", "input=in", "speedup=1", "device.precision=auto")
+    fastest = open_model(config).serving
+    other = next(name for name in ("bf16", "fp32") if name != fastest["precision"])
+    found = open_model(config, {"place": "another machine", "precision": other, "kernel": "none of here"}).serving
+    assert found == {**fastest, "precision": other, "kernel": found["kernel"]}
+    assert found["kernel"] != "none of here"
 
 
 def test_a_column_of_an_answers_name_is_refused(root, tmp_path):
@@ -213,6 +249,17 @@ def test_files_of_other_columns_are_refused(root, tmp_path):
     parquet.write_table(pa.table({"text": ["good"]}), source / "b.parquet")
     with pytest.raises(ValueError, match=r"b\.parquet: its columns are text \(string\), and those of 0\.parquet"):
         answered(config_of(root, tmp_path / "out", f"input={source}", "text=text"))
+
+
+def test_files_that_differ_in_missing_values_alone_are_read_together(root, tmp_path):
+    (tmp_path / "in").mkdir()
+    for number, label in enumerate(["good", None]):
+        schema = pa.schema([pa.field("text", pa.string()), pa.field("label", pa.string(), nullable=number == 1)])
+        table = pa.table({"text": ["good film"], "label": [label]}, schema=schema)
+        parquet.write_table(table, tmp_path / "in" / f"{number}.parquet")
+    _, outcomes = answered(config_of(root, tmp_path / "out", f"input={tmp_path / 'in'}", "text=text"))
+    assert [one.refused for one in outcomes] == [None, None]
+    assert parquet.read_table(tmp_path / "out")["label"].to_pylist() == ["good", None]
 
 
 def test_object_stores_are_read_and_written(root, tmp_path):
