@@ -88,8 +88,6 @@ def local_folder(checkpoint: str, revision: str | None = None) -> Path:
             f"{hub.why(error)}"
         ) from error
     except HTTPError as error:
-        raise ValueError(
-            f"{at}: the connection to the hub broke off ({error}); start again, it goes on there"
-        ) from error
+        raise ValueError(f"{at}: the connection to the hub broke off ({error}); try again") from error
     log.info("%s: %s", at, folder)
     return Path(folder)

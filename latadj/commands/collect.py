@@ -45,7 +45,8 @@ class Found:
     """One result.
 
     seed : of the run
-    trained : seed of the training that made its model, where that is known and the model lies elsewhere
+    trained : seed of the training that made its model, where that is known
+    place : of a model in the run's own folder, without its seed; empty of one elsewhere
     facts : what may tell it apart from others of the same model and task
     """
 
@@ -56,6 +57,7 @@ class Found:
     scale: float
     seed: int
     trained: int | None
+    place: str
     facts: dict[str, str]
     time: str
     noisy: bool
@@ -130,39 +132,38 @@ def _read(path: Path, name: str) -> Found:
     config, where = data["config"], data["environment"]
     noisy, when = bool((where.get("quiet") or {}).get("noisy")), str(where.get("time", ""))
     seed, trained = int(config.get("seed", 0)), _trained(config)
-    facts = {"result": schema.split("/")[0], **_facts(config, where, seed if trained is None else trained)}
-    return Found(name, data["model"], data["task"], data["metric"], scale, seed, trained, facts, when, noisy, points)
+    facts = {"result": schema.split("/")[0], **_facts(config, where)}
+    facts |= {key: _without(seed if trained is None else trained, facts[key]) for key in MODELS if key in facts}
+    own = str(config.get("checkpoint")).startswith(f"{config.get('folder')}/")
+    return Found(
+        *(name, data["model"], data["task"], data["metric"], scale, seed, trained),
+        *(facts.pop("checkpoint") if own else "", facts, when, noisy, points),
+    )
 
 
 def _trained(config: dict[str, Any]) -> int | None:
-    """The seed that the model's own notes name; None of a model in the run's folder, whose seed is the run's."""
-    checkpoint = str(config.get("checkpoint") or "")
-    if not checkpoint or Path(checkpoint).is_relative_to(str(config.get("folder"))):
+    """The seed that the model's own notes name, if it is still there."""
+    if not config.get("checkpoint"):
         return None
     try:
-        seed = read_metadata(Path(checkpoint)).notes.get("seed")
+        seed = read_metadata(Path(config["checkpoint"])).notes.get("seed")
     except ValueError:
         return None
     return seed if isinstance(seed, int) else None
 
 
-def _facts(config: dict[str, Any], where: dict[str, Any], seed: int) -> dict[str, str]:
+def _facts(config: dict[str, Any], where: dict[str, Any]) -> dict[str, str]:
     facts = {key: str(value) for key, value in _flat(config) if not ASIDE.match(key)}
-    for key in MODELS:
-        if config.get(key):
-            facts[key] = _place(str(config[key]), str(config.get("folder")), seed)
     machine = {key: str(where[key]) for key in ("processor", "threads", "precision")}
     return {**facts, **machine}
 
 
-def _place(path: str, folder: str, seed: int) -> str:
-    """A path without what differs between seeds: the run's folder, or the number of the seed.
+def _without(seed: int, path: str) -> str:
+    """A path without the number of a seed.
 
     Of several such numbers, one that is called seed is taken away, else the last: two paths come out as one only where
     they differ by their seeds and nothing else.
     """
-    if Path(path).is_relative_to(folder):
-        return Path(path).relative_to(folder).as_posix()
     for number in (rf"(?<=seed)([-_=]?){seed}(?!\d)", rf"(?<![\d.])(){seed}(?![\d.])"):
         if found := list(re.finditer(number, path)):
             last = found[-1]
@@ -188,6 +189,9 @@ def _groups(found: list[Found]) -> list[list[Found]]:
 
 def _rows(group: list[Found], left_out: dict[str, str]) -> Iterator[CollectedRow]:
     """The rows of one model and task, by setting; of results of the same setting, seed and speedup the newest."""
+    if _several_models(group):
+        for one in group:
+            one.facts |= {"checkpoint": one.place} if one.place else {}
     names = list(dict.fromkeys(name for one in group for name in one.facts))
     varied = [name for name in names if len({one.facts.get(name) for one in group}) > 1]
     settings: dict[str, dict[float, dict[Seeds, tuple[Found, Point]]]] = defaultdict(lambda: defaultdict(dict))
@@ -202,7 +206,7 @@ def _rows(group: list[Found], left_out: dict[str, str]) -> Iterator[CollectedRow
     used = {
         one.file for at_speedup in settings.values() for by_seed in at_speedup.values() for one, _ in by_seed.values()
     }
-    for file in newer.keys() - used:
+    for file in sorted(newer.keys() - used):
         left_out[file] = f"{newer[file]} is newer, of the same setting, seed and speedups"
     first = group[0]
     for setting, at_speedup in sorted(settings.items()):
@@ -223,6 +227,14 @@ def _rows(group: list[Found], left_out: dict[str, str]) -> Iterator[CollectedRow
                 over_full=_clock([point.over_full for point in each]),
                 over_own=_clock([point.over_own for point in each]),
             )
+
+
+def _several_models(group: list[Found]) -> bool:
+    """Whether models of one setting and seed lie in the folders of several runs."""
+    places: dict[tuple[Seeds, str], set[str]] = defaultdict(set)
+    for one in group:
+        places[one.seeds, str(sorted(one.facts.items()))].add(one.place)
+    return any(len(alike) > 1 for alike in places.values())
 
 
 def _shown(seeds: list[Seeds]) -> list[int]:

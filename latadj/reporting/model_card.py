@@ -31,10 +31,7 @@ def sweep_of(folder: Path, metadata: CheckpointMetadata) -> DialSweep | None:
         return None
     if sweep is None or sweep.task != metadata.task or not _same(Path(str(sweep.config.get("checkpoint"))), folder):
         return None
-    files = [
-        *folder.glob("*.safetensors"),
-        folder / METADATA_FILE,
-    ]  # what trains writes the first, what calibrates the last
+    files = [*folder.glob("*.safetensors"), folder / METADATA_FILE]  # calibration writes the last alone
     if path.stat().st_mtime < max(file.stat().st_mtime for file in files if file.is_file()):
         log.warning("%s is older than the weights or the dial, so the model card has no table of it", path)
         return None

@@ -111,7 +111,7 @@ def test_options_of_the_task_and_exported_graphs_are_settings_and_places_of_file
     for dimensions in (64, 128):
         task = {"name": "films", "dimensions": dimensions, "data_dir": f"data/{dimensions}", "hub": None}
         evaluated(tmp_path / str(dimensions), 2.0, task=task, folder=f"o/{dimensions}")
-    evaluated(tmp_path / "c", 2.0, task={"name": "films", "dimensions": 64}, exported="o/c/graphs", folder="o/c")
+    evaluated(tmp_path / "c", 2.0, task={"name": "films", "dimensions": 64}, exported="graphs", folder="o/c")
     assert sorted(row.setting for row in collected(tmp_path).rows) == [
         "task.dimensions=128",
         "task.dimensions=64",
@@ -140,6 +140,19 @@ def test_models_of_several_seeds_in_one_run_are_told_apart_by_their_notes(tmp_pa
     # Nobody knows the seeds of models that are gone.
     rmtree(tmp_path / "o")
     assert len(collected(tmp_path / "found").rows) == 2
+
+
+def test_models_of_one_seed_in_folders_of_their_own_are_all_kept(tmp_path):
+    for name in ("epochs=1", "epochs=2"):
+        for seed in (0, 3):
+            folder = f"o/{name}/{seed}"
+            seeded(tmp_path / name / str(seed), seed, 0.7, folder=folder, checkpoint=f"{folder}/checkpoint")
+    found = collected(tmp_path)
+    assert [(row.setting, row.seeds) for row in found.rows] == [
+        ("checkpoint=o/epochs=1/*/checkpoint", [0, 3]),
+        ("checkpoint=o/epochs=2/*/checkpoint", [0, 3]),
+    ]
+    assert found.left_out == {}
 
 
 def test_one_model_that_was_measured_with_several_seeds(tmp_path, monkeypatch):
