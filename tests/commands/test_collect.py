@@ -13,7 +13,7 @@ from latadj.reporting.results.collected import Collected, Mean
 from latadj.utils.files import load_json
 
 
-def seeded(folder, seed, metric, found=None, **config):
+def seeded(folder, seed, metric, found=None, /, **config):
     """A sweep of one position of the dial with a seed and a metric."""
     found = found or folders.sweep()
     rows = [replace(found.rows[2], metric=metric)]
@@ -76,9 +76,9 @@ def test_of_two_results_of_one_setting_and_seed_the_newer_counts(tmp_path):
     }
 
 
-def evaluated(folder, speedup, metric=0.7, **config):
+def evaluated(folder, speedup, /, **config):
     found = folders.evaluation() | {"speedup": speedup, "drop": 0.01, "flops_speedup": 2.2}
-    found |= {"scores": {"test": {"accuracy": metric}}, "config": {**folders.CONFIG, **config}}
+    found |= {"config": {**folders.CONFIG, **config}}
     return folders.write(folder, eval=found)
 
 
