@@ -213,6 +213,7 @@ def collect(
     with one_line_errors("collect"):
         from latadj.commands import collect as work
 
+        require_one_process("collect")
         work.run(folder)
 
 
@@ -230,6 +231,7 @@ def push(
     with one_line_errors("push"):
         from latadj.commands import push as work
 
+        require_one_process("push")
         work.run(folder, name, private=private, revision=revision, license_name=license_name)
 
 

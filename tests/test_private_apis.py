@@ -100,21 +100,6 @@ def end_of_a_process(_: Path) -> None:
     assert subprocess.run([sys.executable, "-c", ending], check=False).returncode == 3
 
 
-def load_rng_state(folder: Path) -> None:
-    begun = []
-
-    class Watched(Trainer):
-        def _load_rng_state(self, checkpoint: Any) -> None:
-            begun.append((checkpoint, self.state.global_step))
-
-    assert list(inspect.signature(Trainer._load_rng_state).parameters) == ["self", "checkpoint"]
-    trainer_of(folder, max_steps=1, save_steps=1).train()
-    trainer = trainer_of(folder, Watched, max_steps=2, save_strategy="no")
-    trainer.train(resume_from_checkpoint=str(folder / "checkpoint-1"))
-    assert begun
-    assert all(one == (str(folder / "checkpoint-1"), 1) for one in begun)
-
-
 def load_best_model(folder: Path) -> None:
     assert list(inspect.signature(Trainer._load_best_model).parameters) == ["self"]
     trainer = trainer_of(folder)
@@ -351,11 +336,6 @@ def run_mode(_: Path) -> None:
 CPU = "how this processor computes is told under no public name; without the probe a slower kernel is taken in silence"
 FUSED = "oneDNN's own layout of weights, with the activation fused, is open to graphs alone under public names"
 HIDDEN = [
-    Private(
-        "_load_rng_state",
-        "what is drawn after a resume has to agree in all processes, and no callback follows it",
-        load_rng_state,
-    ),
     Private(
         "_exit", "a thread cannot end its process otherwise; documented, though its name begins so", end_of_a_process
     ),

@@ -2,8 +2,9 @@
 
 import logging
 import re
+from fnmatch import fnmatch
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from latadj.checkpoints.replaceable import MODEL_FILES, MODEL_FOLDERS, of_a_model
 from latadj.utils import hub
@@ -21,6 +22,14 @@ def model_files(folder: Path) -> list[str]:
     for module in (path for path in inside if path.is_dir()):
         files += [path for path in sorted(module.rglob("*")) if path.is_file() and path.suffix in SUFFIXES]
     return [path.relative_to(folder).as_posix() for path in files]
+
+
+def is_model_file(name: str) -> bool:
+    """Whether a path in a repository is named as one of :func:`model_files`."""
+    path = PurePosixPath(name)
+    if len(path.parts) == 1:
+        return any(fnmatch(name, pattern) for pattern in MODEL_FILES)
+    return path.suffix in SUFFIXES and any(fnmatch(path.parts[0], pattern) for pattern in MODEL_FOLDERS)
 
 
 def on_hub(checkpoint: str) -> bool:
@@ -54,7 +63,13 @@ def local_folder(checkpoint: str, revision: str | None = None) -> Path:
     revision = revision or found["revision"]
     at = f"checkpoint {found['name']}" + (f" at revision {revision}" if revision else "")
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    # The last is of whichever client it uses.
+    from huggingface_hub.errors import (  # type: ignore[attr-defined]
+        HfHubHTTPError,
+        HTTPError,
+        LocalEntryNotFoundError,
+    )
 
     patterns = [*MODEL_FILES, *(f"{folder}/*{suffix}" for folder in MODEL_FOLDERS for suffix in SUFFIXES)]
     online = hub.reachable()
@@ -72,5 +87,7 @@ def local_folder(checkpoint: str, revision: str | None = None) -> Path:
             f"{at}: no such folder, and the hub has no such model or revision, or does not show it to you: "
             f"{hub.why(error)}"
         ) from error
+    except HTTPError as error:
+        raise ValueError(f"{at}: the connection to the hub broke off ({error}); try again") from error
     log.info("%s: %s", at, folder)
     return Path(folder)

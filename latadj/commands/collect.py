@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from latadj.checkpoints.metadata import read_metadata
 from latadj.reporting.results.collected import Collected, CollectedRow, Mean
 from latadj.reporting.results.dial_sweep import DialSweep
 from latadj.reporting.results.generation import GenerationSweep
@@ -18,9 +19,13 @@ from latadj.utils.files import load_json
 FILES = ("sweep/sweep.json", "eval/eval.json")
 SWEEPS: dict[str, type[DialSweep]] = {kind.SCHEMA: kind for kind in (Sweep, GenerationSweep)}
 EVALUATION = "latadj.eval/2"
-# Places, and what is averaged over: no part of a setting. Of `task`, that is its files, only the name is.
-ASIDE = re.compile(r"(seed|folder|exported|experiment|speedup|device\.cpus|escape_formulas)$|task\.(?!name$)|model\.")
-SEED = re.compile(r"seed[-_=]?\d+")
+# Places, and what a result's rows say themselves: no part of a setting.
+ASIDE = re.compile(
+    r"(seed|folder|experiment|speedup|report_to|escape_formulas|device\.cpus|model\.path|task\.data_dir)$"
+    r"|task\.(data_files|files|hub)(\.|$)"
+)
+MODELS = ("checkpoint", "exported")
+Seeds = tuple[int, int]
 
 
 @dataclass
@@ -39,6 +44,9 @@ class Point:
 class Found:
     """One result.
 
+    seed : of the run
+    trained : seed of the training that made its model, where that is known
+    place : of a model in the run's own folder, without its seed; empty of one elsewhere
     facts : what may tell it apart from others of the same model and task
     """
 
@@ -48,10 +56,17 @@ class Found:
     metric: str
     scale: float
     seed: int
+    trained: int | None
+    place: str
     facts: dict[str, str]
     time: str
     noisy: bool
     points: list[Point]
+
+    @property
+    def seeds(self) -> Seeds:
+        """Of the training and of the run."""
+        return self.seed if self.trained is None else self.trained, self.seed
 
 
 def run(folder: Path) -> Collected:
@@ -115,16 +130,45 @@ def _read(path: Path, name: str) -> Found:
     else:
         raise ValueError(f"schema {schema!r}: expected one of {', '.join([*SWEEPS, EVALUATION])}")
     config, where = data["config"], data["environment"]
-    noisy = bool((where.get("quiet") or {}).get("noisy"))
+    noisy, when = bool((where.get("quiet") or {}).get("noisy")), str(where.get("time", ""))
+    seed, trained = int(config.get("seed", 0)), _trained(config)
     facts = {"result": schema.split("/")[0], **_facts(config, where)}
-    seed, when = int(config.get("seed", 0)), str(where.get("time", ""))
-    return Found(name, data["model"], data["task"], data["metric"], scale, seed, facts, when, noisy, points)
+    facts |= {key: _without(seed if trained is None else trained, facts[key]) for key in MODELS if key in facts}
+    own = str(config.get("checkpoint")).startswith(f"{config.get('folder')}/")
+    return Found(
+        *(name, data["model"], data["task"], data["metric"], scale, seed, trained),
+        *(facts.pop("checkpoint") if own else "", facts, when, noisy, points),
+    )
+
+
+def _trained(config: dict[str, Any]) -> int | None:
+    """The seed that the model's own notes name, if it is still there."""
+    if not config.get("checkpoint"):
+        return None
+    try:
+        seed = read_metadata(Path(config["checkpoint"])).notes.get("seed")
+    except ValueError:
+        return None
+    return seed if isinstance(seed, int) else None
 
 
 def _facts(config: dict[str, Any], where: dict[str, Any]) -> dict[str, str]:
-    facts = {key: SEED.sub("seed", str(value)) for key, value in _flat(config) if not ASIDE.match(key)}
+    facts = {key: str(value) for key, value in _flat(config) if not ASIDE.match(key)}
     machine = {key: str(where[key]) for key in ("processor", "threads", "precision")}
     return {**facts, **machine}
+
+
+def _without(seed: int, path: str) -> str:
+    """A path without the number of a seed.
+
+    Of several such numbers, one that is called seed is taken away, else the last: two paths come out as one only where
+    they differ by their seeds and nothing else.
+    """
+    for number in (rf"(?<=seed)([-_=]?){seed}(?!\d)", rf"(?<![\d.])(){seed}(?![\d.])"):
+        if found := list(re.finditer(number, path)):
+            last = found[-1]
+            return f"{path[: last.start()]}{last[1]}*{path[last.end() :]}"
+    return path
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -144,30 +188,38 @@ def _groups(found: list[Found]) -> list[list[Found]]:
 
 
 def _rows(group: list[Found], left_out: dict[str, str]) -> Iterator[CollectedRow]:
-    """The rows of one model and task, setting by setting; of results of the same setting and seed the newest."""
+    """The rows of one model and task, by setting; of results of the same setting, seed and speedup the newest."""
+    if _several_models(group):
+        for one in group:
+            one.facts |= {"checkpoint": one.place} if one.place else {}
     names = list(dict.fromkeys(name for one in group for name in one.facts))
     varied = [name for name in names if len({one.facts.get(name) for one in group}) > 1]
-    settings: dict[str, dict[int, Found]] = defaultdict(dict)
+    settings: dict[str, dict[float, dict[Seeds, tuple[Found, Point]]]] = defaultdict(lambda: defaultdict(dict))
+    newer: dict[str, str] = {}
     for one in sorted(group, key=lambda one: one.time):
-        seeds = settings[" ".join(f"{name}={one.facts[name]}" for name in varied if name in one.facts)]
-        if one.seed in seeds:
-            left_out[seeds[one.seed].file] = f"{one.file} is newer, of the same setting and seed"
-        seeds[one.seed] = one
-    for setting, seeds in sorted(settings.items()):
-        points: dict[float, dict[int, Point]] = defaultdict(dict)
-        for seed, one in sorted(seeds.items()):
-            for point in one.points:
-                points[point.speedup][seed] = point
-        first = group[0]
-        for at, by_seed in sorted(points.items()):
-            each = list(by_seed.values())
+        at_speedup = settings[" ".join(f"{name}={one.facts[name]}" for name in varied if name in one.facts)]
+        for point in one.points:
+            by_seed = at_speedup[point.speedup]
+            if one.seeds in by_seed:
+                newer[by_seed[one.seeds][0].file] = one.file
+            by_seed[one.seeds] = one, point
+    used = {
+        one.file for at_speedup in settings.values() for by_seed in at_speedup.values() for one, _ in by_seed.values()
+    }
+    for file in sorted(newer.keys() - used):
+        left_out[file] = f"{newer[file]} is newer, of the same setting, seed and speedups"
+    first = group[0]
+    for setting, at_speedup in sorted(settings.items()):
+        for at, by_seed in sorted(at_speedup.items()):
+            ordered = sorted(by_seed.items())
+            each = [point for _, (_, point) in ordered]
             yield CollectedRow(
                 model=first.model,
                 task=first.task,
                 metric_name=first.metric,
                 setting=setting,
                 speedup=at,
-                seeds=list(by_seed),
+                seeds=_shown([seeds for seeds, _ in ordered]),
                 scale=first.scale,
                 metric=Mean.of([point.metric for point in each]),
                 loss=Mean.of([point.loss for point in each]),
@@ -175,6 +227,20 @@ def _rows(group: list[Found], left_out: dict[str, str]) -> Iterator[CollectedRow
                 over_full=_clock([point.over_full for point in each]),
                 over_own=_clock([point.over_own for point in each]),
             )
+
+
+def _several_models(group: list[Found]) -> bool:
+    """Whether models of one setting and seed lie in the folders of several runs."""
+    places: dict[tuple[Seeds, str], set[str]] = defaultdict(set)
+    for one in group:
+        places[one.seeds, str(sorted(one.facts.items()))].add(one.place)
+    return any(len(alike) > 1 for alike in places.values())
+
+
+def _shown(seeds: list[Seeds]) -> list[int]:
+    """Those of the trainings; where one model was measured with several seeds, those of the runs."""
+    trained = [model for model, _ in seeds]
+    return trained if len(set(trained)) == len(trained) else [run for _, run in seeds]
 
 
 def _clock(speedups: list[float | None]) -> Mean | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from latadj import __version__
 from latadj.checkpoints.metadata import METADATA_FILE
-from latadj.config import CalibrateConfig, FinetuneConfig, PruneConfig, RunConfig
+from latadj.config import CalibrateConfig, ExportConfig, ExtractConfig, FinetuneConfig, PruneConfig, RunConfig
 from latadj.utils.files import load_json, write_json
 from latadj.utils.serialization import structure, unstructure
 
@@ -59,6 +59,7 @@ class Finished:
     def serves(self, command: str, config: RunConfig) -> bool:
         """Whether a run of the config would find what is there: the same settings, on the same checkpoint."""
         there = all((_folder(command, config) / name).is_file() for name in self.results)
+        there = there and all(folder.is_dir() for folder in _outputs(config))
         same = self.settings == _settings(config) and self.checkpoint == _checkpoint(config)
         return there and bool(self.results) and same and self.version == __version__
 
@@ -74,6 +75,13 @@ def _folder(command: str, config: RunConfig) -> Path:
 
 def _file(command: str, config: RunConfig) -> Path:
     return _folder(command, config) / ".hydra" / "finished.json"  # beside the composed config
+
+
+def _outputs(config: RunConfig) -> list[Path]:
+    """Folders of what it makes besides its results."""
+    if isinstance(config, PruneConfig):
+        return config.outputs()
+    return [Path(config.output)] if isinstance(config, (ExtractConfig, ExportConfig)) else []
 
 
 def _settings(config: RunConfig) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from shutil import rmtree
 from typing import Any
 from uuid import uuid4
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from latadj.commands.finished import Finished
 from latadj.commands.launch import alone, carried_out, checked, settings
@@ -112,7 +112,8 @@ class Job:
             work = COMMANDS[self.command].load()
             prepared = checked(self.command, placed, work.prepare)
             with alone(self.command, placed):
-                result = carried_out(self.command, placed, prepared, work.run, self.multirun, outcome.number)
+                # Noted as it was asked for: where a job was placed is no part of what it finds.
+                result = carried_out(self.command, config, prepared, work.run, self.multirun, outcome.number)
         outcome.state, outcome.code = DONE, work.exit_code(result) if hasattr(work, "exit_code") else 0
 
     @contextmanager
@@ -192,9 +193,11 @@ def _outcomes(returned: Any) -> list[Outcome]:
 
 def _cpu_count(composed: DictConfig) -> int:
     asked = composed.device.cpus
-    if asked is not None and not isinstance(asked, str):
-        return len(set(asked))
-    return len(affinity() or range(os.cpu_count() or 1))
+    if asked is None or isinstance(asked, str):  # the latter names several, one for each job
+        return len(affinity() or range(os.cpu_count() or 1))
+    if not OmegaConf.is_list(asked):
+        raise ValueError(f"device.cpus={asked}: expected a list of numbers such as [0,1], or null")
+    return len(set(asked))
 
 
 def _slots(multirun: str) -> Path:

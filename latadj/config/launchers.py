@@ -6,6 +6,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 SERIAL = "basic"
+# submitit ends a job of this machine after an hour, unless it is told otherwise: here after a year.
+NO_TIMEOUT_MIN = 365 * 24 * 60
 _LAUNCHERS = "pip install 'latadj[launchers]'"
 # hydra-ray-launcher 1.2.2 asks for a cloudpickle from before Python 3.12 and for Amazon's library; it works without.
 _RAY = "pip install 'latadj[ray]' and then pip install --no-deps hydra-ray-launcher==1.2.2"
@@ -97,6 +99,8 @@ def own_defaults(composed: DictConfig, overrides: list[str], keys: list[str], cp
         ]
     if name == "submitit_local" and "hydra.sweeper.max_batch_size" not in keys:  # it starts all of a batch at once
         added.append(f"hydra.sweeper.max_batch_size={max(cpus // (composed.hydra.launcher.cpus_per_task or 1), 1)}")
+    if name == "submitit_local" and "hydra.launcher.timeout_min" not in keys:
+        added.append(f"hydra.launcher.timeout_min={NO_TIMEOUT_MIN}")
     if name != SERIAL and not any(key.startswith(("hydra/job_logging", "hydra.job_logging")) for key in keys):
         added.append("hydra.job_logging.root.handlers=[file]")
     return added

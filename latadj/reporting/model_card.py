@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from latadj.checkpoints.metadata import CheckpointMetadata
+from latadj.checkpoints.metadata import METADATA_FILE, CheckpointMetadata
 from latadj.reporting.results.dial_sweep import DialSweep
 from latadj.reporting.results.generation import GenerationSweep
 from latadj.reporting.results.sweep import Sweep
@@ -29,16 +29,27 @@ def sweep_of(folder: Path, metadata: CheckpointMetadata) -> DialSweep | None:
     except ValueError as error:
         log.warning("%s is damaged, so the model card has no table of it: %s", path, error)
         return None
-    if sweep is None or sweep.task != metadata.task or Path(str(sweep.config.get("checkpoint"))).name != folder.name:
+    if sweep is None or sweep.task != metadata.task or not _same(Path(str(sweep.config.get("checkpoint"))), folder):
         return None
-    weights = max(file.stat().st_mtime for file in folder.glob("*.safetensors"))
-    if path.stat().st_mtime < weights:
-        log.warning("%s is older than the weights, so the model card has no table of it", path)
+    files = [*folder.glob("*.safetensors"), folder / METADATA_FILE]  # calibration writes the last alone
+    if path.stat().st_mtime < max(file.stat().st_mtime for file in files if file.is_file()):
+        log.warning("%s is older than the weights or the dial, so the model card has no table of it", path)
         return None
     return sweep
 
 
-def model_card(name: str, metadata: CheckpointMetadata, sweep: DialSweep | None, license_name: str | None) -> str:
+def _same(recorded: Path, folder: Path) -> bool:
+    """Whether the folder is the one that was recorded, or could be, where that has moved."""
+    return recorded.resolve() == folder.resolve() if recorded.exists() else recorded.name == folder.name
+
+
+def model_card(
+    name: str,
+    metadata: CheckpointMetadata,
+    sweep: DialSweep | None,
+    license_name: str | None,
+    revision: str | None = None,
+) -> str:
     """The card: what the model is, how its dial is used, and what a sweep measured.
 
     Parameters
@@ -46,6 +57,7 @@ def model_card(name: str, metadata: CheckpointMetadata, sweep: DialSweep | None,
     name : of the repository
     sweep : None where nothing was measured
     license_name : as the hub spells it; None where nobody said it
+    revision : branch that the model lies on; None: the main one
     """
     from huggingface_hub import ModelCardData
 
@@ -63,7 +75,7 @@ def model_card(name: str, metadata: CheckpointMetadata, sweep: DialSweep | None,
         f"---\n{head}\n---",
         f"# {name.rpartition('/')[2]}",
         _about(metadata),
-        _usage(name, metadata),
+        _usage(name, metadata, revision),
         "## Measured",
     ]
     if sweep is None:
@@ -84,12 +96,13 @@ def _about(metadata: CheckpointMetadata) -> str:
     )
 
 
-def _usage(name: str, metadata: CheckpointMetadata) -> str:
+def _usage(name: str, metadata: CheckpointMetadata, revision: str | None) -> str:
     at = "" if metadata.dial is None else f", speedup={min(2.0, metadata.dial.max_speedup):g}"
     turn = [] if metadata.dial is None else ["latadj.set_speedup(model, 1)  # the whole model"]
-    load = f'model, tokenizer = latadj.load("{name}"{at})'
+    branch = "" if revision is None else f', revision="{revision}"'
+    load = f'model, tokenizer = latadj.load("{name}"{branch}{at})'
     lines = ["```bash", "pip install latadj", "```", "", "```python", "import latadj", "", load, *turn, "```"]
-    plain = "Without latadj, `from_pretrained` of transformers gives the whole model."
+    plain = f'Without latadj, `from_pretrained("{name}"{branch})` of transformers gives the whole model.'
     return "\n".join(["## Use", "", *lines, "", plain])
 
 

@@ -1,7 +1,6 @@
 """Train a model for an objective with transformers' Trainer, resumable from checkpoints."""
 
 import logging
-import random
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -82,11 +81,6 @@ class LatadjTrainer(Trainer):
             if self.objective.loss is None:
                 return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
             return one_forward(model, self.objective.loss, inputs)
-
-    def _load_rng_state(self, checkpoint: Any) -> None:
-        super()._load_rng_state(checkpoint)
-        # What a step draws of profiles comes of it, and a checkpoint of fewer processes has none for the others.
-        random.setstate(ranks.agreed(random.getstate()))
 
     def training_step(self, *args: Any, **kwargs: Any) -> Any:
         loss = super().training_step(*args, **kwargs)
@@ -192,7 +186,9 @@ def fit(
                         trainer.train(resume_from_checkpoint=str(last) if last else None)
             finally:
                 shown.close()
-            return _best(trainer, name)
+            best = _best(trainer, name)
+        ranks.gathered(None)  # whoever is the first to go on may remove the checkpoints that all have read
+        return best
 
 
 def _resumed(trainer: LatadjTrainer, name: str, resume: bool) -> tuple[Path | None, TrainerState | None]:

@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from latadj.config import AdjustConfig
+from latadj.devices import ranks
 from latadj.elimination.cost import whole_level
 from latadj.elimination.dial import Dial
 from latadj.elimination.level_dials import at_level, level_gain, levels_of
@@ -51,7 +52,7 @@ class ProfileSampler:
 
     Where width is trained too, a level is drawn among those that do not exceed the speedup, and tokens give the rest.
     Half of the levels differ by layer, as those do that a search tries. Python's random state decides, which Trainer
-    saves and restores.
+    saves and restores; of several processes that of the first, since others may draw from it there, such as trackers.
     """
 
     def __init__(self, dial: Dial, config: AdjustConfig) -> None:
@@ -66,6 +67,9 @@ class ProfileSampler:
 
     def passes(self) -> list[Profile]:
         """The full model and a sampled profile; where ``full_share`` is given, only one of them."""
+        return ranks.on_first(self._passes)
+
+    def _passes(self) -> list[Profile]:
         share = self.config.full_share
         if share is None:
             return [self.full, self.draw()]

@@ -1,6 +1,7 @@
 """Where trainings and sweeps report besides the log: the trackers that Trainer knows, one run a folder."""
 
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -49,7 +50,13 @@ class Trackers:
         return self.folder.resolve().name if self.names else None
 
     def forget(self) -> None:
-        """Begin a new run instead of the one that was tracked for this folder before."""
+        """Begin a new run instead of the one that was tracked for this folder before.
+
+        TensorBoard shows all that lies in a folder, so what latadj has put there goes; a folder that a user has named
+        is left alone.
+        """
+        if not self._tensorboard_is_named():
+            shutil.rmtree(self._tensorboard(), ignore_errors=True)
         (self.folder / FILE).unlink(missing_ok=True)
 
     @contextmanager
@@ -99,6 +106,14 @@ class Trackers:
 
     def _tensorboard(self) -> Path:
         return self.folder / "tensorboard"
+
+    def _tensorboard_is_named(self) -> bool:
+        """Whether a user has named latadj's own folder or one in it, or may have."""
+        try:
+            named = [os.environ.get(TENSORBOARD), self._recorded().tensorboard]
+        except ValueError:
+            return True
+        return any(name and Path(name).resolve().is_relative_to(self._tensorboard().resolve()) for name in named)
 
     @contextmanager
     def _mlflow(self) -> Iterator[Any]:

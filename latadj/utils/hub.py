@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -133,12 +133,21 @@ def check_repository(name: str) -> None:
         raise ValueError(f"{name}: the hub takes models of who is logged in: `hf auth login`, or set HF_TOKEN")
 
 
-def upload(name: str, files: Mapping[str, Path | bytes], *, private: bool = False, branch: str | None = None) -> str:
+def upload(
+    name: str,
+    files: Mapping[str, Path | bytes],
+    replaced: Callable[[str], bool],
+    *,
+    private: bool = False,
+    branch: str | None = None,
+) -> str:
     """Send files to a model's repository in one commit; the repository and the branch are made if there are none.
 
     Parameters
     ----------
     files : path in the repository -> a file, or its content
+    replaced : whether a path in the repository is of the model that was there, and goes unless it is sent again
+    private : whether a new repository is; else it is what its owner makes of new ones
 
     Returns
     -------
@@ -149,19 +158,21 @@ def upload(name: str, files: Mapping[str, Path | bytes], *, private: bool = Fals
     ValueError
         if the hub refuses, or the connection breaks off.
     """
-    from huggingface_hub import CommitOperationAdd, HfApi
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
     # The latter is of whichever client it uses.
     from huggingface_hub.errors import HfHubHTTPError, HTTPError  # type: ignore[attr-defined]
 
     api = HfApi()
-    operations = [
+    operations: list[CommitOperationAdd | CommitOperationDelete] = [
         CommitOperationAdd(path, str(file) if isinstance(file, Path) else file) for path, file in files.items()
     ]
     try:
-        api.create_repo(name, private=private, exist_ok=True)
+        api.create_repo(name, private=private or None, exist_ok=True)
         if branch is not None:
             api.create_branch(name, branch=branch, exist_ok=True)
+        there = api.list_repo_files(name, revision=branch)
+        operations += [CommitOperationDelete(path) for path in there if replaced(path) and path not in files]
         commit = api.create_commit(
             name, operations, commit_message="Upload a checkpoint with its latency dial", revision=branch
         )

@@ -2,16 +2,18 @@
 
 import csv
 from dataclasses import replace
+from shutil import rmtree
 
 import pytest
 from helpers import run_folders as folders
 from helpers.command_line import run
 
+from latadj.checkpoints.metadata import CheckpointMetadata, write_metadata
 from latadj.reporting.results.collected import Collected, Mean
 from latadj.utils.files import load_json
 
 
-def seeded(folder, seed, metric, found=None, **config):
+def seeded(folder, seed, metric, found=None, /, **config):
     """A sweep of one position of the dial with a seed and a metric."""
     found = found or folders.sweep()
     rows = [replace(found.rows[2], metric=metric)]
@@ -69,7 +71,98 @@ def test_of_two_results_of_one_setting_and_seed_the_newer_counts(tmp_path):
     seeded(tmp_path / "b", 0, 0.9, newer)
     found = collected(tmp_path)
     assert found.rows[0].metric == Mean(0.9)
-    assert found.left_out == {"a/sweep/sweep.json": "b/sweep/sweep.json is newer, of the same setting and seed"}
+    assert found.left_out == {
+        "a/sweep/sweep.json": "b/sweep/sweep.json is newer, of the same setting, seed and speedups"
+    }
+
+
+def evaluated(folder, speedup, /, **config):
+    found = folders.evaluation() | {"speedup": speedup, "drop": 0.01, "flops_speedup": 2.2}
+    found |= {"config": {**folders.CONFIG, **config}}
+    return folders.write(folder, eval=found)
+
+
+def test_speedups_that_were_evaluated_one_by_one_all_count(tmp_path):
+    for speedup in (1.0, 2.0, 3.0):
+        evaluated(tmp_path / f"speedup={speedup:g}", speedup, speedup=speedup)
+    found = collected(tmp_path)
+    assert ([row.speedup for row in found.rows], found.left_out) == ([1.0, 2.0, 3.0], {})
+
+
+def test_a_newer_sweep_of_some_speedups_leaves_the_others_of_an_older_one(tmp_path):
+    rows = folders.sweep().rows
+    folders.write(tmp_path / "a", sweep=replace(folders.sweep(), rows=rows[:3]))
+    newer = {**folders.ENVIRONMENT, "time": "2027-01-01T00:00:00+00:00"}
+    folders.write(
+        tmp_path / "b",
+        sweep=replace(folders.sweep(), rows=[replace(rows[2], metric=0.1), rows[3]], environment=newer),
+    )
+    found = collected(tmp_path)
+    assert [(row.speedup, row.metric.value == 0.1) for row in found.rows] == [
+        (1.0, False),
+        (1.5, False),
+        (2.0, True),
+        (3.0, False),
+    ]
+    assert (found.files, found.left_out) == (["a/sweep/sweep.json", "b/sweep/sweep.json"], {})
+
+
+def test_options_of_the_task_and_exported_graphs_are_settings_and_places_of_files_are_not(tmp_path):
+    for dimensions in (64, 128):
+        task = {"name": "films", "dimensions": dimensions, "data_dir": f"data/{dimensions}", "hub": None}
+        evaluated(tmp_path / str(dimensions), 2.0, task=task, folder=f"o/{dimensions}")
+    evaluated(tmp_path / "c", 2.0, task={"name": "films", "dimensions": 64}, exported="graphs", folder="o/c")
+    assert sorted(row.setting for row in collected(tmp_path).rows) == [
+        "task.dimensions=128",
+        "task.dimensions=64",
+        "task.dimensions=64 exported=graphs",
+    ]
+
+
+@pytest.mark.parametrize("inside", [True, False], ids=["in its folder", "elsewhere"])
+def test_seeds_are_found_whatever_their_folders_are_called(tmp_path, inside):
+    for seed in (0, 1):
+        folder = f"outputs/minilm-films-{seed}"
+        place = folder if inside else f"other/10-{seed}"
+        seeded(tmp_path / str(seed), seed, 0.7, folder=folder, checkpoint=f"{place}/checkpoint")
+    (row,) = collected(tmp_path).rows
+    assert (row.seeds, row.setting) == ([0, 1], "")
+
+
+def test_models_of_several_seeds_in_one_run_are_told_apart_by_their_notes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for seed in (0, 1):
+        (checkpoint := tmp_path / "o" / f"seed={seed}" / "checkpoint").mkdir(parents=True)
+        write_metadata(checkpoint, CheckpointMetadata("films", notes={"seed": seed}))
+        seeded(tmp_path / "found" / str(seed), 0, 0.7, checkpoint=f"o/seed={seed}/checkpoint", folder=f"s/{seed}")
+    (row,) = collected(tmp_path / "found").rows
+    assert (row.seeds, row.setting) == ([0, 1], "")
+    # Nobody knows the seeds of models that are gone.
+    rmtree(tmp_path / "o")
+    assert len(collected(tmp_path / "found").rows) == 2
+
+
+def test_models_of_one_seed_in_folders_of_their_own_are_all_kept(tmp_path):
+    for name in ("epochs=1", "epochs=2"):
+        for seed in (0, 3):
+            folder = f"o/{name}/{seed}"
+            seeded(tmp_path / name / str(seed), seed, 0.7, folder=folder, checkpoint=f"{folder}/checkpoint")
+    found = collected(tmp_path)
+    assert [(row.setting, row.seeds) for row in found.rows] == [
+        ("checkpoint=o/epochs=1/*/checkpoint", [0, 3]),
+        ("checkpoint=o/epochs=2/*/checkpoint", [0, 3]),
+    ]
+    assert found.left_out == {}
+
+
+def test_one_model_that_was_measured_with_several_seeds(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "m").mkdir()
+    write_metadata(tmp_path / "m", CheckpointMetadata("films", notes={"seed": 7}))
+    for seed in (0, 1):
+        seeded(tmp_path / "found" / str(seed), seed, 0.7, checkpoint="m", folder=f"s/{seed}")
+    (row,) = collected(tmp_path / "found").rows
+    assert row.seeds == [0, 1]
 
 
 def test_a_damaged_result_is_left_out_and_named(tmp_path):

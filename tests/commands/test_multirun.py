@@ -1,6 +1,7 @@
 """--multirun through the real command line: jobs one after the other, and side by side in processes of their own."""
 
 import json
+from shutil import rmtree
 
 import pytest
 from helpers import run_folders as folders
@@ -9,6 +10,7 @@ from helpers.command_line import run
 from helpers.made_once import made_once
 from helpers.trained_project import write_trained
 
+from latadj.commands import multirun
 from latadj.devices.affinity import affinity, pin
 
 
@@ -80,3 +82,38 @@ def test_a_job_stays_on_the_cpus_that_were_given(root, tmp_path, monkeypatch):
         pin(before)
     result = json.loads((tmp_path / "outputs" / "minilm-sst2" / "eval" / "eval.json").read_text())
     assert result["environment"]["affinity"] == before[-1:]
+
+
+def test_a_model_that_was_removed_is_made_again(root, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    common = [
+        "device=cpu",
+        "dial.target=flops",
+        f"checkpoint={root}/out/checkpoint",
+        f"hydra.sweep.dir={tmp_path}/many",
+    ]
+    options = ["extract", "-m", *common, "speedup=1.5"]
+    run(*options)
+    (made,) = tmp_path.glob("outputs/*/extracted-1.5x")
+    assert "done before" in run(*options).stdout
+    rmtree(made)
+    assert "done before" not in run(*options).stdout
+    assert (made / "latadj.json").is_file()
+
+
+def test_jobs_are_done_before_where_no_cpus_can_be_pinned_too(root, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(multirun, "affinity", lambda: None)
+    monkeypatch.setattr(multirun, "at_once", lambda *_: (1, None))
+    options = ["eval", "-m", *(item for item in given(root, tmp_path) if "threads" not in item), "seed=0"]
+    run(*options)
+    assert "done before" in run(*options).stdout
+
+
+@pytest.mark.parametrize("cpus", ["0", "{a:1}"])
+def test_cpus_that_are_no_list_are_refused_in_one_line(tmp_path, monkeypatch, cpus):
+    monkeypatch.chdir(tmp_path)
+    message = run("sweep", "-m", f"device.cpus={cpus}", "seed=0,1", expect=2).stderr
+    assert message.startswith("latadj sweep: device.cpus=") and message.count("\n") == 1
+    assert "expected a list of numbers" in message
+    assert list(tmp_path.iterdir()) == []

@@ -6,20 +6,24 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from shutil import copytree
 
+import huggingface_hub
 import pytest
 from helpers import run_folders as folders
 from helpers import toy_project as toy
 from helpers.command_line import run
 from helpers.local_hub import COMMIT, TOKEN, local_hub
 from huggingface_hub import constants
+from huggingface_hub.errors import HTTPError
 
 import latadj
 from latadj.checkpoints import checkpoint, hub_folder
-from latadj.checkpoints.metadata import CheckpointMetadata, TaskSpec
+from latadj.checkpoints.metadata import CheckpointMetadata, TaskSpec, read_metadata
 from latadj.elimination.architectures import layer_shapes
 from latadj.elimination.current_setting import speedup_of
 from latadj.elimination.dial import Dial
+from latadj.reporting.model_card import sweep_of
 
 ROOT = Path(__file__).parents[2]
 FETCH = "import sys; from latadj.checkpoints.hub_folder import local_folder; print(local_folder(*sys.argv[1:]))"
@@ -76,7 +80,8 @@ def test_a_checkpoint_goes_to_the_hub_and_comes_back_with_its_dial(run_folder, h
     assert card.startswith("---\n")
     for text in ("license: mit", "base_model: someone/base", "minilm on films", "| 2x |", "A <Processor>, 1 threads"):
         assert text in card
-    assert 'latadj.load("me/toy", speedup=2)' in card
+    assert 'latadj.load("me/toy", revision="small", speedup=2)' in card
+    assert '`from_pretrained("me/toy", revision="small")`' in card
 
     # What others may have put beside it stays there.
     sent |= {"pytorch_model.bin": b"pickle", "modeling_own.py": b"raise SystemExit"}
@@ -91,6 +96,57 @@ def test_a_checkpoint_goes_to_the_hub_and_comes_back_with_its_dial(run_folder, h
     assert speedup_of(model) == pytest.approx(3, rel=0.05)
     with pytest.raises(ValueError, match=r"^checkpoint me/toy at revision other: no such folder, and the Hugging Face"):
         latadj.load("me/toy", revision="other")
+
+
+def test_a_model_takes_the_place_of_the_one_that_was_there_and_the_owner_decides_who_sees_it(run_folder, hub, tmp_path):
+    stays = {"LICENSE": b"mine", "onnx/model.safetensors": b"other", "notes.txt": b"mine", "1_Own/code.py": b"mine"}
+    goes = {"model-00001-of-00002.safetensors": b"old", "vocab.txt": b"old", "1_Pooling/config.json": b"{}"}
+    hub.files["me/toy"] = {**stays, **goes, "config.json": b"{}"}
+    process(hub, tmp_path, "-m", "latadj", "push", run_folder, "me/toy")
+    assert not hub.repos["me/toy"].keys() & {"private", "visibility"}
+    left = hub.files["me/toy"]
+    assert {name: left.get(name) for name in stays} == stays
+    assert not left.keys() & goes.keys()
+    assert len(left["config.json"]) > 2
+
+
+def test_a_license_for_a_card_of_ones_own_is_refused(run_folder, tmp_path):
+    copytree(run_folder, tmp_path / "run")
+    card = tmp_path / "run" / "checkpoint" / "README.md"
+    card.write_text("# Mine\n")
+    error = run("push", str(tmp_path / "run"), "me/toy", "--license", "mit", expect=2).stderr
+    assert error.startswith("latadj push: --license mit: ") and error.count("\n") == 1
+    assert "write `license: mit` at its head" in error
+
+
+@pytest.mark.parametrize("newer", ["model.safetensors", "latadj.json"])
+def test_a_sweep_from_before_training_or_calibration_is_not_shown(run_folder, tmp_path, newer):
+    folder = copytree(run_folder, tmp_path / "run") / "checkpoint"
+    config = {**folders.CONFIG, "checkpoint": str(folder)}
+    folders.write(tmp_path / "run", sweep=replace(folders.sweep(), config=config))
+    assert sweep_of(folder, read_metadata(folder)) is not None
+    later = (tmp_path / "run" / "sweep" / "sweep.json").stat().st_mtime + 10
+    os.utime(folder / newer, (later, later))
+    assert sweep_of(folder, read_metadata(folder)) is None
+
+
+def test_a_sweep_of_another_folder_of_the_same_name_is_not_shown(run_folder, tmp_path):
+    folder = copytree(run_folder, tmp_path / "run") / "checkpoint"
+    assert sweep_of(folder, read_metadata(folder)) is None  # the one that was swept is still there
+    config = {**folders.CONFIG, "checkpoint": str(tmp_path / "gone" / "checkpoint")}
+    folders.write(tmp_path / "run", sweep=replace(folders.sweep(), config=config))
+    assert sweep_of(folder, read_metadata(folder)) is not None
+
+
+def test_a_connection_that_breaks_off_is_one_line(monkeypatch, tmp_path):
+    def broken(*_, **__):
+        raise HTTPError("peer closed connection")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(hub_folder.hub, "reachable", lambda: True)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", broken)
+    with pytest.raises(ValueError, match=r"^checkpoint me/toy: the connection to the hub broke off \(peer closed"):
+        hub_folder.local_folder("me/toy")
 
 
 @pytest.mark.parametrize(

@@ -65,3 +65,13 @@ def test_a_launcher_that_is_not_there():
     assert "--no-deps hydra-ray-launcher" in not_installed("ray")
     with pytest.raises(ValueError, match=r"^hydra/launcher=slurm: expected one of basic, joblib, "):
         compose("sweep", ["hydra/launcher=slurm"])
+
+
+def test_no_clock_ends_a_job_of_this_machine_unless_one_is_given():
+    config, keys = composed("LocalLauncher", cpus_per_task=1), ["seed", "folder"]
+    assert "hydra.launcher.timeout_min=525600" in own_defaults(config, ["seed=0,1", "folder=x"], keys, 8)
+    given = own_defaults(config, ["seed=0,1", "folder=x"], [*keys, "hydra.launcher.timeout_min"], 8)
+    assert not any("timeout_min" in one for one in given)
+    # A cluster has limits of its own.
+    cluster = own_defaults(composed("SlurmLauncher"), ["seed=0,1", "folder=x"], keys, 8)
+    assert not any("timeout_min" in one for one in cluster)

@@ -19,12 +19,15 @@ def launched(monkeypatch):
     return launch
 
 
-@pytest.mark.parametrize("command", [*(name for name in COMMANDS if name != "finetune"), "info"])
+ARGUMENTS = {"generate": ["text"], "explain": ["text"], "collect": ["folder"], "push": ["folder", "you/model"]}
+
+
+@pytest.mark.parametrize("command", [*(name for name in COMMANDS if name != "finetune"), "info", "collect", "push"])
 def test_commands_that_cannot_share_their_work_say_so_once(launched, command):
     launched(rank=1)
-    assert run(command, *(["text"] if command in ("generate", "explain") else []), expect=2).output == ""
+    assert run(command, *ARGUMENTS.get(command, []), expect=2).output == ""
     launched(rank=0)
-    result = run(command, *(["text"] if command in ("generate", "explain") else []), expect=2)
+    result = run(command, *ARGUMENTS.get(command, []), expect=2)
     assert result.stderr == (
         f"latadj {command}: WORLD_SIZE=2: latadj {command} runs in one process, only finetune in several; start it "
         "without a launcher\n"

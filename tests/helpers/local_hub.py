@@ -58,6 +58,8 @@ class LocalHub:
             if line["key"] == "file":
                 value = line["value"]
                 self.files.setdefault(name, {})[value["path"]] = base64.b64decode(value["content"])
+            elif line["key"] == "deletedFile":
+                del self.files[name][line["value"]["path"]]
 
     def _read(self, path: str) -> tuple[int, Any]:
         if found := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/revision/(.+))?", path):
@@ -70,7 +72,7 @@ class LocalHub:
             siblings = [{"rfilename": name} for name in self.files.get(found[1], {})]
             return 200, {"id": found[1], "sha": COMMIT, "siblings": siblings, "private": False, "tags": []}
         if found := re.fullmatch(r"/api/models/([^/]+/[^/]+)/tree/[^/]+", path):
-            files = self.files[found[1]].items()
+            files = self.files.get(found[1], {}).items()
             return 200, [
                 {"type": "file", "path": name, "size": len(data), "oid": sha1(data).hexdigest()} for name, data in files
             ]

@@ -6,6 +6,8 @@ from conftest import tiny_bert
 from helpers.pruning_runs import KilledError
 from helpers.short_training import trained
 
+from latadj.devices import ranks
+from latadj.training import fit
 from latadj.training.fit import LatadjTrainer, last_gain
 
 # The second validation is the best, and two that are no better end a training of eight.
@@ -83,3 +85,11 @@ def test_a_gain_counts_by_what_was_wrong():
     assert last_gain([0.5, 0.9, 0.8, 0.95], greater_is_better=True) == pytest.approx(0.5)
     assert last_gain([40.0, 20.0, 30.0, 15.0], greater_is_better=False) == pytest.approx(0.25)
     assert last_gain([1.0, 1.0], greater_is_better=True) == 0.0
+
+
+def test_processes_meet_once_all_have_read_the_best_checkpoint(tmp_path, monkeypatch):
+    done, best = [], fit._best
+    monkeypatch.setattr(fit, "_best", lambda *given: done.append("read") or best(*given))
+    monkeypatch.setattr(ranks, "gathered", lambda value: done.append("met") or [value])
+    trained(tiny_bert(), tmp_path, lambda _: 0.5, epochs=1)
+    assert done[-2:] == ["read", "met"]

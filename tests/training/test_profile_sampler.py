@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from latadj.config import AdjustConfig
+from latadj.devices import ranks
 from latadj.elimination.cost import LayerShape
 from latadj.elimination.dial import Dial
 from latadj.elimination.level_dials import level_gain, levels_of
@@ -60,6 +61,16 @@ def test_a_share_of_the_steps_runs_the_full_model():
     steps = [sampler.passes() for _ in range(400)]
     assert all(len(profiles) == 1 for profiles in steps)
     assert 60 < sum(profiles == [Profile.full(4)] for profiles in steps) < 140
+
+
+def test_of_several_processes_the_first_draws_for_all(monkeypatch):
+    random.seed(0)
+    sampler = ProfileSampler(DIAL, AdjustConfig(axes=["tokens", "width"]))
+    first = sampler.passes()
+    monkeypatch.setattr(ranks, "rank", lambda: 1)
+    monkeypatch.setattr(ranks, "agreed", lambda value: first if value is None else value)
+    random.seed(1)  # whatever has been drawn from it here
+    assert sampler.passes() == first
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,21 @@ def test_rows_follow_to_the_folder_that_the_user_named_for_the_training(tmp_path
     assert scalars(tmp_path / "elsewhere")["elsewhere", "sweep/speedup"] == [(150, 1.5), (300, 3.0)]
 
 
+@pytest.mark.parametrize("named", [False, True], ids=["ours", "named"])
+def test_a_new_run_does_not_stand_beside_the_old_ones_curves(tmp_path, monkeypatch, named):
+    monkeypatch.delenv(TENSORBOARD, raising=False)
+    trackers, folder = Trackers(("tensorboard",), tmp_path), tmp_path / "tensorboard" / "theirs"
+    if named:
+        monkeypatch.setenv(TENSORBOARD, str(folder))
+        with trackers.stage("training"):
+            pass
+        monkeypatch.delenv(TENSORBOARD)
+    folder.mkdir(parents=True)
+    (folder / "events.out.tfevents.1").touch()
+    trackers.forget()
+    assert (folder / "events.out.tfevents.1").exists() == named
+
+
 @pytest.fixture
 def store(tmp_path, monkeypatch):
     """A client of MLflow's local store in a folder, and the folder."""

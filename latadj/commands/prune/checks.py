@@ -59,18 +59,7 @@ def check_to_prune(config: PruneConfig) -> None:
     kept, named = [folder, Path(config.folder), Path(config.folder) / "prune"], teacher_of(config)
     if named is not None:
         kept.append(named[1])
-    for target in outputs_of(config):
+    for target in config.outputs():
         if real_path(target) == real_path(folder):
             raise ValueError(f"output={config.output}: the checkpoint itself; give the pruned model another folder")
         check_replaceable("output", str(target), kept)
-
-
-def outputs_of(config: PruneConfig) -> list[Path]:
-    """Folders of all models that a run makes."""
-    return [output_of(config, budget) for budget in config.prune.budgets()] or [output_of(config, None)]
-
-
-def output_of(config: PruneConfig, budget: float | None) -> Path:
-    """Folder of the model that a budget leads to; None: where accuracy is the objective."""
-    path = Path(config.output)
-    return path if budget is None else path.with_name(f"{path.name}-{budget:g}")

@@ -9,7 +9,7 @@ import numpy as np
 from latadj.commands.common.session import open_checkpoint
 from latadj.commands.common.training_checks import check_teacher
 from latadj.commands.common.training_stages import say_replaced, teacher
-from latadj.commands.prune.checks import check_to_prune, outputs_of
+from latadj.commands.prune.checks import check_to_prune
 from latadj.commands.prune.pruning_model import PruningModel
 from latadj.commands.prune.speed import Clock
 from latadj.commands.prune.state import PruneState
@@ -70,7 +70,7 @@ def run(pruning: Pruning) -> PruneResult:
     """
     config, model, state, work = pruning.config, pruning.model, pruning.state, pruning.work
     if not (config.resume and (work / "state.json").is_file()):
-        say_replaced(outputs_of(config))
+        say_replaced(config.outputs())
         state.start(work)
     criterion, holdout = _criterion(model, model.evaluator), _criterion(model, model.holdout)
     full = size_of(model, Path(config.checkpoint))

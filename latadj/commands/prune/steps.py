@@ -11,7 +11,6 @@ from transformers import PreTrainedModel
 from latadj.checkpoints import checkpoint
 from latadj.checkpoints.metadata import CheckpointMetadata, read_metadata
 from latadj.checkpoints.weight_files import read_headers
-from latadj.commands.prune.checks import output_of
 from latadj.commands.prune.pruning_model import PruningModel
 from latadj.commands.prune.speed import Clock
 from latadj.commands.prune.state import PruneState
@@ -61,7 +60,7 @@ def save_pruned(
             "%s %+.4f (%+.4f to %+.4f); take a milder budget, more prune.recover_epochs or more validation text",
             *(config.prune.tolerance, holdout.metric, confirmed.difference, low, high),
         )
-    folder = output_of(config, budget)
+    folder = config.output_at(budget)
     checkpoint.save(transformer, model.session.tokenizer, folder, _metadata(config, judged, confirmed, budget))
     measured = clock.speedup() if clock else None
     if measured and budget and measured.high < budget:

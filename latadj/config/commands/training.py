@@ -1,6 +1,7 @@
 """The commands that make a model and its dial: finetune, prune, calibrate."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from omegaconf import MISSING
 
@@ -72,6 +73,15 @@ class PruneConfig(CommandConfig):
     prune: PruneOptions = section(PruneOptions, "what is pruned, and by which criterion")
     topk_attention: TopKAttentionOptions = section(TopKAttentionOptions, "top-k attention, by accuracy; saves no time")
     recover: RecoverConfig = section(RecoverConfig, "fine-tuning of the pruned model by a teacher")
+
+    def outputs(self) -> list[Path]:
+        """Folders of all models that a run makes."""
+        return [self.output_at(budget) for budget in self.prune.budgets()] or [self.output_at(None)]
+
+    def output_at(self, budget: float | None) -> Path:
+        """Folder of the model that a budget leads to; None: where accuracy is the objective."""
+        path = Path(self.output)
+        return path if budget is None else path.with_name(f"{path.name}-{budget:g}")
 
     def problems(self) -> list[str]:
         problems = super().problems()
