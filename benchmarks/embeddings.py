@@ -31,7 +31,7 @@ import numpy as np
 import pandas as pd
 import torch
 from datasets import Dataset
-from embedding_contestants import BASE, BATCH, Contestant, Encode, contestants
+from embedding_backends import BASE, BATCH, EmbeddingBackend, Encode, backends
 from scipy.stats import spearmanr
 
 from latadj.benchmark.noise import NoiseMonitor
@@ -61,7 +61,7 @@ def main() -> None:
     train, dev = (pd.read_csv(options.sts / f"{name}.tsv", sep="\t", quoting=3) for name in ("train", "dev"))
     task_type, examples = _newsgroups()
     documents, found = _documents(examples, options.documents), _part(examples, options.retrieval_documents)
-    compared = contestants(options, train["sentence1"].tolist())
+    compared = backends(options, train["sentence1"].tolist())
     print(f"{len(documents)} documents, {len(dev)} pairs, {', '.join(compared)}", flush=True)
     scores = {name: _scores(one, dev, task_type, found) for name, one in compared.items()}
     chunks = [documents[start : start + 2 * BATCH] for start in range(0, len(documents), 2 * BATCH)]
@@ -124,7 +124,7 @@ def _part(examples: Dataset, count: int) -> Dataset | None:
     return part.map(moved, load_from_cache_file=False)
 
 
-def _scores(one: Contestant, pairs: pd.DataFrame, task_type: TaskType, found: Dataset | None) -> dict[str, float]:
+def _scores(one: EmbeddingBackend, pairs: pd.DataFrame, task_type: TaskType, found: Dataset | None) -> dict[str, float]:
     scores = {"spearman": _spearman(one.encode, pairs)}
     if found is None:
         return scores

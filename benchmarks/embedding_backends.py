@@ -38,14 +38,14 @@ Encode = Callable[[Sequence[str]], np.ndarray]
 
 
 @dataclass(frozen=True)
-class Contestant:
+class EmbeddingBackend:
     """How documents are embedded, and the queries that look for them: those at 1x, whatever the documents."""
 
     encode: Encode
     encode_queries: Encode
 
 
-def contestants(options: Namespace, sentences: Sequence[str]) -> dict[str, Contestant]:
+def backends(options: Namespace, sentences: Sequence[str]) -> dict[str, EmbeddingBackend]:
     """All of them by name, the base first.
 
     Parameters
@@ -56,7 +56,7 @@ def contestants(options: Namespace, sentences: Sequence[str]) -> dict[str, Conte
     return dict(_all(options, sentences))
 
 
-def _all(options: Namespace, sentences: Sequence[str]) -> Iterator[tuple[str, Contestant]]:
+def _all(options: Namespace, sentences: Sequence[str]) -> Iterator[tuple[str, EmbeddingBackend]]:
     threads, made = torch.get_num_threads(), options.output / "graphs"
     plain = SentenceTransformer(str(options.folder / "plain"), device="cpu", local_files_only=True)
     plain.max_seq_length = TOKENS
@@ -125,18 +125,18 @@ class OnnxBackend:
         return np.frombuffer(answered.read(4 * int(np.prod(shape))), dtype=np.float32).reshape(shape)
 
 
-def _alike(encode: Encode) -> Contestant:
-    return Contestant(encode, encode)
+def _alike(encode: Encode) -> EmbeddingBackend:
+    return EmbeddingBackend(encode, encode)
 
 
-def _along_dial(name: str, model: Any, speedups: Sequence[float]) -> Iterator[tuple[str, Contestant]]:
+def _along_dial(name: str, model: Any, speedups: Sequence[float]) -> Iterator[tuple[str, EmbeddingBackend]]:
     """A model at each speedup that its dial reaches."""
     model.max_seq_length = TOKENS
     for one in speedups:
         if one > dial_of(model).reach():
             print(f"{name} does not reach {one:g}x, and is left out there", flush=True)
             continue
-        yield f"{name} {one:g}x", Contestant(partial(_at, model, one), partial(_at, model, 1.0))
+        yield f"{name} {one:g}x", EmbeddingBackend(partial(_at, model, one), partial(_at, model, 1.0))
 
 
 def _graphs(folder: Path, threads: int) -> tuple[str, Any]:
