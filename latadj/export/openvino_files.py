@@ -50,13 +50,13 @@ def counted_graphs(dial: Dial) -> list[CountedGraph]:
     by_level: dict[Level | None, list[Profile]] = {}
     for profile in profiles:
         by_level.setdefault(profile.level, []).append(profile)
-    found = [CountedGraph(None, (), (full,))]
+    found, asked = [CountedGraph(None, (), (full,))], _asked(dial)
     for level, own in by_level.items():
         cuts = sorted({layer for one in own for layer in layers_that_cut(one, dial)})
         if cuts or level is not None:
             # Up to its weakest and strongest a level has settings that no speedup comes to, down to a single token.
-            asked = [one for one in _asked(dial) if one.level == level and layers_that_cut(one, dial)]
-            found.append(CountedGraph(level, tuple(cuts), tuple(asked or own[:1])))
+            runs = [one for one in asked if one.level == level and layers_that_cut(one, dial)]
+            found.append(CountedGraph(level, tuple(cuts), tuple(runs or own[:1])))
     return found
 
 
