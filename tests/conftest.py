@@ -44,6 +44,13 @@ def _logging_that_leaves_the_capture_open() -> None:
         absl_logging.get_absl_handler().python_handler.setStream(sys.__stderr__)
 
 
+@pytest.fixture(autouse=True)
+def _one_thread_again() -> Iterator[None]:
+    """Take back the threads that a command set, which ran in this process: the clocks of later tests are by thread."""
+    yield
+    torch.set_num_threads(1)
+
+
 def pytest_collection_finish() -> None:
     """Let the collector pass by all that was imported, which lives as long as this process."""
     gc.collect()
