@@ -13,7 +13,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from latadj.calibration.profile_search import Candidate, acc_direction, profile_along
+from latadj.calibration.candidates import Candidate
+from latadj.calibration.profile_search import acc_direction, profile_along
 from latadj.commands.common.session import Session, open_checkpoint
 from latadj.config import CalibrateConfig
 from latadj.config.compose import compose, typed
@@ -36,7 +37,7 @@ def main() -> None:
     dial, validation = session.metadata.dial, session.splits.validation
     if dial is None or not dial.widths:
         sys.exit(f"checkpoint {config.checkpoint}: its dial has no widths: fine-tune with adjust.axes=[tokens,width]")
-    dial, unit = _marked(session, dial)
+    dial, unit = marked(session, dial)
     encoded, metric = session.encoded(validation), session.task_type.task.metric
     rows, full = rows_of(encoded), Profile.full(dial.layers)
 
@@ -72,7 +73,7 @@ def main() -> None:
         print(f"| {share:g} |", " | ".join(cell(share, speedup) for speedup in SPEEDUPS), "|", flush=True)
 
 
-def _marked(session: Session, dial: Dial) -> tuple[Dial, str]:
+def marked(session: Session, dial: Dial) -> tuple[Dial, str]:
     """The dial in this device's time, or in FLOPs where it was not calibrated, and what that is called."""
     dial = replace(dial, profile_type="acc", anchors=(), drops=())
     device = session.metadata.devices.get(place(session.device))

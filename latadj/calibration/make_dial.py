@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from latadj.calibration.calibration_set import CalibrationSet
+from latadj.calibration.candidates import RandomChanges, StrategyOf
 from latadj.calibration.profile_search import search_anchors
 from latadj.config import CalibrationConfig
 from latadj.elimination.architectures import layer_shapes
@@ -213,6 +214,7 @@ def add_search(
     levels: int | None = None,
     short: CalibrationSet | None = None,
     advance: Callable[[float, float], object] = lambda speedup, best: None,
+    strategy: StrategyOf = RandomChanges,
 ) -> Dial:
     """The dial with searched profiles added, set to ``searched``.
 
@@ -222,7 +224,8 @@ def add_search(
     short : texts cut to a few words, which are to diverge by at most ``SHORT_SHARE`` of what the others do; at a
         level they count by ``NARROW_SHORT_WEIGHT``. They are too few in the data to be heard there, and cost next to
         nothing
-    speedups, trials, seed, levels, advance : as in :func:`latadj.calibration.profile_search.search_anchors`
+    speedups, trials, seed, levels, advance, strategy : as in
+        :func:`latadj.calibration.profile_search.search_anchors`
     """
     of_all, of_few = Divergence(model, examples, dial), None if short is None else Divergence(model, short, dial)
 
@@ -243,6 +246,7 @@ def add_search(
         seed,
         advance,
         levels,
+        strategy,
     )
     return replace(dial, profile_type="searched", anchors=anchors) if anchors else dial
 

@@ -1,11 +1,12 @@
 """Search for the profile of a given cost whose outputs stay closest to the full model's."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import cycle, product
 
 import numpy as np
 
+from latadj.calibration.candidates import Candidate, RandomChanges, StrategyOf
 from latadj.elimination.cost import POOLED, flops, whole_level
 from latadj.elimination.dial import Dial, takes_whole_texts
 from latadj.elimination.dial_solver import least_strength
@@ -23,66 +24,8 @@ SPARED_AT_LEVELS = (1.0, 0.25)
 WHOLE_LENGTH, WHOLE_SHARE = 1.5, 1 / 16
 # How much of a speedup's logarithm width gives, where the search for a level begins: all layers alike.
 WIDTH_SHARES = (0.7, 0.85, 0.5)
-# Spread of the first random changes, and of the last beside it: far from even levels few are better.
-FIRST_STEP, LAST_STEP = 0.75, 0.3
 # A layer that would use less than this share of its heads, or of its neurons, uses none.
 LEAST_SHARE = 1 / 24
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """What is changed at random: directions, along which a profile of any speedup is found.
-
-    tokens : (layers,) how fast the log keep ratio falls in each layer
-    short_length : as in :class:`Profile`
-    width_share : of the speedup's logarithm, how much width gives
-    heads, neurons : (layers,) how fast the log share of each layer's heads and neurons falls
-    holds_level : whether the level before stays
-    """
-
-    tokens: np.ndarray
-    short_length: float
-    width_share: float = 0.0
-    heads: np.ndarray | None = None
-    neurons: np.ndarray | None = None
-    holds_level: bool = False
-
-    def changed(self, step: float, rng: np.random.Generator) -> "Candidate":
-        """A neighbour; a larger step lies further off."""
-
-        def noisy(values: np.ndarray) -> np.ndarray:
-            return values * np.exp(step * rng.standard_normal(len(values)))
-
-        tokens, short_length = noisy(self.tokens), self.short_length * float(np.exp(step * rng.standard_normal()))
-        if len(tokens) > 1 and rng.random() < 0.5:
-            tokens = moved(tokens, rng)
-        if self.heads is None or self.neurons is None or self.holds_level:
-            return replace(self, tokens=tokens, short_length=short_length)
-        # A third of the neighbours leave the widths as they are, and a third the tokens.
-        what = rng.integers(3)
-        odds = self.width_share / (1 - self.width_share) if self.width_share else 0.25
-        odds *= float(np.exp(step * rng.standard_normal()))
-        return Candidate(
-            self.tokens if what == 1 else tokens,
-            self.short_length if what == 1 else short_length,
-            self.width_share if what == 2 and self.width_share else odds / (1 + odds),
-            self.heads if what == 2 else noisy(self.heads),
-            self.neurons if what == 2 else noisy(self.neurons),
-        )
-
-
-def moved(tokens: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A direction where one layer cuts what one beside it did, or half of it where it cut nothing.
-
-    Choosing takes time, so that a few large cuts may leave more than many small ones.
-    """
-    place = int(rng.integers(len(tokens)))
-    beside = place + 1 if place == 0 or (place + 1 < len(tokens) and rng.random() < 0.5) else place - 1
-    found = tokens.copy()
-    if tokens[beside]:
-        found[place] += tokens[beside] * (1.0 if tokens[place] else 0.5)
-        found[beside] *= 0.0 if tokens[place] else 0.5
-    return found
 
 
 def search_anchors(
@@ -93,14 +36,15 @@ def search_anchors(
     seed: int,
     advance: Callable[[float, float], object] = lambda speedup, best: None,
     levels: int | None = None,
+    strategy: StrategyOf = RandomChanges,
 ) -> tuple[Anchor, ...]:
     """The best profile found for each speedup, its level inside the one before.
 
     A profile is a direction (how fast the log keep ratio falls in each layer), its ``short_length``, and the strength
     at which that direction costs what the speedup allows; where the model's widths were trained, also how much of the
     speedup width gives, and a direction of heads and of neurons. The search starts from the geometric and the ACC
-    direction, at levels of which all layers are alike, and from what won at the speedup before; then it changes the
-    best so far at random, in ever smaller steps.
+    direction, at levels of which all layers are alike, and from what won at the speedup before; the strategy chooses
+    what follows.
 
     Parameters
     ----------
@@ -112,6 +56,7 @@ def search_anchors(
     seed : of the random changes
     advance : called after every trial with the speedup and the best divergence so far
     levels : how many there may be; between them tokens alone are cut further. None: one for each speedup
+    strategy : made anew for each speedup
 
     Returns
     -------
@@ -124,19 +69,19 @@ def search_anchors(
     anchors: list[Anchor] = []
     before: Candidate | None = None
     for place, speedup in enumerate(possible):
-        starts = _starts(dial, before, narrower=place % alike == 0)
+        chooses = strategy(_starts(dial, before, narrower=place % alike == 0), trials, rng)
         outer = replace(outer, whole_length=whole_length(dial, speedup))
         best: tuple[float, Candidate, Profile] | None = None
-        for trial in range(trials):
-            if trial < len(starts) or best is None:
-                candidate = starts[trial % len(starts)]
-            else:
-                candidate = best[1].changed(FIRST_STEP * LAST_STEP ** (trial / trials), rng)
+        for _ in range(trials):
+            candidate = chooses.ask()
             profile = profile_along(dial, candidate, outer, speedup)
-            if profile is not None:
-                distance = divergence(profile)
+            if profile is None:
+                chooses.tell(candidate, None)
+            else:
+                candidate, distance = replace(candidate, short_length=profile.short_length), divergence(profile)
+                chooses.tell(candidate, distance)
                 if best is None or distance < best[0]:
-                    best = (distance, replace(candidate, short_length=profile.short_length), profile)
+                    best = (distance, candidate, profile)
             advance(speedup, best[0] if best else float("nan"))
         if best is None:
             break

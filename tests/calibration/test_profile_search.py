@@ -3,7 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from latadj.calibration.profile_search import moved, search_anchors, whole_length
+from latadj.calibration.candidates import moved
+from latadj.calibration.profile_search import search_anchors, whole_length
 from latadj.elimination.cost import LayerShape
 from latadj.elimination.dial import Dial
 from latadj.elimination.latency_model import LatencyModel, Ramp
