@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from latadj.calibration.candidates import moved
+from latadj.calibration.candidates import RandomChanges, moved
 from latadj.calibration.profile_search import search_anchors, whole_length
 from latadj.elimination.cost import LayerShape
 from latadj.elimination.dial import Dial
@@ -50,6 +50,20 @@ def test_short_length_are_searched_with_the_ratios_and_fall_along_the_dial():
 def test_without_short_length_none_are_searched():
     anchors = search_anchors(DIAL, early_layers_matter, [2.0], trials=8, seed=0)
     assert [anchor.short_length for anchor in anchors] == [0.0]
+
+
+def test_a_strategy_chooses_what_is_tried_and_hears_what_came_of_it():
+    told = []
+
+    class Repeating(RandomChanges):
+        def ask(self):
+            return self._starts[-1]
+
+        def tell(self, candidate, divergence):
+            told.append((candidate, divergence))
+
+    (anchor,) = search_anchors(DIAL, early_layers_matter, [2.0], trials=3, seed=0, strategy=Repeating)
+    assert len(told) == 3 and {divergence for _, divergence in told} == {early_layers_matter(Profile(anchor.keep))}
 
 
 def test_a_seed_gives_the_same_profiles_again():
