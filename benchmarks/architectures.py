@@ -12,6 +12,7 @@ run in turns. Prints a Markdown table: time over that of ours at 1x and over tra
 import argparse
 import copy
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 
 import torch
@@ -59,14 +60,15 @@ def rows(model_type: str, options: argparse.Namespace, device: torch.device) -> 
     torch.manual_seed(0)
     config = AutoConfig.for_model(model_type)
     plain = AutoModelForSequenceClassification.from_config(config).eval()
-    kernel = fastest_kernel(attach(copy.deepcopy(plain)), options.precision, device)
     ours = attach(copy.deepcopy(plain))
+    kernel = fastest_kernel(ours, options.precision, device)
     shapes, reads = layer_shapes(ours), architecture_of(ours).reads(ours)
     ours = lower(ours, kernel, reads)
     dial = Dial((0.5,) * len(shapes), (options.length,), shapes, reads=reads, profile_type="geometric")
     full = Profile.full(dial.layers)
+    trimmed = dial.speedup_of(full)
     profiles = {
-        (every, ratio): replace(dial, every=every).profile(ratio * dial.speedup_of(full))
+        (every, ratio): replace(dial, every=every).profile(ratio * trimmed)
         for every in options.every
         for ratio in options.speedups
     }
@@ -75,11 +77,8 @@ def rows(model_type: str, options: argparse.Namespace, device: torch.device) -> 
 
     def passes(model: PreTrainedModel, profile: Profile | None) -> Callable[[], object]:
         def run() -> object:
-            with torch.inference_mode():
-                if profile is None:
-                    return model(**inputs).logits
-                with at_profile(model, profile):
-                    return model(**inputs).logits
+            with torch.inference_mode(), nullcontext() if profile is None else at_profile(model, profile):
+                return model(**inputs).logits
 
         return run
 
@@ -88,7 +87,7 @@ def rows(model_type: str, options: argparse.Namespace, device: torch.device) -> 
     seconds = time_interleaved(work, rounds=options.rounds, warmup=2, device=device, budget_s=options.budget)
     found = []
     for key, profile in profiles.items():
-        flops = dial.speedup_of(profile) / dial.speedup_of(full)
+        flops = dial.speedup_of(profile) / trimmed
         gain, whole = (speedup(seconds[name], seconds[str(key)]) for name in ("1x", PLAIN))
         cells = [f"{flops:.2f}", shown(gain), f"{gain.median / flops:.2f}", shown(whole)]
         found.append(f"| {model_type}, {kernel.kernel} | {key[0]} | " + " | ".join(cells) + " |")

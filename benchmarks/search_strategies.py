@@ -23,7 +23,7 @@ import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, TPESampler
-from width_shares import marked
+from width_shares import marked, metric_of
 
 from latadj.calibration.candidates import Candidate, RandomChanges, StrategyOf
 from latadj.calibration.make_dial import Divergence, add_search
@@ -33,7 +33,6 @@ from latadj.config.compose import compose, typed
 from latadj.elimination.current_setting import at_profile
 from latadj.elimination.dial import Dial
 from latadj.elimination.profiles import Profile
-from latadj.tasks.encoding.batches import rows_of
 from latadj.tasks.outputs.predict import predict
 
 SEEDS = 3
@@ -60,25 +59,21 @@ class Sampled:
     ) -> None:
         self._sampler_of, self._starts, self._seed = sampler_of, list(starts), int(rng.integers(2**31))
         self._study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-        first = starts[0]
-        self._layers, self._holds = len(first.tokens), first.holds_level or first.heads is None
-        self._model_layers = 0 if first.heads is None else len(first.heads)
-        # Twice the largest that it begins with; the search itself bounds it further.
-        self._most_short = 2 * max(start.short_length for start in starts)
+        self._holds = starts[0].holds_level or starts[0].heads is None
         self._space = self._distributions()
         self._trial: optuna.trial.Trial | None = None
 
     def _distributions(self) -> dict[str, BaseDistribution]:
-        scale = FloatDistribution
-        space: dict[str, BaseDistribution] = {
-            f"tokens{layer}": scale(LEAST_TOKENS, 0.0) for layer in range(self._layers)
-        }
-        if self._most_short:
-            space["short"] = scale(0.0, self._most_short)
-        if not self._holds:
-            names = [f"{kind}{layer}" for kind in ("heads", "neurons") for layer in range(self._model_layers)]
-            space |= {name: scale(LEAST_WIDTH, 0.0) for name in names} | {"share": scale(0.0, MOST_SHARE)}
-        return space
+        first, space = self._starts[0], dict[str, BaseDistribution]()
+        for kind, values, least in (
+            ("tokens", first.tokens, LEAST_TOKENS),
+            *(() if self._holds else (("heads", first.heads, LEAST_WIDTH), ("neurons", first.neurons, LEAST_WIDTH))),
+        ):
+            space |= {f"{kind}{layer}": FloatDistribution(least, 0.0) for layer in range(len(values))}
+        # Up to twice the largest that it begins with; the search itself bounds it further.
+        if most := 2 * max(start.short_length for start in self._starts):
+            space["short"] = FloatDistribution(0.0, most)
+        return space if self._holds else {**space, "share": FloatDistribution(0.0, MOST_SHARE)}
 
     def ask(self) -> Candidate:
         if self._starts:
@@ -154,13 +149,14 @@ class Contest:
         self.session, self.config = session, config
         self.dial, self.unit = marked(session, dial)
         everything = session.calibration_set(len(session.splits.validation), unseen=True)
-        half = config.calibration.examples or len(everything.rows) // 2
+        count = config.calibration.examples or len(everything.rows) // 2
         self.searched, self.unseen = (
-            replace(everything, rows=rows) for rows in (everything.rows[:half], everything.rows[half:])
+            replace(everything, rows=rows) for rows in (everything.rows[:count], everything.rows[count:])
         )
         self.short = session.short_set(self.searched)
         texts = session.splits.validation.shuffle(seed=self.config.seed)
-        self.texts = texts.select(range(half, len(everything.rows)))
+        self.texts = texts.select(range(count, len(everything.rows)))
+        self.encoded = session.encoded(self.texts)
         self.on_searched = Divergence(session.model, self.searched, self.dial)
         self.on_unseen = Divergence(session.model, self.unseen, self.dial)
 
@@ -177,15 +173,14 @@ class Contest:
             short=self.short,
             strategy=strategy,
         )
-        return {anchor.speedup: self.scored(dial, anchor.profile) for anchor in dial.anchors}
+        return {anchor.speedup: self.scored(anchor.profile) for anchor in dial.anchors}
 
-    def scored(self, dial: Dial, profile: Profile) -> Found:
+    def scored(self, profile: Profile) -> Found:
+        """What a profile is worth."""
         session = self.session
-        encoded = session.encoded(self.texts)
         with at_profile(session.model, profile):
-            answers = predict(session.model, session.tokenizer, rows_of(encoded), outputs=session.outputs)
-        predictions = session.task_type.predictions(answers, encoded, self.texts)
-        metric = 100 * session.task_type.scores(predictions, self.texts)[session.task_type.task.metric]
+            answers = predict(session.model, session.tokenizer, self.unseen.rows, outputs=session.outputs)
+        metric = metric_of(session, answers, self.encoded, self.texts)
         return Found(self.on_searched(profile), self.on_unseen(profile), metric)
 
 

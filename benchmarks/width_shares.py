@@ -12,6 +12,7 @@ import sys
 from dataclasses import replace
 
 import numpy as np
+from datasets import Dataset
 
 from latadj.calibration.candidates import Candidate
 from latadj.calibration.profile_search import acc_direction, profile_along
@@ -38,7 +39,7 @@ def main() -> None:
     if dial is None or not dial.widths:
         sys.exit(f"checkpoint {config.checkpoint}: its dial has no widths: fine-tune with adjust.axes=[tokens,width]")
     dial, unit = marked(session, dial)
-    encoded, metric = session.encoded(validation), session.task_type.task.metric
+    encoded = session.encoded(validation)
     rows, full = rows_of(encoded), Profile.full(dial.layers)
 
     def answers(profile: Profile) -> np.ndarray:
@@ -48,8 +49,7 @@ def main() -> None:
             )
 
     def scored(found: np.ndarray) -> float:
-        predictions = session.task_type.predictions(found, encoded, validation)
-        return 100 * session.task_type.scores(predictions, validation)[metric]
+        return metric_of(session, found, encoded, validation)
 
     plain = answers(full)
 
@@ -71,6 +71,12 @@ def main() -> None:
     print("| ---: |" + " ---: |" * len(SPEEDUPS))
     for share in SHARES:
         print(f"| {share:g} |", " | ".join(cell(share, speedup) for speedup in SPEEDUPS), "|", flush=True)
+
+
+def metric_of(session: Session, answers: np.ndarray, encoded: Dataset, examples: Dataset) -> float:
+    """The task's metric of a model's outputs, times 100."""
+    predictions = session.task_type.predictions(answers, encoded, examples)
+    return 100 * session.task_type.scores(predictions, examples)[session.task_type.task.metric]
 
 
 def marked(session: Session, dial: Dial) -> tuple[Dial, str]:

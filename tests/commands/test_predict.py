@@ -417,15 +417,6 @@ def marked(root):
     return folder
 
 
-def one_thread(function):
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        return function()
-    finally:
-        torch.set_num_threads(before)
-
-
 @pytest.mark.parametrize(("ms", "possible"), [(1e6, True), (1e-3, False)])
 def test_a_deadline_is_met_or_exits_with_3(root, marked, tmp_path, ms, possible):
     options = [f"deadline_ms={ms}", "window=30", "max_speedup=1.5"]

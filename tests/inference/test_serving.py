@@ -216,14 +216,10 @@ def test_a_device_is_named_by_all_that_its_speed_depends_on():
 
 
 def test_threads_follow_the_cpus_unless_they_are_named():
-    before = torch.get_num_threads()
-    try:
-        assert device.choose(DeviceConfig(name="cpu", cpus=[0, 1])) == CPU
-        assert torch.get_num_threads() == 2
-        device.choose(DeviceConfig(name="cpu", cpus=[0, 1], threads=1))
-        assert torch.get_num_threads() == 1
-    finally:
-        torch.set_num_threads(before)
+    assert device.choose(DeviceConfig(name="cpu", cpus=[0, 1])) == CPU
+    assert torch.get_num_threads() == 2
+    device.choose(DeviceConfig(name="cpu", cpus=[0, 1], threads=1))
+    assert torch.get_num_threads() == 1
 
 
 def test_memory_is_kept_where_the_allocator_can_be_told(monkeypatch):
