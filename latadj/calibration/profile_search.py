@@ -7,7 +7,7 @@ from itertools import cycle, product
 import numpy as np
 
 from latadj.calibration.candidates import Candidate, RandomChanges, StrategyOf
-from latadj.elimination.cost import POOLED, flops, whole_level
+from latadj.elimination.cost import ALL, POOLED, flops, whole_level
 from latadj.elimination.dial import Dial, takes_whole_texts
 from latadj.elimination.dial_solver import least_strength
 from latadj.elimination.levels import Level
@@ -115,13 +115,18 @@ def _starts(dial: Dial, before: Candidate | None, narrower: bool) -> list[Candid
     """
     by_acc = acc_direction(dial)
     free = len(by_acc)
+    at_once = np.concatenate([[1.0], np.full(free - 1, 0.01)])
     # Choosing takes time, so that every second layer may cut for two.
     directions = [np.ones(free), by_acc, (np.arange(free) % 2 == 0).astype(float)]
+    # What is eliminated counts too where all tokens are read: few of them in all layers may tell more than many in few.
+    deep = [at_once] if dial.reads == ALL else []
+    directions += deep
+    at_levels = list(directions)
     if before is None:
         directions.append(np.linspace(0.1, 1.0, free))
-        if dial.shapes[0].causal:
+        if dial.shapes[0].causal and not deep:
             # Decoders rely on recent tokens: one deep cut at the start is often their best.
-            directions.append(np.concatenate([[1.0], np.full(free - 1, 0.01)]))
+            directions.append(at_once)
         lengths = [dial.short_length]
     else:
         # Faster profiles afford less: what is spared for short texts is taken from long ones.
@@ -133,11 +138,11 @@ def _starts(dial: Dial, before: Candidate | None, narrower: bool) -> list[Candid
         first = replace(before or Candidate(directions[0], 0.0), short_length=middle, holds_level=True)
         return again + [replace(first, tokens=each) for each in directions]
     even = np.ones(dial.layers)
-    turns = zip(product(WIDTH_SHARES, directions[:3]), cycle(SPARED_AT_LEVELS), strict=False)
+    turns = zip(product(WIDTH_SHARES, at_levels), cycle(SPARED_AT_LEVELS), strict=False)
     return [
         *again,
         *(Candidate(tokens, spared * dial.short_length, share, even, even) for (share, tokens), spared in turns),
-        Candidate(directions[0], middle, 0.0, even, even),
+        *(Candidate(each, middle, 0.0, even, even) for each in (directions[0], *deep)),
     ]
 
 

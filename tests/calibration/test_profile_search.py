@@ -134,6 +134,16 @@ def test_there_are_no_more_levels_than_asked_for_and_tokens_do_the_rest(levels, 
         assert ELASTIC.speedup_of(anchor.profile) == pytest.approx(anchor.speedup, rel=0.06)
 
 
+@pytest.mark.parametrize("widths", [(), (0.5, 0.25)])
+def test_one_deep_cut_is_among_the_starts_where_all_tokens_are_read(widths):
+    def few_tokens_in_all_layers(profile: Profile) -> float:
+        return (profile.keep[0] - profile.keep[-1]) / profile.keep[0]
+
+    dial = replace(ELASTIC, reads="all", widths=widths)
+    (anchor,) = search_anchors(dial, few_tokens_in_all_layers, [2.0], trials=14, seed=0)
+    assert few_tokens_in_all_layers(anchor.profile) < 0.05
+
+
 FEW_SHORT = (6, 9, 12, 14) + (40,) * 36
 
 
@@ -145,7 +155,8 @@ def test_short_texts_use_the_whole_model_as_far_as_they_are_cheap(reads, latency
     assert all(anchor.level is not None for anchor in anchors[1:])
     assert {anchor.whole_length for anchor in anchors if anchor.level is not None} == {12.0}
     for anchor in anchors:
-        assert dial.predicted(anchor.profile) == pytest.approx(anchor.speedup, rel=0.06)
+        # Nearly all lengths are one: where all layers keep as few tokens, one more is 7% of the time.
+        assert dial.predicted(anchor.profile) == pytest.approx(anchor.speedup, rel=0.08)
     served = replace(dial, profile_type="searched", anchors=anchors)
     assert served.profile(2.5).whole_length == pytest.approx(12.0)
     assert whole_length(dial, 12.0) < whole_length(dial, 3.0)
