@@ -32,6 +32,7 @@ class Watch:
     def __init__(self, rank: int, size: int, connections: dict[int, socket.socket]) -> None:
         self.rank, self.size, self.connections = rank, size, connections
         self.leaving = False
+        self._ends = threading.Lock()
         for other, connection in connections.items():
             threading.Thread(target=self._listen, args=(other, connection), daemon=True).start()
 
@@ -50,15 +51,15 @@ class Watch:
             message = b""
         if message == DONE or self.leaving:
             return
-        self.tell(TOLD)
-        if message == TOLD:
-            os._exit(2)
+        # For good: those that are told answer, and the thread that hears them would end this process in mid-sentence.
+        self._ends.acquire()
         # Of those that are left the first speaks.
-        if self.rank == (0 if other else 1):
+        if message != TOLD and self.rank == (0 if other else 1):
             line = f"process {other} of {self.size} has ended, so all end; resume=true goes on"
             sys.stderr.write(f"latadj finetune: {line}\n")
             sys.stderr.flush()
-        os._exit(1)
+        self.tell(TOLD)
+        os._exit(2 if message == TOLD else 1)
 
 
 _watch: Watch | None = None
