@@ -144,7 +144,8 @@ def test_one_deep_cut_is_among_the_starts_where_all_tokens_are_read(widths):
     assert few_tokens_in_all_layers(anchor.profile) < 0.05
 
 
-FEW_SHORT = (6, 9, 12, 14) + (40,) * 36
+# Of one length alone, a token more in all layers would be 7% of the time.
+FEW_SHORT = (6, 9, 12, 14, *range(31, 49), *range(31, 49))
 
 
 @pytest.mark.parametrize("latency", [None, LatencyModel(8, *(Ramp(1e-5, (1.0, 64.0), (6e-3,)),) * 5)])
@@ -155,8 +156,7 @@ def test_short_texts_use_the_whole_model_as_far_as_they_are_cheap(reads, latency
     assert all(anchor.level is not None for anchor in anchors[1:])
     assert {anchor.whole_length for anchor in anchors if anchor.level is not None} == {12.0}
     for anchor in anchors:
-        # Nearly all lengths are one: where all layers keep as few tokens, one more is 7% of the time.
-        assert dial.predicted(anchor.profile) == pytest.approx(anchor.speedup, rel=0.08)
+        assert dial.predicted(anchor.profile) == pytest.approx(anchor.speedup, rel=0.06)
     served = replace(dial, profile_type="searched", anchors=anchors)
     assert served.profile(2.5).whole_length == pytest.approx(12.0)
     assert whole_length(dial, 12.0) < whole_length(dial, 3.0)
