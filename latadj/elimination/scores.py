@@ -65,13 +65,23 @@ def random(received: Tensor, values: Tensor, visible: Tensor | None) -> Tensor:
 @score
 def position(received: Tensor, values: Tensor, visible: Tensor | None) -> Tensor:
     """Control: earlier positions first. Shapes as in :func:`acc`."""
-    return _per_query(1.0 / _places(received), _seen(visible))
+    return _per_query(1.0 / _places(received, visible), _seen(visible))
+
+
+@score
+def lead_biased_acc(received: Tensor, values: Tensor, visible: Tensor | None) -> Tensor:
+    """ACC divided by the place of the token: of two tokens that contribute alike, the earlier one stays.
+
+    For texts whose beginning says what they are about (the lead bias of news). A place counts the tokens that are
+    still there, from 1, and no fillers. Shapes as in :func:`acc`.
+    """
+    return acc(received, values, visible) / _places(received, visible)
 
 
 @score
 def recent(received: Tensor, values: Tensor, visible: Tensor | None) -> Tensor:
     """Control: later positions first, what a window that slides over the text keeps. Shapes as in :func:`acc`."""
-    return _per_query(_places(received), _seen(visible))
+    return _per_query(_places(received, visible), _seen(visible))
 
 
 def shares(scores: Tensor) -> Tensor:
@@ -95,9 +105,10 @@ def effective_fraction(scores: Tensor, lengths: Tensor) -> Tensor:
     return entropy.exp() / lengths
 
 
-def _places(received: Tensor) -> Tensor:
-    """(batch, keys) 1, 2, 3, ...: survivors keep their order, so a place among them ranks as the position does."""
-    return received.new_ones(len(received), received.shape[-1]).cumsum(dim=-1)
+def _places(received: Tensor, visible: Tensor | None) -> Tensor:
+    """(batch, keys) 1, 2, 3, ... of real tokens: survivors keep their order, so a place ranks as the position does."""
+    real = received.new_ones(len(received), received.shape[-1]) if visible is None else (visible > 0).to(received.dtype)
+    return real.cumsum(dim=-1).clamp(min=1)
 
 
 def _seen(visible: Tensor | None) -> Tensor | None:

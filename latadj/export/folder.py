@@ -22,11 +22,12 @@ from latadj.elimination.dial import Dial
 from latadj.elimination.levels import Level
 from latadj.elimination.profiles import Profile
 from latadj.elimination.sentence_transformer import pipeline_of, pooling_modes, prompt_of
-from latadj.export.functions import FASTEST, OPSETS, SCORES
+from latadj.export.functions import FASTEST, OPSETS
 from latadj.export.graph_model import EMBEDDED, TOKENS
 from latadj.export.onnx_file import graph_of
 from latadj.export.openvino_files import CountedGraph, calibration_batches, counted_graphs, write_openvino
 from latadj.export.openvino_weights import share_weights
+from latadj.export.score_functions import SCORES
 from latadj.export.shared_weights import LARGEST_FILE, write_graphs
 from latadj.pruning.subnetwork import cut_to_level
 from latadj.runtime.manifest import WHOLE, Embedding, ExportedGraph, Manifest

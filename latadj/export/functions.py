@@ -1,4 +1,4 @@
-"""The steps of a layer in ONNX's own operators, in its text form: attention, scores, and who leaves.
+"""The steps of a layer in ONNX's own operators, in its text form: attention, and who leaves.
 
 Batches are padded: every text has as many rows as the longest has tokens, its own first. A row beyond a text's own
 tokens repeats its first one, so that it computes what that does and may be put back at the same place.
@@ -8,6 +8,7 @@ import onnx
 from onnx import parser
 
 from latadj.export.operators import DOMAIN
+from latadj.export.score_functions import SCORES, SHARED
 
 # From here on attention is one operator, which runtimes run as one kernel.
 ATTENTION_OPSET = 23
@@ -81,48 +82,6 @@ attend_scored <heads, scale> (query, key, value, bias) => (context, scores) {
   scores = latadj.score <heads: int = @heads> (probs, value, bias)
 }
 """
-
-# Name of the product that sums up what each token receives.
-SUMS = "sums"
-# What each token receives from the real queries, (batch, heads, n).
-_RECEIVED = """
-received (probs, bias) => (received) {
-  third = Constant <value_ints: ints = [2]> ()
-  nothing = Constant <value_float: float = 0.0> ()
-  is_real = Equal (bias, nothing)
-  real = Cast <to: int = 1> (is_real)
-  sums = MatMul (real, probs)
-  received = Squeeze (sums, third)
-}
-"""
-
-# A function for each score of latadj.elimination.scores that a graph can have.
-SCORES = {
-    "acc": """
-score <heads> (probs, value, bias) => (scores) {
-  second = Constant <value_ints: ints = [1]> ()
-  fourth = Constant <value_ints: ints = [3]> ()
-  same = Shape <start: int = 0, end: int = 2> (value)
-  rest = Constant <value_ints: ints = [-1]> ()
-  number = Constant <value_int: int = @heads> ()
-  numbers = Reshape (number, second)
-  shape = Concat <axis: int = 0> (same, numbers, rest)
-  values = Reshape (value, shape)
-  norms = ReduceL2 <keepdims: int = 0> (values, fourth)
-  norms_by_head = Transpose <perm: ints = [0, 2, 1]> (norms)
-  received = latadj.received (probs, bias)
-  contributions = Mul (received, norms_by_head)
-  scores = ReduceSum <keepdims: int = 0> (contributions, second)
-}
-""",
-    "attention": """
-score <heads> (probs, value, bias) => (scores) {
-  second = Constant <value_ints: ints = [1]> ()
-  received = latadj.received (probs, bias)
-  scores = ReduceSum <keepdims: int = 0> (received, second)
-}
-""",
-}
 
 _CHOICE = """
 choose (scores, bias, leaving) => (places, left_bias) {
@@ -256,11 +215,11 @@ def functions(opset: int, score: str, always: bool) -> list[onnx.FunctionProto]:
     Parameters
     ----------
     opset : one of ``OPSETS``
-    score : a key of ``SCORES``
+    score : a key of ``latadj.export.score_functions.SCORES``
     always : whether layers that may let tokens go do so in every batch
     """
     attention = _AT_ONCE if opset >= ATTENTION_OPSET else _BY_PRODUCTS
-    text = "\n".join([attention, _RECEIVED, SCORES[score], _CHOICE, _ALWAYS if always else _IF_ANY])
+    text = "\n".join([attention, SHARED, SCORES[score], _CHOICE, _ALWAYS if always else _IF_ANY])
     head = f'<domain: "{DOMAIN}", opset_import: ["" : {opset}, "{DOMAIN}" : 1]>\n'
     bodies = text.split("\n}\n")
     return [parser.parse_function(head + body + "\n}") for body in bodies if body.strip()]

@@ -33,7 +33,7 @@ def graph_of(
     Parameters
     ----------
     model, reads, inputs, kept, profile, cuts : as of :class:`latadj.export.graph_model.GraphModel`
-    score : a key of ``latadj.export.functions.SCORES``
+    score : a key of ``latadj.export.score_functions.SCORES``
     layers : of the model that profiles are of
     opset : one of ``latadj.export.functions.OPSETS``
     outputs : names of what the model returns

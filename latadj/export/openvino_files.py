@@ -14,7 +14,7 @@ from latadj.elimination.dial import Dial
 from latadj.elimination.dial_solver import settings_of
 from latadj.elimination.levels import Level
 from latadj.elimination.profiles import Profile
-from latadj.export.functions import SUMS
+from latadj.export.score_functions import SUMS
 from latadj.runtime.manifest import LEAVING, layers_that_cut
 from latadj.utils.quiet import quiet
 

@@ -13,6 +13,7 @@ from latadj.elimination.attach import attach, attached, detach, is_attached
 from latadj.elimination.cost import SURVIVORS
 from latadj.elimination.current_setting import at_profile, at_speedup
 from latadj.elimination.profiles import Profile
+from latadj.elimination.scores import SCORES
 
 
 @pytest.fixture(params=CASES, ids=str)
@@ -107,6 +108,19 @@ def test_a_row_alone_equals_the_row_in_a_ragged_batch_wherever_its_padding_is(ca
             assert near(outputs(case, model, alone), [tight[row]])
         for side in sides:
             assert near(outputs(case, model, case.batch(lengths, width=40, side=side)), tight)
+
+
+@pytest.mark.parametrize("score", sorted(SCORES.keys() - {"random"}))
+@pytest.mark.parametrize("architecture", ["bert", "llama"])
+def test_every_score_ranks_a_row_alone_as_in_a_batch_wherever_its_padding_is(architecture, score):
+    case = Case(architecture, "classifier")
+    model = attach(case.make())
+    with at_profile(model, CUT, score=score):
+        tight = outputs(case, model, case.batch(LENGTHS))
+        for row in range(len(LENGTHS)):
+            assert near(outputs(case, model, case.row(case.batch(LENGTHS), row)), [tight[row]])
+        for side in ("right", "left"):
+            assert near(outputs(case, model, case.batch(LENGTHS, width=40, side=side)), tight)
 
 
 def test_training_passes_gradients_through_survivors(classifier):

@@ -4,7 +4,7 @@ import torch
 
 from latadj.elimination.attention import received_attention
 from latadj.elimination.observed_queries import smoothed, visible_to_window
-from latadj.elimination.scores import SCORES, acc, attention, effective_fraction, position, shares
+from latadj.elimination.scores import SCORES, acc, attention, effective_fraction, lead_biased_acc, position, shares
 from latadj.elimination.survivors import Survivors
 
 
@@ -38,7 +38,20 @@ def test_position_prefers_earlier_ones():
     assert scores[0].argsort(descending=True).tolist() == [0, 1, 2]
 
 
-@pytest.mark.parametrize("score", [acc, attention, position])
+def test_of_tokens_that_contribute_alike_a_lead_bias_prefers_the_earlier_one():
+    received, values = torch.tensor([[[6.0, 6.0, 12.0]]]), torch.ones(1, 1, 3, 1)
+    scores = lead_biased_acc(received, values, visible(3, 3, 3))
+    assert scores[0].tolist() == pytest.approx([2.0, 1.0, 4 / 3])
+
+
+def test_a_lead_bias_counts_places_without_the_fillers_before_a_text():
+    received, values = torch.rand(1, 4, 3), torch.rand(1, 4, 3, 8)
+    padded = [torch.nn.functional.pad(received, (2, 0)), torch.nn.functional.pad(values, (0, 0, 2, 0))]
+    scores = lead_biased_acc(*padded, visible(0, 0, 3, 3, 3))
+    assert torch.equal(scores[:, 2:], lead_biased_acc(received, values, visible(3, 3, 3)))
+
+
+@pytest.mark.parametrize("score", [acc, attention, lead_biased_acc, position])
 def test_a_divisor_that_is_the_same_for_all_changes_nothing(score):
     received, values = torch.rand(2, 4, 5), torch.rand(2, 4, 5, 8)
     divided = score(received, values, torch.full((2, 5), 5))

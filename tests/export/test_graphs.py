@@ -17,9 +17,9 @@ from latadj.elimination.current_setting import at_profile
 from latadj.elimination.levels import Level
 from latadj.elimination.profiles import Profile
 from latadj.export.folder import check_exportable
-from latadj.export.functions import functions
 from latadj.export.int8_graphs import quantized
 from latadj.export.onnx_file import graph_of
+from latadj.export.score_functions import SCORES
 from latadj.export.shared_weights import write_graphs
 from latadj.pruning.subnetwork import cut_to_level
 
@@ -34,11 +34,11 @@ PROFILES = (
 )
 
 
-def graph(model, *, profile=None, opset=23, kept=range(3), outputs=("logits",)):
+def graph(model, *, profile=None, opset=23, kept=range(3), outputs=("logits",), score="acc"):
     return graph_of(
         model,
         reads=architecture_of(model).reads(model),
-        score="acc",
+        score=score,
         inputs=INPUTS,
         outputs=list(outputs),
         kept=kept,
@@ -61,8 +61,8 @@ def run(session, batch, profile=None):
     return session.run(None, feeds)[0]
 
 
-def expected(model, batch, profile):
-    with torch.no_grad(), at_profile(model, profile):
+def expected(model, batch, profile, score="acc"):
+    with torch.no_grad(), at_profile(model, profile, score=score):
         return model(**{name: batch[name] for name in INPUTS}).logits.numpy()
 
 
@@ -84,6 +84,18 @@ def test_a_classifier_follows_the_keep_rule_at_any_profile(classifier, classifie
         for profile in PROFILES:
             made = run(runs, batch, profile)
             assert np.allclose(made, expected(attached_model, batch, profile), atol=1e-4), (lengths, profile)
+
+
+@pytest.mark.parametrize("opset", [21, 23])
+@pytest.mark.parametrize("score", SCORES)
+def test_a_graph_ranks_tokens_by_the_score_of_its_dial(classifier, score, opset):
+    runs = session(graph(classifier, opset=opset, score=score))
+    model = attach(classifier)
+    for lengths in BATCHES:
+        batch = batch_of(lengths)
+        for profile in PROFILES[1:3]:
+            found = run(runs, batch, profile)
+            assert np.allclose(found, expected(model, batch, profile, score), atol=1e-4), (lengths, profile)
 
 
 @pytest.mark.parametrize("model_type", ["roberta", "electra"])
@@ -141,15 +153,16 @@ def test_a_fixed_profile_has_no_inputs_but_tokens_and_asks_no_question(classifie
         assert np.allclose(run(runs, batch), expected(attach(classifier), batch, profile), atol=1e-4)
 
 
-def test_openvino_computes_a_fixed_profile_too(classifier, tmp_path):
+@pytest.mark.parametrize("score", ["acc", "lead_biased_acc"])
+def test_openvino_computes_a_fixed_profile_too(classifier, score, tmp_path):
     openvino = pytest.importorskip("openvino")
-    onnx.save(graph(classifier, profile=PROFILES[2]), tmp_path / "model.onnx")
+    onnx.save(graph(classifier, profile=PROFILES[2], score=score), tmp_path / "model.onnx")
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
     compiled = openvino.Core().compile_model(tmp_path / "model.onnx", "CPU", settings)
     for lengths in BATCHES:
         batch = batch_of(lengths)
         (made,) = compiled({name: batch[name].numpy() for name in INPUTS}).values()
-        assert np.allclose(made, expected(attach(classifier), batch, PROFILES[2]), atol=1e-4), lengths
+        assert np.allclose(made, expected(attach(classifier), batch, PROFILES[2], score), atol=1e-4), lengths
 
 
 def test_layers_that_lose_nobody_have_attention_as_one_operator_and_no_chains(classifier_graph):
@@ -232,10 +245,6 @@ def test_int8_levels_are_parts_of_the_whole_models_weights_and_keep_its_answers(
     write_graphs(graphs, tmp_path, "weights")
     for made, logits, where in at_levels(plain, tmp_path, BATCHES):
         assert np.abs(made - logits).max() < 0.3 * np.abs(logits).max(), where
-
-
-def test_scores_are_those_of_the_dial():
-    assert {one.name for one in functions(21, "attention", False)} >= {"score", "attend", "leave"}
 
 
 def refused(model, text, opset=23, **options):

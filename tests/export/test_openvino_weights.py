@@ -13,10 +13,11 @@ pytest.importorskip("nncf")
 pytest.importorskip("onnxscript")
 
 from latadj.elimination.architectures import architecture_of
-from latadj.export.functions import FASTEST, SUMS
+from latadj.export.functions import FASTEST
 from latadj.export.onnx_file import graph_of
 from latadj.export.openvino_files import write_openvino
 from latadj.export.openvino_weights import share_weights
+from latadj.export.score_functions import SUMS
 from latadj.pruning.subnetwork import cut_to_level
 from latadj.runtime.sessions import openvino_session
 
