@@ -107,8 +107,9 @@ def effective_fraction(scores: Tensor, lengths: Tensor) -> Tensor:
 
 def _places(received: Tensor, visible: Tensor | None) -> Tensor:
     """(batch, keys) 1, 2, 3, ... of real tokens: survivors keep their order, so a place ranks as the position does."""
-    real = received.new_ones(len(received), received.shape[-1]) if visible is None else (visible > 0).to(received.dtype)
-    return real.cumsum(dim=-1).clamp(min=1)
+    real = received.new_ones(len(received), received.shape[-1]) if visible is None else visible
+    # Counted in whole numbers: on CUDA sums of others are not deterministic.
+    return (real > 0).cumsum(dim=-1).clamp(min=1).to(received.dtype)
 
 
 def _seen(visible: Tensor | None) -> Tensor | None:

@@ -103,12 +103,7 @@ FAULTS = (
     Fault(
         "ACC forgets the values", "(received * norms).sum(dim=1), visible", "received.sum(dim=1), visible", ELIMINATION
     ),
-    Fault(
-        "a lead bias counts fillers",
-        "(visible > 0).to(received.dtype)",
-        "(visible >= 0).to(received.dtype)",
-        ELIMINATION,
-    ),
+    Fault("a lead bias counts fillers", "(real > 0).cumsum", "(real >= 0).cumsum", ELIMINATION),
     Fault("smoothing averages fillers", "/ pooled(present).clamp(min=1e-20)", "", DECODERS),
     Fault("the window sees too much", "places.maximum(ends - size)", "places", DECODERS),
     Fault(
